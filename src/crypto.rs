@@ -1,0 +1,33 @@
+//! Secrets, the keyed hash, the tag permutation, seal and open: the only host of the cryptographic
+//! crates. It knows keys and bytes, and nothing of what they stand for.
+//!
+//! Two constructions carry everything:
+//! - **pseudonym**: HMAC-SHA-256 (FIPS 198-1) of an id under a base key, then one AES-256 block
+//!   under the key of its use ([`TagKey`]): a permutation, so equality stays exact.
+//! - **seal**: AES-256-GCM under a subkey that is used for one value only
+//!   ([`SealKey`]): nonce reuse is impossible because no key ever seals twice.
+
+pub mod aad;
+pub mod hmac;
+mod lanes;
+pub mod seal;
+pub mod secret;
+pub mod tag;
+
+pub use aad::Aad;
+pub use hmac::{HmacKey, HmacQueue};
+pub use seal::{OpenError, SealKey};
+pub use secret::{Secret, random_bytes};
+pub use tag::TagKey;
+
+/// The unkeyed BLAKE3 hash, for checksums of our own files and for tokens of 256 random bits; never
+/// for ids.
+pub fn digest(bytes: &[u8]) -> [u8; 32] {
+    *blake3::hash(bytes).as_bytes()
+}
+
+/// Compares two digests in constant time.
+pub fn equal(left: &[u8; 32], right: &[u8; 32]) -> bool {
+    use subtle::ConstantTimeEq;
+    left.ct_eq(right).into()
+}

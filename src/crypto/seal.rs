@@ -1,0 +1,163 @@
+//! Seal and open: AES-256-GCM (NIST SP 800-38D) under a subkey used for one value only.
+//!
+//! Sealed bytes: `version (1) ‖ key id (8) ‖ salt (16) ‖ ciphertext ‖ tag (16)`. The subkey is
+//! HMAC-SHA-256(key, "blindtally/seal/1" ‖ salt) with 128 random bits of salt, the nonce is zero:
+//! the pair repeats only if the salt does, and there is no counter that a restored backup could
+//! roll back. The key id is read before anything is opened; keys are never tried in turn.
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad as LcAad, LessSafeKey, Nonce, UnboundKey};
+use zeroize::Zeroize;
+
+use super::{Aad, HmacKey, Secret, random_bytes};
+use crate::model::ids::KeyId;
+
+const VERSION: u8 = 1;
+const HEAD_BYTES: usize = 1 + 8 + SALT_BYTES;
+const SALT_BYTES: usize = 16;
+const GCM_TAG_BYTES: usize = 16;
+/// What sealing adds to the length of a value, bytes.
+pub const OVERHEAD_BYTES: usize = HEAD_BYTES + GCM_TAG_BYTES;
+
+/// Sealed bytes did not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// Shorter than an empty seal, or of an unknown version.
+    #[error("sealed bytes are of an unknown form")]
+    Form,
+    /// Sealed under another key.
+    #[error("sealed bytes name another key ({0})")]
+    OtherKey(KeyId),
+    /// Changed, or moved from another place.
+    #[error("sealed bytes do not open with their key at this place")]
+    Changed,
+}
+
+/// A key that seals and opens values, with its number in the register.
+pub struct SealKey {
+    id: KeyId,
+    mac: HmacKey,
+}
+
+impl SealKey {
+    /// The sealing form of a secret.
+    pub fn new(id: KeyId, secret: &Secret) -> Self {
+        Self { id, mac: HmacKey::new(secret) }
+    }
+
+    /// The key's number.
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// Seals a value.
+    pub fn seal(&self, aad: &Aad, plain: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(plain.len() + OVERHEAD_BYTES);
+        self.seal_into(aad, plain, &mut out);
+        out
+    }
+
+    /// Seals a value onto the end of `out`.
+    pub fn seal_into(&self, aad: &Aad, plain: &[u8], out: &mut Vec<u8>) {
+        let salt: [u8; SALT_BYTES] = random_bytes();
+        out.push(VERSION);
+        out.extend_from_slice(&self.id.0.to_be_bytes());
+        out.extend_from_slice(&salt);
+        let at = out.len();
+        out.extend_from_slice(plain);
+        let body = out.split_at_mut(at).1;
+        let tag = self.cipher(&salt).and_then(|cipher| {
+            let nonce = Nonce::assume_unique_for_key([0; 12]);
+            cipher.seal_in_place_separate_tag(nonce, LcAad::from(aad.as_bytes()), body).ok()
+        });
+        match tag {
+            Some(tag) => out.extend_from_slice(tag.as_ref()),
+            // GCM refuses only values over 64 GiB. Nothing in clear may leave here.
+            None => {
+                out.zeroize();
+                std::process::abort()
+            }
+        }
+    }
+
+    /// Opens a value.
+    ///
+    /// # Errors
+    /// When the bytes are not a seal of this key at this place.
+    pub fn open(&self, aad: &Aad, sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
+        let id = key_id(sealed)?;
+        if id != self.id {
+            return Err(OpenError::OtherKey(id));
+        }
+        let (head, body) = sealed.split_at_checked(HEAD_BYTES).ok_or(OpenError::Form)?;
+        let mut plain = body.to_vec();
+        let cipher = self.cipher(&head[9..]).ok_or(OpenError::Form)?;
+        let nonce = Nonce::assume_unique_for_key([0; 12]);
+        let opened = cipher.open_in_place(nonce, LcAad::from(aad.as_bytes()), &mut plain);
+        let length = opened.map_err(|_| OpenError::Changed)?.len();
+        plain.truncate(length);
+        Ok(plain)
+    }
+
+    fn cipher(&self, salt: &[u8]) -> Option<LessSafeKey> {
+        let mut label = *b"blindtally/seal/1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+        label[17..].copy_from_slice(salt);
+        let mut subkey = self.mac.mac(&label);
+        let cipher = UnboundKey::new(&AES_256_GCM, &subkey).ok().map(LessSafeKey::new);
+        subkey.zeroize();
+        cipher
+    }
+}
+
+/// The key that sealed these bytes.
+///
+/// # Errors
+/// When the bytes are of an unknown form.
+pub fn key_id(sealed: &[u8]) -> Result<KeyId, OpenError> {
+    if sealed.len() < OVERHEAD_BYTES || sealed[0] != VERSION {
+        return Err(OpenError::Form);
+    }
+    let mut id = [0; 8];
+    id.copy_from_slice(&sealed[1..9]);
+    Ok(KeyId(u64::from_be_bytes(id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn key(id: u64) -> SealKey {
+        let secret = Secret::take(&mut [7; 32]).unwrap();
+        SealKey::new(KeyId(id), &secret)
+    }
+
+    proptest! {
+        #[test]
+        fn opens_only_unchanged_and_in_place(
+            plain in proptest::collection::vec(any::<u8>(), 0..200), flip in any::<u16>(),
+        ) {
+            let (key, aad) = (key(3), Aad::new("test/1").number(1));
+            let mut sealed = key.seal(&aad, &plain);
+            prop_assert_eq!(sealed.len(), plain.len() + OVERHEAD_BYTES);
+            prop_assert_eq!(key.open(&aad, &sealed), Ok(plain));
+            prop_assert_eq!(key.open(&Aad::new("test/1").number(2), &sealed), Err(OpenError::Changed));
+            let at = usize::from(flip) % (sealed.len() * 8);
+            sealed[at / 8] ^= 1 << (at % 8);
+            prop_assert!(key.open(&aad, &sealed).is_err());
+            sealed.truncate(sealed.len() / 2);
+            prop_assert!(key.open(&aad, &sealed).is_err());
+        }
+    }
+
+    #[test]
+    fn another_key_is_named_not_tried() {
+        let sealed = key(4).seal(&Aad::new("test/1"), b"x");
+        assert_eq!(key(3).open(&Aad::new("test/1"), &sealed), Err(OpenError::OtherKey(KeyId(4))));
+    }
+
+    #[test]
+    fn no_two_seals_are_alike() {
+        let (key, aad) = (key(3), Aad::new("test/1"));
+        assert_ne!(key.seal(&aad, b"same"), key.seal(&aad, b"same"));
+    }
+}

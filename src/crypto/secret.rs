@@ -1,0 +1,65 @@
+//! Key material in memory: no Clone, no Display, no Serialize, redacted Debug, wiped on drop.
+
+use std::fmt;
+use zeroize::Zeroize;
+
+/// 256 bits of key material.
+///
+/// ```compile_fail
+/// fn print(secret: blindtally::crypto::Secret) { println!("{secret}"); }
+/// ```
+/// ```compile_fail
+/// fn copy(secret: &blindtally::crypto::Secret) -> blindtally::crypto::Secret { secret.clone() }
+/// ```
+pub struct Secret(Box<[u8; 32]>);
+
+impl Secret {
+    /// Fresh random key material from the operating system.
+    pub fn random() -> Self {
+        let mut bytes = Box::new([0; 32]);
+        fill(bytes.as_mut_slice());
+        Self(bytes)
+    }
+
+    /// Takes the bytes and wipes the place they came from; `None` unless there are 32.
+    pub fn take(bytes: &mut [u8]) -> Option<Self> {
+        let mut own = Box::new([0; 32]);
+        let fits = bytes.len() == own.len();
+        if fits {
+            own.copy_from_slice(bytes);
+        }
+        bytes.zeroize();
+        fits.then_some(Self(own))
+    }
+
+    /// The bytes, for a cipher or for wrapping; each use of this is worth a look.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Random bytes from the operating system, for ids, salts and tokens.
+pub fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    fill(&mut bytes);
+    bytes
+}
+
+/// A machine without randomness must not go on: keys would repeat.
+fn fill(bytes: &mut [u8]) {
+    if getrandom::fill(bytes).is_err() {
+        std::process::abort();
+    }
+}

@@ -1,0 +1,12 @@
+//! The words of the domain: ids, times, months, vocabularies, limits. No I/O, no keys, no bytes of
+//! any network or disk format; every other room may name this one and it names none.
+
+pub mod batch;
+pub mod caller;
+pub mod ids;
+pub mod limits;
+pub mod reason;
+pub mod site;
+pub mod time;
+pub mod usage;
+pub mod vocab;

@@ -1,0 +1,67 @@
+//! A site's settings and the table of its months.
+
+use super::ids::{SiteId, SiteNo};
+use super::time::{Month, Timestamp};
+
+/// What an operator says of a site. What is frozen inside a month takes effect with the next one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteSettings {
+    /// The customer's name for the site.
+    pub name: String,
+    /// IANA name of the zone whose calendar months are billed.
+    pub time_zone: String,
+    /// User ids that stand for nobody at this site, beside the built-in sentinels.
+    pub sentinel_user_ids: Vec<String>,
+    /// Retention of records in days, where shorter than the default.
+    pub records_days: Option<u32>,
+}
+
+impl Default for SiteSettings {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            time_zone: "UTC".to_owned(),
+            sentinel_user_ids: Vec::new(),
+            records_days: None,
+        }
+    }
+}
+
+/// A month of a site as a half-open range of instants; a stored row never moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MonthSpan {
+    /// The month's name in the site's zone.
+    pub month: Month,
+    /// The first instant.
+    pub from: Timestamp,
+    /// The first instant of the next month.
+    pub to: Timestamp,
+    /// The number of event and set partitions, fixed for the month.
+    pub partitions: u16,
+}
+
+impl MonthSpan {
+    /// Whether the instant lies in the month.
+    pub fn contains(&self, at: Timestamp) -> bool {
+        self.from <= at && at < self.to
+    }
+}
+
+/// A site as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Its name in the contract.
+    pub id: SiteId,
+    /// Its number in row keys.
+    pub no: SiteNo,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When its collection ended.
+    pub terminated_at: Option<Timestamp>,
+    /// The settings in force.
+    pub settings: SiteSettings,
+    /// Settings that take effect at the start of a month, the earliest first.
+    pub pending: Option<(Month, SiteSettings)>,
+    /// The months that exist, contiguous and in order.
+    pub months: Vec<MonthSpan>,
+}

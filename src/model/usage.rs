@@ -1,0 +1,112 @@
+//! The figures of a site's month, as they are counted, stored and answered.
+
+use super::vocab::{DrmType, Environment};
+
+/// The counters of one site and month under rule set `mau/1`. All of them are exact, and all only
+/// grow while the month is open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Distinct users with a countable licence in production.
+    pub mau: u64,
+    /// Distinct users by DRM system, in the order of [`DrmType::ALL`]; not additive.
+    pub mau_by_drm: [u64; 8],
+    /// Issued licences in production (MAL), unattributed included.
+    pub licenses_issued: u64,
+    /// Issued licences by DRM system, in the order of [`DrmType::ALL`].
+    pub licenses_by_drm: [u64; 8],
+    /// Failed licence requests in production.
+    pub licenses_failed: u64,
+    /// Distinct recommended good device ids of the issued licences.
+    pub devices: u64,
+    /// Issued licences whose user id is missing or a sentinel.
+    pub unattributed_licenses: u64,
+    /// Distinct watermark sessions in production.
+    pub watermark_sessions: u64,
+    /// Distinct users of watermark sessions in production.
+    pub watermark_users: u64,
+    /// Records that were sent again.
+    pub duplicates: u64,
+    /// Issued licences in the trial environment.
+    pub trial: u64,
+    /// Issued licences in the test environment.
+    pub test: u64,
+    /// Accepted records of every type and environment.
+    pub records: u64,
+}
+
+impl Counters {
+    /// The figures in their stored order.
+    pub fn figures(&self) -> impl Iterator<Item = u64> + '_ {
+        [self.mau].into_iter().chain(self.mau_by_drm).chain([self.licenses_issued]).chain(self.licenses_by_drm).chain([
+            self.licenses_failed,
+            self.devices,
+            self.unattributed_licenses,
+            self.watermark_sessions,
+            self.watermark_users,
+            self.duplicates,
+            self.trial,
+            self.test,
+            self.records,
+        ])
+    }
+
+    /// Rebuilds the counters from figures in their stored order; `None` when the number of figures
+    /// differs.
+    pub fn from_figures(figures: &[u64]) -> Option<Self> {
+        let mut rest = figures.iter().copied();
+        let mut next = || rest.next();
+        let mut eight = |next: &mut dyn FnMut() -> Option<u64>| {
+            let mut row = [0; 8];
+            for cell in &mut row {
+                *cell = next()?;
+            }
+            Some(row)
+        };
+        let counters = Self {
+            mau: next()?,
+            mau_by_drm: eight(&mut next)?,
+            licenses_issued: next()?,
+            licenses_by_drm: eight(&mut next)?,
+            licenses_failed: next()?,
+            devices: next()?,
+            unattributed_licenses: next()?,
+            watermark_sessions: next()?,
+            watermark_users: next()?,
+            duplicates: next()?,
+            trial: next()?,
+            test: next()?,
+            records: next()?,
+        };
+        rest.next().is_none().then_some(counters)
+    }
+
+    /// The counter of issued licences of an environment that is not billed.
+    pub fn other_environment(&mut self, environment: Environment) -> Option<&mut u64> {
+        match environment {
+            Environment::Production => None,
+            Environment::Trial => Some(&mut self.trial),
+            Environment::Test => Some(&mut self.test),
+        }
+    }
+
+    /// `(system, users, licences)` of the DRM systems seen.
+    pub fn by_drm(&self) -> impl Iterator<Item = (DrmType, u64, u64)> + '_ {
+        DrmType::ALL.iter().zip(self.mau_by_drm.iter().zip(&self.licenses_by_drm))
+            .filter(|(_, (_, licenses))| **licenses > 0)
+            .map(|(drm, (users, licenses))| (*drm, *users, *licenses))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_round_trip() {
+        let numbers: Vec<u64> = (1..=27).collect();
+        let counters = Counters::from_figures(&numbers).unwrap();
+        assert_eq!(counters.figures().collect::<Vec<_>>(), numbers);
+        assert_eq!(Counters::from_figures(&numbers[1..]), None);
+        assert_eq!(Counters::from_figures(&[0; 28]), None);
+    }
+}
