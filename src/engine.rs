@@ -1,6 +1,11 @@
 //! Every change of state (stub of the interface; the engine itself is being built).
 #![allow(missing_docs, clippy::todo)]
 
+pub mod calendar;
+pub mod distinct;
+pub mod runs;
+pub mod tagset;
+
 use std::sync::Arc;
 
 use crate::model::caller::Token;
