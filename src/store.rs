@@ -7,6 +7,7 @@ pub mod batch;
 pub mod block;
 pub mod codec;
 pub mod details;
+pub mod filter;
 pub mod header;
 pub mod pages;
 pub mod rows;

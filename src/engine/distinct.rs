@@ -77,7 +77,8 @@ impl DistinctSet {
     /// Memory of the members, bytes.
     pub fn memory_bytes(&self) -> usize {
         let (Members::Resident(set) | Members::Spilled(set)) = &self.members;
-        set.memory_bytes() + self.fresh.capacity() * size_of::<ShortTag>()
+        let runs: usize = self.runs.iter().map(Run::memory_bytes).sum();
+        set.memory_bytes() + self.fresh.capacity() * size_of::<ShortTag>() + runs
     }
 
     /// Runs on disk.

@@ -1,12 +1,15 @@
 //! Sorted runs of tags on disk: written at a fold, merged when there are many, probed where a set is
 //! not in memory.
 //!
-//! A run is a few rows of its table: a head (page 0) and pages of tags, each sealed with the place
-//! it belongs to. Runs are only added; a merged run replaces its parts in one change set.
+//! A run is a few rows of its table: a head (page 0), pages of tags and a filter, each sealed with
+//! the place it belongs to. Runs are only added; a merged run replaces its parts in one change set.
+
+use std::sync::Arc;
 
 use crate::crypto::{Aad, OpenError, SealKey};
 use crate::model::ids::ShortTag;
 use crate::store::codec::Corrupt;
+use crate::store::filter;
 use crate::store::pages::{self, Entry, PAGE_TAGS, RunHead};
 use crate::store::{Changes, Store, StoreError, Table, keys};
 
@@ -48,6 +51,18 @@ pub struct Run {
     pub number: u64,
     /// How many tags, and where the pages begin.
     pub head: RunHead,
+    /// A filter over the tags (none for runs without one).
+    pub filter: Arc<[u8]>,
+}
+
+/// The row of a run that holds its filter.
+const FILTER_PAGE: u32 = u32::MAX;
+
+impl Run {
+    /// Memory of the head and the filter, bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.head.fences.capacity() * size_of::<u64>() + self.filter.len()
+    }
 }
 
 /// Adds a run of sorted, distinct entries to a change set.
@@ -66,7 +81,11 @@ pub fn write(
     }
     let sealed = key.seal(&set.aad(number, 0), &head.encode());
     changes.put(set.table, keys::page(set.owner, set.kind, number, 0), sealed);
-    Run { number, head }
+    let mut prefixes = entries.iter().map(|(tag, _)| tag.prefix()).collect();
+    let filter = filter::build(&mut prefixes);
+    let sealed = key.seal(&set.aad(number, FILTER_PAGE), &filter);
+    changes.put(set.table, keys::page(set.owner, set.kind, number, FILTER_PAGE), sealed);
+    Run { number, head, filter: filter.into() }
 }
 
 /// Removes a run in a change set.
@@ -75,13 +94,32 @@ pub fn delete(changes: &mut Changes, set: SetId, number: u64) {
     changes.delete_range(set.table, from, keys::page(set.owner, set.kind, number + 1, 0));
 }
 
-/// Opens the head of a run from its stored row.
+/// Opens the head and the filter of a stored run.
 ///
 /// # Errors
 /// When it does not open or does not follow its format.
-pub fn open_head(key: &SealKey, set: SetId, number: u64, sealed: &[u8]) -> Result<Run, RunError> {
-    let head = RunHead::decode(&key.open(&set.aad(number, 0), sealed)?)?;
-    Ok(Run { number, head })
+pub fn open(store: &Store, key: &SealKey, set: SetId, number: u64) -> Result<Run, RunError> {
+    let row = |page| {
+        let row = store.get(set.table, &keys::page(set.owner, set.kind, number, page))?;
+        Ok::<_, RunError>(key.open(&set.aad(number, page), &row.ok_or(Corrupt("run"))?)?)
+    };
+    let head = RunHead::decode(&row(0)?)?;
+    Ok(Run { number, head, filter: row(FILTER_PAGE)?.into() })
+}
+
+/// The sets and runs of a table, in the order of their keys, found without reading their pages.
+///
+/// # Errors
+/// When the disk refuses or a row key does not follow its format.
+pub fn list(store: &Store, table: Table) -> Result<Vec<(SetId, u64)>, RunError> {
+    let mut found = Vec::new();
+    let mut from = Vec::new();
+    loop {
+        let Some(row) = store.scan(table, &from, None)?.next() else { return Ok(found) };
+        let (owner, kind, run, _) = keys::page_of(&row?.0).ok_or(Corrupt("run key"))?;
+        found.push((SetId { table, owner, kind }, run));
+        from = keys::page(owner, kind, run + 1, 0);
+    }
 }
 
 /// Reads all entries of a run, sorted.
@@ -107,6 +145,9 @@ pub fn probe(
     run: &Run,
     tag: ShortTag,
 ) -> Result<u8, RunError> {
+    if !filter::may_hold(&run.filter, tag.prefix()) {
+        return Ok(0);
+    }
     for page in run.head.pages_of(tag) {
         let mask = pages::find_in_page(&open_page(store, key, set, run.number, page)?, tag)?;
         if mask != 0 {

@@ -5,7 +5,7 @@
 
 use super::ids::{ShortTag, SiteNo, Tag};
 use super::time::{Day, Month, Timestamp};
-use super::vocab::{DeviceKind, DrmType, Quality, RecordType, Scope};
+use super::vocab::{Class, DeviceKind, DrmType, Quality, RecordType, Scope};
 
 /// What an accepted record does to its month's counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,6 +71,57 @@ pub struct SiteMonth {
     pub site: SiteNo,
     /// The billing month in the site's zone.
     pub month: Month,
+}
+
+/// The time that a bucket covers: a month of the site, or a UTC day where the site keeps its records
+/// for a shorter period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Epoch {
+    /// A billing month.
+    Month(Month),
+    /// A UTC day.
+    Day(Day),
+}
+
+/// Set in the number of an epoch that is a day.
+const DAY_EPOCH: u32 = 1 << 31;
+
+impl Epoch {
+    /// The number in row keys and in the register.
+    pub fn code(self) -> u32 {
+        match self {
+            Self::Month(month) => month.0,
+            Self::Day(day) => DAY_EPOCH | day.0,
+        }
+    }
+
+    /// The epoch of a number.
+    pub fn from_code(code: u32) -> Self {
+        if code & DAY_EPOCH == 0 {
+            Self::Month(Month(code))
+        } else {
+            Self::Day(Day(code & !DAY_EPOCH))
+        }
+    }
+
+    /// The month whose tables hold the epoch's blocks.
+    pub fn month(self) -> Month {
+        match self {
+            Self::Month(month) => month,
+            Self::Day(day) => day.month(),
+        }
+    }
+}
+
+/// A destruction bucket: what is kept and destroyed together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Bucket {
+    /// The retention class.
+    pub class: Class,
+    /// The site.
+    pub site: SiteNo,
+    /// The time it covers.
+    pub epoch: Epoch,
 }
 
 /// One value of a row's details; which field it is stands beside it.

@@ -4,6 +4,7 @@
 
 use super::codec::{Corrupt, Put, Reader};
 use crate::model::batch::{DeviceTag, Item};
+use crate::model::ids::Tag;
 use crate::model::vocab::{DeviceKind, Quality, Scope};
 
 /// How a value is written.
@@ -57,7 +58,7 @@ pub(super) fn device_head(device: &DeviceTag) -> [u8; 3] {
 }
 
 /// Reads back what [`device_head`] wrote.
-pub(super) fn device(head: [u8; 3], tag: crate::model::ids::Tag) -> Option<DeviceTag> {
+pub(super) fn device(head: [u8; 3], tag: Tag) -> Option<DeviceTag> {
     Some(DeviceTag {
         kind: DeviceKind::from_code(head[0])?,
         quality: Quality::from_code(head[1] & 0x7f)?,
@@ -96,6 +97,21 @@ fn read<'a>(reader: &mut Reader<'a>) -> Result<(u8, Item<'a>), Corrupt> {
         }
     };
     Ok((field, item))
+}
+
+/// The field code of the user's record tag, always the first field of a row that has one.
+pub const USER: u8 = 0;
+/// Bytes of the user field: code, form, tag.
+const USER_BYTES: usize = 18;
+
+/// Takes the user's tag off the front of a row's details.
+pub fn split_user(details: &[u8]) -> (Option<Tag>, &[u8]) {
+    match details.split_first_chunk::<USER_BYTES>() {
+        Some(([USER, form, tag @ ..], rest)) if *form == Form::Tag as u8 => {
+            (Some(Tag(*tag)), rest)
+        }
+        _ => (None, details),
+    }
 }
 
 /// The 16 bytes of a UUID in its usual text (lower case, 8-4-4-4-12), so that writing them back

@@ -4,15 +4,12 @@
 //! a binary fuse filter (about nine bits a tag, 0.4 % false hits), so that one pass over the headers
 //! finds the blocks of a person without an index entry for each record.
 
-use xorf::{BinaryFuse8, BinaryFuse8Ref, DmaSerializable, Filter, FilterRef};
-
 use super::codec::{Corrupt, Put, Reader};
+use super::filter;
 use crate::model::ids::Tag;
 use crate::model::time::Timestamp;
 
 const VERSION: u8 = 1;
-/// Stands for a filter that could not be built.
-const MAYBE: &[u8] = &[1];
 
 /// The kinds of tags that have a filter of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,18 +37,12 @@ pub struct Header {
 impl Header {
     /// A header over the tags of each kind, which are sorted and made distinct here.
     pub fn new(rows: usize, span: (Timestamp, Timestamp), tags: [&mut Vec<u64>; 3]) -> Self {
-        Self { rows, first: span.0, last: span.1, filters: tags.map(build) }
+        Self { rows, first: span.0, last: span.1, filters: tags.map(filter::build) }
     }
 
     /// Whether the block may hold the tag; `false` is certain.
     pub fn may_hold(&self, kind: Filtered, tag: &Tag) -> bool {
-        let filter = &self.filters[kind as usize];
-        if filter.as_slice() == MAYBE {
-            return true;
-        }
-        filter.split_at_checked(BinaryFuse8::DESCRIPTOR_LEN).is_some_and(|(descriptor, prints)| {
-            BinaryFuse8Ref::from_dma(descriptor, prints).contains(&filter_key(tag))
-        })
+        filter::may_hold(&self.filters[kind as usize], filter_key(tag))
     }
 
     /// Encodes the header.
@@ -88,21 +79,6 @@ impl Header {
 /// The number of a tag in a filter: tags are random, so their first half will do.
 pub fn filter_key(tag: &Tag) -> u64 {
     tag.short().prefix()
-}
-
-fn build(keys: &mut Vec<u64>) -> Vec<u8> {
-    keys.sort_unstable();
-    keys.dedup();
-    if keys.is_empty() {
-        return Vec::new();
-    }
-    // It fails only on equal keys, of which there are none. Should it fail all the same, the header
-    // says "maybe" to everything rather than a wrong "no".
-    let Ok(filter) = BinaryFuse8::try_from(keys.as_slice()) else { return MAYBE.to_vec() };
-    let mut out = vec![0; BinaryFuse8::DESCRIPTOR_LEN];
-    filter.dma_copy_descriptor_to(&mut out);
-    out.extend_from_slice(filter.dma_fingerprints());
-    out
 }
 
 #[cfg(test)]

@@ -168,6 +168,12 @@ impl Changes {
         self.list.push((table, Change::DeleteRange(from, to)));
     }
 
+    /// Adds all changes of another set after these.
+    pub fn append(&mut self, mut other: Self) {
+        self.bytes += other.bytes;
+        self.list.append(&mut other.list);
+    }
+
     /// How much is to be written, bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -396,6 +402,8 @@ pub mod keys {
 
     /// The position row of the meta table.
     pub const POSITION: &[u8] = b"position";
+    /// The row that names the blocks of a fold under way.
+    pub const INTENT: &[u8] = b"intent";
     /// Before a site's row.
     pub const SITES: &[u8] = b"site/";
     /// After every site's row.
