@@ -18,7 +18,7 @@ use super::EngineError;
 /// Sites and tokens.
 pub struct Directory {
     lists: RwLock<Lists>,
-    key: SealKey,
+    key: Arc<SealKey>,
 }
 
 #[derive(Default)]
@@ -33,7 +33,7 @@ impl Directory {
     ///
     /// # Errors
     /// When a row cannot be read or opened.
-    pub fn load(store: &Store, key: SealKey) -> Result<Self, EngineError> {
+    pub fn load(store: &Store, key: Arc<SealKey>) -> Result<Self, EngineError> {
         let mut lists = Lists::default();
         let open = |row: &[u8], value: &[u8]| {
             key.open(&aad(row), value).map_err(|error| EngineError::Damaged(error.to_string()))

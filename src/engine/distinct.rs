@@ -54,6 +54,15 @@ impl DistinctSet {
         Self { id, key, members, fresh: Vec::new(), runs, len }
     }
 
+    /// Adds members that a run holds, when a set is loaded.
+    pub fn load(&mut self, entries: Vec<Entry>) {
+        if let Members::Resident(set) = &mut self.members {
+            for (tag, mask) in entries {
+                self.len += u64::from(set.insert(tag, mask) == 0);
+            }
+        }
+    }
+
     /// Which set it is.
     pub fn id(&self) -> SetId {
         self.id
@@ -175,6 +184,11 @@ impl DistinctSet {
         entries.sort_unstable();
         entries.dedup_by_key(|(tag, _)| *tag);
         entries
+    }
+
+    /// Whether there are no members.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     /// Whether nothing is new since the last cut.

@@ -31,7 +31,7 @@ pub use blocks::{BlockPlace, discard_unfinished, read_block, read_header};
 const RUNS_MERGED: usize = 8;
 
 /// A fold failed; the engine stops and recovers.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum FoldError {
     /// The disk refused.
     #[error(transparent)]
@@ -78,6 +78,8 @@ pub struct Cut {
     pub dropped: Vec<Day>,
     /// Records before this day are too old from here on.
     pub floor: Day,
+    /// Kept answers of days before this one go.
+    pub answers_before: Day,
 }
 
 /// What a fold did.
@@ -162,6 +164,8 @@ impl Folder {
             last.delete_range(Table::Seen, keys::page(day.0, 0, 0, 0), to);
             self.runs.retain(|set, _| set.table != Table::Seen || set.owner != day.0);
         }
+        let answers_to = keys::answer(cut.answers_before.0, &[0; 16]);
+        last.delete_range(Table::Answers, keys::answer(0, &[0; 16]), answers_to);
         self.position.folded_through = cut.through;
         self.position.seen_floor = cut.floor.0;
         last.put(Table::Meta, keys::POSITION, self.position.encode());

@@ -24,7 +24,7 @@ use crate::model::caller::Token;
 use crate::model::ids::{KeyId, SiteId};
 use crate::model::limits;
 use crate::model::site::{Site, SiteSettings};
-use crate::model::time::{Clock, DAY_MS, Day, Timestamp};
+use crate::model::time::{DAY_MS, Day, Timestamp};
 use crate::store::verdict::GroupVerdict;
 use crate::store::{Changes, Table, keys};
 
@@ -297,10 +297,10 @@ impl Writer {
         outcome: &Outcome,
         now: Timestamp,
     ) -> Result<(), EngineError> {
-        let Some(body) = (answer.render)(outcome) else { return Ok(()) };
         let day = now.day();
         let seen = self.shared.ring.seen(day)?;
         let row = keys::answer(day.0, &answer.name(&seen.mac));
+        let Some(body) = (answer.render)(outcome) else { return Ok(()) };
         let value = [&answer.body_digest[..], &body].concat();
         let sealed = seen.seal.seal(&answer_aad(&row), &value);
         changes.put(Table::Answers, row, sealed);

@@ -5,7 +5,6 @@
 //! rows take in; a fragment is sealed like any block from the start.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use super::super::directory::Directory;
 use super::super::journal::OpenGroup;
@@ -13,8 +12,7 @@ use super::{FoldError, Stats};
 use crate::crypto::{Aad, SealKey, Secret};
 use crate::keys::KeyRing;
 use crate::model::batch::{Bucket, Epoch, Item, Verdict};
-use crate::model::ids::{KeyId, Tag};
-use crate::model::time::Timestamp;
+use crate::model::ids::KeyId;
 use crate::model::vocab::Class;
 use crate::store::block::{self, OwnedRow, Row};
 use crate::store::codec::{Corrupt, Put, Reader};
