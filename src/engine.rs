@@ -410,12 +410,15 @@ impl Engine {
     }
 
     /// The site with a stored month that holds the instant; the month's row is written first where
-    /// it is missing.
+    /// it is missing. This waits for the writer without yielding: once for each site and month.
     ///
     /// # Errors
     /// When there is no such site or the engine has stopped.
-    pub async fn reach(&self, id: &SiteId, at: Timestamp) -> Result<Arc<Site>, EngineError> {
-        self.ask(|reply| Message::Reach(id.clone(), at, reply)).await
+    pub fn reach(&self, id: &SiteId, at: Timestamp) -> Result<Arc<Site>, EngineError> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        let message = Message::Reach(id.clone(), at, reply);
+        self.queue.send(message).map_err(|_| EngineError::Stopped)?;
+        answer.recv().map_err(|_| EngineError::Stopped)?
     }
 
     /// A token by its key id.

@@ -82,6 +82,28 @@ impl HmacKey {
     }
 }
 
+/// The base key of one site and month: an HMAC key that makes base pseudonyms and nothing else. They
+/// are never stored; destroying this key cuts every use off.
+pub struct BaseKey(HmacKey);
+
+impl BaseKey {
+    /// The base key made of a secret of the key register.
+    pub fn new(secret: &Secret) -> Self {
+        Self(HmacKey::new(secret))
+    }
+
+    /// The HMAC key, for `identity` alone.
+    pub fn mac_key(&self) -> &HmacKey {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for BaseKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BaseKey(…)")
+    }
+}
+
 impl Drop for HmacKey {
     fn drop(&mut self) {
         self.inner.zeroize();

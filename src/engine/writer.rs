@@ -6,7 +6,7 @@
 //! process recovers from the journal. It never goes on after a failed write, and never syncs twice.
 
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ pub enum Message {
     /// Make or change a site.
     PutSite(SiteId, Box<SiteSettings>, Reply<SitePut>),
     /// Make the site's months reach an instant.
-    Reach(SiteId, Timestamp, Reply<Arc<Site>>),
+    Reach(SiteId, Timestamp, SyncSender<Result<Arc<Site>, EngineError>>),
     /// Store a token.
     PutToken(Box<Token>, Reply<()>),
     /// Remove a token.

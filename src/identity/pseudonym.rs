@@ -1,9 +1,7 @@
 //! From ids to pseudonyms, many at a time.
 
-use std::fmt;
-
 use super::{DeviceId, OtherKind, Payload, RawId, UserId, payload};
-use crate::crypto::{HmacKey, HmacQueue, Secret, TagKey};
+use crate::crypto::{BaseKey, HmacQueue, TagKey};
 use crate::model::ids::Tag;
 
 /// The version of the rules that lead from raw text to canonical bytes. It is part of every
@@ -18,23 +16,6 @@ const KIND_BYTES_MAX: usize = 32;
 pub(super) const HEAD_BYTES_MAX: usize = LABEL.len() + 1 + KIND_BYTES_MAX + 1 + 2;
 /// The namespace of users.
 const USER: &str = "user";
-
-/// The base key of one site and month. Base pseudonyms are never stored; destroying this key cuts
-/// every use off.
-pub struct BaseKey(HmacKey);
-
-impl BaseKey {
-    /// The base key made of a secret of the key register.
-    pub fn new(secret: &Secret) -> Self {
-        Self(HmacKey::new(secret))
-    }
-}
-
-impl fmt::Debug for BaseKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("BaseKey(…)")
-    }
-}
 
 /// The place of an id in its [`PseudonymQueue`], until the next [`PseudonymQueue::clear`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +72,7 @@ impl PseudonymQueue {
     fn push(&mut self, key: &BaseKey, kind: &str, before: &[u8], id: &[u8]) -> Slot {
         let mut room = [0; HEAD_BYTES_MAX];
         let head = write_head(&mut room, kind, before.len() + id.len());
-        Slot(self.queue.push(&key.0, &[head, before, id]))
+        Slot(self.queue.push(key.mac_key(), &[head, before, id]))
     }
 
     /// Computes the base pseudonyms of everything that was pushed.
