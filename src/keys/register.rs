@@ -30,9 +30,9 @@
 //! above needs the one copy durable while the other is in flux. Within a run a failed write or sync
 //! is never tried again: the register refuses everything until it is opened anew.
 //!
-//! Growth writes zeros behind the last slot of A, syncs, then B; the new number of slots becomes
-//! true with the header of the next batch. Bytes behind the last slot of a valid header mean
-//! nothing, and a start zeros them.
+//! Growth writes zeros behind the last slot of A, syncs, then B, so that a full disk shows before a
+//! batch begins; the new number of slots becomes true with the header of the next batch. Bytes
+//! behind the last slot of a valid header mean nothing, and a start zeros them.
 
 use std::collections::BTreeMap;
 use std::io;

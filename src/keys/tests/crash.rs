@@ -270,3 +270,22 @@ fn a_new_site_month_is_one_write() {
     assert!(std::sync::Arc::ptr_eq(&keys, &again));
     assert_eq!(disk.operations() - before, 6);
 }
+
+/// Cut between the copies: the zeros of A win over the key in B, whether A's bytes were kept or the
+/// process was only killed.
+#[test]
+fn a_retirement_that_is_durable_in_one_copy_is_finished() {
+    for cut in [Cut::Lost, Cut::Kept, Cut::Killed] {
+        let disk = disk();
+        let (ring, _) = open(&disk).unwrap();
+        let key = ring.journal().unwrap().id();
+        // Slots, header and sync of A; the next write is B's.
+        disk.burn_after(3);
+        assert!(matches!(ring.retire(&[key]), Err(KeysError::Failed(_))));
+        disk.power(cut);
+        let (ring, repaired) = open(&disk).unwrap();
+        assert!(ring.by_id(key).is_none(), "{cut:?}");
+        assert!(repaired > 0);
+        assert!(slots(&disk.durable(0)) == slots(&disk.durable(1)));
+    }
+}

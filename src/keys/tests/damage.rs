@@ -149,8 +149,7 @@ fn files_of_others_are_refused() {
         disk.set(1, foreign);
         assert!(matches!(register_error(open(&disk)), RegisterError::Foreign { .. }));
     }
-    for copy in 0..2 {
-        let mut bytes = good[copy].clone();
+    for (copy, mut bytes) in good.into_iter().enumerate() {
         bytes[9] = 2;
         disk.set(copy, bytes);
     }
