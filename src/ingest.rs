@@ -16,7 +16,6 @@ use crate::engine::{Answer, Engine, EngineError, Outcome};
 use crate::model::batch::{Batch, Verdict};
 use crate::model::caller::Caller;
 use crate::model::limits;
-use crate::model::reason::Reason;
 use crate::wire::receipt::{Receipt, Rejection};
 use crate::wire::{Attributes, Decoder, Fault, Limits, Media, Record, Unfit};
 use places::{NoPlace, Places};

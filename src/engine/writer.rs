@@ -274,7 +274,9 @@ impl Writer {
             }
             outcomes.push(outcome);
         }
-        self.shared.store.apply(&changes)?;
+        let written = self.shared.store.apply(&changes).map_err(EngineError::from);
+        // Before the waiters hear of it: whoever asks again must not find the engine ready.
+        written.inspect_err(|error| self.shared.fail(error))?;
         self.next_group += 1;
         self.pending_bytes += row_bytes;
         self.pending_since.get_or_insert(now);

@@ -106,13 +106,16 @@ impl fmt::Debug for DeviceId<'_> {
 
 /// The one id of a record that is counted as its device: the one the producer recommends if it is
 /// good, or else the good one whose kind lives longest (domain.md §9.1); `None` when none is good.
-pub fn recommended(devices: &[DeviceId<'_>], given: Option<usize>) -> Option<usize> {
-    let good = |at: &usize| devices.get(*at).is_some_and(|id| id.quality == Quality::Good);
-    if let Some(at) = given.filter(good) {
+pub fn recommended<'d, 'a: 'd>(
+    devices: impl Iterator<Item = &'d DeviceId<'a>> + Clone,
+    given: Option<usize>,
+) -> Option<usize> {
+    let good = devices.enumerate().filter(|(_, id)| id.quality == Quality::Good);
+    if let Some((at, _)) = good.clone().find(|(at, _)| Some(*at) == given) {
         return Some(at);
     }
     // The first of equal ranks wins, so that the answer depends on nothing but the record.
-    (0..devices.len()).filter(good).min_by_key(|at| rank(devices[*at].kind))
+    good.min_by_key(|(_, id)| rank(id.kind)).map(|(at, _)| at)
 }
 
 /// The place of a kind in the order of preference; the least is the best.

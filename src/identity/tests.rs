@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::pseudonym::{HEAD_BYTES_MAX, write_head};
 use super::{
-    BaseKey, DeviceId, OtherKind, Payload, PayloadEncoding, PseudonymQueue, RawId, Sentinels,
+    DeviceId, OtherKind, Payload, PayloadEncoding, PseudonymQueue, RawId, Sentinels,
     UserId, device, payload, recommended, user,
 };
-use crate::crypto::{Secret, TagKey};
+use crate::crypto::{BaseKey, Secret, TagKey};
 use crate::model::ids::Tag;
 use crate::model::vocab::{DeviceKind, IdEncoding, Quality, Scope};
 
@@ -244,13 +244,13 @@ fn the_recommended_id_is_good() {
         read(DeviceKind::AndroidId, "a1b2c3d4e5f608"),
         read(DeviceKind::Idfv, "6d92078a-8246-4ba4-ae5b-76104861e7dc"),
     ];
-    assert_eq!(recommended(&ids, None), Some(2));
-    assert_eq!(recommended(&ids, Some(0)), Some(0), "the producer's choice is good");
-    assert_eq!(recommended(&ids, Some(1)), Some(2), "the producer's choice is junk");
-    assert_eq!(recommended(&ids, Some(5)), Some(2), "there is no such id");
-    assert_eq!(recommended(&ids[..2], None), Some(0));
-    assert_eq!(recommended(&ids[1..2], None), None);
-    assert_eq!(recommended(&[], Some(0)), None);
+    assert_eq!(recommended(ids.iter(), None), Some(2));
+    assert_eq!(recommended(ids.iter(), Some(0)), Some(0), "the producer's choice is good");
+    assert_eq!(recommended(ids.iter(), Some(1)), Some(2), "the producer's choice is junk");
+    assert_eq!(recommended(ids.iter(), Some(5)), Some(2), "there is no such id");
+    assert_eq!(recommended(ids[..2].iter(), None), Some(0));
+    assert_eq!(recommended(ids[1..2].iter(), None), None);
+    assert_eq!(recommended([].iter(), Some(0)), None);
 }
 
 #[test]

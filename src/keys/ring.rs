@@ -19,7 +19,7 @@ use super::register::{Batch, FileRegister, KeyRegister};
 use super::root::{KeyFile, RootProvider};
 use super::slot::{KeyName, Slot, WRAPPED_BYTES};
 use super::{KeyKind, KeysError, RegisterError, Settings, VaultId};
-use crate::crypto::{HmacKey, SealKey, Secret, TagKey};
+use crate::crypto::{BaseKey, HmacKey, SealKey, Secret, TagKey};
 use crate::model::ids::{KeyId, SiteId};
 use crate::model::time::{Day, Month};
 use crate::model::vocab::Class;
@@ -58,7 +58,7 @@ pub struct SiteMonthIds {
 /// The keys of a site's month.
 pub struct SiteMonthKeys {
     /// First step of every pseudonym; its output is never stored.
-    pub base: HmacKey,
+    pub base: BaseKey,
     /// Second step for the tallies.
     pub tally: TagKey,
     /// Second step for records in blocks.
@@ -75,7 +75,7 @@ pub struct SiteMonthKeys {
 /// detection to its sessions.
 pub struct WatermarkKeys {
     /// First step.
-    pub base: HmacKey,
+    pub base: BaseKey,
     /// Second step.
     pub watermark: TagKey,
 }
@@ -278,7 +278,7 @@ impl KeyRing {
         let made = self.note(core.open_all(&ids?)).ok()?;
         let [base, watermark] = made.as_slice() else { return None };
         let keys = Arc::new(WatermarkKeys {
-            base: HmacKey::new(&base.secret),
+            base: BaseKey::new(&base.secret),
             watermark: TagKey::new(&watermark.secret),
         });
         let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
@@ -479,7 +479,7 @@ impl KeyRing {
     ) -> Result<Arc<SiteMonthKeys>, KeysError> {
         let [base, tally, record, watermark, sets] = made else { return Err(broken()) };
         let keys = Arc::new(SiteMonthKeys {
-            base: HmacKey::new(&base.secret),
+            base: BaseKey::new(&base.secret),
             tally: TagKey::new(&tally.secret),
             record: TagKey::new(&record.secret),
             watermark: TagKey::new(&watermark.secret),

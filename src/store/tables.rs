@@ -134,6 +134,9 @@ pub struct Store {
     cache: Cache,
     path: PathBuf,
     names: Mutex<BTreeSet<Table>>,
+    /// Tests break a write; see `breaks`.
+    #[cfg(test)]
+    pub(crate) fault: std::sync::atomic::AtomicU8,
 }
 
 /// Writes that apply as a whole.
@@ -214,7 +217,14 @@ impl Store {
             families.push(ColumnFamilyDescriptor::new(name, table_options(table, &cache)));
         }
         let db = Db::open_cf_descriptors(&database_options(), &path, families)?;
-        let store = Self { db, cache, path, names: Mutex::new(tables) };
+        let store = Self {
+            db,
+            cache,
+            path,
+            names: Mutex::new(tables),
+            #[cfg(test)]
+            fault: Default::default(),
+        };
         store.check_format()?;
         Ok(store)
     }
@@ -297,7 +307,32 @@ impl Store {
         }
         let mut options = WriteOptions::new();
         options.set_sync(sync);
+        #[cfg(test)]
+        if let Some(after) = self.breaks(changes) {
+            if after {
+                self.db.write_opt(batch, &options)?;
+            }
+            return Err(StoreError::Rocks("broken by a test".into()));
+        }
         Ok(self.db.write_opt(batch, &options)?)
+    }
+
+    /// Whether a test breaks this write: a journal entry (faults 1 and 2) or the end of a fold (3 and
+    /// 4), before it is on the disk (odd) or after (even).
+    #[cfg(test)]
+    fn breaks(&self, changes: &Changes) -> Option<bool> {
+        use std::sync::atomic::Ordering::SeqCst;
+        let fault = self.fault.load(SeqCst);
+        let of_fold = fault > 2;
+        let meant = changes.list.iter().any(|(table, change)| match change {
+            Change::Put(key, _) if of_fold => *table == Table::Meta && key == keys::POSITION,
+            Change::Put(..) => *table == Table::Journal,
+            _ => false,
+        });
+        (fault > 0 && meant).then(|| {
+            self.fault.store(0, SeqCst);
+            fault % 2 == 0
+        })
     }
 
     /// Reads a row.
