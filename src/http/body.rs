@@ -103,8 +103,8 @@ impl Buffer {
             return Err(BodyError::TooLarge);
         }
         if len > self.bytes.capacity() {
-            let doubled = (self.bytes.capacity() * 2).clamp(FIRST_BYTES, self.max_bytes.max(1));
-            let capacity = doubled.max(len);
+            let doubled = (self.bytes.capacity() * 2).max(FIRST_BYTES);
+            let capacity = doubled.max(len).min(self.max_bytes);
             self.share.grow(capacity - self.bytes.capacity())?;
             // A plain reallocation would leave the old bytes behind unwiped.
             let mut larger = Zeroizing::new(Vec::with_capacity(capacity));
@@ -233,11 +233,11 @@ mod tests {
 
     #[test]
     fn the_budget_is_shared_by_all_bodies() {
-        let budget = Budget::new(40 << 10);
+        let budget = Budget::new(80 << 10);
         let mut first = Buffer::new(1 << 20, budget.share());
         let mut second = Buffer::new(1 << 20, budget.share());
-        first.extend(&[0; 30 << 10]).unwrap();
-        assert_eq!(second.extend(&[0; 30 << 10]), Err(BodyError::Crowded));
+        first.extend(&[0; 40 << 10]).unwrap();
+        assert_eq!(second.extend(&[0; 50 << 10]), Err(BodyError::Crowded));
         drop(second);
         first.extend(&[0; 1 << 10]).unwrap();
         drop(first);

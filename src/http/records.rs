@@ -94,8 +94,7 @@ impl Service {
         body: &mut Incoming,
     ) -> Result<(Delivery, Share), Refusal> {
         let headers = &parts.headers;
-        let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
-        let media = Media::parse(content_type).ok_or(Kind::UnsupportedMedia)?;
+        let media = media(headers).ok_or(Kind::UnsupportedMedia)?;
         let coding = Coding::from_headers(headers).ok_or(Kind::UnsupportedCoding)?;
         let idempotency_key = idempotency_key(headers)?;
         let ce_headers = ce_headers(headers)?;
@@ -162,6 +161,18 @@ fn receipt(posted: Posted) -> Result<Answer, Refusal> {
         set(&mut receipt, IDEMPOTENT_REPLAYED, "true");
     }
     Ok(receipt)
+}
+
+/// The format of the body. A CloudEvent in binary mode, known by its `ce-id`, has data of any JSON
+/// type, and data without a type is JSON (CloudEvents HTTP binding §3.1).
+fn media(headers: &HeaderMap) -> Option<Media> {
+    let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    Media::parse(content_type).or_else(|| {
+        let essence = content_type.split(|byte| *byte == b';').next()?.trim_ascii();
+        let lower = essence.to_ascii_lowercase();
+        let json = lower.is_empty() || lower == b"text/json" || lower.ends_with(b"+json");
+        (json && headers.contains_key("ce-id")).then_some(Media::Json)
+    })
 }
 
 /// Reads `Idempotency-Key`: a structured-field string, or bare text as most clients send it.
