@@ -15,7 +15,7 @@ pub mod secret;
 pub mod tag;
 
 pub use aad::Aad;
-pub use hmac::{HmacKey, HmacQueue};
+pub use hmac::{BaseKey, HmacKey, HmacQueue};
 pub use seal::{OpenError, SealKey};
 pub use secret::{Secret, random_bytes};
 pub use tag::TagKey;

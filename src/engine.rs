@@ -1,28 +1,175 @@
-//! Every change of state (stub of the interface; the engine itself is being built).
-#![allow(missing_docs, clippy::todo)]
+//! Every change of state: journal, duplicates, tallies, blocks, fold, recovery.
+//!
+//! [`Engine::append`] takes a batch without raw ids, seals it, and answers when it is durable and
+//! counted. One writer thread judges and commits ([`writer`]); one fold thread turns the journal
+//! into blocks ([`fold`]); readers see counters that were published after their sync.
 
-use std::sync::Arc;
+pub mod calendar;
+pub mod directory;
+mod distinct;
+pub mod fold;
+pub mod journal;
+pub mod partition;
+mod recover;
+mod runs;
+mod spill;
+mod state;
+mod tagset;
+mod writer;
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+use tokio::sync::{oneshot, watch};
+
+use crate::crypto::HmacKey;
+use crate::keys::{KeyKind, KeyRing, KeysError};
+use crate::model::batch::{Batch, SiteMonth, Verdict};
 use crate::model::caller::Token;
 use crate::model::ids::SiteId;
+use crate::model::limits;
 use crate::model::site::{MonthSpan, Site, SiteSettings};
-use crate::model::time::{Month, Timestamp};
+use crate::model::time::{Clock, DAY_MS, Day, Month, Timestamp};
 use crate::model::usage::Counters;
+use crate::store::{Store, StoreError, Table, keys};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+use directory::Directory;
+use fold::{FoldError, Folder};
+use journal::{JournalError, JournalKey};
+use runs::RunError;
+use writer::{FoldOrder, JournalKeys, Message, Submission, Writer};
+
+/// How much the engine may hold, and how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Memory for tallies, bytes; beyond it sets spill to disk.
+    pub tally_bytes: usize,
+    /// Memory for seen slots, bytes; beyond it slots spill to disk.
+    pub seen_bytes: usize,
+    /// Memory for the cache of full tags before spilled sets, bytes.
+    pub cache_bytes: usize,
+    /// Sealed batches that may wait for the writer, bytes; beyond it: busy.
+    pub queue_bytes: usize,
+    /// Sealed journal bytes after which a fold begins.
+    pub segment_bytes: usize,
+    /// Time after which a fold begins, milliseconds.
+    pub fold_after_ms: i64,
+    /// The accepted age of records, milliseconds.
+    pub age_ms: i64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            tally_bytes: 4 << 30,
+            seen_bytes: 2 << 30,
+            cache_bytes: 64 << 20,
+            queue_bytes: 64 << 20,
+            segment_bytes: 64 << 20,
+            fold_after_ms: 60_000,
+            age_ms: limits::AGE_MS_MAX,
+        }
+    }
+}
+
+/// The engine cannot do what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
+    /// The queue is full; the same again later.
     #[error("the queue is full")]
     Busy,
+    /// The disk is full; nothing was kept.
     #[error("the disk is full")]
     DiskFull,
+    /// The engine has stopped, after a failed write or at shutdown; nothing was acknowledged.
     #[error("the engine has stopped")]
     Stopped,
+    /// There is no such site.
+    #[error("there is no such site")]
+    NoSite,
+    /// Something stored is missing, changed or does not agree.
+    #[error("the data directory is damaged: {0}")]
+    Damaged(String),
+    /// The disk or the register refused.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl From<StoreError> for EngineError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full => Self::DiskFull,
+            other => Self::Refused(other.to_string()),
+        }
+    }
+}
+
+impl From<KeysError> for EngineError {
+    fn from(error: KeysError) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+/// Errors of reading what is stored.
+macro_rules! damaged {
+    ($($error:ty),+) => {$(
+        impl From<$error> for EngineError {
+            fn from(error: $error) -> Self {
+                Self::Damaged(error.to_string())
+            }
+        }
+    )+};
+}
+damaged!(RunError, JournalError, FoldError, crate::store::codec::Corrupt);
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The number of the receipt.
+    pub receipt: String,
+    /// What became of each row.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// An answer to be kept for an `Idempotency-Key`, durable with its batch.
+pub struct Answer {
+    /// The credential's producer name.
+    pub producer: String,
+    /// The header's value.
+    pub key: String,
+    /// A digest of the decoded body.
+    pub body_digest: [u8; 32],
+    /// Makes the answer of the outcome; `None` when it is not to be kept.
+    pub render: Box<dyn FnOnce(&Outcome) -> Option<Vec<u8>> + Send>,
+}
+
+impl Answer {
+    fn name(&self, key: &HmacKey) -> [u8; 16] {
+        answer_name(key, &self.producer, &self.key)
+    }
+}
+
+/// The row of a kept answer: a keyed hash, so that nothing of the header's value is in a row key.
+fn answer_name(key: &HmacKey, producer: &str, value: &str) -> [u8; 16] {
+    let length = (producer.len() as u64).to_be_bytes();
+    let mac = key.mac(&[b"idempotency/1", &length[..], producer.as_bytes(), value.as_bytes()].concat());
+    let mut name = [0; 16];
+    name.copy_from_slice(&mac[..16]);
+    name
 }
 
 /// What a PUT of a site did.
 #[derive(Clone, Debug)]
 pub struct SitePut {
+    /// The site as it is now.
     pub site: Arc<Site>,
+    /// Whether it is new.
     pub created: bool,
     /// The month from which the frozen settings hold, where they do not hold at once.
     pub effective: Option<Month>,
@@ -31,27 +178,374 @@ pub struct SitePut {
 /// A site's month as it stands.
 #[derive(Clone, Debug)]
 pub struct UsageMonth {
+    /// The site.
     pub site: Arc<Site>,
+    /// The month's range.
     pub span: MonthSpan,
+    /// Its figures.
     pub counters: Counters,
+    /// When the figures were published.
     pub as_of: Timestamp,
 }
 
+/// Figures of the engine itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EngineFigures {
+    /// Groups committed.
+    pub groups: u64,
+    /// Folds done.
+    pub folds: u64,
+    /// Rows put into blocks.
+    pub folded_rows: u64,
+    /// Bytes of blocks, headers and block keys written.
+    pub block_bytes: u64,
+    /// Sealed bytes that wait for the writer.
+    pub queued_bytes: u64,
+}
+
+/// What the writer, the fold and the readers share.
+pub struct Shared {
+    store: Arc<Store>,
+    ring: Arc<KeyRing>,
+    directory: Arc<Directory>,
+    clock: Arc<dyn Clock>,
+    journal_key: RwLock<Arc<JournalKey>>,
+    published: RwLock<HashMap<SiteMonth, Counters>>,
+    as_of: AtomicU64,
+    queued_bytes: AtomicUsize,
+    floor: AtomicU32,
+    groups: AtomicU64,
+    folds: AtomicU64,
+    folded_rows: AtomicU64,
+    block_bytes: AtomicU64,
+    disk_low: AtomicBool,
+    stopped: AtomicBool,
+    failure: watch::Sender<Option<EngineError>>,
+}
+
+impl Shared {
+    fn publish(&self, counters: Vec<(SiteMonth, Counters)>, now: Timestamp) {
+        let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
+        published.extend(counters);
+        self.as_of.store(now.0.max(0) as u64, Ordering::Release);
+    }
+
+    fn note_fold(&self, stats: fold::Stats) {
+        self.folds.fetch_add(1, Ordering::Relaxed);
+        self.folded_rows.fetch_add(stats.rows, Ordering::Relaxed);
+        self.block_bytes.fetch_add(stats.bytes, Ordering::Relaxed);
+    }
+
+    fn fail(&self, error: &EngineError) {
+        self.stopped.store(true, Ordering::Release);
+        self.failure.send_replace(Some(error.clone()));
+    }
+}
+
+/// The engine's door.
 #[derive(Clone)]
-pub struct Engine;
+pub struct Engine {
+    shared: Arc<Shared>,
+    queue: Sender<Message>,
+    threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    settings: Settings,
+}
 
 impl Engine {
-    /// Lock-free or nearly so; called for every request.
-    pub fn site(&self, _id: &SiteId) -> Option<Arc<Site>> { todo!() }
+    /// Opens the engine: recovers what is stored and starts its threads.
+    ///
+    /// # Errors
+    /// When anything stored is missing, damaged, or needs a key that the register does not hold.
+    pub fn open(
+        store: Store,
+        ring: KeyRing,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, EngineError> {
+        let (store, ring) = (Arc::new(store), Arc::new(ring));
+        let directory = Arc::new(Directory::load(&store, ring.state_key())?);
+        let stale: Vec<_> = ring
+            .list()
+            .into_iter()
+            .filter(|info| info.kind == KeyKind::Journal)
+            .map(|info| info.id)
+            .collect();
+        let key = Arc::new(JournalKey { key: ring.journal()? });
+        let oldest = clock.now().0.saturating_sub(settings.age_ms + DAY_MS).div_euclid(DAY_MS);
+        let position = recover::position(&store, Day(u32::try_from(oldest).unwrap_or(0)))?;
+        let shared = Arc::new(Shared {
+            store: Arc::clone(&store),
+            ring: Arc::clone(&ring),
+            directory: Arc::clone(&directory),
+            clock,
+            journal_key: RwLock::new(key),
+            published: RwLock::new(HashMap::new()),
+            as_of: AtomicU64::new(0),
+            queued_bytes: AtomicUsize::new(0),
+            floor: AtomicU32::new(position.seen_floor),
+            groups: AtomicU64::new(0),
+            folds: AtomicU64::new(0),
+            folded_rows: AtomicU64::new(0),
+            block_bytes: AtomicU64::new(0),
+            disk_low: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            failure: watch::Sender::new(None),
+        });
+        let mut found = recover::recover(&shared, &settings, &position)?;
+        let now = shared.clock.now();
+        let counters = found.state.months().iter().map(|month| (month.at, month.counters.clone()));
+        shared.publish(counters.collect(), now);
+        let folder = Folder::new(store, ring, directory, position, found.runs)?;
+        let (queue, messages) = mpsc::channel();
+        let (orders, fold_orders) = mpsc::channel::<FoldOrder>();
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            state: found.state,
+            settings: settings.clone(),
+            folder: orders,
+            next_group: found.last_group + 1,
+            pending_bytes: found.pending_bytes,
+            pending_since: (found.pending_bytes > 0).then_some(now),
+            keys: JournalKeys {
+                old: Vec::new(),
+                current_last: found.last_group,
+                next: None,
+                stale,
+                stale_last: found.last_group,
+            },
+            folding: false,
+            fold_waiters: Vec::new(),
+            folded_through: position.folded_through,
+        };
+        let back = queue.clone();
+        let threads = vec![
+            spawn("writer", move || writer.run(&messages))?,
+            spawn("fold", move || writer::fold_thread(folder, &fold_orders, &back))?,
+        ];
+        Ok(Self { shared, queue, threads: Arc::new(Mutex::new(threads)), settings })
+    }
+
+    /// Takes a batch; answers when it is on the disk, judged and counted.
+    ///
+    /// # Errors
+    /// Busy, out of disk, or stopped; then nothing was acknowledged and the same batch may be sent
+    /// again.
+    pub async fn append(
+        &self,
+        mut batch: Batch,
+        answer: Option<Answer>,
+    ) -> Result<Outcome, EngineError> {
+        if self.shared.disk_low.load(Ordering::Acquire) {
+            return Err(EngineError::DiskFull);
+        }
+        let sealed = journal::seal(&batch, crate::crypto::random_bytes(), self.shared.current_key());
+        batch.details = Vec::new();
+        batch.ends = Vec::new();
+        let bytes = sealed.bytes.len();
+        let waiting = self.shared.queued_bytes.fetch_add(bytes, Ordering::AcqRel);
+        if waiting > 0 && waiting + bytes > self.settings.queue_bytes {
+            self.shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
+            return Err(EngineError::Busy);
+        }
+        self.ask(|reply| {
+            Message::Append(Box::new(Submission { batch, sealed, answer, reply }))
+        })
+        .await
+    }
+
+    async fn ask<T>(&self, message: impl FnOnce(writer::Reply<T>) -> Message) -> Result<T, EngineError> {
+        if self.shared.stopped.load(Ordering::Acquire) {
+            return Err(EngineError::Stopped);
+        }
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(message(reply)).map_err(|_| EngineError::Stopped)?;
+        answer.await.map_err(|_| EngineError::Stopped)?
+    }
+
+    /// The answer kept for an `Idempotency-Key`: the digest of its body, and the answer.
+    ///
+    /// # Errors
+    /// When the disk or the register refuses.
+    pub fn kept_answer(
+        &self,
+        producer: &str,
+        key: &str,
+    ) -> Result<Option<([u8; 32], Vec<u8>)>, EngineError> {
+        let today = self.shared.clock.now().day().0;
+        for day in (today.saturating_sub(limits::IDEMPOTENCY_DAYS)..=today).rev() {
+            let seen = self.shared.ring.seen(Day(day))?;
+            let row = keys::answer(day, &answer_name(&seen.mac, producer, key));
+            if let Some(sealed) = self.shared.store.get(Table::Answers, &row)? {
+                let opened = seen.seal.open(&writer::answer_aad(&row), &sealed);
+                let plain = opened.map_err(|error| EngineError::Damaged(error.to_string()))?;
+                let (digest, body) = plain
+                    .split_first_chunk::<32>()
+                    .ok_or(EngineError::Damaged("a kept answer".into()))?;
+                return Ok(Some((*digest, body.to_vec())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A site by its id.
+    pub fn site(&self, id: &SiteId) -> Option<Arc<Site>> {
+        self.shared.directory.site(id)
+    }
+
     /// All sites in the order of their ids.
-    pub fn sites(&self) -> Vec<Arc<Site>> { todo!() }
-    pub async fn put_site(&self, _id: SiteId, _settings: SiteSettings) -> Result<SitePut, EngineError> { todo!() }
-    pub fn token(&self, _key_id: &str) -> Option<Arc<Token>> { todo!() }
-    pub fn tokens(&self) -> Vec<Arc<Token>> { todo!() }
-    pub async fn put_token(&self, _token: Token) -> Result<(), EngineError> { todo!() }
-    /// False when there was no such token.
-    pub async fn delete_token(&self, _key_id: &str) -> Result<bool, EngineError> { todo!() }
-    pub fn usage(&self, _site: &SiteId, _month: Month) -> Option<UsageMonth> { todo!() }
-    /// Whether records can be taken (readyz).
-    pub fn ready(&self) -> Result<(), &'static str> { todo!() }
+    pub fn sites(&self) -> Vec<Arc<Site>> {
+        self.shared.directory.sites()
+    }
+
+    /// Makes a site, or changes its settings.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    pub async fn put_site(
+        &self,
+        id: SiteId,
+        settings: SiteSettings,
+    ) -> Result<SitePut, EngineError> {
+        self.ask(|reply| Message::PutSite(id, Box::new(settings), reply)).await
+    }
+
+    /// The site with a stored month that holds the instant; the month's row is written first where
+    /// it is missing. This waits for the writer without yielding: once for each site and month.
+    ///
+    /// # Errors
+    /// When there is no such site or the engine has stopped.
+    pub fn reach(&self, id: &SiteId, at: Timestamp) -> Result<Arc<Site>, EngineError> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        let message = Message::Reach(id.clone(), at, reply);
+        self.queue.send(message).map_err(|_| EngineError::Stopped)?;
+        answer.recv().map_err(|_| EngineError::Stopped)?
+    }
+
+    /// A token by its key id.
+    pub fn token(&self, key_id: &str) -> Option<Arc<Token>> {
+        self.shared.directory.token(key_id)
+    }
+
+    /// All tokens in the order of their key ids.
+    pub fn tokens(&self) -> Vec<Arc<Token>> {
+        self.shared.directory.tokens()
+    }
+
+    /// Stores a token.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    pub async fn put_token(&self, token: Token) -> Result<(), EngineError> {
+        self.ask(|reply| Message::PutToken(Box::new(token), reply)).await
+    }
+
+    /// Removes a token; false when there was none.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    pub async fn delete_token(&self, key_id: &str) -> Result<bool, EngineError> {
+        self.ask(|reply| Message::DeleteToken(key_id.to_owned(), reply)).await
+    }
+
+    /// The figures of a site's month; `None` when there is no such site. One look-up, and it holds
+    /// everything that was answered before the call.
+    pub fn usage(&self, site: &SiteId, month: Month) -> Option<UsageMonth> {
+        let site = self.site(site)?;
+        let at = SiteMonth { site: site.no, month };
+        let span = calendar::span(&site, month);
+        let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
+        let counters = published.get(&at).cloned().unwrap_or_default();
+        drop(published);
+        Some(UsageMonth { site, span, counters, as_of: self.shared.clock.now() })
+    }
+
+    /// Records of a day before this one are too old, whatever the clock says.
+    pub fn seen_floor(&self) -> Day {
+        Day(self.shared.floor.load(Ordering::Acquire))
+    }
+
+    /// The keys that ingest pseudonymizes with.
+    pub fn ring(&self) -> &Arc<KeyRing> {
+        &self.shared.ring
+    }
+
+    /// The clock that the engine judges by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.shared.clock
+    }
+
+    /// The tables, for tests and the offline check.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.shared.store
+    }
+
+    /// The settings it was opened with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Figures of the engine itself.
+    pub fn figures(&self) -> EngineFigures {
+        let shared = &self.shared;
+        EngineFigures {
+            groups: shared.groups.load(Ordering::Relaxed),
+            folds: shared.folds.load(Ordering::Relaxed),
+            folded_rows: shared.folded_rows.load(Ordering::Relaxed),
+            block_bytes: shared.block_bytes.load(Ordering::Relaxed),
+            queued_bytes: shared.queued_bytes.load(Ordering::Relaxed) as u64,
+        }
+    }
+
+    /// Whether records can be taken.
+    ///
+    /// # Errors
+    /// Why not, in a few words.
+    pub fn ready(&self) -> Result<(), &'static str> {
+        if self.shared.stopped.load(Ordering::Acquire) {
+            return Err("the engine has stopped");
+        }
+        if self.shared.disk_low.load(Ordering::Acquire) {
+            return Err("the disk is nearly full");
+        }
+        Ok(())
+    }
+
+    /// Tells the engine whether the disk has room (the app watches it).
+    pub fn set_disk_low(&self, low: bool) {
+        self.shared.disk_low.store(low, Ordering::Release);
+    }
+
+    /// Waits until the engine fails; the process must then end and recover.
+    pub async fn failed(&self) -> EngineError {
+        let mut failure = self.shared.failure.subscribe();
+        match failure.wait_for(Option::is_some).await {
+            Ok(error) => error.clone().unwrap_or(EngineError::Stopped),
+            Err(_) => EngineError::Stopped,
+        }
+    }
+
+    /// Folds everything that was committed before the call.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    pub async fn fold(&self) -> Result<(), EngineError> {
+        self.ask(Message::Fold).await
+    }
+
+    /// Commits what is queued, then ends both threads. Nothing is folded: the journal holds it.
+    pub fn stop(&self) {
+        let _ = self.queue.send(Message::Stop);
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, EngineError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map_err(|error| EngineError::Refused(format!("a thread cannot be started ({})", error.kind())))
 }

@@ -1,11 +1,56 @@
-//! The desk for batches of records (a stub with its door; the desk itself is being built).
+//! The desk for batches of records: from a body to a receipt.
+//!
+//! decode ([`wire`](crate::wire)) → places and rows without raw ids ([`places`], [`prepare`]) →
+//! [`Engine::append`], which answers when the batch is on the disk and counted → receipt.
 
+mod places;
+mod prepare;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use zeroize::Zeroizing;
+
+use crate::crypto;
+use crate::engine::{Answer, Engine, EngineError, Outcome};
+use crate::model::batch::{Batch, Verdict};
 use crate::model::caller::Caller;
-use crate::wire::Media;
+use crate::model::limits;
+use crate::wire::receipt::{Receipt, Rejection};
+use crate::wire::{Attributes, Decoder, Fault, Limits, Media, Record, Unfit};
+use places::{NoPlace, Places};
+use prepare::Rows;
+
+/// The desk's bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Bounds of a batch.
+    pub limits: Limits,
+    /// How far ahead `occurred_at` may lie, milliseconds.
+    pub future_ms: i64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { limits: Limits::default(), future_ms: limits::FUTURE_MS_MAX }
+    }
+}
 
 /// The desk; cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Ingest;
+#[derive(Clone)]
+pub struct Ingest {
+    engine: Engine,
+    settings: Settings,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// Idempotency keys whose first request still runs: producer and key.
+    running: Mutex<HashSet<(String, String)>>,
+    /// Decoders at rest; each remembers how producers order their members.
+    decoders: Mutex<Vec<Decoder>>,
+}
 
 /// A batch that was received.
 pub struct Post<'a> {
@@ -49,12 +94,229 @@ pub enum Posted {
     IdempotencyRunning,
 }
 
+impl From<EngineError> for Posted {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Busy => Self::Busy,
+            EngineError::DiskFull => Self::DiskFull,
+            _ => Self::Stopped,
+        }
+    }
+}
+
+impl From<Unfit> for Posted {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Unreadable => Self::Unreadable,
+            Unfit::TooMany => Self::TooManyRecords,
+        }
+    }
+}
+
+/// A body that was decoded: the rows for the engine, and what was refused on the way.
+struct Prepared {
+    batch: Batch,
+    draft: Draft,
+}
+
+/// The receipt of a batch before the engine has judged.
+struct Draft {
+    received: usize,
+    indexes: Vec<u32>,
+    refused: usize,
+    rejections: Vec<Rejection>,
+}
+
 impl Ingest {
-    /// Takes a batch.
-    pub async fn post(&self, _post: Post<'_>) -> Posted {
-        Posted::Stopped
+    /// The desk before an engine.
+    pub fn new(engine: Engine, settings: Settings) -> Self {
+        Self { engine, settings, shared: Arc::default() }
     }
 
-    /// Counts a request whose body never became a batch.
-    pub fn unreadable(&self, _caller: &Caller) {}
+    /// Takes a batch: answers when everything accepted is durable and counted.
+    pub async fn post(&self, post: Post<'_>) -> Posted {
+        match post.idempotency_key {
+            Some(key) => {
+                let name = (post.caller.producer.clone(), key.to_owned());
+                let Some(_running) = Running::begin(&self.shared, &name) else {
+                    return Posted::IdempotencyRunning;
+                };
+                self.post_once(post, name).await
+            }
+            None => self.post_plain(post).await,
+        }
+    }
+
+    async fn post_plain(&self, post: Post<'_>) -> Posted {
+        let Prepared { batch, draft } = match self.prepare(post) {
+            Ok(prepared) => prepared,
+            Err(posted) => return posted,
+        };
+        if batch.claims.is_empty() {
+            return draft.receipt(&nothing());
+        }
+        match self.engine.append(batch, None).await {
+            Ok(outcome) => draft.receipt(&outcome),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// As [`Ingest::post_plain`], but the answer is kept with the batch, and given again to the same
+    /// body.
+    async fn post_once(&self, post: Post<'_>, (producer, key): (String, String)) -> Posted {
+        let body_digest = crypto::digest(&post.body);
+        match self.engine.kept_answer(&producer, &key) {
+            Ok(None) => {}
+            Ok(Some((digest, body))) if crypto::equal(&digest, &body_digest) => {
+                return Posted::Receipt { status: 200, body, replayed: true };
+            }
+            Ok(Some(_)) => return Posted::IdempotencyMismatch,
+            Err(error) => return error.into(),
+        }
+        let Prepared { batch, draft } = match self.prepare(post) {
+            Ok(prepared) => prepared,
+            Err(posted) => return posted,
+        };
+        let draft = Arc::new(draft);
+        let render = {
+            let draft = Arc::clone(&draft);
+            move |outcome: &Outcome| match draft.receipt(outcome) {
+                Posted::Receipt { status: 200, body, .. } => Some(body),
+                _ => None,
+            }
+        };
+        let answer = Answer { producer, key, body_digest, render: Box::new(render) };
+        match self.engine.append(batch, Some(answer)).await {
+            Ok(outcome) => draft.receipt(&outcome),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Decodes a body and replaces every id. The body is wiped when this returns.
+    fn prepare(&self, post: Post<'_>) -> Result<Prepared, Posted> {
+        let mut body = Zeroizing::new(post.body);
+        // About 400 bytes a record is usual; a wrong guess costs an allocation.
+        let rows = Rows::with_capacity(body.len() / 350 + 1);
+        let places = Places::new(&self.engine, post.caller, self.settings.future_ms);
+        let mut desk = Desk { engine: &self.engine, places, rows, draft: Draft::new(), failed: None };
+        let mut decoder = self.decoder();
+        let mut each = |index: usize, record: Result<&Record<'_>, Fault<'_>>| desk.take(index, record);
+        let headers = post.ce_headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let attributes = match post.media {
+            Media::Json => Attributes::from_headers(headers),
+            _ => None,
+        };
+        let received = match &attributes {
+            Some(attributes) => decoder.decode_binary(attributes, &mut body, &mut each),
+            None => decoder.decode(post.media, &mut body, &mut each),
+        };
+        self.shared.decoders.lock().unwrap_or_else(PoisonError::into_inner).push(decoder);
+        desk.draft.received = received?;
+        if let Some(error) = desk.failed {
+            return Err(error.into());
+        }
+        let (batch, indexes) = desk.rows.finish();
+        desk.draft.indexes = indexes;
+        Ok(Prepared { batch, draft: desk.draft })
+    }
+
+    fn decoder(&self) -> Decoder {
+        let known = self.shared.decoders.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        known.unwrap_or_else(|| Decoder::new(self.settings.limits))
+    }
+}
+
+/// One body on its way through.
+struct Desk<'e> {
+    engine: &'e Engine,
+    places: Places<'e>,
+    rows: Rows,
+    draft: Draft,
+    failed: Option<EngineError>,
+}
+
+impl Desk<'_> {
+    fn take(&mut self, index: usize, record: Result<&Record<'_>, Fault<'_>>) {
+        let record = match record {
+            Ok(record) => record,
+            Err(fault) => return self.draft.refuse(index, &fault),
+        };
+        let place = self.places.producer_of(record).map_err(NoPlace::from).and_then(|producer| {
+            self.places.of(record, producer).map(|place| (producer, place))
+        });
+        match place {
+            Ok((producer, (month, day))) => {
+                let place = (self.places.month(month), self.places.day(day));
+                let index = u32::try_from(index).unwrap_or(u32::MAX);
+                self.rows.add(index, record, producer, place, self.engine.ring());
+            }
+            Err(NoPlace::Refused(reason)) => self.draft.refuse(index, &record.fault(reason)),
+            Err(NoPlace::Failed(error)) => self.failed = Some(error),
+        }
+    }
+}
+
+/// The outcome of a batch without rows.
+fn nothing() -> Outcome {
+    Outcome { receipt: "r-0-0".to_owned(), verdicts: Vec::new() }
+}
+
+impl Draft {
+    fn new() -> Self {
+        Self { received: 0, indexes: Vec::new(), refused: 0, rejections: Vec::new() }
+    }
+
+    fn refuse(&mut self, index: usize, fault: &Fault<'_>) {
+        self.refused += 1;
+        if self.rejections.len() <= limits::ERRORS_LISTED_MAX {
+            self.rejections.push(Rejection::new(index, fault));
+        }
+    }
+
+    /// The answer, once the engine has judged.
+    fn receipt(&self, outcome: &Outcome) -> Posted {
+        let count = |wanted| outcome.verdicts.iter().filter(|v| **v == wanted).count();
+        let too_old = count(Verdict::TooOld);
+        let (corrected, not_retained) = (count(Verdict::Correction), count(Verdict::NotRetained));
+        let mut rejections = self.rejections.clone();
+        if too_old > 0 {
+            let late = outcome.verdicts.iter().zip(&self.indexes);
+            let late = late.filter(|(verdict, _)| **verdict == Verdict::TooOld);
+            rejections.extend(late.map(|(_, index)| Rejection::late(*index as usize)));
+            rejections.sort_by_key(|rejection| rejection.index);
+        }
+        let receipt = Receipt {
+            receipt: outcome.receipt.clone(),
+            received: self.received,
+            accepted: count(Verdict::Accepted) + corrected + not_retained,
+            duplicates: count(Verdict::Duplicate),
+            rejected: self.refused + too_old,
+            corrected,
+            not_retained,
+            rejections,
+        };
+        let kept = receipt.accepted + receipt.duplicates > 0 || receipt.received == 0;
+        let status = if kept { 200 } else { 422 };
+        Posted::Receipt { status, body: receipt.to_json(), replayed: false }
+    }
+}
+
+/// Marks an idempotency key as running until it is dropped.
+struct Running<'a> {
+    shared: &'a Shared,
+    name: (String, String),
+}
+
+impl<'a> Running<'a> {
+    fn begin(shared: &'a Shared, name: &(String, String)) -> Option<Self> {
+        let mut running = shared.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.insert(name.clone()).then(|| Self { shared, name: name.clone() })
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let mut running = self.shared.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.remove(&self.name);
+    }
 }

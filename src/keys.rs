@@ -1,1 +1,143 @@
-//! Stub.
+//! The keys and where they live: root provider, VEK home, key register, key ring. What this room
+//! destroys nobody can read again, so nothing here is derived from anything that lives longer, and
+//! no key is ever written but wrapped, into a place that can be overwritten.
+//!
+//! ```text
+//! root key            a RootProvider; the default is a key file                       (root)
+//!  └ VEK              vault epoch key, in the VEK home, wrapped by the root           (vek)
+//!     ├ journal keys  directly under the VEK, so that its turn-over turns the
+//!     │               retired ones in every older copy of the register to noise
+//!     └ node keys     one per (use, month) or (bucket class, epoch)                   (register)
+//!        └ leaf keys  one per (site, use, month), (site, class, epoch), UTC day, state
+//! ```
+//!
+//! [`KeyRing`] is the logical tree; nobody above it knows files. Each part says in its own page how
+//! it survives a crash at any byte: [`vek`], `register`, `home` (the first start).
+
+mod home;
+pub mod medium;
+mod register;
+pub mod ring;
+pub mod root;
+mod slot;
+#[cfg(test)]
+mod tests;
+pub mod vek;
+
+use std::io;
+use std::path::PathBuf;
+
+pub use register::RegisterError;
+pub use ring::{KeyInfo, KeyRing, Opened, SeenKeys, SiteMonthIds, SiteMonthKeys, WatermarkKeys};
+pub use root::{KeyFile, RootError, RootProvider};
+pub use slot::KeyKind;
+pub use vek::VekError;
+
+use crate::crypto::Secret;
+use crate::model::ids::KeyId;
+
+/// The random id of one vault; it is bound into everything wrapped, so that the files of two vaults
+/// never mix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VaultId(pub [u8; 16]);
+
+/// Where the keys live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The keys directory: both copies of the register and the lock.
+    pub dir: PathBuf,
+    /// The VEK home; in production on another medium than the register, and in no backup.
+    pub vek_home: PathBuf,
+    /// The root key file, for the default root provider.
+    pub root_key: PathBuf,
+}
+
+impl Settings {
+    /// Everything in one directory: the embedded default.
+    pub fn in_dir(dir: impl Into<PathBuf>) -> Self {
+        let dir = dir.into();
+        Self { vek_home: dir.join("vek.home"), root_key: dir.join("root.key"), dir }
+    }
+}
+
+/// Why the keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// The root key.
+    #[error(transparent)]
+    Root(#[from] RootError),
+    /// The VEK home.
+    #[error(transparent)]
+    Vek(#[from] VekError),
+    /// The register.
+    #[error(transparent)]
+    Register(#[from] RegisterError),
+    /// Another process has the keys open.
+    #[error("the keys directory {} is in use by another process; stop that first", .0.display())]
+    Locked(PathBuf),
+    /// A file operation outside of the register's own.
+    #[error("cannot {what} {}: {source}", .path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A part of the vault is gone.
+    #[error("{} is missing while other parts of the vault exist; put it back", .0.display())]
+    Missing(PathBuf),
+    /// Register and VEK home are of different times.
+    #[error(
+        "the key register is wrapped for vault epoch {register} but the VEK home is at epoch \
+         {home}; put back the register that belongs to this VEK home"
+    )]
+    VekEpoch {
+        /// The epoch in the register's header.
+        register: u64,
+        /// The newest epoch at the home.
+        home: u64,
+    },
+    /// A wrapped key that its parent does not open.
+    #[error(
+        "key {id} in slot {slot} of the key register does not open under its parent; put back \
+         both copies of the register of one time"
+    )]
+    Unopened {
+        /// The key.
+        id: KeyId,
+        /// Its slot.
+        slot: u32,
+    },
+    /// Two keys of one name, a key without parent, or an id that was never given.
+    #[error(
+        "key {id} in slot {slot} of the key register does not fit the others; put back both \
+         copies of the register of one time"
+    )]
+    Misfit {
+        /// The key.
+        id: KeyId,
+        /// Its slot.
+        slot: u32,
+    },
+    /// A key of this name was retired; a name is never given twice.
+    #[error("the {kind} key of this name was retired and is never made again")]
+    Retired {
+        /// Its kind.
+        kind: KeyKind,
+    },
+    /// A key that others need, or that lives as long as the vault.
+    #[error("key {0} is a node or the state key, which cannot be retired by itself")]
+    InUse(KeyId),
+    /// A write or sync of the register failed. It is never tried again: what the disk holds is
+    /// unknown until the files are read anew.
+    #[error("writing the key register failed ({0}), so this process must stop and start again")]
+    Failed(io::ErrorKind),
+}
+
+/// Wipes bytes that held, or may have held, key material.
+fn wipe(bytes: &mut [u8]) {
+    // Taking wipes the source whatever its length.
+    drop(Secret::take(bytes));
+}

@@ -82,6 +82,28 @@ impl HmacKey {
     }
 }
 
+/// The base key of one site and month: an HMAC key that makes base pseudonyms and nothing else. They
+/// are never stored; destroying this key cuts every use off.
+pub struct BaseKey(HmacKey);
+
+impl BaseKey {
+    /// The base key made of a secret of the key register.
+    pub fn new(secret: &Secret) -> Self {
+        Self(HmacKey::new(secret))
+    }
+
+    /// The HMAC key, for `identity` alone.
+    pub fn mac_key(&self) -> &HmacKey {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for BaseKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BaseKey(…)")
+    }
+}
+
 impl Drop for HmacKey {
     fn drop(&mut self) {
         self.inner.zeroize();
@@ -127,6 +149,18 @@ struct Lane<const N: usize> {
     slots: Vec<u32>,
 }
 
+/// Adds to a list of secrets; where the list must grow, the place it leaves is wiped, because freed
+/// memory is handed out again as it is.
+fn push_wiping<T: Zeroize + Clone>(list: &mut Vec<T>, item: T) {
+    if list.len() == list.capacity() {
+        let mut wider = Vec::with_capacity((list.len() * 2).max(16));
+        wider.extend_from_slice(list);
+        list.zeroize();
+        *list = wider;
+    }
+    list.push(item);
+}
+
 impl<const N: usize> Default for Lane<N> {
     fn default() -> Self {
         Self { blocks: Vec::new(), keys: Vec::new(), slots: Vec::new() }
@@ -148,7 +182,7 @@ impl HmacQueue {
     pub fn push(&mut self, key: &HmacKey, parts: &[&[u8]]) -> usize {
         let place = self.done.len();
         let total: usize = parts.iter().map(|part| part.len()).sum();
-        self.done.push([0; 16]);
+        push_wiping(&mut self.done, [0; 16]);
         if total > TWO_BLOCKS_MAX {
             let mut whole = parts.concat();
             self.done[place].copy_from_slice(&key.mac(&whole)[..16]);
@@ -172,7 +206,8 @@ impl HmacQueue {
         } else {
             self.two.push(blocks, key, slot);
         }
-        blocks.zeroize();
+        // As one slice: element by element it costs more than the rest of the push.
+        blocks.as_flattened_mut().zeroize();
         place
     }
 
@@ -180,6 +215,12 @@ impl HmacQueue {
     pub fn run(&mut self) -> &[[u8; 16]] {
         self.one.run(&mut self.done);
         self.two.run(&mut self.done);
+        &self.done
+    }
+
+    /// The answers in the order of the pushes; those of messages pushed after the last run are not
+    /// computed yet.
+    pub fn answers(&self) -> &[[u8; 16]] {
         &self.done
     }
 
@@ -199,8 +240,8 @@ impl Drop for HmacQueue {
 
 impl<const N: usize> Lane<N> {
     fn push(&mut self, blocks: [[u8; BLOCK]; N], key: &HmacKey, slot: u32) {
-        self.blocks.push(blocks);
-        self.keys.push((key.inner, key.outer));
+        push_wiping(&mut self.blocks, blocks);
+        push_wiping(&mut self.keys, (key.inner, key.outer));
         self.slots.push(slot);
     }
 
@@ -218,15 +259,16 @@ impl<const N: usize> Lane<N> {
             }
             blocks.clear();
             blocks.extend(states.iter().map(outer_block));
-            states.clear();
+            states.zeroize();
             states.extend(self.keys[at..at + count].iter().map(|(_, outer)| *outer));
             lanes::compress(&mut states, &blocks);
-            blocks.zeroize();
+            blocks.as_flattened_mut().zeroize();
             for (state, slot) in states.iter().zip(&self.slots[at..at + count]) {
                 for (bytes, word) in done[*slot as usize].chunks_exact_mut(4).zip(state) {
                     bytes.copy_from_slice(&word.to_be_bytes());
                 }
             }
+            states.zeroize();
             at += count;
         }
         self.wipe();

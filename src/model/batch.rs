@@ -1,1 +1,228 @@
-//! Stub.
+//! A batch of records without any raw id: what the ingest desk hands to the engine.
+//!
+//! A row has two halves. The [`Claim`] is what the engine judges (is it a duplicate, whom does it
+//! make active); the details are what is kept in a block until the bucket is destroyed.
+
+use super::ids::{ShortTag, SiteNo, Tag};
+use super::time::{Day, Month, Timestamp};
+use super::vocab::{Class, DeviceKind, DrmType, Quality, RecordType, Scope};
+
+/// What an accepted record does to its month's counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// An issued licence in production: counts licence, user, device.
+    Issued,
+    /// A failed licence request in production.
+    Failed,
+    /// An issued licence in the trial environment.
+    Trial,
+    /// An issued licence in the test environment.
+    Test,
+    /// A watermark session in production.
+    Session,
+    /// Kept, and counted only as a record.
+    Kept,
+}
+
+impl Effect {
+    const ALL: [Self; 6] =
+        [Self::Issued, Self::Failed, Self::Trial, Self::Test, Self::Session, Self::Kept];
+
+    /// The stable byte that is stored.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The effect of a stored byte.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+}
+
+/// The half of a row that the engine judges. `month` and `day` are indexes into the batch's lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Index into [`Batch::months`].
+    pub month: u16,
+    /// Index into [`Batch::days`].
+    pub day: u16,
+    /// The record's type.
+    pub kind: RecordType,
+    /// The DRM system (`other` where none was given).
+    pub drm: DrmType,
+    /// What the record counts as.
+    pub effect: Effect,
+    /// When it happened.
+    pub occurred_at: Timestamp,
+    /// Tag of (site, producer, event id) under the day's seen key.
+    pub seen: ShortTag,
+    /// Tally tag of the user, where it is somebody.
+    pub user: Option<ShortTag>,
+    /// Tally tag of the recommended good device.
+    pub device: Option<ShortTag>,
+    /// Tally tag of the watermark session.
+    pub session: Option<ShortTag>,
+}
+
+/// A month of a site that rows of a batch lie in, with the bucket that keeps them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SiteMonth {
+    /// The site.
+    pub site: SiteNo,
+    /// The billing month in the site's zone.
+    pub month: Month,
+}
+
+/// The time that a bucket covers: a month of the site, or a UTC day where the site keeps its records
+/// for a shorter period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Epoch {
+    /// A billing month.
+    Month(Month),
+    /// A UTC day.
+    Day(Day),
+}
+
+/// Set in the number of an epoch that is a day.
+const DAY_EPOCH: u32 = 1 << 31;
+
+impl Epoch {
+    /// The number in row keys and in the register.
+    pub fn code(self) -> u32 {
+        match self {
+            Self::Month(month) => month.0,
+            Self::Day(day) => DAY_EPOCH | day.0,
+        }
+    }
+
+    /// The epoch of a number.
+    pub fn from_code(code: u32) -> Self {
+        if code & DAY_EPOCH == 0 {
+            Self::Month(Month(code))
+        } else {
+            Self::Day(Day(code & !DAY_EPOCH))
+        }
+    }
+
+    /// The month whose tables hold the epoch's blocks.
+    pub fn month(self) -> Month {
+        match self {
+            Self::Month(month) => month,
+            Self::Day(day) => day.month(),
+        }
+    }
+}
+
+/// A destruction bucket: what is kept and destroyed together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Bucket {
+    /// The retention class.
+    pub class: Class,
+    /// The site.
+    pub site: SiteNo,
+    /// The time it covers.
+    pub epoch: Epoch,
+}
+
+/// One value of a row's details; which field it is stands beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// A number, an enum code, a time in milliseconds.
+    Number(i64),
+    /// A text that identifies nobody.
+    Text(&'a [u8]),
+    /// Sixteen bytes of a UUID that identifies nobody (most event ids).
+    Uuid([u8; 16]),
+    /// A pseudonym.
+    Tag(Tag),
+    /// A pseudonym of a device with what is known of its id.
+    Device(DeviceTag),
+}
+
+/// The pseudonym of a device id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceTag {
+    /// The kind of the id.
+    pub kind: DeviceKind,
+    /// How far it can be trusted.
+    pub quality: Quality,
+    /// What it stays the same for.
+    pub scope: Scope,
+    /// Whether it is the record's one recommended id.
+    pub recommended: bool,
+    /// The pseudonym.
+    pub tag: Tag,
+}
+
+/// Rows of one request, in their order, without any raw id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// The site-months of the rows.
+    pub months: Vec<SiteMonth>,
+    /// The UTC days of the rows.
+    pub days: Vec<Day>,
+    /// One claim a row.
+    pub claims: Vec<Claim>,
+    /// The details of all rows, one encoded after the other (`store::details`).
+    pub details: Vec<u8>,
+    /// Where each row's details end in `details`.
+    pub ends: Vec<u32>,
+}
+
+impl Batch {
+    /// The encoded details of a row.
+    pub fn details_of(&self, row: usize) -> &[u8] {
+        let start = row.checked_sub(1).and_then(|before| self.ends.get(before)).copied();
+        let end = self.ends.get(row).copied().unwrap_or(0);
+        self.details.get(start.unwrap_or(0) as usize..end as usize).unwrap_or(&[])
+    }
+
+    /// The index of a site-month, added where it is new.
+    pub fn month_index(&mut self, month: SiteMonth) -> u16 {
+        index_of(&mut self.months, month)
+    }
+
+    /// The index of a day, added where it is new.
+    pub fn day_index(&mut self, day: Day) -> u16 {
+        index_of(&mut self.days, day)
+    }
+}
+
+/// Batches hold few of each, and neighbors are mostly alike: a search from the end is fastest.
+fn index_of<T: PartialEq>(list: &mut Vec<T>, item: T) -> u16 {
+    let at = list.iter().rposition(|known| *known == item).unwrap_or_else(|| {
+        list.push(item);
+        list.len() - 1
+    });
+    u16::try_from(at).unwrap_or(u16::MAX)
+}
+
+/// What became of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Counted and kept.
+    Accepted,
+    /// Seen before; neither counted nor kept.
+    Duplicate,
+    /// Older than the accepted age, or before the floor of the seen slots.
+    TooOld,
+    /// Counted, not kept: its bucket was due.
+    NotRetained,
+    /// For a closed month: counted as a correction.
+    Correction,
+}
+
+impl Verdict {
+    const ALL: [Self; 5] =
+        [Self::Accepted, Self::Duplicate, Self::TooOld, Self::NotRetained, Self::Correction];
+
+    /// The stable byte that is stored.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The verdict of a stored byte.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+}

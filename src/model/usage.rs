@@ -55,7 +55,7 @@ impl Counters {
     pub fn from_figures(figures: &[u64]) -> Option<Self> {
         let mut rest = figures.iter().copied();
         let mut next = || rest.next();
-        let mut eight = |next: &mut dyn FnMut() -> Option<u64>| {
+        let eight = |next: &mut dyn FnMut() -> Option<u64>| {
             let mut row = [0; 8];
             for cell in &mut row {
                 *cell = next()?;

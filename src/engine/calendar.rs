@@ -1,0 +1,156 @@
+//! The months of a site as ranges of UTC instants: calendar months of the site's zone, stored once
+//! and never moved, neither by a change of zone nor by an update of the time-zone data.
+
+use jiff::civil::date;
+use jiff::tz::TimeZone;
+
+use crate::model::site::{MonthSpan, Site};
+use crate::model::time::{Month, Timestamp};
+
+/// Event and set partitions of a month; fixed when the month's row is written.
+pub const PARTITIONS: u16 = 256;
+
+/// The stored month that holds an instant.
+pub fn stored(site: &Site, at: Timestamp) -> Option<MonthSpan> {
+    // Nearly always the last or the one before.
+    site.months.iter().rev().find(|span| span.contains(at)).copied()
+}
+
+/// The stored row of a month, by name.
+pub fn named(site: &Site, month: Month) -> Option<MonthSpan> {
+    site.months.iter().find(|span| span.month == month).copied()
+}
+
+/// The span that a month has, or would have: the stored row, or the zone's calendar fitted to the
+/// stored rows beside it, so that the table stays contiguous.
+pub fn span(site: &Site, month: Month) -> MonthSpan {
+    if let Some(span) = named(site, month) {
+        return span;
+    }
+    let mut from = start(&zone_of(site, month), month);
+    let mut to = start(&zone_of(site, month.next()), month.next());
+    if let Some(first) = site.months.first() {
+        if month.next() == first.month {
+            to = first.from;
+        }
+    }
+    if let Some(last) = site.months.last() {
+        if month == last.month.next() {
+            from = last.to;
+        }
+    }
+    MonthSpan { month, from, to: to.max(from), partitions: PARTITIONS }
+}
+
+/// The stored months with those added that make the table reach the instant.
+pub fn reaching(site: &Site, at: Timestamp) -> Vec<MonthSpan> {
+    let mut grown = site.clone();
+    if grown.months.is_empty() {
+        let month = month_in(&zone_of(site, at.day().month()), at);
+        grown.months.push(span(site, month));
+    }
+    while let Some(first) = grown.months.first().copied().filter(|first| at < first.from) {
+        let before = span(&grown, first.month.previous());
+        grown.months.insert(0, before);
+    }
+    while let Some(last) = grown.months.last().copied().filter(|last| at >= last.to) {
+        let after = span(&grown, last.month.next());
+        grown.months.push(after);
+    }
+    grown.months
+}
+
+/// The zone in force for a month: a change waits for the month that it was announced for.
+fn zone_of(site: &Site, month: Month) -> TimeZone {
+    let settings = match &site.pending {
+        Some((from, settings)) if *from <= month => settings,
+        _ => &site.settings,
+    };
+    zone(&settings.time_zone).unwrap_or(TimeZone::UTC)
+}
+
+/// The zone of an IANA name.
+pub fn zone(name: &str) -> Option<TimeZone> {
+    TimeZone::get(name).ok()
+}
+
+/// The calendar month of a zone that holds an instant.
+pub fn month_in(zone: &TimeZone, at: Timestamp) -> Month {
+    let instant = jiff::Timestamp::from_millisecond(at.0).unwrap_or_default();
+    let civil = instant.to_zoned(zone.clone()).date();
+    Month::new(i64::from(civil.year()), i64::from(civil.month())).unwrap_or(at.day().month())
+}
+
+/// The first instant of a month in a zone. Where the clock skips midnight, the first instant after
+/// the gap; where it shows midnight twice, the first of them.
+fn start(zone: &TimeZone, month: Month) -> Timestamp {
+    let midnight = date(month.year(), month.number(), 1).at(0, 0, 0, 0);
+    let instant = zone.to_ambiguous_zoned(midnight).compatible().map(|zoned| zoned.timestamp());
+    Timestamp(instant.unwrap_or_default().as_millisecond())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::{SiteId, SiteNo};
+    use crate::model::site::SiteSettings;
+
+    fn site(zone: &str) -> Site {
+        Site {
+            id: SiteId::parse(b"A").unwrap(),
+            no: SiteNo(1),
+            created_at: Timestamp(0),
+            terminated_at: None,
+            settings: SiteSettings { time_zone: zone.into(), ..SiteSettings::default() },
+            pending: None,
+            months: Vec::new(),
+        }
+    }
+
+    fn at(text: &str) -> Timestamp {
+        Timestamp::parse(text.as_bytes()).unwrap()
+    }
+
+    fn month(text: &str) -> Month {
+        Month::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_month_in_seoul_begins_nine_hours_before_utc() {
+        let span = span(&site("Asia/Seoul"), month("2026-11"));
+        assert_eq!((span.from, span.to), (at("2026-10-31T15:00:00Z"), at("2026-11-30T15:00:00Z")));
+    }
+
+    #[test]
+    fn summer_time_moves_the_boundary() {
+        let october = span(&site("America/New_York"), month("2026-11"));
+        assert_eq!(october.from, at("2026-11-01T04:00:00Z"));
+        assert_eq!(october.to, at("2026-12-01T05:00:00Z"));
+        // Midnight of 1 November 2026 is before the clocks go back at 02:00.
+        let march = span(&site("Europe/Berlin"), month("2026-03"));
+        assert_eq!(march.to, at("2026-03-31T22:00:00Z"));
+    }
+
+    #[test]
+    fn the_table_grows_contiguously_both_ways() {
+        let mut site = site("Asia/Seoul");
+        site.months = reaching(&site, at("2026-11-22T00:00:00Z"));
+        assert_eq!(site.months.len(), 1);
+        site.months = reaching(&site, at("2026-09-30T16:00:00Z"));
+        site.months = reaching(&site, at("2027-01-15T00:00:00Z"));
+        let names: Vec<String> = site.months.iter().map(|span| span.month.to_string()).collect();
+        assert_eq!(names, ["2026-10", "2026-11", "2026-12", "2027-01"]);
+        assert!(site.months.is_sorted_by(|left, right| left.to == right.from));
+    }
+
+    #[test]
+    fn the_first_month_of_a_new_zone_begins_where_the_old_one_ended() {
+        let mut site = site("Asia/Seoul");
+        site.months = reaching(&site, at("2026-11-22T00:00:00Z"));
+        let later = SiteSettings { time_zone: "America/New_York".into(), ..Default::default() };
+        site.pending = Some((month("2026-12"), later));
+        site.months = reaching(&site, at("2026-12-22T00:00:00Z"));
+        assert_eq!(site.months[1].from, at("2026-11-30T15:00:00Z"));
+        assert_eq!(site.months[1].to, at("2027-01-01T05:00:00Z"));
+    }
+}

@@ -1,0 +1,187 @@
+//! Sites and tokens as they stand, for every reader; the writer alone changes them, and only after
+//! the change is on the disk.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::calendar;
+use crate::crypto::{Aad, SealKey};
+use crate::model::caller::Token;
+use crate::model::ids::{SiteId, SiteNo};
+use crate::model::site::{Site, SiteSettings};
+use crate::model::time::{Month, Timestamp};
+use crate::store::rows;
+use crate::store::{Changes, Store, Table, keys};
+
+use super::EngineError;
+
+/// Sites and tokens.
+pub struct Directory {
+    lists: RwLock<Lists>,
+    key: Arc<SealKey>,
+}
+
+#[derive(Default)]
+struct Lists {
+    by_id: BTreeMap<SiteId, Arc<Site>>,
+    by_no: HashMap<SiteNo, Arc<Site>>,
+    tokens: BTreeMap<String, Arc<Token>>,
+}
+
+impl Directory {
+    /// Loads the stored sites and tokens, which are sealed under `key`.
+    ///
+    /// # Errors
+    /// When a row cannot be read or opened.
+    pub fn load(store: &Store, key: Arc<SealKey>) -> Result<Self, EngineError> {
+        let mut lists = Lists::default();
+        let open = |row: &[u8], value: &[u8]| {
+            key.open(&aad(row), value).map_err(|error| EngineError::Damaged(error.to_string()))
+        };
+        for row in store.scan(Table::Meta, keys::SITES, Some(keys::SITES_END))? {
+            let (name, value) = row?;
+            lists.put_site(Arc::new(rows::decode_site(&open(&name, &value)?)?));
+        }
+        for row in store.scan(Table::Meta, keys::TOKENS, Some(keys::TOKENS_END))? {
+            let (name, value) = row?;
+            let token = rows::decode_token(&open(&name, &value)?)?;
+            lists.tokens.insert(token.key_id.clone(), Arc::new(token));
+        }
+        Ok(Self { lists: RwLock::new(lists), key })
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Lists> {
+        self.lists.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Lists> {
+        self.lists.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A site by its id.
+    pub fn site(&self, id: &SiteId) -> Option<Arc<Site>> {
+        self.read().by_id.get(id).cloned()
+    }
+
+    /// A site by its number.
+    pub fn by_no(&self, no: SiteNo) -> Option<Arc<Site>> {
+        self.read().by_no.get(&no).cloned()
+    }
+
+    /// All sites in the order of their ids.
+    pub fn sites(&self) -> Vec<Arc<Site>> {
+        self.read().by_id.values().cloned().collect()
+    }
+
+    /// A token by its key id.
+    pub fn token(&self, key_id: &str) -> Option<Arc<Token>> {
+        self.read().tokens.get(key_id).cloned()
+    }
+
+    /// All tokens in the order of their key ids.
+    pub fn tokens(&self) -> Vec<Arc<Token>> {
+        self.read().tokens.values().cloned().collect()
+    }
+
+    /// The number for the next site.
+    pub fn next_no(&self) -> SiteNo {
+        SiteNo(self.read().by_no.keys().map(|no| no.0 + 1).max().unwrap_or(1))
+    }
+
+    /// Stores a site, then shows it.
+    ///
+    /// # Errors
+    /// When the disk refuses; then the engine must stop.
+    pub fn put_site(&self, store: &Store, site: Site) -> Result<Arc<Site>, EngineError> {
+        let name = keys::site(&site.id);
+        let mut changes = Changes::default();
+        let sealed = self.key.seal(&aad(&name), &rows::encode_site(&site));
+        changes.put(Table::Meta, name, sealed);
+        store.apply(&changes)?;
+        let site = Arc::new(site);
+        self.write().put_site(Arc::clone(&site));
+        Ok(site)
+    }
+
+    /// Stores a token, then shows it.
+    ///
+    /// # Errors
+    /// When the disk refuses; then the engine must stop.
+    pub fn put_token(&self, store: &Store, token: Token) -> Result<(), EngineError> {
+        let name = keys::token(&token.key_id);
+        let mut changes = Changes::default();
+        let sealed = self.key.seal(&aad(&name), &rows::encode_token(&token));
+        changes.put(Table::Meta, name, sealed);
+        store.apply(&changes)?;
+        self.write().tokens.insert(token.key_id.clone(), Arc::new(token));
+        Ok(())
+    }
+
+    /// Removes a token; false when there was none.
+    ///
+    /// # Errors
+    /// When the disk refuses; then the engine must stop.
+    pub fn delete_token(&self, store: &Store, key_id: &str) -> Result<bool, EngineError> {
+        if self.token(key_id).is_none() {
+            return Ok(false);
+        }
+        let mut changes = Changes::default();
+        changes.delete(Table::Meta, keys::token(key_id));
+        store.apply(&changes)?;
+        Ok(self.write().tokens.remove(key_id).is_some())
+    }
+}
+
+impl Lists {
+    fn put_site(&mut self, site: Arc<Site>) {
+        self.by_no.insert(site.no, Arc::clone(&site));
+        self.by_id.insert(site.id.clone(), site);
+    }
+}
+
+fn aad(row: &[u8]) -> Aad {
+    Aad::new("meta/1").bytes(row)
+}
+
+/// The settings in force at a time: announced ones take over when their month begins.
+pub fn settings_at(site: &Site, now: Timestamp) -> &SiteSettings {
+    match &site.pending {
+        Some((month, settings)) if calendar::span(site, *month).from <= now => settings,
+        _ => &site.settings,
+    }
+}
+
+/// The settings that a month is counted with.
+pub fn settings_in(site: &Site, month: Month) -> &SiteSettings {
+    match &site.pending {
+        Some((from, settings)) if *from <= month => settings,
+        _ => &site.settings,
+    }
+}
+
+/// A site with new settings: at once while it has no record, else what is frozen inside a month from
+/// the next month on. Answers that month.
+pub fn changed(site: &Site, settings: SiteSettings, now: Timestamp) -> (Site, Option<Month>) {
+    let mut site = site.clone();
+    let current = settings_at(&site, now).clone();
+    if site.pending.as_ref().is_some_and(|(_, pending)| *pending == current) {
+        site.pending = None;
+    }
+    site.settings = current.clone();
+    let frozen_alike = current.time_zone == settings.time_zone
+        && current.sentinel_user_ids == settings.sentinel_user_ids
+        && current.records_days == settings.records_days;
+    if site.months.is_empty() || frozen_alike {
+        site.pending = None;
+        site.settings = settings;
+        return (site, None);
+    }
+    // A month may exist beyond the present one (a record a few minutes ahead of the boundary), and
+    // what it was opened with stays.
+    let last = site.months.last().map_or(now.day().month(), |span| span.month);
+    let zone = calendar::zone(&current.time_zone).unwrap_or(jiff::tz::TimeZone::UTC);
+    let from = last.max(calendar::month_in(&zone, now)).next();
+    site.settings.name.clone_from(&settings.name);
+    site.pending = Some((from, settings));
+    (site, Some(from))
+}

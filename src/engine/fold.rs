@@ -1,0 +1,262 @@
+//! The fold, in the background: journal groups become blocks, new tags become runs, counters become
+//! rows; then the groups and, a little later, their key are gone.
+//!
+//! Blocks are written ahead, a megabyte at a time and without a sync, so that no group commit waits
+//! behind a large write; nothing names them yet. The last change set is synced and makes the fold
+//! whole: runs, counters, the new position, the removal of the groups. A fold cut off before that
+//! leaves blocks that its intent names, and recovery removes them.
+
+mod blocks;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::directory::Directory;
+use super::journal::{self, JournalError, JournalKey, OpenGroup};
+use super::runs::{self, Run, RunError, SetId};
+use crate::crypto::SealKey;
+use crate::keys::{KeyRing, KeysError};
+use crate::model::batch::SiteMonth;
+use crate::model::ids::KeyId;
+use crate::model::time::Day;
+use crate::model::usage::Counters;
+use crate::store::pages::Entry;
+use crate::store::rows::Position;
+use crate::store::verdict::encode_counters;
+use crate::store::{Changes, Store, StoreError, Table, keys};
+
+pub use blocks::{BlockPlace, discard_unfinished, read_block, read_header};
+
+/// Runs of one size class that are merged into one.
+const RUNS_MERGED: usize = 8;
+
+/// A fold failed; the engine stops and recovers.
+#[derive(Debug, thiserror::Error)]
+pub enum FoldError {
+    /// The disk refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A journal entry could not be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A run could not be read.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The register refused.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// A stored value does not follow its format.
+    #[error(transparent)]
+    Corrupt(#[from] crate::store::codec::Corrupt),
+    /// A block does not open.
+    #[error("a block cannot be opened: {0}")]
+    Open(#[from] crate::crypto::OpenError),
+    /// A row of a site that does not exist.
+    #[error("a stored record names a site that does not exist")]
+    NoSite,
+}
+
+/// New members of a set since the last cut.
+pub struct Delta {
+    /// The set.
+    pub set: SetId,
+    /// The key of its runs.
+    pub key: Arc<SealKey>,
+    /// The members, sorted, with whole masks.
+    pub entries: Vec<Entry>,
+}
+
+/// What the writer hands over at a cut: everything as of group `through`.
+pub struct Cut {
+    /// The last group of the fold.
+    pub through: u64,
+    /// New members of sets.
+    pub deltas: Vec<Delta>,
+    /// Counters that changed.
+    pub counters: Vec<(SiteMonth, Counters)>,
+    /// Days whose slots end.
+    pub dropped: Vec<Day>,
+    /// Records before this day are too old from here on.
+    pub floor: Day,
+    /// Kept answers of days before this one go.
+    pub answers_before: Day,
+}
+
+/// What a fold did.
+pub struct Folded {
+    /// The last group that is folded.
+    pub through: u64,
+    /// The runs of the sets that had new members.
+    pub runs: Vec<(SetId, Vec<Run>)>,
+    /// A fresh journal key for the next rotation.
+    pub next_key: Arc<JournalKey>,
+    /// What was written.
+    pub stats: Stats,
+}
+
+/// Figures of a fold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Rows put into blocks.
+    pub rows: u64,
+    /// Blocks written.
+    pub blocks: u64,
+    /// Bytes of sealed blocks and headers.
+    pub bytes: u64,
+}
+
+/// The folder: what only the fold thread touches.
+pub struct Folder {
+    store: Arc<Store>,
+    ring: Arc<KeyRing>,
+    directory: Arc<Directory>,
+    position: Position,
+    runs: HashMap<SetId, Vec<Run>>,
+    fragments: blocks::Fragments,
+}
+
+impl Folder {
+    /// A folder that goes on from a position.
+    ///
+    /// # Errors
+    /// When the fragments cannot be listed.
+    pub fn new(
+        store: Arc<Store>,
+        ring: Arc<KeyRing>,
+        directory: Arc<Directory>,
+        position: Position,
+        runs: HashMap<SetId, Vec<Run>>,
+    ) -> Result<Self, FoldError> {
+        let fragments = blocks::Fragments::load(&store)?;
+        Ok(Self { store, ring, directory, position, runs, fragments })
+    }
+
+    /// Folds all groups up to the cut.
+    ///
+    /// # Errors
+    /// When anything cannot be read or written; then the engine must stop and recover.
+    pub fn fold(&mut self, cut: Cut) -> Result<Folded, FoldError> {
+        let groups = self.groups(cut.through)?;
+        let mut last = Changes::default();
+        let mut writer = blocks::Writer {
+            store: &self.store,
+            ring: &self.ring,
+            directory: &self.directory,
+            fragments: &mut self.fragments,
+            next: self.position.next_block,
+            stats: Stats::default(),
+        };
+        writer.write(&groups, &mut last)?;
+        let stats = writer.stats;
+        self.position.next_block = writer.next;
+        drop(groups);
+        for group in self.position.folded_through + 1..=cut.through {
+            last.delete(Table::Journal, keys::group(group));
+        }
+        let runs = self.fold_sets(&mut last, cut.deltas)?;
+        for (at, counters) in &cut.counters {
+            let mut row = Vec::new();
+            encode_counters(counters, &mut row);
+            last.put(Table::Counters, keys::counters(*at), row);
+        }
+        for day in &cut.dropped {
+            let to = keys::page(day.0 + 1, 0, 0, 0);
+            last.delete_range(Table::Seen, keys::page(day.0, 0, 0, 0), to);
+            self.runs.retain(|set, _| set.table != Table::Seen || set.owner != day.0);
+        }
+        let answers_to = keys::answer(cut.answers_before.0, &[0; 16]);
+        last.delete_range(Table::Answers, keys::answer(0, &[0; 16]), answers_to);
+        self.position.folded_through = cut.through;
+        self.position.seen_floor = cut.floor.0;
+        last.put(Table::Meta, keys::POSITION, self.position.encode());
+        blocks::clear_intent(&mut last);
+        self.store.apply(&last)?;
+        for day in &cut.dropped {
+            self.ring.drop_seen(*day)?;
+        }
+        let next_key = Arc::new(JournalKey { key: self.ring.journal()? });
+        Ok(Folded { through: cut.through, runs, next_key, stats })
+    }
+
+    /// Retires journal keys that no group needs any more.
+    ///
+    /// # Errors
+    /// When the register refuses.
+    pub fn retire(&self, ids: &[KeyId]) -> Result<(), FoldError> {
+        Ok(self.ring.retire(ids)?)
+    }
+
+    fn groups(&self, through: u64) -> Result<Vec<OpenGroup>, FoldError> {
+        let from = keys::group(self.position.folded_through + 1);
+        let to = keys::group(through + 1);
+        let key_of = |id| self.ring.by_id(id);
+        let mut groups = Vec::new();
+        for row in self.store.scan(Table::Journal, &from, Some(&to))? {
+            let (key, value) = row?;
+            let number = keys::group_number(&key).ok_or(crate::store::codec::Corrupt("group"))?;
+            groups.push(journal::decode_group(number, &value, &key_of)?);
+        }
+        Ok(groups)
+    }
+
+    fn fold_sets(
+        &mut self,
+        changes: &mut Changes,
+        deltas: Vec<Delta>,
+    ) -> Result<Vec<(SetId, Vec<Run>)>, FoldError> {
+        let mut touched = Vec::new();
+        for delta in deltas {
+            self.store.ensure(delta.set.table)?;
+            let list = self.runs.entry(delta.set).or_default();
+            let from = merged_from(list, delta.entries.len() as u64);
+            let mut parts = Vec::new();
+            for run in list.drain(from..) {
+                parts.push(runs::read(&self.store, &delta.key, delta.set, &run)?);
+                runs::delete(changes, delta.set, run.number);
+            }
+            parts.push(delta.entries);
+            let number = self.position.next_run;
+            self.position.next_run += 1;
+            list.push(runs::write(changes, &delta.key, delta.set, number, &runs::merge(parts)));
+            touched.push((delta.set, list.clone()));
+        }
+        Ok(touched)
+    }
+}
+
+/// From which run on the runs of a set are merged with a new one of so many tags: as long as seven
+/// runs before it are of its size class (a factor of eight) or smaller, they join.
+fn merged_from(list: &[Run], new: u64) -> usize {
+    let class = |tags: u64| tags.max(1).ilog2() / 3;
+    let (mut from, mut total) = (list.len(), new);
+    loop {
+        let before = list[..from].iter().rev();
+        let alike = before.take_while(|run| class(run.head.tags) <= class(total)).count();
+        if alike + 1 < RUNS_MERGED {
+            return from;
+        }
+        total += list[from - alike..from].iter().map(|run| run.head.tags).sum::<u64>();
+        from -= alike;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::pages::RunHead;
+
+    #[test]
+    fn runs_stay_few_and_are_rarely_rewritten() {
+        let mut list: Vec<Run> = Vec::new();
+        let mut written = 0;
+        for number in 0..4_096 {
+            let from = merged_from(&list, 1_000);
+            let tags = 1_000 + list.drain(from..).map(|run| run.head.tags).sum::<u64>();
+            written += tags;
+            let head = RunHead { tags, fences: Vec::new() };
+            list.push(Run { number, head, filter: Arc::new([]) });
+            assert!(list.len() <= 40, "{}", list.len());
+        }
+        assert!(written <= 6 * 4_096_000, "{written}");
+    }
+}

@@ -1,0 +1,350 @@
+//! Rows become blocks: sorted by bucket and user, cut into blocks of a good size, each sealed under a
+//! key of its own that is wrapped by the bucket's key and stored apart from it.
+//!
+//! A bucket with too few rows for a good block gets a fragment, a small block that the bucket's later
+//! rows take in; a fragment is sealed like any block from the start.
+
+use std::collections::HashMap;
+
+use super::super::directory::Directory;
+use super::super::journal::OpenGroup;
+use super::{FoldError, Stats};
+use crate::crypto::{Aad, SealKey, Secret};
+use crate::keys::KeyRing;
+use crate::model::batch::{Bucket, Epoch, Item, Verdict};
+use crate::model::ids::KeyId;
+use crate::model::vocab::Class;
+use crate::store::block::{self, OwnedRow, Row};
+use crate::store::codec::{Corrupt, Put, Reader};
+use crate::store::details;
+use crate::store::header::{Header, filter_key};
+use crate::store::{Changes, Store, Table, keys};
+
+/// Rows of a full block.
+const ROWS_TARGET: usize = 4_096;
+/// A bucket with fewer rows gets a fragment.
+const ROWS_MIN: usize = 1_024;
+/// So many fragments of a bucket are joined, even if they are still a fragment together.
+const FRAGMENTS_MAX: usize = 16;
+/// Blocks are written ahead in pieces of this size, bytes.
+const AHEAD_BYTES: usize = 1 << 20;
+
+/// Where a block is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BlockPlace {
+    /// Its bucket.
+    pub bucket: Bucket,
+    /// Whether it is a fragment.
+    pub fragment: bool,
+    /// Its number.
+    pub number: u64,
+}
+
+impl BlockPlace {
+    fn key(self) -> Vec<u8> {
+        keys::block(self.fragment, self.bucket.site, self.bucket.epoch.code(), self.number)
+    }
+
+    /// The place in one of a class's tables.
+    pub fn from_key(class: Class, key: &[u8]) -> Option<Self> {
+        let (fragment, site, epoch, number) = keys::block_of(key)?;
+        let bucket = Bucket { class, site, epoch: Epoch::from_code(epoch) };
+        Some(Self { bucket, fragment, number })
+    }
+
+    fn aad(self, what: &str, bucket_key: KeyId) -> Aad {
+        Aad::new(what)
+            .number(bucket_key.0)
+            .text(self.bucket.class.name())
+            .number(u64::from(self.bucket.site.0))
+            .number(u64::from(self.bucket.epoch.code()))
+            .number(u64::from(self.fragment))
+            .number(self.number)
+    }
+
+    fn tables(self) -> [Table; 3] {
+        tables(self.bucket)
+    }
+}
+
+/// The tables of a bucket: blocks, headers, block keys.
+fn tables(bucket: Bucket) -> [Table; 3] {
+    let (class, month) = (bucket.class, bucket.epoch.month());
+    [Table::Blocks(class, month), Table::Headers(class, month), Table::BlockKeys(class, month)]
+}
+
+/// The fragments of all buckets: number and rows.
+pub struct Fragments(HashMap<Bucket, Vec<u64>>);
+
+impl Fragments {
+    /// Lists the fragments; they stand together at the end of their tables.
+    pub fn load(store: &Store) -> Result<Self, FoldError> {
+        let mut all: HashMap<Bucket, Vec<u64>> = HashMap::new();
+        for table in store.tables() {
+            let Table::BlockKeys(class, _) = table else { continue };
+            for row in store.scan(table, &[1], None)? {
+                let (key, _) = row?;
+                let place = BlockPlace::from_key(class, &key).ok_or(Corrupt("block key"))?;
+                all.entry(place.bucket).or_default().push(place.number);
+            }
+        }
+        Ok(Self(all))
+    }
+}
+
+/// Writes the blocks of one fold.
+pub struct Writer<'a> {
+    /// Where to.
+    pub store: &'a Store,
+    /// The keys of the buckets.
+    pub ring: &'a KeyRing,
+    /// The sites.
+    pub directory: &'a Directory,
+    /// What is left of earlier folds.
+    pub fragments: &'a mut Fragments,
+    /// The next number of a block.
+    pub next: u64,
+    /// What was written so far.
+    pub stats: Stats,
+}
+
+/// A row on its way into a block.
+#[derive(Clone, Copy)]
+struct FoldRow<'a> {
+    bucket: Bucket,
+    row: Row<'a>,
+}
+
+impl Writer<'_> {
+    /// Writes the kept rows of the groups; what must not happen without the rest of the fold goes to
+    /// `last`.
+    pub fn write(&mut self, groups: &[OpenGroup], last: &mut Changes) -> Result<(), FoldError> {
+        let mut rows = self.rows(groups)?;
+        rows.sort_unstable_by_key(|row| (row.bucket, row.row.user, row.row.occurred_at));
+        let buckets: Vec<Bucket> =
+            rows.chunk_by(|left, right| left.bucket == right.bucket).map(|of| of[0].bucket).collect();
+        let mut ahead = Ahead { first: self.next, buckets, ..Ahead::default() };
+        for of_bucket in rows.chunk_by(|left, right| left.bucket == right.bucket) {
+            self.write_bucket(of_bucket, &mut ahead, last)?;
+        }
+        last.append(ahead.changes);
+        Ok(())
+    }
+
+    fn rows<'g>(&self, groups: &'g [OpenGroup]) -> Result<Vec<FoldRow<'g>>, FoldError> {
+        let mut rows = Vec::new();
+        for group in groups {
+            for (batch, verdicts) in group.batches.iter().zip(&group.verdict.batches) {
+                let mut short = Vec::with_capacity(batch.months.len());
+                for at in &batch.months {
+                    let site = self.directory.by_no(at.site).ok_or(FoldError::NoSite)?;
+                    short.push(site.settings.records_days.is_some());
+                }
+                for (row, (claim, verdict)) in batch.claims.iter().zip(verdicts).enumerate() {
+                    if !matches!(verdict, Verdict::Accepted | Verdict::Correction) {
+                        continue;
+                    }
+                    let month = usize::from(claim.month);
+                    let at = batch.months[month];
+                    let epoch = if short[month] {
+                        Epoch::Day(claim.occurred_at.day())
+                    } else {
+                        Epoch::Month(at.month)
+                    };
+                    let bucket = Bucket { class: claim.kind.class(), site: at.site, epoch };
+                    let (user, details) = details::split_user(batch.details_of(row));
+                    let row = Row { user, occurred_at: claim.occurred_at, details };
+                    rows.push(FoldRow { bucket, row });
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    fn write_bucket(
+        &mut self,
+        rows: &[FoldRow<'_>],
+        ahead: &mut Ahead,
+        last: &mut Changes,
+    ) -> Result<(), FoldError> {
+        let bucket = rows[0].bucket;
+        let site = self.directory.by_no(bucket.site).ok_or(FoldError::NoSite)?;
+        let key = self.ring.bucket(&site.id, bucket.class, bucket.epoch.code())?;
+        for table in tables(bucket) {
+            self.store.ensure(table)?;
+        }
+        let known = self.fragments.0.get(&bucket).map_or(0, Vec::len);
+        let mut kept = Vec::new();
+        if known > 0 && (rows.len() >= ROWS_MIN / 2 || known >= FRAGMENTS_MAX) {
+            for number in self.fragments.0.remove(&bucket).unwrap_or_default() {
+                let place = BlockPlace { bucket, fragment: true, number };
+                kept.extend(read_block(self.store, &key, place)?);
+                place.tables().into_iter().for_each(|table| last.delete(table, place.key()));
+            }
+        }
+        let mut all: Vec<Row<'_>> = rows.iter().map(|row| row.row).collect();
+        all.extend(kept.iter().map(OwnedRow::as_row));
+        if !kept.is_empty() {
+            all.sort_by_key(|row| (row.user, row.occurred_at));
+        }
+        let fragment = all.len() < ROWS_MIN;
+        let blocks = all.len().div_ceil(ROWS_TARGET);
+        for rows in all.chunks(all.len().div_ceil(blocks)) {
+            let place = BlockPlace { bucket, fragment, number: self.next };
+            self.next += 1;
+            self.write_block(place, &key, rows, ahead)?;
+            if fragment {
+                self.fragments.0.entry(bucket).or_default().push(place.number);
+            }
+        }
+        Ok(())
+    }
+
+    fn write_block(
+        &mut self,
+        place: BlockPlace,
+        bucket_key: &SealKey,
+        rows: &[Row<'_>],
+        ahead: &mut Ahead,
+    ) -> Result<(), FoldError> {
+        let secret = Secret::random();
+        let key = SealKey::new(KeyId(place.number), &secret);
+        let id = bucket_key.id();
+        let sealed = key.seal(&place.aad("block/1", id), &block::encode(rows)?);
+        let header = key.seal(&place.aad("header/1", id), &header_of(rows)?.encode());
+        let wrapped = bucket_key.seal(&place.aad("block key/1", id), secret.expose());
+        self.stats.rows += rows.len() as u64;
+        self.stats.blocks += 1;
+        self.stats.bytes += (sealed.len() + header.len() + wrapped.len()) as u64;
+        let [blocks, headers, block_keys] = place.tables();
+        ahead.changes.put(blocks, place.key(), sealed);
+        ahead.changes.put(headers, place.key(), header);
+        ahead.changes.put(block_keys, place.key(), wrapped);
+        ahead.write_when_large(self.store)
+    }
+}
+
+/// Blocks on their way, and the intent that names them should the fold be cut off.
+#[derive(Default)]
+struct Ahead {
+    changes: Changes,
+    first: u64,
+    buckets: Vec<Bucket>,
+    intended: bool,
+}
+
+impl Ahead {
+    fn write_when_large(&mut self, store: &Store) -> Result<(), FoldError> {
+        if self.changes.bytes() < AHEAD_BYTES {
+            return Ok(());
+        }
+        let mut changes = Changes::default();
+        if !self.intended {
+            changes.put(Table::Meta, keys::INTENT, self.intent());
+            self.intended = true;
+        }
+        changes.append(std::mem::take(&mut self.changes));
+        Ok(store.apply_ahead(&changes)?)
+    }
+
+    fn intent(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.varint(self.first);
+        out.varint(self.buckets.len() as u64);
+        for bucket in &self.buckets {
+            out.push(bucket.class.code());
+            out.varint(u64::from(bucket.site.0));
+            out.varint(u64::from(bucket.epoch.code()));
+        }
+        out
+    }
+}
+
+/// Removes the intent, in the change set that makes the fold whole.
+pub fn clear_intent(changes: &mut Changes) {
+    changes.delete(Table::Meta, keys::INTENT);
+}
+
+/// Removes the blocks of a fold that was cut off.
+///
+/// # Errors
+/// When the disk refuses or the intent does not follow its format.
+pub fn discard_unfinished(store: &Store) -> Result<bool, FoldError> {
+    let Some(row) = store.get(Table::Meta, keys::INTENT)? else { return Ok(false) };
+    let mut reader = Reader::new("fold intent", &row);
+    let first = reader.varint()?;
+    let mut changes = Changes::default();
+    for _ in 0..reader.count_of(3)? {
+        let class = Class::from_code(reader.byte()?).ok_or(reader.corrupt())?;
+        let site = crate::model::ids::SiteNo(reader.number32()?);
+        let epoch = Epoch::from_code(reader.number32()?);
+        for table in tables(Bucket { class, site, epoch }) {
+            store.ensure(table)?;
+            for fragment in [false, true] {
+                let from = keys::block(fragment, site, epoch.code(), first);
+                changes.delete_range(table, from, keys::block(fragment, site, epoch.code(), u64::MAX));
+            }
+        }
+    }
+    clear_intent(&mut changes);
+    store.apply(&changes)?;
+    Ok(true)
+}
+
+fn header_of(rows: &[Row<'_>]) -> Result<Header, FoldError> {
+    let times = || rows.iter().map(|row| row.occurred_at);
+    let span = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
+    let mut users: Vec<u64> = rows
+        .chunk_by(|left, right| left.user == right.user)
+        .filter_map(|run| run[0].user.as_ref().map(filter_key))
+        .collect();
+    let (mut devices, mut marks) = (Vec::with_capacity(rows.len()), Vec::new());
+    for row in rows {
+        for item in details::items(row.details) {
+            match item?.1 {
+                Item::Device(device) => devices.push(filter_key(&device.tag)),
+                Item::Tag(tag) => marks.push(filter_key(&tag)),
+                Item::Number(_) | Item::Text(_) | Item::Uuid(_) => {}
+            }
+        }
+    }
+    Ok(Header::new(rows.len(), span, [&mut users, &mut devices, &mut marks]))
+}
+
+fn block_key(store: &Store, bucket_key: &SealKey, place: BlockPlace) -> Result<SealKey, FoldError> {
+    let [_, _, block_keys] = place.tables();
+    let wrapped = store.get(block_keys, &place.key())?.ok_or(Corrupt("block key"))?;
+    let mut plain = bucket_key.open(&place.aad("block key/1", bucket_key.id()), &wrapped)?;
+    let secret = Secret::take(&mut plain).ok_or(Corrupt("block key"))?;
+    Ok(SealKey::new(KeyId(place.number), &secret))
+}
+
+/// Opens a block and reads its rows.
+///
+/// # Errors
+/// When it is missing, does not open, or does not follow its format.
+pub fn read_block(
+    store: &Store,
+    bucket_key: &SealKey,
+    place: BlockPlace,
+) -> Result<Vec<OwnedRow>, FoldError> {
+    let key = block_key(store, bucket_key, place)?;
+    let [blocks, _, _] = place.tables();
+    let sealed = store.get(blocks, &place.key())?.ok_or(Corrupt("block"))?;
+    Ok(block::decode(&key.open(&place.aad("block/1", bucket_key.id()), &sealed)?)?)
+}
+
+/// Opens the header of a block.
+///
+/// # Errors
+/// When it is missing, does not open, or does not follow its format.
+pub fn read_header(
+    store: &Store,
+    bucket_key: &SealKey,
+    place: BlockPlace,
+) -> Result<Header, FoldError> {
+    let key = block_key(store, bucket_key, place)?;
+    let [_, headers, _] = place.tables();
+    let sealed = store.get(headers, &place.key())?.ok_or(Corrupt("block header"))?;
+    Ok(Header::decode(&key.open(&place.aad("header/1", bucket_key.id()), &sealed)?)?)
+}

@@ -1,0 +1,129 @@
+//! The journal's entries: one row a group, holding the sealed batches of the group and the sealed
+//! verdict on them. The truth until folded.
+//!
+//! `version ‖ number of batches ‖ (serial ‖ length ‖ sealed batch)… ‖ sealed verdict`. A batch is
+//! sealed before its group is known, so its place is a serial of its process; the verdict is sealed
+//! with the group's number and the serials, which ties the two together.
+
+use std::sync::Arc;
+
+use crate::crypto::{Aad, OpenError, SealKey, seal};
+use crate::model::batch::Batch;
+use crate::model::ids::KeyId;
+use crate::store::batch as batch_format;
+use crate::store::codec::{Corrupt, Put, Reader};
+use crate::store::verdict::GroupVerdict;
+
+const VERSION: u8 = 1;
+
+/// A journal key in use; how many batches still hold it tells when it can be retired.
+pub struct JournalKey {
+    /// The key.
+    pub key: Arc<SealKey>,
+}
+
+/// A batch on its way to the journal.
+pub struct SealedBatch {
+    /// Its number within the process.
+    pub serial: [u8; 16],
+    /// The key it is sealed under.
+    pub key: Arc<JournalKey>,
+    /// The sealed bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Seals a batch.
+pub fn seal(batch: &Batch, serial: [u8; 16], key: Arc<JournalKey>) -> SealedBatch {
+    let bytes = key.key.seal(&batch_aad(&serial), &batch_format::encode(batch));
+    SealedBatch { serial, key, bytes }
+}
+
+fn batch_aad(serial: &[u8; 16]) -> Aad {
+    Aad::new("journal batch/1").bytes(serial)
+}
+
+fn verdict_aad<'a>(group: u64, serials: impl Iterator<Item = &'a [u8; 16]>) -> Aad {
+    serials.fold(Aad::new("journal verdict/1").number(group), |aad, serial| aad.bytes(serial))
+}
+
+/// The row of a group.
+pub fn encode_group(
+    group: u64,
+    batches: &[SealedBatch],
+    verdict: &GroupVerdict,
+    key: &SealKey,
+) -> Vec<u8> {
+    let bytes: usize = batches.iter().map(|batch| batch.bytes.len() + 26).sum();
+    let mut out = Vec::with_capacity(bytes + 1024);
+    out.push(VERSION);
+    out.varint(batches.len() as u64);
+    for batch in batches {
+        out.extend_from_slice(&batch.serial);
+        out.prefixed(&batch.bytes);
+    }
+    let aad = verdict_aad(group, batches.iter().map(|batch| &batch.serial));
+    key.seal_into(&aad, &verdict.encode(), &mut out);
+    out
+}
+
+/// A group read back.
+pub struct OpenGroup {
+    /// Its batches.
+    pub batches: Vec<Batch>,
+    /// What was decided about them.
+    pub verdict: GroupVerdict,
+    /// The keys it needed.
+    pub keys: Vec<KeyId>,
+}
+
+/// A group could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JournalError {
+    /// It does not follow its format.
+    #[error(transparent)]
+    Corrupt(#[from] Corrupt),
+    /// A part does not open.
+    #[error("a journal entry cannot be opened: {0}")]
+    Open(#[from] OpenError),
+    /// Its key is not in the register.
+    #[error("a journal entry needs key {0}, which the register does not hold")]
+    NoKey(KeyId),
+}
+
+/// Reads the row of a group; `key_of` finds keys by their number.
+///
+/// # Errors
+/// When the row does not follow its format, or does not open under its keys.
+pub fn decode_group(
+    group: u64,
+    row: &[u8],
+    key_of: &dyn Fn(KeyId) -> Option<Arc<SealKey>>,
+) -> Result<OpenGroup, JournalError> {
+    let mut reader = Reader::new("journal entry", row);
+    if reader.byte()? != VERSION {
+        return Err(reader.corrupt().into());
+    }
+    let mut keys = Vec::new();
+    let mut open = |sealed: &[u8], aad: &Aad| -> Result<Vec<u8>, JournalError> {
+        let id = seal::key_id(sealed)?;
+        keys.push(id);
+        Ok(key_of(id).ok_or(JournalError::NoKey(id))?.open(aad, sealed)?)
+    };
+    let mut batches = Vec::new();
+    let mut serials = Vec::new();
+    for _ in 0..reader.count_of(17)? {
+        let serial = reader.array()?;
+        let sealed = reader.prefixed()?;
+        batches.push(batch_format::decode(&open(sealed, &batch_aad(&serial))?)?);
+        serials.push(serial);
+    }
+    let plain = open(reader.rest(), &verdict_aad(group, serials.iter()))?;
+    let rows_max = batches.iter().map(|batch| batch.claims.len()).max().unwrap_or(0);
+    let verdict = GroupVerdict::decode(&plain, rows_max)?;
+    let fits = verdict.batches.len() == batches.len()
+        && verdict.batches.iter().zip(&batches).all(|(rows, of)| rows.len() == of.claims.len());
+    if !fits {
+        return Err(Corrupt("journal verdict").into());
+    }
+    Ok(OpenGroup { batches, verdict, keys })
+}

@@ -1,0 +1,243 @@
+//! Recovery: load what is folded, apply the journal's verdicts, compare. It judges nothing and reads
+//! no clock, so it comes to the same counts however often it runs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::distinct::DistinctSet;
+use super::fold::{FoldError, discard_unfinished};
+use super::journal;
+use super::runs::{self, Run, SetId};
+use super::state::{Apply, MonthState, State, TALLY_KINDS, Window};
+use super::writer::RingKeys;
+use super::{EngineError, Settings, Shared};
+use crate::crypto::SealKey;
+use crate::model::batch::SiteMonth;
+use crate::model::ids::SiteNo;
+use crate::model::time::Day;
+use crate::model::usage::Counters;
+use crate::store::codec::Reader;
+use crate::store::rows::Position;
+use crate::store::verdict::decode_counters;
+use crate::store::{Store, Table, keys};
+
+/// Bytes of memory that a tag takes in a set, for planning what is loaded.
+const TAG_BYTES: u64 = 18;
+
+/// What recovery found.
+pub struct Recovered {
+    /// The sets and counters as of the last group.
+    pub state: State,
+    /// The runs of every set.
+    pub runs: HashMap<SetId, Vec<Run>>,
+    /// The last group in the journal.
+    pub last_group: u64,
+    /// Bytes of the groups that are not folded.
+    pub pending_bytes: usize,
+}
+
+/// Reads the position; a new directory begins at nothing, with the seen slots of today on.
+///
+/// # Errors
+/// When the row cannot be read.
+pub fn position(store: &Store, floor: Day) -> Result<Position, EngineError> {
+    Ok(match store.get(Table::Meta, keys::POSITION)? {
+        Some(row) => Position::decode(&row)?,
+        None => Position { seen_floor: floor.0, ..Position::default() },
+    })
+}
+
+/// Brings the state to where the last acknowledged group left it.
+///
+/// # Errors
+/// When anything stored is missing, damaged or does not agree.
+pub fn recover(
+    shared: &Shared,
+    settings: &Settings,
+    position: &Position,
+) -> Result<Recovered, EngineError> {
+    let store = &shared.store;
+    discard_unfinished(store)?;
+    let floor = Day(position.seen_floor);
+    let mut state = State::new(floor, settings.cache_bytes);
+    let mut all_runs = HashMap::new();
+    load_months(shared, settings, &mut state, &mut all_runs)?;
+    load_seen(shared, settings, &mut state, &mut all_runs)?;
+    let (last_group, pending_bytes) = replay(shared, settings, position, &mut state)?;
+    for month in state.months() {
+        if !month.is_consistent() {
+            return Err(EngineError::Damaged(format!(
+                "the counters of month {} do not agree with its sets",
+                month.at.month
+            )));
+        }
+    }
+    Ok(Recovered { state, runs: all_runs, last_group, pending_bytes })
+}
+
+fn load_months(
+    shared: &Shared,
+    settings: &Settings,
+    state: &mut State,
+    all_runs: &mut HashMap<SetId, Vec<Run>>,
+) -> Result<(), EngineError> {
+    let mut counted: BTreeMap<SiteMonth, Counters> = BTreeMap::new();
+    for row in shared.store.scan(Table::Counters, &[], None)? {
+        let (key, value) = row?;
+        let at = keys::counters_of(&key).ok_or(crate::store::codec::Corrupt("counters"))?;
+        let mut reader = Reader::new("counters", &value);
+        counted.insert(at, decode_counters(&mut reader)?);
+        reader.end()?;
+    }
+    let mut left = settings.tally_bytes as u64;
+    let mut tables: Vec<Table> = shared.store.tables();
+    tables.retain(|table| matches!(table, Table::Tally(_)));
+    // The latest month first: it is the one that is written to.
+    tables.sort_unstable_by(|a, b| b.cmp(a));
+    let mut sets: HashMap<SetId, DistinctSet> = HashMap::new();
+    for table in tables {
+        let Table::Tally(month) = table else { continue };
+        for (id, numbers) in grouped(runs::list(&shared.store, table)?) {
+            let site = shared.directory.by_no(SiteNo(id.owner)).ok_or(FoldError::NoSite)?;
+            let keys = shared.ring.site_month_existing(&site.id, month);
+            let key = keys.ok_or_else(|| missing_key(id))?;
+            let at = SiteMonth { site: SiteNo(id.owner), month };
+            let len = counted.get(&at).map_or(0, |counters| set_len(counters, id.kind));
+            let set = load_set(&shared.store, &key.sets, id, &numbers, (&mut left, len))?;
+            all_runs.insert(id, set.runs().to_vec());
+            sets.insert(id, set);
+        }
+    }
+    for (at, counters) in counted {
+        let site = shared.directory.by_no(at.site).ok_or(FoldError::NoSite)?;
+        let keys = shared.ring.site_month_existing(&site.id, at.month);
+        let key = keys.ok_or_else(|| missing_key(MonthState::set_id(at, 0)))?;
+        let mut month = MonthState::new(at, &key.sets);
+        for kind in 0..TALLY_KINDS {
+            if let Some(set) = sets.remove(&MonthState::set_id(at, kind)) {
+                month.sets[kind] = set;
+            }
+        }
+        month.counters = counters;
+        state.add_month(month);
+    }
+    if sets.is_empty() { Ok(()) } else { Err(EngineError::Damaged("a set has no counters".into())) }
+}
+
+/// How many members a set has that is not loaded, as its counters say.
+fn set_len(counters: &Counters, kind: u8) -> u64 {
+    match kind {
+        0 => counters.mau,
+        1 => counters.devices,
+        2 => counters.watermark_sessions,
+        _ => counters.watermark_users,
+    }
+}
+
+fn load_seen(
+    shared: &Shared,
+    settings: &Settings,
+    state: &mut State,
+    all_runs: &mut HashMap<SetId, Vec<Run>>,
+) -> Result<(), EngineError> {
+    // A process that ended between a fold and this left a slot's key behind.
+    for day in shared.ring.seen_days() {
+        if day < state.floor() {
+            shared.ring.drop_seen(day)?;
+        }
+    }
+    let mut left = settings.seen_bytes as u64;
+    let mut lists = grouped(runs::list(&shared.store, Table::Seen)?);
+    lists.reverse();
+    for (id, numbers) in lists {
+        if Day(id.owner) < state.floor() {
+            continue;
+        }
+        let keys = shared.ring.seen(Day(id.owner))?;
+        let set = load_set(&shared.store, &keys.seal, id, &numbers, (&mut left, 0))?;
+        all_runs.insert(id, set.runs().to_vec());
+        state.seen().insert(Day(id.owner), set);
+    }
+    Ok(())
+}
+
+fn grouped(list: Vec<(SetId, u64)>) -> Vec<(SetId, Vec<u64>)> {
+    list.chunk_by(|left, right| left.0 == right.0)
+        .map(|of| (of[0].0, of.iter().map(|(_, number)| *number).collect()))
+        .collect()
+}
+
+/// Loads a set into memory while there is room, else only the heads of its runs.
+fn load_set(
+    store: &Store,
+    key: &Arc<SealKey>,
+    id: SetId,
+    numbers: &[u64],
+    (left, len): (&mut u64, u64),
+) -> Result<DistinctSet, EngineError> {
+    let mut list = Vec::new();
+    for number in numbers {
+        list.push(runs::open(store, key, id, *number)?);
+    }
+    let bytes = list.iter().map(|run| run.head.tags).sum::<u64>() * TAG_BYTES;
+    if bytes > *left {
+        return Ok(DistinctSet::spilled(id, Arc::clone(key), list, len));
+    }
+    *left -= bytes;
+    let mut set = DistinctSet::new(id, Arc::clone(key));
+    for run in &list {
+        set.load(runs::read(store, key, id, run)?);
+    }
+    set.folded(list);
+    Ok(set)
+}
+
+fn replay(
+    shared: &Shared,
+    settings: &Settings,
+    position: &Position,
+    state: &mut State,
+) -> Result<(u64, usize), EngineError> {
+    let key_of = |id| shared.ring.by_id(id);
+    let ring = RingKeys(shared);
+    let mut last = position.folded_through;
+    let mut bytes = 0;
+    let first = keys::group(position.folded_through + 1);
+    for row in shared.store.scan(Table::Journal, &first, None)? {
+        let (key, value) = row?;
+        let number = keys::group_number(&key).ok_or(crate::store::codec::Corrupt("group"))?;
+        if number != last + 1 {
+            return Err(EngineError::Damaged(format!("journal group {} is missing", last + 1)));
+        }
+        let group = journal::decode_group(number, &value, &key_of)?;
+        for (batch, verdicts) in group.batches.iter().zip(&group.verdict.batches) {
+            state.apply(Apply {
+                batch,
+                verdicts: Some(verdicts),
+                now: group.verdict.judged_at,
+                window: Window { age_ms: settings.age_ms },
+                group: number,
+                store: &shared.store,
+                keys: &ring,
+            })?;
+        }
+        for (at, counters) in &group.verdict.counters {
+            let month = state.month(*at, &ring).ok_or(FoldError::NoSite)?;
+            if month.counters != *counters {
+                return Err(EngineError::Damaged(format!(
+                    "the recount of journal group {number} differs from what was acknowledged"
+                )));
+            }
+        }
+        last = number;
+        bytes += value.len();
+    }
+    Ok((last, bytes))
+}
+
+fn missing_key(id: SetId) -> EngineError {
+    EngineError::Damaged(format!(
+        "the register has no key for the sets of {}; the keys directory is older than the data",
+        id.table.name()
+    ))
+}

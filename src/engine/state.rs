@@ -1,0 +1,335 @@
+//! What the writer knows: the counters and sets of each site and month, and the seen slots. It is
+//! the writer's own; readers see only the counters, and only after they are on the disk.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::distinct::{Disk, DistinctSet, TagCache};
+use super::runs::{RunError, SetId};
+use crate::crypto::SealKey;
+use crate::model::batch::{Batch, Claim, Effect, SiteMonth, Verdict};
+use crate::model::time::{Day, Timestamp};
+use crate::model::usage::Counters;
+use crate::store::{Store, Table};
+
+/// The sets of a site's month.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TallyKind {
+    /// Users with a countable licence; the mask holds their DRM systems.
+    Users = 0,
+    /// Recommended good devices of countable licences.
+    Devices = 1,
+    /// Watermark sessions.
+    Sessions = 2,
+    /// Users of watermark sessions.
+    WatermarkUsers = 3,
+}
+
+/// Sets of a site's month.
+pub const TALLY_KINDS: usize = 4;
+
+/// The bit of a mere member.
+const MEMBER: u8 = 1;
+
+/// A site's month.
+pub struct MonthState {
+    /// Which.
+    pub at: SiteMonth,
+    /// Its counters, as of the last judged row.
+    pub counters: Counters,
+    /// Its sets, by [`TallyKind`].
+    pub sets: [DistinctSet; TALLY_KINDS],
+    /// Whether the counters changed since the last cut.
+    pub changed: bool,
+    /// The group that last touched it.
+    pub touched_in: u64,
+}
+
+impl MonthState {
+    /// An empty month whose sets are sealed under `key`.
+    pub fn new(at: SiteMonth, key: &Arc<SealKey>) -> Self {
+        let set = |kind: usize| DistinctSet::new(Self::set_id(at, kind), Arc::clone(key));
+        Self {
+            at,
+            counters: Counters::default(),
+            sets: std::array::from_fn(set),
+            changed: false,
+            touched_in: 0,
+        }
+    }
+
+    /// The id of one of the sets.
+    pub fn set_id(at: SiteMonth, kind: usize) -> SetId {
+        SetId { table: Table::Tally(at.month), owner: at.site.0, kind: kind as u8 }
+    }
+
+    /// The members of the sets must be as many as the counters say.
+    pub fn is_consistent(&self) -> bool {
+        let size = |kind: TallyKind| self.sets[kind as usize].len();
+        self.counters.mau == size(TallyKind::Users)
+            && self.counters.devices == size(TallyKind::Devices)
+            && self.counters.watermark_users == size(TallyKind::WatermarkUsers)
+            && self.counters.watermark_sessions >= size(TallyKind::Sessions)
+    }
+
+    /// Counts an accepted row (rule set `mau/1`).
+    fn count(&mut self, claim: &Claim, disk: &mut Disk<'_>) -> Result<(), RunError> {
+        self.counters.records += 1;
+        match claim.effect {
+            Effect::Issued => self.count_issued(claim, disk)?,
+            Effect::Failed => self.counters.licenses_failed += 1,
+            Effect::Trial => self.counters.trial += 1,
+            Effect::Test => self.counters.test += 1,
+            Effect::Session => {
+                // A session without an id is nobody's second one.
+                let new = match claim.session {
+                    Some(tag) => self.add(TallyKind::Sessions, tag, disk)?,
+                    None => true,
+                };
+                self.counters.watermark_sessions += u64::from(new);
+                if let Some(tag) = claim.user {
+                    let new = self.add(TallyKind::WatermarkUsers, tag, disk)?;
+                    self.counters.watermark_users += u64::from(new);
+                }
+            }
+            Effect::Kept => {}
+        }
+        Ok(())
+    }
+
+    fn count_issued(&mut self, claim: &Claim, disk: &mut Disk<'_>) -> Result<(), RunError> {
+        let drm = usize::from(claim.drm.code());
+        self.counters.licenses_issued += 1;
+        self.counters.licenses_by_drm[drm] += 1;
+        match claim.user {
+            Some(tag) => {
+                let bit = claim.drm.bit();
+                let before = self.sets[TallyKind::Users as usize].insert(tag, bit, disk)?;
+                self.counters.mau += u64::from(before == 0);
+                self.counters.mau_by_drm[drm] += u64::from(before & bit == 0);
+            }
+            None => self.counters.unattributed_licenses += 1,
+        }
+        if let Some(tag) = claim.device {
+            let new = self.add(TallyKind::Devices, tag, disk)?;
+            self.counters.devices += u64::from(new);
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        kind: TallyKind,
+        tag: crate::model::ids::ShortTag,
+        disk: &mut Disk<'_>,
+    ) -> Result<bool, RunError> {
+        Ok(self.sets[kind as usize].insert(tag, MEMBER, disk)? == 0)
+    }
+}
+
+/// The keys that new months and slots are sealed under.
+pub trait SetKeys {
+    /// The key of a site-month's sets; the month's keys exist, since a batch was made with them.
+    fn month(&self, at: SiteMonth) -> Option<Arc<SealKey>>;
+    /// The key of a day's seen slot.
+    fn day(&self, day: Day) -> Option<Arc<SealKey>>;
+}
+
+/// How old and how new a record may be, milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// The accepted age.
+    pub age_ms: i64,
+}
+
+/// Everything that judging needs.
+pub struct State {
+    months: Vec<MonthState>,
+    by_name: HashMap<SiteMonth, usize>,
+    seen: BTreeMap<Day, DistinctSet>,
+    floor: Day,
+    cache: TagCache,
+}
+
+/// Rows whose tags are touched ahead of the one that is judged.
+const AHEAD: usize = 12;
+
+impl State {
+    /// An empty state; records before `floor` are too old whatever the clock says.
+    pub fn new(floor: Day, cache_bytes: usize) -> Self {
+        Self {
+            months: Vec::new(),
+            by_name: HashMap::new(),
+            seen: BTreeMap::new(),
+            floor,
+            cache: TagCache::new(cache_bytes),
+        }
+    }
+
+    /// The site-months.
+    pub fn months(&mut self) -> &mut [MonthState] {
+        &mut self.months
+    }
+
+    /// The seen slots.
+    pub fn seen(&mut self) -> &mut BTreeMap<Day, DistinctSet> {
+        &mut self.seen
+    }
+
+    /// The first day that has, or may get, a seen slot.
+    pub fn floor(&self) -> Day {
+        self.floor
+    }
+
+    /// Forgets the slots before a day for good.
+    pub fn raise_floor(&mut self, floor: Day) -> Vec<Day> {
+        self.floor = self.floor.max(floor);
+        let kept = self.seen.split_off(&self.floor);
+        std::mem::replace(&mut self.seen, kept).into_keys().collect()
+    }
+
+    /// Adds a site-month that was loaded.
+    pub fn add_month(&mut self, month: MonthState) {
+        self.by_name.insert(month.at, self.months.len());
+        self.months.push(month);
+    }
+
+    /// A site-month, made where it is new.
+    pub fn month(&mut self, at: SiteMonth, keys: &dyn SetKeys) -> Option<&mut MonthState> {
+        let index = self.month_index(at, keys)?;
+        self.months.get_mut(index)
+    }
+
+    fn month_index(&mut self, at: SiteMonth, keys: &dyn SetKeys) -> Option<usize> {
+        if let Some(index) = self.by_name.get(&at) {
+            return Some(*index);
+        }
+        self.add_month(MonthState::new(at, &keys.month(at)?));
+        Some(self.months.len() - 1)
+    }
+
+    fn open_slots(&mut self, batch: &Batch, keys: &dyn SetKeys) -> Option<()> {
+        for day in &batch.days {
+            if *day >= self.floor && !self.seen.contains_key(day) {
+                let id = SetId { table: Table::Seen, owner: day.0, kind: 0 };
+                self.seen.insert(*day, DistinctSet::new(id, keys.day(*day)?));
+            }
+        }
+        Some(())
+    }
+
+    /// Judges the rows of a batch, or, where `verdicts` are given, applies what was judged before.
+    /// Answers the verdicts and the site-months that were touched.
+    ///
+    /// # Errors
+    /// When a set on disk cannot be read. Then the state is half changed and must be thrown away.
+    pub fn apply(&mut self, input: Apply<'_>) -> Result<(Vec<Verdict>, Vec<usize>), RunError> {
+        let Apply { batch, verdicts, now, window, group, store, keys } = input;
+        let missing = crate::store::codec::Corrupt("key of a month or day");
+        self.open_slots(batch, keys).ok_or(missing)?;
+        let mut indexes = Vec::with_capacity(batch.months.len());
+        for at in &batch.months {
+            indexes.push(self.month_index(*at, keys).ok_or(missing)?);
+        }
+        let Self { months, seen, cache, .. } = self;
+        let mut slots: Vec<Option<&mut DistinctSet>> = Vec::with_capacity(batch.days.len());
+        let mut by_day: BTreeMap<Day, &mut DistinctSet> =
+            seen.iter_mut().map(|(day, slot)| (*day, slot)).collect();
+        slots.extend(batch.days.iter().map(|day| by_day.remove(day)));
+        let mut disk = Disk { store, cache };
+        let mut out = Vec::with_capacity(batch.claims.len());
+        let mut warmth = 0;
+        for (row, claim) in batch.claims.iter().enumerate() {
+            if let Some(next) = batch.claims.get(row + AHEAD) {
+                warmth ^= warm(next, &slots, months, &indexes);
+            }
+            let month = &mut months[indexes[usize::from(claim.month)]];
+            let slot = slots[usize::from(claim.day)].as_deref_mut();
+            let given = verdicts.map(|verdicts| verdicts[row]);
+            let verdict = match given {
+                Some(verdict) => verdict,
+                None => judge(claim, slot.as_deref(), now, window, &mut disk)?,
+            };
+            apply_verdict(verdict, claim, slot, month, &mut disk)?;
+            out.push(verdict);
+        }
+        std::hint::black_box(warmth);
+        for index in &indexes {
+            months[*index].changed = true;
+            months[*index].touched_in = group;
+        }
+        Ok((out, indexes))
+    }
+}
+
+/// What [`State::apply`] works on.
+#[derive(Clone, Copy)]
+pub struct Apply<'a> {
+    /// The rows.
+    pub batch: &'a Batch,
+    /// What was judged of them before (replay).
+    pub verdicts: Option<&'a [Verdict]>,
+    /// The present time.
+    pub now: Timestamp,
+    /// The accepted ages.
+    pub window: Window,
+    /// The number of the group.
+    pub group: u64,
+    /// Where sets on disk are.
+    pub store: &'a Store,
+    /// Keys for new months and slots.
+    pub keys: &'a dyn SetKeys,
+}
+
+/// Duplicates before age: a retry of an accepted record is a duplicate however late it comes, as
+/// long as its slot lives.
+fn judge(
+    claim: &Claim,
+    slot: Option<&DistinctSet>,
+    now: Timestamp,
+    window: Window,
+    disk: &mut Disk<'_>,
+) -> Result<Verdict, RunError> {
+    let Some(slot) = slot else { return Ok(Verdict::TooOld) };
+    if slot.get(claim.seen, disk)? != 0 {
+        return Ok(Verdict::Duplicate);
+    }
+    let too_old = now.0.saturating_sub(claim.occurred_at.0) > window.age_ms;
+    Ok(if too_old { Verdict::TooOld } else { Verdict::Accepted })
+}
+
+fn apply_verdict(
+    verdict: Verdict,
+    claim: &Claim,
+    slot: Option<&mut DistinctSet>,
+    month: &mut MonthState,
+    disk: &mut Disk<'_>,
+) -> Result<(), RunError> {
+    match verdict {
+        Verdict::Accepted | Verdict::NotRetained | Verdict::Correction => {
+            if let Some(slot) = slot {
+                slot.insert(claim.seen, MEMBER, disk)?;
+            }
+            month.count(claim, disk)
+        }
+        Verdict::Duplicate => {
+            month.counters.duplicates += 1;
+            Ok(())
+        }
+        Verdict::TooOld => Ok(()),
+    }
+}
+
+#[inline]
+fn warm(
+    claim: &Claim,
+    slots: &[Option<&mut DistinctSet>],
+    months: &[MonthState],
+    indexes: &[usize],
+) -> u8 {
+    let month = &months[indexes[usize::from(claim.month)]];
+    let seen = slots[usize::from(claim.day)].as_ref().map_or(0, |slot| slot.warm(claim.seen));
+    let user = claim.user.map_or(0, |tag| month.sets[TallyKind::Users as usize].warm(tag));
+    let device = claim.device.map_or(0, |tag| month.sets[TallyKind::Devices as usize].warm(tag));
+    seen ^ user ^ device
+}

@@ -1,0 +1,501 @@
+//! The writer: one thread that judges every row, commits groups of batches with one sync, and only
+//! then publishes the counters and answers.
+//!
+//! Sets and counters that it works on are its own; nobody else sees them before the sync. So there
+//! is nothing to take back when a write fails: the thread ends, every waiter gets an error, and the
+//! process recovers from the journal. It never goes on after a failed write, and never syncs twice.
+
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::fold::{Cut, Delta, Folded, Folder};
+use super::journal::{self, JournalKey, SealedBatch};
+use super::state::{Apply, SetKeys, State, Window};
+use super::{
+    Answer, EngineError, Outcome, Settings, Shared, SitePut, calendar, directory, spill,
+};
+use crate::crypto::{Aad, SealKey};
+use crate::model::batch::{Batch, SiteMonth};
+use crate::model::caller::Token;
+use crate::model::ids::{KeyId, SiteId};
+use crate::model::limits;
+use crate::model::site::{Site, SiteSettings};
+use crate::model::time::{DAY_MS, Day, Timestamp};
+use crate::store::verdict::GroupVerdict;
+use crate::store::{Changes, Table, keys};
+
+/// A group takes batches up to this many sealed bytes: a larger write only adds latency.
+const GROUP_BYTES_MAX: usize = 8 << 20;
+/// How long the writer waits for work before it looks at the clock.
+const TICK: Duration = Duration::from_millis(250);
+
+/// The way an answer goes back to who asked.
+pub type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
+
+/// A batch on its way in.
+pub struct Submission {
+    /// The rows; their details are only in the sealed form.
+    pub batch: Batch,
+    /// The same rows, sealed.
+    pub sealed: SealedBatch,
+    /// The answer to keep for an `Idempotency-Key`.
+    pub answer: Option<Answer>,
+    /// Who waits.
+    pub reply: Reply<Outcome>,
+}
+
+/// What the writer is asked to do, in this order.
+pub enum Message {
+    /// Judge and commit a batch.
+    Append(Box<Submission>),
+    /// Make or change a site.
+    PutSite(SiteId, Box<SiteSettings>, Reply<SitePut>),
+    /// Make the site's months reach an instant.
+    Reach(SiteId, Timestamp, SyncSender<Result<Arc<Site>, EngineError>>),
+    /// Store a token.
+    PutToken(Box<Token>, Reply<()>),
+    /// Remove a token.
+    DeleteToken(String, Reply<bool>),
+    /// Fold everything, then answer.
+    Fold(Reply<()>),
+    /// A fold ended.
+    Folded(Box<Result<Folded, EngineError>>),
+    /// Commit what is queued, then end.
+    Stop,
+}
+
+/// What the fold thread is asked to do.
+pub enum FoldOrder {
+    /// Fold.
+    Fold(Box<Cut>),
+    /// Retire journal keys.
+    Retire(Vec<KeyId>),
+}
+
+/// Runs the fold thread until the writer ends.
+pub fn fold_thread(mut folder: Folder, orders: &Receiver<FoldOrder>, writer: &Sender<Message>) {
+    for order in orders {
+        let result = match order {
+            FoldOrder::Fold(cut) => folder.fold(*cut).map(Some),
+            FoldOrder::Retire(ids) => folder.retire(&ids).map(|()| None),
+        };
+        let message = match result {
+            Ok(None) => continue,
+            Ok(Some(folded)) => Ok(folded),
+            Err(error) => Err(EngineError::Damaged(error.to_string())),
+        };
+        if writer.send(Message::Folded(Box::new(message))).is_err() {
+            return;
+        }
+    }
+}
+
+/// The journal keys of this process and those left by earlier ones.
+pub struct JournalKeys {
+    /// Keys of this process that are not current, with the last group that used each.
+    pub old: Vec<(Arc<JournalKey>, u64)>,
+    /// The last group that used the current key.
+    pub current_last: u64,
+    /// The key for the next rotation.
+    pub next: Option<Arc<JournalKey>>,
+    /// Keys of earlier processes; no group after `stale_last` uses them.
+    pub stale: Vec<KeyId>,
+    /// The last group before this process.
+    pub stale_last: u64,
+}
+
+/// The writer's own things.
+pub struct Writer {
+    /// What is shared with the readers.
+    pub shared: Arc<Shared>,
+    /// Sets and counters.
+    pub state: State,
+    /// Settings.
+    pub settings: Settings,
+    /// Orders to the fold thread.
+    pub folder: Sender<FoldOrder>,
+    /// The number of the next group.
+    pub next_group: u64,
+    /// Sealed bytes that are not folded.
+    pub pending_bytes: usize,
+    /// When the earliest group that is not folded was written.
+    pub pending_since: Option<Timestamp>,
+    /// Journal keys.
+    pub keys: JournalKeys,
+    /// Whether a fold is under way.
+    pub folding: bool,
+    /// Who waits for a fold of everything up to a group.
+    pub fold_waiters: Vec<(u64, Reply<()>)>,
+    /// The last group that is folded.
+    pub folded_through: u64,
+}
+
+impl Writer {
+    /// Works until it is told to stop, or a write fails.
+    pub fn run(mut self, queue: &Receiver<Message>) {
+        let result = self.work(queue);
+        if let Err(error) = result {
+            self.shared.fail(&error);
+        }
+        // Whoever still waits in the queue gets an error when it is dropped.
+        self.shared.stopped.store(true, Ordering::Release);
+    }
+
+    fn work(&mut self, queue: &Receiver<Message>) -> Result<(), EngineError> {
+        let mut left_over = None;
+        loop {
+            let message = match left_over.take() {
+                Some(message) => message,
+                None => match queue.recv_timeout(TICK) {
+                    Ok(message) => message,
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.tick()?;
+                        continue;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                },
+            };
+            match message {
+                Message::Append(first) => {
+                    let (group, rest) = gather(first, queue);
+                    left_over = rest;
+                    self.commit(group)?;
+                    self.tick()?;
+                }
+                Message::Stop => return Ok(()),
+                other => self.serve(other)?,
+            }
+        }
+    }
+
+    fn serve(&mut self, message: Message) -> Result<(), EngineError> {
+        match message {
+            Message::PutSite(id, settings, reply) => {
+                let put = self.put_site(id, *settings)?;
+                let _ = reply.send(Ok(put));
+            }
+            Message::Reach(id, at, reply) => {
+                let reached = self.reach(&id, at)?;
+                let _ = reply.send(reached.ok_or(EngineError::NoSite));
+            }
+            Message::PutToken(token, reply) => {
+                self.shared.directory.put_token(&self.shared.store, *token)?;
+                let _ = reply.send(Ok(()));
+            }
+            Message::DeleteToken(key_id, reply) => {
+                let was = self.shared.directory.delete_token(&self.shared.store, &key_id)?;
+                let _ = reply.send(Ok(was));
+            }
+            Message::Fold(reply) => {
+                if self.folded_through + 1 >= self.next_group {
+                    let _ = reply.send(Ok(()));
+                } else {
+                    self.fold_waiters.push((self.next_group - 1, reply));
+                    self.cut()?;
+                }
+            }
+            Message::Folded(folded) => self.folded((*folded)?)?,
+            Message::Append(_) | Message::Stop => {}
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self) -> Result<(), EngineError> {
+        let now = self.shared.clock.now();
+        let waited = self.pending_since.map_or(0, |since| now.0.saturating_sub(since.0));
+        if self.pending_bytes >= self.settings.segment_bytes
+            || waited >= self.settings.fold_after_ms
+        {
+            self.cut()?;
+        }
+        Ok(())
+    }
+
+    /// Judges a group, writes it with one sync, publishes, answers.
+    fn commit(&mut self, group: Vec<Submission>) -> Result<(), EngineError> {
+        let now = self.shared.clock.now();
+        let number = self.next_group;
+        let keys = RingKeys(&self.shared);
+        let mut verdict =
+            GroupVerdict { judged_at: now, batches: Vec::with_capacity(group.len()), counters: Vec::new() };
+        let mut touched: Vec<usize> = Vec::new();
+        for submission in &group {
+            let input = Apply {
+                batch: &submission.batch,
+                verdicts: None,
+                now,
+                window: Window { age_ms: self.settings.age_ms },
+                group: number,
+                store: &self.shared.store,
+                keys: &keys,
+            };
+            let (rows, months) = self.state.apply(input)?;
+            verdict.batches.push(rows);
+            touched.extend(months);
+        }
+        touched.sort_unstable();
+        touched.dedup();
+        let months = self.state.months();
+        verdict.counters = touched
+            .iter()
+            .map(|index| (months[*index].at, months[*index].counters.clone()))
+            .collect();
+        self.write(number, group, verdict, now)
+    }
+
+    fn write(
+        &mut self,
+        number: u64,
+        group: Vec<Submission>,
+        mut verdict: GroupVerdict,
+        now: Timestamp,
+    ) -> Result<(), EngineError> {
+        let current = self.shared.current_key();
+        let mut batches = Vec::with_capacity(group.len());
+        let mut waiters = Vec::with_capacity(group.len());
+        for submission in group {
+            batches.push(submission.sealed);
+            waiters.push((submission.reply, submission.answer));
+        }
+        let row = journal::encode_group(number, &batches, &verdict, &current.key);
+        let mut changes = Changes::default();
+        let row_bytes = row.len();
+        changes.put(Table::Journal, keys::group(number), row);
+        let rows = std::mem::take(&mut verdict.batches);
+        let mut outcomes = Vec::with_capacity(rows.len());
+        for ((index, verdicts), (_, answer)) in rows.into_iter().enumerate().zip(&mut waiters) {
+            let outcome = Outcome { receipt: format!("r-{number:x}-{index:x}"), verdicts };
+            if let Some(answer) = answer.take() {
+                self.keep_answer(&mut changes, answer, &outcome, now)?;
+            }
+            outcomes.push(outcome);
+        }
+        let written = self.shared.store.apply(&changes).map_err(EngineError::from);
+        // Before the waiters hear of it: whoever asks again must not find the engine ready.
+        written.inspect_err(|error| self.shared.fail(error))?;
+        self.next_group += 1;
+        self.pending_bytes += row_bytes;
+        self.pending_since.get_or_insert(now);
+        self.note_keys(number, &batches, &current);
+        self.shared.publish(verdict.counters, now);
+        let sealed: usize = batches.iter().map(|batch| batch.bytes.len()).sum();
+        self.shared.queued_bytes.fetch_sub(sealed, Ordering::AcqRel);
+        self.shared.groups.fetch_add(1, Ordering::Relaxed);
+        for ((reply, _), outcome) in waiters.into_iter().zip(outcomes) {
+            // Nobody may be waiting any more; the batch is committed all the same.
+            let _ = reply.send(Ok(outcome));
+        }
+        Ok(())
+    }
+
+    fn keep_answer(
+        &self,
+        changes: &mut Changes,
+        answer: Answer,
+        outcome: &Outcome,
+        now: Timestamp,
+    ) -> Result<(), EngineError> {
+        let day = now.day();
+        let seen = self.shared.ring.seen(day)?;
+        let row = keys::answer(day.0, &answer.name(&seen.mac));
+        let Some(body) = (answer.render)(outcome) else { return Ok(()) };
+        let value = [&answer.body_digest[..], &body].concat();
+        let sealed = seen.seal.seal(&answer_aad(&row), &value);
+        changes.put(Table::Answers, row, sealed);
+        Ok(())
+    }
+
+    fn note_keys(&mut self, number: u64, batches: &[SealedBatch], current: &Arc<JournalKey>) {
+        self.keys.current_last = number;
+        for batch in batches.iter().filter(|batch| !Arc::ptr_eq(&batch.key, current)) {
+            let old = self.keys.old.iter_mut().find(|(key, _)| Arc::ptr_eq(key, &batch.key));
+            if let Some((_, last)) = old {
+                *last = number;
+            }
+        }
+    }
+
+    /// Hands everything since the last cut to the fold thread, and begins a new journal key.
+    fn cut(&mut self) -> Result<(), EngineError> {
+        if self.folding || self.folded_through + 1 >= self.next_group {
+            return Ok(());
+        }
+        let floor = self.floor();
+        let dropped = self.state.raise_floor(floor);
+        self.shared.floor.store(self.state.floor().0, Ordering::Release);
+        let mut counters: Vec<(SiteMonth, _)> = Vec::new();
+        let mut deltas = Vec::new();
+        for month in self.state.months() {
+            if !std::mem::take(&mut month.changed) {
+                continue;
+            }
+            counters.push((month.at, month.counters.clone()));
+            for set in month.sets.iter_mut().filter(|set| !set.is_clean()) {
+                let (id, key) = (set.id(), Arc::clone(set.key()));
+                deltas.push(Delta { set: id, key, entries: set.cut() });
+            }
+        }
+        for slot in self.state.seen().values_mut().filter(|slot| !slot.is_clean()) {
+            let (id, key) = (slot.id(), Arc::clone(slot.key()));
+            deltas.push(Delta { set: id, key, entries: slot.cut() });
+        }
+        let through = self.next_group - 1;
+        let floor = self.state.floor();
+        let answers_before = Day(
+            self.shared.clock.now().day().0.saturating_sub(limits::IDEMPOTENCY_DAYS + 1));
+        let cut = Cut { through, deltas, counters, dropped, floor, answers_before };
+        self.folder.send(FoldOrder::Fold(Box::new(cut))).map_err(|_| EngineError::Stopped)?;
+        self.folding = true;
+        self.pending_bytes = 0;
+        self.pending_since = None;
+        if let Some(next) = self.keys.next.take() {
+            let old = self.shared.rotate_key(next);
+            self.keys.old.push((old, self.keys.current_last));
+        }
+        Ok(())
+    }
+
+    /// The first day whose slot must still be kept: a slot goes when its end is older than the
+    /// accepted age, the tolerance ahead and an hour.
+    fn floor(&self) -> Day {
+        let margin = self.settings.age_ms + limits::FUTURE_MS_MAX + 3_600_000;
+        let before = self.shared.clock.now().0.saturating_sub(margin);
+        Day(u32::try_from(before.div_euclid(DAY_MS)).unwrap_or(0))
+    }
+
+    fn folded(&mut self, folded: Folded) -> Result<(), EngineError> {
+        self.folding = false;
+        self.folded_through = folded.through;
+        self.keys.next = Some(folded.next_key);
+        let mut runs: std::collections::HashMap<_, _> = folded.runs.into_iter().collect();
+        for month in self.state.months() {
+            for set in &mut month.sets {
+                if let Some(list) = runs.remove(&set.id()) {
+                    set.folded(list);
+                }
+            }
+        }
+        for slot in self.state.seen().values_mut() {
+            if let Some(list) = runs.remove(&slot.id()) {
+                slot.folded(list);
+            }
+        }
+        spill::within_bounds(&mut self.state, &self.settings);
+        self.shared.note_fold(folded.stats);
+        self.retire_keys()?;
+        let (ready, waiting) = std::mem::take(&mut self.fold_waiters)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(group, _)| *group <= folded.through);
+        self.fold_waiters = waiting;
+        for (_, reply) in ready {
+            let _ = reply.send(Ok(()));
+        }
+        if self.fold_waiters.is_empty() { self.tick() } else { self.cut() }
+    }
+
+    /// A key goes when all groups that used it are folded and no batch on its way holds it.
+    fn retire_keys(&mut self) -> Result<(), EngineError> {
+        let through = self.folded_through;
+        let mut ids = Vec::new();
+        self.keys.old.retain(|(key, last)| {
+            let done = *last <= through && Arc::strong_count(key) == 1;
+            if done {
+                ids.push(key.key.id());
+            }
+            !done
+        });
+        if self.keys.stale_last <= through {
+            ids.append(&mut self.keys.stale);
+        }
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.folder.send(FoldOrder::Retire(ids)).map_err(|_| EngineError::Stopped)
+    }
+
+    fn put_site(&mut self, id: SiteId, settings: SiteSettings) -> Result<SitePut, EngineError> {
+        let now = self.shared.clock.now();
+        let known = self.shared.directory.site(&id);
+        let created = known.is_none();
+        let (site, effective) = match known {
+            Some(site) => directory::changed(&site, settings, now),
+            None => {
+                let no = self.shared.directory.next_no();
+                let site = Site {
+                    id,
+                    no,
+                    created_at: now,
+                    terminated_at: None,
+                    settings,
+                    pending: None,
+                    months: Vec::new(),
+                };
+                (site, None)
+            }
+        };
+        let site = self.shared.directory.put_site(&self.shared.store, site)?;
+        Ok(SitePut { site, created, effective })
+    }
+
+    fn reach(&mut self, id: &SiteId, at: Timestamp) -> Result<Option<Arc<Site>>, EngineError> {
+        let Some(site) = self.shared.directory.site(id) else { return Ok(None) };
+        if calendar::stored(&site, at).is_some() {
+            return Ok(Some(site));
+        }
+        let months = calendar::reaching(&site, at);
+        let grown = Site { months, ..Site::clone(&site) };
+        self.shared.directory.put_site(&self.shared.store, grown).map(Some)
+    }
+}
+
+/// The associated data of a kept answer.
+pub fn answer_aad(row: &[u8]) -> Aad {
+    Aad::new("answer/1").bytes(row)
+}
+
+/// Takes what else is waiting, up to a group's size; a message of another kind ends the group.
+fn gather(first: Box<Submission>, queue: &Receiver<Message>) -> (Vec<Submission>, Option<Message>) {
+    let mut bytes = first.sealed.bytes.len();
+    let mut group = vec![*first];
+    while bytes < GROUP_BYTES_MAX {
+        match queue.try_recv() {
+            Ok(Message::Append(next)) => {
+                bytes += next.sealed.bytes.len();
+                group.push(*next);
+            }
+            Ok(other) => return (group, Some(other)),
+            Err(_) => break,
+        }
+    }
+    (group, None)
+}
+
+/// The keys of sets, from the register.
+pub struct RingKeys<'a>(pub &'a Shared);
+
+impl SetKeys for RingKeys<'_> {
+    fn month(&self, at: SiteMonth) -> Option<Arc<SealKey>> {
+        let site = self.0.directory.by_no(at.site)?;
+        Some(Arc::clone(&self.0.ring.site_month(&site.id, at.month).ok()?.sets))
+    }
+
+    fn day(&self, day: Day) -> Option<Arc<SealKey>> {
+        Some(Arc::clone(&self.0.ring.seen(day).ok()?.seal))
+    }
+}
+
+impl Shared {
+    /// The journal key that batches are sealed under now.
+    pub fn current_key(&self) -> Arc<JournalKey> {
+        Arc::clone(&self.journal_key.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn rotate_key(&self, next: Arc<JournalKey>) -> Arc<JournalKey> {
+        let mut current = self.journal_key.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut current, next)
+    }
+}

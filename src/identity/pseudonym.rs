@@ -1,0 +1,115 @@
+//! From ids to pseudonyms, many at a time.
+
+use super::{DeviceId, OtherKind, Payload, RawId, UserId, payload};
+use crate::crypto::{BaseKey, HmacQueue, TagKey};
+use crate::model::ids::Tag;
+
+/// The version of the rules that lead from raw text to canonical bytes. It is part of every
+/// message: a rule that changes gets a new version, and a site keeps its version through a month.
+pub const CANONICALIZER_VERSION: u8 = 1;
+
+/// What every message begins with: the format of the message itself.
+const LABEL: &[u8; 4] = b"bt/1";
+/// Longest kind name.
+const KIND_BYTES_MAX: usize = 32;
+/// Label, kind and its length, version, length of the id.
+pub(super) const HEAD_BYTES_MAX: usize = LABEL.len() + 1 + KIND_BYTES_MAX + 1 + 2;
+/// The namespace of users.
+const USER: &str = "user";
+
+/// The place of an id in its [`PseudonymQueue`], until the next [`PseudonymQueue::clear`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot(usize);
+
+#[cfg(test)]
+impl Slot {
+    pub(super) fn at(place: usize) -> Self {
+        Self(place)
+    }
+}
+
+/// Ids of one request on their way to pseudonyms: push all of them, [`run`](Self::run) once, and
+/// ask for the [`tag`](Self::tag)s of each use. Ids are wiped by the run, base pseudonyms on clear
+/// and drop; the memory serves the next request.
+#[derive(Default)]
+pub struct PseudonymQueue {
+    queue: HmacQueue,
+    /// How many of the answers are computed.
+    done: usize,
+}
+
+impl PseudonymQueue {
+    /// Room for this many ids without another allocation.
+    pub fn with_capacity(ids: usize) -> Self {
+        Self { queue: HmacQueue::with_capacity(ids), done: 0 }
+    }
+
+    /// Adds a user id.
+    pub fn push_user(&mut self, key: &BaseKey, user: &UserId<'_>) -> Slot {
+        self.push(key, USER, &[], user.bytes())
+    }
+
+    /// Adds a device id under its kind.
+    pub fn push_device(&mut self, key: &BaseKey, device: &DeviceId<'_>) -> Slot {
+        self.push(key, device.kind().name(), &[], device.bytes())
+    }
+
+    /// Adds any other id; a payload as its exact text.
+    pub fn push_other(&mut self, key: &BaseKey, kind: OtherKind, raw: RawId<'_>) -> Slot {
+        match kind {
+            OtherKind::Payload => self.push_payload(key, &payload(raw, None)),
+            kind => self.push(key, kind.name(), &[], raw.bytes()),
+        }
+    }
+
+    /// Adds a watermark payload.
+    pub fn push_payload(&mut self, key: &BaseKey, payload: &Payload<'_>) -> Slot {
+        let bits = payload.bits().to_be_bytes();
+        self.push(key, OtherKind::Payload.name(), &bits, payload.bytes())
+    }
+
+    /// `before` and `id` together are the id of the message.
+    fn push(&mut self, key: &BaseKey, kind: &str, before: &[u8], id: &[u8]) -> Slot {
+        let mut room = [0; HEAD_BYTES_MAX];
+        let head = write_head(&mut room, kind, before.len() + id.len());
+        Slot(self.queue.push(key.mac_key(), &[head, before, id]))
+    }
+
+    /// Computes the base pseudonyms of everything that was pushed.
+    pub fn run(&mut self) {
+        self.done = self.queue.run().len();
+    }
+
+    /// The pseudonym of an id for the use of this key.
+    ///
+    /// # Panics
+    /// When the slot was not run, or is none of this queue since the last clear. A wrong tag would
+    /// be worse: it would bill one person as another.
+    pub fn tag(&self, slot: Slot, key: &TagKey) -> Tag {
+        key.tag(&self.queue.answers()[..self.done][slot.0])
+    }
+
+    /// Wipes and forgets everything, so that the queue serves the next request.
+    pub fn clear(&mut self) {
+        self.queue.clear();
+        self.done = 0;
+    }
+}
+
+/// Everything of a message but the id.
+pub(super) fn write_head<'a>(
+    room: &'a mut [u8; HEAD_BYTES_MAX],
+    kind: &str,
+    id_bytes: usize,
+) -> &'a [u8] {
+    let kind = &kind.as_bytes()[..kind.len().min(KIND_BYTES_MAX)];
+    let length = u16::try_from(id_bytes).unwrap_or(u16::MAX).to_be_bytes();
+    let kind_at = LABEL.len() + 1;
+    let version_at = kind_at + kind.len();
+    room[..LABEL.len()].copy_from_slice(LABEL);
+    room[LABEL.len()] = kind.len() as u8;
+    room[kind_at..version_at].copy_from_slice(kind);
+    room[version_at] = CANONICALIZER_VERSION;
+    room[version_at + 1..version_at + 3].copy_from_slice(&length);
+    &room[..version_at + 3]
+}

@@ -1,0 +1,205 @@
+//! Where the records of one request belong: their sites, months and days, with the keys of each.
+//! Looked up once a request; neighbors mostly belong to the same place.
+
+use std::sync::Arc;
+
+use crate::crypto::HmacKey;
+use crate::engine::directory::settings_in;
+use crate::engine::{Engine, EngineError, calendar};
+use crate::identity::Sentinels;
+use crate::keys::SiteMonthKeys;
+use crate::model::batch::SiteMonth;
+use crate::model::caller::Caller;
+use crate::model::ids::SiteId;
+use crate::model::reason::Reason;
+use crate::model::site::{MonthSpan, Site};
+use crate::model::time::{Day, Timestamp};
+use crate::wire::Record;
+
+/// A site's month, as this request sees it.
+pub struct MonthPlace {
+    /// The site.
+    pub site: SiteId,
+    /// Site number and month.
+    pub name: SiteMonth,
+    /// The keys of the month.
+    pub keys: Arc<SiteMonthKeys>,
+    /// User ids that stand for nobody.
+    pub sentinels: Sentinels,
+    span: MonthSpan,
+}
+
+/// A UTC day of a site and producer, as this request sees it.
+pub struct DayPlace {
+    /// The day.
+    pub day: Day,
+    /// Makes the seen tags of the events of this site, producer and day.
+    pub key: HmacKey,
+    producer: Box<[u8]>,
+}
+
+struct SitePlace {
+    site: Arc<Site>,
+    months: Vec<usize>,
+    days: Vec<usize>,
+}
+
+/// Why a record has no place.
+pub enum NoPlace {
+    /// The record is refused.
+    Refused(Reason),
+    /// The engine cannot go on.
+    Failed(EngineError),
+}
+
+impl From<Reason> for NoPlace {
+    fn from(reason: Reason) -> Self {
+        Self::Refused(reason)
+    }
+}
+
+impl From<EngineError> for NoPlace {
+    fn from(error: EngineError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// The places of one request.
+pub struct Places<'e> {
+    engine: &'e Engine,
+    caller: &'e Caller,
+    now: Timestamp,
+    future_ms: i64,
+    floor: Day,
+    sites: Vec<(Box<[u8]>, Option<SitePlace>)>,
+    last: usize,
+    months: Vec<MonthPlace>,
+    days: Vec<DayPlace>,
+}
+
+impl<'e> Places<'e> {
+    /// No places yet.
+    pub fn new(engine: &'e Engine, caller: &'e Caller, future_ms: i64) -> Self {
+        Self {
+            engine,
+            caller,
+            now: engine.clock().now(),
+            future_ms,
+            floor: engine.seen_floor(),
+            sites: Vec::new(),
+            last: 0,
+            months: Vec::new(),
+            days: Vec::new(),
+        }
+    }
+
+    /// The producer of a record: its own word where the credential allows it, else the credential's.
+    ///
+    /// # Errors
+    /// When the credential does not allow the name.
+    pub fn producer_of<'r>(&self, record: &Record<'r>) -> Result<&'r [u8], Reason>
+    where
+        'e: 'r,
+    {
+        let own = self.caller.producer.as_bytes();
+        let Some(name) = record.producer else { return Ok(own) };
+        let names = self.caller.producers.as_ref();
+        let allowed = names.is_none_or(|names| {
+            name == own || names.iter().any(|known| known.as_bytes() == name)
+        });
+        if allowed { Ok(name) } else { Err(Reason::ProducerNotAllowed) }
+    }
+
+    /// The month and day of a record. A month that has no row yet gets one, and its keys, before
+    /// anything uses them: this waits for the disk, once for each site and month.
+    ///
+    /// # Errors
+    /// When the record is refused or the engine cannot go on.
+    pub fn of(
+        &mut self,
+        record: &Record<'_>,
+        producer: &[u8],
+    ) -> Result<(usize, usize), NoPlace> {
+        let at = self.site_of(record.site_id);
+        let site = self.sites[at].1.as_ref().ok_or(Reason::UnknownSite)?;
+        if site.site.terminated_at.is_some() {
+            return Err(Reason::SiteTerminated.into());
+        }
+        if record.occurred_at.0.saturating_sub(self.now.0) > self.future_ms {
+            return Err(Reason::InFuture.into());
+        }
+        let day = record.occurred_at.day();
+        if day < self.floor {
+            return Err(Reason::TooOld.into());
+        }
+        let when = record.occurred_at;
+        let month = site.months.iter().find(|month| self.months[**month].span.contains(when)).copied();
+        let known = |known: &&usize| {
+            let known = &self.days[**known];
+            known.day == day && *known.producer == *producer
+        };
+        let known_day = site.days.iter().find(known).copied();
+        let month = month.map_or_else(|| self.open_month(at, when), Ok)?;
+        let day = known_day.map_or_else(|| self.open_day(at, day, producer), Ok)?;
+        Ok((month, day))
+    }
+
+    /// A month that [`Places::of`] answered.
+    pub fn month(&self, place: usize) -> &MonthPlace {
+        &self.months[place]
+    }
+
+    /// A day that [`Places::of`] answered.
+    pub fn day(&self, place: usize) -> &DayPlace {
+        &self.days[place]
+    }
+
+    fn site_of(&mut self, id: &[u8]) -> usize {
+        if self.sites.get(self.last).is_some_and(|(known, _)| **known == *id) {
+            return self.last;
+        }
+        let known = self.sites.iter().position(|(known, _)| **known == *id);
+        self.last = known.unwrap_or_else(|| {
+            let site = SiteId::parse(id)
+                .filter(|id| self.caller.sites.holds(id))
+                .and_then(|id| self.engine.site(&id))
+                .map(|site| SitePlace { site, months: Vec::new(), days: Vec::new() });
+            self.sites.push((id.into(), site));
+            self.sites.len() - 1
+        });
+        self.last
+    }
+
+    fn open_month(&mut self, at: usize, when: Timestamp) -> Result<usize, EngineError> {
+        let Some(place) = self.sites[at].1.as_mut() else { return Err(EngineError::NoSite) };
+        let span = match calendar::stored(&place.site, when) {
+            Some(span) => span,
+            None => {
+                place.site = self.engine.reach(&place.site.id, when)?;
+                calendar::stored(&place.site, when).ok_or(EngineError::NoSite)?
+            }
+        };
+        let keys = self.engine.ring().site_month(&place.site.id, span.month)?;
+        let settings = settings_in(&place.site, span.month);
+        place.months.push(self.months.len());
+        self.months.push(MonthPlace {
+            site: place.site.id.clone(),
+            name: SiteMonth { site: place.site.no, month: span.month },
+            keys,
+            sentinels: Sentinels::new(&settings.sentinel_user_ids),
+            span,
+        });
+        Ok(self.months.len() - 1)
+    }
+
+    fn open_day(&mut self, at: usize, day: Day, producer: &[u8]) -> Result<usize, EngineError> {
+        let Some(place) = self.sites[at].1.as_mut() else { return Err(EngineError::NoSite) };
+        let seen = self.engine.ring().seen(day)?;
+        let site = place.site.id.as_str().as_bytes();
+        let length = [u8::try_from(site.len()).unwrap_or(u8::MAX)];
+        let key = seen.mac.subkey(&[b"event/1", &length[..], site, producer].concat());
+        place.days.push(self.days.len());
+        self.days.push(DayPlace { day, key, producer: producer.into() });
+        Ok(self.days.len() - 1)
+    }
+}

@@ -1,0 +1,304 @@
+//! One body becomes one batch without any raw id: gather every id, hash them all side by side, and
+//! put the tags where they belong.
+
+use std::sync::Arc;
+
+use super::places::{DayPlace, MonthPlace};
+use crate::crypto::HmacQueue;
+use crate::identity::{self, OtherKind, PseudonymQueue, Slot};
+use crate::keys::{KeyRing, SiteMonthKeys, WatermarkKeys};
+use crate::model::batch::{Batch, Claim, DeviceTag, Effect, Item};
+use crate::model::field::Field;
+use crate::model::ids::{ShortTag, Tag};
+use crate::model::vocab::{DrmType, Environment, LicenseType, Outcome, RecordType, RequestType};
+use crate::store::details;
+use crate::wire::{Record, Value};
+
+/// Where a tag stands in an item: after field code and form; a device has three bytes more.
+const TAG_AT: usize = 2;
+const DEVICE_TAG_AT: usize = 5;
+
+/// Rows on their way to a batch. Nothing of a raw id is in here but the hash queue's blocks, which
+/// are wiped when they are hashed.
+pub struct Rows {
+    batch: Batch,
+    indexes: Vec<u32>,
+    ids: PseudonymQueue,
+    events: HmacQueue,
+    keys: Vec<Arc<SiteMonthKeys>>,
+    patches: Vec<Patch>,
+    claims: Vec<ClaimTags>,
+}
+
+/// A tag in the details that is known only after the hashing.
+struct Patch {
+    at: u32,
+    slot: Slot,
+    key: PatchKey,
+}
+
+enum PatchKey {
+    /// The record key of these month's keys.
+    Record(u32),
+    /// The watermark key of these month's keys.
+    Watermark(u32),
+    /// The watermark key of another month.
+    Earlier(Arc<WatermarkKeys>),
+}
+
+/// The tally tags of a claim, known only after the hashing.
+#[derive(Clone, Copy)]
+struct ClaimTags {
+    keys: u32,
+    user: Option<Slot>,
+    device: Option<Slot>,
+    session: Option<Slot>,
+}
+
+impl Rows {
+    /// Room for so many rows.
+    pub fn with_capacity(rows: usize) -> Self {
+        let mut batch = Batch::default();
+        batch.claims.reserve(rows);
+        batch.ends.reserve(rows);
+        batch.details.reserve(rows * 160);
+        Self {
+            batch,
+            indexes: Vec::with_capacity(rows),
+            ids: PseudonymQueue::with_capacity(rows * 3),
+            events: HmacQueue::with_capacity(rows),
+            keys: Vec::new(),
+            patches: Vec::with_capacity(rows * 3),
+            claims: Vec::with_capacity(rows),
+        }
+    }
+
+    /// Adds a record that was admitted.
+    pub fn add(
+        &mut self,
+        index: u32,
+        record: &Record<'_>,
+        producer: &[u8],
+        (month, day): (&MonthPlace, &DayPlace),
+        ring: &KeyRing,
+    ) {
+        let effect = effect_of(record);
+        let keys = self.keys_of(&month.keys);
+        self.events.push(&day.key, &[record.event_id]);
+        let mut tags = ClaimTags { keys, user: None, device: None, session: None };
+        if let Some(user) = identity::user(record.user_id, &month.sentinels) {
+            let slot = self.ids.push_user(&month.keys.base, &user);
+            tags.user = Some(slot);
+            self.push_tag(details::USER, slot, PatchKey::Record(keys));
+        }
+        self.push_envelope(record, producer);
+        tags.device = self.push_devices(record, &month.keys, keys);
+        for (field, raw) in &record.raw {
+            let Some((kind, watermark)) = kind_of(*field) else { continue };
+            let slot = self.ids.push_other(&month.keys.base, kind, *raw);
+            if kind == OtherKind::WmSession {
+                tags.session = Some(slot);
+            }
+            let key =
+                if watermark { PatchKey::Watermark(keys) } else { PatchKey::Record(keys) };
+            self.push_tag(field.code(), slot, key);
+        }
+        if record.kind == RecordType::WatermarkDetected {
+            self.push_earlier_marks(record, month, ring);
+        }
+        if effect != Effect::Issued {
+            tags.device = None;
+        }
+        if !matches!(effect, Effect::Issued | Effect::Session) {
+            tags.user = None;
+        }
+        if effect != Effect::Session {
+            tags.session = None;
+        }
+        self.batch.ends.push(u32::try_from(self.batch.details.len()).unwrap_or(u32::MAX));
+        let claim = Claim {
+            month: self.batch.month_index(month.name),
+            day: self.batch.day_index(day.day),
+            kind: record.kind,
+            drm: record.drm_type.unwrap_or(DrmType::Other),
+            effect,
+            occurred_at: record.occurred_at,
+            seen: ShortTag::default(),
+            user: None,
+            device: None,
+            session: None,
+        };
+        self.batch.claims.push(claim);
+        self.claims.push(tags);
+        self.indexes.push(index);
+    }
+
+    fn keys_of(&mut self, keys: &Arc<SiteMonthKeys>) -> u32 {
+        let known = self.keys.iter().rposition(|known| Arc::ptr_eq(known, keys));
+        let at = known.unwrap_or_else(|| {
+            self.keys.push(Arc::clone(keys));
+            self.keys.len() - 1
+        });
+        u32::try_from(at).unwrap_or(u32::MAX)
+    }
+
+    /// Leaves room for a tag that is known after the hashing.
+    fn push_tag(&mut self, field: u8, slot: Slot, key: PatchKey) {
+        let at = u32::try_from(self.batch.details.len() + TAG_AT).unwrap_or(u32::MAX);
+        self.patches.push(Patch { at, slot, key });
+        details::push(&mut self.batch.details, field, Item::Tag(Tag([0; 16])));
+    }
+
+    fn push_envelope(&mut self, record: &Record<'_>, producer: &[u8]) {
+        let out = &mut self.batch.details;
+        let event_id = match details::uuid(record.event_id) {
+            Some(bytes) => Item::Uuid(bytes),
+            None => Item::Text(record.event_id),
+        };
+        details::push(out, Field::EventId.code(), event_id);
+        let mut number = |field: Field, code: Option<u8>| {
+            if let Some(code) = code {
+                details::push(out, field.code(), Item::Number(i64::from(code)));
+            }
+        };
+        number(Field::Type, Some(record.kind.code()));
+        number(Field::Environment, Some(record.environment.code()));
+        number(Field::Outcome, record.outcome.map(Outcome::code));
+        number(Field::ErrorClass, record.error_class.map(|class| class.code()));
+        number(Field::DrmType, record.drm_type.map(DrmType::code));
+        number(Field::RequestType, record.request_type.map(RequestType::code));
+        number(Field::LicenseType, record.license_type.map(LicenseType::code));
+        number(Field::UserIdKind, record.user_id_kind.map(|kind| kind.code()));
+        details::push(out, Field::Producer.code(), Item::Text(producer));
+        let texts = [(Field::Cid, record.cid), (Field::ErrorCode, record.error_code)];
+        for (field, text) in texts {
+            if let Some(text) = text {
+                details::push(out, field.code(), Item::Text(text));
+            }
+        }
+        for (field, value) in &record.stored {
+            let item = match value {
+                Value::Text(text) => Item::Text(text),
+                Value::Int(number) => Item::Number(*number),
+            };
+            details::push(out, field.code(), item);
+        }
+    }
+
+    /// Adds the device ids; answers the recommended good one.
+    fn push_devices(
+        &mut self,
+        record: &Record<'_>,
+        month: &SiteMonthKeys,
+        keys: u32,
+    ) -> Option<Slot> {
+        let mut ids = record.devices.iter().map(|device| {
+            identity::device(device.kind, device.value, device.encoding, record.desktop)
+        });
+        // Eight at most; one or two nearly always.
+        let ids: [Option<identity::DeviceId<'_>>; 8] = std::array::from_fn(|_| ids.next());
+        let given = record.device_recommended.map(usize::from);
+        let best = identity::recommended(ids.iter().flatten(), given);
+        let mut counted = None;
+        for (place, id) in ids.iter().flatten().enumerate() {
+            let slot = self.ids.push_device(&month.base, id);
+            let recommended = best == Some(place);
+            if recommended {
+                counted = Some(slot);
+            }
+            let at = self.batch.details.len() + DEVICE_TAG_AT;
+            let at = u32::try_from(at).unwrap_or(u32::MAX);
+            self.patches.push(Patch { at, slot, key: PatchKey::Record(keys) });
+            let (kind, quality, scope) = (id.kind(), id.quality(), id.scope());
+            let tag = DeviceTag { kind, quality, scope, recommended, tag: Tag([0; 16]) };
+            details::push(&mut self.batch.details, Field::DeviceIds.code(), Item::Device(tag));
+        }
+        counted
+    }
+
+    /// A detection also carries payload and mark under the watermark key of every other living month
+    /// of the site, so that it can be joined to older sessions.
+    fn push_earlier_marks(&mut self, record: &Record<'_>, month: &MonthPlace, ring: &KeyRing) {
+        for earlier in ring.watermark_months(&month.site) {
+            if earlier == month.name.month {
+                continue;
+            }
+            let Some(keys) = ring.watermark(&month.site, earlier) else { continue };
+            for (field, raw) in &record.raw {
+                let Some((kind, true)) = kind_of(*field) else { continue };
+                let slot = self.ids.push_other(&keys.base, kind, *raw);
+                self.push_tag(field.code(), slot, PatchKey::Earlier(Arc::clone(&keys)));
+            }
+        }
+    }
+
+    /// Hashes everything and puts the tags in their places; answers the batch, and the position in
+    /// the body of each of its rows.
+    pub fn finish(mut self) -> (Batch, Vec<u32>) {
+        self.ids.run();
+        let events = self.events.run();
+        for ((claim, tags), event) in self.batch.claims.iter_mut().zip(&self.claims).zip(events) {
+            claim.seen.0.copy_from_slice(&event[..12]);
+            let keys = &self.keys[tags.keys as usize];
+            let tally = |slot: Option<Slot>| slot.map(|slot| self.ids.tag(slot, &keys.tally).short());
+            claim.user = tally(tags.user);
+            claim.device = tally(tags.device);
+            claim.session = tally(tags.session);
+        }
+        for patch in &self.patches {
+            let key = match &patch.key {
+                PatchKey::Record(keys) => &self.keys[*keys as usize].record,
+                PatchKey::Watermark(keys) => &self.keys[*keys as usize].watermark,
+                PatchKey::Earlier(keys) => &keys.watermark,
+            };
+            let tag = self.ids.tag(patch.slot, key);
+            let at = patch.at as usize;
+            self.batch.details[at..at + tag.0.len()].copy_from_slice(&tag.0);
+        }
+        self.ids.clear();
+        self.events.clear();
+        (self.batch, self.indexes)
+    }
+}
+
+/// What a record counts as (rule set `mau/1`).
+fn effect_of(record: &Record<'_>) -> Effect {
+    let production = record.environment == Environment::Production;
+    match record.kind {
+        RecordType::LicenseIssued => {
+            let offline = record.license_type == Some(LicenseType::Offline);
+            let default = if offline { RequestType::Offline } else { RequestType::New };
+            let issues = record.request_type.unwrap_or(default).issues();
+            match (record.outcome, record.environment) {
+                _ if !issues => Effect::Kept,
+                (Some(Outcome::Success), Environment::Production) => Effect::Issued,
+                (Some(Outcome::Success), Environment::Trial) => Effect::Trial,
+                (Some(Outcome::Success), Environment::Test) => Effect::Test,
+                (Some(Outcome::Fail), Environment::Production) => Effect::Failed,
+                (Some(Outcome::Fail) | None, _) => Effect::Kept,
+            }
+        }
+        RecordType::SessionCreated if production && record.outcome != Some(Outcome::Fail) => {
+            Effect::Session
+        }
+        _ => Effect::Kept,
+    }
+}
+
+/// The namespace of an identifying field, and whether it takes the watermark key. A watermark token
+/// is the payload that was embedded, so that a detection joins its session.
+fn kind_of(field: Field) -> Option<(OtherKind, bool)> {
+    Some(match field {
+        Field::LicenseRequestId => (OtherKind::LicenseRequest, false),
+        Field::SessionId => (OtherKind::Session, false),
+        Field::OrderId => (OtherKind::Order, false),
+        Field::OperatorId => (OtherKind::Operator, false),
+        Field::RecipientId | Field::DistributorId => (OtherKind::Recipient, false),
+        Field::DwmId => (OtherKind::Dwm, false),
+        Field::WmSessionId | Field::MatchedSessionId => (OtherKind::WmSession, true),
+        Field::ForensicMark => (OtherKind::ForensicMark, true),
+        Field::Payload | Field::WatermarkToken => (OtherKind::Payload, true),
+        Field::Wmid => (OtherKind::Wmid, true),
+        _ => return None,
+    })
+}

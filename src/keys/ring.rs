@@ -1,0 +1,792 @@
+//! The key ring: the tree of keys by name. Nobody above it knows files or wrapping.
+//!
+//! A key is made when it is first asked for, in one register write with the node it needs, and is
+//! durable in both copies before anybody sees it. A name is given once: what was retired is not
+//! made again in this run ([`KeysError::Retired`]); across restarts the caller remembers, because a
+//! zeroed slot remembers nothing. The keys of a site's month are made together, so that some of
+//! them without the others always means that the others were retired.
+//!
+//! Secrets are opened from their wrapped form when first used; every wrapped key was opened once at
+//! the start, so that a damaged one stops the start and not a request.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+
+use super::home::{self, Found};
+use super::register::{Batch, FileRegister, KeyRegister};
+use super::root::{KeyFile, RootProvider};
+use super::slot::{KeyName, Slot, WRAPPED_BYTES};
+use super::{KeyKind, KeysError, RegisterError, Settings, VaultId};
+use crate::crypto::{BaseKey, HmacKey, SealKey, Secret, TagKey};
+use crate::model::ids::{KeyId, SiteId};
+use crate::model::time::{Day, Month};
+use crate::model::vocab::Class;
+
+/// The parent of nodes and journal keys: the VEK, which has no number of its own.
+const VEK: KeyId = KeyId(0);
+
+/// The keys of one site's month, in the order in which they are made.
+const MONTH_KINDS: [KeyKind; 5] =
+    [KeyKind::Base, KeyKind::Tally, KeyKind::Record, KeyKind::Watermark, KeyKind::Sets];
+
+/// What opening found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// A new vault was made. A caller that has data must refuse: its keys are gone.
+    pub first_start: bool,
+    /// Slots and headers of the register that were repaired from the other copy.
+    pub repaired: u32,
+}
+
+/// The numbers of the keys of a site's month, for retiring them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SiteMonthIds {
+    /// First step of every pseudonym.
+    pub base: KeyId,
+    /// Tallies.
+    pub tally: KeyId,
+    /// Records.
+    pub record: KeyId,
+    /// Payloads, marks, sessions.
+    pub watermark: KeyId,
+    /// Sealed sets.
+    pub sets: KeyId,
+}
+
+/// The keys of a site's month.
+pub struct SiteMonthKeys {
+    /// First step of every pseudonym; its output is never stored.
+    pub base: BaseKey,
+    /// Second step for the tallies.
+    pub tally: TagKey,
+    /// Second step for records in blocks.
+    pub record: TagKey,
+    /// Second step for payloads, marks and sessions.
+    pub watermark: TagKey,
+    /// Seals the tallies' deltas and snapshots.
+    pub sets: Arc<SealKey>,
+    /// Their numbers.
+    pub ids: SiteMonthIds,
+}
+
+/// What is left of a site's month when its tally and record keys may be gone: enough to join a
+/// detection to its sessions.
+pub struct WatermarkKeys {
+    /// First step.
+    pub base: BaseKey,
+    /// Second step.
+    pub watermark: TagKey,
+}
+
+/// The keys of a UTC day's duplicates: one random key, so that both live and die together.
+pub struct SeenKeys {
+    /// Makes the tags.
+    pub mac: HmacKey,
+    /// Seals the runs.
+    pub seal: Arc<SealKey>,
+}
+
+/// A key without its secret, for people and for planning a destruction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyInfo {
+    /// Its number.
+    pub id: KeyId,
+    /// The key that wraps it; zero is the VEK.
+    pub parent: KeyId,
+    /// Its use.
+    pub kind: KeyKind,
+    /// The class of a bucket.
+    pub class: Option<Class>,
+    /// Month, day or serial.
+    pub epoch: u32,
+    /// Its site.
+    pub site: Option<SiteId>,
+}
+
+/// The keys of a vault.
+pub struct KeyRing {
+    core: Mutex<Core>,
+    cache: RwLock<Cache>,
+    failed: OnceLock<io::ErrorKind>,
+    state: Arc<SealKey>,
+    /// Held for as long as the ring lives.
+    _lock: Option<File>,
+}
+
+/// What was opened before.
+#[derive(Default)]
+struct Cache {
+    months: HashMap<Month, HashMap<SiteId, Arc<SiteMonthKeys>>>,
+    marks: HashMap<SiteId, BTreeMap<Month, Option<Arc<WatermarkKeys>>>>,
+    buckets: HashMap<(Class, u32), HashMap<SiteId, Arc<SealKey>>>,
+    seen: HashMap<Day, Arc<SeenKeys>>,
+    seals: HashMap<KeyId, Arc<SealKey>>,
+}
+
+struct Core {
+    register: Box<dyn KeyRegister>,
+    vault: VaultId,
+    vek: SealKey,
+    nodes: HashMap<KeyId, Node>,
+    by_id: HashMap<KeyId, Entry>,
+    by_name: HashMap<KeyName, KeyId>,
+    retired: HashSet<KeyName>,
+}
+
+struct Node {
+    key: SealKey,
+    children: u32,
+}
+
+struct Entry {
+    no: u32,
+    slot: Slot,
+}
+
+/// A key that was just made.
+struct Made {
+    id: KeyId,
+    secret: Secret,
+}
+
+impl KeyRing {
+    /// Opens the vault of a key file, or makes one where there is none.
+    ///
+    /// # Errors
+    /// When another process has it, a part of it is missing, damaged beyond repair or of another
+    /// vault, or the root key does not open it.
+    pub fn open(settings: &Settings) -> Result<(Self, Opened), KeysError> {
+        Self::open_by(settings, |found| {
+            Ok(Box::new(match found {
+                Found::Nothing => KeyFile::load_or_create(&settings.root_key)?,
+                Found::Vault => KeyFile::load(&settings.root_key)?,
+            }))
+        })
+    }
+
+    /// As [`KeyRing::open`], with another root provider.
+    ///
+    /// # Errors
+    /// As [`KeyRing::open`].
+    pub fn open_with(
+        settings: &Settings,
+        root: Box<dyn RootProvider>,
+    ) -> Result<(Self, Opened), KeysError> {
+        Self::open_by(settings, |_| Ok(root))
+    }
+
+    fn open_by(
+        settings: &Settings,
+        root: impl FnOnce(Found) -> Result<Box<dyn RootProvider>, KeysError>,
+    ) -> Result<(Self, Opened), KeysError> {
+        let lock = home::lock(settings)?;
+        let found = home::find(settings)?;
+        let root = root(found)?;
+        if found == Found::Nothing {
+            home::create(settings, root.as_ref())?;
+        }
+        let vek_home = home::open_vek(settings)?;
+        let open = FileRegister::open(home::open_register(settings)?, vek_home.vault())?;
+        let epoch = open.register.vek_epoch();
+        // The register says which VEK is in force; see the table in `vek`.
+        let vek = vek_home.vek(epoch, root.as_ref()).map_err(|error| match error {
+            super::VekError::NoEpoch(register) => {
+                KeysError::VekEpoch { register, home: vek_home.epoch() }
+            }
+            error => error.into(),
+        })?;
+        let (register, live) = (Box::new(open.register), open.live);
+        let ring = Self::assemble(register, live, &vek, Some(lock))?;
+        Ok((ring, Opened { first_start: found == Found::Nothing, repaired: open.repaired }))
+    }
+
+    pub(super) fn assemble(
+        register: Box<dyn KeyRegister>,
+        live: Vec<(u32, Slot)>,
+        vek: &Secret,
+        lock: Option<File>,
+    ) -> Result<Self, KeysError> {
+        let mut core = Core::open(register, live, SealKey::new(VEK, vek))?;
+        let name = KeyName::plain(KeyKind::State, 0);
+        let state = match core.by_name.get(&name) {
+            Some(id) => core.seal_key(*id)?,
+            None => core.make(&[name])?.first().map(Made::seal_key).ok_or_else(broken)?,
+        };
+        let mut cache = Cache::default();
+        cache.seals.insert(state.id(), Arc::clone(&state));
+        for name in core.by_name.keys().filter(|name| name.kind == KeyKind::Watermark) {
+            cache.mark(name);
+        }
+        let (core, cache, failed) = (Mutex::new(core), RwLock::new(cache), OnceLock::new());
+        Ok(Self { core, cache, failed, state, _lock: lock })
+    }
+
+    /// The keys of a site's month, made if there are none.
+    ///
+    /// # Errors
+    /// When some of them are retired, or the register cannot be written.
+    pub fn site_month(&self, site: &SiteId, month: Month) -> Result<Arc<SiteMonthKeys>, KeysError> {
+        self.usable()?;
+        if let Some(keys) = self.cached_month(site, month) {
+            return Ok(keys);
+        }
+        let mut core = self.core()?;
+        // Somebody else may have made them meanwhile.
+        if let Some(keys) = self.cached_month(site, month) {
+            return Ok(keys);
+        }
+        let names = MONTH_KINDS.map(|kind| KeyName::of_site(kind, site, month));
+        let made = match core.find_all(&names)? {
+            Some(ids) => core.open_all(&ids)?,
+            None => self.note(core.make(&names))?,
+        };
+        self.keep_month(site, month, &made)
+    }
+
+    /// The keys of a site's month, if all of them live.
+    pub fn site_month_existing(&self, site: &SiteId, month: Month) -> Option<Arc<SiteMonthKeys>> {
+        if let Some(keys) = self.cached_month(site, month) {
+            return Some(keys);
+        }
+        let core = self.core().ok()?;
+        let names = MONTH_KINDS.map(|kind| KeyName::of_site(kind, site, month));
+        let ids = core.find_all(&names).ok()??;
+        let made = self.note(core.open_all(&ids)).ok()?;
+        self.keep_month(site, month, &made).ok()
+    }
+
+    /// The months of a site whose watermark key lives, the oldest first.
+    pub fn watermark_months(&self, site: &SiteId) -> Vec<Month> {
+        let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+        cache.marks.get(site).map_or(Vec::new(), |months| months.keys().copied().collect())
+    }
+
+    /// The base and watermark keys of a site's month, while both live; they outlive the others.
+    pub fn watermark(&self, site: &SiteId, month: Month) -> Option<Arc<WatermarkKeys>> {
+        let cached = {
+            let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+            cache.marks.get(site)?.get(&month)?.clone()
+        };
+        if cached.is_some() {
+            return cached;
+        }
+        let core = self.core().ok()?;
+        let names = [KeyKind::Base, KeyKind::Watermark].map(|k| KeyName::of_site(k, site, month));
+        let ids: Option<Vec<KeyId>> = names.iter().map(|n| core.by_name.get(n).copied()).collect();
+        let made = self.note(core.open_all(&ids?)).ok()?;
+        let [base, watermark] = made.as_slice() else { return None };
+        let keys = Arc::new(WatermarkKeys {
+            base: BaseKey::new(&base.secret),
+            watermark: TagKey::new(&watermark.secret),
+        });
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        cache.marks.get_mut(site)?.insert(month, Some(Arc::clone(&keys)));
+        Some(keys)
+    }
+
+    /// The key of a bucket, made if there is none. The epoch is the caller's number for a month or
+    /// a day; the two must not overlap within a class.
+    ///
+    /// # Errors
+    /// When it is retired, or the register cannot be written.
+    pub fn bucket(
+        &self,
+        site: &SiteId,
+        class: Class,
+        epoch: u32,
+    ) -> Result<Arc<SealKey>, KeysError> {
+        self.usable()?;
+        let cached = || {
+            let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+            cache.buckets.get(&(class, epoch))?.get(site).cloned()
+        };
+        if let Some(key) = cached() {
+            return Ok(key);
+        }
+        let mut core = self.core()?;
+        if let Some(key) = cached() {
+            return Ok(key);
+        }
+        let name = KeyName::bucket(site, class, epoch);
+        let key = self.seal_by_name(&mut core, name)?;
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        let sites = cache.buckets.entry((class, epoch)).or_default();
+        sites.insert(site.clone(), Arc::clone(&key));
+        Ok(key)
+    }
+
+    /// The keys of a day's duplicates, made if there are none.
+    ///
+    /// # Errors
+    /// When they are retired, or the register cannot be written.
+    pub fn seen(&self, day: Day) -> Result<Arc<SeenKeys>, KeysError> {
+        self.usable()?;
+        if let Some(keys) = self.cached_seen(day) {
+            return Ok(keys);
+        }
+        let mut core = self.core()?;
+        if let Some(keys) = self.cached_seen(day) {
+            return Ok(keys);
+        }
+        let name = KeyName::plain(KeyKind::Seen, day.0);
+        let made = match core.find_all(std::slice::from_ref(&name))? {
+            Some(ids) => core.open_all(&ids)?,
+            None => self.note(core.make(&[name]))?,
+        };
+        let made = made.first().ok_or_else(broken)?;
+        let mac = HmacKey::new(&made.secret).subkey(b"blindtally/seen/1");
+        let keys = Arc::new(SeenKeys { mac, seal: made.seal_key() });
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        cache.seals.insert(made.id, Arc::clone(&keys.seal));
+        cache.seen.insert(day, Arc::clone(&keys));
+        Ok(keys)
+    }
+
+    /// The days whose seen keys live, the earliest first.
+    pub fn seen_days(&self) -> Vec<Day> {
+        let infos = self.list().into_iter().filter(|info| info.kind == KeyKind::Seen);
+        let mut days: Vec<Day> = infos.map(|info| Day(info.epoch)).collect();
+        days.sort_unstable();
+        days
+    }
+
+    /// A fresh key for a journal segment; never the same twice.
+    ///
+    /// # Errors
+    /// When the register cannot be written.
+    pub fn journal(&self) -> Result<Arc<SealKey>, KeysError> {
+        self.usable()?;
+        let mut core = self.core()?;
+        // The low half of the key's number serves as the serial: it names, the number identifies.
+        let serial = core.register.next_key() & u64::from(u32::MAX);
+        let name = KeyName::plain(KeyKind::Journal, u32::try_from(serial).unwrap_or(0));
+        let made = self.note(core.make(&[name]))?;
+        let key = made.first().map(Made::seal_key).ok_or_else(broken)?;
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        cache.seals.insert(key.id(), Arc::clone(&key));
+        Ok(key)
+    }
+
+    /// The key of a sealed value, by the number in its head; `None` when it is retired, never was,
+    /// or is no sealing key.
+    pub fn by_id(&self, id: KeyId) -> Option<Arc<SealKey>> {
+        {
+            let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(key) = cache.seals.get(&id) {
+                return Some(Arc::clone(key));
+            }
+        }
+        let core = self.core().ok()?;
+        if !core.by_id.get(&id)?.slot.name.kind.seals() {
+            return None;
+        }
+        let key = self.note(core.seal_key(id)).ok()?;
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        Some(Arc::clone(cache.seals.entry(id).or_insert(key)))
+    }
+
+    /// The key for long-lived state: tokens, sites, answers kept for a repeated request.
+    pub fn state_key(&self) -> Arc<SealKey> {
+        Arc::clone(&self.state)
+    }
+
+    /// Retires keys: their slots are zeros in both copies, synced, and the ring has forgotten them,
+    /// when this returns. Numbers that are not there are skipped, so that a retirement cut short
+    /// can be repeated. A node without keys under it goes with the last of them.
+    ///
+    /// This alone destroys nothing: an older copy of the register still opens until the nodes above
+    /// are refreshed and the VEK turned over.
+    ///
+    /// # Errors
+    /// When one of them is a node or the state key, or the register cannot be written.
+    pub fn retire(&self, ids: &[KeyId]) -> Result<(), KeysError> {
+        self.usable()?;
+        let mut core = self.core()?;
+        let gone = self.note(core.retire(ids))?;
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        gone.iter().for_each(|slot| cache.forget(slot));
+        Ok(())
+    }
+
+    /// Retires the seen keys of a day, if they live.
+    ///
+    /// # Errors
+    /// When the register cannot be written.
+    pub fn drop_seen(&self, day: Day) -> Result<(), KeysError> {
+        let name = KeyName::plain(KeyKind::Seen, day.0);
+        let id = self.core()?.by_name.get(&name).copied();
+        id.map_or(Ok(()), |id| self.retire(&[id]))
+    }
+
+    /// Every living key without its secret, by number.
+    pub fn list(&self) -> Vec<KeyInfo> {
+        let core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut infos: Vec<KeyInfo> = core.by_id.values().map(|entry| entry.slot.info()).collect();
+        infos.sort_unstable_by_key(|info| info.id);
+        infos
+    }
+
+    /// The secrets of all living keys, for tests that search files for them.
+    #[cfg(test)]
+    #[doc(hidden)]
+    pub fn secrets_for_scan(&self) -> Vec<[u8; 32]> {
+        self.secrets().into_values().collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn secrets(&self) -> BTreeMap<KeyId, [u8; 32]> {
+        let core = self.core().unwrap();
+        core.by_id.keys().map(|id| (*id, *core.secret(*id).unwrap().expose())).collect()
+    }
+
+    fn usable(&self) -> Result<(), KeysError> {
+        self.failed.get().map_or(Ok(()), |kind| Err(KeysError::Failed(*kind)))
+    }
+
+    /// A thread that panicked while it held the lock may have left half a change.
+    fn core(&self) -> Result<MutexGuard<'_, Core>, KeysError> {
+        self.core.lock().map_err(|_| KeysError::Failed(io::ErrorKind::Other))
+    }
+
+    /// After a failed write nothing is written again in this process.
+    fn note<T>(&self, result: Result<T, KeysError>) -> Result<T, KeysError> {
+        result.map_err(|error| match error {
+            KeysError::Register(RegisterError::Failed(kind)) => {
+                KeysError::Failed(*self.failed.get_or_init(|| kind))
+            }
+            error => error,
+        })
+    }
+
+    fn cached_month(&self, site: &SiteId, month: Month) -> Option<Arc<SiteMonthKeys>> {
+        let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+        cache.months.get(&month)?.get(site).cloned()
+    }
+
+    fn cached_seen(&self, day: Day) -> Option<Arc<SeenKeys>> {
+        let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+        cache.seen.get(&day).cloned()
+    }
+
+    /// Called with the core locked, so that a retirement comes before or after as a whole.
+    fn keep_month(
+        &self,
+        site: &SiteId,
+        month: Month,
+        made: &[Made],
+    ) -> Result<Arc<SiteMonthKeys>, KeysError> {
+        let [base, tally, record, watermark, sets] = made else { return Err(broken()) };
+        let keys = Arc::new(SiteMonthKeys {
+            base: BaseKey::new(&base.secret),
+            tally: TagKey::new(&tally.secret),
+            record: TagKey::new(&record.secret),
+            watermark: TagKey::new(&watermark.secret),
+            sets: sets.seal_key(),
+            ids: SiteMonthIds {
+                base: base.id,
+                tally: tally.id,
+                record: record.id,
+                watermark: watermark.id,
+                sets: sets.id,
+            },
+        });
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        cache.seals.insert(sets.id, Arc::clone(&keys.sets));
+        cache.mark(&KeyName::of_site(KeyKind::Watermark, site, month));
+        cache.months.entry(month).or_default().insert(site.clone(), Arc::clone(&keys));
+        Ok(keys)
+    }
+
+    fn seal_by_name(&self, core: &mut Core, name: KeyName) -> Result<Arc<SealKey>, KeysError> {
+        let key = match core.find_all(std::slice::from_ref(&name))?.as_deref() {
+            Some([id, ..]) => core.seal_key(*id)?,
+            _ => self.note(core.make(&[name]))?.first().map(Made::seal_key).ok_or_else(broken)?,
+        };
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        cache.seals.insert(key.id(), Arc::clone(&key));
+        Ok(key)
+    }
+}
+
+/// Something that the code above rules out; stopping is the only safe answer.
+fn broken() -> KeysError {
+    KeysError::Failed(io::ErrorKind::Other)
+}
+
+impl Cache {
+    fn mark(&mut self, name: &KeyName) {
+        if let Some(site) = &name.owner {
+            let months = self.marks.entry(site.clone()).or_default();
+            months.entry(Month(name.epoch)).or_insert(None);
+        }
+    }
+
+    fn forget(&mut self, slot: &Slot) {
+        self.seals.remove(&slot.id);
+        let name = &slot.name;
+        match (name.kind, &name.owner) {
+            (KeyKind::Bucket, Some(site)) => {
+                let place = name.class.map(|class| (class, name.epoch));
+                place.and_then(|place| self.buckets.get_mut(&place)?.remove(site));
+            }
+            (KeyKind::Seen, _) => drop(self.seen.remove(&Day(name.epoch))),
+            (kind, Some(site)) => {
+                let month = Month(name.epoch);
+                self.months.get_mut(&month).and_then(|sites| sites.remove(site));
+                let marks = self.marks.get_mut(site);
+                match (kind, marks) {
+                    (KeyKind::Watermark, Some(months)) => drop(months.remove(&month)),
+                    (KeyKind::Base, Some(months)) => {
+                        months.entry(month).and_modify(|keys| *keys = None);
+                    }
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl KeyName {
+    fn plain(kind: KeyKind, epoch: u32) -> Self {
+        Self { kind, of: None, class: None, epoch, owner: None }
+    }
+
+    fn of_site(kind: KeyKind, site: &SiteId, month: Month) -> Self {
+        Self { owner: Some(site.clone()), ..Self::plain(kind, month.0) }
+    }
+
+    fn bucket(site: &SiteId, class: Class, epoch: u32) -> Self {
+        let owner = Some(site.clone());
+        Self { class: Some(class), owner, ..Self::plain(KeyKind::Bucket, epoch) }
+    }
+
+    /// The node that wraps a key of this name; `None` where the VEK does.
+    fn node(&self) -> Option<Self> {
+        let epoch = match self.kind {
+            KeyKind::Node | KeyKind::Journal => return None,
+            KeyKind::Seen => Day(self.epoch).month().0,
+            _ => self.epoch,
+        };
+        let (of, class) = (Some(self.kind), self.class);
+        Some(Self { kind: KeyKind::Node, of, class, epoch, owner: None })
+    }
+}
+
+impl Slot {
+    fn info(&self) -> KeyInfo {
+        KeyInfo {
+            id: self.id,
+            parent: self.parent,
+            kind: self.name.kind,
+            class: self.name.class,
+            epoch: self.name.epoch,
+            site: self.name.owner.clone(),
+        }
+    }
+}
+
+impl Made {
+    fn seal_key(&self) -> Arc<SealKey> {
+        Arc::new(SealKey::new(self.id, &self.secret))
+    }
+}
+
+impl Core {
+    /// Takes the live slots over and opens every wrapped key once.
+    fn open(
+        register: Box<dyn KeyRegister>,
+        mut live: Vec<(u32, Slot)>,
+        vek: SealKey,
+    ) -> Result<Self, KeysError> {
+        let vault = register.vault();
+        let next = register.next_key();
+        let mut core = Self {
+            register,
+            vault,
+            vek,
+            nodes: HashMap::new(),
+            by_id: HashMap::with_capacity(live.len()),
+            by_name: HashMap::with_capacity(live.len()),
+            retired: HashSet::new(),
+        };
+        // Nodes first: the others open under them.
+        live.sort_unstable_by_key(|(no, slot)| (slot.name.kind != KeyKind::Node, *no));
+        let mut sites: HashSet<SiteId> = HashSet::new();
+        for (no, mut slot) in live {
+            let id = slot.id;
+            if let Some(owner) = &slot.name.owner {
+                // One allocation a site, not one a key.
+                let known = sites.get(owner).cloned();
+                let owner = known.unwrap_or_else(|| owner.clone());
+                sites.insert(owner.clone());
+                slot.name.owner = Some(owner);
+            }
+            let fits = id.0 < next && id != VEK && core.parent_fits(&slot);
+            if !fits || core.by_id.contains_key(&id) || core.by_name.contains_key(&slot.name) {
+                return Err(KeysError::Misfit { id, slot: no });
+            }
+            let secret = core.unwrap(no, &slot)?;
+            core.adopt(no, slot, &secret);
+        }
+        Ok(core)
+    }
+
+    fn parent_fits(&self, slot: &Slot) -> bool {
+        let parent = slot.name.node().map_or(Some(VEK), |node| self.by_name.get(&node).copied());
+        parent == Some(slot.parent)
+    }
+
+    fn adopt(&mut self, no: u32, slot: Slot, secret: &Secret) {
+        let id = slot.id;
+        if slot.name.kind == KeyKind::Node {
+            self.nodes.insert(id, Node { key: SealKey::new(id, secret), children: 0 });
+        }
+        if let Some(node) = self.nodes.get_mut(&slot.parent) {
+            node.children += 1;
+        }
+        self.by_name.insert(slot.name.clone(), id);
+        self.by_id.insert(id, Entry { no, slot });
+    }
+
+    fn unwrap(&self, no: u32, slot: &Slot) -> Result<Secret, KeysError> {
+        let id = slot.id;
+        let unopened = || KeysError::Unopened { id, slot: no };
+        let parent = match slot.parent {
+            VEK => &self.vek,
+            parent => &self.nodes.get(&parent).ok_or_else(unopened)?.key,
+        };
+        let aad = Slot::aad(self.vault, no, &slot.name, id, slot.parent);
+        let mut plain = parent.open(&aad, &slot.wrapped).map_err(|_| unopened())?;
+        Secret::take(&mut plain).ok_or_else(unopened)
+    }
+
+    fn secret(&self, id: KeyId) -> Result<Secret, KeysError> {
+        let entry = self.by_id.get(&id).ok_or(KeysError::Misfit { id, slot: 0 })?;
+        self.unwrap(entry.no, &entry.slot)
+    }
+
+    fn seal_key(&self, id: KeyId) -> Result<Arc<SealKey>, KeysError> {
+        Ok(Arc::new(SealKey::new(id, &self.secret(id)?)))
+    }
+
+    fn open_all(&self, ids: &[KeyId]) -> Result<Vec<Made>, KeysError> {
+        ids.iter().map(|id| Ok(Made { id: *id, secret: self.secret(*id)? })).collect()
+    }
+
+    /// The numbers of keys that are made together: all, none (`None`), or an error when they, or
+    /// some of them, are retired.
+    fn find_all(&self, names: &[KeyName]) -> Result<Option<Vec<KeyId>>, KeysError> {
+        let ids: Vec<KeyId> =
+            names.iter().filter_map(|name| self.by_name.get(name).copied()).collect();
+        if ids.len() == names.len() {
+            return Ok(Some(ids));
+        }
+        let missing = |name: &&KeyName| !self.by_name.contains_key(*name);
+        match names.iter().find(missing) {
+            Some(name) if !ids.is_empty() => Err(KeysError::Retired { kind: name.kind }),
+            _ => match names.iter().find(|name| self.retired.contains(*name)) {
+                Some(name) => Err(KeysError::Retired { kind: name.kind }),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// Makes keys of these names, and the nodes they need, in one write.
+    fn make(&mut self, names: &[KeyName]) -> Result<Vec<Made>, KeysError> {
+        let mut wanted: Vec<KeyName> = Vec::with_capacity(2 * names.len());
+        for node in names.iter().filter_map(KeyName::node) {
+            if !self.by_name.contains_key(&node) && !wanted.contains(&node) {
+                wanted.push(node);
+            }
+        }
+        let nodes = wanted.len();
+        wanted.extend_from_slice(names);
+        let slots = self.register.reserve(wanted.len())?;
+        let mut batch = Batch { next_key: self.register.next_key(), ..Batch::default() };
+        let mut fresh: HashMap<KeyName, SealKey> = HashMap::new();
+        let mut made = Vec::with_capacity(wanted.len());
+        for (name, no) in wanted.into_iter().zip(slots) {
+            let id = KeyId(batch.next_key);
+            batch.next_key += 1;
+            let secret = Secret::random();
+            let slot = self.wrap(no, id, name, &secret, &fresh)?;
+            if slot.name.kind == KeyKind::Node {
+                fresh.insert(slot.name.clone(), SealKey::new(id, &secret));
+            }
+            batch.live.push((no, slot));
+            made.push(Made { id, secret });
+        }
+        self.register.write(&mut batch)?;
+        for ((no, slot), made) in batch.live.into_iter().zip(&made) {
+            self.adopt(no, slot, &made.secret);
+        }
+        Ok(made.split_off(nodes))
+    }
+
+    fn wrap(
+        &self,
+        no: u32,
+        id: KeyId,
+        name: KeyName,
+        secret: &Secret,
+        fresh: &HashMap<KeyName, SealKey>,
+    ) -> Result<Slot, KeysError> {
+        let node = name.node();
+        let known = |node: &KeyName| {
+            let id = self.by_name.get(node)?;
+            self.nodes.get(id).map(|node| &node.key)
+        };
+        let parent = match &node {
+            None => &self.vek,
+            Some(node) => fresh.get(node).or_else(|| known(node)).ok_or_else(broken)?,
+        };
+        let sealed =
+            parent.seal(&Slot::aad(self.vault, no, &name, id, parent.id()), secret.expose());
+        let mut wrapped = [0; WRAPPED_BYTES];
+        wrapped.copy_from_slice(&sealed);
+        // The register fills the generation in.
+        Ok(Slot { name, id, parent: parent.id(), generation: 0, wrapped })
+    }
+
+    fn retire(&mut self, ids: &[KeyId]) -> Result<Vec<Slot>, KeysError> {
+        let mut gone: BTreeMap<KeyId, (u32, Slot)> = BTreeMap::new();
+        let mut orphaned: HashMap<KeyId, u32> = HashMap::new();
+        for id in ids {
+            let Some(entry) = self.by_id.get(id) else { continue };
+            if matches!(entry.slot.name.kind, KeyKind::Node | KeyKind::State) {
+                return Err(KeysError::InUse(*id));
+            }
+            if gone.insert(*id, (entry.no, entry.slot.clone())).is_none() {
+                *orphaned.entry(entry.slot.parent).or_default() += 1;
+            }
+        }
+        for (id, count) in &orphaned {
+            let empty = self.nodes.get(id).is_some_and(|node| node.children == *count);
+            if let (true, Some(entry)) = (empty, self.by_id.get(id)) {
+                gone.insert(*id, (entry.no, entry.slot.clone()));
+            }
+        }
+        if gone.is_empty() {
+            return Ok(Vec::new());
+        }
+        let gone: Vec<(u32, Slot)> = gone.into_values().collect();
+        let next_key = self.register.next_key();
+        let mut batch = Batch { live: Vec::new(), gone, next_key };
+        self.register.write(&mut batch)?;
+        for (_, slot) in &batch.gone {
+            self.by_id.remove(&slot.id);
+            self.by_name.remove(&slot.name);
+            self.nodes.remove(&slot.id);
+            if let Some(node) = self.nodes.get_mut(&slot.parent) {
+                node.children -= 1;
+            }
+            if !matches!(slot.name.kind, KeyKind::Node | KeyKind::Journal) {
+                self.retired.insert(slot.name.clone());
+            }
+        }
+        Ok(batch.gone.into_iter().map(|(_, slot)| slot).collect())
+    }
+}

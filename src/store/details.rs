@@ -1,0 +1,164 @@
+//! The details of one row: fields and their values, one after the other.
+//!
+//! `field code (1) ‖ form (1) ‖ value`; the form says how the value is written.
+
+use super::codec::{Corrupt, Put, Reader};
+use crate::model::batch::{DeviceTag, Item};
+use crate::model::ids::Tag;
+use crate::model::vocab::{DeviceKind, Quality, Scope};
+
+/// How a value is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Number = 0,
+    Text = 1,
+    Uuid = 2,
+    Tag = 3,
+    Device = 4,
+}
+
+impl Form {
+    pub(super) fn from_code(code: u8) -> Option<Self> {
+        [Self::Number, Self::Text, Self::Uuid, Self::Tag, Self::Device].get(usize::from(code)).copied()
+    }
+}
+
+/// Adds a field to a row's details.
+pub fn push(out: &mut Vec<u8>, field: u8, item: Item<'_>) {
+    out.push(field);
+    match item {
+        Item::Number(number) => {
+            out.push(Form::Number as u8);
+            out.zigzag(number);
+        }
+        Item::Text(text) => {
+            out.push(Form::Text as u8);
+            out.prefixed(text);
+        }
+        Item::Uuid(bytes) => {
+            out.push(Form::Uuid as u8);
+            out.extend_from_slice(&bytes);
+        }
+        Item::Tag(tag) => {
+            out.push(Form::Tag as u8);
+            out.extend_from_slice(&tag.0);
+        }
+        Item::Device(device) => {
+            out.push(Form::Device as u8);
+            out.extend_from_slice(&device_head(&device));
+            out.extend_from_slice(&device.tag.0);
+        }
+    }
+}
+
+/// The three bytes before a device's tag.
+pub(super) fn device_head(device: &DeviceTag) -> [u8; 3] {
+    let recommended = if device.recommended { 0x80 } else { 0 };
+    [device.kind.code(), device.quality.code() | recommended, device.scope.code()]
+}
+
+/// Reads back what [`device_head`] wrote.
+pub(super) fn device(head: [u8; 3], tag: Tag) -> Option<DeviceTag> {
+    Some(DeviceTag {
+        kind: DeviceKind::from_code(head[0])?,
+        quality: Quality::from_code(head[1] & 0x7f)?,
+        scope: Scope::from_code(head[2])?,
+        recommended: head[1] & 0x80 != 0,
+        tag,
+    })
+}
+
+/// The fields of a row's details, in their order.
+pub fn items(details: &[u8]) -> impl Iterator<Item = Result<(u8, Item<'_>), Corrupt>> {
+    let mut reader = Reader::new("details", details);
+    std::iter::from_fn(move || {
+        if reader.is_empty() {
+            return None;
+        }
+        let item = read(&mut reader);
+        if item.is_err() {
+            reader = Reader::new("details", &[]);
+        }
+        Some(item)
+    })
+}
+
+fn read<'a>(reader: &mut Reader<'a>) -> Result<(u8, Item<'a>), Corrupt> {
+    let field = reader.byte()?;
+    let form = Form::from_code(reader.byte()?).ok_or(reader.corrupt())?;
+    let item = match form {
+        Form::Number => Item::Number(reader.zigzag()?),
+        Form::Text => Item::Text(reader.prefixed()?),
+        Form::Uuid => Item::Uuid(reader.array()?),
+        Form::Tag => Item::Tag(reader.tag()?),
+        Form::Device => {
+            let head = reader.array()?;
+            Item::Device(device(head, reader.tag()?).ok_or(reader.corrupt())?)
+        }
+    };
+    Ok((field, item))
+}
+
+/// The field code of the user's record tag, always the first field of a row that has one.
+pub const USER: u8 = 0;
+/// Bytes of the user field: code, form, tag.
+const USER_BYTES: usize = 18;
+
+/// Takes the user's tag off the front of a row's details.
+pub fn split_user(details: &[u8]) -> (Option<Tag>, &[u8]) {
+    match details.split_first_chunk::<USER_BYTES>() {
+        Some(([USER, form, tag @ ..], rest)) if *form == Form::Tag as u8 => {
+            (Some(Tag(*tag)), rest)
+        }
+        _ => (None, details),
+    }
+}
+
+/// The 16 bytes of a UUID in its usual text (lower case, 8-4-4-4-12), so that writing them back
+/// gives the same text; `None` for any other text.
+pub fn uuid(text: &[u8]) -> Option<[u8; 16]> {
+    if text.len() != 36 || [8, 13, 18, 23].iter().any(|at| text[*at] != b'-') {
+        return None;
+    }
+    let mut bytes = [0; 16];
+    let mut at = 0;
+    for byte in &mut bytes {
+        at += usize::from(matches!(at, 8 | 13 | 18 | 23));
+        *byte = hex(text[at])? << 4 | hex(text[at + 1])?;
+        at += 2;
+    }
+    Some(bytes)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+/// The text of a UUID.
+pub fn uuid_text(bytes: [u8; 16]) -> String {
+    let mut text = data_encoding::HEXLOWER.encode(&bytes);
+    for at in [20, 16, 12, 8] {
+        text.insert(at, '-');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn uuid_text_round_trips(bytes in any::<[u8; 16]>()) {
+            let text = uuid_text(bytes);
+            prop_assert_eq!(uuid(text.as_bytes()), Some(bytes));
+            prop_assert_eq!(uuid(text.to_uppercase().as_bytes()).is_some(),
+                !text.bytes().any(|b| b.is_ascii_alphabetic()));
+        }
+    }
+}

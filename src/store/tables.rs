@@ -1,0 +1,531 @@
+//! The tables (column families), one change set, scans, and the check of the format's version.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rocksdb::{
+    BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBRecoveryMode,
+    DBWithThreadMode, Direction, IteratorMode, MultiThreaded, Options, ReadOptions, WriteBatch,
+    WriteOptions,
+};
+
+use crate::model::time::Month;
+use crate::model::vocab::Class;
+
+type Db = DBWithThreadMode<MultiThreaded>;
+type Handle<'a> = Arc<BoundColumnFamily<'a>>;
+
+/// The format of the data directory that this program reads and writes.
+const FORMAT: &[u8] = b"blindtally data format 1";
+const FORMAT_PREFIX: &[u8] = b"blindtally data format ";
+const FORMAT_KEY: &[u8] = b"format";
+
+/// Where and how the tables are kept.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The data directory.
+    pub data: PathBuf,
+    /// Memory for blocks read from files, bytes.
+    pub block_cache_bytes: usize,
+}
+
+/// A table; its name on disk is [`Table::name`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Table {
+    /// Format, position, sites, tokens.
+    Meta,
+    /// Groups of sealed batches with their verdicts, until folded.
+    Journal,
+    /// The counters of each site and month.
+    Counters,
+    /// Sealed answers to `Idempotency-Key`s.
+    Answers,
+    /// Sorted sealed runs of seen tags, by day.
+    Seen,
+    /// Sorted sealed runs of a month's tally tags.
+    Tally(Month),
+    /// Sealed blocks.
+    Blocks(Class, Month),
+    /// Sealed headers of the blocks.
+    Headers(Class, Month),
+    /// Block keys, each sealed under its bucket's key.
+    BlockKeys(Class, Month),
+}
+
+impl Table {
+    /// The name of the column family.
+    pub fn name(self) -> String {
+        match self {
+            Self::Meta => "default".to_owned(),
+            Self::Journal => "journal".to_owned(),
+            Self::Counters => "counters".to_owned(),
+            Self::Answers => "answers".to_owned(),
+            Self::Seen => "seen".to_owned(),
+            Self::Tally(month) => format!("tally.{month}"),
+            Self::Blocks(class, month) => format!("blocks.{class}.{month}"),
+            Self::Headers(class, month) => format!("headers.{class}.{month}"),
+            Self::BlockKeys(class, month) => format!("blockkeys.{class}.{month}"),
+        }
+    }
+
+    /// The table of a column family's name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let mut parts = name.split('.');
+        let kind = parts.next()?;
+        let mut class = || Class::from_name(parts.next()?.as_bytes());
+        let table = match kind {
+            "default" => Self::Meta,
+            "journal" => Self::Journal,
+            "counters" => Self::Counters,
+            "answers" => Self::Answers,
+            "seen" => Self::Seen,
+            "tally" => Self::Tally(Month::parse(parts.next()?.as_bytes())?),
+            "blocks" => Self::Blocks(class()?, Month::parse(parts.next()?.as_bytes())?),
+            "headers" => Self::Headers(class()?, Month::parse(parts.next()?.as_bytes())?),
+            "blockkeys" => Self::BlockKeys(class()?, Month::parse(parts.next()?.as_bytes())?),
+            _ => return None,
+        };
+        (table.name() == name).then_some(table)
+    }
+
+    /// The tables that exist from the start.
+    const FIXED: [Self; 5] =
+        [Self::Meta, Self::Journal, Self::Counters, Self::Answers, Self::Seen];
+}
+
+/// The store cannot be opened, or an operation failed. The text names files and settings, never
+/// anything from a record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Another version's format.
+    #[error(
+        "the data directory has another format ({found}) than this program's (1); \
+         run the program that wrote it, or start on another directory"
+    )]
+    Format {
+        /// The version found.
+        found: String,
+    },
+    /// A table that this version does not know.
+    #[error("the data directory has a table that this program does not know ({0})")]
+    UnknownTable(String),
+    /// RocksDB's own error; its text holds file names and codes.
+    #[error("the data directory cannot be used: {0}")]
+    Rocks(String),
+    /// The disk is full.
+    #[error("the disk of the data directory is full")]
+    Full,
+    /// Stored bytes do not follow their format.
+    #[error(transparent)]
+    Corrupt(#[from] super::codec::Corrupt),
+}
+
+impl From<rocksdb::Error> for StoreError {
+    fn from(error: rocksdb::Error) -> Self {
+        let text = error.into_string();
+        if text.contains("No space left") { Self::Full } else { Self::Rocks(text) }
+    }
+}
+
+/// The open tables.
+pub struct Store {
+    db: Db,
+    cache: Cache,
+    path: PathBuf,
+    names: Mutex<BTreeSet<Table>>,
+    /// Tests break a write; see `breaks`.
+    #[cfg(test)]
+    pub(crate) fault: std::sync::atomic::AtomicU8,
+}
+
+/// Writes that apply as a whole.
+#[must_use]
+#[derive(Default)]
+pub struct Changes {
+    list: Vec<(Table, Change)>,
+    bytes: usize,
+}
+
+enum Change {
+    Put(Vec<u8>, Vec<u8>),
+    Delete(Vec<u8>),
+    DeleteRange(Vec<u8>, Vec<u8>),
+}
+
+impl Changes {
+    /// Writes a row.
+    pub fn put(&mut self, table: Table, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
+        let (key, value) = (key.into(), value.into());
+        self.bytes += key.len() + value.len();
+        self.list.push((table, Change::Put(key, value)));
+    }
+
+    /// Removes a row.
+    pub fn delete(&mut self, table: Table, key: impl Into<Vec<u8>>) {
+        self.list.push((table, Change::Delete(key.into())));
+    }
+
+    /// Removes the rows from one key up to, and without, another.
+    pub fn delete_range(&mut self, table: Table, from: Vec<u8>, to: Vec<u8>) {
+        self.list.push((table, Change::DeleteRange(from, to)));
+    }
+
+    /// Adds all changes of another set after these.
+    pub fn append(&mut self, mut other: Self) {
+        self.bytes += other.bytes;
+        self.list.append(&mut other.list);
+    }
+
+    /// How much is to be written, bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+}
+
+impl Store {
+    /// Opens the data directory, making it where it is missing.
+    ///
+    /// # Errors
+    /// When it is in use, damaged, or of another format.
+    pub fn open(settings: &Settings) -> Result<Self, StoreError> {
+        let path = settings.data.clone();
+        std::fs::create_dir_all(&path).map_err(|error| {
+            StoreError::Rocks(format!("{} cannot be made ({})", path.display(), error.kind()))
+        })?;
+        let cache = Cache::new_lru_cache(settings.block_cache_bytes);
+        let mut names = if path.join("CURRENT").exists() {
+            Db::list_cf(&database_options(), &path)?
+        } else {
+            Vec::new()
+        };
+        for fixed in Table::FIXED {
+            if !names.contains(&fixed.name()) {
+                names.push(fixed.name());
+            }
+        }
+        let mut families = Vec::new();
+        let mut tables = BTreeSet::new();
+        for name in names {
+            let table = Table::from_name(&name).ok_or(StoreError::UnknownTable(name.clone()))?;
+            tables.insert(table);
+            families.push(ColumnFamilyDescriptor::new(name, table_options(table, &cache)));
+        }
+        let db = Db::open_cf_descriptors(&database_options(), &path, families)?;
+        let store = Self {
+            db,
+            cache,
+            path,
+            names: Mutex::new(tables),
+            #[cfg(test)]
+            fault: Default::default(),
+        };
+        store.check_format()?;
+        Ok(store)
+    }
+
+    fn check_format(&self) -> Result<(), StoreError> {
+        match self.get(Table::Meta, FORMAT_KEY)? {
+            Some(found) if found == FORMAT => Ok(()),
+            Some(found) => {
+                let version = found.strip_prefix(FORMAT_PREFIX).unwrap_or(b"unreadable");
+                Err(StoreError::Format { found: String::from_utf8_lossy(version).into_owned() })
+            }
+            None => {
+                let mut changes = Changes::default();
+                changes.put(Table::Meta, FORMAT_KEY, FORMAT);
+                self.apply(&changes)
+            }
+        }
+    }
+
+    /// Where the tables are.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes a table where it is missing.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn ensure(&self, table: Table) -> Result<(), StoreError> {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.insert(table) {
+            self.db.create_cf(table.name(), &table_options(table, &self.cache))?;
+        }
+        Ok(())
+    }
+
+    /// Every table that exists.
+    pub fn tables(&self) -> Vec<Table> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
+    fn handle(&self, table: Table) -> Result<Handle<'_>, StoreError> {
+        let name = table.name();
+        self.db.cf_handle(&name).ok_or(StoreError::UnknownTable(name))
+    }
+
+    /// Applies the changes as a whole; they are on the disk when this returns.
+    ///
+    /// # Errors
+    /// When the disk refuses. Nothing may be written after that; the process stops and recovers.
+    pub fn apply(&self, changes: &Changes) -> Result<(), StoreError> {
+        self.write(changes, true)
+    }
+
+    /// Applies changes that only matter once a later [`Store::apply`] names them: they are on the
+    /// disk when that returns.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn apply_ahead(&self, changes: &Changes) -> Result<(), StoreError> {
+        self.write(changes, false)
+    }
+
+    fn write(&self, changes: &Changes, sync: bool) -> Result<(), StoreError> {
+        // Twelve bytes of head, and for each change its kind, table number and two lengths.
+        let capacity = 12 + changes.bytes + changes.list.len() * 16;
+        let mut batch = WriteBatch::with_capacity_bytes(capacity);
+        let mut last: Option<(Table, Handle<'_>)> = None;
+        for (table, change) in &changes.list {
+            let handle = match &last {
+                Some((known, handle)) if known == table => handle.clone(),
+                _ => self.handle(*table)?,
+            };
+            match change {
+                Change::Put(key, value) => batch.put_cf(&handle, key, value),
+                Change::Delete(key) => batch.delete_cf(&handle, key),
+                Change::DeleteRange(from, to) => batch.delete_range_cf(&handle, from, to),
+            }
+            last = Some((*table, handle));
+        }
+        let mut options = WriteOptions::new();
+        options.set_sync(sync);
+        #[cfg(test)]
+        if let Some(after) = self.breaks(changes) {
+            if after {
+                self.db.write_opt(batch, &options)?;
+            }
+            return Err(StoreError::Rocks("broken by a test".into()));
+        }
+        Ok(self.db.write_opt(batch, &options)?)
+    }
+
+    /// Whether a test breaks this write: a journal entry (faults 1 and 2) or the end of a fold (3 and
+    /// 4), before it is on the disk (odd) or after (even).
+    #[cfg(test)]
+    fn breaks(&self, changes: &Changes) -> Option<bool> {
+        use std::sync::atomic::Ordering::SeqCst;
+        let fault = self.fault.load(SeqCst);
+        let of_fold = fault > 2;
+        let meant = changes.list.iter().any(|(table, change)| match change {
+            Change::Put(key, _) if of_fold => *table == Table::Meta && key == keys::POSITION,
+            Change::Put(..) => *table == Table::Journal,
+            _ => false,
+        });
+        (fault > 0 && meant).then(|| {
+            self.fault.store(0, SeqCst);
+            fault % 2 == 0
+        })
+    }
+
+    /// Reads a row.
+    ///
+    /// # Errors
+    /// When the disk refuses or a file is corrupt.
+    pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.db.get_cf(&self.handle(table)?, key)?)
+    }
+
+    /// Reads the rows from a key on, in their order, up to and without another key.
+    ///
+    /// # Errors
+    /// When the disk refuses or a file is corrupt.
+    pub fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+    ) -> Result<impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), StoreError>> + '_, StoreError>
+    {
+        let mut options = ReadOptions::default();
+        if let Some(to) = to {
+            options.set_iterate_upper_bound(to.to_vec());
+        }
+        let mode = IteratorMode::From(from, Direction::Forward);
+        let rows = self.db.iterator_cf_opt(&self.handle(table)?, options, mode);
+        Ok(rows.map(|row| row.map_err(StoreError::from)))
+    }
+
+    /// Writes every table's memory to files (tests, shutdown).
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        for table in self.tables() {
+            self.db.flush_cf(&self.handle(table)?)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until no flush and no compaction runs (tests, benches).
+    ///
+    /// # Errors
+    /// When one of them fails.
+    pub fn settle(&self) -> Result<(), StoreError> {
+        Ok(self.db.wait_for_compact(&rocksdb::WaitForCompactOptions::default())?)
+    }
+}
+
+/// Settings of the whole database, and why:
+/// two cores; a WAL that no idle table can pin; a MANIFEST that rolls early, because it copies row
+/// keys; no reuse of old WAL files, so that an audit by name stays simple; a torn last record after
+/// kill -9 is no error, a hole before it is.
+fn database_options() -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_max_background_jobs(2);
+    options.set_max_total_wal_size(1 << 30);
+    options.set_max_manifest_file_size(8 << 20);
+    options.set_keep_log_file_num(4);
+    options.set_recycle_log_file_num(0);
+    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    options.set_use_direct_io_for_flush_and_compaction(true);
+    options.set_bytes_per_sync(1 << 20);
+    options.set_max_open_files(512);
+    options
+}
+
+/// Settings of a table: everything is sealed, so nothing compresses. Journal and blocks are written
+/// in the order of their keys, so that files move down without being rewritten; the journal's memory
+/// is large enough that most groups are folded and deleted before it would be flushed.
+fn table_options(table: Table, cache: &Cache) -> Options {
+    let mut options = Options::default();
+    options.set_compression_type(rocksdb::DBCompressionType::None);
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(cache);
+    match table {
+        Table::Journal => {
+            options.set_write_buffer_size(256 << 20);
+            options.set_max_write_buffer_number(2);
+        }
+        Table::Blocks(..) => {
+            options.set_write_buffer_size(64 << 20);
+            options.set_max_write_buffer_number(3);
+        }
+        Table::Answers => {
+            options.set_write_buffer_size(16 << 20);
+            blocks.set_bloom_filter(10.0, false);
+        }
+        _ => options.set_write_buffer_size(16 << 20),
+    }
+    options.set_block_based_table_factory(&blocks);
+    options
+}
+
+/// Row keys. Numbers are big-endian, so that the order of the bytes is that of the numbers.
+pub mod keys {
+    use crate::model::batch::SiteMonth;
+    use crate::model::ids::{SiteId, SiteNo};
+
+    /// The position row of the meta table.
+    pub const POSITION: &[u8] = b"position";
+    /// The row that names the blocks of a fold under way.
+    pub const INTENT: &[u8] = b"intent";
+    /// Before a site's row.
+    pub const SITES: &[u8] = b"site/";
+    /// After every site's row.
+    pub const SITES_END: &[u8] = b"site0";
+    /// Before a token's row.
+    pub const TOKENS: &[u8] = b"token/";
+    /// After every token's row.
+    pub const TOKENS_END: &[u8] = b"token0";
+
+    /// A journal group.
+    pub fn group(number: u64) -> [u8; 8] {
+        number.to_be_bytes()
+    }
+
+    /// The number of a journal group's key.
+    pub fn group_number(key: &[u8]) -> Option<u64> {
+        key.try_into().ok().map(u64::from_be_bytes)
+    }
+
+    /// A site's row.
+    pub fn site(id: &SiteId) -> Vec<u8> {
+        [SITES, id.as_str().as_bytes()].concat()
+    }
+
+    /// A token's row.
+    pub fn token(key_id: &str) -> Vec<u8> {
+        [TOKENS, key_id.as_bytes()].concat()
+    }
+
+    /// The counters of a site and month.
+    pub fn counters(at: SiteMonth) -> Vec<u8> {
+        [at.month.0.to_be_bytes(), at.site.0.to_be_bytes()].concat()
+    }
+
+    /// The site and month of a counters row.
+    pub fn counters_of(key: &[u8]) -> Option<SiteMonth> {
+        let month = u32::from_be_bytes(key.get(..4)?.try_into().ok()?);
+        let site = u32::from_be_bytes(key.get(4..8)?.try_into().ok()?);
+        let month = crate::model::time::Month(month);
+        (key.len() == 8).then_some(SiteMonth { site: SiteNo(site), month })
+    }
+
+    /// A page of a run (page 0 is its head): `owner ‖ kind ‖ run ‖ page`. The owner is a site or a
+    /// day.
+    pub fn page(owner: u32, kind: u8, run: u64, page: u32) -> Vec<u8> {
+        let mut key = Vec::with_capacity(17);
+        key.extend_from_slice(&owner.to_be_bytes());
+        key.push(kind);
+        key.extend_from_slice(&run.to_be_bytes());
+        key.extend_from_slice(&page.to_be_bytes());
+        key
+    }
+
+    /// What [`page`] was made of.
+    pub fn page_of(key: &[u8]) -> Option<(u32, u8, u64, u32)> {
+        let (owner, rest) = key.split_first_chunk::<4>()?;
+        let (kind, rest) = rest.split_first()?;
+        let (run, rest) = rest.split_first_chunk::<8>()?;
+        let page: [u8; 4] = rest.try_into().ok()?;
+        Some((
+            u32::from_be_bytes(*owner), *kind, u64::from_be_bytes(*run), u32::from_be_bytes(page),
+        ))
+    }
+
+    /// A block, its header or its key: `fragment ‖ site ‖ epoch ‖ number`. Fragments (blocks too
+    /// small to stay) stand together, so that a start finds them at once.
+    pub fn block(fragment: bool, site: SiteNo, epoch: u32, number: u64) -> Vec<u8> {
+        let mut key = Vec::with_capacity(17);
+        key.push(u8::from(fragment));
+        key.extend_from_slice(&site.0.to_be_bytes());
+        key.extend_from_slice(&epoch.to_be_bytes());
+        key.extend_from_slice(&number.to_be_bytes());
+        key
+    }
+
+    /// What [`block`] was made of.
+    pub fn block_of(key: &[u8]) -> Option<(bool, SiteNo, u32, u64)> {
+        let (fragment, rest) = key.split_first()?;
+        let (site, rest) = rest.split_first_chunk::<4>()?;
+        let (epoch, rest) = rest.split_first_chunk::<4>()?;
+        let number: [u8; 8] = rest.try_into().ok()?;
+        let site = SiteNo(u32::from_be_bytes(*site));
+        Some((*fragment == 1, site, u32::from_be_bytes(*epoch), u64::from_be_bytes(number)))
+    }
+
+    /// A kept answer: `arrival day ‖ keyed hash of producer and key`.
+    pub fn answer(day: u32, hash: &[u8; 16]) -> Vec<u8> {
+        [&day.to_be_bytes()[..], hash].concat()
+    }
+}

@@ -1,0 +1,421 @@
+#!/usr/bin/env python3
+"""A second implementation of Blindtally's pseudonyms, written from the specification alone.
+
+It recomputes every row of pseudonyms.json (canonical form, quality, scope, message, base pseudonym
+and tag) from the raw input and the keys, with nothing but the standard library, and exits with 1
+on any difference. It shares no code with the server; the two agree or one of them is wrong.
+
+    python3 tests/vectors/check.py [pseudonyms.json]
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import pathlib
+import re
+import sys
+import unicodedata
+
+WHITE = b" \t\n\x0c\r"
+
+# ---------------------------------------------------------------- AES-256, one block (FIPS 197)
+
+
+def _times_two(value):
+    value <<= 1
+    return (value ^ 0x11B) & 0xFF if value & 0x100 else value
+
+
+def _multiply(left, right):
+    product = 0
+    while right:
+        if right & 1:
+            product ^= left
+        left, right = _times_two(left), right >> 1
+    return product
+
+
+def _make_sbox():
+    box = []
+    for value in range(256):
+        inverse = next((i for i in range(256) if _multiply(value, i) == 1), 0)
+        out = 0x63
+        for turn in range(5):
+            out ^= (inverse << turn | inverse >> (8 - turn)) & 0xFF
+        box.append(out)
+    return box
+
+
+SBOX = _make_sbox()
+
+
+def aes256(key, block):
+    """Encrypts one block of 16 bytes under a key of 32."""
+    words = [list(key[i : i + 4]) for i in range(0, 32, 4)]
+    constant = 1
+    for i in range(8, 60):
+        word = list(words[i - 1])
+        if i % 8 == 0:
+            word = [SBOX[b] for b in word[1:] + word[:1]]
+            word[0] ^= constant
+            constant = _times_two(constant)
+        elif i % 8 == 4:
+            word = [SBOX[b] for b in word]
+        words.append([a ^ b for a, b in zip(words[i - 8], word)])
+    keys = [sum(words[i : i + 4], []) for i in range(0, 60, 4)]
+    state = [a ^ b for a, b in zip(block, keys[0])]
+    for number in range(1, 15):
+        state = [SBOX[b] for b in state]
+        state = [state[(i + 4 * (i % 4)) % 16] for i in range(16)]
+        if number < 14:
+            mixed = []
+            for column in range(0, 16, 4):
+                a = state[column : column + 4]
+                for row in range(4):
+                    mixed.append(
+                        _times_two(a[row])
+                        ^ _times_two(a[(row + 1) % 4]) ^ a[(row + 1) % 4]
+                        ^ a[(row + 2) % 4]
+                        ^ a[(row + 3) % 4]
+                    )
+            state = mixed
+        state = [a ^ b for a, b in zip(state, keys[number])]
+    return bytes(state)
+
+
+assert aes256(  # FIPS 197, appendix C.3
+    bytes(range(32)), bytes(0x11 * i for i in range(16))
+).hex() == "8ea2b7ca516745bfeafc49904b496089"
+
+# ---------------------------------------------------------------- junk (domain rules)
+
+SENTINELS = {
+    b"", b"LICENSETOKEN", b"purchase", b"test", b"test-user", b"tester-user", b"utest",
+    b"proxySample", b"test2", b"anonymous", b"guest", b"null", b"undefined", b"0", b"-1",
+}
+SHARED_WIDEVINE = [
+    bytes.fromhex("b2761ec9e81a8448ad4d7cf48bc55a06aba1789aeaccf2c7374dc101d11fdf5a"),
+    bytes.fromhex("b7dd10dc0900f79eee3b77dcd0204a136a2818fef92cca4d09655b8fa64cd5f9"),
+]
+JUNK_MACS = {"020000000000", "000000000000", "ffffffffffff", "001122334455"}
+JUNK_IMEIS = ["004999010640000", "012345678901237", "111111111111119", "123456789012347"]
+
+
+def _junk_texts():
+    known = {text: "junk" for text in SENTINELS}
+    more = ["9774d56d682e549c", "android_id", "unknown", "nul", "Unknown_DeviceID"]
+    more += ["00000000-0000-0000-0000-000000000000"]
+    more += ["0" * n for n in (14, 15, 16)] + ["*" * n for n in (14, 15)]
+    more += JUNK_IMEIS + [imei[:14] for imei in JUNK_IMEIS]
+    for mac in JUNK_MACS:
+        colons = ":".join(mac[i : i + 2] for i in range(0, 12, 2))
+        more += [mac, mac.upper(), colons, colons.upper()]
+    known.update({text.encode(): "junk" for text in more})
+    for value in SHARED_WIDEVINE:
+        for text in (value.hex(), value.hex().upper(), base64.b64encode(value).decode()):
+            known[text.encode()] = "shared"
+    return known
+
+
+def uuid_v3(name):
+    """Java's UUID.nameUUIDFromBytes."""
+    out = bytearray(hashlib.md5(name).digest())
+    out[6] = out[6] & 0x0F | 0x30
+    out[8] = out[8] & 0x3F | 0x80
+    return bytes(out)
+
+
+JUNK_TEXTS = _junk_texts()
+DERIVED = {uuid_v3(text): quality for text, quality in JUNK_TEXTS.items()}
+DERIVED.update({uuid_v3(value): "shared" for value in SHARED_WIDEVINE})
+
+# ---------------------------------------------------------------- spellings
+
+
+def read_hex(text, lengths):
+    """The bytes that hex digits of either case spell, if there are as many as asked for."""
+    if re.fullmatch(rb"(?:[0-9a-fA-F]{2})+", text) and len(text) // 2 in lengths:
+        return bytes.fromhex(text.decode())
+    return None
+
+
+def read_base64(text, lengths):
+    """Either alphabet, padded rightly or not at all, no left-over bits."""
+    match = re.fullmatch(rb"([A-Za-z0-9+/_-]*)(={0,2})", text)
+    if not match:
+        return None
+    body, padding = match.groups()
+    missing = -len(body) % 4
+    if missing == 3 or (padding and len(padding) != missing):
+        return None
+    body = body.replace(b"-", b"+").replace(b"_", b"/")
+    value = base64.b64decode(body + b"=" * missing)
+    canonical = base64.b64encode(value).rstrip(b"=") == body
+    return value if canonical and len(value) in lengths else None
+
+
+def read_blob(text, lengths):
+    for candidate in (text, bytes(b for b in text if b not in WHITE)):
+        value = read_hex(candidate, lengths)
+        if value is not None:
+            return value
+        value = read_base64(candidate, lengths)
+        if value is not None and not (len(candidate) <= 16 and candidate in JUNK_TEXTS):
+            return value
+    return None
+
+
+UUID = re.compile(rb"(\{)?([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})(?(1)\})")
+
+
+def read_uuid(text):
+    match = UUID.fullmatch(text)
+    return bytes.fromhex(match.group(2).replace(b"-", b"").decode()) if match else None
+
+
+# ---------------------------------------------------------------- quality
+
+
+def uniform(value):
+    return len(set(value)) <= 1
+
+
+def plain_quality(value):
+    return "junk" if uniform(value) else "good"
+
+
+def uuid_quality(value):
+    if uniform(value):
+        return "junk"
+    if len(value) == 16 and value[6] >> 4 == 3:
+        return DERIVED.get(value, "good")
+    return "good"
+
+
+def text_quality(text):
+    if not text or len(text) > 256:
+        return "junk"
+    if any(unicodedata.category(char) == "Cc" for char in text.decode()):
+        return "junk"
+    return JUNK_TEXTS.get(text, "good")
+
+
+def check_digit_fits(body, check, base):
+    if check == "0":
+        return True
+    total = 0
+    for place, digit in enumerate(reversed(body)):
+        value = int(digit, base)
+        if place % 2 == 0:
+            value = sum(divmod(value * 2, base))
+        total += value
+    return (total + int(check, base)) % base == 0
+
+
+# ---------------------------------------------------------------- kinds
+# Each reader answers (canonical bytes, quality), or None when the text does not fit the kind.
+
+
+def imei(text, lengths):
+    digits = re.sub(rb"[ /-]", b"", text).decode()
+    if not re.fullmatch(r"[0-9]+", digits) or len(digits) not in lengths:
+        return None
+    body, rest = digits[:14], digits[14:]
+    quality = "good"
+    if len(rest) == 1 and not check_digit_fits(body, rest, 10):
+        quality = "checksum_failed"
+    if body.startswith("0" * 9) or uniform(body) or body in [junk[:14] for junk in JUNK_IMEIS]:
+        quality = "junk"
+    return body.encode(), quality
+
+
+def meid(text):
+    digits = re.sub(rb"[ /-]", b"", text).decode()
+    quality = "good"
+    if re.fullmatch(r"[0-9]{18}", digits):
+        high, low = int(digits[:10]), int(digits[10:])
+        if high >= 1 << 32 or low >= 1 << 24:
+            return None
+        value = high.to_bytes(4, "big") + low.to_bytes(3, "big")
+    elif re.fullmatch(r"[0-9a-fA-F]{14}[0-9a-fA-F]?", digits):
+        value = bytes.fromhex(digits[:14])
+        if digits[14:]:
+            base = 10 if digits[:14].isdigit() else 16
+            if base == 10 and not digits[14].isdigit():
+                return None
+            if not check_digit_fits(digits[:14], digits[14], base):
+                quality = "checksum_failed"
+    else:
+        return None
+    return value, "junk" if uniform(value) else quality
+
+
+def wifi_mac(text):
+    pairs = rb"[0-9a-fA-F]{2}(?:([:-])[0-9a-fA-F]{2})(?:\1[0-9a-fA-F]{2}){4}"
+    dots = rb"[0-9a-fA-F]{4}(?:\.[0-9a-fA-F]{4}){2}"
+    bare = rb"[0-9a-fA-F]{12}"
+    if not any(re.fullmatch(form, text) for form in (pairs, dots, bare)):
+        return None
+    value = bytes.fromhex(re.sub(rb"[:.-]", b"", text).decode())
+    if value.hex() in JUNK_MACS or value[0] & 1:
+        return value, "junk"
+    return value, "randomised" if value[0] & 2 else "good"
+
+
+def android_id(text):
+    if not re.fullmatch(rb"[0-9a-fA-F]{1,16}", text):
+        return None
+    value = bytes.fromhex(text.decode().rjust(16, "0"))
+    nibbles = set(value.hex())
+    junk = len(nibbles) == 1 or value.hex() == "9774d56d682e549c"
+    return value, "junk" if junk else "good"
+
+
+def widevine_device_unique_id(text):
+    value = read_uuid(text)
+    if value is None:
+        value = read_blob(text, range(8, 65))
+    if value is None:
+        return None
+    return value, "shared" if value in SHARED_WIDEVINE else uuid_quality(value)
+
+
+def widevine_cert_serial(text):
+    value = read_blob(text, range(8, 129))
+    if value is None:
+        return None
+    inner = read_hex(value, range(8, 65))
+    value = value if inner is None else inner
+    return (value, plain_quality(value)) if len(value) <= 64 else None
+
+
+def ncg_device_id(text, raw):
+    value = read_uuid(text)
+    return (raw, text_quality(raw)) if value is None else (value, uuid_quality(value))
+
+
+def uuid_kind(text):
+    value = read_uuid(text)
+    if value is None:
+        value = read_hex(text, [16])
+    return None if value is None else (value, uuid_quality(value))
+
+
+def playready_client_id(text, encoding):
+    value = read_uuid(text)
+    if value is None:
+        value = read_blob(text, [16])
+    elif encoding != "uuid_be":
+        value = value[3::-1] + value[5:3:-1] + value[7:5:-1] + value[8:]
+    return None if value is None else (value, plain_quality(value))
+
+
+def opaque(raw):
+    value, quality = read_uuid(raw), text_quality(raw)
+    if quality == "good" and value is not None:
+        quality = uuid_quality(value)
+    return raw, quality
+
+
+def blob_kind(text, lengths):
+    value = read_blob(text, lengths)
+    return None if value is None else (value, plain_quality(value))
+
+
+SCOPES = {
+    "widevine_device_unique_id": "app", "ncg_device_id": "app", "android_id": "app",
+    "idfv": "app", "lgudid": "app", "samsung_tv_uuid": "install",
+}
+
+
+def device(kind, raw, encoding, desktop):
+    """Namespace, canonical bytes, quality and scope of a device id."""
+    text = raw.strip(WHITE)
+    readers = {
+        "widevine_device_unique_id": lambda: widevine_device_unique_id(text),
+        "widevine_cert_serial": lambda: widevine_cert_serial(text),
+        "ncg_device_id": lambda: ncg_device_id(text, raw),
+        "android_id": lambda: android_id(text),
+        "imei": lambda: imei(text, (14, 15)),
+        "imeisv": lambda: imei(text, (16,)),
+        "meid": lambda: meid(text),
+        "wifi_mac": lambda: wifi_mac(text),
+        "idfv": lambda: uuid_kind(text),
+        "aaid": lambda: uuid_kind(text),
+        "idfa": lambda: uuid_kind(text),
+        "lgudid": lambda: uuid_kind(text),
+        "samsung_tv_uuid": lambda: uuid_kind(text),
+        "playready_client_id": lambda: playready_client_id(text, encoding),
+        "fairplay_hu": lambda: blob_kind(text, [20]),
+        "prehashed": lambda: blob_kind(text, range(16, 65)),
+        "opaque": lambda: opaque(raw),
+    }
+    canonical, quality = readers[kind]() or (raw, "junk")
+    scope = SCOPES.get(kind, "device")
+    if kind == "widevine_cert_serial" and desktop:
+        scope, quality = "model", "shared" if quality == "good" else quality
+    return {"imeisv": "imei"}.get(kind, kind), canonical, quality, scope
+
+
+def payload(raw, encoding):
+    """Bytes and bit length of a watermark payload."""
+    if encoding == "hex" and re.fullmatch(rb"[0-9a-fA-F]{1,128}", raw):
+        digits = raw.decode()
+        return bytes.fromhex(digits + "0" * (len(digits) % 2)), 4 * len(digits)
+    if encoding == "base64":
+        value = read_base64(raw, range(65))
+        if value is not None:
+            return value, 8 * len(value)
+    return raw, 8 * len(raw)
+
+
+# ---------------------------------------------------------------- pseudonyms
+
+
+def compute(row):
+    """Everything of a row that follows from its input and its keys."""
+    raw, out = row["input"].encode(), {}
+    if row["what"] == "user":
+        if raw in SENTINELS:
+            return {"quality": "sentinel"}
+        kind, canonical = "user", raw
+    elif row["what"] == "device":
+        kind, canonical, out["quality"], out["scope"] = device(
+            row["kind"], raw, row.get("encoding"), row.get("desktop", False)
+        )
+    elif row["kind"] == "payload":
+        kind, (canonical, out["bits"]) = "payload", payload(raw, row.get("encoding"))
+    else:
+        kind, canonical = row["kind"], raw
+    ident = canonical
+    if kind == "payload":
+        ident = out["bits"].to_bytes(4, "big") + canonical
+    name = kind.encode()
+    message = b"bt/1" + bytes([len(name)]) + name + b"\x01" + len(ident).to_bytes(2, "big") + ident
+    base = hmac.new(bytes.fromhex(row["base_key"]), message, hashlib.sha256).digest()[:16]
+    out["canonical"], out["message"], out["base"] = canonical.hex(), message.hex(), base.hex()
+    out["tag"] = aes256(bytes.fromhex(row["use_key"]), base).hex()
+    return out
+
+
+GIVEN = {"note", "what", "kind", "input", "encoding", "desktop", "base_key", "use_key"}
+
+
+def main():
+    default = pathlib.Path(__file__).with_name("pseudonyms.json")
+    path = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else default
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    wrong = 0
+    for number, row in enumerate(rows):
+        stated = {name: value for name, value in row.items() if name not in GIVEN}
+        found = compute(row)
+        if stated != found:
+            wrong += 1
+            print(f"row {number} ({row['note']}): states {stated}, computed {found}")
+    print(f"{len(rows)} rows, {wrong} wrong")
+    return 1 if wrong or not rows else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
