@@ -20,6 +20,7 @@ use crate::engine::{Engine, EngineError, SitePut};
 use crate::model::caller::Token;
 use crate::model::ids::SiteId;
 use crate::model::site::{Site, SiteSettings};
+use crate::model::reason::Reason;
 use crate::wire::fault::Flaw;
 
 /// A change of state that is under way.
@@ -104,16 +105,16 @@ impl From<EngineError> for AdminError {
         match error {
             EngineError::Busy => Self::Busy,
             EngineError::DiskFull => Self::DiskFull,
-            EngineError::Stopped => Self::Stopped,
+            _ => Self::Stopped,
         }
     }
 }
 
-impl From<crate::wire::admin::Unread> for AdminError {
-    fn from(error: crate::wire::admin::Unread) -> Self {
-        match error {
-            crate::wire::admin::Unread::Broken => Self::Unreadable,
-            crate::wire::admin::Unread::Flaw(flaw) => Self::Unfit(flaw),
+impl From<Flaw> for AdminError {
+    fn from(flaw: Flaw) -> Self {
+        match flaw.reason {
+            Reason::BadJson => Self::Unreadable,
+            _ => Self::Unfit(flaw),
         }
     }
 }

@@ -200,6 +200,7 @@ fn engine_settings(file: &File) -> Result<EngineSettings, ConfigError> {
         seen_bytes_max: memory_size("[memory] seen_bytes", memory.seen_bytes)?,
         block_cache_bytes: memory_size("[memory] block_cache_bytes", memory.block_cache_bytes)?,
         segment_bytes: size("[fold] segment_bytes", fold.segment_bytes, 64 << 10, 1 << 32)?,
+        free_bytes_min: file.storage.free_bytes,
         fold_every: seconds("[fold] seconds", fold.seconds)?,
     })
 }

@@ -37,6 +37,7 @@ use crate::model::limits;
 use crate::model::site::{MonthSpan, Site, SiteSettings};
 use crate::model::time::{Clock, DAY_MS, Day, Month, Timestamp};
 use crate::model::usage::Counters;
+use crate::observe::EngineCounters;
 use crate::store::{Store, StoreError, Table, keys};
 
 use directory::Directory;
@@ -182,25 +183,19 @@ pub struct UsageMonth {
     pub site: Arc<Site>,
     /// The month's range.
     pub span: MonthSpan,
+    /// The zone whose calendar the month follows.
+    pub time_zone: String,
     /// Its figures.
     pub counters: Counters,
-    /// When the figures were published.
+    /// When the figures were read.
     pub as_of: Timestamp,
 }
 
 /// Figures of the engine itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EngineFigures {
-    /// Groups committed.
-    pub groups: u64,
-    /// Folds done.
-    pub folds: u64,
-    /// Rows put into blocks.
-    pub folded_rows: u64,
     /// Bytes of blocks, headers and block keys written.
     pub block_bytes: u64,
-    /// Sealed bytes that wait for the writer.
-    pub queued_bytes: u64,
 }
 
 /// What the writer, the fold and the readers share.
@@ -214,9 +209,7 @@ pub struct Shared {
     as_of: AtomicU64,
     queued_bytes: AtomicUsize,
     floor: AtomicU32,
-    groups: AtomicU64,
-    folds: AtomicU64,
-    folded_rows: AtomicU64,
+    counters: EngineCounters,
     block_bytes: AtomicU64,
     disk_low: AtomicBool,
     stopped: AtomicBool,
@@ -231,8 +224,8 @@ impl Shared {
     }
 
     fn note_fold(&self, stats: fold::Stats) {
-        self.folds.fetch_add(1, Ordering::Relaxed);
-        self.folded_rows.fetch_add(stats.rows, Ordering::Relaxed);
+        self.counters.folds.up(&[]);
+        self.counters.folded_rows.add(&[], stats.rows);
         self.block_bytes.fetch_add(stats.bytes, Ordering::Relaxed);
     }
 
@@ -261,8 +254,10 @@ impl Engine {
         ring: KeyRing,
         settings: Settings,
         clock: Arc<dyn Clock>,
+        counters: EngineCounters,
     ) -> Result<Self, EngineError> {
         let (store, ring) = (Arc::new(store), Arc::new(ring));
+        check_vault(&store, &ring)?;
         let directory = Arc::new(Directory::load(&store, ring.state_key())?);
         let stale: Vec<_> = ring
             .list()
@@ -283,9 +278,7 @@ impl Engine {
             as_of: AtomicU64::new(0),
             queued_bytes: AtomicUsize::new(0),
             floor: AtomicU32::new(position.seen_floor),
-            groups: AtomicU64::new(0),
-            folds: AtomicU64::new(0),
-            folded_rows: AtomicU64::new(0),
+            counters,
             block_bytes: AtomicU64::new(0),
             disk_low: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
@@ -456,7 +449,8 @@ impl Engine {
         let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
         let counters = published.get(&at).cloned().unwrap_or_default();
         drop(published);
-        Some(UsageMonth { site, span, counters, as_of: self.shared.clock.now() })
+        let time_zone = directory::settings_in(&site, month).time_zone.clone();
+        Some(UsageMonth { site, span, time_zone, counters, as_of: self.shared.clock.now() })
     }
 
     /// Records of a day before this one are too old, whatever the clock says.
@@ -486,14 +480,7 @@ impl Engine {
 
     /// Figures of the engine itself.
     pub fn figures(&self) -> EngineFigures {
-        let shared = &self.shared;
-        EngineFigures {
-            groups: shared.groups.load(Ordering::Relaxed),
-            folds: shared.folds.load(Ordering::Relaxed),
-            folded_rows: shared.folded_rows.load(Ordering::Relaxed),
-            block_bytes: shared.block_bytes.load(Ordering::Relaxed),
-            queued_bytes: shared.queued_bytes.load(Ordering::Relaxed) as u64,
-        }
+        EngineFigures { block_bytes: self.shared.block_bytes.load(Ordering::Relaxed) }
     }
 
     /// Whether records can be taken.
@@ -508,6 +495,11 @@ impl Engine {
             return Err("the disk is nearly full");
         }
         Ok(())
+    }
+
+    /// Whether the engine has not stopped.
+    pub fn is_running(&self) -> bool {
+        !self.shared.stopped.load(Ordering::Acquire)
     }
 
     /// Tells the engine whether the disk has room (the app watches it).
@@ -539,6 +531,23 @@ impl Engine {
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             let _ = thread.join();
+        }
+    }
+}
+
+/// The keys must be those that the data was written with: a value sealed under the state key when the
+/// data directory was made has to open.
+fn check_vault(store: &Store, ring: &KeyRing) -> Result<(), EngineError> {
+    let (key, aad) = (ring.state_key(), crate::crypto::Aad::new("vault/1"));
+    match store.get(Table::Meta, keys::VAULT)? {
+        Some(sealed) if key.open(&aad, &sealed).is_ok() => Ok(()),
+        Some(_) => Err(EngineError::Refused(
+            "the keys directory belongs to another data directory; put the right one back".into(),
+        )),
+        None => {
+            let mut changes = crate::store::Changes::default();
+            changes.put(Table::Meta, keys::VAULT, key.seal(&aad, b"blindtally"));
+            Ok(store.apply(&changes)?)
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::model::caller::Caller;
 use crate::model::ids::SiteId;
 use crate::model::site::Site;
 use crate::model::time::{Clock, Month, Timestamp};
-use crate::wire::usage::{self as format, Row, State};
+use crate::wire::usage::{self as format, Evidence, State, Usage as Row};
 
 /// What this desk needs of the engine; a trait, so that its tests need no disk.
 pub trait Counts: Send + Sync + 'static {
@@ -65,17 +65,17 @@ pub struct Page {
 impl Page {
     /// The rows as JSON, with the cursor.
     pub fn to_json(&self) -> Vec<u8> {
-        format::list(&self.rows, self.next_cursor.as_deref())
+        format::list_to_json(&self.rows, self.next_cursor.as_deref())
     }
 
     /// The first row as JSON.
     pub fn to_json_single(&self) -> Vec<u8> {
-        self.rows.first().map(format::month).unwrap_or_default()
+        self.rows.first().map(Row::to_json).unwrap_or_default()
     }
 
     /// The rows as CSV.
     pub fn to_csv(&self) -> Vec<u8> {
-        format::csv(&self.rows)
+        format::list_to_csv(&self.rows)
     }
 }
 
@@ -137,7 +137,22 @@ impl Usage {
     }
 
     fn row(&self, usage: UsageMonth) -> Row {
-        Row { state: state(&usage, self.clock.now()), usage }
+        let state = state(&usage, self.clock.now());
+        let UsageMonth { site, span, counters, as_of, time_zone } = usage;
+        Row {
+            site_id: site.id.clone(),
+            month: span.month,
+            time_zone,
+            state,
+            counters,
+            // A month never closes yet, so nothing comes after its close.
+            corrected_records: 0,
+            corrected_users: 0,
+            from: span.from,
+            to: span.to,
+            evidence: Evidence::Live,
+            as_of,
+        }
     }
 }
 
@@ -185,7 +200,7 @@ mod tests {
     }
 
     fn names(page: &Page) -> Vec<String> {
-        let name = |row: &Row| format!("{} {}", row.usage.site.id, row.usage.span.month);
+        let name = |row: &Row| format!("{} {}", row.site_id, row.month);
         page.rows.iter().map(name).collect()
     }
 

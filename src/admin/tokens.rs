@@ -11,8 +11,7 @@ use super::{AdminError, Book};
 use crate::crypto;
 use crate::model::caller::{Caller, Role, SiteScope, Token};
 use crate::model::time::{Clock, DAY_MS, Timestamp};
-use crate::wire::admin::TokenRequest;
-use crate::wire::admin as format;
+use crate::wire::admin::{TokenMade, TokenRequest, tokens_to_json};
 
 /// What every token begins with, so that scanners for leaked secrets can find it.
 const PREFIX: &str = "bt_";
@@ -77,7 +76,7 @@ impl Tokens {
             return Err(AdminError::BeyondCaller);
         }
         let (token, secret) = self.mint(request);
-        let answer = format::created_token(&token, &token_text(&token, &secret));
+        let answer = TokenMade::new(&token, &token_text(&token, &secret)).to_json();
         self.book.put_token(token).await?;
         Ok(answer)
     }
@@ -90,7 +89,7 @@ impl Tokens {
             sites: SiteScope::All,
             expires_in_days: LIFE_DAYS_MAX,
             name: name.to_owned(),
-            producer: None,
+            producer: name.to_owned(),
             producers: None,
         };
         let (token, secret) = self.mint(request);
@@ -120,7 +119,7 @@ impl Tokens {
     pub fn list(&self, caller: &Caller) -> Vec<u8> {
         let mut tokens = self.book.tokens();
         tokens.retain(|token| covers(&caller.sites, &token.sites));
-        format::tokens(&tokens)
+        tokens_to_json(&tokens)
     }
 
     /// Ends a token at once.
@@ -145,8 +144,8 @@ impl Tokens {
             secret_hash: crypto::digest(secret.as_slice()),
             role: request.role,
             sites: request.sites,
-            producer: request.producer.unwrap_or_else(|| request.name.clone()),
-            producers: request.producers,
+            producer: request.producer,
+            producers: request.producers.map(|names| names.into_iter().collect()),
             name: request.name,
             created_at: now,
             expires_at: Timestamp(now.0.saturating_add(life_ms)),

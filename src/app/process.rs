@@ -1,5 +1,5 @@
 //! What the operating system must know of a process that holds ids and keys in memory.
-#![allow(unsafe_code, reason = "prctl and setrlimit have no safe form in std; no memory is shared")]
+#![allow(unsafe_code, reason = "prctl, setrlimit and statvfs have no safe form in std")]
 
 use std::io;
 
@@ -29,6 +29,20 @@ fn raise_file_limit() {
         // SAFETY: as above, and the call only reads.
         let _ = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const files) };
     }
+}
+
+/// Bytes that are free for the process on the file system of a path.
+///
+/// # Errors
+/// What the system said.
+pub fn free_bytes(path: &std::path::Path) -> io::Result<u64> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: every field of the type is a plain number, for which zero is a value.
+    let mut figures: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends in zero, and the pointer is to a live value that the call writes.
+    check(unsafe { libc::statvfs(path.as_ptr(), &raw mut figures) })?;
+    Ok(figures.f_bavail.saturating_mul(figures.f_frsize))
 }
 
 fn check(status: libc::c_int) -> io::Result<()> {

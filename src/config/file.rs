@@ -72,6 +72,7 @@ pub(super) struct Storage {
     pub vek_home: String,
     pub root_key: String,
     pub allow_same_device: bool,
+    pub free_bytes: u64,
 }
 
 impl Default for Storage {
@@ -82,6 +83,7 @@ impl Default for Storage {
             vek_home: String::new(),
             root_key: String::new(),
             allow_same_device: true,
+            free_bytes: 256 << 20,
         }
     }
 }

@@ -18,6 +18,8 @@ pub struct EngineSettings {
     pub block_cache_bytes: usize,
     /// Bytes of a journal segment, after which it is folded.
     pub segment_bytes: usize,
+    /// Least free bytes of the data directory's disk; below it records are refused.
+    pub free_bytes_min: u64,
     /// The longest wait before a journal segment is folded.
     pub fold_every: Duration,
 }

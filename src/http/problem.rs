@@ -156,13 +156,15 @@ impl Refusal {
     /// The answer.
     pub fn into_answer(self, http1: bool) -> Answer {
         let (name, status, title) = self.kind.row();
-        let problem = Problem {
-            kind: name,
-            title,
-            status: status.as_u16(),
-            detail: self.detail,
-            flaw: self.flaw,
-        };
+        let mut problem = Problem::new(name, title, status.as_u16());
+        if let Some(detail) = self.detail {
+            problem = problem.detail(detail);
+        }
+        if let Some(flaw) = self.flaw {
+            problem = problem
+                .member("code", flaw.reason.name().into())
+                .member("pointer", flaw.pointer.to_string().into());
+        }
         let mut refused = answer(status, PROBLEM_JSON, problem.to_json());
         // HTTP/2 has no `Connection` (RFC 9113 §8.2.2).
         let header = self.kind.header().filter(|(name, _)| http1 || *name != CONNECTION);

@@ -1,7 +1,7 @@
 //! The counters of the rooms between `http` and the disk, in one place so that their names are
 //! read side by side; a room takes its struct as an argument and knows no registry.
 
-use super::metrics::{Counter, Gauge, Histogram, Label, Registry};
+use super::metrics::{Counter, Label, Registry};
 
 /// What became of records, as the ingest desk counts them.
 #[derive(Clone, Debug)]
@@ -69,22 +69,10 @@ pub struct EngineCounters {
     pub group_commits: Counter,
     /// Batches in those groups.
     pub group_batches: Counter,
-    /// From the first batch of a group to its durable end.
-    pub commit_seconds: Histogram,
     /// Folds that ended well.
     pub folds: Counter,
-    /// Folds that failed.
-    pub fold_failures: Counter,
     /// Rows that folds wrote into blocks.
     pub folded_rows: Counter,
-    /// The length of a fold.
-    pub fold_seconds: Histogram,
-    /// Batches that wait for the writer.
-    pub queue_batches: Gauge,
-    /// Bytes of the batches that wait for the writer.
-    pub queue_bytes: Gauge,
-    /// Bytes of the journal that no fold has taken yet.
-    pub journal_bytes: Gauge,
 }
 
 impl EngineCounters {
@@ -94,18 +82,8 @@ impl EngineCounters {
         Self {
             group_commits: counter("blindtally_group_commits", "Group commits (one sync each)."),
             group_batches: counter("blindtally_group_batches", "Batches in group commits."),
-            commit_seconds: registry
-                .histogram("blindtally_commit_seconds", "Length of a group commit."),
             folds: counter("blindtally_folds", "Folds that ended well."),
-            fold_failures: counter("blindtally_fold_failures", "Folds that failed."),
             folded_rows: counter("blindtally_folded_rows", "Rows that folds wrote into blocks."),
-            fold_seconds: registry.histogram("blindtally_fold_seconds", "Length of a fold."),
-            queue_batches: registry
-                .gauge("blindtally_queue_batches", "Batches that wait for the writer."),
-            queue_bytes: registry
-                .gauge("blindtally_queue_bytes", "Bytes of batches that wait for the writer."),
-            journal_bytes: registry
-                .gauge("blindtally_journal_bytes", "Bytes of the journal not folded yet."),
         }
     }
 }
