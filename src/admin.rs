@@ -19,8 +19,8 @@ pub use tokens::{AuthError, Tokens};
 use crate::engine::{Engine, EngineError, SitePut};
 use crate::model::caller::Token;
 use crate::model::ids::SiteId;
-use crate::model::site::{Site, SiteSettings};
 use crate::model::reason::Reason;
+use crate::model::site::{Site, SiteSettings};
 use crate::wire::fault::Flaw;
 
 /// A change of state that is under way.
@@ -98,6 +98,9 @@ pub enum AdminError {
     /// The engine has stopped.
     #[error("the engine has stopped")]
     Stopped,
+    /// The disk or the key register refused; the log says more.
+    #[error("the change failed")]
+    Failed,
 }
 
 impl From<EngineError> for AdminError {
@@ -105,16 +108,25 @@ impl From<EngineError> for AdminError {
         match error {
             EngineError::Busy => Self::Busy,
             EngineError::DiskFull => Self::DiskFull,
-            _ => Self::Stopped,
+            EngineError::Stopped => Self::Stopped,
+            EngineError::NoSite => Self::NotFound,
+            other @ (EngineError::Damaged(_) | EngineError::Refused(_)) => {
+                tracing::error!(error = %other, "a change of sites or tokens failed");
+                Self::Failed
+            }
         }
     }
 }
 
 impl From<Flaw> for AdminError {
     fn from(flaw: Flaw) -> Self {
-        match flaw.reason {
-            Reason::BadJson => Self::Unreadable,
-            _ => Self::Unfit(flaw),
-        }
+        // A text that is no JSON object has no place to point to.
+        if flaw.reason == Reason::BadJson { Self::Unreadable } else { Self::Unfit(flaw) }
     }
+}
+
+/// `{"items":[…]}` of JSON texts.
+fn list(items: impl Iterator<Item = String>) -> Vec<u8> {
+    let items: Vec<String> = items.collect();
+    format!("{{\"items\":[{}]}}", items.join(",")).into_bytes()
 }

@@ -37,7 +37,6 @@ use crate::model::limits;
 use crate::model::site::{MonthSpan, Site, SiteSettings};
 use crate::model::time::{Clock, DAY_MS, Day, Month, Timestamp};
 use crate::model::usage::Counters;
-use crate::observe::EngineCounters;
 use crate::store::{Store, StoreError, Table, keys};
 
 use directory::Directory;
@@ -194,8 +193,16 @@ pub struct UsageMonth {
 /// Figures of the engine itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EngineFigures {
+    /// Groups committed.
+    pub groups: u64,
+    /// Folds done.
+    pub folds: u64,
+    /// Rows put into blocks.
+    pub folded_rows: u64,
     /// Bytes of blocks, headers and block keys written.
     pub block_bytes: u64,
+    /// Sealed bytes that wait for the writer.
+    pub queued_bytes: u64,
 }
 
 /// What the writer, the fold and the readers share.
@@ -209,7 +216,9 @@ pub struct Shared {
     as_of: AtomicU64,
     queued_bytes: AtomicUsize,
     floor: AtomicU32,
-    counters: EngineCounters,
+    groups: AtomicU64,
+    folds: AtomicU64,
+    folded_rows: AtomicU64,
     block_bytes: AtomicU64,
     disk_low: AtomicBool,
     stopped: AtomicBool,
@@ -224,8 +233,8 @@ impl Shared {
     }
 
     fn note_fold(&self, stats: fold::Stats) {
-        self.counters.folds.up(&[]);
-        self.counters.folded_rows.add(&[], stats.rows);
+        self.folds.fetch_add(1, Ordering::Relaxed);
+        self.folded_rows.fetch_add(stats.rows, Ordering::Relaxed);
         self.block_bytes.fetch_add(stats.bytes, Ordering::Relaxed);
     }
 
@@ -254,7 +263,6 @@ impl Engine {
         ring: KeyRing,
         settings: Settings,
         clock: Arc<dyn Clock>,
-        counters: EngineCounters,
     ) -> Result<Self, EngineError> {
         let (store, ring) = (Arc::new(store), Arc::new(ring));
         check_vault(&store, &ring)?;
@@ -278,7 +286,9 @@ impl Engine {
             as_of: AtomicU64::new(0),
             queued_bytes: AtomicUsize::new(0),
             floor: AtomicU32::new(position.seen_floor),
-            counters,
+            groups: AtomicU64::new(0),
+            folds: AtomicU64::new(0),
+            folded_rows: AtomicU64::new(0),
             block_bytes: AtomicU64::new(0),
             disk_low: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
@@ -480,7 +490,14 @@ impl Engine {
 
     /// Figures of the engine itself.
     pub fn figures(&self) -> EngineFigures {
-        EngineFigures { block_bytes: self.shared.block_bytes.load(Ordering::Relaxed) }
+        let shared = &self.shared;
+        EngineFigures {
+            groups: shared.groups.load(Ordering::Relaxed),
+            folds: shared.folds.load(Ordering::Relaxed),
+            folded_rows: shared.folded_rows.load(Ordering::Relaxed),
+            block_bytes: shared.block_bytes.load(Ordering::Relaxed),
+            queued_bytes: shared.queued_bytes.load(Ordering::Relaxed) as u64,
+        }
     }
 
     /// Whether records can be taken.

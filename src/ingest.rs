@@ -135,11 +135,6 @@ impl Ingest {
         Self { engine, settings, counters, shared: Arc::default() }
     }
 
-    /// Counts a request whose body never became a batch (400, 413, 415).
-    pub fn unreadable(&self, _caller: &Caller) {
-        self.counters.unreadable.up(&[]);
-    }
-
     /// Takes a batch: answers when everything accepted is durable and counted.
     pub async fn post(&self, post: Post<'_>) -> Posted {
         match post.idempotency_key {

@@ -123,14 +123,7 @@ impl World {
         let keys = keys::Settings::in_dir(self.dir.path().join("keys"));
         let (ring, _) = KeyRing::open(&keys).unwrap();
         let clock: Arc<dyn Clock> = self.clock.clone();
-        self.engine = Some(Engine::open(
-            store,
-            ring,
-            self.settings.clone(),
-            clock,
-            EngineCounters::register(&crate::observe::Registry::default()),
-        )
-        .unwrap());
+        self.engine = Some(Engine::open(store, ring, self.settings.clone(), clock).unwrap());
     }
 
     fn close(&mut self) {

@@ -11,11 +11,10 @@ use super::body::BodyError;
 use super::inflate;
 use crate::admin::{AdminError, AuthError};
 use crate::usage::UsageError;
-use crate::wire::Problem;
 use crate::wire::fault::Flaw;
+use crate::wire::problem::Problem;
 
-/// The media type of RFC 9457.
-pub const PROBLEM_JSON: &str = "application/problem+json";
+pub use crate::wire::problem::PROBLEM_JSON;
 
 /// Declares the kinds with their name (the last part of the type URI), status, title.
 macro_rules! kinds {
@@ -161,6 +160,7 @@ impl Refusal {
             problem = problem.detail(detail);
         }
         if let Some(flaw) = self.flaw {
+            // Names of the schema only, see `Flaw`.
             problem = problem
                 .member("code", flaw.reason.name().into())
                 .member("pointer", flaw.pointer.to_string().into());
@@ -219,6 +219,7 @@ impl From<AdminError> for Refusal {
             AdminError::Busy => Kind::Busy,
             AdminError::DiskFull => Kind::DiskFull,
             AdminError::Stopped => Kind::Stopped,
+            AdminError::Failed => Kind::Internal,
         };
         kind.into()
     }

@@ -1,5 +1,5 @@
-//! The counters of the rooms between `http` and the disk, in one place so that their names are
-//! read side by side; a room takes its struct as an argument and knows no registry.
+//! What became of records: for the ingest desk, which takes the struct as an argument and knows no
+//! registry.
 
 use super::metrics::{Counter, Label, Registry};
 
@@ -8,8 +8,6 @@ use super::metrics::{Counter, Label, Registry};
 pub struct RecordCounters {
     outcomes: Counter,
     rejects: Counter,
-    /// Requests whose body could not be read as a whole.
-    pub unreadable: Counter,
 }
 
 /// What became of one record.
@@ -41,11 +39,6 @@ impl RecordCounters {
                 "Rejected records by reason code.",
                 vec![Label::new("reason", reasons)],
             ),
-            unreadable: registry.counter(
-                "blindtally_requests_unreadable",
-                "Requests to post records whose body could not be read as a whole.",
-                vec![],
-            ),
         }
     }
 
@@ -62,32 +55,6 @@ impl RecordCounters {
     }
 }
 
-/// What the engine does.
-#[derive(Clone, Debug)]
-pub struct EngineCounters {
-    /// Groups of batches that one sync made durable.
-    pub group_commits: Counter,
-    /// Batches in those groups.
-    pub group_batches: Counter,
-    /// Folds that ended well.
-    pub folds: Counter,
-    /// Rows that folds wrote into blocks.
-    pub folded_rows: Counter,
-}
-
-impl EngineCounters {
-    /// Registers the counters.
-    pub fn register(registry: &Registry) -> Self {
-        let counter = |name, help| registry.counter(name, help, vec![]);
-        Self {
-            group_commits: counter("blindtally_group_commits", "Group commits (one sync each)."),
-            group_batches: counter("blindtally_group_batches", "Batches in group commits."),
-            folds: counter("blindtally_folds", "Folds that ended well."),
-            folded_rows: counter("blindtally_folded_rows", "Rows that folds wrote into blocks."),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::metrics::Exposition;
@@ -99,15 +66,12 @@ mod tests {
         let records = RecordCounters::register(&registry, ["bad_json", "too_old"]);
         records.add(RecordOutcome::Accepted, 5);
         records.rejected(1, 2);
-        EngineCounters::register(&registry).group_commits.up(&[]);
         let text = registry.render(Exposition::Prometheus);
         for line in [
             "blindtally_records_total{outcome=\"accepted\"} 5\n",
             "blindtally_records_total{outcome=\"rejected\"} 2\n",
             "blindtally_records_rejected_total{reason=\"bad_json\"} 0\n",
             "blindtally_records_rejected_total{reason=\"too_old\"} 2\n",
-            "blindtally_group_commits_total 1\n",
-            "blindtally_requests_unreadable_total 0\n",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
