@@ -180,9 +180,8 @@ pub mod fake;
 
 #[cfg(test)]
 mod tests {
-    use super::fake::Figures;
+    use super::fake::{Figures, TestClock, caller};
     use super::*;
-    use crate::admin::fake::{TestClock, caller};
     use crate::model::caller::{Role, SiteScope};
     use std::sync::atomic::Ordering;
 
