@@ -17,8 +17,9 @@ use crate::config::Settings;
 use crate::engine::Engine;
 use crate::http::{Desks, Intake, Server, StartError};
 use crate::ingest::Ingest;
+use crate::model::reason::Reason;
 use crate::model::time::Clock;
-use crate::observe::Registry;
+use crate::observe::{RecordCounters, Registry};
 use crate::usage::{Counts, Usage};
 
 pub use first_token::TokenFileError;
@@ -83,7 +84,9 @@ impl App {
         let tokens = Tokens::new(Arc::new(engine.clone()), Arc::clone(&clock));
         let registry = Registry::default();
         rooms::register(&engine, &registry);
-        let desks = desks(&engine, Ingest::new(engine.clone(), ingest), tokens.clone(), clock);
+        let reasons = Reason::ALL.iter().map(|reason| reason.name());
+        let records = RecordCounters::register(&registry, reasons);
+        let desks = desks(&engine, Ingest::new(engine.clone(), ingest, records), tokens.clone(), clock);
         let served = async {
             first_token::ensure(&tokens, &keys).await?;
             Ok::<_, AppError>(Server::start(http, desks, &registry).await?)
