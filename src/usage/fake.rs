@@ -74,6 +74,12 @@ impl Counts for Figures {
         };
         let span = MonthSpan { month, from: start(month), to: start(month.next()), partitions: 1 };
         let counters = Counters { mau: 7, ..Counters::default() };
-        Some(UsageMonth { site: Arc::clone(site), span, counters, as_of: Timestamp(0) })
+        Some(UsageMonth {
+            time_zone: site.settings.time_zone.clone(),
+            site: Arc::clone(site),
+            span,
+            counters,
+            as_of: Timestamp(0),
+        })
     }
 }
