@@ -1,1 +1,119 @@
-//! Stub.
+//! The desk for sites and tokens: what an operator says of both, checked and handed to the engine.
+//!
+//! Invariants: only the hash of a token's secret goes below this desk (P2); no credential gives or
+//! ends more than it has itself (T1).
+
+mod sites;
+mod tokens;
+
+#[cfg(test)]
+pub mod fake;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+pub use sites::Sites;
+pub use tokens::{AuthError, Tokens};
+
+use crate::engine::{Engine, EngineError, SitePut};
+use crate::model::caller::Token;
+use crate::model::ids::SiteId;
+use crate::model::site::{Site, SiteSettings};
+use crate::wire::fault::Flaw;
+
+/// A change of state that is under way.
+pub type Change<'a, T> = Pin<Box<dyn Future<Output = Result<T, EngineError>> + Send + 'a>>;
+
+/// What this desk needs of the engine; a trait, so that its tests need no disk.
+pub trait Book: Send + Sync + 'static {
+    /// The token of a key id.
+    fn token(&self, key_id: &str) -> Option<Arc<Token>>;
+    /// All tokens.
+    fn tokens(&self) -> Vec<Arc<Token>>;
+    /// Writes a token down.
+    fn put_token(&self, token: Token) -> Change<'_, ()>;
+    /// Ends a token; false when there was none.
+    fn delete_token<'a>(&'a self, key_id: &'a str) -> Change<'a, bool>;
+    /// The site of an id.
+    fn site(&self, id: &SiteId) -> Option<Arc<Site>>;
+    /// All sites in the order of their ids.
+    fn sites(&self) -> Vec<Arc<Site>>;
+    /// Writes a site's settings down.
+    fn put_site(&self, id: SiteId, settings: SiteSettings) -> Change<'_, SitePut>;
+}
+
+impl Book for Engine {
+    fn token(&self, key_id: &str) -> Option<Arc<Token>> {
+        Self::token(self, key_id)
+    }
+
+    fn tokens(&self) -> Vec<Arc<Token>> {
+        Self::tokens(self)
+    }
+
+    fn put_token(&self, token: Token) -> Change<'_, ()> {
+        Box::pin(Self::put_token(self, token))
+    }
+
+    fn delete_token<'a>(&'a self, key_id: &'a str) -> Change<'a, bool> {
+        Box::pin(Self::delete_token(self, key_id))
+    }
+
+    fn site(&self, id: &SiteId) -> Option<Arc<Site>> {
+        Self::site(self, id)
+    }
+
+    fn sites(&self) -> Vec<Arc<Site>> {
+        Self::sites(self)
+    }
+
+    fn put_site(&self, id: SiteId, settings: SiteSettings) -> Change<'_, SitePut> {
+        Box::pin(Self::put_site(self, id, settings))
+    }
+}
+
+/// Why a request about sites or tokens was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdminError {
+    /// The body is no JSON object.
+    #[error("the body cannot be read")]
+    Unreadable,
+    /// A member does not fit.
+    #[error("a member does not fit")]
+    Unfit(Flaw),
+    /// The caller's own sites do not hold what it wants to give.
+    #[error("a credential cannot give sites that it does not have")]
+    BeyondCaller,
+    /// Nothing of that name, or nothing for this caller.
+    #[error("there is nothing of that name")]
+    NotFound,
+    /// The engine's queue is full.
+    #[error("the engine is busy")]
+    Busy,
+    /// The disk is full.
+    #[error("the disk is full")]
+    DiskFull,
+    /// The engine has stopped.
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
+impl From<EngineError> for AdminError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Busy => Self::Busy,
+            EngineError::DiskFull => Self::DiskFull,
+            EngineError::Stopped => Self::Stopped,
+        }
+    }
+}
+
+impl From<crate::wire::admin::Unread> for AdminError {
+    fn from(error: crate::wire::admin::Unread) -> Self {
+        match error {
+            crate::wire::admin::Unread::Broken => Self::Unreadable,
+            crate::wire::admin::Unread::Flaw(flaw) => Self::Unfit(flaw),
+        }
+    }
+}

@@ -1,1 +1,332 @@
-//! Stub.
+//! The command line: the server, the load generator, and a client verb for each route. A client
+//! never opens the database; it asks the server like everyone else.
+
+mod client;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand};
+use hyper::Method;
+
+use crate::app::App;
+use crate::config::{self, EXIT_BAD_CONFIG, Flags};
+use crate::load;
+use crate::model::time::SystemClock;
+use crate::observe::logs;
+use client::{Ask, Target};
+
+/// The exit status of a request that the server refused, or that did not reach it.
+const EXIT_FAILED: u8 = 1;
+
+/// Counts who is active without knowing who they are.
+#[derive(Debug, Parser)]
+#[command(name = "blindtally", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the server.
+    Serve(Serve),
+    /// Send synthetic traffic and report the throughput.
+    Load(load::Args),
+    /// Print the version.
+    Version,
+    /// Make, change and read sites.
+    Site {
+        #[command(flatten)]
+        target: Target,
+        #[command(subcommand)]
+        verb: SiteVerb,
+    },
+    /// Make, list and revoke tokens.
+    Token {
+        #[command(flatten)]
+        target: Target,
+        #[command(subcommand)]
+        verb: TokenVerb,
+    },
+    /// Read the usage of a site's month.
+    Usage {
+        #[command(flatten)]
+        target: Target,
+        /// The site's id.
+        site: String,
+        /// The month, YYYY-MM.
+        month: String,
+        /// Answer with CSV.
+        #[arg(long)]
+        csv: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    /// The configuration file (TOML).
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// The data directory.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// The keys directory; the default is the data directory's name with "-keys".
+    #[arg(long)]
+    keys: Option<PathBuf>,
+    /// An address to listen on, ip:port; may be given more than once.
+    #[arg(long)]
+    listen: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum SiteVerb {
+    /// Make or change a site; what is not given keeps its value.
+    Put {
+        /// The site's id.
+        site: String,
+        /// Its settings as a JSON object, e.g. '{"time_zone":"Asia/Seoul"}'.
+        #[arg(default_value = "{}")]
+        settings: String,
+    },
+    /// Read a site.
+    Get {
+        /// The site's id.
+        site: String,
+    },
+    /// List the sites.
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenVerb {
+    /// Make a token and print it, this one time.
+    Create(TokenCreate),
+    /// List the tokens, without secrets.
+    List,
+    /// End a token at once.
+    Revoke {
+        /// The public part of the token.
+        key_id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct TokenCreate {
+    /// producer, billing, privacy, auditor, operator or custodian.
+    #[arg(long)]
+    role: String,
+    /// A site of the token, or "*" for all; may be given more than once.
+    #[arg(long = "site", required = true)]
+    sites: Vec<String>,
+    /// How long it is valid, days.
+    #[arg(long, default_value_t = 90)]
+    expires_in_days: u32,
+    /// The holder, for people.
+    #[arg(long)]
+    name: String,
+    /// The producer name of the credential; the default is the name.
+    #[arg(long)]
+    producer: Option<String>,
+    /// A further producer name that records may carry; may be given more than once.
+    #[arg(long = "allow-producer")]
+    producers: Vec<String>,
+}
+
+/// Reads the arguments and does what they say.
+pub fn run() -> ExitCode {
+    match Cli::parse().verb {
+        Verb::Serve(serve) => run_server(serve),
+        Verb::Load(args) => load::run(args),
+        Verb::Version => {
+            println!("blindtally {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        Verb::Site { target, verb } => ask(&target, &site(verb)),
+        Verb::Token { target, verb } => ask(&target, &token(verb)),
+        Verb::Usage { target, site, month, csv } => {
+            let path = format!("/v1/sites/{}/usage/{}", escape(&site), escape(&month));
+            ask(&target, &Ask { csv, ..Ask::get(path) })
+        }
+    }
+}
+
+fn run_server(serve: Serve) -> ExitCode {
+    let Serve { config, data, keys, listen } = serve;
+    let flags = Flags { config, data, keys, listen };
+    let settings = match config::load(&flags, environment()) {
+        Ok(settings) => settings,
+        Err(sentence) => return failed(&sentence.to_string(), ExitCode::from(EXIT_BAD_CONFIG)),
+    };
+    logs::start(settings.logs);
+    logs::silence_panics();
+    let runtime = match runtime(true) {
+        Ok(runtime) => runtime,
+        Err(sentence) => return failed(&sentence, ExitCode::FAILURE),
+    };
+    let served = runtime.block_on(async {
+        App::start(settings, Arc::new(SystemClock)).await?.run().await
+    });
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_configuration() => {
+            failed(&format!("{error}."), ExitCode::from(EXIT_BAD_CONFIG))
+        }
+        Err(error) => failed(&format!("{error}."), ExitCode::FAILURE),
+    }
+}
+
+/// The reason of an end goes to standard error as a sentence: the reader is a person.
+fn failed(sentence: &str, status: ExitCode) -> ExitCode {
+    eprintln!("{sentence}");
+    status
+}
+
+/// The variables whose name and value are text; others cannot be settings.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    })
+}
+
+fn runtime(threads: bool) -> Result<tokio::runtime::Runtime, String> {
+    use tokio::runtime::Builder;
+    let mut builder = if threads { Builder::new_multi_thread() } else { Builder::new_current_thread() };
+    builder.enable_all().build().map_err(|error| format!("The runtime cannot start: {error}."))
+}
+
+fn ask(target: &Target, ask: &Ask) -> ExitCode {
+    let asked = runtime(false).and_then(|runtime| {
+        runtime.block_on(client::send(target, ask)).map_err(|error| error.to_string())
+    });
+    match asked {
+        Ok((status, body)) => {
+            let good = status.is_success();
+            // A closed pipe is the reader's wish, not an error of ours.
+            let _ = client::print(&body, good);
+            if good { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) }
+        }
+        Err(sentence) => failed(&sentence, ExitCode::from(EXIT_FAILED)),
+    }
+}
+
+fn site(verb: SiteVerb) -> Ask {
+    match verb {
+        SiteVerb::Put { site, settings } => {
+            let path = format!("/v1/sites/{}", escape(&site));
+            Ask { method: Method::PUT, body: settings, ..Ask::get(path) }
+        }
+        SiteVerb::Get { site } => Ask::get(format!("/v1/sites/{}", escape(&site))),
+        SiteVerb::List => Ask::get("/v1/sites".to_owned()),
+    }
+}
+
+fn token(verb: TokenVerb) -> Ask {
+    match verb {
+        TokenVerb::Create(create) => Ask {
+            method: Method::POST,
+            body: create_body(&create),
+            ..Ask::get("/v1/tokens".to_owned())
+        },
+        TokenVerb::List => Ask::get("/v1/tokens".to_owned()),
+        TokenVerb::Revoke { key_id } => {
+            let path = format!("/v1/tokens/{}", escape(&key_id));
+            Ask { method: Method::DELETE, ..Ask::get(path) }
+        }
+    }
+}
+
+fn create_body(create: &TokenCreate) -> String {
+    let list = |texts: &[String]| {
+        let quoted: Vec<String> = texts.iter().map(|text| quote(text)).collect();
+        format!("[{}]", quoted.join(","))
+    };
+    let mut body = format!(
+        "{{\"role\":{},\"sites\":{},\"expires_in_days\":{},\"name\":{}",
+        quote(&create.role),
+        list(&create.sites),
+        create.expires_in_days,
+        quote(&create.name)
+    );
+    if let Some(producer) = &create.producer {
+        body.push_str(&format!(",\"producer\":{}", quote(producer)));
+    }
+    if !create.producers.is_empty() {
+        body.push_str(&format!(",\"producers\":{}", list(&create.producers)));
+    }
+    body.push('}');
+    body
+}
+
+/// A text as a JSON string (RFC 8259 §7).
+fn quote(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if u32::from(c) < 0x20 => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// A text as one segment of a path (RFC 3986 §2.3).
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'~') {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+        let serve = Cli::try_parse_from([
+            "blindtally", "serve", "--data", "d", "--keys", "k", "--listen", "a", "--listen", "b",
+        ]);
+        let Ok(Cli { verb: Verb::Serve(serve) }) = serve else { panic!("serve is not read") };
+        assert_eq!(serve.listen, ["a", "b"]);
+        assert!(Cli::try_parse_from(["blindtally"]).is_err());
+    }
+
+    #[test]
+    fn a_token_request_is_json() {
+        let create = TokenCreate {
+            role: "producer".to_owned(),
+            sites: vec!["A\"B\n".to_owned(), "*".to_owned()],
+            expires_in_days: 9,
+            name: "licence \\ 1".to_owned(),
+            producer: Some("p".to_owned()),
+            producers: vec!["q".to_owned()],
+        };
+        let body: toml::Value = {
+            // JSON of this kind is TOML inline syntax but for the colons.
+            let text = create_body(&create).replace("\":", "\"=");
+            toml::from_str::<toml::Table>(&format!("x = {text}")).unwrap()["x"].clone()
+        };
+        assert_eq!(body["sites"][0].as_str(), Some("A\"B\n"));
+        assert_eq!(body["expires_in_days"].as_integer(), Some(9));
+        assert_eq!(body["name"].as_str(), Some("licence \\ 1"));
+        assert_eq!(body["producers"][0].as_str(), Some("q"));
+    }
+
+    #[test]
+    fn paths_are_escaped() {
+        assert_eq!(escape("A.b-c_d"), "A.b-c_d");
+        assert_eq!(escape("a/../b?c"), "a%2F..%2Fb%3Fc");
+    }
+}

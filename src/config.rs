@@ -1,1 +1,267 @@
-//! Stub.
+//! Turns text into the settings of each room: a TOML file, then environment variables
+//! `BLINDTALLY__SECTION__NAME`, then flags. An unknown setting is refused, since a misspelled limit
+//! would otherwise be no limit; what comes out is checked, so that rooms get proven values.
+//!
+//! Errors are one plain sentence each. Secrets are never settings, only the paths of their files.
+
+mod file;
+mod rooms;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use rooms::{EngineSettings, KeysSettings, LimitSettings};
+
+use crate::http;
+use crate::observe::logs;
+use file::File;
+
+/// The exit status of a bad configuration (`EX_USAGE` of sysexits.h).
+pub const EXIT_BAD_CONFIG: u8 = 64;
+/// Environment variables that begin so are settings.
+pub const ENV_PREFIX: &str = "BLINDTALLY__";
+
+/// The settings of all rooms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Of the server.
+    pub http: http::Settings,
+    /// Of the engine and its store.
+    pub engine: EngineSettings,
+    /// Of the key register.
+    pub keys: KeysSettings,
+    /// Of what callers may send.
+    pub limits: LimitSettings,
+    /// Of the logs.
+    pub logs: logs::Settings,
+}
+
+/// A configuration that cannot be used: one plain sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+impl ConfigError {
+    fn new(sentence: impl Into<String>) -> Self {
+        Self(sentence.into())
+    }
+}
+
+/// What the command line says; it wins over the environment, which wins over the file.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// The configuration file.
+    pub config: Option<PathBuf>,
+    /// The data directory.
+    pub data: Option<PathBuf>,
+    /// The keys directory.
+    pub keys: Option<PathBuf>,
+    /// The addresses to listen on.
+    pub listen: Vec<String>,
+}
+
+/// Reads the file that the flags name, if any, and puts everything together.
+///
+/// # Errors
+/// [`ConfigError`] with the sentence to print.
+pub fn load(
+    flags: &Flags,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Settings, ConfigError> {
+    let text = match &flags.config {
+        None => String::new(),
+        Some(path) => std::fs::read_to_string(path).map_err(|error| {
+            ConfigError::new(format!("{} cannot be read: {error}.", path.display()))
+        })?,
+    };
+    let name = flags.config.as_ref().map_or_else(String::new, |path| path.display().to_string());
+    compose(&name, &text, environment, flags)
+}
+
+/// The same with the file's text at hand.
+///
+/// # Errors
+/// [`ConfigError`] with the sentence to print.
+pub fn compose(
+    name: &str,
+    text: &str,
+    environment: impl IntoIterator<Item = (String, String)>,
+    flags: &Flags,
+) -> Result<Settings, ConfigError> {
+    let mut file = File::parse(name, text, environment)?;
+    if let Some(data) = &flags.data {
+        file.storage.data = path_text(data)?;
+    }
+    if let Some(keys) = &flags.keys {
+        file.storage.keys = path_text(keys)?;
+    }
+    if !flags.listen.is_empty() {
+        file.server.listen.clone_from(&flags.listen);
+    }
+    settings(&file)
+}
+
+fn path_text(path: &std::path::Path) -> Result<String, ConfigError> {
+    let text = path.to_str().ok_or_else(|| ConfigError::new("A directory's name is not UTF-8."))?;
+    if text.is_empty() {
+        return Err(ConfigError::new("A directory's name is empty."));
+    }
+    Ok(text.to_owned())
+}
+
+fn settings(file: &File) -> Result<Settings, ConfigError> {
+    Ok(Settings {
+        http: http_settings(file)?,
+        engine: engine_settings(file)?,
+        keys: keys_settings(file)?,
+        limits: limit_settings(file)?,
+        logs: logs::Settings {
+            format: logs::Format::from_name(&file.log.format).ok_or_else(|| {
+                ConfigError::new("[log] format must be \"auto\", \"text\" or \"json\".")
+            })?,
+            level: logs::Level::from_name(&file.log.level).ok_or_else(|| {
+                ConfigError::new(
+                    "[log] level must be \"error\", \"warn\", \"info\" or \"debug\".",
+                )
+            })?,
+        },
+    })
+}
+
+fn http_settings(file: &File) -> Result<http::Settings, ConfigError> {
+    let (server, limits) = (&file.server, &file.limits);
+    let tls = tls_files(file)?;
+    let mut listen = Vec::new();
+    for address in &server.listen {
+        let parsed: SocketAddr = address.parse().map_err(|_| {
+            ConfigError::new("[server] listen must hold addresses like \"127.0.0.1:8080\".")
+        })?;
+        if tls.is_none() && !parsed.ip().is_loopback() {
+            return Err(ConfigError::new(format!(
+                "Plain HTTP is allowed on loopback only, and {parsed} is not: set [tls] \
+                 certificate and private_key."
+            )));
+        }
+        listen.push(parsed);
+    }
+    if listen.is_empty() {
+        return Err(ConfigError::new("[server] listen must hold at least one address."));
+    }
+    let body_bytes_max = size("[limits] body_bytes", limits.body_bytes, 1 << 10, 1 << 30)?;
+    let encoded = "[limits] encoded_body_bytes";
+    Ok(http::Settings {
+        listen,
+        tls,
+        connections_max: size("[server] max_connections", server.max_connections, 1, 1 << 20)?,
+        body_bytes_max,
+        encoded_body_bytes_max: size(encoded, limits.encoded_body_bytes, 1 << 10, 1 << 30)?,
+        // Less than one body at its largest, coded and plain, would refuse that body for ever.
+        held_body_bytes_max: size(
+            "[limits] held_body_bytes",
+            limits.held_body_bytes,
+            4 * body_bytes_max as u64,
+            1 << 40,
+        )?,
+        deadlines: http::Deadlines {
+            handshake: seconds("[server] handshake_seconds", server.handshake_seconds)?,
+            header: seconds("[server] header_seconds", server.header_seconds)?,
+            body: seconds("[server] body_seconds", server.body_seconds)?,
+            answer: seconds("[server] answer_seconds", server.answer_seconds)?,
+            idle: seconds("[server] idle_seconds", server.idle_seconds)?,
+            drain: seconds("[server] drain_seconds", server.drain_seconds)?,
+            reload: seconds("[tls] reload_seconds", file.tls.reload_seconds)?,
+        },
+    })
+}
+
+fn tls_files(file: &File) -> Result<Option<http::TlsFiles>, ConfigError> {
+    let tls = &file.tls;
+    match (tls.certificate.is_empty(), tls.private_key.is_empty()) {
+        (true, true) => Ok(None),
+        (false, false) => Ok(Some(http::TlsFiles {
+            certificate: PathBuf::from(&tls.certificate),
+            private_key: PathBuf::from(&tls.private_key),
+        })),
+        _ => Err(ConfigError::new("[tls] certificate and private_key must be set together.")),
+    }
+}
+
+fn engine_settings(file: &File) -> Result<EngineSettings, ConfigError> {
+    let (limits, memory, fold) = (&file.limits, &file.memory, &file.fold);
+    if file.storage.data.is_empty() {
+        return Err(ConfigError::new("[storage] data must name a directory."));
+    }
+    let memory_size = |name, bytes| size(name, bytes, 1 << 20, 1 << 40);
+    Ok(EngineSettings {
+        data: PathBuf::from(&file.storage.data),
+        queue_bytes_max: size("[limits] queue_bytes", limits.queue_bytes, 1 << 20, 1 << 40)?,
+        tally_bytes_max: memory_size("[memory] tally_bytes", memory.tally_bytes)?,
+        seen_bytes_max: memory_size("[memory] seen_bytes", memory.seen_bytes)?,
+        block_cache_bytes: memory_size("[memory] block_cache_bytes", memory.block_cache_bytes)?,
+        segment_bytes: size("[fold] segment_bytes", fold.segment_bytes, 64 << 10, 1 << 32)?,
+        fold_every: seconds("[fold] seconds", fold.seconds)?,
+    })
+}
+
+fn keys_settings(file: &File) -> Result<KeysSettings, ConfigError> {
+    let storage = &file.storage;
+    let keys = if storage.keys.is_empty() {
+        keys_beside(&storage.data)?
+    } else {
+        PathBuf::from(&storage.keys)
+    };
+    let within = |path: &String, name: &str| match path.is_empty() {
+        true => keys.join(name),
+        false => PathBuf::from(path),
+    };
+    Ok(KeysSettings {
+        vek_home: within(&storage.vek_home, "vek-home"),
+        root_key: within(&storage.root_key, "root.key"),
+        allow_same_device: storage.allow_same_device,
+        directory: keys,
+    })
+}
+
+/// The data directory's name with `-keys`, in the same parent.
+fn keys_beside(data: &str) -> Result<PathBuf, ConfigError> {
+    let data = PathBuf::from(data);
+    let Some(name) = data.file_name().and_then(|name| name.to_str()) else {
+        return Err(ConfigError::new(
+            "[storage] keys must be set, because the data directory's path ends in no name.",
+        ));
+    };
+    Ok(data.with_file_name(format!("{name}-keys")))
+}
+
+fn limit_settings(file: &File) -> Result<LimitSettings, ConfigError> {
+    let limits = &file.limits;
+    let day_ms = crate::model::time::DAY_MS;
+    let age_days = whole("[limits] age_days", limits.age_days, 35, 366)?;
+    let future = whole("[limits] future_seconds", limits.future_seconds, 1, 86_400)?;
+    Ok(LimitSettings {
+        batch_records_max: size("[limits] batch_records", limits.batch_records, 1, 1 << 20)?,
+        age_ms_max: i64::try_from(age_days).unwrap_or(i64::MAX / day_ms) * day_ms,
+        future_ms_max: i64::try_from(future).unwrap_or(i64::MAX / 1_000) * 1_000,
+    })
+}
+
+fn whole(name: &str, value: u64, min: u64, max: u64) -> Result<u64, ConfigError> {
+    if (min..=max).contains(&value) {
+        return Ok(value);
+    }
+    Err(ConfigError::new(format!("{name} must be from {min} to {max}, and is {value}.")))
+}
+
+fn size(name: &str, value: u64, min: u64, max: u64) -> Result<usize, ConfigError> {
+    let value = whole(name, value, min, max)?;
+    usize::try_from(value).map_err(|_| ConfigError::new(format!("{name} is too large.")))
+}
+
+/// Deadlines go from a second to a day.
+fn seconds(name: &str, value: u64) -> Result<Duration, ConfigError> {
+    Ok(Duration::from_secs(whole(name, value, 1, 86_400)?))
+}
+
+#[cfg(test)]
+mod tests;

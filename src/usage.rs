@@ -1,1 +1,252 @@
-//! Stub.
+//! The desk for billing questions: counts of months, never anything about a person. It names no key
+//! and no pseudonym.
+
+use std::sync::Arc;
+
+use data_encoding::BASE64URL_NOPAD;
+
+use crate::engine::{Engine, UsageMonth};
+use crate::model::caller::Caller;
+use crate::model::ids::SiteId;
+use crate::model::site::Site;
+use crate::model::time::{Clock, Month, Timestamp};
+use crate::wire::usage::{self as format, Row, State};
+
+/// What this desk needs of the engine; a trait, so that its tests need no disk.
+pub trait Counts: Send + Sync + 'static {
+    /// All sites in the order of their ids.
+    fn sites(&self) -> Vec<Arc<Site>>;
+    /// A site's month; `None` for an unknown site only.
+    fn usage(&self, site: &SiteId, month: Month) -> Option<UsageMonth>;
+}
+
+impl Counts for Engine {
+    fn sites(&self) -> Vec<Arc<Site>> {
+        Self::sites(self)
+    }
+
+    fn usage(&self, site: &SiteId, month: Month) -> Option<UsageMonth> {
+        Self::usage(self, site, month)
+    }
+}
+
+/// Why a question has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UsageError {
+    /// No such site, or not one of the caller's.
+    #[error("there is no such site")]
+    NotFound,
+    /// The cursor is none that this desk gave.
+    #[error("the cursor cannot be read")]
+    BadCursor,
+}
+
+/// A question about many months.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The first month.
+    pub from: Month,
+    /// The last month, itself included.
+    pub to: Month,
+    /// Most rows of the answer.
+    pub limit: usize,
+    /// Where an earlier answer ended.
+    pub cursor: Option<&'a str>,
+}
+
+/// Some rows, and where they go on.
+#[derive(Clone, Debug)]
+pub struct Page {
+    rows: Vec<Row>,
+    /// Where the next page begins; `None` on the last one.
+    pub next_cursor: Option<String>,
+}
+
+impl Page {
+    /// The rows as JSON, with the cursor.
+    pub fn to_json(&self) -> Vec<u8> {
+        format::list(&self.rows, self.next_cursor.as_deref())
+    }
+
+    /// The first row as JSON.
+    pub fn to_json_single(&self) -> Vec<u8> {
+        self.rows.first().map(format::month).unwrap_or_default()
+    }
+
+    /// The rows as CSV.
+    pub fn to_csv(&self) -> Vec<u8> {
+        format::csv(&self.rows)
+    }
+}
+
+/// The desk; cheap to clone.
+#[derive(Clone)]
+pub struct Usage {
+    counts: Arc<dyn Counts>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Usage {
+    /// A desk over counts and a clock.
+    pub fn new(counts: Arc<dyn Counts>, clock: Arc<dyn Clock>) -> Self {
+        Self { counts, clock }
+    }
+
+    /// One month of one site; all zeros where it never had a record.
+    ///
+    /// # Errors
+    /// [`UsageError::NotFound`].
+    pub fn month(&self, caller: &Caller, site: &SiteId, month: Month) -> Result<Page, UsageError> {
+        let held = caller.sites.holds(site);
+        let found = held.then(|| self.counts.usage(site, month)).flatten();
+        let row = self.row(found.ok_or(UsageError::NotFound)?);
+        Ok(Page { rows: vec![row], next_cursor: None })
+    }
+
+    /// The months of the caller's sites, by site and then by month.
+    ///
+    /// # Errors
+    /// [`UsageError::BadCursor`].
+    pub fn list(&self, caller: &Caller, question: &Question<'_>) -> Result<Page, UsageError> {
+        let after = match question.cursor {
+            None => None,
+            Some(cursor) => Some(read_cursor(cursor).ok_or(UsageError::BadCursor)?),
+        };
+        let mut rows = Vec::new();
+        let mut last = None;
+        for site in self.counts.sites() {
+            let done = after.as_ref().is_some_and(|(id, _)| site.id < *id);
+            if done || !caller.sites.holds(&site.id) {
+                continue;
+            }
+            let resumed = after.as_ref().filter(|(id, _)| site.id == *id);
+            let mut month = resumed.map_or(question.from, |(_, month)| month.next().max(question.from));
+            while month <= question.to {
+                if rows.len() == question.limit {
+                    let next_cursor = last.map(|(id, month)| write_cursor(&id, month));
+                    return Ok(Page { rows, next_cursor });
+                }
+                if let Some(found) = self.counts.usage(&site.id, month) {
+                    rows.push(self.row(found));
+                }
+                last = Some((site.id.clone(), month));
+                month = month.next();
+            }
+        }
+        Ok(Page { rows, next_cursor: None })
+    }
+
+    fn row(&self, usage: UsageMonth) -> Row {
+        Row { state: state(&usage, self.clock.now()), usage }
+    }
+}
+
+/// `open` inside the month, `closing` after it. There is no `closed` yet: until the close exists, a
+/// month stays `closing` beyond its 72 hours, because records are still counted into it, and a
+/// caller that reads `closed` may rely on figures that never change.
+fn state(usage: &UsageMonth, now: Timestamp) -> State {
+    if now < usage.span.to { State::Open } else { State::Closing }
+}
+
+/// The last site and month of a page, opaque to callers so that it may change.
+fn write_cursor(site: &SiteId, month: Month) -> String {
+    BASE64URL_NOPAD.encode(format!("{month} {site}").as_bytes())
+}
+
+fn read_cursor(cursor: &str) -> Option<(SiteId, Month)> {
+    let bytes = BASE64URL_NOPAD.decode(cursor.as_bytes()).ok()?;
+    let (month, site) = bytes.split_at_checked(7)?;
+    Some((SiteId::parse(site.strip_prefix(b" ")?)?, Month::parse(month)?))
+}
+
+#[cfg(test)]
+pub mod fake;
+
+#[cfg(test)]
+mod tests {
+    use super::fake::Figures;
+    use super::*;
+    use crate::admin::fake::{TestClock, caller};
+    use crate::model::caller::{Role, SiteScope};
+    use std::sync::atomic::Ordering;
+
+    fn site(id: &str) -> SiteId {
+        SiteId::parse(id.as_bytes()).unwrap()
+    }
+
+    fn month(text: &str) -> Month {
+        Month::parse(text.as_bytes()).unwrap()
+    }
+
+    fn desk() -> (Usage, Arc<TestClock>) {
+        let clock = Arc::new(TestClock::default());
+        let figures = Figures::of(&["A", "B", "C"]);
+        (Usage::new(Arc::new(figures), clock.clone()), clock)
+    }
+
+    fn names(page: &Page) -> Vec<String> {
+        let name = |row: &Row| format!("{} {}", row.usage.site.id, row.usage.span.month);
+        page.rows.iter().map(name).collect()
+    }
+
+    #[test]
+    fn a_month_is_open_and_then_closing() {
+        let (desk, clock) = desk();
+        let all = caller(Role::Billing, SiteScope::All);
+        let state = || desk.month(&all, &site("A"), month("2026-11")).unwrap().rows[0].state;
+        let end = 1_796_083_200_000; // 2026-12-01T00:00:00Z
+        clock.0.store(end - 1, Ordering::Relaxed);
+        assert_eq!(state(), State::Open);
+        clock.0.store(end, Ordering::Relaxed);
+        assert_eq!(state(), State::Closing);
+        clock.0.store(end + 73 * 3_600_000, Ordering::Relaxed);
+        assert_eq!(state(), State::Closing);
+    }
+
+    #[test]
+    fn foreign_and_unknown_sites_look_the_same() {
+        let (desk, _) = desk();
+        let own = caller(Role::Billing, SiteScope::Some([site("B"), site("X")].into()));
+        let at = month("2026-11");
+        assert_eq!(desk.month(&own, &site("A"), at).unwrap_err(), UsageError::NotFound);
+        assert_eq!(desk.month(&own, &site("X"), at).unwrap_err(), UsageError::NotFound);
+        assert!(desk.month(&own, &site("B"), at).is_ok());
+        let question = Question { from: at, to: at, limit: 9, cursor: None };
+        assert_eq!(names(&desk.list(&own, &question).unwrap()), ["B 2026-11"]);
+    }
+
+    #[test]
+    fn pages_join_without_gap_or_repeat() {
+        let (desk, _) = desk();
+        let all = caller(Role::Operator, SiteScope::All);
+        let (from, to) = (month("2026-10"), month("2026-11"));
+        let whole = Question { from, to, limit: 100, cursor: None };
+        let expected = names(&desk.list(&all, &whole).unwrap());
+        assert_eq!(expected.len(), 6);
+        for limit in 1..=7 {
+            let (mut joined, mut cursor) = (Vec::new(), None::<String>);
+            loop {
+                let question = Question { from, to, limit, cursor: cursor.as_deref() };
+                let page = desk.list(&all, &question).unwrap();
+                assert!(page.rows.len() <= limit);
+                joined.extend(names(&page));
+                cursor = page.next_cursor;
+                if cursor.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(joined, expected, "{limit} a page");
+        }
+        let backwards = Question { from: to, to: from, limit: 9, cursor: None };
+        assert!(names(&desk.list(&all, &backwards).unwrap()).is_empty());
+    }
+
+    #[test]
+    fn only_own_cursors_are_read() {
+        let cursor = write_cursor(&site("A.b"), month("2026-11"));
+        assert_eq!(read_cursor(&cursor), Some((site("A.b"), month("2026-11"))));
+        for bad in ["", "A", "!!", &BASE64URL_NOPAD.encode(b"2026-11"), &format!("{cursor}=")] {
+            assert_eq!(read_cursor(bad), None, "{bad}");
+        }
+    }
+}

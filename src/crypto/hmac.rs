@@ -1,8 +1,8 @@
 //! HMAC-SHA-256 (FIPS 198-1) with the two pad states computed once a key, and a queue that hashes
 //! many short messages side by side.
 //!
-//! One message at a time is bound by latency (two dependent compressions, about 0.1 µs); sixteen
-//! side by side in the lanes of AVX-512 cost a quarter of that (`benches/stages.rs`).
+//! One message at a time is bound by latency (two dependent compressions); two side by side hide it
+//! (`lanes`, measured by `benches/stages.rs`).
 
 use sha2::block_api::compress256;
 use zeroize::Zeroize;
@@ -15,6 +15,8 @@ const START: [u32; 8] = [
     0x5be0_cd19,
 ];
 const BLOCK: usize = 64;
+/// Messages hashed in one go; their states and blocks stay in the nearest cache.
+const SIDE_BY_SIDE: usize = 16;
 /// Longest message whose padded form is one block: 64 less the end mark and the length.
 const ONE_BLOCK_MAX: usize = BLOCK - 9;
 /// Longest message of two blocks.
@@ -248,7 +250,7 @@ impl<const N: usize> Lane<N> {
     fn run(&mut self, done: &mut [[u8; 16]]) {
         let mut at = 0;
         while at < self.slots.len() {
-            let count = (self.slots.len() - at).min(lanes::LANES);
+            let count = (self.slots.len() - at).min(SIDE_BY_SIDE);
             let mut states: Vec<[u32; 8]> = Vec::with_capacity(count);
             states.extend(self.keys[at..at + count].iter().map(|(inner, _)| *inner));
             let mut blocks: Vec<[u8; BLOCK]> = Vec::with_capacity(count);

@@ -1,0 +1,36 @@
+//! What the operating system must know of a process that holds ids and keys in memory.
+#![allow(unsafe_code, reason = "prctl and setrlimit have no safe form in std; no memory is shared")]
+
+use std::io;
+
+/// Switches core dumps off, makes the process unreadable to others of the same user, and takes as
+/// many file handles as it may: a dump would write ids and keys to disk (P1).
+///
+/// # Errors
+/// What the system said; a server without this protection must not start.
+pub fn protect() -> io::Result<()> {
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live value of the type that the call reads.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) })?;
+    #[cfg(target_os = "linux")]
+    // SAFETY: this option takes one integer and no pointer.
+    check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) })?;
+    raise_file_limit();
+    Ok(())
+}
+
+/// The soft limit on open files is often 1,024, too few for connections and RocksDB together. A
+/// failure only means fewer connections.
+fn raise_file_limit() {
+    let mut files = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live value of the type that the call writes.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut files) } == 0 {
+        files.rlim_cur = files.rlim_max;
+        // SAFETY: as above, and the call only reads.
+        let _ = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const files) };
+    }
+}
+
+fn check(status: libc::c_int) -> io::Result<()> {
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

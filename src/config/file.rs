@@ -1,0 +1,259 @@
+//! The shape of the configuration file and its defaults; config/server.toml documents each.
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use super::{ConfigError, ENV_PREFIX};
+use crate::model::limits;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct File {
+    pub server: Server,
+    pub tls: Tls,
+    pub storage: Storage,
+    pub limits: Limits,
+    pub memory: Memory,
+    pub fold: Fold,
+    pub log: Log,
+}
+
+/// `[server]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Server {
+    pub listen: Vec<String>,
+    pub max_connections: u64,
+    pub handshake_seconds: u64,
+    pub header_seconds: u64,
+    pub body_seconds: u64,
+    pub answer_seconds: u64,
+    pub idle_seconds: u64,
+    pub drain_seconds: u64,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: vec!["127.0.0.1:8080".to_owned()],
+            max_connections: 4_096,
+            handshake_seconds: 5,
+            header_seconds: 10,
+            body_seconds: 60,
+            answer_seconds: 60,
+            idle_seconds: 75,
+            drain_seconds: 30,
+        }
+    }
+}
+
+/// `[tls]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Tls {
+    pub certificate: String,
+    pub private_key: String,
+    pub reload_seconds: u64,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self { certificate: String::new(), private_key: String::new(), reload_seconds: 5 }
+    }
+}
+
+/// `[storage]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Storage {
+    pub data: String,
+    pub keys: String,
+    pub vek_home: String,
+    pub root_key: String,
+    pub allow_same_device: bool,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            data: "./blindtally-data".to_owned(),
+            keys: String::new(),
+            vek_home: String::new(),
+            root_key: String::new(),
+            allow_same_device: true,
+        }
+    }
+}
+
+/// `[limits]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Limits {
+    pub body_bytes: u64,
+    pub encoded_body_bytes: u64,
+    pub held_body_bytes: u64,
+    pub batch_records: u64,
+    pub age_days: u64,
+    pub future_seconds: u64,
+    pub queue_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: limits::BODY_BYTES_MAX as u64,
+            encoded_body_bytes: limits::BODY_BYTES_MAX as u64,
+            held_body_bytes: 512 << 20,
+            batch_records: limits::BATCH_RECORDS_MAX as u64,
+            age_days: 35,
+            future_seconds: 300,
+            queue_bytes: 256 << 20,
+        }
+    }
+}
+
+/// `[memory]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Memory {
+    pub tally_bytes: u64,
+    pub seen_bytes: u64,
+    pub block_cache_bytes: u64,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { tally_bytes: 1 << 30, seen_bytes: 1 << 30, block_cache_bytes: 256 << 20 }
+    }
+}
+
+/// `[fold]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Fold {
+    pub segment_bytes: u64,
+    pub seconds: u64,
+}
+
+impl Default for Fold {
+    fn default() -> Self {
+        Self { segment_bytes: 64 << 20, seconds: 60 }
+    }
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Log {
+    pub format: String,
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: "auto".to_owned(), level: "info".to_owned() }
+    }
+}
+
+impl File {
+    /// Reads the file's text, then what the environment says.
+    pub(super) fn parse(
+        name: &str,
+        text: &str,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut table: Table = toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            ConfigError::new(format!("Line {line} of {name} is not TOML."))
+        })?;
+        let known = Self::known()?;
+        check(&table, &known)?;
+        for (variable, value) in environment {
+            if let Some(rest) = variable.strip_prefix(ENV_PREFIX) {
+                overlay(&mut table, &known, rest, &value)?;
+            }
+        }
+        // The check has compared names and types with the defaults, so this does not fail.
+        table.try_into().map_err(|_| ConfigError::new(format!("{name} cannot be read.")))
+    }
+
+    /// Every setting with its default: what the code knows, so that no list can fall behind.
+    pub(super) fn known() -> Result<Table, ConfigError> {
+        Table::try_from(Self::default())
+            .map_err(|_| ConfigError::new("The default settings cannot be written down."))
+    }
+}
+
+/// Refuses names that are unknown and values of another type than the default's.
+fn check(table: &Table, known: &Table) -> Result<(), ConfigError> {
+    for (section, settings) in table {
+        let Some(Value::Table(known)) = known.get(section) else {
+            return Err(ConfigError::new(format!("There is no section or setting {section:?}.")));
+        };
+        let Value::Table(settings) = settings else {
+            return Err(ConfigError::new(format!("[{section}] must be a section.")));
+        };
+        for (name, value) in settings {
+            let Some(default) = known.get(name) else {
+                return Err(unknown(section, name));
+            };
+            if !fits(value, default) {
+                let wanted = wanted(default);
+                return Err(ConfigError::new(format!("[{section}] {name} must be {wanted}.")));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn unknown(section: &str, name: &str) -> ConfigError {
+    ConfigError::new(format!("There is no setting {name:?} in section [{section}]."))
+}
+
+fn fits(value: &Value, default: &Value) -> bool {
+    match (value, default) {
+        (Value::Integer(n), Value::Integer(_)) => *n >= 0,
+        (Value::Array(items), Value::Array(_)) => items.iter().all(Value::is_str),
+        (value, default) => value.same_type(default),
+    }
+}
+
+fn wanted(default: &Value) -> &'static str {
+    match default {
+        Value::Integer(_) => "a whole number",
+        Value::Boolean(_) => "true or false",
+        Value::Array(_) => "a list of texts",
+        _ => "a text",
+    }
+}
+
+/// Puts the value of `BLINDTALLY__SECTION__NAME` over the file's.
+fn overlay(table: &mut Table, known: &Table, rest: &str, text: &str) -> Result<(), ConfigError> {
+    let lower = rest.to_ascii_lowercase();
+    let (section, name) = lower.split_once("__").unwrap_or((lower.as_str(), ""));
+    let Some(default) = known.get(section).and_then(|section| section.get(name)) else {
+        return Err(ConfigError::new(format!(
+            "The environment variable {ENV_PREFIX}{rest} names no setting."
+        )));
+    };
+    let value = match default {
+        Value::Integer(_) => text.parse().ok().filter(|n| *n >= 0).map(Value::Integer),
+        Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
+        Value::Array(_) => {
+            let items = text.split(',').map(|item| Value::String(item.trim().to_owned()));
+            Some(Value::Array(items.collect()))
+        }
+        _ => Some(Value::String(text.to_owned())),
+    };
+    let value = value.ok_or_else(|| {
+        let wanted = wanted(default);
+        ConfigError::new(format!("The environment variable {ENV_PREFIX}{rest} must be {wanted}."))
+    })?;
+    let entry = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+    if let Value::Table(settings) = entry {
+        settings.insert(name.to_owned(), value);
+    }
+    Ok(())
+}

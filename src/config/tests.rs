@@ -1,0 +1,141 @@
+//! The configuration: defaults, documents, overrides, refusals.
+
+use super::file::File;
+use super::*;
+use toml::{Table, Value};
+
+const SERVER: &str = include_str!("../../config/server.toml");
+const MINIMAL: &str = include_str!("../../config/minimal.toml");
+
+fn compose_with(text: &str, environment: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+    let environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+    compose("test.toml", text, environment, &Flags::default())
+}
+
+fn refusal(text: &str, environment: &[(&str, &str)]) -> String {
+    let sentence = compose_with(text, environment).unwrap_err().to_string();
+    assert!(sentence.ends_with('.') && !sentence.contains('\n'), "{sentence}");
+    sentence
+}
+
+#[test]
+fn server_toml_holds_every_setting_with_its_default() {
+    let written: Table = toml::from_str(SERVER).unwrap();
+    assert_eq!(written, File::known().unwrap());
+    assert_eq!(compose_with(SERVER, &[]).unwrap(), compose_with("", &[]).unwrap());
+}
+
+#[test]
+fn server_toml_says_why_above_each_setting() {
+    let lines: Vec<&str> = SERVER.lines().collect();
+    for (at, line) in lines.iter().enumerate() {
+        if line.contains('=') && !line.starts_with('#') {
+            assert!(at > 0 && lines[at - 1].starts_with("# "), "{line} has no comment");
+        }
+    }
+}
+
+#[test]
+fn minimal_toml_starts() {
+    let settings = compose_with(MINIMAL, &[]).unwrap();
+    assert_eq!(settings, compose_with("", &[]).unwrap());
+}
+
+#[test]
+fn keys_lie_beside_the_data_unless_said_otherwise() {
+    let settings = compose_with("", &[]).unwrap();
+    assert_eq!(settings.engine.data, PathBuf::from("./blindtally-data"));
+    assert_eq!(settings.keys.directory, PathBuf::from("./blindtally-data-keys"));
+    assert_eq!(settings.keys.root_key, PathBuf::from("./blindtally-data-keys/root.key"));
+    let flags = Flags {
+        data: Some(PathBuf::from("/srv/bt/")),
+        listen: vec!["[::1]:0".to_owned(), "127.0.0.2:9".to_owned()],
+        ..Flags::default()
+    };
+    let settings = compose("", "[storage]\ndata = \"/elsewhere\"", [], &flags).unwrap();
+    assert_eq!(settings.engine.data, PathBuf::from("/srv/bt/"));
+    assert_eq!(settings.keys.directory, PathBuf::from("/srv/bt-keys"));
+    assert_eq!(settings.http.listen.len(), 2);
+    let flags = Flags { keys: Some(PathBuf::from("/run/keys")), ..Flags::default() };
+    let settings = compose("", "[storage]\nroot_key = \"/root.key\"", [], &flags).unwrap();
+    assert_eq!(settings.keys.directory, PathBuf::from("/run/keys"));
+    assert_eq!(settings.keys.vek_home, PathBuf::from("/run/keys/vek-home"));
+    assert_eq!(settings.keys.root_key, PathBuf::from("/root.key"));
+    assert!(refusal("[storage]\ndata = \"..\"", &[]).contains("keys must be set"));
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let environment = [
+        ("BLINDTALLY__SERVER__LISTEN", "127.0.0.1:1, [::1]:2"),
+        ("BLINDTALLY__SERVER__MAX_CONNECTIONS", "7"),
+        ("BLINDTALLY__STORAGE__ALLOW_SAME_DEVICE", "false"),
+        ("BLINDTALLY__LOG__LEVEL", "debug"),
+        ("BLINDTALLY_URL", "is no setting"),
+    ];
+    let settings = compose_with("[server]\nmax_connections = 9", &environment).unwrap();
+    assert_eq!(settings.http.listen.len(), 2);
+    assert_eq!(settings.http.connections_max, 7);
+    assert!(!settings.keys.allow_same_device);
+    assert_eq!(settings.logs.level, logs::Level::Debug);
+}
+
+#[test]
+fn every_setting_has_an_environment_variable() {
+    for (section, settings) in File::known().unwrap() {
+        let Value::Table(settings) = settings else { panic!("{section} is no section") };
+        for (name, default) in settings {
+            let variable = format!("{ENV_PREFIX}{section}__{name}").to_ascii_uppercase();
+            let text = match default {
+                Value::String(text) => text,
+                Value::Array(items) => items[0].as_str().unwrap().to_owned(),
+                other => other.to_string(),
+            };
+            let settings = compose_with("", &[(&variable, &text)]).unwrap();
+            assert_eq!(settings, compose_with("", &[]).unwrap(), "{variable}");
+        }
+    }
+}
+
+#[test]
+fn a_bad_configuration_is_one_sentence() {
+    for (text, sentence) in [
+        ("[server]\nlisten = 5", "[server] listen must be a list of texts."),
+        ("[server]\nlisten = [5]", "[server] listen must be a list of texts."),
+        ("[server]\nlisten = []", "[server] listen must hold at least one address."),
+        ("[server]\nlsten = []", "There is no setting \"lsten\" in section [server]."),
+        ("[sever]\n", "There is no section or setting \"sever\"."),
+        ("server = 1", "[server] must be a section."),
+        ("\n[server\n", "Line 2 of test.toml is not TOML."),
+        ("[log]\nlevel = \"loud\"", "[log] level must be"),
+        ("[fold]\nseconds = -1", "[fold] seconds must be a whole number."),
+        ("[fold]\nseconds = 0", "[fold] seconds must be from 1 to 86400, and is 0."),
+        ("[limits]\nage_days = 34", "[limits] age_days must be from 35 to 366, and is 34."),
+        ("[storage]\nallow_same_device = 1", "must be true or false."),
+        ("[tls]\ncertificate = \"a.pem\"", "must be set together."),
+        ("[server]\nlisten = [\"0.0.0.0:80\"]", "Plain HTTP is allowed on loopback only"),
+        ("[server]\nlisten = [\"localhost\"]", "must hold addresses like"),
+    ] {
+        let said = refusal(text, &[]);
+        assert!(said.contains(sentence), "{text}: {said}");
+    }
+    let said = refusal("", &[("BLINDTALLY__SERVER__LISTN", "x")]);
+    assert!(said.contains("BLINDTALLY__SERVER__LISTN names no setting"), "{said}");
+    let said = refusal("", &[("BLINDTALLY__FOLD__SECONDS", "soon")]);
+    assert!(said.contains("must be a whole number"), "{said}");
+    assert!(refusal("", &[("BLINDTALLY__SERVER", "x")]).contains("names no setting"));
+}
+
+#[test]
+fn tls_opens_other_addresses() {
+    let text = "[server]\nlisten = [\"0.0.0.0:443\"]\n\
+                [tls]\ncertificate = \"a.pem\"\nprivate_key = \"a.key\"";
+    assert!(compose_with(text, &[]).unwrap().http.tls.is_some());
+}
+
+#[test]
+fn a_missing_file_is_said() {
+    let flags = Flags { config: Some(PathBuf::from("/nowhere/x.toml")), ..Flags::default() };
+    let sentence = load(&flags, []).unwrap_err().to_string();
+    assert!(sentence.starts_with("/nowhere/x.toml cannot be read"), "{sentence}");
+}

@@ -1,0 +1,254 @@
+//! THE table of errors to the outside: kind → type, status, title, retry advice. Constant texts
+//! only; what a caller sent never comes back (P1).
+
+use hyper::StatusCode;
+use hyper::header::{
+    ACCEPT_ENCODING, ALLOW, CONNECTION, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+
+use super::answer::{Answer, answer, set};
+use super::body::BodyError;
+use super::inflate;
+use crate::admin::{AdminError, AuthError};
+use crate::usage::UsageError;
+use crate::wire::Problem;
+use crate::wire::fault::Flaw;
+
+/// The media type of RFC 9457.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// Declares the kinds with their name (the last part of the type URI), status, title.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $name:literal, $status:ident, $title:literal;)+) => {
+        /// Every way in which a request can be refused.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Kind { $($(#[$doc])* $kind,)+ }
+
+        impl Kind {
+            /// All kinds.
+            #[cfg(test)]
+            pub const ALL: &'static [Self] = &[$(Self::$kind,)+];
+
+            const fn row(self) -> (&'static str, StatusCode, &'static str) {
+                match self { $(Self::$kind => ($name, StatusCode::$status, $title),)+ }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// The body as a whole cannot be read.
+    Unreadable = "unreadable", BAD_REQUEST, "The body cannot be read.";
+    /// The content coding is broken.
+    BadCoding = "bad-coding", BAD_REQUEST, "The content coding of the body is broken.";
+    /// The query string cannot be read.
+    BadQuery = "bad-query", BAD_REQUEST, "The query has an unknown, repeated or unfit parameter.";
+    /// A month is none.
+    BadMonth = "bad-month", BAD_REQUEST, "A month is written YYYY-MM.";
+    /// The cursor is none of ours.
+    BadCursor = "bad-cursor", BAD_REQUEST, "The cursor is not one that this server gave.";
+    /// The `Idempotency-Key` cannot be read.
+    BadIdempotencyKey = "bad-idempotency-key", BAD_REQUEST,
+        "An Idempotency-Key has 1 to 255 visible characters.";
+    /// No credential.
+    NoCredential = "no-credential", UNAUTHORIZED, "A credential is needed.";
+    /// A credential that is unknown, wrong or has expired.
+    BadCredential = "bad-credential", UNAUTHORIZED, "The credential is not valid.";
+    /// A role that may not do this.
+    WrongRole = "wrong-role", FORBIDDEN, "The role of the credential may not do this.";
+    /// More than the caller has may not be given.
+    BeyondCaller = "beyond-caller", FORBIDDEN,
+        "A credential cannot give sites that it does not have.";
+    /// Nothing there, or nothing for this caller.
+    NotFound = "not-found", NOT_FOUND, "There is nothing here.";
+    /// The path does not know the method.
+    WrongMethod = "wrong-method", METHOD_NOT_ALLOWED, "This path does not answer that method.";
+    /// No media type that the client accepts.
+    NotAcceptable = "not-acceptable", NOT_ACCEPTABLE,
+        "None of the media types in Accept is offered here.";
+    /// The body came too slowly.
+    SlowBody = "slow-body", REQUEST_TIMEOUT, "The body came too slowly.";
+    /// The first request with this key still runs.
+    IdempotencyRunning = "idempotency-running", CONFLICT,
+        "A request with this Idempotency-Key still runs.";
+    /// The body is too large, as sent or inflated.
+    TooLarge = "too-large", PAYLOAD_TOO_LARGE, "The body is too large.";
+    /// Too many records in one request.
+    TooManyRecords = "too-many-records", PAYLOAD_TOO_LARGE, "The batch has too many records.";
+    /// A media type that is not read here.
+    UnsupportedMedia = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE,
+        "The media type of the body is not read here.";
+    /// A content coding that is not read here.
+    UnsupportedCoding = "unsupported-coding", UNSUPPORTED_MEDIA_TYPE,
+        "The content coding of the body is not read here.";
+    /// A member of the body is unfit.
+    Unfit = "unfit", UNPROCESSABLE_ENTITY, "The body does not fit its schema.";
+    /// The key was used with another body.
+    IdempotencyMismatch = "idempotency-mismatch", UNPROCESSABLE_ENTITY,
+        "This Idempotency-Key was used with another body.";
+    /// A fault of ours.
+    Internal = "internal", INTERNAL_SERVER_ERROR, "The server met a fault of its own.";
+    /// The queue is full.
+    Busy = "busy", SERVICE_UNAVAILABLE, "The server is busy; send the same request again.";
+    /// The answer took too long; the batch may still become durable.
+    SlowAnswer = "slow-answer", SERVICE_UNAVAILABLE,
+        "The answer took too long; send the same request again.";
+    /// The engine has stopped.
+    Stopped = "stopped", SERVICE_UNAVAILABLE, "The server stops; send the same request again.";
+    /// Records cannot be taken now.
+    NotReady = "not-ready", SERVICE_UNAVAILABLE, "The server cannot take records now.";
+    /// The disk is full.
+    DiskFull = "disk-full", INSUFFICIENT_STORAGE,
+        "The disk is full; send the same request again later.";
+}
+
+impl Kind {
+    /// When to try again, seconds; a full disk is not emptied in a second.
+    const fn retry_after_seconds(self) -> Option<&'static str> {
+        match self {
+            Self::Busy | Self::SlowAnswer | Self::IdempotencyRunning => Some("1"),
+            Self::Stopped | Self::NotReady => Some("5"),
+            Self::DiskFull => Some("60"),
+            _ => None,
+        }
+    }
+
+    /// The header that goes with the kind.
+    fn header(self) -> Option<(HeaderName, &'static str)> {
+        match self {
+            Self::NoCredential => Some((WWW_AUTHENTICATE, "Bearer realm=\"blindtally\"")),
+            Self::BadCredential => {
+                Some((WWW_AUTHENTICATE, "Bearer realm=\"blindtally\", error=\"invalid_token\""))
+            }
+            Self::UnsupportedCoding => Some((ACCEPT_ENCODING, inflate::ACCEPTED)),
+            // What is left of a body that came too slowly cannot be told from a next request.
+            Self::SlowBody => Some((CONNECTION, "close")),
+            _ => None,
+        }
+    }
+}
+
+/// A refused request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    kind: Kind,
+    flaw: Option<Flaw>,
+    allow: Option<String>,
+    detail: Option<&'static str>,
+}
+
+impl Refusal {
+    /// A refusal with the methods that the path knows.
+    pub fn wrong_method(allow: String) -> Self {
+        Self { allow: Some(allow), ..Kind::WrongMethod.into() }
+    }
+
+    /// The server cannot take records, for a reason of its own.
+    pub fn not_ready(why: &'static str) -> Self {
+        Self { detail: Some(why), ..Kind::NotReady.into() }
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.kind.row().1
+    }
+
+    /// The answer.
+    pub fn into_answer(self, http1: bool) -> Answer {
+        let (name, status, title) = self.kind.row();
+        let problem = Problem {
+            kind: name,
+            title,
+            status: status.as_u16(),
+            detail: self.detail,
+            flaw: self.flaw,
+        };
+        let mut refused = answer(status, PROBLEM_JSON, problem.to_json());
+        // HTTP/2 has no `Connection` (RFC 9113 §8.2.2).
+        let header = self.kind.header().filter(|(name, _)| http1 || *name != CONNECTION);
+        if let Some((name, value)) = header {
+            set(&mut refused, name, value);
+        }
+        if let Some(seconds) = self.kind.retry_after_seconds() {
+            set(&mut refused, RETRY_AFTER, seconds);
+        }
+        if let Some(allow) = self.allow {
+            set(&mut refused, ALLOW, &allow);
+        }
+        refused
+    }
+}
+
+impl From<Kind> for Refusal {
+    fn from(kind: Kind) -> Self {
+        Self { kind, flaw: None, allow: None, detail: None }
+    }
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        let kind = match error {
+            BodyError::TooLarge => Kind::TooLarge,
+            BodyError::TooSlow => Kind::SlowBody,
+            BodyError::Cut => Kind::Unreadable,
+            BodyError::Crowded => Kind::Busy,
+            BodyError::BadCoding => Kind::BadCoding,
+        };
+        kind.into()
+    }
+}
+
+impl From<AuthError> for Refusal {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Missing => Kind::NoCredential.into(),
+            AuthError::Invalid => Kind::BadCredential.into(),
+        }
+    }
+}
+
+impl From<AdminError> for Refusal {
+    fn from(error: AdminError) -> Self {
+        let kind = match error {
+            AdminError::Unreadable => Kind::Unreadable,
+            AdminError::Unfit(flaw) => return Self { flaw: Some(flaw), ..Kind::Unfit.into() },
+            AdminError::BeyondCaller => Kind::BeyondCaller,
+            AdminError::NotFound => Kind::NotFound,
+            AdminError::Busy => Kind::Busy,
+            AdminError::DiskFull => Kind::DiskFull,
+            AdminError::Stopped => Kind::Stopped,
+        };
+        kind.into()
+    }
+}
+
+impl From<UsageError> for Refusal {
+    fn from(error: UsageError) -> Self {
+        match error {
+            UsageError::NotFound => Kind::NotFound.into(),
+            UsageError::BadCursor => Kind::BadCursor.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_errors_with_distinct_names() {
+        let mut names = std::collections::BTreeSet::new();
+        for kind in Kind::ALL {
+            let (name, status, title) = kind.row();
+            assert!(status.is_client_error() || status.is_server_error(), "{name}");
+            assert!(names.insert(name), "{name} is there twice");
+            assert!(title.ends_with('.'), "{title}");
+            let waits = matches!(status.as_u16(), 429 | 503 | 507);
+            assert!(!waits || kind.retry_after_seconds().is_some(), "{name}");
+            let answer = Refusal::from(*kind).into_answer(true);
+            assert_eq!(answer.headers()["content-type"], PROBLEM_JSON);
+            assert_eq!(answer.status(), status);
+            assert_eq!(status == 401, answer.headers().contains_key(WWW_AUTHENTICATE));
+        }
+    }
+}

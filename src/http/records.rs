@@ -1,0 +1,251 @@
+//! `POST /v1/records`: body to the ingest desk, verdicts to the client.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use hyper::header::{CONTENT_TYPE, HeaderName};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, StatusCode};
+use zeroize::Zeroize;
+
+use super::answer::{Answer, JSON, answer, set};
+use super::body::{BodyError, Share};
+use super::inflate::Coding;
+use super::problem::{Kind, PROBLEM_JSON, Refusal};
+use super::service::{Incoming, Service};
+use crate::ingest::{Ingest, Post, Posted};
+use crate::model::caller::Caller;
+use crate::model::limits;
+use crate::wire::Media;
+
+/// Largest body that is inflated on the reactor, bytes; a larger one would hold up its neighbors.
+const INFLATE_INLINE_BYTES: usize = 16 << 10;
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// A batch on its way to the desk; it owns everything, since its task outlives the connection.
+pub struct Delivery {
+    /// Who sent it.
+    pub caller: Caller,
+    /// The format of the body.
+    pub media: Media,
+    /// The inflated body; the desk wipes it.
+    pub body: Vec<u8>,
+    /// The key for a safe retry of the whole batch.
+    pub idempotency_key: Option<String>,
+    /// The `ce-` headers of a CloudEvent in binary mode, names in lower case.
+    pub ce_headers: Vec<(String, String)>,
+}
+
+/// The desk's answer to come.
+pub type Answering = Pin<Box<dyn Future<Output = Posted> + Send>>;
+
+/// The ingest desk as the server sees it.
+pub trait Intake: Send + Sync + 'static {
+    /// Takes a batch; the future is run to its end even when the client is gone.
+    fn post(&self, delivery: Delivery) -> Answering;
+
+    /// Counts a request whose body never became a batch (400, 413, 415).
+    fn unreadable(&self, caller: &Caller);
+}
+
+impl Intake for Ingest {
+    fn post(&self, mut delivery: Delivery) -> Answering {
+        let desk = self.clone();
+        Box::pin(async move {
+            let post = Post {
+                caller: &delivery.caller,
+                media: delivery.media,
+                body: std::mem::take(&mut delivery.body),
+                idempotency_key: delivery.idempotency_key.as_deref(),
+                ce_headers: &delivery.ce_headers,
+            };
+            desk.post(post).await
+        })
+    }
+
+    fn unreadable(&self, caller: &Caller) {
+        Ingest::unreadable(self, caller);
+    }
+}
+
+impl Service {
+    /// Answers a post of records.
+    pub(super) async fn post_records(
+        self: &Arc<Self>,
+        caller: &Caller,
+        parts: &Parts,
+        body: &mut Incoming,
+    ) -> Result<Answer, Refusal> {
+        let read = self.read_delivery(caller, parts, body).await;
+        let (delivery, share) = read.inspect_err(|refusal| {
+            if matches!(refusal.status().as_u16(), 400 | 413 | 415) {
+                self.desks().intake.unreadable(caller);
+            }
+        })?;
+        self.hand_over(delivery, share).await
+    }
+
+    async fn read_delivery(
+        self: &Arc<Self>,
+        caller: &Caller,
+        parts: &Parts,
+        body: &mut Incoming,
+    ) -> Result<(Delivery, Share), Refusal> {
+        let headers = &parts.headers;
+        let media = media(headers).ok_or(Kind::UnsupportedMedia)?;
+        let coding = Coding::from_headers(headers).ok_or(Kind::UnsupportedCoding)?;
+        let idempotency_key = idempotency_key(headers)?;
+        let ce_headers = ce_headers(headers)?;
+        let coded = self.collect(body, self.settings().encoded_body_bytes_max).await?;
+        let plain = match coding {
+            Coding::Identity if coded.as_slice().len() <= self.settings().body_bytes_max => coded,
+            Coding::Identity => return Err(BodyError::TooLarge.into()),
+            Coding::Gzip | Coding::Zstd => {
+                let plain = self.buffer(self.settings().body_bytes_max);
+                if coded.as_slice().len() <= INFLATE_INLINE_BYTES {
+                    coding.inflate(coded.as_slice(), plain)?
+                } else {
+                    let inflating = move || coding.inflate(coded.as_slice(), plain);
+                    let inflated = tokio::task::spawn_blocking(inflating).await;
+                    inflated.map_err(|_| Kind::Internal)??
+                }
+            }
+        };
+        let (body, share) = plain.into_parts();
+        let caller = Arc::clone(caller);
+        Ok((Delivery { caller, media, body, idempotency_key, ce_headers }, share))
+    }
+
+    /// Gives the batch to the desk in a task of its own. From here on the client may hang up: the
+    /// batch still goes its whole way, and a retry of it meets its duplicates.
+    async fn hand_over(
+        self: &Arc<Self>,
+        delivery: Delivery,
+        share: Share,
+    ) -> Result<Answer, Refusal> {
+        let desk = Arc::clone(&self.desks().intake);
+        // The server does not end before its last batch is answered for (or the drain deadline).
+        let holds_server = self.hold();
+        let answering = tokio::spawn(async move {
+            let posted = desk.post(delivery).await;
+            drop((share, holds_server));
+            posted
+        });
+        let deadline = self.settings().deadlines.answer;
+        match tokio::time::timeout(deadline, answering).await {
+            Ok(Ok(posted)) => receipt(posted),
+            Ok(Err(_)) => Err(Kind::Internal.into()),
+            Err(_) => Err(Kind::SlowAnswer.into()),
+        }
+    }
+}
+
+fn receipt(posted: Posted) -> Result<Answer, Refusal> {
+    let (status, body, replayed) = match posted {
+        Posted::Receipt { status, body, replayed } => (status, body, replayed),
+        Posted::Unreadable => return Err(Kind::Unreadable.into()),
+        Posted::TooManyRecords => return Err(Kind::TooManyRecords.into()),
+        Posted::Busy => return Err(Kind::Busy.into()),
+        Posted::DiskFull => return Err(Kind::DiskFull.into()),
+        Posted::Stopped => return Err(Kind::Stopped.into()),
+        Posted::IdempotencyMismatch => return Err(Kind::IdempotencyMismatch.into()),
+        Posted::IdempotencyRunning => return Err(Kind::IdempotencyRunning.into()),
+    };
+    let mut receipt = match status {
+        200 => answer(StatusCode::OK, JSON, body),
+        _ => answer(StatusCode::UNPROCESSABLE_ENTITY, PROBLEM_JSON, body),
+    };
+    if replayed {
+        set(&mut receipt, IDEMPOTENT_REPLAYED, "true");
+    }
+    Ok(receipt)
+}
+
+/// The format of the body. A CloudEvent in binary mode, known by its `ce-id`, has data of any JSON
+/// type, and data without a type is JSON (CloudEvents HTTP binding §3.1).
+fn media(headers: &HeaderMap) -> Option<Media> {
+    let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    Media::parse(content_type).or_else(|| {
+        let essence = content_type.split(|byte| *byte == b';').next()?.trim_ascii();
+        let lower = essence.to_ascii_lowercase();
+        let json = lower.is_empty() || lower == b"text/json" || lower.ends_with(b"+json");
+        (json && headers.contains_key("ce-id")).then_some(Media::Json)
+    })
+}
+
+/// Reads `Idempotency-Key`: a structured-field string, or bare text as most clients send it.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let text = value.to_str().ok().filter(|_| values.next().is_none());
+    let key = text.map(str::trim).and_then(|text| match text.strip_prefix('"') {
+        Some(quoted) => unquote(quoted),
+        None => Some(text.to_owned()),
+    });
+    let fits = |key: &String| (1..=limits::IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len());
+    key.filter(fits).map(Some).ok_or_else(|| Kind::BadIdempotencyKey.into())
+}
+
+/// The rest of a quoted string (RFC 9651 §4.2.5).
+fn unquote(quoted: &str) -> Option<String> {
+    let mut plain = String::with_capacity(quoted.len());
+    let mut rest = quoted.chars();
+    loop {
+        match rest.next()? {
+            '"' => return rest.next().is_none().then_some(plain),
+            '\\' => plain.push(rest.next().filter(|c| matches!(c, '"' | '\\'))?),
+            c => plain.push(c),
+        }
+    }
+}
+
+/// The `ce-` headers, for CloudEvents in binary mode.
+fn ce_headers(headers: &HeaderMap) -> Result<Vec<(String, String)>, Refusal> {
+    let mut found = Vec::new();
+    for (name, value) in headers {
+        if name.as_str().starts_with("ce-") {
+            let text = std::str::from_utf8(value.as_bytes()).map_err(|_| Kind::Unreadable)?;
+            found.push((name.as_str().to_owned(), text.to_owned()));
+        }
+    }
+    Ok(found)
+}
+
+impl Drop for Delivery {
+    /// The desk takes the body out and wipes it; what never reached a desk is wiped here, and so
+    /// are header values, since a producer may put an id where none belongs.
+    fn drop(&mut self) {
+        self.body.zeroize();
+        for (_, value) in &mut self.ce_headers {
+            value.zeroize();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idempotency_keys_are_quoted_or_bare() {
+        let read = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(IDEMPOTENCY_KEY, text.parse().unwrap());
+            idempotency_key(&headers).ok().flatten()
+        };
+        assert_eq!(read("abc"), Some("abc".to_owned()));
+        assert_eq!(read("\"abc\""), Some("abc".to_owned()));
+        assert_eq!(read(r#""a\"b\\c""#), Some(r#"a"b\c"#.to_owned()));
+        assert_eq!(read(&"x".repeat(255)), Some("x".repeat(255)));
+        for bad in ["", "\"\"", "\"abc", "\"a\"b", r#""a\b""#, &"x".repeat(256)] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+        assert_eq!(idempotency_key(&HeaderMap::new()).ok(), Some(None));
+        let mut twice = HeaderMap::new();
+        twice.append(IDEMPOTENCY_KEY, "a".parse().unwrap());
+        twice.append(IDEMPOTENCY_KEY, "b".parse().unwrap());
+        assert!(idempotency_key(&twice).is_err());
+    }
+}

@@ -1,0 +1,191 @@
+//! The routes, and who may take them: THE table. A route that is not in it does not exist, and a
+//! role that a row does not name is refused.
+
+use hyper::Method;
+
+use crate::model::caller::Role;
+
+/// Everything that can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Route {
+    /// Post records.
+    Records,
+    /// One month of one site.
+    SiteUsage,
+    /// Months of the caller's sites.
+    UsageList,
+    /// Make or change a site.
+    SitePut,
+    /// Read a site.
+    SiteGet,
+    /// Read the caller's sites.
+    SiteList,
+    /// Make a token.
+    TokenCreate,
+    /// Read the tokens, without secrets.
+    TokenList,
+    /// End a token.
+    TokenRevoke,
+    /// Whether the process lives.
+    Live,
+    /// Whether records can be taken.
+    Ready,
+    /// What runs here.
+    Version,
+    /// The metrics.
+    Metrics,
+}
+
+/// Who may take a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Anyone, without a credential: answers hold nothing about data or callers.
+    Open,
+    /// Holders of a credential with one of these roles.
+    Roles(&'static [Role]),
+}
+
+/// A row of the table.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The route.
+    pub route: Route,
+    /// Its method; `GET` answers `HEAD` too.
+    pub method: Method,
+    /// Its path; a segment in braces stands for any text.
+    pub path: &'static str,
+    /// Its name in the metrics.
+    pub name: &'static str,
+    /// Who may take it.
+    pub access: Access,
+}
+
+const PRODUCER: Access = Access::Roles(&[Role::Producer]);
+const OPERATOR: Access = Access::Roles(&[Role::Operator]);
+const BILLING: Access = Access::Roles(&[Role::Billing, Role::Operator]);
+
+#[rustfmt::skip]
+static TABLE: [Row; 13] = [
+    row(Route::Records,     Method::POST,   "/v1/records",                    "records",      PRODUCER),
+    row(Route::SiteUsage,   Method::GET,    "/v1/sites/{site}/usage/{month}", "site_usage",   BILLING),
+    row(Route::UsageList,   Method::GET,    "/v1/usage",                      "usage_list",   BILLING),
+    row(Route::SitePut,     Method::PUT,    "/v1/sites/{site}",               "site_put",     OPERATOR),
+    row(Route::SiteGet,     Method::GET,    "/v1/sites/{site}",               "site_get",     BILLING),
+    row(Route::SiteList,    Method::GET,    "/v1/sites",                      "site_list",    BILLING),
+    row(Route::TokenCreate, Method::POST,   "/v1/tokens",                     "token_create", OPERATOR),
+    row(Route::TokenList,   Method::GET,    "/v1/tokens",                     "token_list",   OPERATOR),
+    row(Route::TokenRevoke, Method::DELETE, "/v1/tokens/{key_id}",            "token_revoke", OPERATOR),
+    row(Route::Live,        Method::GET,    "/livez",                         "live",         Access::Open),
+    row(Route::Ready,       Method::GET,    "/readyz",                        "ready",        Access::Open),
+    row(Route::Version,     Method::GET,    "/version",                       "version",      Access::Open),
+    row(Route::Metrics,     Method::GET,    "/metrics",                       "metrics",      OPERATOR),
+];
+
+const fn row(
+    route: Route,
+    method: Method,
+    path: &'static str,
+    name: &'static str,
+    access: Access,
+) -> Row {
+    Row { route, method, path, name, access }
+}
+
+/// All rows.
+pub fn table() -> &'static [Row] {
+    &TABLE
+}
+
+/// What a request line asks for.
+#[derive(Debug)]
+pub enum Found<'p> {
+    /// A route, with the text of its segments in braces, in order.
+    Row(&'static Row, [&'p str; 2]),
+    /// The path exists, the method does not; the methods that do, for `Allow`.
+    WrongMethod(String),
+    /// No such path.
+    Nothing,
+}
+
+/// Finds the row of a request line.
+pub fn find<'p>(method: &Method, path: &'p str) -> Found<'p> {
+    let asked = if method == Method::HEAD { &Method::GET } else { method };
+    let mut allow = Vec::new();
+    for row in table() {
+        let Some(captures) = captures(row.path, path) else { continue };
+        if row.method == *asked {
+            return Found::Row(row, captures);
+        }
+        allow.push(row.method.as_str());
+        if row.method == Method::GET {
+            allow.push("HEAD");
+        }
+    }
+    if allow.is_empty() { Found::Nothing } else { Found::WrongMethod(allow.join(", ")) }
+}
+
+/// The text that stands in the braces of `pattern`, or `None` where the path does not fit.
+fn captures<'p>(pattern: &str, path: &'p str) -> Option<[&'p str; 2]> {
+    let mut found = [""; 2];
+    let mut places = found.iter_mut();
+    let mut segments = path.split('/');
+    for expected in pattern.split('/') {
+        let segment = segments.next()?;
+        if expected.starts_with('{') {
+            if segment.is_empty() {
+                return None;
+            }
+            *places.next()? = segment;
+        } else if expected != segment {
+            return None;
+        }
+    }
+    segments.next().is_none().then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_leads_to_its_row() {
+        for row in table() {
+            let path = row.path.replace("{site}", "ACME").replace("{month}", "2026-11");
+            let path = path.replace("{key_id}", "abc");
+            let Found::Row(found, captures) = find(&row.method, &path) else {
+                panic!("{path} leads nowhere");
+            };
+            assert_eq!(found.route, row.route);
+            assert_eq!(captures[0].is_empty(), !row.path.contains('{'));
+        }
+        let Found::Row(_, captures) = find(&Method::HEAD, "/v1/sites/A.b-c/usage/2026-11") else {
+            panic!("HEAD has no row");
+        };
+        assert_eq!(captures, ["A.b-c", "2026-11"]);
+    }
+
+    #[test]
+    fn rows_and_names_are_distinct() {
+        for (at, row) in table().iter().enumerate() {
+            for other in &table()[at + 1..] {
+                assert_ne!(row.route, other.route);
+                assert_ne!(row.name, other.name);
+                assert!((&row.method, row.path) != (&other.method, other.path));
+            }
+        }
+    }
+
+    #[test]
+    fn other_paths_and_methods_are_told_apart() {
+        for path in ["", "/", "*", "/v1", "/v1/sites/", "/v1/records/", "//v1/records", "/V1/sites"] {
+            assert!(matches!(find(&Method::GET, path), Found::Nothing), "{path}");
+        }
+        let allow = |method: Method, path| match find(&method, path) {
+            Found::WrongMethod(allow) => allow,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(allow(Method::GET, "/v1/records"), "POST");
+        assert_eq!(allow(Method::DELETE, "/v1/sites/ACME"), "PUT, GET, HEAD");
+        assert_eq!(allow(Method::OPTIONS, "/livez"), "GET, HEAD");
+    }
+}

@@ -1,0 +1,296 @@
+//! One request: route, caller, role, desk, answer. The order is the security: nothing is read
+//! before the route is found, and no body before the caller is proven and the role is checked.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Body;
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT, HeaderValue, LINK};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, StatusCode, Version};
+use tokio::sync::watch;
+
+use super::answer::{Answer, JSON, answer, empty, set};
+use super::body::{self, Budget, Buffer};
+use super::connection::Phase;
+use super::counters::Counters;
+use super::problem::{Kind, Refusal};
+use super::query::{Query, choose};
+use super::router::{Access, Found, Route, Row, find};
+use super::{Desks, Settings};
+use crate::model::caller::Caller;
+use crate::model::ids::SiteId;
+use crate::model::time::Month;
+use crate::observe::Registry;
+use crate::observe::metrics::{Exposition, OPENMETRICS_TYPE, PROMETHEUS_TYPE};
+use crate::usage::{Page, Question};
+
+/// The body of a request as it comes in.
+pub type Incoming = hyper::body::Incoming;
+
+/// Largest body of a request about a site or a token, bytes.
+const SMALL_BODY_BYTES_MAX: usize = 64 << 10;
+/// Most rest of a refused body that is read and thrown away, bytes.
+const DISCARD_BYTES_MAX: usize = 32 << 20;
+/// How long the rest of a refused body is read and thrown away before the answer.
+const DISCARD: Duration = Duration::from_secs(2);
+/// The media type of CSV (RFC 4180).
+const CSV: &str = "text/csv; charset=utf-8; header=present";
+/// Most and usual number of rows in one answer.
+const ROWS_MAX: usize = 1_000;
+const ROWS_DEFAULT: usize = 100;
+
+/// What answers requests; one for all connections.
+pub struct Service {
+    settings: Settings,
+    desks: Desks,
+    counters: Counters,
+    registry: Registry,
+    budget: Budget,
+    phase: Arc<watch::Sender<Phase>>,
+}
+
+impl Service {
+    /// Puts the service together.
+    pub fn new(
+        settings: Settings,
+        desks: Desks,
+        phase: Arc<watch::Sender<Phase>>,
+        registry: &Registry,
+    ) -> Self {
+        let budget = Budget::new(settings.held_body_bytes_max);
+        let held = budget.clone();
+        let help = "Bytes of request bodies held now.";
+        registry.probe("blindtally_http_held_body_bytes", help, move || {
+            i64::try_from(held.held_bytes()).unwrap_or(i64::MAX)
+        });
+        let counters = Counters::register(registry);
+        Self { settings, desks, counters, registry: registry.clone(), budget, phase }
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The desks.
+    pub fn desks(&self) -> &Desks {
+        &self.desks
+    }
+
+    /// The counters.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Keeps the server from having ended, until it is dropped.
+    pub fn hold(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// An empty buffer under a cap and the server's budget.
+    pub fn buffer(&self, max_bytes: usize) -> Buffer {
+        Buffer::new(max_bytes, self.budget.share())
+    }
+
+    /// Reads a body under a cap, the server's budget and the deadline.
+    ///
+    /// # Errors
+    /// See [`body::BodyError`].
+    pub async fn collect(
+        &self,
+        body: &mut Incoming,
+        max_bytes: usize,
+    ) -> Result<Buffer, body::BodyError> {
+        body::collect(body, self.buffer(max_bytes), self.settings.deadlines.body).await
+    }
+
+    /// Answers a request.
+    pub async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
+        let began = Instant::now();
+        let (parts, mut body) = request.into_parts();
+        let http1 = parts.version < Version::HTTP_2;
+        let (route, answered) = match find(&parts.method, parts.uri.path()) {
+            Found::Row(row, captures) => {
+                let answered = self.take(row, captures, &parts, &mut body).await;
+                (Some(row.route), answered)
+            }
+            Found::WrongMethod(allow) => (None, Err(Refusal::wrong_method(allow))),
+            Found::Nothing => (None, Err(Kind::NotFound.into())),
+        };
+        let answered = match answered {
+            Ok(answered) => answered,
+            Err(refusal) => {
+                let slow = refusal.status() == StatusCode::REQUEST_TIMEOUT;
+                // A client that waits for 100 Continue has not sent its body and need not.
+                if http1 && !slow && !body.is_end_stream() && !parts.headers.contains_key(EXPECT) {
+                    body::discard(&mut body, DISCARD_BYTES_MAX, DISCARD).await;
+                }
+                refusal.into_answer(http1)
+            }
+        };
+        self.counters.answered(route, answered.status(), began.elapsed());
+        if parts.method == Method::HEAD { without_body(answered) } else { answered }
+    }
+
+    /// Proves the caller, checks the role, calls the desk.
+    async fn take(
+        self: &Arc<Self>,
+        row: &Row,
+        captures: [&str; 2],
+        parts: &Parts,
+        body: &mut Incoming,
+    ) -> Result<Answer, Refusal> {
+        let caller = match row.access {
+            Access::Open => return self.open(row.route),
+            Access::Roles(roles) => {
+                let header = parts.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
+                let caller = self.desks.tokens.authenticate(header)?;
+                if !roles.contains(&caller.role) {
+                    return Err(Kind::WrongRole.into());
+                }
+                caller
+            }
+        };
+        let [first, second] = captures;
+        match row.route {
+            Route::Records => self.post_records(&caller, parts, body).await,
+            Route::SiteUsage => self.site_usage(&caller, site(&caller, first)?, second, parts),
+            Route::UsageList => self.usage_list(&caller, parts),
+            Route::SitePut => self.put_site(site(&caller, first)?, body).await,
+            Route::SiteGet => {
+                Ok(json(StatusCode::OK, self.desks.sites.read(&site(&caller, first)?)?))
+            }
+            Route::SiteList => Ok(json(StatusCode::OK, self.desks.sites.list(&caller))),
+            Route::TokenCreate => self.create_token(&caller, body).await,
+            Route::TokenList => Ok(json(StatusCode::OK, self.desks.tokens.list(&caller))),
+            Route::TokenRevoke => {
+                self.desks.tokens.revoke(&caller, first).await?;
+                Ok(empty(StatusCode::NO_CONTENT))
+            }
+            Route::Metrics => Ok(self.metrics(parts)),
+            Route::Live | Route::Ready | Route::Version => self.open(row.route),
+        }
+    }
+
+    /// The routes without a credential; nothing else is open.
+    fn open(&self, route: Route) -> Result<Answer, Refusal> {
+        let ok = |text: &'static str| answer(StatusCode::OK, JSON, Bytes::from_static(text.as_bytes()));
+        match route {
+            Route::Live => Ok(ok("{\"status\":\"ok\"}")),
+            Route::Ready => match (self.desks.ready)() {
+                Ok(()) if *self.phase.borrow() == Phase::Running => Ok(ok("{\"status\":\"ok\"}")),
+                Ok(()) => Err(Kind::Stopped.into()),
+                Err(why) => Err(Refusal::not_ready(why)),
+            },
+            Route::Version => Ok(ok(concat!(
+                "{\"name\":\"blindtally\",\"version\":\"",
+                env!("CARGO_PKG_VERSION"),
+                "\",\"api\":\"v1\"}"
+            ))),
+            _ => Err(Kind::NotFound.into()),
+        }
+    }
+
+    fn metrics(&self, parts: &Parts) -> Answer {
+        // Prometheus text first: it is what a scraper without wishes expects.
+        let offered = ["text/plain", "application/openmetrics-text"];
+        let (exposition, media) = match choose(&parts.headers, &offered) {
+            Some(1) => (Exposition::OpenMetrics, OPENMETRICS_TYPE),
+            _ => (Exposition::Prometheus, PROMETHEUS_TYPE),
+        };
+        answer(StatusCode::OK, media, self.registry.render(exposition))
+    }
+
+    fn site_usage(
+        &self,
+        caller: &Caller,
+        site: SiteId,
+        month: &str,
+        parts: &Parts,
+    ) -> Result<Answer, Refusal> {
+        let csv = wants_csv(parts)?;
+        let month = Month::parse(month.as_bytes()).ok_or(Kind::BadMonth)?;
+        let page = self.desks.usage.month(caller, &site, month)?;
+        Ok(usage_answer(&page, csv, true))
+    }
+
+    fn usage_list(&self, caller: &Caller, parts: &Parts) -> Result<Answer, Refusal> {
+        let csv = wants_csv(parts)?;
+        let known = ["month", "from", "to", "limit", "cursor"];
+        let query = Query::parse(parts.uri.query(), &known).ok_or(Kind::BadQuery)?;
+        let month = |name| match query.get(name) {
+            None => Ok(None),
+            Some(text) => Month::parse(text.as_bytes()).map(Some).ok_or(Kind::BadMonth),
+        };
+        let (from, to) = match (month("month")?, month("from")?, month("to")?) {
+            (Some(month), None, None) => (month, month),
+            (None, Some(from), Some(to)) => (from, to),
+            _ => return Err(Kind::BadQuery.into()),
+        };
+        let limit = match query.get("limit").map(str::parse) {
+            None => ROWS_DEFAULT,
+            Some(Ok(limit @ 1..=ROWS_MAX)) => limit,
+            Some(_) => return Err(Kind::BadQuery.into()),
+        };
+        let question = Question { from, to, limit, cursor: query.get("cursor") };
+        let page = self.desks.usage.list(caller, &question)?;
+        let mut answered = usage_answer(&page, csv, false);
+        if let Some(cursor) = &page.next_cursor {
+            // RFC 8288, so that a reader of CSV finds the next page as well.
+            let link = format!("</v1/usage?from={from}&to={to}&limit={limit}&cursor={cursor}>");
+            set(&mut answered, LINK, &format!("{link}; rel=\"next\""));
+        }
+        Ok(answered)
+    }
+
+    async fn put_site(&self, site: SiteId, body: &mut Incoming) -> Result<Answer, Refusal> {
+        let mut text = self.collect(body, SMALL_BODY_BYTES_MAX).await?.into_parts().0;
+        let (created, site) = self.desks.sites.put(site, &mut text).await?;
+        Ok(json(if created { StatusCode::CREATED } else { StatusCode::OK }, site))
+    }
+
+    async fn create_token(
+        &self,
+        caller: &Caller,
+        body: &mut Incoming,
+    ) -> Result<Answer, Refusal> {
+        let mut text = self.collect(body, SMALL_BODY_BYTES_MAX).await?.into_parts().0;
+        let created = self.desks.tokens.create(caller, &mut text).await?;
+        Ok(json(StatusCode::CREATED, created))
+    }
+}
+
+fn json(status: StatusCode, body: Vec<u8>) -> Answer {
+    answer(status, JSON, body)
+}
+
+/// The site of a path, where the caller may know of it; else 404, as for one that does not exist.
+fn site(caller: &Caller, text: &str) -> Result<SiteId, Refusal> {
+    let site = SiteId::parse(text.as_bytes()).filter(|site| caller.sites.holds(site));
+    site.ok_or_else(|| Kind::NotFound.into())
+}
+
+fn wants_csv(parts: &Parts) -> Result<bool, Refusal> {
+    let chosen = choose(&parts.headers, &[JSON, "text/csv"]);
+    chosen.map(|place| place == 1).ok_or_else(|| Kind::NotAcceptable.into())
+}
+
+fn usage_answer(page: &Page, csv: bool, single: bool) -> Answer {
+    match (csv, single) {
+        (true, _) => answer(StatusCode::OK, CSV, page.to_csv()),
+        (false, true) => json(StatusCode::OK, page.to_json_single()),
+        (false, false) => json(StatusCode::OK, page.to_json()),
+    }
+}
+
+/// The same head without its body, for `HEAD`.
+fn without_body(full: Answer) -> Answer {
+    let (mut head, body) = full.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Answer::from_parts(head, Full::default())
+}

@@ -1,0 +1,196 @@
+//! The life of connections and of the server: deadlines, caps, hang-ups, drain, HTTP/2.
+
+use super::*;
+use tokio::time::{sleep, timeout};
+
+const SOON: Duration = Duration::from_secs(5);
+
+fn short(change: impl FnOnce(&mut Deadlines)) -> Settings {
+    let mut settings = settings();
+    change(&mut settings.deadlines);
+    settings
+}
+
+#[tokio::test]
+async fn a_slow_head_is_cut_long_before_an_idle_connection() {
+    let harness = start(short(|d| d.header = Duration::from_millis(100))).await;
+    let mut slow = TcpStream::connect(harness.address).await.unwrap();
+    assert!(raw(&mut slow, b"GET /livez HTTP/1.1\r\nHost:").await.is_some());
+
+    let mut idle = TcpStream::connect(harness.address).await.unwrap();
+    sleep(Duration::from_millis(300)).await;
+    let answer = raw(&mut idle, b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.unwrap().starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_kept_connection_outlives_the_head_deadline_and_ends_when_idle() {
+    let harness = start(short(|d| {
+        d.header = Duration::from_millis(100);
+        d.idle = Duration::from_millis(600);
+    }))
+    .await;
+    let mut stream = TcpStream::connect(harness.address).await.unwrap();
+    let ask = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n";
+    for _ in 0..2 {
+        stream.write_all(ask).await.unwrap();
+        let mut answer = [0; 15];
+        timeout(SOON, stream.read_exact(&mut answer)).await.unwrap().unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+        sleep(Duration::from_millis(250)).await;
+        let mut rest = [0; 1_000];
+        assert!(stream.try_read(&mut rest).unwrap() > 0);
+    }
+    assert!(raw(&mut stream, b"").await.is_some(), "an idle connection was kept");
+}
+
+#[tokio::test]
+async fn a_slow_body_is_cut_with_408() {
+    let harness = start(short(|d| d.body = Duration::from_millis(100))).await;
+    let mut stream = TcpStream::connect(harness.address).await.unwrap();
+    let text = format!(
+        "POST /v1/records HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: 100\r\n\r\n[",
+        harness.tokens[&Role::Producer]
+    );
+    let answer = raw(&mut stream, text.as_bytes()).await.expect("the connection was kept");
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_slow_desk_is_answered_for_and_still_finishes() {
+    let harness = start(short(|d| d.answer = Duration::from_millis(50))).await;
+    let gate = harness.intake.gate.acquire_many(1_000).await.unwrap();
+    let got = harness.send(harness.post(), "{}").await;
+    assert_eq!((got.status.as_u16(), got.header("retry-after")), (503, "1"));
+    drop(gate);
+    timeout(SOON, async {
+        while harness.intake.finished.load(Ordering::SeqCst) == 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_hang_up_leaves_no_batch_without_an_owner() {
+    let harness = start(settings()).await;
+    let gate = harness.intake.gate.acquire_many(1_000).await.unwrap();
+    let mut stream = TcpStream::connect(harness.address).await.unwrap();
+    let text = format!(
+        "POST /v1/records HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}",
+        harness.tokens[&Role::Producer]
+    );
+    stream.write_all(text.as_bytes()).await.unwrap();
+    timeout(SOON, harness.intake.arrived.notified()).await.unwrap();
+    stream.set_zero_linger().unwrap();
+    drop(stream);
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(harness.intake.finished.load(Ordering::SeqCst), 0);
+    // The drain waits for the batch although its connection is gone.
+    let draining = tokio::spawn(harness.server.drain());
+    sleep(Duration::from_millis(50)).await;
+    assert!(!draining.is_finished());
+    drop(gate);
+    assert!(timeout(SOON, draining).await.unwrap().unwrap());
+    assert_eq!(harness.intake.finished.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn the_drain_lets_running_requests_finish_and_takes_no_new_ones() {
+    let harness = start(settings()).await;
+    let idle = TcpStream::connect(harness.address).await.unwrap();
+    let gate = harness.intake.gate.acquire_many(1_000).await.unwrap();
+    let stream = TcpStream::connect(harness.address).await.unwrap();
+    let asked = harness.post().body(Full::from("{}")).unwrap();
+    let running = tokio::spawn(exchange(stream, asked));
+    timeout(SOON, harness.intake.arrived.notified()).await.unwrap();
+    let (address, server) = (harness.address, harness.server);
+    let draining = tokio::spawn(server.drain());
+    let refused = async {
+        while TcpStream::connect(address).await.is_ok() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, refused).await.expect("connections are still accepted");
+    drop(gate);
+    assert_eq!(timeout(SOON, running).await.unwrap().unwrap().status, 200);
+    assert!(timeout(SOON, draining).await.unwrap().unwrap());
+    drop(idle);
+}
+
+#[tokio::test]
+async fn the_drain_ends_at_its_deadline() {
+    let harness = start(short(|d| d.drain = Duration::from_millis(100))).await;
+    let _gate = harness.intake.gate.acquire_many(1_000).await.unwrap();
+    let mut stream = TcpStream::connect(harness.address).await.unwrap();
+    stream.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
+    let posting = TcpStream::connect(harness.address).await.unwrap();
+    tokio::spawn(exchange(posting, harness.post().body(Full::from("{}")).unwrap()));
+    timeout(SOON, harness.intake.arrived.notified()).await.unwrap();
+    assert!(!timeout(SOON, harness.server.drain()).await.unwrap());
+}
+
+#[tokio::test]
+async fn beyond_the_cap_connections_wait() {
+    let harness = start(Settings { connections_max: 1, ..settings() }).await;
+    let first = TcpStream::connect(harness.address).await.unwrap();
+    // Its place is taken once the server says so.
+    timeout(SOON, async {
+        let open = "blindtally_http_connections 1\n";
+        let exposition = crate::observe::metrics::Exposition::Prometheus;
+        while !harness.registry.render(exposition).contains(open) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap();
+    let mut second = TcpStream::connect(harness.address).await.unwrap();
+    let ask = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    second.write_all(ask).await.unwrap();
+    let mut byte = [0];
+    let waiting = timeout(Duration::from_millis(200), second.peek(&mut byte)).await;
+    assert!(waiting.is_err(), "a connection beyond the cap was served");
+    drop(first);
+    assert!(raw(&mut second, b"").await.unwrap().starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn http2_with_prior_knowledge() {
+    let harness = start(settings()).await;
+    let stream = TcpStream::connect(harness.address).await.unwrap();
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(executor, TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let uri = format!("http://{}/v1/records", harness.address);
+    let mut waiting = Vec::new();
+    for _ in 0..10 {
+        let asked = harness.post().uri(&uri).body(Full::<Bytes>::from("{}")).unwrap();
+        waiting.push(sender.send_request(asked));
+    }
+    for answer in waiting {
+        assert_eq!(timeout(SOON, answer).await.unwrap().unwrap().status(), 200);
+    }
+    let head = Request::builder().method("HEAD").uri(format!("http://{}/livez", harness.address));
+    let head = sender.send_request(head.body(Full::<Bytes>::default()).unwrap()).await.unwrap();
+    assert_eq!(head.status(), 200);
+    assert!(timeout(SOON, harness.server.drain()).await.unwrap());
+}
+
+#[tokio::test]
+async fn plain_http_stays_on_loopback() {
+    let open = Settings { listen: vec!["0.0.0.0:0".parse().unwrap()], ..settings() };
+    let stub = start(settings()).await;
+    let desks = Desks {
+        intake: Arc::new(StubDoor(stub.intake)),
+        tokens: Tokens::new(Arc::new(Memory::default()), Arc::new(TestClock::default())),
+        sites: Sites::new(Arc::new(Memory::default())),
+        usage: Usage::new(Arc::new(Figures::of(&[])), Arc::new(TestClock::default())),
+        ready: Arc::new(|| Ok(())),
+    };
+    let refused = Server::start(open, desks, &Registry::default()).await.unwrap_err();
+    assert!(matches!(refused, StartError::PlainHttp(_)));
+}
