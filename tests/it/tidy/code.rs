@@ -14,6 +14,10 @@ const LINE_CHARS_MAX: usize = 100;
 /// Files that may be longer, how long, and why.
 const LONG_FILES: &[(&str, usize, &str)] = &[];
 
+/// Files with wider lines, how wide, and why.
+const WIDE_FILES: [(&str, usize, &str); 1] =
+    [("src/http/router.rs", 110, "the table of routes: one row a route, in columns")];
+
 /// Where `unsafe` may stand: a processor's lanes behind a run-time check, and the two calls that
 /// protect the process.
 const UNSAFE: [&str; 2] = ["src/crypto/lanes.rs", "src/app/process.rs"];
@@ -30,7 +34,8 @@ const BANNED: [(&str, &str); 7] = [
 ];
 
 /// What no text says, comments included. (Written apart, so that this file may be read as well.)
-const UNFINISHED: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("TO FILL ", "IN")];
+const UNFINISHED: [&str; 3] =
+    [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("TO FILL ", "IN")];
 
 fn complaints_of(source: &Source) -> Vec<String> {
     let mut complaints = Vec::new();
@@ -59,10 +64,12 @@ fn complaints_of(source: &Source) -> Vec<String> {
             say(at, "unfinished");
         }
     }
+    let wide = WIDE_FILES.iter().find(|(path, _, _)| *path == source.path);
+    let chars_max = wide.map_or(LINE_CHARS_MAX, |(_, chars, _)| *chars);
     let mut start = 0;
     for line in source.text.split_inclusive('\n') {
         let chars = line.trim_end_matches('\n').chars().count();
-        if chars > LINE_CHARS_MAX {
+        if chars > chars_max {
             say(start, &format!("a line of {chars} characters"));
         }
         start += line.len();
@@ -115,8 +122,8 @@ fn functions(code: &str) -> Vec<(usize, usize)> {
 fn the_code_is_tidy() {
     let complaints: Vec<String> = all_rust().iter().flat_map(complaints_of).collect();
     none(&complaints);
-    for (path, _, reason) in LONG_FILES {
-        assert!(!reason.is_empty(), "{path} is long without a reason");
+    for (path, _, reason) in LONG_FILES.iter().chain(&WIDE_FILES) {
+        assert!(!reason.is_empty(), "{path} is an exception without a reason");
     }
 }
 
@@ -133,8 +140,8 @@ fn an_untidy_file_is_noticed() {
     let list = sources([("src/a/mod.rs".to_owned(), text)]);
     let complaints = complaints_of(&list[0]);
     for wanted in [
-        "mod.rs:1: a file begins", "not `mod.rs`", "name the room", ".unwrap()", ".expect(", "panic!",
-        "unreachable!", "todo!", "dbg!", "unimplemented!", "unsafe code", "unfinished",
+        "mod.rs:1: a file begins", "not `mod.rs`", "name the room", ".unwrap()", ".expect(",
+        "panic!", "unreachable!", "todo!", "dbg!", "unimplemented!", "unsafe code", "unfinished",
         "a line of 104 characters", "mod.rs:3: a function of 72 lines",
     ] {
         says(&complaints, wanted);
@@ -144,7 +151,8 @@ fn an_untidy_file_is_noticed() {
 
 #[test]
 fn tests_may_unwrap_and_do_not_count() {
-    let test = "#[cfg(test)]\nmod tests {\n".to_owned() + &"// t\n".repeat(10) + "fn t() { a.unwrap() } }\n";
+    let test = "#[cfg(test)]\nmod tests {\n".to_owned() + &"// t\n".repeat(10);
+    let test = test + "fn t() { a.unwrap() } }\n";
     let text = "//! A page.\n".to_owned() + &"// c\n".repeat(FILE_LINES_MAX - 2) + &test;
     let list = sources([("src/a.rs".to_owned(), text.clone())]);
     none(&complaints_of(&list[0]));

@@ -224,12 +224,19 @@ fn blank_tests(code: &str) -> (String, Vec<String>, usize) {
 /// The end of the item, field or statement that begins here, its attributes included.
 fn end_of_item(code: &str, start: usize) -> usize {
     let mut at = start;
+    let mut is_item = false;
     while let Some(c) = code[at..].chars().next() {
         match c {
-            ';' | ',' => return at + 1,
+            ';' => return at + 1,
+            ',' if !is_item => return at + 1,
             '{' => return closes(code, at) + 1,
             '(' | '[' => at = closes(code, at) + 1,
             ')' | ']' | '}' => return at,
+            c if c.is_alphabetic() => {
+                let word = name_at(code, at);
+                is_item |= matches!(word, "fn" | "mod" | "impl" | "struct" | "enum" | "use");
+                at += word.len();
+            }
             _ => at += c.len_utf8(),
         }
     }
@@ -238,23 +245,23 @@ fn end_of_item(code: &str, start: usize) -> usize {
 
 #[test]
 fn literals_and_tests_are_blanked() {
-    let text = "let a = \"x{\"; // y{\nlet b = 'c'; let c: &'static str = r#\"q\"q\"#; '\\''; b\"z\";";
+    let text = "let a = \"x{\"; // y{\nlet b = 'c'; \
+                let c: &'static str = r#\"q\"q\"#; '\\''; b\"z\";";
     let code = blank_literals(text);
     assert_eq!(code.len(), text.len());
     for gone in ["x", "y", "'c'", "q", "z"] {
         assert!(!code.contains(gone), "{gone} in {code}");
     }
     assert!(code.contains("&'static str = ") && code.contains("let b"));
-    let text = "fn a() {}\n#[cfg(test)]\npub mod fake;\n#[cfg(test)]\nmod tests { fn b() {} }\nstruct S {\n\
-                #[cfg(test)]\n x: Y<Z>,\n kept: u8 }";
+    let text = "fn a() {}\n#[cfg(test)]\npub mod fake;\n#[cfg(test)]\n#[doc(x)]\npub fn b(b: B<u8, u8>) {}\n\
+                struct S {\n#[cfg(test)]\n x: Y<Z>,\n kept: u8 }";
     let (production, modules, lines) = blank_tests(text);
-    assert_eq!(lines, 6);
+    assert_eq!(lines, 7);
     assert_eq!(modules, ["fake"]);
     assert!(production.contains("kept") && production.contains("fn a"), "{production}");
     assert!(!production.contains("fn b") && !production.contains('x'), "{production}");
-    let list = sources([("src/a.rs", text), ("src/a/fake.rs", "fn f() {}")].map(|(path, text)| {
-        (path.to_owned(), text.to_owned())
-    }));
+    let files = [("src/a.rs", text), ("src/a/fake.rs", "fn f() {}")];
+    let list = sources(files.map(|(path, text)| (path.to_owned(), text.to_owned())));
     assert_eq!((list[0].room(), list[1].production.as_str()), ("a", ""));
     assert!(list[1].is_in("a") && list[1].is_in("a/fake") && !list[1].is_in("a/fa"));
 }
