@@ -14,11 +14,12 @@ use super::{none, rust_under, says, text_of};
 
 type Names = BTreeSet<String>;
 
-/// The part of a page under a heading.
+/// The part of a page under a heading, up to the next one of any rank.
 #[track_caller]
 fn section<'a>(page: &'a str, heading: &str) -> &'a str {
     let (_, rest) = page.split_once(&format!("\n## {heading}\n")).expect(heading);
-    rest.split("\n## ").next().unwrap()
+    let ends = ["\n## ", "\n### "];
+    ends.into_iter().fold(rest, |rest, end| rest.split(end).next().unwrap())
 }
 
 /// The texts in back quotes.
