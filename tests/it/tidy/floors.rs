@@ -33,7 +33,8 @@ const FORBIDDEN: [(&str, &str); 12] = [
 #[rustfmt::skip]
 const HOSTS: &[(&str, &[&str])] = &[
     ("aes", &["crypto/tag"]),
-    ("aws_lc_rs", &["crypto/seal"]),
+    // Also the name of rustls's provider.
+    ("aws_lc_rs", &["crypto/seal", "http/tls"]),
     ("blake3", &["crypto"]),
     ("bytes", &["http", "cli/client", "load"]),
     ("clap", &["cli", "load"]),
