@@ -144,13 +144,8 @@ impl Usage {
         wire::Usage {
             site_id: usage.site.id.clone(),
             month: usage.span.month,
-<<<<<<< HEAD
-            time_zone: usage.time_zone.clone(),
-            state: state(&usage, self.clock.now()),
-=======
             time_zone: usage.time_zone,
             state,
->>>>>>> http
             // Corrections begin with the close, see `state`.
             corrected_records: 0,
             corrected_users: 0,
