@@ -128,6 +128,9 @@ impl From<rocksdb::Error> for StoreError {
     }
 }
 
+/// A key and its value.
+type Pair = (Box<[u8]>, Box<[u8]>);
+
 /// The open tables.
 pub struct Store {
     db: Db,
@@ -331,7 +334,7 @@ impl Store {
         });
         (fault > 0 && meant).then(|| {
             self.fault.store(0, SeqCst);
-            fault % 2 == 0
+            fault.is_multiple_of(2)
         })
     }
 
@@ -352,8 +355,7 @@ impl Store {
         table: Table,
         from: &[u8],
         to: Option<&[u8]>,
-    ) -> Result<impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), StoreError>> + '_, StoreError>
-    {
+    ) -> Result<impl Iterator<Item = Result<Pair, StoreError>> + '_, StoreError> {
         let mut options = ReadOptions::default();
         if let Some(to) = to {
             options.set_iterate_upper_bound(to.to_vec());

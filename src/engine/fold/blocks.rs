@@ -6,10 +6,10 @@
 
 use std::collections::HashMap;
 
-use super::super::directory::Directory;
-use super::super::journal::OpenGroup;
 use super::{FoldError, Stats};
 use crate::crypto::{Aad, SealKey, Secret};
+use crate::engine::directory::Directory;
+use crate::engine::journal::OpenGroup;
 use crate::keys::KeyRing;
 use crate::model::batch::{Bucket, Epoch, Verdict};
 use crate::model::ids::KeyId;
