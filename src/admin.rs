@@ -19,6 +19,7 @@ pub use tokens::{AuthError, Tokens};
 use crate::engine::{Engine, EngineError, SitePut};
 use crate::model::caller::Token;
 use crate::model::ids::SiteId;
+use crate::model::reason::Reason;
 use crate::model::site::{Site, SiteSettings};
 use crate::wire::fault::Flaw;
 
@@ -97,6 +98,9 @@ pub enum AdminError {
     /// The engine has stopped.
     #[error("the engine has stopped")]
     Stopped,
+    /// The disk or the key register refused; the log says more.
+    #[error("the change failed")]
+    Failed,
 }
 
 impl From<EngineError> for AdminError {
@@ -105,15 +109,24 @@ impl From<EngineError> for AdminError {
             EngineError::Busy => Self::Busy,
             EngineError::DiskFull => Self::DiskFull,
             EngineError::Stopped => Self::Stopped,
+            EngineError::NoSite => Self::NotFound,
+            other @ (EngineError::Damaged(_) | EngineError::Refused(_)) => {
+                tracing::error!(error = %other, "a change of sites or tokens failed");
+                Self::Failed
+            }
         }
     }
 }
 
-impl From<crate::wire::admin::Unread> for AdminError {
-    fn from(error: crate::wire::admin::Unread) -> Self {
-        match error {
-            crate::wire::admin::Unread::Broken => Self::Unreadable,
-            crate::wire::admin::Unread::Flaw(flaw) => Self::Unfit(flaw),
-        }
+impl From<Flaw> for AdminError {
+    fn from(flaw: Flaw) -> Self {
+        // A text that is no JSON object has no place to point to.
+        if flaw.reason == Reason::BadJson { Self::Unreadable } else { Self::Unfit(flaw) }
     }
+}
+
+/// `{"items":[…]}` of JSON texts.
+fn list(items: impl Iterator<Item = String>) -> Vec<u8> {
+    let items: Vec<String> = items.collect();
+    format!("{{\"items\":[{}]}}", items.join(",")).into_bytes()
 }

@@ -2,9 +2,13 @@
 
 mod first_token;
 mod process;
+mod rooms;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -13,21 +17,26 @@ use crate::config::Settings;
 use crate::engine::Engine;
 use crate::http::{Desks, Intake, Server, StartError};
 use crate::ingest::Ingest;
+use crate::model::reason::Reason;
 use crate::model::time::Clock;
-use crate::observe::Registry;
+use crate::observe::{RecordCounters, Registry};
 use crate::usage::{Counts, Usage};
 
 pub use first_token::TokenFileError;
+pub use rooms::OpenError;
 
-/// Why the server did not start.
+/// How often the free space of the data directory is looked at.
+const DISK_LOOK: Duration = Duration::from_secs(2);
+
+/// Why the server did not start, or could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     /// The process cannot be protected.
     #[error("the process cannot be protected against core dumps: {0}")]
     Unprotected(std::io::Error),
-    /// A directory cannot be made.
-    #[error("{0} cannot be made: {1}")]
-    Directory(std::path::PathBuf, std::io::Error),
+    /// Keys, tables or engine.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// The operator token of the first start.
     #[error(transparent)]
     FirstToken(#[from] TokenFileError),
@@ -37,28 +46,27 @@ pub enum AppError {
     /// The signals that end the server.
     #[error("signals cannot be received: {0}")]
     Signals(std::io::Error),
-    /// Keys, store or engine; the text says which.
-    #[error("{0}")]
-    Engine(String),
+    /// The engine failed while the server ran; the next start recovers.
+    #[error("the engine failed, and the next start recovers: {0}")]
+    Failed(String),
 }
 
 impl AppError {
     /// Whether other settings are the cure.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Http(StartError::PlainHttp(_) | StartError::Tls(_)))
+        matches!(
+            self,
+            Self::Http(StartError::PlainHttp(_) | StartError::Tls(_))
+                | Self::Open(OpenError::SameDevice)
+        )
     }
 }
 
 /// A running server with everything below it.
 pub struct App {
     server: Server,
-    opened: Opened,
-}
-
-/// What stands below the desks, opened and recovered.
-struct Opened {
     engine: Engine,
-    ingest: Ingest,
+    disk: tokio::task::JoinHandle<()>,
 }
 
 impl App {
@@ -68,28 +76,33 @@ impl App {
     /// [`AppError`]; nothing is served then.
     pub async fn start(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
         process::protect().map_err(AppError::Unprotected)?;
+        let keys = settings.keys.dir.clone();
+        let (http, place, data) =
+            (settings.http.clone(), settings.place, settings.store.data.clone());
+        let ingest = settings.ingest;
+        let engine = rooms::open(settings, Arc::clone(&clock)).await?;
+        let tokens = Tokens::new(Arc::new(engine.clone()), Arc::clone(&clock));
         let registry = Registry::default();
-        make_directory(&settings.keys.directory)?;
-        make_directory(&settings.engine.data)?;
-        let opened = open(&settings, &clock, &registry).await?;
-        let book: Arc<dyn Book> = Arc::new(opened.engine.clone());
-        let counts: Arc<dyn Counts> = Arc::new(opened.engine.clone());
-        let intake: Arc<dyn Intake> = Arc::new(opened.ingest.clone());
-        let tokens = Tokens::new(Arc::clone(&book), Arc::clone(&clock));
-        first_token::ensure(&tokens, &settings.keys.directory).await?;
-        let engine = opened.engine.clone();
-        let desks = Desks {
-            intake,
-            tokens,
-            sites: Sites::new(book),
-            usage: Usage::new(counts, clock),
-            ready: Arc::new(move || engine.ready()),
+        rooms::register(&engine, &registry);
+        let reasons = Reason::ALL.iter().map(|reason| reason.name());
+        let records = RecordCounters::register(&registry, reasons);
+        let desks = desks(&engine, Ingest::new(engine.clone(), ingest, records), tokens.clone(), clock);
+        let served = async {
+            first_token::ensure(&tokens, &keys).await?;
+            Ok::<_, AppError>(Server::start(http, desks, &registry).await?)
         };
-        let server = Server::start(settings.http, desks, &registry).await?;
+        let server = match served.await {
+            Ok(server) => server,
+            Err(error) => {
+                rooms::close(engine).await;
+                return Err(error);
+            }
+        };
+        let disk = tokio::spawn(watch_disk(engine.clone(), data, place.free_bytes_min));
         for address in server.addresses() {
             tracing::info!(%address, "ready");
         }
-        Ok(Self { server, opened })
+        Ok(Self { server, engine, disk })
     }
 
     /// The addresses that are listened on.
@@ -100,49 +113,60 @@ impl App {
     /// Serves until SIGTERM or SIGINT, then drains.
     ///
     /// # Errors
-    /// [`AppError::Signals`].
+    /// [`AppError::Signals`]; [`AppError::Failed`] when the engine failed, after the drain.
     pub async fn run(self) -> Result<(), AppError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signals)?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        let failure = tokio::select! {
+            _ = terminate.recv() => None,
+            _ = interrupt.recv() => None,
+            error = self.engine.failed() => Some(error.to_string()),
+        };
         self.drain().await;
-        Ok(())
+        failure.map_or(Ok(()), |error| Err(AppError::Failed(error)))
     }
 
     /// Stops accepting, lets running requests finish, closes what stands below.
     pub async fn drain(self) {
         tracing::info!("draining");
+        self.disk.abort();
         if !self.server.drain().await {
             tracing::warn!("some requests did not finish before the drain deadline");
         }
-        close(self.opened).await;
+        rooms::close(self.engine).await;
         tracing::info!("stopped");
     }
 }
 
-/// Makes a directory for nobody else's eyes; one that exists keeps its mode.
-fn make_directory(path: &std::path::Path) -> Result<(), AppError> {
-    use std::os::unix::fs::DirBuilderExt;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|error| AppError::Directory(path.to_owned(), error))
+fn desks(engine: &Engine, ingest: Ingest, tokens: Tokens, clock: Arc<dyn Clock>) -> Desks {
+    let book: Arc<dyn Book> = Arc::new(engine.clone());
+    let counts: Arc<dyn Counts> = Arc::new(engine.clone());
+    let intake: Arc<dyn Intake> = Arc::new(ingest);
+    let ready = engine.clone();
+    Desks {
+        intake,
+        tokens,
+        sites: Sites::new(book),
+        usage: Usage::new(counts, clock),
+        ready: Arc::new(move || ready.ready()),
+    }
 }
 
-// ---- TO FILL IN: the rooms below the desks -------------------------------------------------------
-
-/// Opens keys, store and engine in this order, and recovers. `RecordCounters::register` and
-/// `EngineCounters::register` of `observe` give the counters of both.
-async fn open(
-    _settings: &Settings,
-    _clock: &Arc<dyn Clock>,
-    _registry: &Registry,
-) -> Result<Opened, AppError> {
-    Ok(Opened { engine: Engine, ingest: Ingest })
-}
-
-/// Closes the engine after the last request: empties its queue, syncs, joins its threads.
-async fn close(opened: Opened) {
-    drop(opened);
+/// Tells the engine when the disk has little room, so that records are refused (507) while there is
+/// still enough for the fold and for RocksDB's own work.
+async fn watch_disk(engine: Engine, data: std::path::PathBuf, free_bytes_min: u64) {
+    let mut was_low = false;
+    loop {
+        let path = data.clone();
+        let looked = tokio::task::spawn_blocking(move || process::free_bytes(&path)).await;
+        if let Ok(Ok(free_bytes)) = looked {
+            let low = free_bytes < free_bytes_min;
+            engine.set_disk_low(low);
+            if low != was_low {
+                tracing::warn!(low, free_bytes, "the room on the data disk changed");
+            }
+            was_low = low;
+        }
+        tokio::time::sleep(DISK_LOOK).await;
+    }
 }

@@ -1,7 +1,7 @@
 //! The command line: the server, the load generator, and a client verb for each route. A client
 //! never opens the database; it asks the server like everyone else.
 
-mod client;
+pub(crate) mod client;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -192,13 +192,18 @@ fn environment() -> impl Iterator<Item = (String, String)> {
 
 fn runtime(threads: bool) -> Result<tokio::runtime::Runtime, String> {
     use tokio::runtime::Builder;
-    let mut builder = if threads { Builder::new_multi_thread() } else { Builder::new_current_thread() };
+    let mut builder = match threads {
+        true => Builder::new_multi_thread(),
+        false => Builder::new_current_thread(),
+    };
     builder.enable_all().build().map_err(|error| format!("The runtime cannot start: {error}."))
 }
 
 fn ask(target: &Target, ask: &Ask) -> ExitCode {
+    // From the environment only: arguments are visible to every user of the machine.
+    let token = std::env::var("BLINDTALLY_TOKEN").unwrap_or_default();
     let asked = runtime(false).and_then(|runtime| {
-        runtime.block_on(client::send(target, ask)).map_err(|error| error.to_string())
+        runtime.block_on(client::send(target, &token, ask)).map_err(|error| error.to_string())
     });
     match asked {
         Ok((status, body)) => {

@@ -5,16 +5,14 @@
 //! Errors are one plain sentence each. Secrets are never settings, only the paths of their files.
 
 mod file;
-mod rooms;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use rooms::{EngineSettings, KeysSettings, LimitSettings};
-
-use crate::http;
+use crate::model::time::DAY_MS;
 use crate::observe::logs;
+use crate::{engine, http, ingest, keys, store, wire};
 use file::File;
 
 /// The exit status of a bad configuration (`EX_USAGE` of sysexits.h).
@@ -23,18 +21,31 @@ pub const EXIT_BAD_CONFIG: u8 = 64;
 pub const ENV_PREFIX: &str = "BLINDTALLY__";
 
 /// The settings of all rooms.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Of the server.
     pub http: http::Settings,
-    /// Of the engine and its store.
-    pub engine: EngineSettings,
+    /// Of the ingest desk.
+    pub ingest: ingest::Settings,
+    /// Of the engine.
+    pub engine: engine::Settings,
+    /// Of the tables.
+    pub store: store::Settings,
     /// Of the key register.
-    pub keys: KeysSettings,
-    /// Of what callers may send.
-    pub limits: LimitSettings,
+    pub keys: keys::Settings,
+    /// Of the place where both lie.
+    pub place: Place,
     /// Of the logs.
     pub logs: logs::Settings,
+}
+
+/// What the app checks of the disks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Whether keys and data may lie on one device.
+    pub allow_same_device: bool,
+    /// Free space of the data directory below which records are refused, bytes.
+    pub free_bytes_min: u64,
 }
 
 /// A configuration that cannot be used: one plain sentence.
@@ -113,9 +124,14 @@ fn path_text(path: &std::path::Path) -> Result<String, ConfigError> {
 fn settings(file: &File) -> Result<Settings, ConfigError> {
     Ok(Settings {
         http: http_settings(file)?,
+        ingest: ingest_settings(file)?,
         engine: engine_settings(file)?,
+        store: store_settings(file)?,
         keys: keys_settings(file)?,
-        limits: limit_settings(file)?,
+        place: Place {
+            allow_same_device: file.storage.allow_same_device,
+            free_bytes_min: whole("[storage] free_bytes", file.storage.free_bytes, 0, 1 << 50)?,
+        },
         logs: logs::Settings {
             format: logs::Format::from_name(&file.log.format).ok_or_else(|| {
                 ConfigError::new("[log] format must be \"auto\", \"text\" or \"json\".")
@@ -187,40 +203,57 @@ fn tls_files(file: &File) -> Result<Option<http::TlsFiles>, ConfigError> {
     }
 }
 
-fn engine_settings(file: &File) -> Result<EngineSettings, ConfigError> {
+fn engine_settings(file: &File) -> Result<engine::Settings, ConfigError> {
     let (limits, memory, fold) = (&file.limits, &file.memory, &file.fold);
-    if file.storage.data.is_empty() {
-        return Err(ConfigError::new("[storage] data must name a directory."));
-    }
-    let memory_size = |name, bytes| size(name, bytes, 1 << 20, 1 << 40);
-    Ok(EngineSettings {
-        data: PathBuf::from(&file.storage.data),
-        queue_bytes_max: size("[limits] queue_bytes", limits.queue_bytes, 1 << 20, 1 << 40)?,
-        tally_bytes_max: memory_size("[memory] tally_bytes", memory.tally_bytes)?,
-        seen_bytes_max: memory_size("[memory] seen_bytes", memory.seen_bytes)?,
-        block_cache_bytes: memory_size("[memory] block_cache_bytes", memory.block_cache_bytes)?,
+    let age_days = whole("[limits] age_days", limits.age_days, 35, 366)?;
+    let fold_after = whole("[fold] seconds", fold.seconds, 1, 86_400)?;
+    Ok(engine::Settings {
+        tally_bytes: size("[memory] tally_bytes", memory.tally_bytes, 1 << 20, 1 << 40)?,
+        seen_bytes: size("[memory] seen_bytes", memory.seen_bytes, 1 << 20, 1 << 40)?,
+        cache_bytes: size("[memory] tag_cache_bytes", memory.tag_cache_bytes, 0, 1 << 40)?,
+        queue_bytes: size("[limits] queue_bytes", limits.queue_bytes, 1 << 20, 1 << 40)?,
         segment_bytes: size("[fold] segment_bytes", fold.segment_bytes, 64 << 10, 1 << 32)?,
-        fold_every: seconds("[fold] seconds", fold.seconds)?,
+        fold_after_ms: milliseconds(fold_after, 1_000),
+        age_ms: milliseconds(age_days, DAY_MS),
     })
 }
 
-fn keys_settings(file: &File) -> Result<KeysSettings, ConfigError> {
+fn store_settings(file: &File) -> Result<store::Settings, ConfigError> {
+    if file.storage.data.is_empty() {
+        return Err(ConfigError::new("[storage] data must name a directory."));
+    }
+    let cache = file.memory.block_cache_bytes;
+    Ok(store::Settings {
+        data: PathBuf::from(&file.storage.data),
+        block_cache_bytes: size("[memory] block_cache_bytes", cache, 1 << 20, 1 << 40)?,
+    })
+}
+
+fn keys_settings(file: &File) -> Result<keys::Settings, ConfigError> {
     let storage = &file.storage;
-    let keys = if storage.keys.is_empty() {
+    let directory = if storage.keys.is_empty() {
         keys_beside(&storage.data)?
     } else {
         PathBuf::from(&storage.keys)
     };
-    let within = |path: &String, name: &str| match path.is_empty() {
-        true => keys.join(name),
-        false => PathBuf::from(path),
+    let mut settings = keys::Settings::in_dir(directory);
+    if !storage.vek_home.is_empty() {
+        settings.vek_home = PathBuf::from(&storage.vek_home);
+    }
+    if !storage.root_key.is_empty() {
+        settings.root_key = PathBuf::from(&storage.root_key);
+    }
+    Ok(settings)
+}
+
+fn ingest_settings(file: &File) -> Result<ingest::Settings, ConfigError> {
+    let limits = &file.limits;
+    let future = whole("[limits] future_seconds", limits.future_seconds, 1, 86_400)?;
+    let limits = wire::Limits {
+        records: size("[limits] batch_records", limits.batch_records, 1, 1 << 20)?,
+        record_bytes: size("[limits] record_bytes", limits.record_bytes, 1 << 10, 1 << 20)?,
     };
-    Ok(KeysSettings {
-        vek_home: within(&storage.vek_home, "vek-home"),
-        root_key: within(&storage.root_key, "root.key"),
-        allow_same_device: storage.allow_same_device,
-        directory: keys,
-    })
+    Ok(ingest::Settings { limits, future_ms: milliseconds(future, 1_000) })
 }
 
 /// The data directory's name with `-keys`, in the same parent.
@@ -234,18 +267,6 @@ fn keys_beside(data: &str) -> Result<PathBuf, ConfigError> {
     Ok(data.with_file_name(format!("{name}-keys")))
 }
 
-fn limit_settings(file: &File) -> Result<LimitSettings, ConfigError> {
-    let limits = &file.limits;
-    let day_ms = crate::model::time::DAY_MS;
-    let age_days = whole("[limits] age_days", limits.age_days, 35, 366)?;
-    let future = whole("[limits] future_seconds", limits.future_seconds, 1, 86_400)?;
-    Ok(LimitSettings {
-        batch_records_max: size("[limits] batch_records", limits.batch_records, 1, 1 << 20)?,
-        age_ms_max: i64::try_from(age_days).unwrap_or(i64::MAX / day_ms) * day_ms,
-        future_ms_max: i64::try_from(future).unwrap_or(i64::MAX / 1_000) * 1_000,
-    })
-}
-
 fn whole(name: &str, value: u64, min: u64, max: u64) -> Result<u64, ConfigError> {
     if (min..=max).contains(&value) {
         return Ok(value);
@@ -256,6 +277,10 @@ fn whole(name: &str, value: u64, min: u64, max: u64) -> Result<u64, ConfigError>
 fn size(name: &str, value: u64, min: u64, max: u64) -> Result<usize, ConfigError> {
     let value = whole(name, value, min, max)?;
     usize::try_from(value).map_err(|_| ConfigError::new(format!("{name} is too large.")))
+}
+
+fn milliseconds(count: u64, unit_ms: i64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX).saturating_mul(unit_ms)
 }
 
 /// Deadlines go from a second to a day.

@@ -182,9 +182,11 @@ pub struct UsageMonth {
     pub site: Arc<Site>,
     /// The month's range.
     pub span: MonthSpan,
+    /// The zone whose calendar the month follows.
+    pub time_zone: String,
     /// Its figures.
     pub counters: Counters,
-    /// When the figures were published.
+    /// When the figures were read.
     pub as_of: Timestamp,
 }
 
@@ -263,6 +265,7 @@ impl Engine {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, EngineError> {
         let (store, ring) = (Arc::new(store), Arc::new(ring));
+        check_vault(&store, &ring)?;
         let directory = Arc::new(Directory::load(&store, ring.state_key())?);
         let stale: Vec<_> = ring
             .list()
@@ -456,7 +459,8 @@ impl Engine {
         let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
         let counters = published.get(&at).cloned().unwrap_or_default();
         drop(published);
-        Some(UsageMonth { site, span, counters, as_of: self.shared.clock.now() })
+        let time_zone = directory::settings_in(&site, month).time_zone.clone();
+        Some(UsageMonth { site, span, time_zone, counters, as_of: self.shared.clock.now() })
     }
 
     /// Records of a day before this one are too old, whatever the clock says.
@@ -510,6 +514,11 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether the engine has not stopped.
+    pub fn is_running(&self) -> bool {
+        !self.shared.stopped.load(Ordering::Acquire)
+    }
+
     /// Tells the engine whether the disk has room (the app watches it).
     pub fn set_disk_low(&self, low: bool) {
         self.shared.disk_low.store(low, Ordering::Release);
@@ -539,6 +548,23 @@ impl Engine {
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             let _ = thread.join();
+        }
+    }
+}
+
+/// The keys must be those that the data was written with: a value sealed under the state key when the
+/// data directory was made has to open.
+fn check_vault(store: &Store, ring: &KeyRing) -> Result<(), EngineError> {
+    let (key, aad) = (ring.state_key(), crate::crypto::Aad::new("vault/1"));
+    match store.get(Table::Meta, keys::VAULT)? {
+        Some(sealed) if key.open(&aad, &sealed).is_ok() => Ok(()),
+        Some(_) => Err(EngineError::Refused(
+            "the keys directory belongs to another data directory; put the right one back".into(),
+        )),
+        None => {
+            let mut changes = crate::store::Changes::default();
+            changes.put(Table::Meta, keys::VAULT, key.seal(&aad, b"blindtally"));
+            Ok(store.apply(&changes)?)
         }
     }
 }

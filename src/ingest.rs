@@ -16,8 +16,9 @@ use crate::engine::{Answer, Engine, EngineError, Outcome};
 use crate::model::batch::{Batch, Verdict};
 use crate::model::caller::Caller;
 use crate::model::limits;
-use crate::wire::receipt::{Receipt, Rejection};
-use crate::wire::{Attributes, Decoder, Fault, Limits, Media, Record, Unfit};
+use crate::model::reason::Reason;
+use crate::observe::{RecordCounters, RecordOutcome};
+use crate::wire::{Attributes, Decoder, Fault, Limits, Media, Receipt, Record, Unfit};
 use places::{NoPlace, Places};
 use prepare::Rows;
 
@@ -41,6 +42,7 @@ impl Default for Settings {
 pub struct Ingest {
     engine: Engine,
     settings: Settings,
+    counters: RecordCounters,
     shared: Arc<Shared>,
 }
 
@@ -120,17 +122,17 @@ struct Prepared {
 }
 
 /// The receipt of a batch before the engine has judged.
+#[derive(Default)]
 struct Draft {
-    received: usize,
+    receipt: Receipt,
+    /// The position in the body of each row of the batch.
     indexes: Vec<u32>,
-    refused: usize,
-    rejections: Vec<Rejection>,
 }
 
 impl Ingest {
     /// The desk before an engine.
-    pub fn new(engine: Engine, settings: Settings) -> Self {
-        Self { engine, settings, shared: Arc::default() }
+    pub fn new(engine: Engine, settings: Settings, counters: RecordCounters) -> Self {
+        Self { engine, settings, counters, shared: Arc::default() }
     }
 
     /// Takes a batch: answers when everything accepted is durable and counted.
@@ -153,12 +155,22 @@ impl Ingest {
             Err(posted) => return posted,
         };
         if batch.claims.is_empty() {
-            return draft.receipt(&nothing());
+            return self.counted(&draft, &nothing());
         }
         match self.engine.append(batch, None).await {
-            Ok(outcome) => draft.receipt(&outcome),
+            Ok(outcome) => self.counted(&draft, &outcome),
             Err(error) => error.into(),
         }
+    }
+
+    /// The answer, counted.
+    fn counted(&self, draft: &Draft, outcome: &Outcome) -> Posted {
+        let receipt = draft.judged(outcome);
+        self.counters.add(RecordOutcome::Accepted, receipt.accepted);
+        self.counters.add(RecordOutcome::Duplicate, receipt.duplicates);
+        let late = receipt.rejected - draft.receipt.rejected;
+        self.counters.rejected(place_of(Reason::TooOld), late);
+        posted(&receipt)
     }
 
     /// As [`Ingest::post_plain`], but the answer is kept with the batch, and given again to the same
@@ -180,14 +192,14 @@ impl Ingest {
         let draft = Arc::new(draft);
         let render = {
             let draft = Arc::clone(&draft);
-            move |outcome: &Outcome| match draft.receipt(outcome) {
+            move |outcome: &Outcome| match posted(&draft.judged(outcome)) {
                 Posted::Receipt { status: 200, body, .. } => Some(body),
                 _ => None,
             }
         };
         let answer = Answer { producer, key, body_digest, render: Box::new(render) };
         match self.engine.append(batch, Some(answer)).await {
-            Ok(outcome) => draft.receipt(&outcome),
+            Ok(outcome) => self.counted(&draft, &outcome),
             Err(error) => error.into(),
         }
     }
@@ -198,7 +210,14 @@ impl Ingest {
         // About 400 bytes a record is usual; a wrong guess costs an allocation.
         let rows = Rows::with_capacity(body.len() / 350 + 1);
         let places = Places::new(&self.engine, post.caller, self.settings.future_ms);
-        let mut desk = Desk { engine: &self.engine, places, rows, draft: Draft::new(), failed: None };
+        let mut desk = Desk {
+            engine: &self.engine,
+            counters: &self.counters,
+            places,
+            rows,
+            draft: Draft::default(),
+            failed: None,
+        };
         let mut decoder = self.decoder();
         let mut each = |index: usize, record: Result<&Record<'_>, Fault<'_>>| desk.take(index, record);
         let headers = post.ce_headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
@@ -211,7 +230,7 @@ impl Ingest {
             None => decoder.decode(post.media, &mut body, &mut each),
         };
         self.shared.decoders.lock().unwrap_or_else(PoisonError::into_inner).push(decoder);
-        desk.draft.received = received?;
+        desk.draft.receipt.received = received? as u64;
         if let Some(error) = desk.failed {
             return Err(error.into());
         }
@@ -229,6 +248,7 @@ impl Ingest {
 /// One body on its way through.
 struct Desk<'e> {
     engine: &'e Engine,
+    counters: &'e RecordCounters,
     places: Places<'e>,
     rows: Rows,
     draft: Draft,
@@ -239,7 +259,7 @@ impl Desk<'_> {
     fn take(&mut self, index: usize, record: Result<&Record<'_>, Fault<'_>>) {
         let record = match record {
             Ok(record) => record,
-            Err(fault) => return self.draft.refuse(index, &fault),
+            Err(fault) => return self.reject(index, &fault),
         };
         let place = self.places.producer_of(record).map_err(NoPlace::from).and_then(|producer| {
             self.places.of(record, producer).map(|place| (producer, place))
@@ -250,9 +270,16 @@ impl Desk<'_> {
                 let index = u32::try_from(index).unwrap_or(u32::MAX);
                 self.rows.add(index, record, producer, place, self.engine.ring());
             }
-            Err(NoPlace::Refused(reason)) => self.draft.refuse(index, &record.fault(reason)),
+            Err(NoPlace::Refused(reason)) => {
+                self.reject(index, &record.fault(reason));
+            }
             Err(NoPlace::Failed(error)) => self.failed = Some(error),
         }
+    }
+
+    fn reject(&mut self, index: usize, fault: &Fault<'_>) {
+        self.counters.rejected(place_of(fault.reason), 1);
+        self.draft.receipt.reject(index, fault);
     }
 }
 
@@ -262,43 +289,38 @@ fn nothing() -> Outcome {
 }
 
 impl Draft {
-    fn new() -> Self {
-        Self { received: 0, indexes: Vec::new(), refused: 0, rejections: Vec::new() }
-    }
-
-    fn refuse(&mut self, index: usize, fault: &Fault<'_>) {
-        self.refused += 1;
-        if self.rejections.len() <= limits::ERRORS_LISTED_MAX {
-            self.rejections.push(Rejection::new(index, fault));
-        }
-    }
-
-    /// The answer, once the engine has judged.
-    fn receipt(&self, outcome: &Outcome) -> Posted {
-        let count = |wanted| outcome.verdicts.iter().filter(|v| **v == wanted).count();
-        let too_old = count(Verdict::TooOld);
-        let (corrected, not_retained) = (count(Verdict::Correction), count(Verdict::NotRetained));
-        let mut rejections = self.rejections.clone();
-        if too_old > 0 {
+    /// The receipt, once the engine has judged.
+    fn judged(&self, outcome: &Outcome) -> Receipt {
+        let count = |wanted| outcome.verdicts.iter().filter(|v| **v == wanted).count() as u64;
+        let mut receipt = self.receipt.clone();
+        receipt.receipt.clone_from(&outcome.receipt);
+        receipt.corrected = count(Verdict::Correction);
+        receipt.not_retained = count(Verdict::NotRetained);
+        receipt.accepted = count(Verdict::Accepted) + receipt.corrected + receipt.not_retained;
+        receipt.duplicates = count(Verdict::Duplicate);
+        if count(Verdict::TooOld) > 0 {
             let late = outcome.verdicts.iter().zip(&self.indexes);
-            let late = late.filter(|(verdict, _)| **verdict == Verdict::TooOld);
-            rejections.extend(late.map(|(_, index)| Rejection::late(*index as usize)));
-            rejections.sort_by_key(|rejection| rejection.index);
+            for (_, index) in late.filter(|(verdict, _)| **verdict == Verdict::TooOld) {
+                receipt.reject_late(*index as usize, Reason::TooOld, "/occurred_at", "");
+            }
+            receipt.sort();
         }
-        let receipt = Receipt {
-            receipt: outcome.receipt.clone(),
-            received: self.received,
-            accepted: count(Verdict::Accepted) + corrected + not_retained,
-            duplicates: count(Verdict::Duplicate),
-            rejected: self.refused + too_old,
-            corrected,
-            not_retained,
-            rejections,
-        };
-        let kept = receipt.accepted + receipt.duplicates > 0 || receipt.received == 0;
-        let status = if kept { 200 } else { 422 };
-        Posted::Receipt { status, body: receipt.to_json(), replayed: false }
+        receipt
     }
+}
+
+fn posted(receipt: &Receipt) -> Posted {
+    let (status, body) = if receipt.is_success() {
+        (200, receipt.to_json().into_bytes())
+    } else {
+        (422, receipt.to_problem().to_json())
+    };
+    Posted::Receipt { status, body, replayed: false }
+}
+
+/// The place of a reason in the closed list; codes begin at one.
+fn place_of(reason: Reason) -> usize {
+    usize::from(reason.code()) - 1
 }
 
 /// Marks an idempotency key as running until it is dropped.

@@ -8,5 +8,5 @@ pub mod counters;
 pub mod logs;
 pub mod metrics;
 
-pub use counters::{EngineCounters, RecordCounters};
+pub use counters::{RecordCounters, RecordOutcome};
 pub use metrics::{Counter, Gauge, Histogram, Registry};

@@ -10,7 +10,7 @@ use crate::model::caller::Caller;
 use crate::model::ids::SiteId;
 use crate::model::site::Site;
 use crate::model::time::{Clock, Month, Timestamp};
-use crate::wire::usage::{self as format, Row, State};
+use crate::wire::usage::{self as wire, Evidence, State, list_to_csv, list_to_json};
 
 /// What this desk needs of the engine; a trait, so that its tests need no disk.
 pub trait Counts: Send + Sync + 'static {
@@ -57,7 +57,7 @@ pub struct Question<'a> {
 /// Some rows, and where they go on.
 #[derive(Clone, Debug)]
 pub struct Page {
-    rows: Vec<Row>,
+    rows: Vec<wire::Usage>,
     /// Where the next page begins; `None` on the last one.
     pub next_cursor: Option<String>,
 }
@@ -65,17 +65,17 @@ pub struct Page {
 impl Page {
     /// The rows as JSON, with the cursor.
     pub fn to_json(&self) -> Vec<u8> {
-        format::list(&self.rows, self.next_cursor.as_deref())
+        list_to_json(&self.rows, self.next_cursor.as_deref())
     }
 
     /// The first row as JSON.
     pub fn to_json_single(&self) -> Vec<u8> {
-        self.rows.first().map(format::month).unwrap_or_default()
+        self.rows.first().map(wire::Usage::to_json).unwrap_or_default()
     }
 
     /// The rows as CSV.
     pub fn to_csv(&self) -> Vec<u8> {
-        format::csv(&self.rows)
+        list_to_csv(&self.rows)
     }
 }
 
@@ -120,7 +120,10 @@ impl Usage {
                 continue;
             }
             let resumed = after.as_ref().filter(|(id, _)| site.id == *id);
-            let mut month = resumed.map_or(question.from, |(_, month)| month.next().max(question.from));
+            let mut month = question.from;
+            if let Some((_, last)) = resumed {
+                month = month.max(last.next());
+            }
             while month <= question.to {
                 if rows.len() == question.limit {
                     let next_cursor = last.map(|(id, month)| write_cursor(&id, month));
@@ -136,8 +139,21 @@ impl Usage {
         Ok(Page { rows, next_cursor: None })
     }
 
-    fn row(&self, usage: UsageMonth) -> Row {
-        Row { state: state(&usage, self.clock.now()), usage }
+    fn row(&self, usage: UsageMonth) -> wire::Usage {
+        wire::Usage {
+            site_id: usage.site.id.clone(),
+            month: usage.span.month,
+            time_zone: usage.site.settings.time_zone.clone(),
+            state: state(&usage, self.clock.now()),
+            // Corrections begin with the close, see `state`.
+            corrected_records: 0,
+            corrected_users: 0,
+            from: usage.span.from,
+            to: usage.span.to,
+            evidence: Evidence::Live,
+            as_of: usage.as_of,
+            counters: usage.counters,
+        }
     }
 }
 
@@ -185,7 +201,7 @@ mod tests {
     }
 
     fn names(page: &Page) -> Vec<String> {
-        let name = |row: &Row| format!("{} {}", row.usage.site.id, row.usage.span.month);
+        let name = |row: &wire::Usage| format!("{} {}", row.site_id, row.month);
         page.rows.iter().map(name).collect()
     }
 

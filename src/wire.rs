@@ -27,6 +27,6 @@ pub use attributes::Attributes;
 pub use batch::{Decoder, Limits, Unfit};
 pub use fault::{Fault, Pointer};
 pub use media::Media;
-
-
-pub use record::{Devices, RawDevice, Record, Value};
+pub use problem::Problem;
+pub use receipt::Receipt;
+pub use record::{Devices, RawDevice, Record, Value, namespace};

@@ -56,7 +56,7 @@ impl Memory {
     }
 
     fn change<T: Send + 'static>(&self, change: impl FnOnce() -> T) -> Change<'_, T> {
-        let done = match *self.failure.lock().unwrap() {
+        let done = match self.failure.lock().unwrap().clone() {
             Some(error) => Err(error),
             None => Ok(change()),
         };

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::{AdminError, Book};
+use super::{AdminError, Book, list};
 use crate::model::caller::Caller;
 use crate::model::ids::SiteId;
 use crate::model::reason::Reason;
 use crate::model::site::{Site, SiteSettings};
-use crate::wire::admin as format;
-use crate::wire::admin::SiteChange;
+use crate::wire::admin::{SitePatch, site_to_value};
 use crate::wire::fault::{Flaw, Pointer};
 
 /// The desk for sites; cheap to clone.
@@ -34,12 +33,12 @@ impl Sites {
     /// # Errors
     /// [`AdminError`]; nothing is changed then.
     pub async fn put(&self, id: SiteId, text: &mut [u8]) -> Result<(bool, Vec<u8>), AdminError> {
-        let change = SiteChange::parse(text)?;
+        let patch = SitePatch::parse(text)?;
         let _changing = self.changing.lock().await;
         let said = self.book.site(&id).map(|site| last_said(&site)).unwrap_or_default();
-        let settings = merge(said, change)?;
+        let settings = merge(&said, &patch)?;
         let put = self.book.put_site(id, settings).await?;
-        Ok((put.created, format::site(&put.site, put.effective)))
+        Ok((put.created, site_text(&put.site).into_bytes()))
     }
 
     /// A site's settings.
@@ -48,14 +47,14 @@ impl Sites {
     /// [`AdminError::NotFound`].
     pub fn read(&self, id: &SiteId) -> Result<Vec<u8>, AdminError> {
         let site = self.book.site(id).ok_or(AdminError::NotFound)?;
-        Ok(format::site(&site, site.pending.as_ref().map(|(month, _)| *month)))
+        Ok(site_text(&site).into_bytes())
     }
 
     /// The caller's sites.
     pub fn list(&self, caller: &Caller) -> Vec<u8> {
         let mut sites = self.book.sites();
         sites.retain(|site| caller.sites.holds(&site.id));
-        format::sites(&sites)
+        list(sites.iter().map(|site| site_text(site)))
     }
 }
 
@@ -64,20 +63,20 @@ fn last_said(site: &Site) -> SiteSettings {
     site.pending.as_ref().map_or_else(|| site.settings.clone(), |(_, pending)| pending.clone())
 }
 
-fn merge(said: SiteSettings, change: SiteChange) -> Result<SiteSettings, AdminError> {
-    let time_zone = match change.time_zone {
-        None => said.time_zone,
-        Some(name) => canonical_zone(&name).ok_or(AdminError::Unfit(Flaw {
+fn merge(said: &SiteSettings, patch: &SitePatch) -> Result<SiteSettings, AdminError> {
+    let mut settings = patch.apply(said);
+    if patch.time_zone.is_some() {
+        settings.time_zone = canonical_zone(&settings.time_zone).ok_or(AdminError::Unfit(Flaw {
             reason: Reason::BadValue,
             pointer: Pointer::of("time_zone"),
-        }))?,
-    };
-    Ok(SiteSettings {
-        name: change.name.unwrap_or(said.name),
-        time_zone,
-        sentinel_user_ids: change.sentinel_user_ids.unwrap_or(said.sentinel_user_ids),
-        records_days: change.records_days.unwrap_or(said.records_days),
-    })
+        }))?;
+    }
+    Ok(settings)
+}
+
+/// A site as it is answered, with what takes effect later.
+fn site_text(site: &Site) -> String {
+    site_to_value(site).to_string()
 }
 
 /// The IANA name of a zone in its own spelling; `None` for a zone that the system does not know.

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{AdminError, Book};
+use super::{AdminError, Book, list};
 use crate::crypto;
 use crate::model::caller::{Caller, Role, SiteScope, Token};
-use crate::model::time::{Clock, DAY_MS, Timestamp};
-use crate::wire::admin::TokenRequest;
-use crate::wire::admin as format;
+use crate::model::time::Clock;
+use crate::wire::admin::{TOKEN_DAYS_MAX, TokenMade, TokenRequest, TokenView, token_end};
 
 /// What every token begins with, so that scanners for leaked secrets can find it.
 const PREFIX: &str = "bt_";
@@ -20,8 +19,6 @@ const PREFIX: &str = "bt_";
 const KEY_ID_CHARS: usize = 16;
 /// Characters of a secret: 32 random bytes in base 64, URL alphabet, no padding.
 const SECRET_CHARS: usize = 43;
-/// Longest life of a token, days (ten years).
-pub const LIFE_DAYS_MAX: u32 = 3_653;
 
 /// Why a credential was refused; which of the reasons it was is nobody's business.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,7 +74,7 @@ impl Tokens {
             return Err(AdminError::BeyondCaller);
         }
         let (token, secret) = self.mint(request);
-        let answer = format::created_token(&token, &token_text(&token, &secret));
+        let answer = TokenMade::new(&token, &token_text(&token, &secret)).to_json();
         self.book.put_token(token).await?;
         Ok(answer)
     }
@@ -88,9 +85,9 @@ impl Tokens {
         let request = TokenRequest {
             role: Role::Operator,
             sites: SiteScope::All,
-            expires_in_days: LIFE_DAYS_MAX,
+            expires_in_days: TOKEN_DAYS_MAX,
             name: name.to_owned(),
-            producer: None,
+            producer: name.to_owned(),
             producers: None,
         };
         let (token, secret) = self.mint(request);
@@ -108,7 +105,8 @@ impl Tokens {
 
     /// Whether a token's text names a key id that is written down.
     pub fn knows(&self, text: &str) -> bool {
-        read_token(text.trim().as_bytes()).is_some_and(|(key_id, _)| self.book.token(key_id).is_some())
+        let read = read_token(text.trim().as_bytes());
+        read.is_some_and(|(key_id, _)| self.book.token(key_id).is_some())
     }
 
     /// Whether no token is written down.
@@ -120,7 +118,8 @@ impl Tokens {
     pub fn list(&self, caller: &Caller) -> Vec<u8> {
         let mut tokens = self.book.tokens();
         tokens.retain(|token| covers(&caller.sites, &token.sites));
-        format::tokens(&tokens)
+        let text = |token: &Arc<Token>| serde_json::to_string(&TokenView::new(token)).ok();
+        list(tokens.iter().filter_map(text))
     }
 
     /// Ends a token at once.
@@ -139,17 +138,19 @@ impl Tokens {
     fn mint(&self, request: TokenRequest) -> (Token, Zeroizing<[u8; 32]>) {
         let secret = Zeroizing::new(crypto::random_bytes::<32>());
         let now = self.clock.now();
-        let life_ms = i64::from(request.expires_in_days) * DAY_MS;
+        let key_id = BASE32_NOPAD.encode(&crypto::random_bytes::<10>()).to_ascii_lowercase();
+        // A producer without any name would share its records' ids with every other such one.
+        let named = !request.producer.is_empty();
         let token = Token {
-            key_id: BASE32_NOPAD.encode(&crypto::random_bytes::<10>()).to_ascii_lowercase(),
+            producer: if named { request.producer } else { key_id.clone() },
+            key_id,
             secret_hash: crypto::digest(secret.as_slice()),
             role: request.role,
             sites: request.sites,
-            producer: request.producer.unwrap_or_else(|| request.name.clone()),
-            producers: request.producers,
+            producers: request.producers.map(|names| names.into_iter().collect()),
             name: request.name,
             created_at: now,
-            expires_at: Timestamp(now.0.saturating_add(life_ms)),
+            expires_at: token_end(now, request.expires_in_days),
         };
         (token, secret)
     }
@@ -198,6 +199,8 @@ mod tests {
     use super::super::fake::{Memory, TestClock, caller};
     use super::*;
     use crate::engine::EngineError;
+    use crate::model::ids::SiteId;
+    use crate::model::time::DAY_MS;
     use std::sync::atomic::Ordering;
 
     struct Desk {
@@ -264,7 +267,7 @@ mod tests {
         let desk = desk();
         let operator = caller(Role::Operator, SiteScope::All);
         let text = made(&desk).await;
-        let life = i64::from(LIFE_DAYS_MAX) * DAY_MS;
+        let life = i64::from(TOKEN_DAYS_MAX) * DAY_MS;
         desk.clock.0.fetch_add(life - 1, Ordering::Relaxed);
         assert!(bearer(&desk, &text).is_ok());
         desk.clock.0.fetch_add(1, Ordering::Relaxed);
@@ -281,7 +284,8 @@ mod tests {
     async fn nobody_gives_or_ends_more_than_they_have() {
         let desk = desk();
         let sites = |names: &[&str]| {
-            SiteScope::Some(names.iter().filter_map(|name| crate::model::ids::SiteId::parse(name.as_bytes())).collect())
+            let ids = names.iter().filter_map(|name| SiteId::parse(name.as_bytes()));
+            SiteScope::Some(ids.collect())
         };
         let operator = caller(Role::Operator, sites(&["A", "B"]));
         let request = |sites: &str| {

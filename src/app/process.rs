@@ -1,7 +1,12 @@
-//! What the operating system must know of a process that holds ids and keys in memory.
-#![allow(unsafe_code, reason = "prctl and setrlimit have no safe form in std; no memory is shared")]
+//! What the operating system must know of a process that holds ids and keys in memory, and what it
+//! says of a disk.
+#![allow(unsafe_code, reason = "these system calls have no safe form in std")]
 
+use std::ffi::CString;
 use std::io;
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// Switches core dumps off, makes the process unreadable to others of the same user, and takes as
 /// many file handles as it may: a dump would write ids and keys to disk (P1).
@@ -29,6 +34,21 @@ fn raise_file_limit() {
         // SAFETY: as above, and the call only reads.
         let _ = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const files) };
     }
+}
+
+/// The bytes that this process may still write to the disk of a directory.
+///
+/// # Errors
+/// What the system said.
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut figures = MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: the path ends in a zero byte and the pointer is to room of the type that the call
+    // writes.
+    check(unsafe { libc::statvfs(path.as_ptr(), figures.as_mut_ptr()) })?;
+    // SAFETY: the call said that it has written the value.
+    let figures = unsafe { figures.assume_init() };
+    Ok(u64::from(figures.f_bavail).saturating_mul(u64::from(figures.f_frsize)))
 }
 
 fn check(status: libc::c_int) -> io::Result<()> {

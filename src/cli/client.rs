@@ -35,6 +35,14 @@ pub struct Target {
     ca: Option<PathBuf>,
 }
 
+impl Target {
+    /// A server of plain HTTP.
+    #[cfg(test)]
+    pub fn plain(address: std::net::SocketAddr) -> Self {
+        Self { url: format!("http://{address}"), ca: None }
+    }
+}
+
 /// What is asked.
 #[derive(Clone, Debug)]
 pub struct Ask {
@@ -79,7 +87,11 @@ pub enum ClientError {
 ///
 /// # Errors
 /// [`ClientError`] with the sentence to print.
-pub async fn send(target: &Target, ask: &Ask) -> Result<(StatusCode, Bytes), ClientError> {
+pub async fn send(
+    target: &Target,
+    token: &str,
+    ask: &Ask,
+) -> Result<(StatusCode, Bytes), ClientError> {
     let uri: Uri = target.url.parse().map_err(|_| ClientError::Url)?;
     let secure = match uri.scheme_str() {
         Some("http") => false,
@@ -90,7 +102,7 @@ pub async fn send(target: &Target, ask: &Ask) -> Result<(StatusCode, Bytes), Cli
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
     let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
-    let request = request(ask, uri.path().trim_end_matches('/'), &authority)?;
+    let request = request(ask, token, uri.path().trim_end_matches('/'), &authority)?;
     let asking = async {
         let stream = TcpStream::connect((bare, port)).await.map_err(unreachable)?;
         if !secure {
@@ -121,9 +133,12 @@ pub fn print(body: &[u8], good: bool) -> std::io::Result<()> {
     out.write_all(end)
 }
 
-fn request(ask: &Ask, base: &str, authority: &str) -> Result<Request<Full<Bytes>>, ClientError> {
-    // From the environment only: arguments are visible to every user of the machine.
-    let token = std::env::var("BLINDTALLY_TOKEN").unwrap_or_default();
+fn request(
+    ask: &Ask,
+    token: &str,
+    base: &str,
+    authority: &str,
+) -> Result<Request<Full<Bytes>>, ClientError> {
     let mut builder = Request::builder()
         .method(ask.method.clone())
         .uri(format!("{base}{}", ask.path))

@@ -72,6 +72,7 @@ pub(super) struct Storage {
     pub vek_home: String,
     pub root_key: String,
     pub allow_same_device: bool,
+    pub free_bytes: u64,
 }
 
 impl Default for Storage {
@@ -82,6 +83,7 @@ impl Default for Storage {
             vek_home: String::new(),
             root_key: String::new(),
             allow_same_device: true,
+            free_bytes: 512 << 20,
         }
     }
 }
@@ -94,6 +96,7 @@ pub(super) struct Limits {
     pub encoded_body_bytes: u64,
     pub held_body_bytes: u64,
     pub batch_records: u64,
+    pub record_bytes: u64,
     pub age_days: u64,
     pub future_seconds: u64,
     pub queue_bytes: u64,
@@ -106,9 +109,10 @@ impl Default for Limits {
             encoded_body_bytes: limits::BODY_BYTES_MAX as u64,
             held_body_bytes: 512 << 20,
             batch_records: limits::BATCH_RECORDS_MAX as u64,
+            record_bytes: limits::RECORD_BYTES_MAX as u64,
             age_days: 35,
             future_seconds: 300,
-            queue_bytes: 256 << 20,
+            queue_bytes: 64 << 20,
         }
     }
 }
@@ -119,12 +123,18 @@ impl Default for Limits {
 pub(super) struct Memory {
     pub tally_bytes: u64,
     pub seen_bytes: u64,
+    pub tag_cache_bytes: u64,
     pub block_cache_bytes: u64,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { tally_bytes: 1 << 30, seen_bytes: 1 << 30, block_cache_bytes: 256 << 20 }
+        Self {
+            tally_bytes: 4 << 30,
+            seen_bytes: 2 << 30,
+            tag_cache_bytes: 64 << 20,
+            block_cache_bytes: 256 << 20,
+        }
     }
 }
 

@@ -21,6 +21,7 @@ pub struct Counters {
     connections: Gauge,
     accepted: Counter,
     handshake_failures: Counter,
+    unreadable: Counter,
 }
 
 impl Counters {
@@ -49,6 +50,11 @@ impl Counters {
                 "TLS handshakes that failed or took too long.",
                 vec![],
             ),
+            unreadable: registry.counter(
+                "blindtally_requests_unreadable",
+                "Requests to post records whose body never became a batch.",
+                vec![],
+            ),
         }
     }
 
@@ -65,6 +71,11 @@ impl Counters {
         self.accepted.up(&[]);
         self.connections.add(1);
         Open(self.connections.clone())
+    }
+
+    /// Counts a post of records whose body never became a batch.
+    pub fn unreadable(&self) {
+        self.unreadable.up(&[]);
     }
 
     /// Counts a handshake that failed.

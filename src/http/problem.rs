@@ -11,11 +11,10 @@ use super::body::BodyError;
 use super::inflate;
 use crate::admin::{AdminError, AuthError};
 use crate::usage::UsageError;
-use crate::wire::Problem;
 use crate::wire::fault::Flaw;
+use crate::wire::problem::Problem;
 
-/// The media type of RFC 9457.
-pub const PROBLEM_JSON: &str = "application/problem+json";
+pub use crate::wire::problem::PROBLEM_JSON;
 
 /// Declares the kinds with their name (the last part of the type URI), status, title.
 macro_rules! kinds {
@@ -156,13 +155,16 @@ impl Refusal {
     /// The answer.
     pub fn into_answer(self, http1: bool) -> Answer {
         let (name, status, title) = self.kind.row();
-        let problem = Problem {
-            kind: name,
-            title,
-            status: status.as_u16(),
-            detail: self.detail,
-            flaw: self.flaw,
-        };
+        let mut problem = Problem::new(name, title, status.as_u16());
+        if let Some(detail) = self.detail {
+            problem = problem.detail(detail);
+        }
+        if let Some(flaw) = self.flaw {
+            // Names of the schema only, see `Flaw`.
+            problem = problem
+                .member("code", flaw.reason.name().into())
+                .member("pointer", flaw.pointer.to_string().into());
+        }
         let mut refused = answer(status, PROBLEM_JSON, problem.to_json());
         // HTTP/2 has no `Connection` (RFC 9113 §8.2.2).
         let header = self.kind.header().filter(|(name, _)| http1 || *name != CONNECTION);
@@ -217,6 +219,7 @@ impl From<AdminError> for Refusal {
             AdminError::Busy => Kind::Busy,
             AdminError::DiskFull => Kind::DiskFull,
             AdminError::Stopped => Kind::Stopped,
+            AdminError::Failed => Kind::Internal,
         };
         kind.into()
     }

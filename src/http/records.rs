@@ -46,8 +46,9 @@ pub trait Intake: Send + Sync + 'static {
     /// Takes a batch; the future is run to its end even when the client is gone.
     fn post(&self, delivery: Delivery) -> Answering;
 
-    /// Counts a request whose body never became a batch (400, 413, 415).
-    fn unreadable(&self, caller: &Caller);
+    /// Hears of a request whose body never became a batch (400, 413, 415); for reconciliation,
+    /// which does not exist yet.
+    fn unreadable(&self, _caller: &Caller) {}
 }
 
 impl Intake for Ingest {
@@ -64,10 +65,6 @@ impl Intake for Ingest {
             desk.post(post).await
         })
     }
-
-    fn unreadable(&self, caller: &Caller) {
-        Ingest::unreadable(self, caller);
-    }
 }
 
 impl Service {
@@ -81,6 +78,7 @@ impl Service {
         let read = self.read_delivery(caller, parts, body).await;
         let (delivery, share) = read.inspect_err(|refusal| {
             if matches!(refusal.status().as_u16(), 400 | 413 | 415) {
+                self.counters().unreadable();
                 self.desks().intake.unreadable(caller);
             }
         })?;

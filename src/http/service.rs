@@ -177,7 +177,9 @@ impl Service {
 
     /// The routes without a credential; nothing else is open.
     fn open(&self, route: Route) -> Result<Answer, Refusal> {
-        let ok = |text: &'static str| answer(StatusCode::OK, JSON, Bytes::from_static(text.as_bytes()));
+        let ok = |text: &'static str| {
+            answer(StatusCode::OK, JSON, Bytes::from_static(text.as_bytes()))
+        };
         match route {
             Route::Live => Ok(ok("{\"status\":\"ok\"}")),
             Route::Ready => match (self.desks.ready)() {

@@ -12,7 +12,7 @@ use crate::model::field::Field;
 use crate::model::ids::{ShortTag, Tag};
 use crate::model::vocab::{DrmType, Environment, LicenseType, Outcome, RecordType, RequestType};
 use crate::store::details;
-use crate::wire::{Record, Value};
+use crate::wire::{Record, Value, namespace};
 
 /// Where a tag stands in an item: after field code and form; a device has three bytes more.
 const TAG_AT: usize = 2;
@@ -285,20 +285,12 @@ fn effect_of(record: &Record<'_>) -> Effect {
     }
 }
 
-/// The namespace of an identifying field, and whether it takes the watermark key. A watermark token
-/// is the payload that was embedded, so that a detection joins its session.
+/// The namespace of an identifying field, and whether it takes the watermark key.
 fn kind_of(field: Field) -> Option<(OtherKind, bool)> {
-    Some(match field {
-        Field::LicenseRequestId => (OtherKind::LicenseRequest, false),
-        Field::SessionId => (OtherKind::Session, false),
-        Field::OrderId => (OtherKind::Order, false),
-        Field::OperatorId => (OtherKind::Operator, false),
-        Field::RecipientId | Field::DistributorId => (OtherKind::Recipient, false),
-        Field::DwmId => (OtherKind::Dwm, false),
-        Field::WmSessionId | Field::MatchedSessionId => (OtherKind::WmSession, true),
-        Field::ForensicMark => (OtherKind::ForensicMark, true),
-        Field::Payload | Field::WatermarkToken => (OtherKind::Payload, true),
-        Field::Wmid => (OtherKind::Wmid, true),
-        _ => return None,
-    })
+    let kind = namespace(field)?;
+    let watermark = matches!(
+        kind,
+        OtherKind::WmSession | OtherKind::Wmid | OtherKind::ForensicMark | OtherKind::Payload
+    );
+    Some((kind, watermark))
 }

@@ -175,6 +175,8 @@ enum Cells {
     Histogram(Histogram),
     /// A gauge that is read when it is asked for, such as a queue's own length.
     Probe(Arc<dyn Fn() -> i64 + Send + Sync>),
+    /// A counter that another room keeps.
+    Total(Arc<dyn Fn() -> u64 + Send + Sync>),
 }
 
 #[derive(Clone)]
@@ -211,6 +213,16 @@ impl Registry {
         read: impl Fn() -> i64 + Send + Sync + 'static,
     ) {
         self.push(name, help, Cells::Probe(Arc::new(read)));
+    }
+
+    /// Registers a counter that another room keeps and that is read at each rendering.
+    pub fn total(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        read: impl Fn() -> u64 + Send + Sync + 'static,
+    ) {
+        self.push(name, help, Cells::Total(Arc::new(read)));
     }
 
     /// Registers a histogram of durations; `name` ends in `_seconds`.
@@ -253,11 +265,11 @@ impl Family {
         let (name, help) = (self.name, self.help);
         // OpenMetrics names the family without `_total`, Prometheus text with it.
         let head = match (&self.cells, exposition) {
-            (Cells::Counter(_), Exposition::Prometheus) => format!("{name}_total"),
+            (Cells::Counter(_) | Cells::Total(_), Exposition::Prometheus) => format!("{name}_total"),
             _ => name.to_owned(),
         };
         let kind = match &self.cells {
-            Cells::Counter(_) => "counter",
+            Cells::Counter(_) | Cells::Total(_) => "counter",
             Cells::Gauge(_) | Cells::Probe(_) => "gauge",
             Cells::Histogram(_) => "histogram",
         };
@@ -270,6 +282,9 @@ impl Family {
             }
             Cells::Probe(read) => {
                 let _ = writeln!(out, "{name} {}", read());
+            }
+            Cells::Total(read) => {
+                let _ = writeln!(out, "{name}_total {}", read());
             }
             Cells::Histogram(histogram) => render_buckets(name, &histogram.0, out),
         }
@@ -324,6 +339,7 @@ mod tests {
         requests.up(&[0]);
         registry.gauge("bt_open", "Open.").add(5);
         registry.probe("bt_queue", "Queue.", || 7);
+        registry.total("bt_folds", "Folds.", || 8);
         let waits = registry.histogram("bt_wait_seconds", "Waits.");
         waits.observe(Duration::from_micros(250));
         waits.observe(Duration::from_millis(3));
@@ -337,6 +353,7 @@ mod tests {
         assert!(text.contains("# TYPE bt_requests_total counter\n"), "{text}");
         assert!(text.contains("bt_requests_total{route=\"b\",status=\"2xx\"} 3\n"), "{text}");
         assert!(text.contains("bt_requests_total{route=\"a\",status=\"5xx\"} 0\n"), "{text}");
+        assert!(text.contains("# TYPE bt_folds_total counter\nbt_folds_total 8\n"), "{text}");
         assert!(!text.contains("# EOF"));
     }
 

@@ -437,6 +437,8 @@ pub mod keys {
 
     /// The position row of the meta table.
     pub const POSITION: &[u8] = b"position";
+    /// The row that ties the data to its keys.
+    pub const VAULT: &[u8] = b"vault";
     /// The row that names the blocks of a fold under way.
     pub const INTENT: &[u8] = b"intent";
     /// Before a site's row.

@@ -9,7 +9,8 @@ pub struct Attributes {
 }
 
 /// Headers that matter, in the order of the texts; after `ce-` comes the attribute's name.
-const KNOWN: [&str; 6] = ["ce-specversion", "ce-id", "ce-source", "ce-type", "ce-subject", "ce-time"];
+const KNOWN: [&str; 6] =
+    ["ce-specversion", "ce-id", "ce-source", "ce-type", "ce-subject", "ce-time"];
 
 const FORBIDDEN: [&str; 4] =
     ["ce-datacontenttype", "ce-dataclassification", "ce-dataregulation", "ce-datacategory"];

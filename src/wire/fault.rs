@@ -82,6 +82,13 @@ pub struct Fault<'a> {
     pub event_id: Option<&'a [u8]>,
 }
 
+impl<'a> Fault<'a> {
+    /// A fault that was found after the record's body was gone. It points to the record itself.
+    pub fn late(reason: Reason, event_id: &'a [u8]) -> Self {
+        Self { reason, pointer: Pointer::ROOT, event_id: printable(event_id) }
+    }
+}
+
 /// Gives an event id back if it matches `[A-Za-z0-9._:-]{1,64}`.
 pub fn printable(event_id: &[u8]) -> Option<&[u8]> {
     let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-');

@@ -5,7 +5,7 @@
 use super::fault::{Fault, Part, Pointer};
 use super::json::{Broken, Reader};
 use super::record::{Form, Record};
-use super::schema::{self, ENVELOPE, Entry, ROOMS, Room, Rule, Schemas, Table};
+use super::schema::{self, ENVELOPE, Entry, NOTHING, ROOMS, Room, Rule, Schemas, Table};
 use crate::model::limits;
 use crate::model::reason::Reason;
 use crate::model::vocab::RecordType;
@@ -16,26 +16,31 @@ mod values;
 
 /// Members of one table are numbered below this, so that a mask of them fits 64 bits.
 const NUMBERS: usize = 64;
-/// Stands for "no member yet" in the guesses.
-const START: u8 = 63;
 
 /// The order in which members came in earlier records: for each member of each object, the one
 /// that followed it last. Producers write all their records alike, so the guess is nearly always
 /// right, and a right guess costs one comparison.
 pub(super) struct Guess {
-    next: [[u8; NUMBERS]; ROOMS],
+    next: [[&'static Entry; NUMBERS]; ROOMS],
     kind: RecordType,
     /// Whether a space stands after each colon.
     spaced: bool,
+    /// Finds the name of the type.
+    finder: memchr::memmem::Finder<'static>,
 }
 
 impl Guess {
     pub(super) fn new() -> Self {
-        Self { next: [[0; NUMBERS]; ROOMS], kind: RecordType::LicenseIssued, spaced: false }
+        Self {
+            next: [[Schemas::get().nothing(); NUMBERS]; ROOMS],
+            kind: RecordType::LicenseIssued,
+            spaced: false,
+            finder: memchr::memmem::Finder::new("\"type\""),
+        }
     }
 
     #[inline(always)]
-    fn after(&mut self, room: Room, number: u8) -> &mut u8 {
+    fn after(&mut self, room: Room, number: u8) -> &mut &'static Entry {
         // In range: the rooms are as many as the rows, and the number is masked.
         &mut self.next[room as usize][usize::from(number) % NUMBERS]
     }
@@ -54,8 +59,8 @@ struct Scope {
     sure: u8,
 }
 
-/// Every member of the table is sure.
-const NUMBERS_END: u8 = NUMBERS as u8;
+/// Every member of the table is sure (and [`NOTHING`] is not).
+const NUMBERS_END: u8 = NOTHING;
 /// Only the members of the envelope are sure.
 const ENVELOPE_END: u8 = ENVELOPE.len() as u8;
 
@@ -120,7 +125,7 @@ impl<'a, 'r> Pass<'a, 'r> {
             path: Pointer::ROOT,
             level: 0,
             deep: false,
-            entry: schemas.first(),
+            entry: schemas.nothing(),
             once: [0; 2],
             draft: device::Draft::default(),
             fault: None,
@@ -179,10 +184,14 @@ impl<'a, 'r> Pass<'a, 'r> {
 
     fn first_missing(&self) -> Option<(Reason, Pointer)> {
         let (met, record) = (&self.met, &self.record);
-        let outcome = record.outcome.is_some()
-            || self.kind != Kind::Known(RecordType::LicenseIssued);
+        let outcome =
+            record.outcome.is_some() || self.kind != Kind::Known(RecordType::LicenseIssued);
         let event = record.form != Form::Plain;
-        let all = met.event_id && met.kind && met.site && met.time && outcome
+        let all = met.event_id
+            && met.kind
+            && met.site
+            && met.time
+            && outcome
             && (!event || met.spec && met.source);
         if all || self.missing.is_some() {
             return self.missing;
@@ -263,14 +272,14 @@ impl<'a, 'r> Pass<'a, 'r> {
     /// Reads a nested object, whose members stand in one table.
     fn object(&mut self, room: Room) -> Result<(), Broken> {
         let table = self.schemas.table(room);
-        self.members(Scope { room, table, seen: 0, last: START, sure: NUMBERS_END })
+        self.members(Scope { room, table, seen: 0, last: NOTHING, sure: NUMBERS_END })
     }
 
     /// Reads a record.
     fn record_object(&mut self) -> Result<(), Broken> {
         let seen = if self.record.form == Form::Plain { 0 } else { reserved() };
         let (room, table) = (Room::LicenseIssued, self.schemas.table(Room::LicenseIssued));
-        let scope = Scope { room, table, seen, last: START, sure: 0 };
+        let scope = Scope { room, table, seen, last: NOTHING, sure: 0 };
         let scope = self.with_type(scope);
         self.level += 1;
         self.members(scope)?;
@@ -296,17 +305,13 @@ impl<'a, 'r> Pass<'a, 'r> {
         reader.take(b'{');
         let mut more = !reader.take(b'}');
         while more {
-            let number = *self.guess.after(scope.room, scope.last);
-            let bit = 1u64 << (number % 64);
-            let guessed = scope.table.entry(number).and_then(|entry| {
-                let begin = &entry.begins[usize::from(self.guess.spaced)];
-                let fits = scope.seen & bit == 0 && number < scope.sure && reader.is_next(begin);
-                fits.then_some((entry, begin))
-            });
-            if let Some((entry, begin)) = guessed {
+            let entry = *self.guess.after(scope.room, scope.last);
+            let bit = 1u64 << (entry.number % 64);
+            let begin = &entry.begins[usize::from(self.guess.spaced)];
+            if scope.seen & bit == 0 && entry.number < scope.sure && reader.is_next(begin) {
                 reader.pass(begin);
                 scope.seen |= bit;
-                scope.last = number;
+                scope.last = entry.number;
                 self.entry = entry;
                 if entry.is_text {
                     self.take(entry, reader.string_body()?);
@@ -345,8 +350,12 @@ impl<'a, 'r> Pass<'a, 'r> {
         let name: &'a [u8] = self.reader.string()?;
         self.reader.colon()?;
         let spaced = self.reader.spaced();
-        let mut found = scope.table.find(name);
-        if scope.sure == ENVELOPE_END && found.is_none_or(|number| number >= ENVELOPE_END) {
+        let guess = *self.guess.after(scope.room, scope.last);
+        let mut found = match guess.name.as_bytes() == name {
+            true => Some(guess),
+            false => scope.table.find(name),
+        };
+        if scope.sure == ENVELOPE_END && found.is_none_or(|entry| entry.number >= ENVELOPE_END) {
             if self.kind == Kind::Unread {
                 self.find_type();
             }
@@ -355,17 +364,20 @@ impl<'a, 'r> Pass<'a, 'r> {
                 self.skip()?;
                 return Ok(scope);
             }
+            let before = scope.room;
             scope = self.with_type(scope);
-            found = scope.table.find(name).filter(|number| *number < scope.sure);
+            if scope.room != before || scope.sure == ENVELOPE_END {
+                found = scope.table.find(name).filter(|entry| entry.number < scope.sure);
+            }
         }
-        let Some((number, entry)) = found.and_then(|at| Some((at, scope.table.entry(at)?))) else {
+        let Some(entry) = found.filter(|entry| entry.number != NOTHING) else {
             self.refuse_unknown(name, scope.room == Room::Event)?;
             return Ok(scope);
         };
         self.entry = entry;
-        *self.guess.after(scope.room, scope.last) = number;
+        *self.guess.after(scope.room, scope.last) = entry;
         self.guess.spaced = spaced;
-        let bit = 1u64 << (number % 64);
+        let bit = 1u64 << (entry.number % 64);
         if scope.seen & bit != 0 {
             self.refuse(Reason::DuplicateField)?;
         } else if entry.is_text && self.reader.peek() == b'"' {
@@ -375,13 +387,26 @@ impl<'a, 'r> Pass<'a, 'r> {
             self.take_other(entry.rule)?;
         }
         scope.seen |= bit;
-        scope.last = number;
+        scope.last = entry.number;
         Ok(scope)
     }
 
     /// Looks for the type in what is still to be read.
     fn find_type(&mut self) {
         let mut room = [0; 64];
+        // No object of a record has a member of this name but the record itself; an event may have
+        // extension attributes that hold anything.
+        let quick = match self.record.form {
+            Form::Event => None,
+            Form::Plain | Form::Binary => self
+                .reader
+                .glance_ahead(&self.guess.finder, &mut room)
+                .and_then(RecordType::from_name),
+        };
+        if let Some(kind) = quick {
+            self.kind = Kind::Known(kind);
+            return;
+        }
         let found = self.reader.look_ahead("type", &mut room);
         self.kind = found.and_then(RecordType::from_name).map_or(Kind::None, Kind::Known);
     }

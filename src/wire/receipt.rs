@@ -1,153 +1,156 @@
-//! The answer to a batch: what became of each record (API.md "Ingest").
+//! The answer to a batch (API.md "Ingest"): how many records came, and what became of them.
 
-use std::fmt::Write;
+use serde::Serialize;
+use serde_json::Value;
 
-use super::fault::{Fault, Pointer};
-use super::problem::PROBLEMS;
+use super::fault::Fault;
+use super::problem::Problem;
 use crate::model::limits;
 use crate::model::reason::Reason;
 
-/// A record that was refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejection {
-    /// Its position in the body, from 0; blank lines do not count.
-    pub index: usize,
-    /// Its event id, where it was readable and is safe to print.
-    pub event_id: Option<Box<str>>,
-    /// Why.
-    pub reason: Reason,
-    /// Where: schema names and array indexes only.
-    pub pointer: Pointer,
+/// One refused record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Refusal {
+    index: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_id: Option<String>,
+    code: &'static str,
+    pointer: String,
+    retryable: bool,
 }
 
-impl Rejection {
-    /// The refusal of a record by the schema or by the desk.
-    pub fn new(index: usize, fault: &Fault<'_>) -> Self {
-        let text = fault.event_id.and_then(|id| std::str::from_utf8(id).ok());
-        Self {
-            index,
-            event_id: text.map(Into::into),
-            reason: fault.reason,
-            pointer: fault.pointer,
-        }
-    }
-
-    /// The refusal of a record that is too old, found when it was judged.
-    pub fn late(index: usize) -> Self {
-        let pointer = Pointer::of("occurred_at");
-        Self { index, event_id: None, reason: Reason::TooOld, pointer }
-    }
-}
-
-/// The answer to a batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What became of a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Receipt {
-    /// Its number.
+    /// The receipt's own id.
     pub receipt: String,
     /// Records in the body.
-    pub received: usize,
-    /// Records that count, corrections and those not retained included.
-    pub accepted: usize,
-    /// Records that were seen before.
-    pub duplicates: usize,
+    pub received: u64,
+    /// Records that were taken.
+    pub accepted: u64,
+    /// Records that had been taken before.
+    pub duplicates: u64,
     /// Records that were refused.
-    pub rejected: usize,
-    /// Records that count for a closed month.
-    pub corrected: usize,
-    /// Records that count but are not kept.
-    pub not_retained: usize,
-    /// The refused records, or the first of them.
-    pub rejections: Vec<Rejection>,
+    pub rejected: u64,
+    /// Taken records of a closed month.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub corrected: u64,
+    /// Taken records whose retention has passed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub not_retained: u64,
+    errors: Vec<Refusal>,
+    #[serde(skip_serializing_if = "is_false")]
+    errors_truncated: bool,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+fn is_false(truth: &bool) -> bool {
+    !*truth
 }
 
 impl Receipt {
-    /// The answer's JSON. One in which nothing was accepted is a problem (RFC 9457) with the same
-    /// members. Everything in it is a number or comes from a closed list, except the receipt's
-    /// number and event ids, whose alphabet needs no escaping.
-    pub fn to_json(&self) -> Vec<u8> {
-        let listed = self.rejections.len().min(limits::ERRORS_LISTED_MAX);
-        let mut out = String::with_capacity(160 + listed * 120);
-        out.push('{');
-        if self.accepted + self.duplicates == 0 && self.received > 0 {
-            let _ = write!(
-                out,
-                r#""type":"{PROBLEMS}nothing-accepted","title":"No record was accepted","status":422,"#
-            );
+    /// A receipt that counts nothing yet.
+    pub fn new(receipt: String) -> Self {
+        Self { receipt, ..Self::default() }
+    }
+
+    /// Counts a refused record, and lists it while there is room.
+    pub fn reject(&mut self, index: usize, fault: &Fault<'_>) {
+        self.rejected += 1;
+        if self.errors.len() >= limits::ERRORS_LISTED_MAX {
+            self.errors_truncated = true;
+            return;
         }
-        let _ = write!(
-            out,
-            r#""receipt":"{}","received":{},"accepted":{},"duplicates":{},"rejected":{}"#,
-            self.receipt, self.received, self.accepted, self.duplicates, self.rejected
-        );
-        for (name, count) in [("corrected", self.corrected), ("not_retained", self.not_retained)] {
-            if count > 0 {
-                let _ = write!(out, r#","{name}":{count}"#);
-            }
+        self.errors.push(Refusal {
+            index,
+            event_id: fault.event_id.and_then(|id| String::from_utf8(id.to_vec()).ok()),
+            code: fault.reason.name(),
+            pointer: fault.pointer.to_string(),
+            retryable: fault.reason.retryable(),
+        });
+    }
+
+    /// Counts a refused record whose fault was found after its body was gone.
+    pub fn reject_late(&mut self, index: usize, reason: Reason, pointer: &str, event_id: &str) {
+        let listed = self.errors.len();
+        self.reject(index, &Fault::late(reason, event_id.as_bytes()));
+        if let Some(refusal) = self.errors.get_mut(listed) {
+            pointer.clone_into(&mut refusal.pointer);
         }
-        out.push_str(r#","errors":["#);
-        for (place, rejection) in self.rejections.iter().take(listed).enumerate() {
-            if place > 0 {
-                out.push(',');
-            }
-            let _ = write!(out, r#"{{"index":{}"#, rejection.index);
-            if let Some(event_id) = &rejection.event_id {
-                let _ = write!(out, r#","event_id":"{event_id}""#);
-            }
-            let (reason, pointer) = (rejection.reason, rejection.pointer);
-            let retryable = reason.retryable();
-            let _ = write!(
-                out,
-                r#","code":"{reason}","pointer":"{pointer}","retryable":{retryable}}}"#
-            );
-        }
-        out.push(']');
-        if self.rejected > listed {
-            out.push_str(r#","errors_truncated":true"#);
-        }
-        out.push('}');
-        out.into_bytes()
+    }
+
+    /// Puts the listed errors in the order of their records.
+    pub fn sort(&mut self) {
+        self.errors.sort_by_key(|refusal| refusal.index);
+    }
+
+    /// Whether the batch as a whole is answered with 200: something was taken or had been before,
+    /// or there was nothing to take.
+    pub const fn is_success(&self) -> bool {
+        self.accepted + self.duplicates > 0 || self.received == 0
+    }
+
+    /// The answer.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The answer when nothing was taken: a problem with the same members.
+    pub fn to_problem(&self) -> Problem {
+        let problem = Problem::new("nothing-accepted", "No record was accepted", 422);
+        let Ok(Value::Object(members)) = serde_json::to_value(self) else { return problem };
+        members.into_iter().fold(problem, |problem, (name, value)| problem.member(&name, value))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn receipt(rejected: usize, accepted: usize) -> Receipt {
-        let fault = Fault {
-            reason: Reason::BadTime,
-            pointer: Pointer::of("occurred_at"),
-            event_id: Some(b"e-1"),
-        };
-        Receipt {
-            receipt: "r-1-0".into(),
-            received: rejected + accepted,
-            accepted,
-            duplicates: 0,
-            rejected,
-            corrected: 0,
-            not_retained: 0,
-            rejections: (0..rejected).map(|index| Rejection::new(index, &fault)).collect(),
-        }
-    }
+    use crate::wire::fault::Pointer;
+    use serde_json::json;
 
     #[test]
-    fn members_are_those_of_the_contract() {
-        let json: serde_json::Value = serde_json::from_slice(&receipt(1, 2).to_json()).unwrap();
-        let wanted = serde_json::json!({
-            "receipt": "r-1-0", "received": 3, "accepted": 2, "duplicates": 0, "rejected": 1,
-            "errors": [{"index": 0, "event_id": "e-1", "code": "bad_time",
-                "pointer": "/occurred_at", "retryable": false}],
+    fn the_answer_of_the_contract() {
+        let mut receipt = Receipt::new("r1".to_owned());
+        (receipt.received, receipt.accepted, receipt.duplicates) = (3, 1, 1);
+        let pointer = Pointer::of("occurred_at");
+        let fault = Fault { reason: Reason::BadTime, pointer, event_id: Some(b"e-17") };
+        receipt.reject(2, &fault);
+        let read: Value = serde_json::from_str(&receipt.to_json()).unwrap();
+        let want = json!({
+            "receipt": "r1", "received": 3, "accepted": 1, "duplicates": 1, "rejected": 1,
+            "errors": [{"index": 2, "event_id": "e-17", "code": "bad_time",
+                        "pointer": "/occurred_at", "retryable": false}],
         });
-        assert_eq!(json, wanted);
+        assert_eq!(read, want);
+        receipt.corrected = 1;
+        receipt.not_retained = 2;
+        let read: Value = serde_json::from_str(&receipt.to_json()).unwrap();
+        assert_eq!((&read["corrected"], &read["not_retained"]), (&json!(1), &json!(2)));
     }
 
     #[test]
-    fn nothing_accepted_is_a_problem_and_lists_are_capped() {
-        let json: serde_json::Value =
-            serde_json::from_slice(&receipt(1_001, 0).to_json()).unwrap();
-        assert_eq!(json["status"], 422);
-        assert_eq!(json["errors"].as_array().unwrap().len(), 1_000);
-        assert_eq!(json["errors_truncated"], true);
+    fn errors_are_capped_and_counted_on() {
+        let mut receipt = Receipt::new(String::new());
+        let fault = Fault { reason: Reason::InFuture, pointer: Pointer::ROOT, event_id: None };
+        for index in 0..1_001 {
+            receipt.reject(index, &fault);
+        }
+        receipt.received = 1_001;
+        assert!(!receipt.is_success());
+        let read: Value = serde_json::from_slice(&receipt.to_problem().to_json()).unwrap();
+        assert_eq!(read["errors"].as_array().unwrap().len(), 1_000);
+        assert_eq!(read["errors_truncated"], json!(true));
+        assert_eq!(read["rejected"], json!(1_001));
+        assert_eq!(read["status"], json!(422));
+        assert_eq!(
+            read["errors"][0],
+            json!({
+                "index": 0, "code": "in_future", "pointer": "", "retryable": true,
+            })
+        );
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 
 use super::fault::{Fault, Part, Pointer, printable};
-use crate::identity::RawId;
+use crate::identity::{OtherKind, PayloadEncoding, RawId};
 use crate::model::field::{ErrorClass, Field};
 use crate::model::limits;
 use crate::model::reason::Reason;
@@ -131,8 +131,29 @@ pub struct Record<'a> {
     pub(super) in_data: InData,
     /// Values to keep, in the order they came; the elements of a list repeat their field.
     pub stored: Vec<(Field, Value<'a>)>,
-    /// Identifying values, to be kept as pseudonyms only.
+    /// Identifying values, to be kept as pseudonyms only; [`namespace`] says of which kind.
     pub raw: Vec<(Field, RawId<'a>)>,
+    /// How the payload is written.
+    pub payload_encoding: Option<PayloadEncoding>,
+}
+
+/// The namespace of the pseudonym of an identifying field; `None` for users, devices and fields
+/// that identify nobody.
+pub const fn namespace(field: Field) -> Option<OtherKind> {
+    Some(match field {
+        Field::LicenseRequestId => OtherKind::LicenseRequest,
+        Field::SessionId => OtherKind::Session,
+        Field::OrderId => OtherKind::Order,
+        Field::OperatorId => OtherKind::Operator,
+        Field::RecipientId | Field::DistributorId => OtherKind::Recipient,
+        Field::DwmId => OtherKind::Dwm,
+        Field::WmSessionId | Field::MatchedSessionId => OtherKind::WmSession,
+        Field::Wmid => OtherKind::Wmid,
+        Field::ForensicMark => OtherKind::ForensicMark,
+        // A detection's token is the payload of the session, and must join with it.
+        Field::Payload | Field::WatermarkToken => OtherKind::Payload,
+        _ => return None,
+    })
 }
 
 impl<'a> Record<'a> {
@@ -160,6 +181,7 @@ impl<'a> Record<'a> {
             in_data: InData::default(),
             stored: Vec::new(),
             raw: Vec::new(),
+            payload_encoding: None,
         }
     }
 
@@ -187,6 +209,7 @@ impl<'a> Record<'a> {
         self.in_data = InData::default();
         self.stored.clear();
         self.raw.clear();
+        self.payload_encoding = None;
     }
 
     /// The fault of a record that passed the schema and fails a later check: its site, its producer

@@ -109,6 +109,8 @@ pub enum Rule {
     Hide(Field, Shape),
     /// A reference to a session (pseudonym only) or whether there is one.
     MatchedSession,
+    /// How the payload is written.
+    PayloadEncoding,
     /// Taken and thrown away, because it is free text that may hold names.
     Drop,
     /// CloudEvents `specversion`.
@@ -173,7 +175,11 @@ pub const ENVELOPE: &[Member] = &[
     m("error_class", Rule::ErrorClass),
     m("error_message", Rule::Drop),
     m("cid", Rule::Cid),
-    keep("cid_encoding", Field::CidEncoding, Shape::Word(&[("base64", "base64"), ("utf8", "utf8")])),
+    keep(
+        "cid_encoding",
+        Field::CidEncoding,
+        Shape::Word(&[("base64", "base64"), ("utf8", "utf8")]),
+    ),
 ];
 
 const LICENSE_ISSUED: &[Member] = &[
@@ -242,6 +248,7 @@ const SESSION_CREATED: &[Member] = &[
     ),
     hide("forensic_mark", Field::ForensicMark, MARK),
     hide("payload", Field::Payload, TEXT_OR_INT),
+    m("payload_encoding", Rule::PayloadEncoding),
     keep("wmvnd", Field::WmVendor, TEXT_OR_INT),
     hide("wmid", Field::Wmid, TEXT_OR_INT),
     keep("wmopid", Field::WmOperator, TEXT_OR_INT),
@@ -314,6 +321,7 @@ const WATERMARK_DETECTED: &[Member] = &[
     keep("version", Field::Version, TEXT),
     m("title", Rule::Drop),
     hide("payload", Field::Payload, TEXT_OR_INT),
+    m("payload_encoding", Rule::PayloadEncoding),
     hide("forensic_mark", Field::ForensicMark, MARK),
     hide("watermark_token", Field::WatermarkToken, TEXT),
     m("matched_session", Rule::MatchedSession),
@@ -479,6 +487,8 @@ impl Room {
 /// A member as it is looked up.
 #[derive(Clone, Debug)]
 pub struct Entry {
+    /// Its number in the table.
+    pub number: u8,
     /// Its name.
     pub name: &'static str,
     /// How it begins in a text without spaces, and in one with a space after each colon: the quoted
@@ -493,11 +503,12 @@ pub struct Entry {
 }
 
 impl Entry {
-    fn new(member: &Member) -> Self {
+    fn new((number, member): (usize, &Member)) -> Self {
         let text_max = member.rule.text_max();
         let quote = if text_max.is_some() { "\"" } else { "" };
         let begins = |space| Pattern::new(&format!("\"{}\":{space}{quote}", member.name));
         Self {
+            number: u8::try_from(number).unwrap_or(u8::MAX),
             name: member.name,
             begins: [begins(""), begins(" ")],
             is_text: text_max.is_some(),
@@ -562,6 +573,9 @@ impl Rule {
     }
 }
 
+/// The number of the entry that is no member.
+pub const NOTHING: u8 = 63;
+
 /// The members of one object, in the order of their numbers.
 pub struct Table {
     entries: Vec<Entry>,
@@ -569,19 +583,17 @@ pub struct Table {
 
 impl Table {
     fn new(parts: &[&[Member]]) -> Self {
-        Self { entries: parts.iter().copied().flatten().map(Entry::new).collect() }
+        Self { entries: parts.iter().copied().flatten().enumerate().map(Entry::new).collect() }
     }
 
-    /// The member of a number.
-    #[inline(always)]
-    pub fn entry(&self, number: u8) -> Option<&Entry> {
-        self.entries.get(usize::from(number))
+    /// The member of a name.
+    pub fn find(&self, name: &[u8]) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.name.as_bytes() == name)
     }
 
-    /// The number of a member.
-    pub fn find(&self, name: &[u8]) -> Option<u8> {
-        let at = self.entries.iter().position(|entry| entry.name.as_bytes() == name)?;
-        u8::try_from(at).ok()
+    /// The names of the members.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.entries.iter().map(|entry| entry.name)
     }
 
     /// How many members there are.
@@ -598,6 +610,8 @@ impl Table {
 /// The tables of all objects.
 pub struct Schemas {
     tables: [Table; ROOMS],
+    /// Stands where no member has been met or guessed yet; its name is no member's.
+    nothing: Entry,
 }
 
 impl Schemas {
@@ -617,6 +631,7 @@ impl Schemas {
                 Table::new(&[SOURCE]),
                 Table::new(&[EVENT]),
             ],
+            nothing: Entry::new((NOTHING as usize, &m("", Rule::Ignored))),
         });
         &SCHEMAS
     }
@@ -628,9 +643,9 @@ impl Schemas {
         &self.tables[room as usize]
     }
 
-    /// Some entry, for a place that must name one before there is any.
-    pub fn first(&self) -> &Entry {
-        &self.tables[0].entries[0]
+    /// The entry that is no member.
+    pub fn nothing(&self) -> &Entry {
+        &self.nothing
     }
 
     /// Whether any record type knows the member.
@@ -643,6 +658,7 @@ impl Schemas {
 mod tests {
     use super::*;
     use crate::wire::json::PATTERN_BYTES_MAX;
+    use crate::wire::record::namespace;
 
     #[test]
     fn names_are_distinct_and_fit_a_key_and_a_mask() {
@@ -651,7 +667,8 @@ mod tests {
             for (at, entry) in table.entries.iter().enumerate() {
                 let name = entry.name;
                 assert!((1..=PATTERN_BYTES_MAX - 5).contains(&name.len()), "{name}");
-                assert_eq!(table.find(name.as_bytes()), u8::try_from(at).ok(), "{name}");
+                let found = table.find(name.as_bytes()).map(|found| usize::from(found.number));
+                assert_eq!(found, Some(at), "{name}");
                 let listed = matches!(entry.rule, Rule::Object(Room::License));
                 assert!(listed || secret(name.as_bytes()).is_none(), "{name}");
             }
@@ -663,7 +680,10 @@ mod tests {
         for table in &Schemas::get().tables {
             for entry in &table.entries {
                 match entry.rule {
-                    Rule::Hide(field, _) => assert!(field.identifies(), "{field}"),
+                    Rule::Hide(field, _) => {
+                        assert!(field.identifies(), "{field}");
+                        assert!(namespace(field).is_some(), "{field}");
+                    }
                     Rule::Keep(field, _) | Rule::List(field, _) => {
                         assert!(!field.identifies(), "{field}");
                     }

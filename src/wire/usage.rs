@@ -1,1 +1,237 @@
-//! Stub.
+//! The figures of a site's month, as they are answered (API.md "Billing").
+
+use serde_json::{Map, Value, json};
+
+use crate::model::ids::SiteId;
+use crate::model::time::{Month, Timestamp};
+use crate::model::usage::Counters;
+use crate::model::vocab::{DrmType, vocabulary};
+
+/// The counting rules that the figures follow (reference/domain.md §8).
+pub const RULE_SET: &str = "mau/1";
+
+vocabulary! {
+    /// How far a month is.
+    pub enum State {
+        /// Still counting.
+        Open = 1, "open";
+        /// Over, and waiting for late records.
+        Closing = 2, "closing";
+        /// Final.
+        Closed = 3, "closed";
+    }
+}
+
+vocabulary! {
+    /// What the figures rest on.
+    pub enum Evidence {
+        /// The sets of pseudonyms are there and can be counted again.
+        Live = 1, "live";
+        /// The sets have been destroyed; the figures remain.
+        Destroyed = 2, "destroyed";
+    }
+}
+
+/// The figures of one site and month, with all that is said about them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// The site.
+    pub site_id: SiteId,
+    /// The month, in the site's zone.
+    pub month: Month,
+    /// IANA name of the zone.
+    pub time_zone: String,
+    /// How far the month is.
+    pub state: State,
+    /// The figures.
+    pub counters: Counters,
+    /// Records that came after the close.
+    pub corrected_records: u64,
+    /// Users beyond the closed set.
+    pub corrected_users: u64,
+    /// The month's first instant.
+    pub from: Timestamp,
+    /// The next month's first instant.
+    pub to: Timestamp,
+    /// What the figures rest on.
+    pub evidence: Evidence,
+    /// When the figures were read.
+    pub as_of: Timestamp,
+}
+
+impl Usage {
+    /// The figures as a JSON value.
+    pub fn to_value(&self) -> Value {
+        let counters = &self.counters;
+        let by_drm: Map<String, Value> = counters
+            .by_drm()
+            .map(|(drm, mau, licenses)| {
+                (drm.name().to_owned(), json!({"mau": mau, "licenses_issued": licenses}))
+            })
+            .collect();
+        json!({
+            "site_id": self.site_id.as_str(),
+            "month": self.month.to_string(),
+            "time_zone": self.time_zone,
+            "state": self.state.name(),
+            "rule_set": RULE_SET,
+            "mau": counters.mau,
+            "licenses_issued": counters.licenses_issued,
+            "licenses_failed": counters.licenses_failed,
+            "devices": counters.devices,
+            "unattributed_licenses": counters.unattributed_licenses,
+            "by_drm_type": by_drm,
+            "watermark_sessions": counters.watermark_sessions,
+            "watermark_users": counters.watermark_users,
+            "duplicates": counters.duplicates,
+            "corrections": {"records": self.corrected_records, "users": self.corrected_users},
+            "other_environments": {"trial": counters.trial, "test": counters.test},
+            "from": self.from.to_string(),
+            "to": self.to.to_string(),
+            "evidence": self.evidence.name(),
+            "as_of": self.as_of.to_string(),
+        })
+    }
+
+    /// The figures as a JSON text.
+    pub fn to_json(&self) -> Vec<u8> {
+        self.to_value().to_string().into_bytes()
+    }
+
+    /// The cells of a CSV row, in the order of [`csv_names`].
+    fn cells(&self) -> Vec<String> {
+        let counters = &self.counters;
+        let mut cells = vec![
+            self.site_id.to_string(),
+            self.month.to_string(),
+            self.time_zone.clone(),
+            self.state.to_string(),
+            RULE_SET.to_owned(),
+        ];
+        let figures = [
+            counters.mau,
+            counters.licenses_issued,
+            counters.licenses_failed,
+            counters.devices,
+            counters.unattributed_licenses,
+            counters.watermark_sessions,
+            counters.watermark_users,
+            counters.duplicates,
+            self.corrected_records,
+            self.corrected_users,
+            counters.trial,
+            counters.test,
+        ];
+        cells.extend(figures.iter().map(u64::to_string));
+        let by_drm = counters.mau_by_drm.iter().zip(&counters.licenses_by_drm);
+        cells.extend(by_drm.flat_map(|(mau, licenses)| [mau.to_string(), licenses.to_string()]));
+        cells.extend([
+            self.from.to_string(),
+            self.to.to_string(),
+            self.evidence.to_string(),
+            self.as_of.to_string(),
+        ]);
+        cells
+    }
+}
+
+/// A page of a list: `items`, and a `cursor` where there is more.
+pub fn list_to_json(items: &[Usage], cursor: Option<&str>) -> Vec<u8> {
+    let mut page = Map::new();
+    page.insert("items".to_owned(), items.iter().map(Usage::to_value).collect());
+    if let Some(cursor) = cursor {
+        page.insert("cursor".to_owned(), json!(cursor));
+    }
+    Value::Object(page).to_string().into_bytes()
+}
+
+/// The list as CSV (RFC 4180): a header row, rows ended by CRLF.
+pub fn list_to_csv(items: &[Usage]) -> Vec<u8> {
+    let mut text = String::new();
+    row(&mut text, csv_names());
+    for item in items {
+        row(&mut text, item.cells());
+    }
+    text.into_bytes()
+}
+
+fn csv_names() -> Vec<String> {
+    const HEAD: &str = "site_id month time_zone state rule_set mau licenses_issued licenses_failed \
+        devices unattributed_licenses watermark_sessions watermark_users duplicates \
+        corrected_records corrected_users trial test";
+    let mut names: Vec<String> = HEAD.split_ascii_whitespace().map(str::to_owned).collect();
+    let by_drm = |drm: &DrmType| [format!("mau_{drm}"), format!("licenses_issued_{drm}")];
+    names.extend(DrmType::ALL.iter().flat_map(by_drm));
+    names.extend(["from", "to", "evidence", "as_of"].map(str::to_owned));
+    names
+}
+
+fn row(text: &mut String, cells: Vec<String>) {
+    for (at, cell) in cells.iter().enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        text.push_str(&csv_cell(cell));
+    }
+    text.push_str("\r\n");
+}
+
+/// A cell of a CSV row. A text that a spreadsheet would take for a formula is told apart by an
+/// apostrophe.
+pub fn csv_cell(text: &str) -> String {
+    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let guarded = if formula { format!("'{text}") } else { text.to_owned() };
+    if guarded.contains(['"', ',', '\r', '\n']) {
+        format!("\"{}\"", guarded.replace('"', "\"\""))
+    } else {
+        guarded
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usage() -> Usage {
+        let mut counters = Counters { mau: 3, licenses_issued: 5, ..Counters::default() };
+        counters.mau_by_drm[0] = 3;
+        counters.licenses_by_drm[0] = 5;
+        Usage {
+            site_id: SiteId::parse(b"-ACME").unwrap(),
+            month: Month::new(2026, 11).unwrap(),
+            time_zone: "UTC".to_owned(),
+            state: State::Open,
+            counters,
+            corrected_records: 0,
+            corrected_users: 0,
+            from: Timestamp(1_793_491_200_000),
+            to: Timestamp(1_796_083_200_000),
+            evidence: Evidence::Live,
+            as_of: Timestamp(1_795_320_960_000),
+        }
+    }
+
+    #[test]
+    fn json_has_the_members_of_the_contract() {
+        let read: Value = serde_json::from_slice(&usage().to_json()).unwrap();
+        assert_eq!(read["from"], json!("2026-11-01T00:00:00Z"));
+        assert_eq!(read["by_drm_type"], json!({"widevine": {"mau": 3, "licenses_issued": 5}}));
+        assert_eq!(read["corrections"], json!({"records": 0, "users": 0}));
+        assert_eq!(read["other_environments"], json!({"trial": 0, "test": 0}));
+        let page = list_to_json(&[usage()], Some("c"));
+        let page: Value = serde_json::from_slice(&page).unwrap();
+        assert_eq!(page["items"][0], read);
+        assert_eq!(page["cursor"], json!("c"));
+    }
+
+    #[test]
+    fn csv_is_square_and_guarded() {
+        let text = String::from_utf8(list_to_csv(&[usage()])).unwrap();
+        let rows: Vec<&str> = text.split_terminator("\r\n").collect();
+        assert_eq!(rows.len(), 2);
+        assert_eq!(rows[0].split(',').count(), rows[1].split(',').count());
+        assert!(rows[1].starts_with("'-ACME,2026-11,UTC,open,mau/1,3,5,"));
+        assert_eq!(csv_cell("a\"b,c"), "\"a\"\"b,c\"");
+        assert_eq!(csv_cell("=1"), "'=1");
+    }
+}

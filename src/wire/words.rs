@@ -18,14 +18,13 @@ pub fn drm_type(text: &mut [u8]) -> Option<DrmType> {
 
 /// Reads an outcome (reference/domain.md §9): words of either case, and result codes.
 pub fn outcome(text: &[u8]) -> Option<Outcome> {
+    if text == b"success" {
+        return Some(Outcome::Success);
+    }
     const SUCCESS: &[&str] = &["success", "ok", "0000", "fd004"];
     const FAIL: &[&str] = &["fail", "fd005", "fd006", "fd007"];
     let is = |words: &[&str]| words.iter().any(|w| text.eq_ignore_ascii_case(w.as_bytes()));
-    if is(SUCCESS) {
-        Some(Outcome::Success)
-    } else {
-        is(FAIL).then_some(Outcome::Fail)
-    }
+    if is(SUCCESS) { Some(Outcome::Success) } else { is(FAIL).then_some(Outcome::Fail) }
 }
 
 /// Reads a request type; Widevine writes it in capitals.
@@ -75,9 +74,24 @@ pub fn job_status(text: &[u8]) -> Option<&'static str> {
 /// Whether the name of a platform or operating system is that of a desktop or its browser.
 pub fn is_desktop(text: &[u8]) -> bool {
     const NAMES: &[&str] = &[
-        "macos", "mac", "mac os", "mac os x", "osx", "os x", "linux", "chromeos", "chrome os",
-        "web", "desktop", "browser", "pc", "web browser", "pc web", "desktop browser",
-        "desktop_browser", "web_browser",
+        "macos",
+        "mac",
+        "mac os",
+        "mac os x",
+        "osx",
+        "os x",
+        "linux",
+        "chromeos",
+        "chrome os",
+        "web",
+        "desktop",
+        "browser",
+        "pc",
+        "web browser",
+        "pc web",
+        "desktop browser",
+        "desktop_browser",
+        "web_browser",
     ];
     match text.first().map(u8::to_ascii_lowercase) {
         Some(b'w' | b'm' | b'o' | b'l' | b'c' | b'd' | b'b' | b'p') => {

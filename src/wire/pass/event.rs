@@ -15,9 +15,7 @@ impl<'a> Pass<'a, '_> {
     pub(super) fn attribute_text(&mut self, rule: Rule, text: &'a [u8]) {
         match rule {
             Rule::SpecVersion if text == b"1.0" => self.met.spec = true,
-            Rule::EventAttributeId | Rule::Source | Rule::EventAttributeType
-                if text.is_empty() =>
-            {
+            Rule::EventAttributeId | Rule::Source | Rule::EventAttributeType if text.is_empty() => {
                 self.note(Reason::BadCloudEvent);
             }
             Rule::EventAttributeId => {
@@ -79,8 +77,7 @@ impl<'a> Pass<'a, '_> {
         }
         let table = self.schemas.table(Room::Event);
         for (name, text) in attributes.texts() {
-            let found = table.find(name.as_bytes()).and_then(|number| table.entry(number));
-            let (Some(entry), Some(text)) = (found, text) else { continue };
+            let (Some(entry), Some(text)) = (table.find(name.as_bytes()), text) else { continue };
             self.entry = entry;
             if text.len() > entry.text_max {
                 self.note(Reason::TooLong);

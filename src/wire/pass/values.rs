@@ -1,14 +1,12 @@
 //! How the value of each member is taken: as text, or as something else.
 
 use super::{Kind, Pass};
-use crate::identity::RawId;
+use crate::identity::{PayloadEncoding, RawId};
 use crate::model::field::{ErrorClass, Field};
 use crate::model::limits;
 use crate::model::reason::Reason;
 use crate::model::time::Timestamp;
-use crate::model::vocab::{
-    DeviceKind, Environment, IdEncoding, LicenseType, RecordType, UserKind,
-};
+use crate::model::vocab::{DeviceKind, Environment, IdEncoding, LicenseType, RecordType, UserKind};
 use crate::wire::fault::Part;
 use crate::wire::json::Broken;
 use crate::wire::record::Value;
@@ -70,6 +68,9 @@ impl<'a> Pass<'a, '_> {
             }),
             Rule::UserKind => set(&mut record.user_id_kind, UserKind::from_name(text)),
             Rule::ErrorClass => set(&mut record.error_class, ErrorClass::from_name(text)),
+            Rule::PayloadEncoding => {
+                set(&mut record.payload_encoding, PayloadEncoding::from_name(text))
+            }
             Rule::DeviceEncoding => set(&mut self.draft.encoding, IdEncoding::from_name(text)),
             Rule::DeviceKind => match DeviceKind::from_name(text) {
                 Some(kind) => Some(self.draft.kind = Some(kind)),
@@ -340,4 +341,3 @@ fn integer(digits: &[u8]) -> Result<i64, Reason> {
 fn time(digits: &[u8]) -> Result<Timestamp, Reason> {
     integer(digits).ok().and_then(Timestamp::from_epoch).ok_or(Reason::BadTime)
 }
-

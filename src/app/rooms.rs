@@ -1,0 +1,124 @@
+//! Opens and closes what stands below the desks: keys, tables, engine, in this order.
+
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::Settings;
+use crate::engine::{Engine, EngineError, EngineFigures};
+use crate::keys::{KeyRing, KeysError};
+use crate::model::time::Clock;
+use crate::observe::Registry;
+use crate::store::{Store, StoreError};
+
+/// Why a room below the desks did not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A directory cannot be made or looked at.
+    #[error("{} cannot be used: {}", .0.display(), .1)]
+    Directory(PathBuf, std::io::Error),
+    /// Keys and data on one device, against the setting.
+    #[error(
+        "keys and data lie on one device; move one of them, or set [storage] allow_same_device"
+    )]
+    SameDevice,
+    /// Data without its keys.
+    #[error(
+        "{} holds data, but {} holds no keys; put the keys back, new ones would open nothing",
+        .0.display(),
+        .1.display()
+    )]
+    KeysGone(PathBuf, PathBuf),
+    /// The keys.
+    #[error("the keys cannot be opened: {0}")]
+    Keys(#[from] KeysError),
+    /// The tables.
+    #[error("the data cannot be opened: {0}")]
+    Store(#[from] StoreError),
+    /// The engine.
+    #[error("the engine cannot start: {0}")]
+    Engine(#[from] EngineError),
+    /// The thread that opens them ended early.
+    #[error("opening was interrupted")]
+    Interrupted,
+}
+
+/// Opens everything; it reads files and recovers the journal, so it runs off the reactor.
+///
+/// # Errors
+/// [`OpenError`]; what was opened is closed again.
+pub async fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<Engine, OpenError> {
+    let opening = tokio::task::spawn_blocking(move || open_now(settings, clock));
+    opening.await.unwrap_or(Err(OpenError::Interrupted))
+}
+
+/// Lets the engine end: its queue is committed and its threads are joined.
+pub async fn close(engine: Engine) {
+    // An error means that the closing itself ended with a panic, which has been logged.
+    let _ = tokio::task::spawn_blocking(move || engine.stop()).await;
+}
+
+fn open_now(settings: Settings, clock: Arc<dyn Clock>) -> Result<Engine, OpenError> {
+    let (keys, data) = (settings.keys.dir.clone(), settings.store.data.clone());
+    // Looked at before anything is made: a new vault beside old data would hide the loss.
+    if has_entries(&data)? && !has_entries(&keys)? {
+        return Err(OpenError::KeysGone(data, keys));
+    }
+    make_directory(&keys)?;
+    make_directory(&data)?;
+    if device(&keys)? == device(&data)? {
+        if !settings.place.allow_same_device {
+            return Err(OpenError::SameDevice);
+        }
+        tracing::info!("keys and data lie on one device; in production keep them apart");
+    }
+    let had_data = has_entries(&data)?;
+    let (ring, opened) = KeyRing::open(&settings.keys)?;
+    if opened.first_start && had_data {
+        return Err(OpenError::KeysGone(data, keys));
+    }
+    if opened.repaired > 0 {
+        tracing::warn!(slots = opened.repaired, "the key register was repaired from its copy");
+    }
+    let store = Store::open(&settings.store)?;
+    Ok(Engine::open(store, ring, settings.engine, clock)?)
+}
+
+/// Makes a directory for nobody else's eyes; one that exists keeps its mode.
+fn make_directory(path: &Path) -> Result<(), OpenError> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error| OpenError::Directory(path.to_owned(), error))
+}
+
+fn has_entries(path: &Path) -> Result<bool, OpenError> {
+    match std::fs::read_dir(path) {
+        Ok(mut entries) => Ok(entries.next().is_some()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(OpenError::Directory(path.to_owned(), error)),
+    }
+}
+
+fn device(path: &Path) -> Result<u64, OpenError> {
+    let looked = std::fs::metadata(path);
+    Ok(looked.map_err(|error| OpenError::Directory(path.to_owned(), error))?.dev())
+}
+
+/// Shows the engine's figures in the metrics.
+pub fn register(engine: &Engine, registry: &Registry) {
+    let total = |name, help, read: fn(EngineFigures) -> u64| {
+        let engine = engine.clone();
+        registry.total(name, help, move || read(engine.figures()));
+    };
+    total("blindtally_group_commits", "Group commits (one sync each).", |f| f.groups);
+    total("blindtally_folds", "Folds that ended well.", |f| f.folds);
+    total("blindtally_folded_rows", "Rows that folds wrote into blocks.", |f| f.folded_rows);
+    total("blindtally_block_bytes", "Bytes of blocks written.", |f| f.block_bytes);
+    let queued = engine.clone();
+    let help = "Sealed bytes that wait for the writer.";
+    registry.probe("blindtally_queue_bytes", help, move || {
+        i64::try_from(queued.figures().queued_bytes).unwrap_or(i64::MAX)
+    });
+    let ready = engine.clone();
+    let help = "Whether records can be taken (1) or not (0).";
+    registry.probe("blindtally_ready", help, move || i64::from(ready.ready().is_ok()));
+}

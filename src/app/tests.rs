@@ -1,0 +1,109 @@
+//! The whole server in one process: first start, a record's way, restart.
+
+use std::path::Path;
+
+use super::*;
+use crate::cli::client::{Ask, Target, send};
+use crate::config::{Flags, compose};
+use crate::model::time::SystemClock;
+use hyper::{Method, StatusCode};
+
+fn settings(directory: &Path) -> Settings {
+    let flags = Flags {
+        data: Some(directory.join("data")),
+        listen: vec!["127.0.0.1:0".to_owned()],
+        ..Flags::default()
+    };
+    let environment = [("BLINDTALLY__STORAGE__FREE_BYTES".to_owned(), "0".to_owned())];
+    compose("", "", environment, &flags).unwrap()
+}
+
+async fn start(directory: &Path) -> App {
+    App::start(settings(directory), Arc::new(SystemClock)).await.unwrap()
+}
+
+async fn ask(app: &App, token: &str, ask: Ask) -> (StatusCode, String) {
+    let target = Target::plain(app.addresses()[0]);
+    let (status, body) = send(&target, token, &ask).await.unwrap();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+fn with_body(method: Method, path: &str, body: String) -> Ask {
+    Ask { method, body, ..Ask::get(path.to_owned()) }
+}
+
+/// The token in an answer to `POST /v1/tokens`.
+fn made_token(answer: &str) -> String {
+    let at = answer.find("bt_").unwrap();
+    answer[at..at + 63].to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_is_counted_and_survives_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let app = start(directory.path()).await;
+    let file = directory.path().join("data-keys/operator.token");
+    let operator = std::fs::read_to_string(&file).unwrap();
+    let put = with_body(Method::PUT, "/v1/sites/ACME", "{}".to_owned());
+    assert_eq!(ask(&app, &operator, put).await.0, 201);
+    let create = r#"{"role":"producer","sites":["ACME"],"name":"licence server 1"}"#;
+    let create = with_body(Method::POST, "/v1/tokens", create.to_owned());
+    let (status, made) = ask(&app, &operator, create).await;
+    assert_eq!(status, 201, "{made}");
+    let producer = made_token(&made);
+
+    let now = SystemClock.now().to_string();
+    let record = format!(
+        r#"{{"event_id":"e1","type":"drm.license.issued","site_id":"ACME","occurred_at":"{now}",
+            "outcome":"success","user_id":"viewer-1","request_type":"new"}}"#
+    );
+    let post = with_body(Method::POST, "/v1/records", record);
+    let (status, receipt) = ask(&app, &producer, post.clone()).await;
+    assert_eq!(status, 200, "{receipt}");
+    assert!(receipt.contains("\"accepted\":1"), "{receipt}");
+    let path = format!("/v1/sites/ACME/usage/{}", &now[..7]);
+    let (_, before) = ask(&app, &operator, Ask::get(path.clone())).await;
+    assert!(before.contains("\"mau\":1,"), "{before}");
+    let (_, metrics) = ask(&app, &operator, Ask::get("/metrics".to_owned())).await;
+    assert!(metrics.contains("blindtally_group_commits_total"), "{metrics}");
+    app.drain().await;
+
+    let app = start(directory.path()).await;
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), operator);
+    let (_, after) = ask(&app, &operator, Ask::get(path)).await;
+    assert!(after.contains("\"mau\":1,"), "{after}");
+    let (_, again) = ask(&app, &producer, post).await;
+    assert!(again.contains("\"duplicates\":1"), "{again}");
+    app.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_in_use_leaves_everything_closed() {
+    let directory = tempfile::tempdir().unwrap();
+    let other = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut taken = settings(directory.path());
+    taken.http.listen = vec![other.local_addr().unwrap()];
+    let refused = App::start(taken, Arc::new(SystemClock)).await.err().unwrap();
+    assert!(matches!(refused, AppError::Http(StartError::Listen(..))), "{refused}");
+    start(directory.path()).await.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_without_keys_is_not_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    start(directory.path()).await.drain().await;
+    let keys = directory.path().join("data-keys");
+    std::fs::rename(&keys, directory.path().join("elsewhere")).unwrap();
+    let refused = App::start(settings(directory.path()), Arc::new(SystemClock)).await.err().unwrap();
+    assert!(matches!(refused, AppError::Open(OpenError::KeysGone(..))), "{refused}");
+    assert!(!keys.exists(), "a new vault was made beside old data");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_device_needs_the_setting() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut apart = settings(directory.path());
+    apart.place.allow_same_device = false;
+    let refused = App::start(apart, Arc::new(SystemClock)).await.err().unwrap();
+    assert!(refused.is_configuration(), "{refused}");
+}
