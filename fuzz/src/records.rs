@@ -118,9 +118,8 @@ pub fn pointer_text(pointer: Pointer) -> String {
 }
 
 fn is_schema_name(name: &str) -> bool {
-    let others = [
-        Room::Device, Room::DeviceId, Room::Drm, Room::License, Room::Source, Room::Event,
-    ];
+    let others =
+        [Room::Device, Room::DeviceId, Room::Drm, Room::License, Room::Source, Room::Event];
     let rooms = RecordType::ALL.iter().map(|kind| Room::of(*kind)).chain(others);
     let known = |room| Schemas::get().table(room).find(name.as_bytes()).is_some();
     schema::secret(name.as_bytes()).is_some() || rooms.into_iter().any(known)

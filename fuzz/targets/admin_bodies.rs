@@ -13,8 +13,18 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
 const MEMBERS: &[&str] = &[
-    "name", "time_zone", "sentinel_user_ids", "retention", "records_days", "billing_group",
-    "device_as_user", "role", "sites", "expires_in_days", "producer", "producers",
+    "name",
+    "time_zone",
+    "sentinel_user_ids",
+    "retention",
+    "records_days",
+    "billing_group",
+    "device_as_user",
+    "role",
+    "sites",
+    "expires_in_days",
+    "producer",
+    "producers",
 ];
 
 fuzz_target!(|data: &[u8]| {

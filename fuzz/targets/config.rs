@@ -3,6 +3,7 @@
 #![no_main]
 
 use blindtally::config::{self, ENV_PREFIX, Flags, Settings};
+use blindtally::model::time::DAY_MS;
 use blindtally_fuzz::cut;
 use libfuzzer_sys::fuzz_target;
 
@@ -18,7 +19,8 @@ fuzz_target!(|data: &[u8]| {
     };
     let flags = Flags::default();
     let settings = config::compose("fuzz.toml", file, environment(), &flags);
-    assert_eq!(settings, config::compose("fuzz.toml", file, environment(), &flags));
+    let again = config::compose("fuzz.toml", file, environment(), &flags);
+    assert_eq!(format!("{settings:?}"), format!("{again:?}"));
     match settings {
         Ok(settings) => check(&settings),
         Err(error) => {
@@ -29,15 +31,16 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn check(settings: &Settings) {
-    let (http, limits, engine) = (&settings.http, &settings.limits, &settings.engine);
+    let Settings { http, ingest, engine, store, keys, .. } = settings;
     assert!(!http.listen.is_empty());
     assert!(http.tls.is_some() || http.listen.iter().all(|at| at.ip().is_loopback()));
     assert!(http.connections_max > 0 && http.body_bytes_max > 0);
+    // A body at its largest must fit the budget of all bodies, or it is refused for ever.
     assert!(http.held_body_bytes_max >= http.body_bytes_max);
     assert!(http.held_body_bytes_max >= http.encoded_body_bytes_max);
-    assert!(limits.batch_records_max > 0 && limits.future_ms_max > 0);
-    assert!(limits.age_ms_max >= 35 * 86_400_000, "duplicates are remembered for 35 days");
-    assert!(!engine.data.as_os_str().is_empty());
-    assert!(!settings.keys.directory.as_os_str().is_empty());
-    assert_ne!(settings.keys.directory, engine.data, "keys in the data directory");
+    assert!(ingest.limits.records > 0 && ingest.future_ms > 0);
+    assert!(engine.age_ms >= 35 * DAY_MS, "duplicates are remembered for 35 days");
+    assert!(engine.fold_after_ms > 0);
+    assert!(!store.data.as_os_str().is_empty() && !keys.dir.as_os_str().is_empty());
+    assert_ne!(keys.dir, store.data, "the keys lie in the data directory");
 }

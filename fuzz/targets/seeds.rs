@@ -9,9 +9,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use blindtally::model::batch::{
-    Batch, Claim, DeviceTag, Effect, Item, SiteMonth, Verdict,
-};
+use blindtally::model::batch::{Batch, Claim, DeviceTag, Effect, Item, SiteMonth, Verdict};
 use blindtally::model::caller::{Role, SiteScope, Token};
 use blindtally::model::ids::{ShortTag, SiteId, SiteNo, Tag};
 use blindtally::model::site::{MonthSpan, Site, SiteSettings};
@@ -88,8 +86,9 @@ fn a_batch() -> Batch {
     let mut batch = Batch::default();
     for row in 0..3u8 {
         let tag = |bit: u8| (row & bit == bit).then_some(ShortTag([row + bit; 12]));
+        let site = SiteNo(u32::from(row) * 200);
         let claim = Claim {
-            month: batch.month_index(SiteMonth { site: SiteNo(u32::from(row) * 200), month: MONTH }),
+            month: batch.month_index(SiteMonth { site, month: MONTH }),
             day: batch.day_index(Day(20_779)),
             kind: RecordType::LicenseIssued,
             drm: DrmType::Widevine,

@@ -34,6 +34,9 @@ fuzz_target!(|data: &[u8]| {
 fn written(time: Timestamp) {
     let text = time.to_string();
     assert_eq!(Timestamp::parse(text.as_bytes()), Some(time), "{text}");
+    if time.0 > jiff::Timestamp::MAX.as_millisecond() {
+        return;
+    }
     let theirs: jiff::Timestamp = text.parse().expect("what we write is RFC 3339");
     assert_eq!(theirs.as_millisecond(), time.0, "{text}");
     let date = theirs.to_zoned(TimeZone::UTC).date();
@@ -44,6 +47,10 @@ fn written(time: Timestamp) {
 
 /// What we read as a time is that time to `jiff`.
 fn against(text: &str, time: Timestamp) {
+    // `jiff` ends a day before the year 9999 does, so that every zone can show what it holds.
+    if time.0 > jiff::Timestamp::MAX.as_millisecond() {
+        return;
+    }
     if text.as_bytes().get(4) == Some(&b'-') {
         let theirs: jiff::Timestamp = text.parse().expect("what we read is RFC 3339");
         assert_eq!(theirs.as_millisecond(), time.0, "{text}");
