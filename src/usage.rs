@@ -143,7 +143,7 @@ impl Usage {
         wire::Usage {
             site_id: usage.site.id.clone(),
             month: usage.span.month,
-            time_zone: usage.site.settings.time_zone.clone(),
+            time_zone: usage.time_zone.clone(),
             state: state(&usage, self.clock.now()),
             // Corrections begin with the close, see `state`.
             corrected_records: 0,

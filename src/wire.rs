@@ -3,7 +3,7 @@
 //! and no answer carries a value of the input or a parser's own text.
 //!
 //! The way of the bytes: [`Media`] names the format, [`Decoder`] cuts a body into records and reads
-//! each by the tables of [`schema`] with the pull reader of [`json`]. A record either comes out as a
+//! each by the tables of [`schema`] with the pull reader of [`json`]. A record comes out as a
 //! [`Record`] or as a [`Fault`]; a body that cannot be cut is [`Unfit`] as a whole.
 
 pub mod admin;

@@ -30,6 +30,8 @@ vocabulary! {
         ForensicMark = 9, "forensic_mark";
         /// The bits that are embedded in the picture.
         Payload = 10, "payload";
+        /// The distributor that a copy was made for.
+        Distributor = 11, "distributor";
     }
 }
 

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::places::{DayPlace, MonthPlace};
-use crate::crypto::HmacQueue;
-use crate::identity::{self, OtherKind, PseudonymQueue, Slot};
+use crate::crypto::{BaseKey, HmacQueue};
+use crate::identity::{self, OtherKind, PseudonymQueue, RawId, Slot};
 use crate::keys::{KeyRing, SiteMonthKeys, WatermarkKeys};
 use crate::model::batch::{Batch, Claim, DeviceTag, Effect, Item};
 use crate::model::field::Field;
@@ -95,7 +95,7 @@ impl Rows {
         tags.device = self.push_devices(record, &month.keys, keys);
         for (field, raw) in &record.raw {
             let Some((kind, watermark)) = kind_of(*field) else { continue };
-            let slot = self.ids.push_other(&month.keys.base, kind, *raw);
+            let slot = self.push_other(&month.keys.base, kind, *raw, record);
             if kind == OtherKind::WmSession {
                 tags.session = Some(slot);
             }
@@ -131,6 +131,22 @@ impl Rows {
         self.batch.claims.push(claim);
         self.claims.push(tags);
         self.indexes.push(index);
+    }
+
+    fn push_other(
+        &mut self,
+        base: &BaseKey,
+        kind: OtherKind,
+        raw: RawId<'_>,
+        record: &Record<'_>,
+    ) -> Slot {
+        match kind {
+            OtherKind::Payload => {
+                let payload = identity::payload(raw, record.payload_encoding);
+                self.ids.push_payload(base, &payload)
+            }
+            kind => self.ids.push_other(base, kind, raw),
+        }
     }
 
     fn keys_of(&mut self, keys: &Arc<SiteMonthKeys>) -> u32 {
@@ -226,7 +242,7 @@ impl Rows {
             let Some(keys) = ring.watermark(&month.site, earlier) else { continue };
             for (field, raw) in &record.raw {
                 let Some((kind, true)) = kind_of(*field) else { continue };
-                let slot = self.ids.push_other(&keys.base, kind, *raw);
+                let slot = self.push_other(&keys.base, kind, *raw, record);
                 self.push_tag(field.code(), slot, PatchKey::Earlier(Arc::clone(&keys)));
             }
         }

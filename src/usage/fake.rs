@@ -42,6 +42,8 @@ impl Counts for Figures {
         };
         let span = MonthSpan { month, from: start(month), to: start(month.next()), partitions: 1 };
         let counters = Counters { mau: 7, ..Counters::default() };
-        Some(UsageMonth { site: Arc::clone(site), span, counters, as_of: Timestamp(0) })
+        let time_zone = site.settings.time_zone.clone();
+        let site = Arc::clone(site);
+        Some(UsageMonth { site, span, time_zone, counters, as_of: Timestamp(0) })
     }
 }

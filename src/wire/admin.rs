@@ -2,8 +2,6 @@
 //! strict reader as records: an unknown member, a member given twice and a wrong type are refused,
 //! and the fault names a schema member, never a value.
 
-use std::sync::Arc;
-
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -326,28 +324,6 @@ impl<'a> Form<'a> {
         }
         Ok(SiteScope::Some(list.into_iter().flatten().collect()))
     }
-}
-
-/// A site's answer as a JSON text.
-pub fn site_to_json(site: &Site) -> Vec<u8> {
-    site_to_value(site).to_string().into_bytes()
-}
-
-/// The answer to a list of sites.
-pub fn sites_to_json(sites: &[Arc<Site>]) -> Vec<u8> {
-    let items: Vec<Value> = sites.iter().map(|site| site_to_value(site)).collect();
-    json!({"items": items}).to_string().into_bytes()
-}
-
-/// The answer to a list of tokens: never a secret.
-pub fn tokens_to_json(tokens: &[Arc<Token>]) -> Vec<u8> {
-    let items: Vec<TokenView<'_>> = tokens.iter().map(|token| TokenView::new(token)).collect();
-    serde_json::to_vec(&TokenList { items }).unwrap_or_default()
-}
-
-#[derive(Serialize)]
-struct TokenList<'t> {
-    items: Vec<TokenView<'t>>,
 }
 
 /// A site as it is answered. What takes effect later is listed with its month.

@@ -6,7 +6,7 @@ use std::fmt;
 use crate::model::reason::Reason;
 
 /// The deepest pointer that a schema can make is `/data/device/ids/0/value`.
-const PARTS_MAX: usize = 6;
+const PARTS_MAX: usize = 5;
 
 /// A step of a [`Pointer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

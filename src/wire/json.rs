@@ -353,11 +353,10 @@ impl<'a> Reader<'a> {
                 b'"' => {
                     let (start, end) = (at + 1, string_end(text, at + 1)?);
                     at = end;
-                    if level == 0 && next_after(text, end + 1)?.1 == b':' {
-                        if is_name(text.get(start..end)?, name, room) {
-                            let colon = next_after(text, end + 1)?.0;
-                            return copy_text(text, colon + 1, room);
-                        }
+                    let (next, byte) = next_after(text, end + 1)?;
+                    let is_ours = level == 0 && byte == b':';
+                    if is_ours && is_name(text.get(start..end)?, name, room) {
+                        return copy_text(text, next + 1, room);
                     }
                 }
                 b'{' | b'[' => level += 1,

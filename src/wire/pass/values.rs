@@ -72,10 +72,13 @@ impl<'a> Pass<'a, '_> {
                 set(&mut record.payload_encoding, PayloadEncoding::from_name(text))
             }
             Rule::DeviceEncoding => set(&mut self.draft.encoding, IdEncoding::from_name(text)),
-            Rule::DeviceKind => match DeviceKind::from_name(text) {
-                Some(kind) => Some(self.draft.kind = Some(kind)),
-                None => return self.note(Reason::UnknownDeviceKind),
-            },
+            Rule::DeviceKind => {
+                self.draft.kind = DeviceKind::from_name(text);
+                if self.draft.kind.is_none() {
+                    self.note(Reason::UnknownDeviceKind);
+                }
+                return;
+            }
             rule => return self.take_rare(rule, text),
         };
         if known.is_none() {

@@ -12,12 +12,19 @@ fn accepts(text: &[u8]) -> bool {
     reader.skip().is_ok() && reader.end().is_ok()
 }
 
-/// Whether serde_json does. A number that is too large for its own types is JSON all the same.
-fn oracle(text: &[u8]) -> bool {
+/// Whether serde_json does; `None` where it stops at a number too large for its own types, which is
+/// no matter of grammar.
+fn oracle(text: &[u8]) -> Option<bool> {
     match serde_json::from_slice::<Json>(text) {
-        Ok(_) => true,
-        Err(error) => error.to_string().contains("number out of range"),
+        Ok(_) => Some(true),
+        Err(error) if error.to_string().contains("number out of range") => None,
+        Err(_) => Some(false),
     }
+}
+
+/// Whether both say the same.
+fn agree(text: &[u8]) -> bool {
+    oracle(text).is_none_or(|theirs| theirs == accepts(text))
 }
 
 fn any_json() -> impl Strategy<Value = Json> {
@@ -73,19 +80,19 @@ proptest! {
 
     #[test]
     fn json_is_accepted(value in any_json(), pretty in any::<bool>()) {
-        let text = if pretty { serde_json::to_vec_pretty(&value) } else { serde_json::to_vec(&value) };
-        prop_assert!(accepts(&text.unwrap()));
+        let text = if pretty { format!("{value:#}") } else { value.to_string() };
+        prop_assert!(accepts(text.as_bytes()));
     }
 
     #[test]
     fn scraps_are_judged_alike(text in scrap()) {
-        prop_assert_eq!(accepts(text.as_bytes()), oracle(text.as_bytes()), "{:?}", text);
+        prop_assert!(agree(text.as_bytes()), "{:?}", text);
         let array = format!("[{text}]");
-        prop_assert_eq!(accepts(array.as_bytes()), oracle(array.as_bytes()), "{:?}", array);
+        prop_assert!(agree(array.as_bytes()), "{:?}", array);
         let string = format!("\"{text}\"");
-        prop_assert_eq!(accepts(string.as_bytes()), oracle(string.as_bytes()), "{:?}", string);
+        prop_assert!(agree(string.as_bytes()), "{:?}", string);
         let member = format!("{{\"a\":{text}}}");
-        prop_assert_eq!(accepts(member.as_bytes()), oracle(member.as_bytes()), "{:?}", member);
+        prop_assert!(agree(member.as_bytes()), "{:?}", member);
     }
 
     #[test]
@@ -98,11 +105,14 @@ proptest! {
         let mut text = serde_json::to_vec(&value).unwrap();
         let at = at.index(text.len());
         if cut { text.truncate(at) } else { text[at] = byte }
-        prop_assert_eq!(accepts(&text), oracle(&text), "{:?}", text);
+        prop_assert!(agree(&text), "{:?}", text);
     }
 
     #[test]
-    fn strings_are_equal(text in any::<String>(), forms in prop::collection::vec(any::<u8>(), 1..9)) {
+    fn strings_are_equal(
+        text in any::<String>(),
+        forms in prop::collection::vec(any::<u8>(), 1..9),
+    ) {
         let mut token = written(&text, &forms).into_bytes();
         let theirs: String = serde_json::from_slice(&token).unwrap();
         let mut reader = Reader::new(&mut token).unwrap();
@@ -114,7 +124,7 @@ proptest! {
 
     #[test]
     fn numbers_are_judged_alike(text in "-?[0-9]{0,4}(\\.[0-9]{0,3})?([eE][+-]?[0-9]{0,2})?") {
-        prop_assert_eq!(accepts(text.as_bytes()), oracle(text.as_bytes()), "{:?}", text);
+        prop_assert!(agree(text.as_bytes()), "{:?}", text);
     }
 
     /// A record with any texts, in any order of members and any spacing, comes out as it went in.
