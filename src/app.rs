@@ -86,7 +86,8 @@ impl App {
         rooms::register(&engine, &registry);
         let reasons = Reason::ALL.iter().map(|reason| reason.name());
         let records = RecordCounters::register(&registry, reasons);
-        let desks = desks(&engine, Ingest::new(engine.clone(), ingest, records), tokens.clone(), clock);
+        let ingest = Ingest::new(engine.clone(), ingest, records);
+        let desks = desks(&engine, ingest, tokens.clone(), clock);
         let served = async {
             first_token::ensure(&tokens, &keys).await?;
             Ok::<_, AppError>(Server::start(http, desks, &registry).await?)

@@ -137,9 +137,7 @@ fn settings(file: &File) -> Result<Settings, ConfigError> {
                 ConfigError::new("[log] format must be \"auto\", \"text\" or \"json\".")
             })?,
             level: logs::Level::from_name(&file.log.level).ok_or_else(|| {
-                ConfigError::new(
-                    "[log] level must be \"error\", \"warn\", \"info\" or \"debug\".",
-                )
+                ConfigError::new("[log] level must be \"error\", \"warn\", \"info\" or \"debug\".")
             })?,
         },
     })

@@ -186,11 +186,6 @@ impl DistinctSet {
         entries
     }
 
-    /// Whether there are no members.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Whether nothing is new since the last cut.
     pub fn is_clean(&self) -> bool {
         self.fresh.is_empty()

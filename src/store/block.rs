@@ -196,8 +196,8 @@ impl<'a> Column<'a> {
 
 /// Texts by a dictionary: the distinct ones in the order of their first use, then an index each.
 fn encode_texts(texts: &[&[u8]], packed: &mut Vec<u8>) {
-    let mut known: hashbrown::HashMap<&[u8], u64, std::hash::RandomState> =
-        hashbrown::HashMap::with_capacity_and_hasher(texts.len().min(256), Default::default());
+    let mut known: hashbrown::HashMap<&[u8], u64> =
+        hashbrown::HashMap::with_capacity(texts.len().min(256));
     let mut words: Vec<&[u8]> = Vec::new();
     let mut indexes = Vec::with_capacity(texts.len());
     for text in texts {
