@@ -32,13 +32,9 @@ struct Table {
 
 impl TagSet {
     /// Members.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.len
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// Memory of the slots, bytes.
@@ -70,6 +66,7 @@ impl TagSet {
     }
 
     /// Every member with its mask, in no order.
+    #[cfg(test)]
     pub fn iter(&self) -> impl Iterator<Item = Entry> + '_ {
         self.tables.iter().flat_map(|table| &table.slots).filter_map(|slot| read(slot))
     }
