@@ -50,7 +50,8 @@ unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS
 bins=()
 for name in "${names[@]}"; do bins+=(--bin "$name"); done
 # In the directory of the workspace, where cargo finds the flags of the C++ side as well.
-(cd "$here" && RUSTFLAGS=$coverage cargo build --quiet --release --locked --target "$triple" \
+# Not --locked: a crate that the server gets is new to this workspace's lock file too.
+(cd "$here" && RUSTFLAGS=$coverage cargo build --quiet --release --target "$triple" \
     "${bins[@]}")
 built=$target/$triple/release
 

@@ -185,7 +185,7 @@ fn plain(record: &Record<'_>) -> Vec<String> {
         format!("{:?} {:?} {:?}", record.error_code, record.error_class, record.cid),
         format!("{:?} {:?} {:?}", record.drm_type, record.request_type, record.license_type),
         format!("{:?} {:?}", record.user_id_kind, record.device_recommended),
-        format!("{}", record.desktop),
+        format!("{} {:?}", record.desktop, record.payload_encoding),
     ]
 }
 
