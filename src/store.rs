@@ -9,9 +9,10 @@ pub mod codec;
 pub mod details;
 pub mod filter;
 pub mod header;
+pub mod keys;
 pub mod pages;
 pub mod rows;
 mod tables;
 pub mod verdict;
 
-pub use tables::{Changes, Settings, Store, StoreError, Table, keys};
+pub use tables::{Changes, Settings, Store, StoreError, Table};

@@ -12,7 +12,13 @@ const FILE_LINES_MAX: usize = 500;
 const LINE_CHARS_MAX: usize = 100;
 
 /// Files that may be longer, how long, and why.
-const LONG_FILES: &[(&str, usize, &str)] = &[];
+const LONG_FILES: &[(&str, usize, &str)] = &[
+    ("src/engine.rs", 620, "the engine's door: its settings, its words and every call, on one page"),
+    ("src/engine/writer.rs", 520, "the one thread that commits, whole"),
+    ("src/keys/register.rs", 560, "the argument why a cut is resolved stands beside the code"),
+    ("src/wire/json.rs", 620, "one reader, whose parts are inlined into each other"),
+    ("src/wire/schema.rs", 700, "tables: one line a member"),
+];
 
 /// Files with wider lines, how wide, and why.
 const WIDE_FILES: [(&str, usize, &str); 1] =

@@ -67,7 +67,7 @@ const HOSTS: &[(&str, &[&str])] = &[
     ("zstd::stream", &["http/inflate", "load/feed"]),
     // In every room that can fail, log, or wait.
     ("thiserror", &[""]),
-    ("tracing", &["observe", "engine", "http", "app"]),
+    ("tracing", &["observe", "engine", "admin", "ingest", "http", "app", "cli"]),
     ("tokio", &["engine", "ingest", "admin", "http", "app", "cli", "load"]),
 ];
 
