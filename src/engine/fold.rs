@@ -62,7 +62,7 @@ pub struct Delta {
     pub set: SetId,
     /// The key of its runs.
     pub key: Arc<SealKey>,
-    /// The members, sorted, with whole masks.
+    /// The members, in no order; masks of equal tags are to be joined.
     pub entries: Vec<Entry>,
 }
 

@@ -11,13 +11,13 @@ use crate::crypto::{Aad, SealKey, Secret};
 use crate::engine::directory::Directory;
 use crate::engine::journal::OpenGroup;
 use crate::keys::KeyRing;
-use crate::model::batch::{Bucket, Epoch, Item, Verdict};
+use crate::model::batch::{Bucket, Epoch, Verdict};
 use crate::model::ids::KeyId;
 use crate::model::vocab::Class;
-use crate::store::block::{self, OwnedRow, Row};
+use crate::store::block::{self, FilterKeys, OwnedRow, Row};
 use crate::store::codec::{Corrupt, Put, Reader};
 use crate::store::details;
-use crate::store::header::{Header, filter_key};
+use crate::store::header::Header;
 use crate::store::{Changes, Store, Table, keys};
 
 /// Rows of a full block.
@@ -210,8 +210,10 @@ impl Writer<'_> {
         let secret = Secret::random();
         let key = SealKey::new(KeyId(place.number), &secret);
         let id = bucket_key.id();
-        let sealed = key.seal(&place.aad("block/1", id), &block::encode(rows)?);
-        let header = key.seal(&place.aad("header/1", id), &header_of(rows)?.encode());
+        let (plain, filter_keys) = block::encode(rows)?;
+        let sealed = key.seal(&place.aad("block/1", id), &plain);
+        let header = header_of(rows, filter_keys);
+        let header = key.seal(&place.aad("header/1", id), &header.encode());
         let wrapped = bucket_key.seal(&place.aad("block key/1", id), secret.expose());
         self.stats.rows += rows.len() as u64;
         self.stats.blocks += 1;
@@ -291,24 +293,10 @@ pub fn discard_unfinished(store: &Store) -> Result<bool, FoldError> {
     Ok(true)
 }
 
-fn header_of(rows: &[Row<'_>]) -> Result<Header, FoldError> {
+fn header_of(rows: &[Row<'_>], mut keys: FilterKeys) -> Header {
     let times = || rows.iter().map(|row| row.occurred_at);
     let span = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
-    let mut users: Vec<u64> = rows
-        .chunk_by(|left, right| left.user == right.user)
-        .filter_map(|run| run[0].user.as_ref().map(filter_key))
-        .collect();
-    let (mut devices, mut marks) = (Vec::with_capacity(rows.len()), Vec::new());
-    for row in rows {
-        for item in details::items(row.details) {
-            match item?.1 {
-                Item::Device(device) => devices.push(filter_key(&device.tag)),
-                Item::Tag(tag) => marks.push(filter_key(&tag)),
-                Item::Number(_) | Item::Text(_) | Item::Uuid(_) => {}
-            }
-        }
-    }
-    Ok(Header::new(rows.len(), span, [&mut users, &mut devices, &mut marks]))
+    Header::new(rows.len(), span, [&mut keys.users, &mut keys.devices, &mut keys.marks])
 }
 
 fn block_key(store: &Store, bucket_key: &SealKey, place: BlockPlace) -> Result<SealKey, FoldError> {
