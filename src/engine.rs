@@ -552,8 +552,8 @@ impl Engine {
     }
 }
 
-/// The keys must be those that the data was written with: a value sealed under the state key when the
-/// data directory was made has to open.
+/// The keys must be those that the data was written with: a value sealed under the state key when
+/// the data directory was made has to open.
 fn check_vault(store: &Store, ring: &KeyRing) -> Result<(), EngineError> {
     let (key, aad) = (ring.state_key(), crate::crypto::Aad::new("vault/1"));
     match store.get(Table::Meta, keys::VAULT)? {

@@ -173,8 +173,8 @@ impl Ingest {
         posted(&receipt)
     }
 
-    /// As [`Ingest::post_plain`], but the answer is kept with the batch, and given again to the same
-    /// body.
+    /// As [`Ingest::post_plain`], but the answer is kept with the batch, and given again to the
+    /// same body.
     async fn post_once(&self, post: Post<'_>, (producer, key): (String, String)) -> Posted {
         let body_digest = crypto::digest(&post.body);
         match self.engine.kept_answer(&producer, &key) {

@@ -84,8 +84,8 @@ impl HmacKey {
     }
 }
 
-/// The base key of one site and month: an HMAC key that makes base pseudonyms and nothing else. They
-/// are never stored; destroying this key cuts every use off.
+/// The base key of one site and month: an HMAC key that makes base pseudonyms and nothing else.
+/// They are never stored; destroying this key cuts every use off.
 pub struct BaseKey(HmacKey);
 
 impl BaseKey {
@@ -292,6 +292,7 @@ impl<const N: usize> Lane<N> {
 mod tests {
     use super::*;
     use ::hmac::{Hmac, KeyInit, Mac};
+    use proptest::collection::vec;
     use proptest::prelude::*;
 
     fn theirs(secret: &[u8; 32], message: &[u8]) -> [u8; 32] {
@@ -304,7 +305,7 @@ mod tests {
         #[test]
         fn agrees_with_the_published_crate(
             secret in any::<[u8; 32]>(),
-            messages in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 0..50),
+            messages in vec(vec(any::<u8>(), 0..200), 0..50),
         ) {
             let key = HmacKey::from_bytes(&secret);
             let mut queue = HmacQueue::default();

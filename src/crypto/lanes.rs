@@ -1,8 +1,8 @@
 //! SHA-256 compression of many messages: two at a time with the SHA instructions, whose latency one
 //! message alone cannot hide; where the processor has none, one after another.
 //!
-//! A named place of `unsafe`: calling functions whose target features were just checked at run time.
-//! Nothing in it touches a pointer.
+//! A named place of `unsafe`: calling functions whose target features were just checked at run
+//! time. Nothing in it touches a pointer.
 #![allow(unsafe_code, reason = "target-feature dispatch after a run-time check; no pointers")]
 
 use sha2::block_api::compress256;

@@ -370,7 +370,9 @@ fn settings(tight: bool) -> Settings {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 40, max_shrink_iters: 200, ..ProptestConfig::default()
+    })]
 
     /// C1, C2, D1, F1: counts equal the model's through folds, spills, restarts and failed writes.
     #[test]

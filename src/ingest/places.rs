@@ -93,7 +93,8 @@ impl<'e> Places<'e> {
         }
     }
 
-    /// The producer of a record: its own word where the credential allows it, else the credential's.
+    /// The producer of a record: its own word where the credential allows it, else the
+    /// credential's.
     ///
     /// # Errors
     /// When the credential does not allow the name.

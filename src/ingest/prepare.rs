@@ -232,8 +232,8 @@ impl Rows {
         counted
     }
 
-    /// A detection also carries payload and mark under the watermark key of every other living month
-    /// of the site, so that it can be joined to older sessions.
+    /// A detection also carries payload and mark under the watermark key of every other living
+    /// month of the site, so that it can be joined to older sessions.
     fn push_earlier_marks(&mut self, record: &Record<'_>, month: &MonthPlace, ring: &KeyRing) {
         for earlier in ring.watermark_months(&month.site) {
             if earlier == month.name.month {

@@ -279,7 +279,8 @@ mod tests {
 
         #[test]
         fn reading_agrees_with_jiff(ms in 0i64..253_402_300_000_000, offset in -1400i32..1400) {
-            let zone = jiff::tz::TimeZone::fixed(jiff::tz::Offset::from_seconds(offset * 60).unwrap());
+            let offset_of = jiff::tz::Offset::from_seconds(offset * 60).unwrap();
+            let zone = jiff::tz::TimeZone::fixed(offset_of);
             let zoned = jiff::Timestamp::from_millisecond(ms).unwrap().to_zoned(zone);
             let text = zoned.strftime("%Y-%m-%dT%H:%M:%S%.f%:z").to_string();
             prop_assert_eq!(parse(&text), Some(ms), "{}", text);

@@ -409,7 +409,8 @@ mod tests {
                 details: details_of(&items),
             }).collect();
             rows.sort_by_key(|row| row.user);
-            let (bytes, _) = encode(&rows.iter().map(OwnedRow::as_row).collect::<Vec<_>>()).unwrap();
+            let given: Vec<Row<'_>> = rows.iter().map(OwnedRow::as_row).collect();
+            let (bytes, _) = encode(&given).unwrap();
             for row in &mut rows {
                 row.details = ordered(&row.details);
             }
@@ -421,7 +422,8 @@ mod tests {
             items in proptest::collection::vec(own(), 1..9), at in any::<u16>(), to in any::<u8>(),
         ) {
             let details = details_of(&items);
-            let row = Row { user: Some(Tag([1; 16])), occurred_at: Timestamp(5), details: &details };
+            let user = Some(Tag([1; 16]));
+            let row = Row { user, occurred_at: Timestamp(5), details: &details };
             let (mut bytes, _) = encode(&[row, row, row]).unwrap();
             let at = usize::from(at) % bytes.len();
             bytes[at] = to;

@@ -322,8 +322,8 @@ impl Store {
         Ok(self.db.write_opt(batch, &options)?)
     }
 
-    /// Whether a test breaks this write: a journal entry (faults 1 and 2) or the end of a fold (3 and
-    /// 4), before it is on the disk (odd) or after (even).
+    /// Whether a test breaks this write: a journal entry (faults 1 and 2) or the end of a fold (3
+    /// and 4), before it is on the disk (odd) or after (even).
     #[cfg(test)]
     fn breaks(&self, changes: &Changes) -> Option<bool> {
         use std::sync::atomic::Ordering::SeqCst;
@@ -408,8 +408,8 @@ fn database_options() -> Options {
 }
 
 /// Settings of a table: everything is sealed, so nothing compresses. Journal and blocks are written
-/// in the order of their keys, so that files move down without being rewritten; the journal's memory
-/// is large enough that most groups are folded and deleted before it would be flushed.
+/// in the order of their keys, so that files move down without being rewritten; the journal's
+/// memory is large enough that most groups are folded and deleted before it would be flushed.
 fn table_options(table: Table, cache: &Cache) -> Options {
     let mut options = Options::default();
     options.set_compression_type(rocksdb::DBCompressionType::None);

@@ -1,8 +1,8 @@
-//! Rows become blocks: sorted by bucket and user, cut into blocks of a good size, each sealed under a
-//! key of its own that is wrapped by the bucket's key and stored apart from it.
+//! Rows become blocks: sorted by bucket and user, cut into blocks of a good size, each sealed under
+//! a key of its own that is wrapped by the bucket's key and stored apart from it.
 //!
-//! A bucket with too few rows for a good block gets a fragment, a small block that the bucket's later
-//! rows take in; a fragment is sealed like any block from the start.
+//! A bucket with too few rows for a good block gets a fragment, a small block that the bucket's
+//! later rows take in; a fragment is sealed like any block from the start.
 
 use std::collections::HashMap;
 
@@ -116,8 +116,8 @@ struct FoldRow<'a> {
 }
 
 impl Writer<'_> {
-    /// Writes the kept rows of the groups; what must not happen without the rest of the fold goes to
-    /// `last`.
+    /// Writes the kept rows of the groups; what must not happen without the rest of the fold goes
+    /// to `last`.
     pub fn write(&mut self, groups: &[OpenGroup], last: &mut Changes) -> Result<(), FoldError> {
         let mut rows = self.rows(groups)?;
         rows.sort_unstable_by_key(|row| (row.bucket, row.row.user, row.row.occurred_at));
