@@ -219,7 +219,8 @@ impl Ingest {
             failed: None,
         };
         let mut decoder = self.decoder();
-        let mut each = |index: usize, record: Result<&Record<'_>, Fault<'_>>| desk.take(index, record);
+        let mut each =
+            |index: usize, record: Result<&Record<'_>, Fault<'_>>| desk.take(index, record);
         let headers = post.ce_headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         let attributes = match post.media {
             Media::Json => Attributes::from_headers(headers),
@@ -261,9 +262,10 @@ impl Desk<'_> {
             Ok(record) => record,
             Err(fault) => return self.reject(index, &fault),
         };
-        let place = self.places.producer_of(record).map_err(NoPlace::from).and_then(|producer| {
-            self.places.of(record, producer).map(|place| (producer, place))
-        });
+        let place =
+            self.places.producer_of(record).map_err(NoPlace::from).and_then(|producer| {
+                self.places.of(record, producer).map(|place| (producer, place))
+            });
         match place {
             Ok((producer, (month, day))) => {
                 let place = (self.places.month(month), self.places.day(day));

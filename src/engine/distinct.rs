@@ -121,12 +121,7 @@ impl DistinctSet {
     /// # Errors
     /// When a run cannot be read; then nothing has changed.
     #[inline]
-    pub fn insert(
-        &mut self,
-        tag: ShortTag,
-        bits: u8,
-        disk: &mut Disk<'_>,
-    ) -> Result<u8, RunError> {
+    pub fn insert(&mut self, tag: ShortTag, bits: u8, disk: &mut Disk<'_>) -> Result<u8, RunError> {
         let before = match &mut self.members {
             Members::Resident(set) => set.insert(tag, bits),
             Members::Spilled(set) => match set.get(tag) {

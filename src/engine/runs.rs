@@ -40,7 +40,9 @@ pub struct SetId {
 
 impl SetId {
     fn aad(&self, run: u64, page: u32) -> Aad {
-        Aad::new("run/1").text(&self.table.name()).bytes(&keys::page(self.owner, self.kind, run, page))
+        Aad::new("run/1")
+            .text(&self.table.name())
+            .bytes(&keys::page(self.owner, self.kind, run, page))
     }
 }
 

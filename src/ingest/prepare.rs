@@ -99,8 +99,7 @@ impl Rows {
             if kind == OtherKind::WmSession {
                 tags.session = Some(slot);
             }
-            let key =
-                if watermark { PatchKey::Watermark(keys) } else { PatchKey::Record(keys) };
+            let key = if watermark { PatchKey::Watermark(keys) } else { PatchKey::Record(keys) };
             self.push_tag(field.code(), slot, key);
         }
         if record.kind == RecordType::WatermarkDetected {
@@ -256,7 +255,8 @@ impl Rows {
         for ((claim, tags), event) in self.batch.claims.iter_mut().zip(&self.claims).zip(events) {
             claim.seen.0.copy_from_slice(&event[..12]);
             let keys = &self.keys[tags.keys as usize];
-            let tally = |slot: Option<Slot>| slot.map(|slot| self.ids.tag(slot, &keys.tally).short());
+            let tally =
+                |slot: Option<Slot>| slot.map(|slot| self.ids.tag(slot, &keys.tally).short());
             claim.user = tally(tags.user);
             claim.device = tally(tags.device);
             claim.session = tally(tags.session);

@@ -157,9 +157,9 @@ impl Clock for SystemClock {
 }
 
 fn num(text: &[u8], at: usize, digits: usize) -> Option<i64> {
-    text.get(at..at + digits)?.iter().try_fold(0i64, |n, b| {
-        b.is_ascii_digit().then(|| n * 10 + i64::from(b - b'0'))
-    })
+    text.get(at..at + digits)?
+        .iter()
+        .try_fold(0i64, |n, b| b.is_ascii_digit().then(|| n * 10 + i64::from(b - b'0')))
 }
 
 /// RFC 3339 §5.6, `YYYY-MM-DDTHH:MM:SS[.fraction](Z|±HH:MM)`; a leap second is read as the second
@@ -260,9 +260,19 @@ mod tests {
     #[test]
     fn nonsense_is_no_time() {
         for text in [
-            "", "yesterday", "2026-13-01T00:00:00Z", "2026-02-29T00:00:00Z", "2026-11-22T24:00:00Z",
-            "2026-11-22T04:16:00", "2026-11-22T04:16:00.Z", "2026-11-22T04:16:00+9:00", "0",
-            "2026-11-22", "99999999999999", "-1795320960", "2026-11-22T04:16:00Zx",
+            "",
+            "yesterday",
+            "2026-13-01T00:00:00Z",
+            "2026-02-29T00:00:00Z",
+            "2026-11-22T24:00:00Z",
+            "2026-11-22T04:16:00",
+            "2026-11-22T04:16:00.Z",
+            "2026-11-22T04:16:00+9:00",
+            "0",
+            "2026-11-22",
+            "99999999999999",
+            "-1795320960",
+            "2026-11-22T04:16:00Zx",
         ] {
             assert_eq!(parse(text), None, "{text}");
         }

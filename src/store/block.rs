@@ -97,7 +97,8 @@ pub fn encode(rows: &[Row<'_>]) -> Result<(Vec<u8>, FilterKeys), Corrupt> {
         column.encode(rows.len(), &mut packed, &mut tags);
     }
     let squeezed = zstd::bulk::compress(&packed, 1).unwrap_or_default();
-    let pays = !squeezed.is_empty() && squeezed.len() + packed.len() / SAVES_AT_LEAST < packed.len();
+    let pays =
+        !squeezed.is_empty() && squeezed.len() + packed.len() / SAVES_AT_LEAST < packed.len();
     let kept = if pays { &squeezed } else { &packed };
     let mut out = Vec::with_capacity(kept.len() + tags.len() + 16);
     out.push(VERSION);

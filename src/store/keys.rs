@@ -68,9 +68,7 @@ pub fn page_of(key: &[u8]) -> Option<(u32, u8, u64, u32)> {
     let (kind, rest) = rest.split_first()?;
     let (run, rest) = rest.split_first_chunk::<8>()?;
     let page: [u8; 4] = rest.try_into().ok()?;
-    Some((
-        u32::from_be_bytes(*owner), *kind, u64::from_be_bytes(*run), u32::from_be_bytes(page),
-    ))
+    Some((u32::from_be_bytes(*owner), *kind, u64::from_be_bytes(*run), u32::from_be_bytes(page)))
 }
 
 /// A block, its header or its key: `fragment ‖ site ‖ epoch ‖ number`. Fragments (blocks too

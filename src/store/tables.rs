@@ -92,8 +92,7 @@ impl Table {
     }
 
     /// The tables that exist from the start.
-    const FIXED: [Self; 5] =
-        [Self::Meta, Self::Journal, Self::Counters, Self::Answers, Self::Seen];
+    const FIXED: [Self; 5] = [Self::Meta, Self::Journal, Self::Counters, Self::Answers, Self::Seen];
 }
 
 /// The store cannot be opened, or an operation failed. The text names files and settings, never

@@ -121,8 +121,10 @@ impl Writer<'_> {
     pub fn write(&mut self, groups: &[OpenGroup], last: &mut Changes) -> Result<(), FoldError> {
         let mut rows = self.rows(groups)?;
         rows.sort_unstable_by_key(|row| (row.bucket, row.row.user, row.row.occurred_at));
-        let buckets: Vec<Bucket> =
-            rows.chunk_by(|left, right| left.bucket == right.bucket).map(|of| of[0].bucket).collect();
+        let buckets: Vec<Bucket> = rows
+            .chunk_by(|left, right| left.bucket == right.bucket)
+            .map(|of| of[0].bucket)
+            .collect();
         let mut ahead = Ahead { first: self.next, buckets, ..Ahead::default() };
         for of_bucket in rows.chunk_by(|left, right| left.bucket == right.bucket) {
             self.write_bucket(of_bucket, &mut ahead, last)?;
@@ -284,7 +286,11 @@ pub fn discard_unfinished(store: &Store) -> Result<bool, FoldError> {
             store.ensure(table)?;
             for fragment in [false, true] {
                 let from = keys::block(fragment, site, epoch.code(), first);
-                changes.delete_range(table, from, keys::block(fragment, site, epoch.code(), u64::MAX));
+                changes.delete_range(
+                    table,
+                    from,
+                    keys::block(fragment, site, epoch.code(), u64::MAX),
+                );
             }
         }
     }
