@@ -167,7 +167,9 @@ mod tests {
     proptest! {
         /// Also with tags that crowd around few slots.
         #[test]
-        fn agrees_with_a_map(ops in proptest::collection::vec((0u32..200, 0u8..8, any::<bool>()), 0..400)) {
+        fn agrees_with_a_map(
+            ops in proptest::collection::vec((0u32..200, 0u8..8, any::<bool>()), 0..400),
+        ) {
             let (mut set, mut map) = (TagSet::default(), HashMap::new());
             for (number, bit, crowd) in ops {
                 let mut tag = spread(number);

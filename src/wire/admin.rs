@@ -401,6 +401,11 @@ impl<'t> TokenView<'t> {
             expires_at: token.expires_at.to_string(),
         }
     }
+
+    /// The view as JSON.
+    pub fn to_json(&self) -> Option<String> {
+        serde_json::to_string(self).ok()
+    }
 }
 
 /// The answer that shows a token, once: the view and the whole secret text.

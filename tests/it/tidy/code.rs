@@ -12,7 +12,17 @@ const FILE_LINES_MAX: usize = 500;
 const LINE_CHARS_MAX: usize = 100;
 
 /// Files that may be longer, how long, and why.
-const LONG_FILES: &[(&str, usize, &str)] = &[];
+const LONG_FILES: &[(&str, usize, &str)] = &[
+    (
+        "src/engine.rs",
+        620,
+        "the engine's door: its settings, its words and every call, on one page",
+    ),
+    ("src/engine/writer.rs", 520, "the one thread that commits, whole"),
+    ("src/keys/register.rs", 560, "the argument why a cut is resolved stands beside the code"),
+    ("src/wire/json.rs", 620, "one reader, whose parts are inlined into each other"),
+    ("src/wire/schema.rs", 700, "tables: one line a member"),
+];
 
 /// Files with wider lines, how wide, and why.
 const WIDE_FILES: [(&str, usize, &str); 1] =
@@ -140,9 +150,20 @@ fn an_untidy_file_is_noticed() {
     let list = sources([("src/a/mod.rs".to_owned(), text)]);
     let complaints = complaints_of(&list[0]);
     for wanted in [
-        "mod.rs:1: a file begins", "not `mod.rs`", "name the room", ".unwrap()", ".expect(",
-        "panic!", "unreachable!", "todo!", "dbg!", "unimplemented!", "unsafe code", "unfinished",
-        "a line of 104 characters", "mod.rs:3: a function of 72 lines",
+        "mod.rs:1: a file begins",
+        "not `mod.rs`",
+        "name the room",
+        ".unwrap()",
+        ".expect(",
+        "panic!",
+        "unreachable!",
+        "todo!",
+        "dbg!",
+        "unimplemented!",
+        "unsafe code",
+        "unfinished",
+        "a line of 104 characters",
+        "mod.rs:3: a function of 72 lines",
     ] {
         says(&complaints, wanted);
     }

@@ -67,7 +67,7 @@ const HOSTS: &[(&str, &[&str])] = &[
     ("zstd::stream", &["http/inflate", "load/feed"]),
     // In every room that can fail, log, or wait.
     ("thiserror", &[""]),
-    ("tracing", &["observe", "engine", "http", "app"]),
+    ("tracing", &["observe", "engine", "admin", "ingest", "http", "app", "cli"]),
     ("tokio", &["engine", "ingest", "admin", "http", "app", "cli", "load"]),
 ];
 
@@ -203,7 +203,10 @@ fn broken_house() -> Vec<Source> {
         ("src/main.rs", "fn main() { blindtally::app::run() }"),
         ("src/model.rs", "use crate::wire::X; // crate::nothing\n use super::store;"),
         ("src/store.rs", "use crate::wire::X; use crate::{model, wire}; use rocksdb::DB;"),
-        ("src/wire/a.rs", "use rocksdb::DB; use crate::model::X; #[cfg(test)] use crate::usage::Y;"),
+        (
+            "src/wire/a.rs",
+            "use rocksdb::DB; use crate::model::X; #[cfg(test)] use crate::usage::Y;",
+        ),
         ("src/ingest.rs", "use crate::usage::Z; use blindtally::x; mod tokio; use zstd::dict::A;"),
     ];
     sources(files.map(|(path, text)| (path.to_owned(), text.to_owned())))

@@ -253,7 +253,8 @@ fn literals_and_tests_are_blanked() {
         assert!(!code.contains(gone), "{gone} in {code}");
     }
     assert!(code.contains("&'static str = ") && code.contains("let b"));
-    let text = "fn a() {}\n#[cfg(test)]\npub mod fake;\n#[cfg(test)]\n#[doc(x)]\npub fn b(b: B<u8, u8>) {}\n\
+    let text = "fn a() {}\n#[cfg(test)]\npub mod fake;\n\
+                #[cfg(test)]\n#[doc(x)]\npub fn b(b: B<u8, u8>) {}\n\
                 struct S {\n#[cfg(test)]\n x: Y<Z>,\n kept: u8 }";
     let (production, modules, lines) = blank_tests(text);
     assert_eq!(lines, 7);
