@@ -37,8 +37,18 @@ fn run(dir: &Path, records: u64) -> io::Result<()> {
     println!("== one record a request, 64 connections");
     load(
         dir,
-        &["--records", "50000", "--batch", "1", "--concurrency", "64", "--seed", "3",
-          "--site-prefix", "O"],
+        &[
+            "--records",
+            "50000",
+            "--batch",
+            "1",
+            "--concurrency",
+            "64",
+            "--seed",
+            "3",
+            "--site-prefix",
+            "O",
+        ],
     )?;
 
     server.child.kill()?;
@@ -88,8 +98,12 @@ impl Server {
         }
         // The kernel counts in hundredths of a second.
         let each = |ticks: u64| ticks as f64 * 10_000.0 / records as f64;
-        println!("server CPU   {:.3} us a record (user {:.3}, system {:.3})",
-            each(all.0 + all.1), each(all.0), each(all.1));
+        println!(
+            "server CPU   {:.3} us a record (user {:.3}, system {:.3})",
+            each(all.0 + all.1),
+            each(all.0),
+            each(all.1)
+        );
         for (name, user, system) in rows.iter().filter(|(_, u, s)| each(u + s) > 0.005) {
             println!("  {name:<18} {:.3} + {:.3}", each(*user), each(*system));
         }
