@@ -3,6 +3,7 @@
 //! A server on a fresh directory and `blindtally load` on the same machine, over loopback, bodies made
 //! before the sending. CPU is that of the server's process from its start to its end of folding, by
 //! thread; it is what to compare, since wall time is shared with the sender. No figure here is a test.
+#![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 
 use std::fs;
 use std::io;
@@ -87,7 +88,8 @@ impl Server {
     /// blocks and runs on the fold), memory, and bytes written to the device.
     fn print(&self, records: u64) -> io::Result<()> {
         let proc = PathBuf::from(format!("/proc/{}", self.child.id()));
-        let (mut all, mut rows) = ((0, 0), Vec::new());
+        let mut all = (0, 0);
+        let mut rows: Vec<(String, u64, u64)> = Vec::new();
         for task in fs::read_dir(proc.join("task"))? {
             let (name, user, system) = stat(&task?.path().join("stat"))?;
             all = (all.0 + user, all.1 + system);
