@@ -4,6 +4,7 @@
 mod canary;
 mod contract;
 mod crash;
+mod failures;
 mod support;
 mod tidy;
 mod tls;
