@@ -1,8 +1,11 @@
-//! What a record costs, measured on the real process: `cargo bench --bench end_to_end [-- RECORDS]`.
+//! What a record costs, measured on the real process: `cargo bench --bench end_to_end [--
+//! RECORDS]`.
 //!
-//! A server on a fresh directory and `blindtally load` on the same machine, over loopback, bodies made
-//! before the sending. CPU is that of the server's process from its start to its end of folding, by
-//! thread; it is what to compare, since wall time is shared with the sender. No figure here is a test.
+//! A server on a fresh directory and `blindtally load` on the same machine, over loopback, bodies
+//! made before the sending. CPU is that of the server's process from its start to its end of
+//! folding, by thread; it is what to compare, since wall time is shared with the sender. No figure
+//! here is a test.
+#![allow(clippy::print_stdout, reason = "figures are for people")]
 
 use std::fs;
 use std::io;
@@ -83,11 +86,12 @@ impl Server {
         Ok(Self { child })
     }
 
-    /// CPU a record by thread (decode, hash and seal on the workers; judge and commit on the writer;
-    /// blocks and runs on the fold), memory, and bytes written to the device.
+    /// CPU a record by thread (decode, hash and seal on the workers; judge and commit on the
+    /// writer; blocks and runs on the fold), memory, and bytes written to the device.
     fn print(&self, records: u64) -> io::Result<()> {
         let proc = PathBuf::from(format!("/proc/{}", self.child.id()));
-        let (mut all, mut rows) = ((0, 0), Vec::new());
+        let mut all = (0, 0);
+        let mut rows: Vec<(String, u64, u64)> = Vec::new();
         for task in fs::read_dir(proc.join("task"))? {
             let (name, user, system) = stat(&task?.path().join("stat"))?;
             all = (all.0 + user, all.1 + system);
