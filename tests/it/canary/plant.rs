@@ -110,7 +110,7 @@ impl Planter {
             record.insert("license".to_owned(), license.into());
             record.insert("drm".to_owned(), json!({"security_level": "L1"}));
             // A session may be named once, inside or outside.
-            if self.events % 2 == 0 {
+            if self.events.is_multiple_of(2) {
                 record.remove("session_id");
             } else {
                 record["license"].as_object_mut().unwrap().remove("session_id");
@@ -123,7 +123,7 @@ impl Planter {
             let ids = self.devices(&DEVICE_KINDS[..8], false);
             record.insert("device".to_owned(), json!({"ids": ids, "model": "m"}));
         }
-        if record.contains_key("payload") && self.events % 2 == 0 {
+        if record.contains_key("payload") && self.events.is_multiple_of(2) {
             record.insert("payload_encoding".to_owned(), "hex".into());
         }
         record
@@ -173,8 +173,8 @@ impl Planter {
         }
         let escaped: String =
             self.mint.member("user_id").encode_utf16().map(|u| format!("\\u{u:04X}")).collect();
-        let texts = records.into_iter().map(|record| Value::from(record).to_string());
-        let mut texts: Vec<String> = texts.collect();
+        let mut texts: Vec<String> =
+            records.into_iter().map(|r| Value::from(r).to_string()).collect();
         let plain = Value::from(self.envelope(TYPES[0].0)).to_string();
         texts.push(with_first(&plain, &format!("\"user_id\":\"{escaped}\"")));
         texts.into_iter().map(|text| Planted { text, good: true }).collect()
