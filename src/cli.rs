@@ -1,5 +1,6 @@
 //! The command line: the server, the load generator, and a client verb for each route. A client
 //! never opens the database; it asks the server like everyone else.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to people")]
 
 pub(crate) mod client;
 

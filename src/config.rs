@@ -10,9 +10,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::engine;
+use crate::http;
+use crate::ingest;
+use crate::keys;
 use crate::model::time::DAY_MS;
 use crate::observe::logs;
-use crate::{engine, http, ingest, keys, store, wire};
+use crate::store;
+use crate::wire;
 use file::File;
 
 /// The exit status of a bad configuration (`EX_USAGE` of sysexits.h).

@@ -127,6 +127,9 @@ struct Draft {
     receipt: Receipt,
     /// The position in the body of each row of the batch.
     indexes: Vec<u32>,
+    /// Event ids of records over the accepted age, by position: the engine refuses what it has
+    /// not seen before.
+    old: Vec<(u32, String)>,
 }
 
 impl Ingest {
@@ -173,8 +176,8 @@ impl Ingest {
         posted(&receipt)
     }
 
-    /// As [`Ingest::post_plain`], but the answer is kept with the batch, and given again to the same
-    /// body.
+    /// As [`Ingest::post_plain`], but the answer is kept with the batch, and given again to the
+    /// same body.
     async fn post_once(&self, post: Post<'_>, (producer, key): (String, String)) -> Posted {
         let body_digest = crypto::digest(&post.body);
         match self.engine.kept_answer(&producer, &key) {
@@ -219,7 +222,8 @@ impl Ingest {
             failed: None,
         };
         let mut decoder = self.decoder();
-        let mut each = |index: usize, record: Result<&Record<'_>, Fault<'_>>| desk.take(index, record);
+        let mut each =
+            |index: usize, record: Result<&Record<'_>, Fault<'_>>| desk.take(index, record);
         let headers = post.ce_headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         let attributes = match post.media {
             Media::Json => Attributes::from_headers(headers),
@@ -261,13 +265,18 @@ impl Desk<'_> {
             Ok(record) => record,
             Err(fault) => return self.reject(index, &fault),
         };
-        let place = self.places.producer_of(record).map_err(NoPlace::from).and_then(|producer| {
-            self.places.of(record, producer).map(|place| (producer, place))
-        });
+        let place =
+            self.places.producer_of(record).map_err(NoPlace::from).and_then(|producer| {
+                self.places.of(record, producer).map(|place| (producer, place))
+            });
         match place {
             Ok((producer, (month, day))) => {
                 let place = (self.places.month(month), self.places.day(day));
                 let index = u32::try_from(index).unwrap_or(u32::MAX);
+                if self.places.is_old(record) {
+                    let event_id = String::from_utf8_lossy(record.event_id).into_owned();
+                    self.draft.old.push((index, event_id));
+                }
                 self.rows.add(index, record, producer, place, self.engine.ring());
             }
             Err(NoPlace::Refused(reason)) => {
@@ -301,7 +310,9 @@ impl Draft {
         if count(Verdict::TooOld) > 0 {
             let late = outcome.verdicts.iter().zip(&self.indexes);
             for (_, index) in late.filter(|(verdict, _)| **verdict == Verdict::TooOld) {
-                receipt.reject_late(*index as usize, Reason::TooOld, "/occurred_at", "");
+                let known = self.old.iter().find(|(old, _)| old == index);
+                let event_id = known.map_or("", |(_, event_id)| event_id);
+                receipt.reject_late(*index as usize, Reason::TooOld, "/occurred_at", event_id);
             }
             receipt.sort();
         }

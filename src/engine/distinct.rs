@@ -3,8 +3,8 @@
 //!
 //! Every member reaches the disk in a sorted run at the next fold. What is in memory is either the
 //! whole set (`Resident`), or only what no run holds yet (`Spilled`), and then a probe goes on to
-//! the cache of full tags and to the runs, the latest first. Masks only gain bits and each run holds
-//! the whole mask as of its fold, so the latest run that has a tag has its mask.
+//! the cache of full tags and to the runs, the latest first. Masks only gain bits and each run
+//! holds the whole mask as of its fold, so the latest run that has a tag has its mask.
 
 use std::sync::Arc;
 
@@ -121,12 +121,7 @@ impl DistinctSet {
     /// # Errors
     /// When a run cannot be read; then nothing has changed.
     #[inline]
-    pub fn insert(
-        &mut self,
-        tag: ShortTag,
-        bits: u8,
-        disk: &mut Disk<'_>,
-    ) -> Result<u8, RunError> {
+    pub fn insert(&mut self, tag: ShortTag, bits: u8, disk: &mut Disk<'_>) -> Result<u8, RunError> {
         let before = match &mut self.members {
             Members::Resident(set) => set.insert(tag, bits),
             Members::Spilled(set) => match set.get(tag) {

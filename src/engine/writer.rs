@@ -16,9 +16,7 @@ use super::fold::{Cut, Delta, Folded, Folder};
 use super::journal::{self, JournalKey, SealedBatch};
 use super::runs::SetId;
 use super::state::{Apply, SetKeys, State, Window};
-use super::{
-    Answer, EngineError, Outcome, Settings, Shared, SitePut, calendar, directory, spill,
-};
+use super::{Answer, EngineError, Outcome, Settings, Shared, SitePut, calendar, directory, spill};
 use crate::crypto::{Aad, SealKey};
 use crate::model::batch::{Batch, SiteMonth};
 use crate::model::caller::Token;
@@ -224,8 +222,11 @@ impl Writer {
         let now = self.shared.clock.now();
         let number = self.next_group;
         let keys = RingKeys(&self.shared);
-        let mut verdict =
-            GroupVerdict { judged_at: now, batches: Vec::with_capacity(group.len()), counters: Vec::new() };
+        let mut verdict = GroupVerdict {
+            judged_at: now,
+            batches: Vec::with_capacity(group.len()),
+            counters: Vec::new(),
+        };
         let mut touched: Vec<usize> = Vec::new();
         for submission in &group {
             let input = Apply {
@@ -349,8 +350,8 @@ impl Writer {
         }
         let through = self.next_group - 1;
         let floor = self.state.floor();
-        let answers_before = Day(
-            self.shared.clock.now().day().0.saturating_sub(limits::IDEMPOTENCY_DAYS + 1));
+        let answers_before =
+            Day(self.shared.clock.now().day().0.saturating_sub(limits::IDEMPOTENCY_DAYS + 1));
         let cut = Cut { through, deltas, counters, dropped, floor, answers_before };
         self.folder.send(FoldOrder::Fold(Box::new(cut))).map_err(|_| EngineError::Stopped)?;
         self.folding = true;

@@ -97,7 +97,8 @@ pub fn encode(rows: &[Row<'_>]) -> Result<(Vec<u8>, FilterKeys), Corrupt> {
         column.encode(rows.len(), &mut packed, &mut tags);
     }
     let squeezed = zstd::bulk::compress(&packed, 1).unwrap_or_default();
-    let pays = !squeezed.is_empty() && squeezed.len() + packed.len() / SAVES_AT_LEAST < packed.len();
+    let pays =
+        !squeezed.is_empty() && squeezed.len() + packed.len() / SAVES_AT_LEAST < packed.len();
     let kept = if pays { &squeezed } else { &packed };
     let mut out = Vec::with_capacity(kept.len() + tags.len() + 16);
     out.push(VERSION);
@@ -409,7 +410,8 @@ mod tests {
                 details: details_of(&items),
             }).collect();
             rows.sort_by_key(|row| row.user);
-            let (bytes, _) = encode(&rows.iter().map(OwnedRow::as_row).collect::<Vec<_>>()).unwrap();
+            let given: Vec<Row<'_>> = rows.iter().map(OwnedRow::as_row).collect();
+            let (bytes, _) = encode(&given).unwrap();
             for row in &mut rows {
                 row.details = ordered(&row.details);
             }
@@ -421,7 +423,8 @@ mod tests {
             items in proptest::collection::vec(own(), 1..9), at in any::<u16>(), to in any::<u8>(),
         ) {
             let details = details_of(&items);
-            let row = Row { user: Some(Tag([1; 16])), occurred_at: Timestamp(5), details: &details };
+            let user = Some(Tag([1; 16]));
+            let row = Row { user, occurred_at: Timestamp(5), details: &details };
             let (mut bytes, _) = encode(&[row, row, row]).unwrap();
             let at = usize::from(at) % bytes.len();
             bytes[at] = to;

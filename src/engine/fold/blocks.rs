@@ -1,15 +1,15 @@
-//! Rows become blocks: sorted by bucket and user, cut into blocks of a good size, each sealed under a
-//! key of its own that is wrapped by the bucket's key and stored apart from it.
+//! Rows become blocks: sorted by bucket and user, cut into blocks of a good size, each sealed under
+//! a key of its own that is wrapped by the bucket's key and stored apart from it.
 //!
-//! A bucket with too few rows for a good block gets a fragment, a small block that the bucket's later
-//! rows take in; a fragment is sealed like any block from the start.
+//! A bucket with too few rows for a good block gets a fragment, a small block that the bucket's
+//! later rows take in; a fragment is sealed like any block from the start.
 
 use std::collections::HashMap;
 
-use super::super::directory::Directory;
-use super::super::journal::OpenGroup;
 use super::{FoldError, Stats};
 use crate::crypto::{Aad, SealKey, Secret};
+use crate::engine::directory::Directory;
+use crate::engine::journal::OpenGroup;
 use crate::keys::KeyRing;
 use crate::model::batch::{Bucket, Epoch, Verdict};
 use crate::model::ids::KeyId;
@@ -116,13 +116,15 @@ struct FoldRow<'a> {
 }
 
 impl Writer<'_> {
-    /// Writes the kept rows of the groups; what must not happen without the rest of the fold goes to
-    /// `last`.
+    /// Writes the kept rows of the groups; what must not happen without the rest of the fold goes
+    /// to `last`.
     pub fn write(&mut self, groups: &[OpenGroup], last: &mut Changes) -> Result<(), FoldError> {
         let mut rows = self.rows(groups)?;
         rows.sort_unstable_by_key(|row| (row.bucket, row.row.user, row.row.occurred_at));
-        let buckets: Vec<Bucket> =
-            rows.chunk_by(|left, right| left.bucket == right.bucket).map(|of| of[0].bucket).collect();
+        let buckets: Vec<Bucket> = rows
+            .chunk_by(|left, right| left.bucket == right.bucket)
+            .map(|of| of[0].bucket)
+            .collect();
         let mut ahead = Ahead { first: self.next, buckets, ..Ahead::default() };
         for of_bucket in rows.chunk_by(|left, right| left.bucket == right.bucket) {
             self.write_bucket(of_bucket, &mut ahead, last)?;
@@ -284,7 +286,11 @@ pub fn discard_unfinished(store: &Store) -> Result<bool, FoldError> {
             store.ensure(table)?;
             for fragment in [false, true] {
                 let from = keys::block(fragment, site, epoch.code(), first);
-                changes.delete_range(table, from, keys::block(fragment, site, epoch.code(), u64::MAX));
+                changes.delete_range(
+                    table,
+                    from,
+                    keys::block(fragment, site, epoch.code(), u64::MAX),
+                );
             }
         }
     }
