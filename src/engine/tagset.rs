@@ -204,7 +204,8 @@ mod tests {
     impl Table {
         /// Slots between where each search begins and where it ends.
         fn steps(&self) -> usize {
-            let taken = self.slots.iter().enumerate().filter_map(|(at, slot)| Some((at, read(slot)?)));
+            let taken =
+                self.slots.iter().enumerate().filter_map(|(at, slot)| Some((at, read(slot)?)));
             taken
                 .map(|(at, (tag, _))| (at + self.slots.len() - self.home(tag)) % self.slots.len())
                 .sum()

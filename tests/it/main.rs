@@ -7,6 +7,7 @@ mod contract;
 mod crash;
 mod failures;
 mod million;
+mod month;
 mod support;
 mod tidy;
 mod tls;
