@@ -401,6 +401,22 @@ fn a_wrong_model_is_noticed() {
     world.check();
 }
 
+/// A set on disk whose member gains one DRM system after another counts each of them once.
+#[test]
+fn a_mask_that_grows_on_disk_is_known_to_the_cache() {
+    let mut world = World::new(Settings { tally_bytes: 0, ..settings(true) });
+    for (event, drm) in [0, 1, 2, 2, 1, 3, 3].into_iter().enumerate() {
+        let event = event as u16;
+        let row = Row { site: 0, event, user: 1, device: 1, drm, effect: 0, hours_ago: 1 };
+        world.run(Op::Submit(vec![row]));
+        if event % 2 == 0 {
+            world.run(Op::Fold);
+        }
+    }
+    world.run(Op::Restart);
+    world.close();
+}
+
 /// A fold leaves nothing in the journal, and its key is gone from the register.
 #[test]
 fn journal_keys_are_retired_after_the_fold() {

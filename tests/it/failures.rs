@@ -1,13 +1,51 @@
 //! What cannot work is refused in one plain sentence, and nothing is kept or counted (F1, D1).
 
-use crate::support::{self, Place, run_to_end, start, start_alive};
+mod load;
+
+use blindtally::store;
+
+use crate::support::{self, Place, Server, run_to_end, start, start_alive};
 
 /// The sentence of a process that refused its start.
 #[track_caller]
 fn refused(place: &Place, says: &str) {
     let ended = run_to_end(place, &[]);
     assert!(!ended.status.success(), "{ended:?}");
-    assert!(ended.output.contains(says), "{}", ended.output);
+    // Beside the log, which is one JSON object a line.
+    let plain: Vec<&str> = ended.output.lines().filter(|line| !line.starts_with('{')).collect();
+    assert_eq!(plain.len(), 1, "{plain:?}");
+    assert!(plain[0].contains(says), "{plain:?}");
+    assert!(plain[0].ends_with('.') && !plain[0].ends_with(".."), "{plain:?}");
+}
+
+/// A server with one record at site `A`.
+fn with_a_record(place: &Place) -> (Server, String) {
+    let server = start(place, &[]);
+    support::put_site(&server, "A", "{}");
+    let answer = support::post_records(&server, &support::producer_token(&server), &line("1"));
+    assert_eq!(answer.count("accepted"), 1, "{answer:?}");
+    let billing = support::billing_token(&server);
+    (server, billing)
+}
+
+/// A licence of site `A`, now.
+fn line(event: &str) -> String {
+    let now = jiff::Timestamp::now();
+    format!(
+        "{{\"event_id\":\"{event}\",\"type\":\"drm.license.issued\",\"site_id\":\"A\",\
+         \"occurred_at\":\"{now:.0}\",\"outcome\":\"success\",\"user_id\":\"u-{event}\"}}\n"
+    )
+}
+
+/// The users of site `A` over the month that is now and the one that may just have ended.
+#[track_caller]
+fn users(server: &Server, billing: &str) -> u64 {
+    let now = jiff::Timestamp::now();
+    let before = now - jiff::SignedDuration::from_hours(1);
+    let mut months = vec![now.strftime("%Y-%m").to_string()];
+    months.extend(Some(before.strftime("%Y-%m").to_string()).filter(|month| *month != months[0]));
+    let mau = |month: &String| support::usage(server, billing, "A", month)["mau"].as_u64();
+    months.iter().map(|month| mau(month).expect("a number")).sum()
 }
 
 #[test]
@@ -30,20 +68,75 @@ fn keys_of_other_data_are_refused() {
 }
 
 #[test]
+fn a_missing_part_of_the_keys_is_refused_and_never_made_anew() {
+    for part in ["root.key", "vek.home", "register.a", "register.b"] {
+        let place = Place::new();
+        drop(start(&place, &[]));
+        let path = place.keys().join(part);
+        std::fs::remove_file(&path).unwrap();
+        refused(&place, part);
+        assert!(!path.exists(), "{part}");
+    }
+}
+
+#[test]
 fn one_damaged_copy_of_the_register_is_repaired_and_two_are_refused() {
     let place = Place::new();
-    drop(start(&place, &[]));
-    let damage = |name: &str| {
+    let (server, billing) = with_a_record(&place);
+    server.kill();
+    let damage = |name: &str, at: usize| {
         let path = place.keys().join(name);
         let mut bytes = std::fs::read(&path).unwrap();
-        bytes[4_096..4_160].fill(0x5a);
+        bytes[at..at + 64].iter_mut().for_each(|byte| *byte ^= 0x5a);
         std::fs::write(&path, bytes).unwrap();
     };
-    damage("register.a");
-    drop(start(&place, &[]));
-    damage("register.a");
-    damage("register.b");
+    let copies = || ["register.a", "register.b"].map(|name| std::fs::read(place.keys().join(name)));
+    for (name, at) in [("register.a", 32), ("register.a", 4_096), ("register.b", 4_096)] {
+        damage(name, at);
+        let server = start(&place, &[]);
+        assert!(server.logs().contains("repaired"), "{}", server.logs());
+        assert_eq!(users(&server, &billing), 1);
+        server.kill();
+    }
+    damage("register.a", 4_096);
+    damage("register.b", 4_096);
+    let before = copies().map(Result::unwrap);
     refused(&place, "register");
+    assert_eq!(copies().map(Result::unwrap), before, "a refusal changes nothing");
+}
+
+#[test]
+fn a_format_of_another_version_is_refused() {
+    let place = Place::new();
+    drop(start(&place, &[]));
+    let settings = store::Settings { data: place.data(), block_cache_bytes: 1 << 20 };
+    let tables = store::Store::open(&settings).unwrap();
+    let mut changes = store::Changes::default();
+    changes.put(store::Table::Meta, *b"format", *b"blindtally data format 2");
+    tables.apply(&changes).unwrap();
+    drop(tables);
+    refused(&place, "another format (2)");
+}
+
+#[test]
+fn damaged_tables_are_refused() {
+    let place = Place::new();
+    let (server, _) = with_a_record(&place);
+    server.kill();
+    // A start writes what the log held into tables.
+    assert_eq!(start(&place, &[]).terminate().status.code(), Some(0));
+    let mut damaged = 0;
+    for entry in std::fs::read_dir(place.data()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "sst") {
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes[..32].iter_mut().for_each(|byte| *byte ^= 0x5a);
+            std::fs::write(&path, bytes).unwrap();
+            damaged += 1;
+        }
+    }
+    assert!(damaged > 0, "there are no tables");
+    refused(&place, "data");
 }
 
 #[test]
@@ -56,20 +149,24 @@ fn a_second_process_on_the_same_directory_is_refused() {
 #[test]
 fn a_disk_with_little_room_takes_no_records() {
     let place = Place::new();
+    let (server, billing) = with_a_record(&place);
+    assert_eq!(server.terminate().status.code(), Some(0));
     // More than any disk has, within the setting's bounds.
     let server = start_alive(&place, &[("STORAGE__FREE_BYTES", "1099511627776")]);
     server.wait_for("/readyz", 503);
-    support::put_site(&server, "A", "{}");
     let token = support::producer_token(&server);
-    let now = jiff::Timestamp::now();
-    let line = format!(
-        r#"{{"event_id":"1","type":"drm.license.issued","site_id":"A","occurred_at":"{now:.0}",
-        "outcome":"success","user_id":"u"}}"#
-    );
-    let answer = support::post_records(&server, &token, &line.replace('\n', ""));
+    let again = line("2");
+    let answer = support::post_records(&server, &token, &again);
     assert_eq!(answer.status, 507, "{answer:?}");
-    assert!(answer.header("retry-after").is_some());
-    let month = now.strftime("%Y-%m").to_string();
-    let billing = support::billing_token(&server);
-    assert_eq!(support::usage(&server, &billing, "A", &month)["mau"], 0);
+    let retry = answer.header("retry-after").and_then(|seconds| seconds.parse::<u64>().ok());
+    assert!(retry.is_some_and(|seconds| seconds > 0), "{answer:?}");
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+    assert_eq!(answer.json()["status"], 507);
+    assert_eq!(users(&server, &billing), 1, "reading goes on, and nothing was counted");
+    server.kill();
+    let server = start(&place, &[]);
+    assert_eq!(users(&server, &billing), 1);
+    let answer = support::post_records(&server, &token, &again);
+    assert_eq!(answer.count("accepted"), 1, "it was not kept before: {answer:?}");
+    assert_eq!(users(&server, &billing), 2);
 }

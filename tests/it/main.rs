@@ -6,6 +6,8 @@ mod canary;
 mod contract;
 mod crash;
 mod failures;
+mod million;
+mod month;
 mod support;
 mod tidy;
 mod tls;
