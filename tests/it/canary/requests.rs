@@ -319,10 +319,10 @@ impl Sender {
             for body in bodies {
                 let word = self.word(body);
                 let answer = self.operate(method, path, &[], &body.replace('C', &word));
-                assert_eq!(answer.status, 422, "{body}: {answer:?}");
+                assert!(matches!(answer.status, 400 | 422), "{body}: {answer:?}");
                 let long = format!("{word}{}", "x".repeat(300));
                 let answer = self.operate(method, path, &[], &body.replace('C', &long));
-                assert_eq!(answer.status, 422, "{body}: {answer:?}");
+                assert!(matches!(answer.status, 400 | 422), "{body}: {answer:?}");
             }
         }
     }
