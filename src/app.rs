@@ -86,7 +86,8 @@ impl App {
         rooms::register(&engine, &registry);
         let reasons = Reason::ALL.iter().map(|reason| reason.name());
         let records = RecordCounters::register(&registry, reasons);
-        let desks = desks(&engine, Ingest::new(engine.clone(), ingest, records), tokens.clone(), clock);
+        let ingest = Ingest::new(engine.clone(), ingest, records);
+        let desks = desks(&engine, ingest, tokens.clone(), clock);
         let served = async {
             first_token::ensure(&tokens, &keys).await?;
             Ok::<_, AppError>(Server::start(http, desks, &registry).await?)
@@ -122,6 +123,10 @@ impl App {
             _ = interrupt.recv() => None,
             error = self.engine.failed() => Some(error.to_string()),
         };
+        if let Some(error) = &failure {
+            // Now, not after the drain: it may be killed before that ends.
+            tracing::error!(%error, "the engine failed");
+        }
         self.drain().await;
         failure.map_or(Ok(()), |error| Err(AppError::Failed(error)))
     }

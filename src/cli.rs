@@ -1,5 +1,6 @@
 //! The command line: the server, the load generator, and a client verb for each route. A client
 //! never opens the database; it asks the server like everyone else.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to people")]
 
 pub(crate) mod client;
 
@@ -161,13 +162,14 @@ fn run_server(serve: Serve) -> ExitCode {
     };
     logs::start(settings.logs);
     logs::silence_panics();
+    // Paths and numbers only: secrets are never settings.
+    tracing::debug!(?settings, "the settings in force");
     let runtime = match runtime(true) {
         Ok(runtime) => runtime,
         Err(sentence) => return failed(&sentence, ExitCode::FAILURE),
     };
-    let served = runtime.block_on(async {
-        App::start(settings, Arc::new(SystemClock)).await?.run().await
-    });
+    let served =
+        runtime.block_on(async { App::start(settings, Arc::new(SystemClock)).await?.run().await });
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_configuration() => {
@@ -185,9 +187,8 @@ fn failed(sentence: &str, status: ExitCode) -> ExitCode {
 
 /// The variables whose name and value are text; others cannot be settings.
 fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os().filter_map(|(name, value)| {
-        Some((name.into_string().ok()?, value.into_string().ok()?))
-    })
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 fn runtime(threads: bool) -> Result<tokio::runtime::Runtime, String> {
@@ -301,7 +302,16 @@ mod tests {
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
         let serve = Cli::try_parse_from([
-            "blindtally", "serve", "--data", "d", "--keys", "k", "--listen", "a", "--listen", "b",
+            "blindtally",
+            "serve",
+            "--data",
+            "d",
+            "--keys",
+            "k",
+            "--listen",
+            "a",
+            "--listen",
+            "b",
         ]);
         let Ok(Cli { verb: Verb::Serve(serve) }) = serve else { panic!("serve is not read") };
         assert_eq!(serve.listen, ["a", "b"]);

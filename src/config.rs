@@ -10,9 +10,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::engine;
+use crate::http;
+use crate::ingest;
+use crate::keys;
 use crate::model::time::DAY_MS;
 use crate::observe::logs;
-use crate::{engine, http, ingest, keys, store, wire};
+use crate::store;
+use crate::wire;
 use file::File;
 
 /// The exit status of a bad configuration (`EX_USAGE` of sysexits.h).
@@ -137,9 +142,7 @@ fn settings(file: &File) -> Result<Settings, ConfigError> {
                 ConfigError::new("[log] format must be \"auto\", \"text\" or \"json\".")
             })?,
             level: logs::Level::from_name(&file.log.level).ok_or_else(|| {
-                ConfigError::new(
-                    "[log] level must be \"error\", \"warn\", \"info\" or \"debug\".",
-                )
+                ConfigError::new("[log] level must be \"error\", \"warn\", \"info\" or \"debug\".")
             })?,
         },
     })

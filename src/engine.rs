@@ -158,7 +158,8 @@ impl Answer {
 /// The row of a kept answer: a keyed hash, so that nothing of the header's value is in a row key.
 fn answer_name(key: &HmacKey, producer: &str, value: &str) -> [u8; 16] {
     let length = (producer.len() as u64).to_be_bytes();
-    let mac = key.mac(&[b"idempotency/1", &length[..], producer.as_bytes(), value.as_bytes()].concat());
+    let mac =
+        key.mac(&[b"idempotency/1", &length[..], producer.as_bytes(), value.as_bytes()].concat());
     let mut name = [0; 16];
     name.copy_from_slice(&mac[..16]);
     name
@@ -341,7 +342,8 @@ impl Engine {
         if self.shared.disk_low.load(Ordering::Acquire) {
             return Err(EngineError::DiskFull);
         }
-        let sealed = journal::seal(&batch, crate::crypto::random_bytes(), self.shared.current_key());
+        let sealed =
+            journal::seal(&batch, crate::crypto::random_bytes(), self.shared.current_key());
         batch.details = Vec::new();
         batch.ends = Vec::new();
         let bytes = sealed.bytes.len();
@@ -350,13 +352,14 @@ impl Engine {
             self.shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
             return Err(EngineError::Busy);
         }
-        self.ask(|reply| {
-            Message::Append(Box::new(Submission { batch, sealed, answer, reply }))
-        })
-        .await
+        self.ask(|reply| Message::Append(Box::new(Submission { batch, sealed, answer, reply })))
+            .await
     }
 
-    async fn ask<T>(&self, message: impl FnOnce(writer::Reply<T>) -> Message) -> Result<T, EngineError> {
+    async fn ask<T>(
+        &self,
+        message: impl FnOnce(writer::Reply<T>) -> Message,
+    ) -> Result<T, EngineError> {
         if self.shared.stopped.load(Ordering::Acquire) {
             return Err(EngineError::Stopped);
         }
@@ -552,8 +555,8 @@ impl Engine {
     }
 }
 
-/// The keys must be those that the data was written with: a value sealed under the state key when the
-/// data directory was made has to open.
+/// The keys must be those that the data was written with: a value sealed under the state key when
+/// the data directory was made has to open.
 fn check_vault(store: &Store, ring: &KeyRing) -> Result<(), EngineError> {
     let (key, aad) = (ring.state_key(), crate::crypto::Aad::new("vault/1"));
     match store.get(Table::Meta, keys::VAULT)? {
@@ -570,8 +573,7 @@ fn check_vault(store: &Store, ring: &KeyRing) -> Result<(), EngineError> {
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, EngineError> {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(work)
-        .map_err(|error| EngineError::Refused(format!("a thread cannot be started ({})", error.kind())))
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|error| {
+        EngineError::Refused(format!("a thread cannot be started ({})", error.kind()))
+    })
 }

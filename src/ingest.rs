@@ -173,8 +173,8 @@ impl Ingest {
         posted(&receipt)
     }
 
-    /// As [`Ingest::post_plain`], but the answer is kept with the batch, and given again to the same
-    /// body.
+    /// As [`Ingest::post_plain`], but the answer is kept with the batch, and given again to the
+    /// same body.
     async fn post_once(&self, post: Post<'_>, (producer, key): (String, String)) -> Posted {
         let body_digest = crypto::digest(&post.body);
         match self.engine.kept_answer(&producer, &key) {
@@ -219,7 +219,8 @@ impl Ingest {
             failed: None,
         };
         let mut decoder = self.decoder();
-        let mut each = |index: usize, record: Result<&Record<'_>, Fault<'_>>| desk.take(index, record);
+        let mut each =
+            |index: usize, record: Result<&Record<'_>, Fault<'_>>| desk.take(index, record);
         let headers = post.ce_headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         let attributes = match post.media {
             Media::Json => Attributes::from_headers(headers),
@@ -261,9 +262,10 @@ impl Desk<'_> {
             Ok(record) => record,
             Err(fault) => return self.reject(index, &fault),
         };
-        let place = self.places.producer_of(record).map_err(NoPlace::from).and_then(|producer| {
-            self.places.of(record, producer).map(|place| (producer, place))
-        });
+        let place =
+            self.places.producer_of(record).map_err(NoPlace::from).and_then(|producer| {
+                self.places.of(record, producer).map(|place| (producer, place))
+            });
         match place {
             Ok((producer, (month, day))) => {
                 let place = (self.places.month(month), self.places.day(day));

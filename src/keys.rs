@@ -14,6 +14,7 @@
 //! [`KeyRing`] is the logical tree; nobody above it knows files. Each part says in its own page how
 //! it survives a crash at any byte: [`vek`], `register`, `home` (the first start).
 
+mod cache;
 mod home;
 pub mod medium;
 mod register;
@@ -22,6 +23,7 @@ pub mod root;
 mod slot;
 #[cfg(test)]
 mod tests;
+mod tree;
 pub mod vek;
 
 use std::io;

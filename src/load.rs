@@ -4,6 +4,7 @@
 //! A record is a pure function of the seed and of its number (`traffic`), written straight into a
 //! buffer (`record`, `spelling`). Threads make bodies (`feed`), connections send them on an
 //! open-loop schedule (`send`), and the `oracle` counts facts while they are made.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to people")]
 
 mod check;
 mod client;

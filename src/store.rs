@@ -1,7 +1,8 @@
 //! All disk bytes: formats, tables, and the only host of RocksDB.
 //!
-//! It never sees a key or a raw id: what it is given is sealed, or a count, or (in row keys) numbers
-//! of sites, months and runs. Writes go through [`Changes`], which apply as a whole or not at all.
+//! It never sees a key or a raw id: what it is given is sealed, or a count, or (in row keys)
+//! numbers of sites, months and runs. Writes go through [`Changes`], which apply as a whole or not
+//! at all.
 
 pub mod batch;
 pub mod block;
@@ -9,9 +10,10 @@ pub mod codec;
 pub mod details;
 pub mod filter;
 pub mod header;
+pub mod keys;
 pub mod pages;
 pub mod rows;
 mod tables;
 pub mod verdict;
 
-pub use tables::{Changes, Settings, Store, StoreError, Table, keys};
+pub use tables::{Changes, Settings, Store, StoreError, Table};

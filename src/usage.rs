@@ -140,11 +140,12 @@ impl Usage {
     }
 
     fn row(&self, usage: UsageMonth) -> wire::Usage {
+        let state = state(&usage, self.clock.now());
         wire::Usage {
             site_id: usage.site.id.clone(),
             month: usage.span.month,
-            time_zone: usage.site.settings.time_zone.clone(),
-            state: state(&usage, self.clock.now()),
+            time_zone: usage.time_zone,
+            state,
             // Corrections begin with the close, see `state`.
             corrected_records: 0,
             corrected_users: 0,
@@ -180,9 +181,8 @@ pub mod fake;
 
 #[cfg(test)]
 mod tests {
-    use super::fake::Figures;
+    use super::fake::{Figures, TestClock, caller};
     use super::*;
-    use crate::admin::fake::{TestClock, caller};
     use crate::model::caller::{Role, SiteScope};
     use std::sync::atomic::Ordering;
 

@@ -66,10 +66,11 @@ fn last_said(site: &Site) -> SiteSettings {
 fn merge(said: &SiteSettings, patch: &SitePatch) -> Result<SiteSettings, AdminError> {
     let mut settings = patch.apply(said);
     if patch.time_zone.is_some() {
-        settings.time_zone = canonical_zone(&settings.time_zone).ok_or(AdminError::Unfit(Flaw {
-            reason: Reason::BadValue,
-            pointer: Pointer::of("time_zone"),
-        }))?;
+        settings.time_zone =
+            canonical_zone(&settings.time_zone).ok_or(AdminError::Unfit(Flaw {
+                reason: Reason::BadValue,
+                pointer: Pointer::of("time_zone"),
+            }))?;
     }
     Ok(settings)
 }
@@ -112,12 +113,15 @@ mod tests {
         assert!(put(&sites, first).await.unwrap().0);
         assert!(!put(&sites, r#"{"name":"Acme TV"}"#).await.unwrap().0);
         let site = book.site(&SiteId::parse(b"ACME").unwrap()).unwrap();
-        assert_eq!(site.settings, SiteSettings {
-            name: "Acme TV".to_owned(),
-            time_zone: "Asia/Seoul".to_owned(),
-            sentinel_user_ids: vec!["x".to_owned()],
-            records_days: Some(30),
-        });
+        assert_eq!(
+            site.settings,
+            SiteSettings {
+                name: "Acme TV".to_owned(),
+                time_zone: "Asia/Seoul".to_owned(),
+                sentinel_user_ids: vec!["x".to_owned()],
+                records_days: Some(30),
+            }
+        );
     }
 
     #[tokio::test]

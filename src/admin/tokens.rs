@@ -118,8 +118,7 @@ impl Tokens {
     pub fn list(&self, caller: &Caller) -> Vec<u8> {
         let mut tokens = self.book.tokens();
         tokens.retain(|token| covers(&caller.sites, &token.sites));
-        let text = |token: &Arc<Token>| serde_json::to_string(&TokenView::new(token)).ok();
-        list(tokens.iter().filter_map(text))
+        list(tokens.iter().filter_map(|token| TokenView::new(token).to_json()))
     }
 
     /// Ends a token at once.

@@ -48,7 +48,7 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
     check(unsafe { libc::statvfs(path.as_ptr(), figures.as_mut_ptr()) })?;
     // SAFETY: the call said that it has written the value.
     let figures = unsafe { figures.assume_init() };
-    Ok(u64::from(figures.f_bavail).saturating_mul(u64::from(figures.f_frsize)))
+    Ok(figures.f_bavail.saturating_mul(figures.f_frsize))
 }
 
 fn check(status: libc::c_int) -> io::Result<()> {

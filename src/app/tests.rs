@@ -94,7 +94,8 @@ async fn data_without_keys_is_not_opened() {
     start(directory.path()).await.drain().await;
     let keys = directory.path().join("data-keys");
     std::fs::rename(&keys, directory.path().join("elsewhere")).unwrap();
-    let refused = App::start(settings(directory.path()), Arc::new(SystemClock)).await.err().unwrap();
+    let refused =
+        App::start(settings(directory.path()), Arc::new(SystemClock)).await.err().unwrap();
     assert!(matches!(refused, AppError::Open(OpenError::KeysGone(..))), "{refused}");
     assert!(!keys.exists(), "a new vault was made beside old data");
 }

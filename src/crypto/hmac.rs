@@ -11,7 +11,13 @@ use super::{Secret, lanes};
 
 /// SHA-256 initial state (FIPS 180-4 §5.3.3).
 const START: [u32; 8] = [
-    0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab,
+    0x6a09_e667,
+    0xbb67_ae85,
+    0x3c6e_f372,
+    0xa54f_f53a,
+    0x510e_527f,
+    0x9b05_688c,
+    0x1f83_d9ab,
     0x5be0_cd19,
 ];
 const BLOCK: usize = 64;
@@ -84,8 +90,8 @@ impl HmacKey {
     }
 }
 
-/// The base key of one site and month: an HMAC key that makes base pseudonyms and nothing else. They
-/// are never stored; destroying this key cuts every use off.
+/// The base key of one site and month: an HMAC key that makes base pseudonyms and nothing else.
+/// They are never stored; destroying this key cuts every use off.
 pub struct BaseKey(HmacKey);
 
 impl BaseKey {
@@ -292,6 +298,7 @@ impl<const N: usize> Lane<N> {
 mod tests {
     use super::*;
     use ::hmac::{Hmac, KeyInit, Mac};
+    use proptest::collection::vec;
     use proptest::prelude::*;
 
     fn theirs(secret: &[u8; 32], message: &[u8]) -> [u8; 32] {
@@ -304,7 +311,7 @@ mod tests {
         #[test]
         fn agrees_with_the_published_crate(
             secret in any::<[u8; 32]>(),
-            messages in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 0..50),
+            messages in vec(vec(any::<u8>(), 0..200), 0..50),
         ) {
             let key = HmacKey::from_bytes(&secret);
             let mut queue = HmacQueue::default();

@@ -1,24 +1,22 @@
 //! SHA-256 compression of many messages: two at a time with the SHA instructions, whose latency one
 //! message alone cannot hide; where the processor has none, one after another.
 //!
-//! A named place of `unsafe`: calling functions whose target features were just checked at run time.
-//! Nothing in it touches a pointer.
+//! A named place of `unsafe`: calling functions whose target features were just checked at run
+//! time. Nothing in it touches a pointer.
 #![allow(unsafe_code, reason = "target-feature dispatch after a run-time check; no pointers")]
 
 use sha2::block_api::compress256;
 
 /// SHA-256 round constants (FIPS 180-4 §4.2.2).
 const K: [u32; 64] = [
-    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4,
-    0xab1c5ed5, 0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe,
-    0x9bdc06a7, 0xc19bf174, 0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f,
-    0x4a7484aa, 0x5cb0a9dc, 0x76f988da, 0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7,
-    0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967, 0x27b70a85, 0x2e1b2138, 0x4d2c6dfc,
-    0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85, 0xa2bfe8a1, 0xa81a664b,
-    0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070, 0x19a4c116,
-    0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
-    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7,
-    0xc67178f2,
+    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
 ];
 
 /// One compression of each state with its block.
@@ -71,9 +69,8 @@ mod pairs {
     /// in the highest lane.
     #[target_feature(enable = "sha,sse4.1,ssse3,sse2")]
     fn two(states: &mut [[u32; 8]; 2], blocks: &[[u8; 64]; 2]) {
-        let start = states.map(|[a, b, c, d, e, f, g, h]| {
-            [words([f, e, b, a]), words([h, g, d, c])]
-        });
+        let start =
+            states.map(|[a, b, c, d, e, f, g, h]| [words([f, e, b, a]), words([h, g, d, c])]);
         let mut now = start;
         let mut w: [[__m128i; 4]; 2] =
             std::array::from_fn(|which| std::array::from_fn(|part| load(&blocks[which], part)));
@@ -109,10 +106,8 @@ mod pairs {
     #[target_feature(enable = "sha,sse4.1,ssse3,sse2")]
     fn schedule(w: &[__m128i; 4], step: usize) -> __m128i {
         let at = |back: usize| w[(step + 4 - back) % 4];
-        let sum = _mm_add_epi32(
-            _mm_sha256msg1_epu32(at(4), at(3)),
-            _mm_alignr_epi8::<4>(at(1), at(2)),
-        );
+        let sum =
+            _mm_add_epi32(_mm_sha256msg1_epu32(at(4), at(3)), _mm_alignr_epi8::<4>(at(1), at(2)));
         _mm_sha256msg2_epu32(sum, at(1))
     }
 }

@@ -29,15 +29,15 @@ pub fn span(site: &Site, month: Month) -> MonthSpan {
     }
     let mut from = start(&zone_of(site, month), month);
     let mut to = start(&zone_of(site, month.next()), month.next());
-    if let Some(first) = site.months.first() {
-        if month.next() == first.month {
-            to = first.from;
-        }
+    if let Some(first) = site.months.first()
+        && month.next() == first.month
+    {
+        to = first.from;
     }
-    if let Some(last) = site.months.last() {
-        if month == last.month.next() {
-            from = last.to;
-        }
+    if let Some(last) = site.months.last()
+        && month == last.month.next()
+    {
+        from = last.to;
     }
     MonthSpan { month, from, to: to.max(from), partitions: PARTITIONS }
 }

@@ -159,8 +159,8 @@ pub fn settings_in(site: &Site, month: Month) -> &SiteSettings {
     }
 }
 
-/// A site with new settings: at once while it has no record, else what is frozen inside a month from
-/// the next month on. Answers that month.
+/// A site with new settings: at once while it has no record, else what is frozen inside a month
+/// from the next month on. Answers that month.
 pub fn changed(site: &Site, settings: SiteSettings, now: Timestamp) -> (Site, Option<Month>) {
     let mut site = site.clone();
     let current = settings_at(&site, now).clone();

@@ -3,8 +3,8 @@
 //!
 //! Every member reaches the disk in a sorted run at the next fold. What is in memory is either the
 //! whole set (`Resident`), or only what no run holds yet (`Spilled`), and then a probe goes on to
-//! the cache of full tags and to the runs, the latest first. Masks only gain bits and each run holds
-//! the whole mask as of its fold, so the latest run that has a tag has its mask.
+//! the cache of full tags and to the runs, the latest first. Masks only gain bits and each run
+//! holds the whole mask as of its fold, so the latest run that has a tag has its mask.
 
 use std::sync::Arc;
 
@@ -20,8 +20,8 @@ pub struct DistinctSet {
     id: SetId,
     key: Arc<SealKey>,
     members: Members,
-    /// Members that are new, or gained bits, since the last cut.
-    fresh: Vec<ShortTag>,
+    /// Members that are new, or gained bits, since the last cut, with their masks as of then.
+    fresh: Vec<Entry>,
     /// Runs on disk, the earliest first.
     runs: Vec<Run>,
     len: u64,
@@ -87,7 +87,7 @@ impl DistinctSet {
     pub fn memory_bytes(&self) -> usize {
         let (Members::Resident(set) | Members::Spilled(set)) = &self.members;
         let runs: usize = self.runs.iter().map(Run::memory_bytes).sum();
-        set.memory_bytes() + self.fresh.capacity() * size_of::<ShortTag>() + runs
+        set.memory_bytes() + self.fresh.capacity() * size_of::<Entry>() + runs
     }
 
     /// Runs on disk.
@@ -121,17 +121,19 @@ impl DistinctSet {
     /// # Errors
     /// When a run cannot be read; then nothing has changed.
     #[inline]
-    pub fn insert(
-        &mut self,
-        tag: ShortTag,
-        bits: u8,
-        disk: &mut Disk<'_>,
-    ) -> Result<u8, RunError> {
+    pub fn insert(&mut self, tag: ShortTag, bits: u8, disk: &mut Disk<'_>) -> Result<u8, RunError> {
         let before = match &mut self.members {
             Members::Resident(set) => set.insert(tag, bits),
             Members::Spilled(set) => match set.get(tag) {
                 0 => return self.insert_spilled(tag, bits, disk),
-                _ => set.insert(tag, bits),
+                before => {
+                    if before | bits != before {
+                        set.insert(tag, bits);
+                        // The set forgets the tag after the fold, and the cache must not know less.
+                        disk.cache.put(self.id, tag, before | bits);
+                    }
+                    before
+                }
             },
         };
         self.note(tag, before, bits);
@@ -158,7 +160,7 @@ impl DistinctSet {
     fn note(&mut self, tag: ShortTag, before: u8, bits: u8) {
         self.len += u64::from(before == 0);
         if before | bits != before {
-            self.fresh.push(tag);
+            self.fresh.push((tag, before | bits));
         }
     }
 
@@ -176,19 +178,10 @@ impl DistinctSet {
         Ok(0)
     }
 
-    /// Takes what is new since the last cut, sorted and with whole masks, for the fold to write.
+    /// Takes what is new since the last cut, for the fold to sort and write. A tag that gained bits
+    /// twice is in it twice; joined, its masks are the whole mask.
     pub fn cut(&mut self) -> Vec<Entry> {
-        let (Members::Resident(set) | Members::Spilled(set)) = &self.members;
-        let mut entries: Vec<Entry> =
-            std::mem::take(&mut self.fresh).into_iter().map(|tag| (tag, set.get(tag))).collect();
-        entries.sort_unstable();
-        entries.dedup_by_key(|(tag, _)| *tag);
-        entries
-    }
-
-    /// Whether there are no members.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
+        std::mem::take(&mut self.fresh)
     }
 
     /// Whether nothing is new since the last cut.
@@ -200,23 +193,23 @@ impl DistinctSet {
     pub fn folded(&mut self, runs: Vec<Run>) {
         self.runs = runs;
         if let Members::Spilled(set) = &mut self.members {
-            *set = only(set, &self.fresh);
+            *set = only(&self.fresh);
         }
     }
 
     /// Gives the memory back: from here on the set is on disk. What no run holds yet stays. Only
     /// right when no fold is under way.
     pub fn spill(&mut self) {
-        if let Members::Resident(set) = &self.members {
-            self.members = Members::Spilled(only(set, &self.fresh));
+        if self.is_resident() {
+            self.members = Members::Spilled(only(&self.fresh));
         }
     }
 }
 
-fn only(set: &TagSet, tags: &[ShortTag]) -> TagSet {
+fn only(entries: &[Entry]) -> TagSet {
     let mut kept = TagSet::default();
-    for tag in tags {
-        kept.insert(*tag, set.get(*tag).max(1));
+    for (tag, mask) in entries {
+        kept.insert(*tag, *mask);
     }
     kept
 }

@@ -1,5 +1,5 @@
-//! Recovery: load what is folded, apply the journal's verdicts, compare. It judges nothing and reads
-//! no clock, so it comes to the same counts however often it runs.
+//! Recovery: load what is folded, apply the journal's verdicts, compare. It judges nothing and
+//! reads no clock, so it comes to the same counts however often it runs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

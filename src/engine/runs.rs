@@ -1,5 +1,5 @@
-//! Sorted runs of tags on disk: written at a fold, merged when there are many, probed where a set is
-//! not in memory.
+//! Sorted runs of tags on disk: written at a fold, merged when there are many, probed where a set
+//! is not in memory.
 //!
 //! A run is a few rows of its table: a head (page 0), pages of tags and a filter, each sealed with
 //! the place it belongs to. Runs are only added; a merged run replaces its parts in one change set.
@@ -40,7 +40,9 @@ pub struct SetId {
 
 impl SetId {
     fn aad(&self, run: u64, page: u32) -> Aad {
-        Aad::new("run/1").text(&self.table.name()).bytes(&keys::page(self.owner, self.kind, run, page))
+        Aad::new("run/1")
+            .text(&self.table.name())
+            .bytes(&keys::page(self.owner, self.kind, run, page))
     }
 }
 

@@ -6,8 +6,12 @@ use super::state::State;
 
 /// Gives back memory until both bounds hold. Only right when no fold is under way.
 pub fn within_bounds(state: &mut State, settings: &Settings) {
-    let mut total: usize =
-        state.months().iter().flat_map(|month| &month.sets).map(super::distinct::DistinctSet::memory_bytes).sum();
+    let mut total: usize = state
+        .months()
+        .iter()
+        .flat_map(|month| &month.sets)
+        .map(super::distinct::DistinctSet::memory_bytes)
+        .sum();
     let mut order: Vec<usize> = (0..state.months().len()).collect();
     order.sort_by_key(|index| state.months()[*index].touched_in);
     for index in order {

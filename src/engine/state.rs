@@ -245,12 +245,17 @@ impl State {
             }
             let month = &mut months[indexes[usize::from(claim.month)]];
             let slot = slots[usize::from(claim.day)].as_deref_mut();
-            let given = verdicts.map(|verdicts| verdicts[row]);
-            let verdict = match given {
-                Some(verdict) => verdict,
-                None => judge(claim, slot.as_deref(), now, window, &mut disk)?,
+            let verdict = match verdicts {
+                Some(given) => remember(given[row], claim, slot, &mut disk)?,
+                None => judge(claim, slot, now, window, &mut disk)?,
             };
-            apply_verdict(verdict, claim, slot, month, &mut disk)?;
+            match verdict {
+                Verdict::Accepted | Verdict::NotRetained | Verdict::Correction => {
+                    month.count(claim, &mut disk)?;
+                }
+                Verdict::Duplicate => month.counters.duplicates += 1,
+                Verdict::TooOld => {}
+            }
             out.push(verdict);
         }
         std::hint::black_box(warmth);
@@ -281,43 +286,36 @@ pub struct Apply<'a> {
     pub keys: &'a dyn SetKeys,
 }
 
-/// Duplicates before age: a retry of an accepted record is a duplicate however late it comes, as
-/// long as its slot lives.
+/// Judges a row, and remembers its event where it is accepted. Duplicates before age: a retry of an
+/// accepted record is a duplicate however late it comes, as long as its slot lives.
 fn judge(
     claim: &Claim,
-    slot: Option<&DistinctSet>,
+    slot: Option<&mut DistinctSet>,
     now: Timestamp,
     window: Window,
     disk: &mut Disk<'_>,
 ) -> Result<Verdict, RunError> {
     let Some(slot) = slot else { return Ok(Verdict::TooOld) };
-    if slot.get(claim.seen, disk)? != 0 {
-        return Ok(Verdict::Duplicate);
+    if now.0.saturating_sub(claim.occurred_at.0) > window.age_ms {
+        let known = slot.get(claim.seen, disk)? != 0;
+        return Ok(if known { Verdict::Duplicate } else { Verdict::TooOld });
     }
-    let too_old = now.0.saturating_sub(claim.occurred_at.0) > window.age_ms;
-    Ok(if too_old { Verdict::TooOld } else { Verdict::Accepted })
+    let known = slot.insert(claim.seen, MEMBER, disk)? != 0;
+    Ok(if known { Verdict::Duplicate } else { Verdict::Accepted })
 }
 
-fn apply_verdict(
+/// Remembers the event of a row that was judged before.
+fn remember(
     verdict: Verdict,
     claim: &Claim,
     slot: Option<&mut DistinctSet>,
-    month: &mut MonthState,
     disk: &mut Disk<'_>,
-) -> Result<(), RunError> {
-    match verdict {
-        Verdict::Accepted | Verdict::NotRetained | Verdict::Correction => {
-            if let Some(slot) = slot {
-                slot.insert(claim.seen, MEMBER, disk)?;
-            }
-            month.count(claim, disk)
-        }
-        Verdict::Duplicate => {
-            month.counters.duplicates += 1;
-            Ok(())
-        }
-        Verdict::TooOld => Ok(()),
+) -> Result<Verdict, RunError> {
+    let taken = !matches!(verdict, Verdict::Duplicate | Verdict::TooOld);
+    if let (true, Some(slot)) = (taken, slot) {
+        slot.insert(claim.seen, MEMBER, disk)?;
     }
+    Ok(verdict)
 }
 
 #[inline]

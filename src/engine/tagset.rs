@@ -32,13 +32,9 @@ struct Table {
 
 impl TagSet {
     /// Members.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.len
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// Memory of the slots, bytes.
@@ -70,8 +66,9 @@ impl TagSet {
     }
 
     /// Every member with its mask, in no order.
+    #[cfg(test)]
     pub fn iter(&self) -> impl Iterator<Item = Entry> + '_ {
-        self.tables.iter().flat_map(|table| &table.slots).filter_map(|slot| read(slot))
+        self.tables.iter().flat_map(|table| &table.slots).filter_map(read)
     }
 
     /// Touches the slot where a tag would be, so that the memory is on its way when the tag is
@@ -91,7 +88,7 @@ impl TagSet {
     fn split(&mut self) {
         let whole = std::mem::take(&mut self.tables);
         self.tables.resize_with(SHARDS, Table::default);
-        for (tag, mask) in whole.iter().flat_map(|table| &table.slots).filter_map(|slot| read(slot)) {
+        for (tag, mask) in whole.iter().flat_map(|table| &table.slots).filter_map(read) {
             self.tables[usize::from(tag.0[11])].insert(tag, mask);
         }
     }
@@ -170,7 +167,9 @@ mod tests {
     proptest! {
         /// Also with tags that crowd around few slots.
         #[test]
-        fn agrees_with_a_map(ops in proptest::collection::vec((0u32..200, 0u8..8, any::<bool>()), 0..400)) {
+        fn agrees_with_a_map(
+            ops in proptest::collection::vec((0u32..200, 0u8..8, any::<bool>()), 0..400),
+        ) {
             let (mut set, mut map) = (TagSet::default(), HashMap::new());
             for (number, bit, crowd) in ops {
                 let mut tag = spread(number);

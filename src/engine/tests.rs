@@ -322,8 +322,8 @@ impl Model {
             Effect::Trial => counters.trial += 1,
             Effect::Test => counters.test += 1,
             Effect::Session => {
-                let new = row.device == 0
-                    || self.sessions.entry(name).or_default().insert(row.device);
+                let new =
+                    row.device == 0 || self.sessions.entry(name).or_default().insert(row.device);
                 counters.watermark_sessions += u64::from(new);
                 if row.user > 0 {
                     self.viewers.entry(name).or_default().insert(row.user);
@@ -370,7 +370,9 @@ fn settings(tight: bool) -> Settings {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 40, max_shrink_iters: 200, ..ProptestConfig::default()
+    })]
 
     /// C1, C2, D1, F1: counts equal the model's through folds, spills, restarts and failed writes.
     #[test]
@@ -391,8 +393,7 @@ proptest! {
 #[should_panic(expected = "left")]
 fn a_wrong_model_is_noticed() {
     let mut world = World::new(settings(false));
-    let row =
-        Row { site: 0, event: 1, user: 1, device: 1, drm: 0, effect: 0, hours_ago: 1 };
+    let row = Row { site: 0, event: 1, user: 1, device: 1, drm: 0, effect: 0, hours_ago: 1 };
     world.run(Op::Submit(vec![row]));
     for counters in world.model.counters.values_mut() {
         counters.mau += 1;

@@ -14,10 +14,9 @@ use tokio::sync::oneshot;
 
 use super::fold::{Cut, Delta, Folded, Folder};
 use super::journal::{self, JournalKey, SealedBatch};
+use super::runs::SetId;
 use super::state::{Apply, SetKeys, State, Window};
-use super::{
-    Answer, EngineError, Outcome, Settings, Shared, SitePut, calendar, directory, spill,
-};
+use super::{Answer, EngineError, Outcome, Settings, Shared, SitePut, calendar, directory, spill};
 use crate::crypto::{Aad, SealKey};
 use crate::model::batch::{Batch, SiteMonth};
 use crate::model::caller::Token;
@@ -74,6 +73,8 @@ pub enum FoldOrder {
     Fold(Box<Cut>),
     /// Retire journal keys.
     Retire(Vec<KeyId>),
+    /// Remove merged runs.
+    Forget(Vec<(SetId, u64)>),
 }
 
 /// Runs the fold thread until the writer ends.
@@ -82,6 +83,7 @@ pub fn fold_thread(mut folder: Folder, orders: &Receiver<FoldOrder>, writer: &Se
         let result = match order {
             FoldOrder::Fold(cut) => folder.fold(*cut).map(Some),
             FoldOrder::Retire(ids) => folder.retire(&ids).map(|()| None),
+            FoldOrder::Forget(merged) => folder.forget(&merged).map(|()| None),
         };
         let message = match result {
             Ok(None) => continue,
@@ -220,8 +222,11 @@ impl Writer {
         let now = self.shared.clock.now();
         let number = self.next_group;
         let keys = RingKeys(&self.shared);
-        let mut verdict =
-            GroupVerdict { judged_at: now, batches: Vec::with_capacity(group.len()), counters: Vec::new() };
+        let mut verdict = GroupVerdict {
+            judged_at: now,
+            batches: Vec::with_capacity(group.len()),
+            counters: Vec::new(),
+        };
         let mut touched: Vec<usize> = Vec::new();
         for submission in &group {
             let input = Apply {
@@ -345,8 +350,8 @@ impl Writer {
         }
         let through = self.next_group - 1;
         let floor = self.state.floor();
-        let answers_before = Day(
-            self.shared.clock.now().day().0.saturating_sub(limits::IDEMPOTENCY_DAYS + 1));
+        let answers_before =
+            Day(self.shared.clock.now().day().0.saturating_sub(limits::IDEMPOTENCY_DAYS + 1));
         let cut = Cut { through, deltas, counters, dropped, floor, answers_before };
         self.folder.send(FoldOrder::Fold(Box::new(cut))).map_err(|_| EngineError::Stopped)?;
         self.folding = true;
@@ -383,6 +388,11 @@ impl Writer {
             if let Some(list) = runs.remove(&slot.id()) {
                 slot.folded(list);
             }
+        }
+        // Only now: a probe of a set on disk reads the runs that the writer knows of.
+        if !folded.merged.is_empty() {
+            let order = FoldOrder::Forget(folded.merged);
+            self.folder.send(order).map_err(|_| EngineError::Stopped)?;
         }
         spill::within_bounds(&mut self.state, &self.settings);
         self.shared.note_fold(folded.stats);

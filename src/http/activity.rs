@@ -59,12 +59,8 @@ impl Activity {
     fn bytes_came(&self) {
         if self.running.load(Ordering::Relaxed) == 0 {
             let now = self.now_ms().max(1);
-            let _ = self.head_since_ms.compare_exchange(
-                0,
-                now,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
+            let _ =
+                self.head_since_ms.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 

@@ -1,5 +1,5 @@
-//! Request bodies: collected under a cap and a deadline into memory of our own that is wiped when it
-//! is let go, and counted against one budget of the whole server.
+//! Request bodies: collected under a cap and a deadline into memory of our own that is wiped when
+//! it is let go, and counted against one budget of the whole server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -79,7 +79,7 @@ impl Drop for Share {
     }
 }
 
-/// Bytes that may hold raw ids: capped, counted, wiped on drop and when they move to a larger place.
+/// Bytes that may hold raw ids: capped, counted, wiped on drop and when they move elsewhere.
 #[derive(Debug)]
 pub struct Buffer {
     bytes: Zeroizing<Vec<u8>>,

@@ -158,12 +158,7 @@ async fn http2<S>(
 fn requests(
     service: Arc<Service>,
     activity: Arc<Activity>,
-) -> impl HttpService<
-    Incoming,
-    ResBody = Full<Bytes>,
-    Error = Infallible,
-    Future: Send + 'static,
-> {
+) -> impl HttpService<Incoming, ResBody = Full<Bytes>, Error = Infallible, Future: Send + 'static> {
     service_fn(move |request| {
         let running = activity.request();
         let service = Arc::clone(&service);

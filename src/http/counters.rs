@@ -38,8 +38,7 @@ impl Counters {
                 "blindtally_http_answer_seconds",
                 "From a request's head to its answer.",
             ),
-            connections: registry
-                .gauge("blindtally_http_connections", "Open connections."),
+            connections: registry.gauge("blindtally_http_connections", "Open connections."),
             accepted: registry.counter(
                 "blindtally_http_connections_accepted",
                 "Connections accepted.",

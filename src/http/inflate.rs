@@ -138,7 +138,7 @@ mod tests {
         let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
         encoder.window_log(25).unwrap();
         encoder.long_distance_matching(true).unwrap();
-        encoder.write_all(&vec![1; 100]).unwrap();
+        encoder.write_all(&[1; 100]).unwrap();
         let coded = encoder.finish().unwrap();
         assert_eq!(inflate(Coding::Zstd, &coded, 1 << 20), Err(BodyError::BadCoding));
     }

@@ -48,8 +48,8 @@ fn decode(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// The place in `offered` of the media type that the client likes best; the first of equals, and the
-/// first of all when it did not say. `None` where it accepts none of them.
+/// The place in `offered` of the media type that the client likes best; the first of equals, and
+/// the first of all when it did not say. `None` where it accepts none of them.
 pub fn choose(headers: &HeaderMap, offered: &[&str]) -> Option<usize> {
     let values: Vec<&str> =
         headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
@@ -61,9 +61,10 @@ pub fn choose(headers: &HeaderMap, offered: &[&str]) -> Option<usize> {
     let mut best = None;
     for (at, media) in offered.iter().enumerate() {
         // RFC 9110 §12.5.1: the most specific range that matches decides.
-        let decides = ranges.iter().filter(|range| range.holds(media)).max_by_key(|range| {
-            (!range.essence.contains('*'), !range.essence.starts_with('*'))
-        });
+        let decides = ranges
+            .iter()
+            .filter(|range| range.holds(media))
+            .max_by_key(|range| (!range.essence.contains('*'), !range.essence.starts_with('*')));
         let weight = decides.map_or(0, |range| range.weight);
         if weight > best.map_or(0, |(_, weight)| weight) {
             best = Some((at, weight));
@@ -99,7 +100,9 @@ fn thousandths(quality: &str) -> u32 {
     let (whole, fraction) = quality.split_once('.').unwrap_or((quality, ""));
     let digits: String = fraction.chars().chain("000".chars()).take(3).collect();
     match (whole.parse::<u32>(), digits.parse::<u32>()) {
-        (Ok(whole), Ok(fraction)) => whole.saturating_mul(1_000).saturating_add(fraction).min(1_000),
+        (Ok(whole), Ok(fraction)) => {
+            whole.saturating_mul(1_000).saturating_add(fraction).min(1_000)
+        }
         _ => 0,
     }
 }

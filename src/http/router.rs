@@ -64,21 +64,26 @@ const PRODUCER: Access = Access::Roles(&[Role::Producer]);
 const OPERATOR: Access = Access::Roles(&[Role::Operator]);
 const BILLING: Access = Access::Roles(&[Role::Billing, Role::Operator]);
 
+const GET: Method = Method::GET;
+const PUT: Method = Method::PUT;
+const POST: Method = Method::POST;
+const DELETE: Method = Method::DELETE;
+
 #[rustfmt::skip]
 static TABLE: [Row; 13] = [
-    row(Route::Records,     Method::POST,   "/v1/records",                    "records",      PRODUCER),
-    row(Route::SiteUsage,   Method::GET,    "/v1/sites/{site}/usage/{month}", "site_usage",   BILLING),
-    row(Route::UsageList,   Method::GET,    "/v1/usage",                      "usage_list",   BILLING),
-    row(Route::SitePut,     Method::PUT,    "/v1/sites/{site}",               "site_put",     OPERATOR),
-    row(Route::SiteGet,     Method::GET,    "/v1/sites/{site}",               "site_get",     BILLING),
-    row(Route::SiteList,    Method::GET,    "/v1/sites",                      "site_list",    BILLING),
-    row(Route::TokenCreate, Method::POST,   "/v1/tokens",                     "token_create", OPERATOR),
-    row(Route::TokenList,   Method::GET,    "/v1/tokens",                     "token_list",   OPERATOR),
-    row(Route::TokenRevoke, Method::DELETE, "/v1/tokens/{key_id}",            "token_revoke", OPERATOR),
-    row(Route::Live,        Method::GET,    "/livez",                         "live",         Access::Open),
-    row(Route::Ready,       Method::GET,    "/readyz",                        "ready",        Access::Open),
-    row(Route::Version,     Method::GET,    "/version",                       "version",      Access::Open),
-    row(Route::Metrics,     Method::GET,    "/metrics",                       "metrics",      OPERATOR),
+    row(Route::Records,     POST,   "/v1/records",                    "records",      PRODUCER),
+    row(Route::SiteUsage,   GET,    "/v1/sites/{site}/usage/{month}", "site_usage",   BILLING),
+    row(Route::UsageList,   GET,    "/v1/usage",                      "usage_list",   BILLING),
+    row(Route::SitePut,     PUT,    "/v1/sites/{site}",               "site_put",     OPERATOR),
+    row(Route::SiteGet,     GET,    "/v1/sites/{site}",               "site_get",     BILLING),
+    row(Route::SiteList,    GET,    "/v1/sites",                      "site_list",    BILLING),
+    row(Route::TokenCreate, POST,   "/v1/tokens",                     "token_create", OPERATOR),
+    row(Route::TokenList,   GET,    "/v1/tokens",                     "token_list",   OPERATOR),
+    row(Route::TokenRevoke, DELETE, "/v1/tokens/{key_id}",            "token_revoke", OPERATOR),
+    row(Route::Live,        GET,    "/livez",                         "live",         Access::Open),
+    row(Route::Ready,       GET,    "/readyz",                        "ready",        Access::Open),
+    row(Route::Version,     GET,    "/version",                       "version",      Access::Open),
+    row(Route::Metrics,     GET,    "/metrics",                       "metrics",      OPERATOR),
 ];
 
 const fn row(
@@ -177,7 +182,8 @@ mod tests {
 
     #[test]
     fn other_paths_and_methods_are_told_apart() {
-        for path in ["", "/", "*", "/v1", "/v1/sites/", "/v1/records/", "//v1/records", "/V1/sites"] {
+        for path in ["", "/", "*", "/v1", "/v1/sites/", "/v1/records/", "//v1/records", "/V1/sites"]
+        {
             assert!(matches!(find(&Method::GET, path), Found::Nothing), "{path}");
         }
         let allow = |method: Method, path| match find(&method, path) {

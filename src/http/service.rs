@@ -11,6 +11,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT, HeaderValue, LINK};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode, Version};
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 use super::answer::{Answer, JSON, answer, empty, set};
 use super::body::{self, Budget, Buffer};
@@ -177,9 +178,8 @@ impl Service {
 
     /// The routes without a credential; nothing else is open.
     fn open(&self, route: Route) -> Result<Answer, Refusal> {
-        let ok = |text: &'static str| {
-            answer(StatusCode::OK, JSON, Bytes::from_static(text.as_bytes()))
-        };
+        let ok =
+            |text: &'static str| answer(StatusCode::OK, JSON, Bytes::from_static(text.as_bytes()));
         match route {
             Route::Live => Ok(ok("{\"status\":\"ok\"}")),
             Route::Ready => match (self.desks.ready)() {
@@ -248,18 +248,20 @@ impl Service {
         Ok(answered)
     }
 
+    /// The body of a request about a site or a token; a site's sentinels are ids, so it is wiped.
+    async fn small_body(&self, body: &mut Incoming) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+        let collected = self.collect(body, SMALL_BODY_BYTES_MAX).await?;
+        Ok(Zeroizing::new(collected.into_parts().0))
+    }
+
     async fn put_site(&self, site: SiteId, body: &mut Incoming) -> Result<Answer, Refusal> {
-        let mut text = self.collect(body, SMALL_BODY_BYTES_MAX).await?.into_parts().0;
+        let mut text = self.small_body(body).await?;
         let (created, site) = self.desks.sites.put(site, &mut text).await?;
         Ok(json(if created { StatusCode::CREATED } else { StatusCode::OK }, site))
     }
 
-    async fn create_token(
-        &self,
-        caller: &Caller,
-        body: &mut Incoming,
-    ) -> Result<Answer, Refusal> {
-        let mut text = self.collect(body, SMALL_BODY_BYTES_MAX).await?.into_parts().0;
+    async fn create_token(&self, caller: &Caller, body: &mut Incoming) -> Result<Answer, Refusal> {
+        let mut text = self.small_body(body).await?;
         let created = self.desks.tokens.create(caller, &mut text).await?;
         Ok(json(StatusCode::CREATED, created))
     }

@@ -1,8 +1,8 @@
 //! TLS 1.3 with a certificate that is read again when its files change, so that a renewal needs no
 //! restart.
 //!
-//! TLS 1.2 is refused, there is no early data (a replayed 0-RTT request would be a duplicate) and no
-//! key log.
+//! TLS 1.2 is refused, there is no early data (a replayed 0-RTT request would be a duplicate) and
+//! no key log.
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -131,11 +131,7 @@ impl Content {
         crypto::digest(both.as_flattened())
     }
 
-    fn parse(
-        &self,
-        files: &TlsFiles,
-        provider: &CryptoProvider,
-    ) -> Result<CertifiedKey, TlsError> {
+    fn parse(&self, files: &TlsFiles, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(&self.certificate)
             .collect::<Result<_, _>>()
             .map_err(|_| TlsError::NoPem(files.certificate.clone(), "certificate"))?;

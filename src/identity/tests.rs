@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::pseudonym::{HEAD_BYTES_MAX, write_head};
 use super::{
-    DeviceId, OtherKind, Payload, PayloadEncoding, PseudonymQueue, RawId, Sentinels,
-    UserId, device, payload, recommended, user,
+    DeviceId, OtherKind, Payload, PayloadEncoding, PseudonymQueue, RawId, Sentinels, UserId,
+    device, payload, recommended, user,
 };
 use crate::crypto::{BaseKey, Secret, TagKey};
 use crate::model::ids::Tag;

@@ -93,7 +93,8 @@ impl<'e> Places<'e> {
         }
     }
 
-    /// The producer of a record: its own word where the credential allows it, else the credential's.
+    /// The producer of a record: its own word where the credential allows it, else the
+    /// credential's.
     ///
     /// # Errors
     /// When the credential does not allow the name.
@@ -104,9 +105,8 @@ impl<'e> Places<'e> {
         let own = self.caller.producer.as_bytes();
         let Some(name) = record.producer else { return Ok(own) };
         let names = self.caller.producers.as_ref();
-        let allowed = names.is_none_or(|names| {
-            name == own || names.iter().any(|known| known.as_bytes() == name)
-        });
+        let allowed = names
+            .is_none_or(|names| name == own || names.iter().any(|known| known.as_bytes() == name));
         if allowed { Ok(name) } else { Err(Reason::ProducerNotAllowed) }
     }
 
@@ -115,11 +115,7 @@ impl<'e> Places<'e> {
     ///
     /// # Errors
     /// When the record is refused or the engine cannot go on.
-    pub fn of(
-        &mut self,
-        record: &Record<'_>,
-        producer: &[u8],
-    ) -> Result<(usize, usize), NoPlace> {
+    pub fn of(&mut self, record: &Record<'_>, producer: &[u8]) -> Result<(usize, usize), NoPlace> {
         let at = self.site_of(record.site_id);
         let site = self.sites[at].1.as_ref().ok_or(Reason::UnknownSite)?;
         if site.site.terminated_at.is_some() {
@@ -133,7 +129,8 @@ impl<'e> Places<'e> {
             return Err(Reason::TooOld.into());
         }
         let when = record.occurred_at;
-        let month = site.months.iter().find(|month| self.months[**month].span.contains(when)).copied();
+        let month =
+            site.months.iter().find(|month| self.months[**month].span.contains(when)).copied();
         let known = |known: &&usize| {
             let known = &self.days[**known];
             known.day == day && *known.producer == *producer

@@ -99,8 +99,7 @@ impl Rows {
             if kind == OtherKind::WmSession {
                 tags.session = Some(slot);
             }
-            let key =
-                if watermark { PatchKey::Watermark(keys) } else { PatchKey::Record(keys) };
+            let key = if watermark { PatchKey::Watermark(keys) } else { PatchKey::Record(keys) };
             self.push_tag(field.code(), slot, key);
         }
         if record.kind == RecordType::WatermarkDetected {
@@ -232,8 +231,8 @@ impl Rows {
         counted
     }
 
-    /// A detection also carries payload and mark under the watermark key of every other living month
-    /// of the site, so that it can be joined to older sessions.
+    /// A detection also carries payload and mark under the watermark key of every other living
+    /// month of the site, so that it can be joined to older sessions.
     fn push_earlier_marks(&mut self, record: &Record<'_>, month: &MonthPlace, ring: &KeyRing) {
         for earlier in ring.watermark_months(&month.site) {
             if earlier == month.name.month {
@@ -256,7 +255,8 @@ impl Rows {
         for ((claim, tags), event) in self.batch.claims.iter_mut().zip(&self.claims).zip(events) {
             claim.seen.0.copy_from_slice(&event[..12]);
             let keys = &self.keys[tags.keys as usize];
-            let tally = |slot: Option<Slot>| slot.map(|slot| self.ids.tag(slot, &keys.tally).short());
+            let tally =
+                |slot: Option<Slot>| slot.map(|slot| self.ids.tag(slot, &keys.tally).short());
             claim.user = tally(tags.user);
             claim.device = tally(tags.device);
             claim.session = tally(tags.session);

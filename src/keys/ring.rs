@@ -9,23 +9,21 @@
 //! Secrets are opened from their wrapped form when first used; every wrapped key was opened once at
 //! the start, so that a damaged one stops the start and not a request.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
+use super::cache::Cache;
 use super::home::{self, Found};
-use super::register::{Batch, FileRegister, KeyRegister};
+use super::register::{FileRegister, KeyRegister};
 use super::root::{KeyFile, RootProvider};
-use super::slot::{KeyName, Slot, WRAPPED_BYTES};
-use super::{KeyKind, KeysError, RegisterError, Settings, VaultId};
+use super::slot::{KeyName, Slot};
+use super::tree::{Core, Made, VEK, broken};
+use super::{KeyKind, KeysError, RegisterError, Settings};
 use crate::crypto::{BaseKey, HmacKey, SealKey, Secret, TagKey};
 use crate::model::ids::{KeyId, SiteId};
 use crate::model::time::{Day, Month};
 use crate::model::vocab::Class;
-
-/// The parent of nodes and journal keys: the VEK, which has no number of its own.
-const VEK: KeyId = KeyId(0);
 
 /// The keys of one site's month, in the order in which they are made.
 const MONTH_KINDS: [KeyKind; 5] =
@@ -113,42 +111,6 @@ pub struct KeyRing {
     state: Arc<SealKey>,
     /// Held for as long as the ring lives.
     _lock: Option<File>,
-}
-
-/// What was opened before.
-#[derive(Default)]
-struct Cache {
-    months: HashMap<Month, HashMap<SiteId, Arc<SiteMonthKeys>>>,
-    marks: HashMap<SiteId, BTreeMap<Month, Option<Arc<WatermarkKeys>>>>,
-    buckets: HashMap<(Class, u32), HashMap<SiteId, Arc<SealKey>>>,
-    seen: HashMap<Day, Arc<SeenKeys>>,
-    seals: HashMap<KeyId, Arc<SealKey>>,
-}
-
-struct Core {
-    register: Box<dyn KeyRegister>,
-    vault: VaultId,
-    vek: SealKey,
-    nodes: HashMap<KeyId, Node>,
-    by_id: HashMap<KeyId, Entry>,
-    by_name: HashMap<KeyName, KeyId>,
-    retired: HashSet<KeyName>,
-}
-
-struct Node {
-    key: SealKey,
-    children: u32,
-}
-
-struct Entry {
-    no: u32,
-    slot: Slot,
-}
-
-/// A key that was just made.
-struct Made {
-    id: KeyId,
-    secret: Secret,
 }
 
 impl KeyRing {
@@ -436,7 +398,7 @@ impl KeyRing {
     }
 
     #[cfg(test)]
-    pub(super) fn secrets(&self) -> BTreeMap<KeyId, [u8; 32]> {
+    pub(super) fn secrets(&self) -> std::collections::BTreeMap<KeyId, [u8; 32]> {
         let core = self.core().unwrap();
         core.by_id.keys().map(|id| (*id, *core.secret(*id).unwrap().expose())).collect()
     }
@@ -510,71 +472,6 @@ impl KeyRing {
     }
 }
 
-/// Something that the code above rules out; stopping is the only safe answer.
-fn broken() -> KeysError {
-    KeysError::Failed(io::ErrorKind::Other)
-}
-
-impl Cache {
-    fn mark(&mut self, name: &KeyName) {
-        if let Some(site) = &name.owner {
-            let months = self.marks.entry(site.clone()).or_default();
-            months.entry(Month(name.epoch)).or_insert(None);
-        }
-    }
-
-    fn forget(&mut self, slot: &Slot) {
-        self.seals.remove(&slot.id);
-        let name = &slot.name;
-        match (name.kind, &name.owner) {
-            (KeyKind::Bucket, Some(site)) => {
-                let place = name.class.map(|class| (class, name.epoch));
-                place.and_then(|place| self.buckets.get_mut(&place)?.remove(site));
-            }
-            (KeyKind::Seen, _) => drop(self.seen.remove(&Day(name.epoch))),
-            (kind, Some(site)) => {
-                let month = Month(name.epoch);
-                self.months.get_mut(&month).and_then(|sites| sites.remove(site));
-                let marks = self.marks.get_mut(site);
-                match (kind, marks) {
-                    (KeyKind::Watermark, Some(months)) => drop(months.remove(&month)),
-                    (KeyKind::Base, Some(months)) => {
-                        months.entry(month).and_modify(|keys| *keys = None);
-                    }
-                    _ => {}
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-impl KeyName {
-    fn plain(kind: KeyKind, epoch: u32) -> Self {
-        Self { kind, of: None, class: None, epoch, owner: None }
-    }
-
-    fn of_site(kind: KeyKind, site: &SiteId, month: Month) -> Self {
-        Self { owner: Some(site.clone()), ..Self::plain(kind, month.0) }
-    }
-
-    fn bucket(site: &SiteId, class: Class, epoch: u32) -> Self {
-        let owner = Some(site.clone());
-        Self { class: Some(class), owner, ..Self::plain(KeyKind::Bucket, epoch) }
-    }
-
-    /// The node that wraps a key of this name; `None` where the VEK does.
-    fn node(&self) -> Option<Self> {
-        let epoch = match self.kind {
-            KeyKind::Node | KeyKind::Journal => return None,
-            KeyKind::Seen => Day(self.epoch).month().0,
-            _ => self.epoch,
-        };
-        let (of, class) = (Some(self.kind), self.class);
-        Some(Self { kind: KeyKind::Node, of, class, epoch, owner: None })
-    }
-}
-
 impl Slot {
     fn info(&self) -> KeyInfo {
         KeyInfo {
@@ -585,208 +482,5 @@ impl Slot {
             epoch: self.name.epoch,
             site: self.name.owner.clone(),
         }
-    }
-}
-
-impl Made {
-    fn seal_key(&self) -> Arc<SealKey> {
-        Arc::new(SealKey::new(self.id, &self.secret))
-    }
-}
-
-impl Core {
-    /// Takes the live slots over and opens every wrapped key once.
-    fn open(
-        register: Box<dyn KeyRegister>,
-        mut live: Vec<(u32, Slot)>,
-        vek: SealKey,
-    ) -> Result<Self, KeysError> {
-        let vault = register.vault();
-        let next = register.next_key();
-        let mut core = Self {
-            register,
-            vault,
-            vek,
-            nodes: HashMap::new(),
-            by_id: HashMap::with_capacity(live.len()),
-            by_name: HashMap::with_capacity(live.len()),
-            retired: HashSet::new(),
-        };
-        // Nodes first: the others open under them.
-        live.sort_unstable_by_key(|(no, slot)| (slot.name.kind != KeyKind::Node, *no));
-        let mut sites: HashSet<SiteId> = HashSet::new();
-        for (no, mut slot) in live {
-            let id = slot.id;
-            if let Some(owner) = &slot.name.owner {
-                // One allocation a site, not one a key.
-                let known = sites.get(owner).cloned();
-                let owner = known.unwrap_or_else(|| owner.clone());
-                sites.insert(owner.clone());
-                slot.name.owner = Some(owner);
-            }
-            let fits = id.0 < next && id != VEK && core.parent_fits(&slot);
-            if !fits || core.by_id.contains_key(&id) || core.by_name.contains_key(&slot.name) {
-                return Err(KeysError::Misfit { id, slot: no });
-            }
-            let secret = core.unwrap(no, &slot)?;
-            core.adopt(no, slot, &secret);
-        }
-        Ok(core)
-    }
-
-    fn parent_fits(&self, slot: &Slot) -> bool {
-        let parent = slot.name.node().map_or(Some(VEK), |node| self.by_name.get(&node).copied());
-        parent == Some(slot.parent)
-    }
-
-    fn adopt(&mut self, no: u32, slot: Slot, secret: &Secret) {
-        let id = slot.id;
-        if slot.name.kind == KeyKind::Node {
-            self.nodes.insert(id, Node { key: SealKey::new(id, secret), children: 0 });
-        }
-        if let Some(node) = self.nodes.get_mut(&slot.parent) {
-            node.children += 1;
-        }
-        self.by_name.insert(slot.name.clone(), id);
-        self.by_id.insert(id, Entry { no, slot });
-    }
-
-    fn unwrap(&self, no: u32, slot: &Slot) -> Result<Secret, KeysError> {
-        let id = slot.id;
-        let unopened = || KeysError::Unopened { id, slot: no };
-        let parent = match slot.parent {
-            VEK => &self.vek,
-            parent => &self.nodes.get(&parent).ok_or_else(unopened)?.key,
-        };
-        let aad = Slot::aad(self.vault, no, &slot.name, id, slot.parent);
-        let mut plain = parent.open(&aad, &slot.wrapped).map_err(|_| unopened())?;
-        Secret::take(&mut plain).ok_or_else(unopened)
-    }
-
-    fn secret(&self, id: KeyId) -> Result<Secret, KeysError> {
-        let entry = self.by_id.get(&id).ok_or(KeysError::Misfit { id, slot: 0 })?;
-        self.unwrap(entry.no, &entry.slot)
-    }
-
-    fn seal_key(&self, id: KeyId) -> Result<Arc<SealKey>, KeysError> {
-        Ok(Arc::new(SealKey::new(id, &self.secret(id)?)))
-    }
-
-    fn open_all(&self, ids: &[KeyId]) -> Result<Vec<Made>, KeysError> {
-        ids.iter().map(|id| Ok(Made { id: *id, secret: self.secret(*id)? })).collect()
-    }
-
-    /// The numbers of keys that are made together: all, none (`None`), or an error when they, or
-    /// some of them, are retired.
-    fn find_all(&self, names: &[KeyName]) -> Result<Option<Vec<KeyId>>, KeysError> {
-        let ids: Vec<KeyId> =
-            names.iter().filter_map(|name| self.by_name.get(name).copied()).collect();
-        if ids.len() == names.len() {
-            return Ok(Some(ids));
-        }
-        let missing = |name: &&KeyName| !self.by_name.contains_key(*name);
-        match names.iter().find(missing) {
-            Some(name) if !ids.is_empty() => Err(KeysError::Retired { kind: name.kind }),
-            _ => match names.iter().find(|name| self.retired.contains(*name)) {
-                Some(name) => Err(KeysError::Retired { kind: name.kind }),
-                None => Ok(None),
-            },
-        }
-    }
-
-    /// Makes keys of these names, and the nodes they need, in one write.
-    fn make(&mut self, names: &[KeyName]) -> Result<Vec<Made>, KeysError> {
-        let mut wanted: Vec<KeyName> = Vec::with_capacity(2 * names.len());
-        for node in names.iter().filter_map(KeyName::node) {
-            if !self.by_name.contains_key(&node) && !wanted.contains(&node) {
-                wanted.push(node);
-            }
-        }
-        let nodes = wanted.len();
-        wanted.extend_from_slice(names);
-        let slots = self.register.reserve(wanted.len())?;
-        let mut batch = Batch { next_key: self.register.next_key(), ..Batch::default() };
-        let mut fresh: HashMap<KeyName, SealKey> = HashMap::new();
-        let mut made = Vec::with_capacity(wanted.len());
-        for (name, no) in wanted.into_iter().zip(slots) {
-            let id = KeyId(batch.next_key);
-            batch.next_key += 1;
-            let secret = Secret::random();
-            let slot = self.wrap(no, id, name, &secret, &fresh)?;
-            if slot.name.kind == KeyKind::Node {
-                fresh.insert(slot.name.clone(), SealKey::new(id, &secret));
-            }
-            batch.live.push((no, slot));
-            made.push(Made { id, secret });
-        }
-        self.register.write(&mut batch)?;
-        for ((no, slot), made) in batch.live.into_iter().zip(&made) {
-            self.adopt(no, slot, &made.secret);
-        }
-        Ok(made.split_off(nodes))
-    }
-
-    fn wrap(
-        &self,
-        no: u32,
-        id: KeyId,
-        name: KeyName,
-        secret: &Secret,
-        fresh: &HashMap<KeyName, SealKey>,
-    ) -> Result<Slot, KeysError> {
-        let node = name.node();
-        let known = |node: &KeyName| {
-            let id = self.by_name.get(node)?;
-            self.nodes.get(id).map(|node| &node.key)
-        };
-        let parent = match &node {
-            None => &self.vek,
-            Some(node) => fresh.get(node).or_else(|| known(node)).ok_or_else(broken)?,
-        };
-        let sealed =
-            parent.seal(&Slot::aad(self.vault, no, &name, id, parent.id()), secret.expose());
-        let mut wrapped = [0; WRAPPED_BYTES];
-        wrapped.copy_from_slice(&sealed);
-        // The register fills the generation in.
-        Ok(Slot { name, id, parent: parent.id(), generation: 0, wrapped })
-    }
-
-    fn retire(&mut self, ids: &[KeyId]) -> Result<Vec<Slot>, KeysError> {
-        let mut gone: BTreeMap<KeyId, (u32, Slot)> = BTreeMap::new();
-        let mut orphaned: HashMap<KeyId, u32> = HashMap::new();
-        for id in ids {
-            let Some(entry) = self.by_id.get(id) else { continue };
-            if matches!(entry.slot.name.kind, KeyKind::Node | KeyKind::State) {
-                return Err(KeysError::InUse(*id));
-            }
-            if gone.insert(*id, (entry.no, entry.slot.clone())).is_none() {
-                *orphaned.entry(entry.slot.parent).or_default() += 1;
-            }
-        }
-        for (id, count) in &orphaned {
-            let empty = self.nodes.get(id).is_some_and(|node| node.children == *count);
-            if let (true, Some(entry)) = (empty, self.by_id.get(id)) {
-                gone.insert(*id, (entry.no, entry.slot.clone()));
-            }
-        }
-        if gone.is_empty() {
-            return Ok(Vec::new());
-        }
-        let gone: Vec<(u32, Slot)> = gone.into_values().collect();
-        let next_key = self.register.next_key();
-        let mut batch = Batch { live: Vec::new(), gone, next_key };
-        self.register.write(&mut batch)?;
-        for (_, slot) in &batch.gone {
-            self.by_id.remove(&slot.id);
-            self.by_name.remove(&slot.name);
-            self.nodes.remove(&slot.id);
-            if let Some(node) = self.nodes.get_mut(&slot.parent) {
-                node.children -= 1;
-            }
-            if !matches!(slot.name.kind, KeyKind::Node | KeyKind::Journal) {
-                self.retired.insert(slot.name.clone());
-            }
-        }
-        Ok(batch.gone.into_iter().map(|(_, slot)| slot).collect())
     }
 }

@@ -79,11 +79,11 @@ impl Pretend {
     async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
-    ) -> Result<Response<Full<Bytes>>, std::io::Error> {
+    ) -> Result<Response<Full<Bytes>>, io::Error> {
         let (head, body) = request.into_parts();
         let path = head.uri.path().to_owned();
         let coding = head.headers.get("content-encoding").cloned();
-        let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
+        let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
         let parts: Vec<&str> = path.split('/').skip(2).collect();
         let (status, said) = match (&head.method, &parts[..]) {
             (&Method::PUT, ["sites", _]) => (StatusCode::CREATED, json!({})),
@@ -109,7 +109,7 @@ impl Pretend {
         Ok(respond(status, &said).unwrap())
     }
 
-    fn take(&self, plain: &[u8]) -> Result<Response<Full<Bytes>>, std::io::Error> {
+    fn take(&self, plain: &[u8]) -> Result<Response<Full<Bytes>>, io::Error> {
         let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
         let hits = |every: u64| every > 0 && number.is_multiple_of(every);
         if hits(self.busy_every) {
@@ -124,7 +124,7 @@ impl Pretend {
             recount.observe(record, &self.fleet);
         }
         if hits(self.break_every) {
-            return Err(std::io::Error::other("broken on purpose"));
+            return Err(io::Error::other("broken on purpose"));
         }
         let accepted = recount.events() - before;
         let duplicates = records.len() - accepted;

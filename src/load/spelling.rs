@@ -95,7 +95,7 @@ fn write_good(text: &mut Text, device: &Device, kind: DeviceKind, spelling: u64)
             text.decimal(spread(device.index, 40), 13);
         }
         DeviceKind::Lgudid | DeviceKind::SamsungTvUuid | DeviceKind::Aaid | DeviceKind::Idfa => {
-            text.uuid(&uuid(device, 5), false)
+            text.uuid(&uuid(device, 5), false);
         }
     }
 }

@@ -73,8 +73,8 @@ pub struct SiteMonth {
     pub month: Month,
 }
 
-/// The time that a bucket covers: a month of the site, or a UTC day where the site keeps its records
-/// for a shorter period.
+/// The time that a bucket covers: a month of the site, or a UTC day where the site keeps its
+/// records for a shorter period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Epoch {
     /// A billing month.

@@ -37,17 +37,22 @@ pub struct Counters {
 impl Counters {
     /// The figures in their stored order.
     pub fn figures(&self) -> impl Iterator<Item = u64> + '_ {
-        [self.mau].into_iter().chain(self.mau_by_drm).chain([self.licenses_issued]).chain(self.licenses_by_drm).chain([
-            self.licenses_failed,
-            self.devices,
-            self.unattributed_licenses,
-            self.watermark_sessions,
-            self.watermark_users,
-            self.duplicates,
-            self.trial,
-            self.test,
-            self.records,
-        ])
+        [self.mau]
+            .into_iter()
+            .chain(self.mau_by_drm)
+            .chain([self.licenses_issued])
+            .chain(self.licenses_by_drm)
+            .chain([
+                self.licenses_failed,
+                self.devices,
+                self.unattributed_licenses,
+                self.watermark_sessions,
+                self.watermark_users,
+                self.duplicates,
+                self.trial,
+                self.test,
+                self.records,
+            ])
     }
 
     /// Rebuilds the counters from figures in their stored order; `None` when the number of figures
@@ -91,7 +96,9 @@ impl Counters {
 
     /// `(system, users, licences)` of the DRM systems seen.
     pub fn by_drm(&self) -> impl Iterator<Item = (DrmType, u64, u64)> + '_ {
-        DrmType::ALL.iter().zip(self.mau_by_drm.iter().zip(&self.licenses_by_drm))
+        DrmType::ALL
+            .iter()
+            .zip(self.mau_by_drm.iter().zip(&self.licenses_by_drm))
             .filter(|(_, (_, licenses))| **licenses > 0)
             .map(|(drm, (users, licenses))| (*drm, *users, *licenses))
     }

@@ -24,10 +24,7 @@ pub enum RecordOutcome {
 impl RecordCounters {
     /// Registers the counters; `reasons` are the names of the closed list of reason codes, in its
     /// order.
-    pub fn register(
-        registry: &Registry,
-        reasons: impl IntoIterator<Item = &'static str>,
-    ) -> Self {
+    pub fn register(registry: &Registry, reasons: impl IntoIterator<Item = &'static str>) -> Self {
         Self {
             outcomes: registry.counter(
                 "blindtally_records",

@@ -265,7 +265,9 @@ impl Family {
         let (name, help) = (self.name, self.help);
         // OpenMetrics names the family without `_total`, Prometheus text with it.
         let head = match (&self.cells, exposition) {
-            (Cells::Counter(_) | Cells::Total(_), Exposition::Prometheus) => format!("{name}_total"),
+            (Cells::Counter(_) | Cells::Total(_), Exposition::Prometheus) => {
+                format!("{name}_total")
+            }
             _ => name.to_owned(),
         };
         let kind = match &self.cells {

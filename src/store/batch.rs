@@ -1,7 +1,7 @@
 //! The journal's bytes of a batch, before they are sealed.
 //!
-//! `version ‖ months ‖ days ‖ base time ‖ n ‖ n claims ‖ details`. A claim takes 11 bytes and 12 for
-//! each tag that it has.
+//! `version ‖ months ‖ days ‖ base time ‖ n ‖ n claims ‖ details`. A claim takes 11 bytes and 12
+//! for each tag that it has.
 
 use super::codec::{Corrupt, Put, Reader};
 use crate::model::batch::{Batch, Claim, Effect, SiteMonth};

@@ -7,6 +7,7 @@
 
 use super::codec::{Corrupt, Put, Reader};
 use super::details::{self, Form};
+use super::header::filter_key;
 use crate::model::batch::Item;
 use crate::model::ids::Tag;
 use crate::model::time::Timestamp;
@@ -60,11 +61,22 @@ struct Column<'a> {
     tags: Vec<u8>,
 }
 
-/// Encodes rows that are sorted by user tag.
+/// The tags in a block, as numbers for the filters of its header.
+#[derive(Debug, Default)]
+pub struct FilterKeys {
+    /// Users.
+    pub users: Vec<u64>,
+    /// Devices.
+    pub devices: Vec<u64>,
+    /// Every other pseudonym.
+    pub marks: Vec<u64>,
+}
+
+/// Encodes rows that are sorted by user tag; answers the bytes, and what the header is made of.
 ///
 /// # Errors
 /// When a row's details do not follow their format.
-pub fn encode(rows: &[Row<'_>]) -> Result<Vec<u8>, Corrupt> {
+pub fn encode(rows: &[Row<'_>]) -> Result<(Vec<u8>, FilterKeys), Corrupt> {
     let mut tags = Vec::with_capacity(rows.len() * 48);
     let mut packed = Vec::with_capacity(rows.len() * 32);
     encode_users(rows, &mut packed, &mut tags);
@@ -74,12 +86,19 @@ pub fn encode(rows: &[Row<'_>]) -> Result<Vec<u8>, Corrupt> {
         before = row.occurred_at.0;
     }
     let columns = gather(rows)?;
+    let mut keys = FilterKeys { users: tag_keys(&tags).collect(), ..FilterKeys::default() };
     packed.varint(columns.len() as u64);
     for column in columns {
+        match column.form {
+            Form::Device => keys.devices.extend(tag_keys(&column.tags)),
+            Form::Tag => keys.marks.extend(tag_keys(&column.tags)),
+            Form::Number | Form::Text | Form::Uuid => {}
+        }
         column.encode(rows.len(), &mut packed, &mut tags);
     }
     let squeezed = zstd::bulk::compress(&packed, 1).unwrap_or_default();
-    let pays = !squeezed.is_empty() && squeezed.len() + packed.len() / SAVES_AT_LEAST < packed.len();
+    let pays =
+        !squeezed.is_empty() && squeezed.len() + packed.len() / SAVES_AT_LEAST < packed.len();
     let kept = if pays { &squeezed } else { &packed };
     let mut out = Vec::with_capacity(kept.len() + tags.len() + 16);
     out.push(VERSION);
@@ -88,7 +107,12 @@ pub fn encode(rows: &[Row<'_>]) -> Result<Vec<u8>, Corrupt> {
     out.varint(if pays { packed.len() as u64 } else { 0 });
     out.extend_from_slice(kept);
     out.extend_from_slice(&tags);
-    Ok(out)
+    Ok((out, keys))
+}
+
+/// The filter keys of tags that stand one after the other.
+fn tag_keys(tags: &[u8]) -> impl Iterator<Item = u64> + '_ {
+    tags.as_chunks::<16>().0.iter().map(|tag| filter_key(&Tag(*tag)))
 }
 
 /// Runs of equal users: `number of runs, (has tag, length)…`; the tag stands among the tags.
@@ -196,8 +220,8 @@ impl<'a> Column<'a> {
 
 /// Texts by a dictionary: the distinct ones in the order of their first use, then an index each.
 fn encode_texts(texts: &[&[u8]], packed: &mut Vec<u8>) {
-    let mut known: hashbrown::HashMap<&[u8], u64, std::hash::RandomState> =
-        hashbrown::HashMap::with_capacity_and_hasher(texts.len().min(256), Default::default());
+    let mut known: hashbrown::HashMap<&[u8], u64> =
+        hashbrown::HashMap::with_capacity(texts.len().min(256));
     let mut words: Vec<&[u8]> = Vec::new();
     let mut indexes = Vec::with_capacity(texts.len());
     for text in texts {
@@ -386,7 +410,8 @@ mod tests {
                 details: details_of(&items),
             }).collect();
             rows.sort_by_key(|row| row.user);
-            let bytes = encode(&rows.iter().map(OwnedRow::as_row).collect::<Vec<_>>()).unwrap();
+            let given: Vec<Row<'_>> = rows.iter().map(OwnedRow::as_row).collect();
+            let (bytes, _) = encode(&given).unwrap();
             for row in &mut rows {
                 row.details = ordered(&row.details);
             }
@@ -398,8 +423,9 @@ mod tests {
             items in proptest::collection::vec(own(), 1..9), at in any::<u16>(), to in any::<u8>(),
         ) {
             let details = details_of(&items);
-            let row = Row { user: Some(Tag([1; 16])), occurred_at: Timestamp(5), details: &details };
-            let mut bytes = encode(&[row, row, row]).unwrap();
+            let user = Some(Tag([1; 16]));
+            let row = Row { user, occurred_at: Timestamp(5), details: &details };
+            let (mut bytes, _) = encode(&[row, row, row]).unwrap();
             let at = usize::from(at) % bytes.len();
             bytes[at] = to;
             let _ = decode(&bytes);

@@ -19,7 +19,9 @@ pub(super) enum Form {
 
 impl Form {
     pub(super) fn from_code(code: u8) -> Option<Self> {
-        [Self::Number, Self::Text, Self::Uuid, Self::Tag, Self::Device].get(usize::from(code)).copied()
+        [Self::Number, Self::Text, Self::Uuid, Self::Tag, Self::Device]
+            .get(usize::from(code))
+            .copied()
     }
 }
 
@@ -107,9 +109,7 @@ const USER_BYTES: usize = 18;
 /// Takes the user's tag off the front of a row's details.
 pub fn split_user(details: &[u8]) -> (Option<Tag>, &[u8]) {
     match details.split_first_chunk::<USER_BYTES>() {
-        Some(([USER, form, tag @ ..], rest)) if *form == Form::Tag as u8 => {
-            (Some(Tag(*tag)), rest)
-        }
+        Some(([USER, form, tag @ ..], rest)) if *form == Form::Tag as u8 => (Some(Tag(*tag)), rest),
         _ => (None, details),
     }
 }

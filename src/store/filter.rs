@@ -27,9 +27,7 @@ pub fn may_hold(filter: &[u8], key: u64) -> bool {
     if filter == MAYBE {
         return true;
     }
-    filter
-        .split_at_checked(BinaryFuse8::DESCRIPTOR_LEN)
-        .is_some_and(|(descriptor, prints)| {
-            BinaryFuse8Ref::from_dma(descriptor, prints).contains(&key)
-        })
+    filter.split_at_checked(BinaryFuse8::DESCRIPTOR_LEN).is_some_and(|(descriptor, prints)| {
+        BinaryFuse8Ref::from_dma(descriptor, prints).contains(&key)
+    })
 }

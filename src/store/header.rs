@@ -1,8 +1,8 @@
 //! The header of a block, before it is sealed: what is in the block, without opening it.
 //!
-//! `rows ‖ first time ‖ last time ‖ three filters` over user, device and watermark tags. A filter is
-//! a binary fuse filter (about nine bits a tag, 0.4 % false hits), so that one pass over the headers
-//! finds the blocks of a person without an index entry for each record.
+//! `rows ‖ first time ‖ last time ‖ three filters` over user, device and watermark tags. A filter
+//! is a binary fuse filter (about nine bits a tag, 0.4 % false hits), so that one pass over the
+//! headers finds the blocks of a person without an index entry for each record.
 
 use super::codec::{Corrupt, Put, Reader};
 use super::filter;
@@ -89,7 +89,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_header_never_denies_what_is_there(
-            users in proptest::collection::vec(any::<[u8; 16]>(), 0..80), other in any::<[u8; 16]>(),
+            users in proptest::collection::vec(any::<[u8; 16]>(), 0..80),
+            other in any::<[u8; 16]>(),
         ) {
             let tags: Vec<Tag> = users.into_iter().map(Tag).collect();
             let mut keys: Vec<u64> = tags.iter().map(filter_key).collect();

@@ -47,8 +47,8 @@ impl RunHead {
         Ok(Self { tags, fences })
     }
 
-    /// The pages in which a tag may stand: those from the last one that begins before it to the last
-    /// one that begins with it (equal top 64 bits may straddle pages).
+    /// The pages in which a tag may stand: those from the last one that begins before it to the
+    /// last one that begins with it (equal top 64 bits may straddle pages).
     pub fn pages_of(&self, tag: ShortTag) -> std::ops::Range<usize> {
         let prefix = tag.prefix();
         let end = self.fences.partition_point(|fence| *fence <= prefix);
@@ -109,7 +109,8 @@ mod tests {
         ) {
             tags.sort();
             tags.dedup_by_key(|(tag, _)| *tag);
-            let entries: Vec<Entry> = tags.iter().map(|(tag, mask)| (ShortTag(*tag), *mask)).collect();
+            let entry = |(tag, mask): &([u8; 12], u8)| (ShortTag(*tag), *mask);
+            let entries: Vec<Entry> = tags.iter().map(entry).collect();
             let page = encode_page(&entries);
             for (tag, mask) in &entries {
                 prop_assert_eq!(find_in_page(&page, *tag), Ok(*mask));
@@ -130,7 +131,8 @@ mod tests {
                 tag[11] = low as u8;
                 ShortTag(tag)
             };
-            let all: Vec<ShortTag> = tops.iter().enumerate().map(|(no, top)| tag(*top, no)).collect();
+            let numbered = tops.iter().enumerate();
+            let all: Vec<ShortTag> = numbered.map(|(no, top)| tag(*top, no)).collect();
             let pages: Vec<&[ShortTag]> = all.chunks(3).collect();
             let fences = pages.iter().map(|page| page[0].prefix()).collect();
             let head = RunHead { tags: all.len() as u64, fences };

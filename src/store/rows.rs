@@ -48,9 +48,8 @@ pub fn decode_site(bytes: &[u8]) -> Result<Site, Corrupt> {
     let created_at = Timestamp(reader.zigzag()?);
     let terminated_at = option(&mut reader, |reader| Ok(Timestamp(reader.zigzag()?)))?;
     let settings = decode_settings(&mut reader)?;
-    let pending = option(&mut reader, |reader| {
-        Ok((Month(reader.number32()?), decode_settings(reader)?))
-    })?;
+    let pending =
+        option(&mut reader, |reader| Ok((Month(reader.number32()?), decode_settings(reader)?)))?;
     let mut months = Vec::new();
     for _ in 0..reader.count_of(4)? {
         months.push(MonthSpan {
@@ -134,7 +133,15 @@ pub fn decode_token(bytes: &[u8]) -> Result<Token, Corrupt> {
     let expires_at = Timestamp(reader.zigzag()?);
     reader.end()?;
     Ok(Token {
-        key_id, secret_hash, role, sites, name, producer, producers, created_at, expires_at,
+        key_id,
+        secret_hash,
+        role,
+        sites,
+        name,
+        producer,
+        producers,
+        created_at,
+        expires_at,
     })
 }
 

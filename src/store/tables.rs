@@ -10,6 +10,8 @@ use rocksdb::{
     WriteOptions,
 };
 
+#[cfg(test)]
+use super::keys;
 use crate::model::time::Month;
 use crate::model::vocab::Class;
 
@@ -90,8 +92,7 @@ impl Table {
     }
 
     /// The tables that exist from the start.
-    const FIXED: [Self; 5] =
-        [Self::Meta, Self::Journal, Self::Counters, Self::Answers, Self::Seen];
+    const FIXED: [Self; 5] = [Self::Meta, Self::Journal, Self::Counters, Self::Answers, Self::Seen];
 }
 
 /// The store cannot be opened, or an operation failed. The text names files and settings, never
@@ -127,6 +128,9 @@ impl From<rocksdb::Error> for StoreError {
         if text.contains("No space left") { Self::Full } else { Self::Rocks(text) }
     }
 }
+
+/// A key and its value.
+type Pair = (Box<[u8]>, Box<[u8]>);
 
 /// The open tables.
 pub struct Store {
@@ -317,8 +321,8 @@ impl Store {
         Ok(self.db.write_opt(batch, &options)?)
     }
 
-    /// Whether a test breaks this write: a journal entry (faults 1 and 2) or the end of a fold (3 and
-    /// 4), before it is on the disk (odd) or after (even).
+    /// Whether a test breaks this write: a journal entry (faults 1 and 2) or the end of a fold (3
+    /// and 4), before it is on the disk (odd) or after (even).
     #[cfg(test)]
     fn breaks(&self, changes: &Changes) -> Option<bool> {
         use std::sync::atomic::Ordering::SeqCst;
@@ -331,7 +335,7 @@ impl Store {
         });
         (fault > 0 && meant).then(|| {
             self.fault.store(0, SeqCst);
-            fault % 2 == 0
+            fault.is_multiple_of(2)
         })
     }
 
@@ -352,8 +356,7 @@ impl Store {
         table: Table,
         from: &[u8],
         to: Option<&[u8]>,
-    ) -> Result<impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), StoreError>> + '_, StoreError>
-    {
+    ) -> Result<impl Iterator<Item = Result<Pair, StoreError>> + '_, StoreError> {
         let mut options = ReadOptions::default();
         if let Some(to) = to {
             options.set_iterate_upper_bound(to.to_vec());
@@ -404,8 +407,8 @@ fn database_options() -> Options {
 }
 
 /// Settings of a table: everything is sealed, so nothing compresses. Journal and blocks are written
-/// in the order of their keys, so that files move down without being rewritten; the journal's memory
-/// is large enough that most groups are folded and deleted before it would be flushed.
+/// in the order of their keys, so that files move down without being rewritten; the journal's
+/// memory is large enough that most groups are folded and deleted before it would be flushed.
 fn table_options(table: Table, cache: &Cache) -> Options {
     let mut options = Options::default();
     options.set_compression_type(rocksdb::DBCompressionType::None);
@@ -428,106 +431,4 @@ fn table_options(table: Table, cache: &Cache) -> Options {
     }
     options.set_block_based_table_factory(&blocks);
     options
-}
-
-/// Row keys. Numbers are big-endian, so that the order of the bytes is that of the numbers.
-pub mod keys {
-    use crate::model::batch::SiteMonth;
-    use crate::model::ids::{SiteId, SiteNo};
-
-    /// The position row of the meta table.
-    pub const POSITION: &[u8] = b"position";
-    /// The row that ties the data to its keys.
-    pub const VAULT: &[u8] = b"vault";
-    /// The row that names the blocks of a fold under way.
-    pub const INTENT: &[u8] = b"intent";
-    /// Before a site's row.
-    pub const SITES: &[u8] = b"site/";
-    /// After every site's row.
-    pub const SITES_END: &[u8] = b"site0";
-    /// Before a token's row.
-    pub const TOKENS: &[u8] = b"token/";
-    /// After every token's row.
-    pub const TOKENS_END: &[u8] = b"token0";
-
-    /// A journal group.
-    pub fn group(number: u64) -> [u8; 8] {
-        number.to_be_bytes()
-    }
-
-    /// The number of a journal group's key.
-    pub fn group_number(key: &[u8]) -> Option<u64> {
-        key.try_into().ok().map(u64::from_be_bytes)
-    }
-
-    /// A site's row.
-    pub fn site(id: &SiteId) -> Vec<u8> {
-        [SITES, id.as_str().as_bytes()].concat()
-    }
-
-    /// A token's row.
-    pub fn token(key_id: &str) -> Vec<u8> {
-        [TOKENS, key_id.as_bytes()].concat()
-    }
-
-    /// The counters of a site and month.
-    pub fn counters(at: SiteMonth) -> Vec<u8> {
-        [at.month.0.to_be_bytes(), at.site.0.to_be_bytes()].concat()
-    }
-
-    /// The site and month of a counters row.
-    pub fn counters_of(key: &[u8]) -> Option<SiteMonth> {
-        let month = u32::from_be_bytes(key.get(..4)?.try_into().ok()?);
-        let site = u32::from_be_bytes(key.get(4..8)?.try_into().ok()?);
-        let month = crate::model::time::Month(month);
-        (key.len() == 8).then_some(SiteMonth { site: SiteNo(site), month })
-    }
-
-    /// A page of a run (page 0 is its head): `owner ‖ kind ‖ run ‖ page`. The owner is a site or a
-    /// day.
-    pub fn page(owner: u32, kind: u8, run: u64, page: u32) -> Vec<u8> {
-        let mut key = Vec::with_capacity(17);
-        key.extend_from_slice(&owner.to_be_bytes());
-        key.push(kind);
-        key.extend_from_slice(&run.to_be_bytes());
-        key.extend_from_slice(&page.to_be_bytes());
-        key
-    }
-
-    /// What [`page`] was made of.
-    pub fn page_of(key: &[u8]) -> Option<(u32, u8, u64, u32)> {
-        let (owner, rest) = key.split_first_chunk::<4>()?;
-        let (kind, rest) = rest.split_first()?;
-        let (run, rest) = rest.split_first_chunk::<8>()?;
-        let page: [u8; 4] = rest.try_into().ok()?;
-        Some((
-            u32::from_be_bytes(*owner), *kind, u64::from_be_bytes(*run), u32::from_be_bytes(page),
-        ))
-    }
-
-    /// A block, its header or its key: `fragment ‖ site ‖ epoch ‖ number`. Fragments (blocks too
-    /// small to stay) stand together, so that a start finds them at once.
-    pub fn block(fragment: bool, site: SiteNo, epoch: u32, number: u64) -> Vec<u8> {
-        let mut key = Vec::with_capacity(17);
-        key.push(u8::from(fragment));
-        key.extend_from_slice(&site.0.to_be_bytes());
-        key.extend_from_slice(&epoch.to_be_bytes());
-        key.extend_from_slice(&number.to_be_bytes());
-        key
-    }
-
-    /// What [`block`] was made of.
-    pub fn block_of(key: &[u8]) -> Option<(bool, SiteNo, u32, u64)> {
-        let (fragment, rest) = key.split_first()?;
-        let (site, rest) = rest.split_first_chunk::<4>()?;
-        let (epoch, rest) = rest.split_first_chunk::<4>()?;
-        let number: [u8; 8] = rest.try_into().ok()?;
-        let site = SiteNo(u32::from_be_bytes(*site));
-        Some((*fragment == 1, site, u32::from_be_bytes(*epoch), u64::from_be_bytes(number)))
-    }
-
-    /// A kept answer: `arrival day ‖ keyed hash of producer and key`.
-    pub fn answer(day: u32, hash: &[u8; 16]) -> Vec<u8> {
-        [&day.to_be_bytes()[..], hash].concat()
-    }
 }

@@ -1,13 +1,45 @@
-//! Sites whose months are all zeros in UTC.
+//! Sites whose months hold the same figures, and a clock that tests move.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::Counts;
 use crate::engine::UsageMonth;
+use crate::model::caller::{Caller, Role, SiteScope, Token};
 use crate::model::ids::{SiteId, SiteNo};
 use crate::model::site::{MonthSpan, Site, SiteSettings};
-use crate::model::time::{Month, Timestamp};
+use crate::model::time::{Clock, Month, Timestamp};
 use crate::model::usage::Counters;
+
+/// 2026-11-22T04:16:00Z and later, in milliseconds.
+pub struct TestClock(pub AtomicI64);
+
+impl Default for TestClock {
+    fn default() -> Self {
+        Self(AtomicI64::new(1_795_320_960_000))
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// A caller that needs no token.
+pub fn caller(role: Role, sites: SiteScope) -> Caller {
+    Arc::new(Token {
+        key_id: "a".repeat(16),
+        secret_hash: [0; 32],
+        role,
+        sites,
+        name: "test".to_owned(),
+        producer: "test".to_owned(),
+        producers: None,
+        created_at: Timestamp(0),
+        expires_at: Timestamp(i64::MAX),
+    })
+}
 
 /// The sites.
 pub struct Figures(Vec<Arc<Site>>);
@@ -42,6 +74,12 @@ impl Counts for Figures {
         };
         let span = MonthSpan { month, from: start(month), to: start(month.next()), partitions: 1 };
         let counters = Counters { mau: 7, ..Counters::default() };
-        Some(UsageMonth { site: Arc::clone(site), span, counters, as_of: Timestamp(0) })
+        Some(UsageMonth {
+            time_zone: site.settings.time_zone.clone(),
+            site: Arc::clone(site),
+            span,
+            counters,
+            as_of: Timestamp(0),
+        })
     }
 }

@@ -40,6 +40,9 @@ pub struct SitePatch {
 
 impl SitePatch {
     /// Reads the body.
+    ///
+    /// # Errors
+    /// The first member that does not fit.
     pub fn parse(body: &mut [u8]) -> Result<Self, Flaw> {
         let mut patch = Self::default();
         Form::read(body, |form, name| match name {
@@ -118,6 +121,9 @@ pub struct TokenRequest {
 
 impl TokenRequest {
     /// Reads the body.
+    ///
+    /// # Errors
+    /// The first member that does not fit.
     pub fn parse(body: &mut [u8]) -> Result<Self, Flaw> {
         let (mut role, mut sites, mut days) = (None, None, None);
         let (mut name, mut producer, mut producers) = (None, None, None);
@@ -394,6 +400,11 @@ impl<'t> TokenView<'t> {
             created_at: token.created_at.to_string(),
             expires_at: token.expires_at.to_string(),
         }
+    }
+
+    /// The view as JSON.
+    pub fn to_json(&self) -> Option<String> {
+        serde_json::to_string(self).ok()
     }
 }
 

@@ -56,6 +56,9 @@ impl Decoder {
 
     /// Reads a body and hands out each record. Texts are unescaped in place, so the body is not
     /// the same afterwards. Gives the number of records.
+    ///
+    /// # Errors
+    /// When the body cannot be cut into records.
     pub fn decode<'a>(
         &mut self,
         media: Media,
@@ -71,6 +74,9 @@ impl Decoder {
     }
 
     /// Reads a CloudEvent in binary mode: attributes from headers, and a body that is its data.
+    ///
+    /// # Errors
+    /// When the body cannot be read as a whole.
     pub fn decode_binary<'a>(
         &mut self,
         attributes: &'a Attributes,

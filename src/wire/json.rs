@@ -141,6 +141,9 @@ impl<'a> Reader<'a> {
     }
 
     /// After a value: reads `,` (true) or the closing byte (false).
+    ///
+    /// # Errors
+    /// When the text is broken there.
     #[inline(always)]
     pub fn more(&mut self, close: u8) -> Result<bool, Broken> {
         let next = self.peek();
@@ -152,6 +155,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the colon after a member name.
+    ///
+    /// # Errors
+    /// When the text is broken there.
     #[inline(always)]
     pub fn colon(&mut self) -> Result<(), Broken> {
         if self.take(b':') { Ok(()) } else { Err(Broken) }
@@ -180,6 +186,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a string. It is unescaped in place and belongs to the caller from now on.
+    ///
+    /// # Errors
+    /// When the text is broken there.
     #[inline(always)]
     pub fn string(&mut self) -> Result<&'a mut [u8], Broken> {
         if !self.take(b'"') {
@@ -189,6 +198,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a string whose opening quote has been read.
+    ///
+    /// # Errors
+    /// When the text is broken there.
     #[inline(always)]
     pub fn string_body(&mut self) -> Result<&'a mut [u8], Broken> {
         let end = if self.clean { quote(self.rest) } else { plain(self.rest) };
@@ -243,6 +255,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a number and gives its text.
+    ///
+    /// # Errors
+    /// When the text is broken there.
     pub fn number(&mut self) -> Result<&'a [u8], Broken> {
         self.peek();
         let end = number(self.rest).ok_or(Broken)?;
@@ -250,6 +265,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads `true`, `false` or `null`.
+    ///
+    /// # Errors
+    /// When the text is broken there.
     pub fn literal(&mut self, word: &'static str) -> Result<(), Broken> {
         self.peek();
         if !self.rest.starts_with(word.as_bytes()) {
@@ -261,6 +279,9 @@ impl<'a> Reader<'a> {
 
     /// Reads a whole value of any type, strictly, and forgets it. Tells how many levels of objects
     /// and arrays it had.
+    ///
+    /// # Errors
+    /// When the text is broken there.
     pub fn skip(&mut self) -> Result<u32, Broken> {
         // One bit a level: whether it is an object.
         let mut objects = 0u128;
@@ -318,6 +339,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Checks that nothing but white space is left.
+    ///
+    /// # Errors
+    /// When the text is broken there.
     pub fn end(&mut self) -> Result<(), Broken> {
         if self.peek() == 0 { Ok(()) } else { Err(Broken) }
     }

@@ -1,23 +1,23 @@
-//! Rows become blocks: sorted by bucket and user, cut into blocks of a good size, each sealed under a
-//! key of its own that is wrapped by the bucket's key and stored apart from it.
+//! Rows become blocks: sorted by bucket and user, cut into blocks of a good size, each sealed under
+//! a key of its own that is wrapped by the bucket's key and stored apart from it.
 //!
-//! A bucket with too few rows for a good block gets a fragment, a small block that the bucket's later
-//! rows take in; a fragment is sealed like any block from the start.
+//! A bucket with too few rows for a good block gets a fragment, a small block that the bucket's
+//! later rows take in; a fragment is sealed like any block from the start.
 
 use std::collections::HashMap;
 
-use super::super::directory::Directory;
-use super::super::journal::OpenGroup;
 use super::{FoldError, Stats};
 use crate::crypto::{Aad, SealKey, Secret};
+use crate::engine::directory::Directory;
+use crate::engine::journal::OpenGroup;
 use crate::keys::KeyRing;
-use crate::model::batch::{Bucket, Epoch, Item, Verdict};
+use crate::model::batch::{Bucket, Epoch, Verdict};
 use crate::model::ids::KeyId;
 use crate::model::vocab::Class;
-use crate::store::block::{self, OwnedRow, Row};
+use crate::store::block::{self, FilterKeys, OwnedRow, Row};
 use crate::store::codec::{Corrupt, Put, Reader};
 use crate::store::details;
-use crate::store::header::{Header, filter_key};
+use crate::store::header::Header;
 use crate::store::{Changes, Store, Table, keys};
 
 /// Rows of a full block.
@@ -116,13 +116,15 @@ struct FoldRow<'a> {
 }
 
 impl Writer<'_> {
-    /// Writes the kept rows of the groups; what must not happen without the rest of the fold goes to
-    /// `last`.
+    /// Writes the kept rows of the groups; what must not happen without the rest of the fold goes
+    /// to `last`.
     pub fn write(&mut self, groups: &[OpenGroup], last: &mut Changes) -> Result<(), FoldError> {
         let mut rows = self.rows(groups)?;
         rows.sort_unstable_by_key(|row| (row.bucket, row.row.user, row.row.occurred_at));
-        let buckets: Vec<Bucket> =
-            rows.chunk_by(|left, right| left.bucket == right.bucket).map(|of| of[0].bucket).collect();
+        let buckets: Vec<Bucket> = rows
+            .chunk_by(|left, right| left.bucket == right.bucket)
+            .map(|of| of[0].bucket)
+            .collect();
         let mut ahead = Ahead { first: self.next, buckets, ..Ahead::default() };
         for of_bucket in rows.chunk_by(|left, right| left.bucket == right.bucket) {
             self.write_bucket(of_bucket, &mut ahead, last)?;
@@ -210,8 +212,10 @@ impl Writer<'_> {
         let secret = Secret::random();
         let key = SealKey::new(KeyId(place.number), &secret);
         let id = bucket_key.id();
-        let sealed = key.seal(&place.aad("block/1", id), &block::encode(rows)?);
-        let header = key.seal(&place.aad("header/1", id), &header_of(rows)?.encode());
+        let (plain, filter_keys) = block::encode(rows)?;
+        let sealed = key.seal(&place.aad("block/1", id), &plain);
+        let header = header_of(rows, filter_keys);
+        let header = key.seal(&place.aad("header/1", id), &header.encode());
         let wrapped = bucket_key.seal(&place.aad("block key/1", id), secret.expose());
         self.stats.rows += rows.len() as u64;
         self.stats.blocks += 1;
@@ -282,7 +286,11 @@ pub fn discard_unfinished(store: &Store) -> Result<bool, FoldError> {
             store.ensure(table)?;
             for fragment in [false, true] {
                 let from = keys::block(fragment, site, epoch.code(), first);
-                changes.delete_range(table, from, keys::block(fragment, site, epoch.code(), u64::MAX));
+                changes.delete_range(
+                    table,
+                    from,
+                    keys::block(fragment, site, epoch.code(), u64::MAX),
+                );
             }
         }
     }
@@ -291,24 +299,10 @@ pub fn discard_unfinished(store: &Store) -> Result<bool, FoldError> {
     Ok(true)
 }
 
-fn header_of(rows: &[Row<'_>]) -> Result<Header, FoldError> {
+fn header_of(rows: &[Row<'_>], mut keys: FilterKeys) -> Header {
     let times = || rows.iter().map(|row| row.occurred_at);
     let span = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
-    let mut users: Vec<u64> = rows
-        .chunk_by(|left, right| left.user == right.user)
-        .filter_map(|run| run[0].user.as_ref().map(filter_key))
-        .collect();
-    let (mut devices, mut marks) = (Vec::with_capacity(rows.len()), Vec::new());
-    for row in rows {
-        for item in details::items(row.details) {
-            match item?.1 {
-                Item::Device(device) => devices.push(filter_key(&device.tag)),
-                Item::Tag(tag) => marks.push(filter_key(&tag)),
-                Item::Number(_) | Item::Text(_) | Item::Uuid(_) => {}
-            }
-        }
-    }
-    Ok(Header::new(rows.len(), span, [&mut users, &mut devices, &mut marks]))
+    Header::new(rows.len(), span, [&mut keys.users, &mut keys.devices, &mut keys.marks])
 }
 
 fn block_key(store: &Store, bucket_key: &SealKey, place: BlockPlace) -> Result<SealKey, FoldError> {

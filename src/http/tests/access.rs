@@ -76,9 +76,7 @@ async fn a_token_lives_from_its_making_to_its_end() {
     assert_eq!(made.status, 201, "{}", made.body);
     let at = made.body.find("bt_").unwrap();
     let token = made.body[at..at + 63].to_owned();
-    let ask = |path: &str| {
-        request("GET", path).header("authorization", format!("Bearer {token}"))
-    };
+    let ask = |path: &str| request("GET", path).header("authorization", format!("Bearer {token}"));
     assert_eq!(harness.send(ask("/v1/sites/B/usage/2026-11"), "").await.status, 200);
     assert_eq!(harness.send(ask("/v1/sites/ACME/usage/2026-11"), "").await.status, 404);
     assert_eq!(harness.send(ask("/v1/sites/ACME"), "").await.status, 404);

@@ -14,7 +14,8 @@ async fn plain_and_coded_bodies_reach_the_desk() {
     let harness = start(settings()).await;
     let body = b"{\"event_id\":\"1\"}\n".repeat(20_000);
     let zstd = zstd::stream::encode_all(&body[..], 3).unwrap();
-    for (coding, coded) in [("gzip", gzip(&body)), ("zstd", zstd), ("identity", body[..200_000].to_vec())]
+    for (coding, coded) in
+        [("gzip", gzip(&body)), ("zstd", zstd), ("identity", body[..200_000].to_vec())]
     {
         let got = harness.send(harness.post().header("content-encoding", coding), coded).await;
         assert_eq!(got.status, 200, "{coding}: {}", got.body);

@@ -19,7 +19,8 @@ async fn a_slow_head_is_cut_long_before_an_idle_connection() {
 
     let mut idle = TcpStream::connect(harness.address).await.unwrap();
     sleep(Duration::from_millis(300)).await;
-    let answer = raw(&mut idle, b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    let answer =
+        raw(&mut idle, b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     assert!(answer.unwrap().starts_with("HTTP/1.1 200"));
 }
 

@@ -45,7 +45,10 @@ fn keys_survive_a_restart() {
     }
     let again = ring.site_month_existing(&site(1), month(1)).unwrap();
     assert_eq!(again.record.tag(&[1; 16]), tag);
-    assert_eq!((again.base.mac_key().mac(b"id"), ring.seen(Day(20_500)).unwrap().mac.mac(b"event")), mac);
+    assert_eq!(
+        (again.base.mac_key().mac(b"id"), ring.seen(Day(20_500)).unwrap().mac.mac(b"event")),
+        mac
+    );
     assert_eq!(again.ids, keys.ids);
     assert!(ring.by_id(keys.ids.base).is_none(), "a base key seals nothing");
     assert!(ring.site_month_existing(&site(1), month(2)).is_none());

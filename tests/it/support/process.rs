@@ -101,6 +101,17 @@ pub fn run_to_end(place: &Place, settings: &[(&str, &str)]) -> Ended {
     Ended { status, output: output.finish() }
 }
 
+/// Starts the real binary and kills it after this long, wherever it is by then.
+pub fn kill_early(place: &Place, settings: &[(&str, &str)], after: Duration) {
+    let mut child = spawn(place, settings);
+    let output = Output::of(&mut child);
+    std::thread::sleep(after);
+    let ended = child.try_wait().expect("the process's state");
+    assert!(ended.is_none(), "the server ended by itself ({ended:?}):\n{}", output.text());
+    child.kill().expect("a kill");
+    child.wait().expect("an end");
+}
+
 fn spawn(place: &Place, settings: &[(&str, &str)]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_blindtally"));
     command.arg("serve").arg("--data").arg(place.data()).args(["--listen", "127.0.0.1:0"]);
@@ -197,6 +208,9 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill_now();
+        if std::thread::panicking() {
+            eprintln!("The server said:\n{}", self.logs());
+        }
     }
 }
 

@@ -1,0 +1,145 @@
+//! What a record costs, measured on the real process: `cargo bench --bench end_to_end [-- RECORDS]`.
+//!
+//! A server on a fresh directory and `blindtally load` on the same machine, over loopback, bodies made
+//! before the sending. CPU is that of the server's process from its start to its end of folding, by
+//! thread; it is what to compare, since wall time is shared with the sender. No figure here is a test.
+#![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const BLINDTALLY: &str = env!("CARGO_BIN_EXE_blindtally");
+const ADDRESS: &str = "127.0.0.1:8087";
+const RECORDS: u64 = 20_000_000;
+
+fn main() -> io::Result<()> {
+    let asked = std::env::args().skip(1).find_map(|word| word.parse().ok());
+    let records: u64 = asked.unwrap_or(RECORDS);
+    let dir = std::env::temp_dir().join(format!("blindtally-bench-{}", std::process::id()));
+    fs::create_dir_all(&dir)?;
+    let result = run(&dir, records);
+    fs::remove_dir_all(&dir)?;
+    result
+}
+
+fn run(dir: &Path, records: u64) -> io::Result<()> {
+    let mut server = Server::start(dir)?;
+    println!("== {records} records, 1,000 a request, fsync before each answer");
+    load(dir, &["--records", &records.to_string(), "--pregenerate"])?;
+    server.print(records)?;
+    let stored = size_of(&dir.join("data"))?;
+    println!("on disk      {:.1} bytes a record", stored as f64 / records as f64);
+
+    println!("== half of 200,000 records a second: latency of the acknowledgement");
+    load(dir, &["--records", "1000000", "--rate", "100000", "--seed", "2", "--site-prefix", "H"])?;
+    println!("== one record a request, 64 connections");
+    load(
+        dir,
+        &[
+            "--records",
+            "50000",
+            "--batch",
+            "1",
+            "--concurrency",
+            "64",
+            "--seed",
+            "3",
+            "--site-prefix",
+            "O",
+        ],
+    )?;
+
+    server.child.kill()?;
+    server.child.wait()?;
+    let began = Instant::now();
+    let mut server = Server::start(dir)?;
+    println!("== start after kill -9: {:.2} s", began.elapsed().as_secs_f64());
+    server.child.kill()?;
+    server.child.wait()?;
+    Ok(())
+}
+
+struct Server {
+    child: Child,
+}
+
+impl Server {
+    fn start(dir: &Path) -> io::Result<Self> {
+        let child = Command::new(BLINDTALLY)
+            .args(["serve", "--listen", ADDRESS, "--data"])
+            .arg(dir.join("data"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let until = Instant::now() + Duration::from_secs(120);
+        while std::net::TcpStream::connect(ADDRESS).is_err() {
+            if Instant::now() > until {
+                return Err(io::Error::other("the server did not start"));
+            }
+            std::thread::yield_now();
+        }
+        Ok(Self { child })
+    }
+
+    /// CPU a record by thread (decode, hash and seal on the workers; judge and commit on the writer;
+    /// blocks and runs on the fold), memory, and bytes written to the device.
+    fn print(&self, records: u64) -> io::Result<()> {
+        let proc = PathBuf::from(format!("/proc/{}", self.child.id()));
+        let mut all = (0, 0);
+        let mut rows: Vec<(String, u64, u64)> = Vec::new();
+        for task in fs::read_dir(proc.join("task"))? {
+            let (name, user, system) = stat(&task?.path().join("stat"))?;
+            all = (all.0 + user, all.1 + system);
+            match rows.iter_mut().find(|(known, ..)| *known == name) {
+                Some((_, u, s)) => (*u, *s) = (*u + user, *s + system),
+                None => rows.push((name, user, system)),
+            }
+        }
+        // The kernel counts in hundredths of a second.
+        let each = |ticks: u64| ticks as f64 * 10_000.0 / records as f64;
+        println!(
+            "server CPU   {:.3} us a record (user {:.3}, system {:.3})",
+            each(all.0 + all.1),
+            each(all.0),
+            each(all.1)
+        );
+        for (name, user, system) in rows.iter().filter(|(_, u, s)| each(u + s) > 0.005) {
+            println!("  {name:<18} {:.3} + {:.3}", each(*user), each(*system));
+        }
+        let status = fs::read_to_string(proc.join("status"))?;
+        status.lines().filter(|line| line.starts_with("VmHWM")).for_each(|line| println!("{line}"));
+        let io = fs::read_to_string(proc.join("io"))?;
+        let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+        let written: f64 = written.and_then(|bytes| bytes.parse().ok()).unwrap_or(0.0);
+        println!("written      {:.1} bytes a record", written / records as f64);
+        Ok(())
+    }
+}
+
+fn stat(path: &Path) -> io::Result<(String, u64, u64)> {
+    let text = fs::read_to_string(path)?;
+    let (head, rest) = text.rsplit_once(')').unwrap_or((&text, ""));
+    let name = head.split_once('(').map_or("", |(_, name)| name).to_owned();
+    let mut fields = rest.split_ascii_whitespace().skip(11).map(|word| word.parse().unwrap_or(0));
+    Ok((name, fields.next().unwrap_or(0), fields.next().unwrap_or(0)))
+}
+
+fn load(dir: &Path, args: &[&str]) -> io::Result<()> {
+    let status = Command::new(BLINDTALLY)
+        .args(["load", "--url", &format!("http://{ADDRESS}"), "--quiet", "--operator-token-file"])
+        .arg(dir.join("data-keys").join("operator.token"))
+        .args(args)
+        .status()?;
+    if status.success() { Ok(()) } else { Err(io::Error::other("the load did not end well")) }
+}
+
+fn size_of(dir: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir)? {
+        bytes += entry?.metadata()?.len();
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Builds every fuzz target once, then runs each for SECONDS from its seeds and a scratch corpus.
+# One line a target; exit status 1 if any target crashed, hung or ate too much memory.
+#
+#   fuzz/run.sh SECONDS [TARGET...]   e.g. fuzz/run.sh 60, fuzz/run.sh 600 ndjson stored
+#   fuzz/run.sh --seeds               writes the generated seeds anew
+#
+# Needs stable cargo only. Coverage instrumentation is a pass of LLVM, and the options that ask
+# for it (-C passes, -C llvm-args) are stable: there is no need of nightly, of RUSTC_BOOTSTRAP, nor
+# of cargo-fuzz. What stable lacks is the address sanitizer; all but one file of the server is safe
+# Rust, so panics, overflows and broken invariants are what there is to find.
+#
+# The flags are given by the environment of this one build, and --target keeps them away from build
+# scripts. The target directory is one of its own, so nothing instrumented reaches the server's.
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+if [ -n "${CARGO_TARGET_DIR:-}" ]; then target=$CARGO_TARGET_DIR/fuzz; else target=$here/target; fi
+export CARGO_TARGET_DIR=$target
+triple=$(rustc -vV | sed -n 's/^host: //p')
+
+usage() {
+    sed -n '5,6s/^# *//p' "$0" >&2
+    exit 64
+}
+
+[ $# -ge 1 ] || usage
+seconds=$1
+shift
+[[ $seconds =~ ^[1-9][0-9]*$ || $seconds == --seeds ]] || usage
+
+if [ "$seconds" = --seeds ]; then
+    names=(seeds)
+elif [ $# -gt 0 ]; then
+    names=("$@")
+else
+    names=()
+    for file in "$here"/targets/*.rs; do
+        name=$(basename "$file" .rs)
+        [ "$name" = seeds ] || names+=("$name")
+    done
+fi
+
+coverage=-Cpasses=sancov-module
+for option in level=4 inline-8bit-counters pc-table trace-compares; do
+    coverage+=" -Cllvm-args=-sanitizer-coverage-$option"
+done
+# Flags of the caller's would change what is built, the server's among them.
+unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS
+bins=()
+for name in "${names[@]}"; do bins+=(--bin "$name"); done
+# In the directory of the workspace, where cargo finds the flags of the C++ side as well.
+# Not --locked: a crate that the server gets is new to this workspace's lock file too.
+(cd "$here" && RUSTFLAGS=$coverage cargo build --quiet --release --target "$triple" \
+    "${bins[@]}")
+built=$target/$triple/release
+
+if [ "$seconds" = --seeds ]; then
+    SEEDS=$here/seeds exec "$built/seeds"
+fi
+
+status=0
+for name in "${names[@]}"; do
+    corpus=$target/corpus/$name
+    found=$target/artifacts/$name
+    log=$target/$name.log
+    mkdir -p "$corpus" "$found"
+    options=(-max_total_time="$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=1024)
+    options+=(-print_final_stats=1 -artifact_prefix="$found/")
+    case $name in
+        ndjson | cloudevents) words=records ;;
+        *) words=$name ;;
+    esac
+    [ ! -f "$here/dictionaries/$words.dict" ] || options+=(-dict="$here/dictionaries/$words.dict")
+    # The first directory takes what is new; the seeds are only read.
+    if "$built/$name" "${options[@]}" "$corpus" "$here/seeds/$name" >"$log" 2>&1; then
+        outcome=ok
+    else
+        outcome="FAILED, see $log"
+        status=1
+    fi
+    stat() { sed -n "s/^stat::$1: *//p" "$log" | tail -1; }
+    runs=$(stat number_of_executed_units)
+    rate=$(stat average_exec_per_sec)
+    printf '%-12s %10s runs %8s/s  %s\n' "$name" "${runs:--}" "${rate:--}" "$outcome"
+done
+exit "$status"

@@ -1,0 +1,205 @@
+//! Every format of stored bytes. What decodes is encoded again and decodes to the same value, and
+//! that encoding is a fixed point: the bytes may have had another spelling (a number of more bytes
+//! than it needs), the value has one.
+#![no_main]
+
+use std::fmt::Debug;
+
+use blindtally::model::ids::{ShortTag, Tag};
+use blindtally::store::block::{self, OwnedRow, Row};
+use blindtally::store::codec::{Corrupt, Put, Reader};
+use blindtally::store::details;
+use blindtally::store::header::{Filtered, Header};
+use blindtally::store::pages::{self, RunHead};
+use blindtally::store::rows::{self, Position};
+use blindtally::store::verdict::{self, GroupVerdict};
+use blindtally::store::{batch, filter, keys};
+use blindtally_fuzz::choose;
+use libfuzzer_sys::fuzz_target;
+
+/// Rows of a batch, as the engine bounds them.
+const ROWS_MAX: usize = 10_000;
+/// Beyond this a decoded block is only let go: encoding it again would test the compressor.
+const DETAILS_BYTES_MAX: usize = 1 << 20;
+
+fuzz_target!(|data: &[u8]| {
+    let Some((format, bytes)) = choose(data, 14) else { return };
+    match format {
+        0 => round_trip(bytes, batch::decode, batch::encode),
+        1 => {
+            let decode = |bytes: &[u8]| GroupVerdict::decode(bytes, ROWS_MAX);
+            round_trip(bytes, decode, GroupVerdict::encode);
+        }
+        2 => blocks(bytes),
+        3 => headers(bytes),
+        4 => run_heads(bytes),
+        5 => run_pages(bytes),
+        6 => round_trip(bytes, rows::decode_site, rows::encode_site),
+        7 => round_trip(bytes, rows::decode_token, rows::encode_token),
+        8 => round_trip(bytes, Position::decode, Position::encode),
+        9 => row_details(bytes),
+        10 => numbers(bytes),
+        11 => {
+            let decode = |bytes: &[u8]| {
+                let mut reader = Reader::new("counters", bytes);
+                let counters = verdict::decode_counters(&mut reader)?;
+                reader.end().map(|()| counters)
+            };
+            round_trip(bytes, decode, |counters| {
+                let mut out = Vec::new();
+                verdict::encode_counters(counters, &mut out);
+                out
+            });
+        }
+        12 => row_keys(bytes),
+        _ => filters(bytes),
+    }
+});
+
+fn round_trip<T: PartialEq + Debug>(
+    bytes: &[u8],
+    decode: impl Fn(&[u8]) -> Result<T, Corrupt>,
+    encode: impl Fn(&T) -> Vec<u8>,
+) {
+    let Ok(value) = decode(bytes) else { return };
+    let written = encode(&value);
+    assert!(written.len() <= bytes.len(), "an encoding longer than the bytes it was read from");
+    assert_eq!(decode(&written).as_ref(), Ok(&value));
+    assert_eq!(encode(&value), written);
+    assert!(decode(&written[..written.len() - 1]).is_err(), "a cut value decodes");
+}
+
+fn blocks(bytes: &[u8]) {
+    let Ok(mut rows) = block::decode(bytes) else { return };
+    assert!(rows.len() <= block::ROWS_MAX);
+    if rows.iter().map(|row| row.details.len()).sum::<usize>() > DETAILS_BYTES_MAX {
+        return;
+    }
+    rows.sort_by_key(|row| row.user);
+    let Ok(written) = encode_block(&rows) else { return };
+    let again = block::decode(&written).expect("what was encoded decodes");
+    let parts = |rows: &[OwnedRow]| -> Vec<_> {
+        let parts = rows.iter().map(|row| (row.user, row.occurred_at, fields(&row.details)));
+        parts.collect()
+    };
+    assert_eq!(parts(&again), parts(&rows));
+    assert_eq!(encode_block(&again).expect("what decoded encodes"), written);
+}
+
+fn encode_block(rows: &[OwnedRow]) -> Result<Vec<u8>, Corrupt> {
+    let rows: Vec<Row<'_>> = rows.iter().map(OwnedRow::as_row).collect();
+    block::encode(&rows)
+}
+
+/// The fields of a row in the order that a block gives them.
+fn fields(details: &[u8]) -> Vec<String> {
+    let mut fields: Vec<String> = Vec::new();
+    for item in details::items(details) {
+        let (field, item) = item.expect("a block gives sound details");
+        fields.push(format!("{field:03} {item:?}"));
+    }
+    fields.sort();
+    fields
+}
+
+fn headers(bytes: &[u8]) {
+    round_trip(bytes, Header::decode, Header::encode);
+    let Ok(header) = Header::decode(bytes) else { return };
+    let mut tag = [0; 16];
+    tag.iter_mut().zip(bytes.iter().rev()).for_each(|(to, from)| *to = *from);
+    for kind in [Filtered::User, Filtered::Device, Filtered::Watermark] {
+        header.may_hold(kind, &Tag(tag));
+    }
+}
+
+fn filters(bytes: &[u8]) {
+    let Some((key, stored)) = bytes.split_first_chunk::<8>() else { return };
+    filter::may_hold(stored, u64::from_le_bytes(*key));
+    let (keys, _) = bytes.as_chunks::<8>();
+    let mut keys: Vec<u64> = keys.iter().map(|key| u64::from_le_bytes(*key)).collect();
+    let filter = filter::build(&mut keys.clone());
+    assert!(keys.drain(..).all(|key| filter::may_hold(&filter, key)), "a wrong no");
+}
+
+fn run_heads(bytes: &[u8]) {
+    round_trip(bytes, RunHead::decode, RunHead::encode);
+    let Ok(mut head) = RunHead::decode(bytes) else { return };
+    let mut tag = [0; 12];
+    tag.iter_mut().zip(bytes.iter().rev()).for_each(|(to, from)| *to = *from);
+    let tag = ShortTag(tag);
+    head.fences.sort_unstable();
+    let pages = head.pages_of(tag);
+    assert!(pages.start <= pages.end && pages.end <= head.fences.len());
+    for (page, fence) in head.fences.iter().enumerate() {
+        assert!(*fence != tag.prefix() || pages.contains(&page), "a page that may hold the tag");
+    }
+}
+
+fn run_pages(bytes: &[u8]) {
+    round_trip(bytes, pages::decode_page, |entries| pages::encode_page(entries));
+    let Ok(mut entries) = pages::decode_page(bytes) else { return };
+    entries.sort_unstable();
+    entries.dedup_by_key(|(tag, _)| *tag);
+    let page = pages::encode_page(&entries);
+    for (tag, mask) in &entries {
+        assert_eq!(pages::find_in_page(&page, *tag), Ok(*mask));
+    }
+    for other in [ShortTag([0; 12]), ShortTag([0xff; 12])] {
+        let mask = entries.iter().find(|(tag, _)| *tag == other).map_or(0, |(_, mask)| *mask);
+        assert_eq!(pages::find_in_page(&page, other), Ok(mask));
+    }
+}
+
+fn row_details(bytes: &[u8]) {
+    let (user, rest) = details::split_user(bytes);
+    assert_eq!(rest.len() + user.map_or(0, |_| 18), bytes.len());
+    let mut written = Vec::new();
+    let items = details::items(bytes);
+    let sound = items.map_while(|item| item.ok()).map(|(field, item)| {
+        details::push(&mut written, field, item);
+        (field, item)
+    });
+    let sound: Vec<_> = sound.collect();
+    let again: Result<Vec<_>, Corrupt> = details::items(&written).collect();
+    assert_eq!(again, Ok(sound));
+    if let Some(uuid) = details::uuid(bytes) {
+        assert_eq!(details::uuid_text(uuid).as_bytes(), bytes);
+    }
+    if let Some(uuid) = bytes.first_chunk::<16>() {
+        assert_eq!(details::uuid(details::uuid_text(*uuid).as_bytes()), Some(*uuid));
+    }
+}
+
+fn numbers(bytes: &[u8]) {
+    let mut reader = Reader::new("number", bytes);
+    if let Ok(number) = reader.varint() {
+        let mut out = Vec::new();
+        out.varint(number);
+        assert!(out.len() <= bytes.len() - reader.rest().len());
+        assert_eq!(Reader::new("number", &out).varint(), Ok(number));
+    }
+    if let Some(number) = bytes.first_chunk::<8>().map(|number| i64::from_le_bytes(*number)) {
+        let mut out = Vec::new();
+        out.zigzag(number);
+        out.prefixed(bytes);
+        let mut reader = Reader::new("number", &out);
+        assert_eq!(reader.zigzag(), Ok(number));
+        assert_eq!(reader.prefixed(), Ok(bytes));
+        assert_eq!(reader.end(), Ok(()));
+    }
+}
+
+fn row_keys(bytes: &[u8]) {
+    if let Some(number) = keys::group_number(bytes) {
+        assert_eq!(keys::group(number), bytes);
+    }
+    if let Some(at) = keys::counters_of(bytes) {
+        assert_eq!(keys::counters(at), bytes);
+    }
+    if let Some((owner, kind, run, page)) = keys::page_of(bytes) {
+        assert_eq!(keys::page(owner, kind, run, page), bytes);
+    }
+    if let Some((fragment, site, epoch, number)) = keys::block_of(bytes) {
+        assert_eq!(keys::block(fragment, site, epoch, number)[1..], bytes[1..]);
+    }
+}

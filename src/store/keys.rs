@@ -1,0 +1,98 @@
+//! Row keys. Numbers are big-endian, so that the order of the bytes is that of the numbers.
+
+use crate::model::batch::SiteMonth;
+use crate::model::ids::{SiteId, SiteNo};
+
+/// The position row of the meta table.
+pub const POSITION: &[u8] = b"position";
+/// The row that ties the data to its keys.
+pub const VAULT: &[u8] = b"vault";
+/// The row that names the blocks of a fold under way.
+pub const INTENT: &[u8] = b"intent";
+/// Before a site's row.
+pub const SITES: &[u8] = b"site/";
+/// After every site's row.
+pub const SITES_END: &[u8] = b"site0";
+/// Before a token's row.
+pub const TOKENS: &[u8] = b"token/";
+/// After every token's row.
+pub const TOKENS_END: &[u8] = b"token0";
+
+/// A journal group.
+pub fn group(number: u64) -> [u8; 8] {
+    number.to_be_bytes()
+}
+
+/// The number of a journal group's key.
+pub fn group_number(key: &[u8]) -> Option<u64> {
+    key.try_into().ok().map(u64::from_be_bytes)
+}
+
+/// A site's row.
+pub fn site(id: &SiteId) -> Vec<u8> {
+    [SITES, id.as_str().as_bytes()].concat()
+}
+
+/// A token's row.
+pub fn token(key_id: &str) -> Vec<u8> {
+    [TOKENS, key_id.as_bytes()].concat()
+}
+
+/// The counters of a site and month.
+pub fn counters(at: SiteMonth) -> Vec<u8> {
+    [at.month.0.to_be_bytes(), at.site.0.to_be_bytes()].concat()
+}
+
+/// The site and month of a counters row.
+pub fn counters_of(key: &[u8]) -> Option<SiteMonth> {
+    let month = u32::from_be_bytes(key.get(..4)?.try_into().ok()?);
+    let site = u32::from_be_bytes(key.get(4..8)?.try_into().ok()?);
+    let month = crate::model::time::Month(month);
+    (key.len() == 8).then_some(SiteMonth { site: SiteNo(site), month })
+}
+
+/// A page of a run (page 0 is its head): `owner ‖ kind ‖ run ‖ page`. The owner is a site or a
+/// day.
+pub fn page(owner: u32, kind: u8, run: u64, page: u32) -> Vec<u8> {
+    let mut key = Vec::with_capacity(17);
+    key.extend_from_slice(&owner.to_be_bytes());
+    key.push(kind);
+    key.extend_from_slice(&run.to_be_bytes());
+    key.extend_from_slice(&page.to_be_bytes());
+    key
+}
+
+/// What [`page`] was made of.
+pub fn page_of(key: &[u8]) -> Option<(u32, u8, u64, u32)> {
+    let (owner, rest) = key.split_first_chunk::<4>()?;
+    let (kind, rest) = rest.split_first()?;
+    let (run, rest) = rest.split_first_chunk::<8>()?;
+    let page: [u8; 4] = rest.try_into().ok()?;
+    Some((u32::from_be_bytes(*owner), *kind, u64::from_be_bytes(*run), u32::from_be_bytes(page)))
+}
+
+/// A block, its header or its key: `fragment ‖ site ‖ epoch ‖ number`. Fragments (blocks too
+/// small to stay) stand together, so that a start finds them at once.
+pub fn block(fragment: bool, site: SiteNo, epoch: u32, number: u64) -> Vec<u8> {
+    let mut key = Vec::with_capacity(17);
+    key.push(u8::from(fragment));
+    key.extend_from_slice(&site.0.to_be_bytes());
+    key.extend_from_slice(&epoch.to_be_bytes());
+    key.extend_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// What [`block`] was made of.
+pub fn block_of(key: &[u8]) -> Option<(bool, SiteNo, u32, u64)> {
+    let (fragment, rest) = key.split_first()?;
+    let (site, rest) = rest.split_first_chunk::<4>()?;
+    let (epoch, rest) = rest.split_first_chunk::<4>()?;
+    let number: [u8; 8] = rest.try_into().ok()?;
+    let site = SiteNo(u32::from_be_bytes(*site));
+    Some((*fragment == 1, site, u32::from_be_bytes(*epoch), u64::from_be_bytes(number)))
+}
+
+/// A kept answer: `arrival day ‖ keyed hash of producer and key`.
+pub fn answer(day: u32, hash: &[u8; 16]) -> Vec<u8> {
+    [&day.to_be_bytes()[..], hash].concat()
+}
