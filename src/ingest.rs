@@ -127,16 +127,9 @@ struct Draft {
     receipt: Receipt,
     /// The position in the body of each row of the batch.
     indexes: Vec<u32>,
-    /// The event ids of rows that the engine may find too old, by position in the body. Few: to
-    /// keep them all would cost the usual row an allocation.
-    late: Vec<(u32, String)>,
-}
-
-impl Draft {
-    fn event_id_of(&self, index: u32) -> &str {
-        let found = self.late.binary_search_by_key(&index, |(known, _)| *known).ok();
-        found.and_then(|at| self.late.get(at)).map_or("", |(_, event_id)| event_id)
-    }
+    /// Event ids of records over the accepted age, by position: the engine refuses what it has
+    /// not seen before.
+    old: Vec<(u32, String)>,
 }
 
 impl Ingest {
@@ -280,9 +273,9 @@ impl Desk<'_> {
             Ok((producer, (month, day))) => {
                 let place = (self.places.month(month), self.places.day(day));
                 let index = u32::try_from(index).unwrap_or(u32::MAX);
-                if self.places.may_be_too_old(record.occurred_at) {
+                if self.places.is_old(record) {
                     let event_id = String::from_utf8_lossy(record.event_id).into_owned();
-                    self.draft.late.push((index, event_id));
+                    self.draft.old.push((index, event_id));
                 }
                 self.rows.add(index, record, producer, place, self.engine.ring());
             }
@@ -317,7 +310,8 @@ impl Draft {
         if count(Verdict::TooOld) > 0 {
             let late = outcome.verdicts.iter().zip(&self.indexes);
             for (_, index) in late.filter(|(verdict, _)| **verdict == Verdict::TooOld) {
-                let event_id = self.event_id_of(*index);
+                let known = self.old.iter().find(|(old, _)| old == index);
+                let event_id = known.map_or("", |(_, event_id)| event_id);
                 receipt.reject_late(*index as usize, Reason::TooOld, "/occurred_at", event_id);
             }
             receipt.sort();

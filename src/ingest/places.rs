@@ -11,7 +11,6 @@ use crate::keys::SiteMonthKeys;
 use crate::model::batch::SiteMonth;
 use crate::model::caller::Caller;
 use crate::model::ids::SiteId;
-use crate::model::limits;
 use crate::model::reason::Reason;
 use crate::model::site::{MonthSpan, Site};
 use crate::model::time::{Day, Timestamp};
@@ -94,11 +93,10 @@ impl<'e> Places<'e> {
         }
     }
 
-    /// Whether the engine, which judges a little later, may find a record of this time too old. An
-    /// hour is more than a batch ever waits.
-    pub fn may_be_too_old(&self, occurred_at: Timestamp) -> bool {
-        const HOUR_MS: i64 = 3_600_000;
-        self.now.0.saturating_sub(occurred_at.0) > limits::AGE_MS_MAX - HOUR_MS
+    /// Whether a record is over the accepted age; the engine may still know it as a duplicate.
+    pub fn is_old(&self, record: &Record<'_>) -> bool {
+        let age_ms = self.now.0.saturating_sub(record.occurred_at.0);
+        age_ms >= self.engine.settings().age_ms
     }
 
     /// The producer of a record: its own word where the credential allows it, else the

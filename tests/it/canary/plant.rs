@@ -110,7 +110,7 @@ impl Planter {
             record.insert("license".to_owned(), license.into());
             record.insert("drm".to_owned(), json!({"security_level": "L1"}));
             // A session may be named once, inside or outside.
-            if self.events % 2 == 0 {
+            if self.events.is_multiple_of(2) {
                 record.remove("session_id");
             } else {
                 record["license"].as_object_mut().unwrap().remove("session_id");
@@ -123,7 +123,7 @@ impl Planter {
             let ids = self.devices(&DEVICE_KINDS[..8], false);
             record.insert("device".to_owned(), json!({"ids": ids, "model": "m"}));
         }
-        if record.contains_key("payload") && self.events % 2 == 0 {
+        if record.contains_key("payload") && self.events.is_multiple_of(2) {
             record.insert("payload_encoding".to_owned(), "hex".into());
         }
         record
@@ -192,7 +192,7 @@ impl Planter {
         self.mint.member("dwm_id").parse::<u64>().unwrap().into()
     }
 
-    /// Bad records: every member of every object with a value of the wrong type or too long, members
+    /// Bad records: every member of every object with a value of a wrong type or too long, members
     /// named by a canary, members given twice, secrets, unknown words.
     pub fn bad(&mut self) -> Vec<Planted> {
         let mut all = Vec::new();

@@ -197,7 +197,7 @@ impl Sender {
             headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let answer = self.producer.send("POST", "/v1/records", &headers, &coded).unwrap();
         self.keep("POST /v1/records", &answer);
-        if answer.status == 200 && self.answers.len() % 4 == 0 {
+        if answer.status == 200 && self.answers.len().is_multiple_of(4) {
             let again = self.producer.send("POST", "/v1/records", &headers, &coded).unwrap();
             assert_eq!(again.header("idempotent-replayed"), Some("true"), "{again:?}");
             self.keep("POST /v1/records (again)", &again);

@@ -172,7 +172,7 @@ fn every_spelling_of_a_time_is_the_same_time() {
 fn batches_come_in_codings() {
     let world = World::new();
     let text = license("g1", "u").to_string();
-    let gzip = super::limits::gzip(text.as_bytes());
+    let gzip = limits::gzip(text.as_bytes());
     let zstd = zstd::stream::encode_all(text.as_bytes(), 3).unwrap();
     for (turn, (coding, body)) in
         [("gzip", &gzip), ("x-gzip", &gzip), ("GZIP", &gzip), ("zstd", &zstd)]

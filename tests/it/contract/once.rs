@@ -54,7 +54,7 @@ fn another_credential_of_the_same_producer_repeats_it() {
     assert_eq!(counts(&post("old key", "ls-2", &record)), [1, 1, 0, 0]);
 }
 
-fn keyed<'k>(key: &'k str) -> [(&'static str, &'k str); 2] {
+fn keyed(key: &str) -> [(&'static str, &str); 2] {
     [NDJSON, ("idempotency-key", key)]
 }
 
@@ -75,7 +75,7 @@ fn the_first_answer_comes_again() {
     };
     same(&world, &keyed("key-1"), body.as_bytes());
     same(&world, &keyed("\"key-1\""), body.as_bytes());
-    let gzip = super::limits::gzip(body.as_bytes());
+    let gzip = limits::gzip(body.as_bytes());
     let coded = [NDJSON, ("idempotency-key", "key-1"), ("content-encoding", "gzip")];
     same(&world, &coded, &gzip);
     let world = world.crash();
