@@ -99,8 +99,8 @@ fn credentials_that_prove_nothing() {
     let good = world.billing.clone();
     let (head, secret) = good.split_at(20);
     let mut other = secret.to_owned();
-    let last = if other.ends_with('A') { "B" } else { "A" };
-    other.replace_range(5..6, last);
+    let digit = if &other[5..6] == "A" { "B" } else { "A" };
+    other.replace_range(5..6, digit);
     let other_secret = world.producer.split_at(20).1;
     let status = |value: &str| {
         let mut client = Client::new(world.server.address(), "");
