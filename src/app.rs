@@ -123,6 +123,10 @@ impl App {
             _ = interrupt.recv() => None,
             error = self.engine.failed() => Some(error.to_string()),
         };
+        if let Some(error) = &failure {
+            // Now, not after the drain: it may be killed before that ends.
+            tracing::error!(%error, "the engine failed");
+        }
         self.drain().await;
         failure.map_or(Ok(()), |error| Err(AppError::Failed(error)))
     }

@@ -126,7 +126,14 @@ impl DistinctSet {
             Members::Resident(set) => set.insert(tag, bits),
             Members::Spilled(set) => match set.get(tag) {
                 0 => return self.insert_spilled(tag, bits, disk),
-                _ => set.insert(tag, bits),
+                before => {
+                    if before | bits != before {
+                        set.insert(tag, bits);
+                        // The set forgets the tag after the fold, and the cache must not know less.
+                        disk.cache.put(self.id, tag, before | bits);
+                    }
+                    before
+                }
             },
         };
         self.note(tag, before, bits);

@@ -88,6 +88,8 @@ pub struct Folded {
     pub through: u64,
     /// The runs of the sets that had new members.
     pub runs: Vec<(SetId, Vec<Run>)>,
+    /// Runs that were merged into those; they stay until nobody probes them any more.
+    pub merged: Vec<(SetId, u64)>,
     /// A fresh journal key for the next rotation.
     pub next_key: Arc<JournalKey>,
     /// What was written.
@@ -104,6 +106,9 @@ pub struct Stats {
     /// Bytes of sealed blocks and headers.
     pub bytes: u64,
 }
+
+/// The runs of sets, and the numbers of runs that are no longer among them.
+type Runs = (Vec<(SetId, Vec<Run>)>, Vec<(SetId, u64)>);
 
 /// The folder: what only the fold thread touches.
 pub struct Folder {
@@ -153,7 +158,7 @@ impl Folder {
         for group in self.position.folded_through + 1..=cut.through {
             last.delete(Table::Journal, keys::group(group));
         }
-        let runs = self.fold_sets(&mut last, cut.deltas)?;
+        let (runs, merged) = self.fold_sets(&mut last, cut.deltas)?;
         for (at, counters) in &cut.counters {
             let mut row = Vec::new();
             encode_counters(counters, &mut row);
@@ -175,7 +180,7 @@ impl Folder {
             self.ring.drop_seen(*day)?;
         }
         let next_key = Arc::new(JournalKey { key: self.ring.journal()? });
-        Ok(Folded { through: cut.through, runs, next_key, stats })
+        Ok(Folded { through: cut.through, runs, merged, next_key, stats })
     }
 
     /// Retires journal keys that no group needs any more.
@@ -184,6 +189,20 @@ impl Folder {
     /// When the register refuses.
     pub fn retire(&self, ids: &[KeyId]) -> Result<(), FoldError> {
         Ok(self.ring.retire(ids)?)
+    }
+
+    /// Removes runs that were merged into others, once the writer has taken those over. A crash
+    /// before this leaves runs that hold nothing but what the merged one holds too, so it harms no
+    /// count; the next merge takes them in.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn forget(&self, merged: &[(SetId, u64)]) -> Result<(), FoldError> {
+        let mut changes = Changes::default();
+        for (set, run) in merged {
+            runs::delete(&mut changes, *set, *run);
+        }
+        Ok(self.store.apply_ahead(&changes)?)
     }
 
     fn groups(&self, through: u64) -> Result<Vec<OpenGroup>, FoldError> {
@@ -199,12 +218,9 @@ impl Folder {
         Ok(groups)
     }
 
-    fn fold_sets(
-        &mut self,
-        changes: &mut Changes,
-        deltas: Vec<Delta>,
-    ) -> Result<Vec<(SetId, Vec<Run>)>, FoldError> {
-        let mut touched = Vec::new();
+    /// Writes the runs of new members; answers the runs of each set, and those that were merged.
+    fn fold_sets(&mut self, changes: &mut Changes, deltas: Vec<Delta>) -> Result<Runs, FoldError> {
+        let (mut touched, mut merged) = (Vec::new(), Vec::new());
         for delta in deltas {
             self.store.ensure(delta.set.table)?;
             let list = self.runs.entry(delta.set).or_default();
@@ -212,7 +228,7 @@ impl Folder {
             let mut parts = Vec::new();
             for run in list.drain(from..) {
                 parts.push(runs::read(&self.store, &delta.key, delta.set, &run)?);
-                runs::delete(changes, delta.set, run.number);
+                merged.push((delta.set, run.number));
             }
             parts.push(delta.entries);
             let number = self.position.next_run;
@@ -220,7 +236,7 @@ impl Folder {
             list.push(runs::write(changes, &delta.key, delta.set, number, &runs::merge(parts)));
             touched.push((delta.set, list.clone()));
         }
-        Ok(touched)
+        Ok((touched, merged))
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::fold::{Cut, Delta, Folded, Folder};
 use super::journal::{self, JournalKey, SealedBatch};
+use super::runs::SetId;
 use super::state::{Apply, SetKeys, State, Window};
 use super::{Answer, EngineError, Outcome, Settings, Shared, SitePut, calendar, directory, spill};
 use crate::crypto::{Aad, SealKey};
@@ -72,6 +73,8 @@ pub enum FoldOrder {
     Fold(Box<Cut>),
     /// Retire journal keys.
     Retire(Vec<KeyId>),
+    /// Remove merged runs.
+    Forget(Vec<(SetId, u64)>),
 }
 
 /// Runs the fold thread until the writer ends.
@@ -80,6 +83,7 @@ pub fn fold_thread(mut folder: Folder, orders: &Receiver<FoldOrder>, writer: &Se
         let result = match order {
             FoldOrder::Fold(cut) => folder.fold(*cut).map(Some),
             FoldOrder::Retire(ids) => folder.retire(&ids).map(|()| None),
+            FoldOrder::Forget(merged) => folder.forget(&merged).map(|()| None),
         };
         let message = match result {
             Ok(None) => continue,
@@ -384,6 +388,11 @@ impl Writer {
             if let Some(list) = runs.remove(&slot.id()) {
                 slot.folded(list);
             }
+        }
+        // Only now: a probe of a set on disk reads the runs that the writer knows of.
+        if !folded.merged.is_empty() {
+            let order = FoldOrder::Forget(folded.merged);
+            self.folder.send(order).map_err(|_| EngineError::Stopped)?;
         }
         spill::within_bounds(&mut self.state, &self.settings);
         self.shared.note_fold(folded.stats);

@@ -1,0 +1,218 @@
+//! Who may do what: every route for every role, and everything that is not allowed is refused.
+
+use super::*;
+use crate::support::Client;
+use blindtally::app::App;
+use blindtally::config::{Flags, compose};
+use blindtally::model::time::{Clock, Timestamp};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+const ROLES: [&str; 6] = ["producer", "billing", "privacy", "auditor", "operator", "custodian"];
+
+/// The routes that exist, and the roles of API.md "Authentication" that may take them.
+const ROUTES: &[(&str, &str, &[&str])] = &[
+    ("POST", "/v1/records", &["producer"]),
+    ("GET", "/v1/sites/A/usage/2026-11", &["billing", "operator"]),
+    ("GET", "/v1/usage?month=2026-11", &["billing", "operator"]),
+    ("GET", "/v1/sites", &["billing", "operator"]),
+    ("GET", "/v1/sites/A", &["billing", "operator"]),
+    ("PUT", "/v1/sites/A", &["operator"]),
+    ("POST", "/v1/tokens", &["operator"]),
+    ("GET", "/v1/tokens", &["operator"]),
+    ("DELETE", "/v1/tokens/aaaaaaaaaaaaaaaa", &["operator"]),
+    ("GET", "/metrics", &["operator"]),
+];
+
+/// Paths that nobody may take, whatever the role: they do not exist.
+const NOWHERE: [&str; 10] = [
+    "/", "/v1", "/v1/", "/v1/nothing", "/v1/records/1", "/v1/sites/A/usage", "/v1/sites/", "/metrics/",
+    "/v1/sites/A/people", "/v1//sites",
+];
+
+fn role_tokens(world: &World) -> Vec<(&'static str, String)> {
+    let make = |role: &&'static str| {
+        let body = json!({"role": role, "sites": ["*"], "name": format!("all {role}")});
+        (*role, token(&world.server, &body))
+    };
+    ROLES.iter().map(make).collect()
+}
+
+#[test]
+fn every_route_for_every_role() {
+    let world = World::new();
+    for (role, token) in role_tokens(&world) {
+        for (method, path, allowed) in ROUTES {
+            let answer = ask(&world.server, &token, method, path, &[NDJSON], b"");
+            if allowed.contains(&role) {
+                assert!(!matches!(answer.status, 401 | 403 | 405), "{role} {method} {path}: {answer:?}");
+            } else {
+                problem(&answer, 403, "wrong-role");
+            }
+        }
+        for path in NOWHERE {
+            for method in ["GET", "POST", "PUT", "DELETE"] {
+                let answer = ask(&world.server, &token, method, path, &[JSON], b"");
+                problem(&answer, 404, "not-found");
+            }
+        }
+        for path in ["/livez", "/readyz", "/version"] {
+            assert_eq!(ask(&world.server, &token, "GET", path, &[], b"").status, 200);
+        }
+    }
+    for (method, path, _) in ROUTES {
+        let answer = ask(&world.server, "", method, path, &[NDJSON], b"");
+        problem(&answer, 401, "no-credential");
+        assert_eq!(answer.header("www-authenticate"), Some("Bearer realm=\"blindtally\""));
+    }
+}
+
+#[test]
+fn methods_that_a_path_does_not_know() {
+    let world = World::new();
+    for (method, path, allow) in [
+        ("GET", "/v1/records", "POST"),
+        ("POST", "/v1/sites/A", "PUT, GET, HEAD"),
+        ("DELETE", "/v1/sites/A", "PUT, GET, HEAD"),
+        ("PUT", "/v1/tokens", "POST, GET, HEAD"),
+        ("POST", "/livez", "GET, HEAD"),
+    ] {
+        let answer = ask(&world.server, &world.producer, method, path, &[], b"");
+        problem(&answer, 405, "wrong-method");
+        assert_eq!(answer.header("allow"), Some(allow), "{method} {path}");
+    }
+    let head = ask(&world.server, &world.billing, "HEAD", "/v1/sites", &[], b"");
+    let full = ask(&world.server, &world.billing, "GET", "/v1/sites", &[], b"");
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    assert_eq!(head.header("content-length"), full.header("content-length"));
+}
+
+#[test]
+fn credentials_that_prove_nothing() {
+    let world = World::new();
+    let good = world.billing.clone();
+    let (head, secret) = good.split_at(20);
+    let mut other = secret.to_owned();
+    let last = if other.ends_with('A') { "B" } else { "A" };
+    other.replace_range(5..6, last);
+    let other_secret = world.producer.split_at(20).1;
+    let status = |value: &str| {
+        let mut client = Client::new(world.server.address(), "");
+        client.send("GET", "/v1/sites", &[("authorization", value)], b"").unwrap()
+    };
+    let mut bodies = Vec::new();
+    for bad in [
+        format!("Bearer {head}{other}"),
+        format!("Bearer {head}{other_secret}"),
+        format!("Bearer bt_{}_{secret}", "a".repeat(16)),
+        format!("Bearer {}", good.to_uppercase()),
+        format!("Bearer {good}x"),
+        format!("Bearer {head}"),
+        "Bearer".to_owned(),
+        "Bearer ".to_owned(),
+        good.clone(),
+        format!("Basic {good}"),
+        format!("Bearer {good} {good}"),
+    ] {
+        let answer = status(&bad);
+        problem(&answer, 401, "bad-credential");
+        assert!(answer.header("www-authenticate").unwrap().starts_with("Bearer "), "{answer:?}");
+        bodies.push(answer.body);
+    }
+    assert!(bodies.iter().all(|body| *body == bodies[0]), "which flaw it was is nobody's business");
+    assert_eq!(status(&format!("Bearer {good}")).status, 200);
+    assert_eq!(status(&format!("bearer {good}")).status, 200, "RFC 9110 §11.1: any case");
+}
+
+#[test]
+fn a_revoked_token_ends_at_once() {
+    let world = World::new();
+    let operator = world.server.operator_token();
+    let key_id = world.producer.split('_').nth(1).unwrap();
+    let path = format!("/v1/tokens/{key_id}");
+    let mut kept = Client::new(world.server.address(), &world.producer);
+    assert_eq!(kept.send("POST", "/v1/records", &[NDJSON], b"").unwrap().status, 200);
+    assert_eq!(ask(&world.server, &operator, "DELETE", &path, &[], b"").status, 204);
+    let answer = kept.send("POST", "/v1/records", &[NDJSON], b"").unwrap();
+    problem(&answer, 401, "bad-credential");
+    problem(&ask(&world.server, &operator, "DELETE", &path, &[], b""), 404, "not-found");
+    let world = world.crash();
+    problem(&world.post(&[NDJSON], ""), 401, "bad-credential");
+}
+
+#[test]
+fn sites_outside_the_credential_are_not_there() {
+    let world = World::new();
+    put_site(&world.server, "B", "{}");
+    let token = |role: &str| {
+        token(&world.server, &json!({"role": role, "sites": ["B", "Z"], "name": role}))
+    };
+    let billing = token("billing");
+    let get = |path: &str| ask(&world.server, &billing, "GET", path, &[], b"");
+    assert_eq!(get("/v1/sites/B/usage/2026-11").status, 200);
+    let foreign = get("/v1/sites/A/usage/2026-11");
+    problem(&foreign, 404, "not-found");
+    assert_eq!(foreign.body, get("/v1/sites/Z/usage/2026-11").body);
+    problem(&get("/v1/sites/A"), 404, "not-found");
+    let names = |answer: &Answer, list: &str| -> Vec<String> {
+        let read = answer.json();
+        let items = read[list].as_array().unwrap_or_else(|| panic!("{answer:?}"));
+        items.iter().map(|item| item["site_id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&get("/v1/usage?month=2026-11"), "items"), ["B"]);
+    assert_eq!(names(&get("/v1/sites"), "items"), ["B"]);
+    // An operator of some sites gives no more than it has.
+    let operator = token("operator");
+    let create = |sites: Value| {
+        let body = json!({"role": "billing", "sites": sites, "name": "n"}).to_string();
+        ask(&world.server, &operator, "POST", "/v1/tokens", &[JSON], body.as_bytes())
+    };
+    assert_eq!(create(json!(["B"])).status, 201);
+    problem(&create(json!(["A"])), 403, "beyond-caller");
+    problem(&create(json!(["*"])), 403, "beyond-caller");
+    let put = ask(&world.server, &operator, "PUT", "/v1/sites/A", &[JSON], b"{}");
+    problem(&put, 404, "not-found");
+    let key_id = world.producer.split('_').nth(1).unwrap();
+    let path = format!("/v1/tokens/{key_id}");
+    problem(&ask(&world.server, &operator, "DELETE", &path, &[], b""), 404, "not-found");
+}
+
+/// A clock that a test moves.
+#[derive(Default)]
+struct Moved(AtomicI64);
+
+impl Clock for Moved {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// The shortest life of a token is a day, so this server runs inside the test, with its clock.
+#[test]
+fn a_token_expires() {
+    let place = Place::new();
+    let clock = Arc::new(Moved::default());
+    let start = jiff::Timestamp::now().as_millisecond();
+    clock.0.store(start, Ordering::Relaxed);
+    let flags = Flags {
+        data: Some(place.data()),
+        listen: vec!["127.0.0.1:0".to_owned()],
+        ..Flags::default()
+    };
+    let settings = compose("", "", [], &flags).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let app = runtime.block_on(App::start(settings, clock.clone())).unwrap();
+    let address = app.addresses()[0];
+    let operator = std::fs::read_to_string(place.keys().join("operator.token")).unwrap();
+    let body = br#"{"role":"billing","sites":["*"],"expires_in_days":1,"name":"short"}"#;
+    let mut client = Client::new(address, operator.trim());
+    let made = client.send("POST", "/v1/tokens", &[JSON], body).unwrap();
+    let token = made.json()["token"].as_str().unwrap().to_owned();
+    let status = || Client::new(address, &token).send("GET", "/v1/sites", &[], b"").unwrap();
+    assert_eq!(status().status, 200);
+    clock.0.store(start + 86_400_000 - 1, Ordering::Relaxed);
+    assert_eq!(status().status, 200);
+    clock.0.store(start + 86_400_000, Ordering::Relaxed);
+    problem(&status(), 401, "bad-credential");
+    runtime.block_on(app.drain());
+}

@@ -1,0 +1,526 @@
+//! The figures of a month, against an oracle that counts the same records with plain sets.
+
+use super::*;
+use crate::support::{PATIENCE, Random, get, seed};
+use data_encoding::{BASE64, HEXLOWER, HEXUPPER};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Instant;
+
+/// What the oracle knows of a site's month.
+#[derive(Default)]
+struct Month {
+    users: HashSet<String>,
+    by_drm: BTreeMap<&'static str, (HashSet<String>, u64)>,
+    issued: u64,
+    failed: u64,
+    unattributed: u64,
+    devices: HashSet<String>,
+    sessions: HashSet<String>,
+    session_users: HashSet<String>,
+    duplicates: u64,
+    trial: u64,
+    test: u64,
+}
+
+impl Month {
+    fn figures(&self) -> Value {
+        let by_drm: serde_json::Map<String, Value> = self
+            .by_drm
+            .iter()
+            .map(|(drm, (users, licenses))| {
+                ((*drm).to_owned(), json!({"mau": users.len(), "licenses_issued": licenses}))
+            })
+            .collect();
+        json!({
+            "mau": self.users.len(),
+            "licenses_issued": self.issued,
+            "licenses_failed": self.failed,
+            "devices": self.devices.len(),
+            "unattributed_licenses": self.unattributed,
+            "by_drm_type": by_drm,
+            "watermark_sessions": self.sessions.len(),
+            "watermark_users": self.session_users.len(),
+            "duplicates": self.duplicates,
+            "corrections": {"records": 0, "users": 0},
+            "other_environments": {"trial": self.trial, "test": self.test},
+        })
+    }
+}
+
+/// A generator of records that counts what it makes.
+struct Oracle {
+    random: Random,
+    months: HashMap<(String, String), Month>,
+    sent: Vec<(Value, (String, String))>,
+    now: i64,
+}
+
+/// The sites, the hours by which their zones are ahead, and what they call nobody.
+const SITES: [(&str, i8, &[&str]); 2] = [("A", 0, &[]), ("B", 9, &["lobby"])];
+/// Sentinels of every site.
+const NOBODY: [&str; 6] = ["", "LICENSETOKEN", "guest", "-1", "null", "proxySample"];
+const DRM: [(&str, &str); 7] = [
+    ("widevine", "widevine"),
+    ("WIDEVINE_MODULAR", "widevine"),
+    ("FairPlay", "fairplay"),
+    ("fps", "fairplay"),
+    ("PlayReady", "playready"),
+    ("ncg", "ncg"),
+    ("", "other"),
+];
+
+impl Oracle {
+    fn new() -> Self {
+        Self {
+            random: Random::new(seed()),
+            months: HashMap::new(),
+            sent: Vec::new(),
+            now: jiff::Timestamp::now().as_second(),
+        }
+    }
+
+    fn pick<T: Copy>(&mut self, list: &[T]) -> T {
+        list[self.random.below(list.len() as u64) as usize]
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.random.below(n) == 0
+    }
+
+    fn batch(&mut self, records: u64) -> Vec<Value> {
+        (0..records).map(|_| self.record()).collect()
+    }
+
+    fn record(&mut self) -> Value {
+        if !self.sent.is_empty() && self.one_in(10) {
+            let at = self.random.below(self.sent.len() as u64) as usize;
+            let (record, place) = self.sent[at].clone();
+            self.months.get_mut(&place).unwrap().duplicates += 1;
+            return with(&record, "user_id", "someone else");
+        }
+        let (site, hours, own_nobody) = self.pick(&SITES);
+        let seconds = self.now - self.random.below(33 * 86_400) as i64;
+        let time = jiff::Timestamp::from_second(seconds).unwrap();
+        let zoned = time.to_zoned(jiff::tz::TimeZone::fixed(jiff::tz::offset(hours)));
+        let place = (site.to_owned(), zoned.strftime("%Y-%m").to_string());
+        let mut record = json!({
+            "event_id": format!("o-{}", self.sent.len()),
+            "site_id": site,
+            "occurred_at": time.to_string(),
+        });
+        let environment = self.pick(&["", "production", "production", "trial", "test"]);
+        if !environment.is_empty() {
+            record["environment"] = environment.into();
+        }
+        let production = matches!(environment, "" | "production");
+        let user = self.user(&mut record, own_nobody);
+        if self.one_in(5) {
+            self.session(&mut record, &place, production, user);
+        } else {
+            self.license(&mut record, &place, environment, user);
+        }
+        self.sent.push((record.clone(), place));
+        record
+    }
+
+    /// Gives the record a user; answers it where it is somebody.
+    fn user(&mut self, record: &mut Value, own_nobody: &[&str]) -> Option<String> {
+        let user = match self.random.below(8) {
+            0 => return None,
+            1 => self.pick(&NOBODY).to_owned(),
+            2 => "lobby".to_owned(),
+            // Byte-exact: each of these is a user of its own.
+            3 => self.pick(&["user1", "User1", "user1 ", "사용자1", "usér1"]).to_owned(),
+            _ => format!("user{}", self.random.below(40)),
+        };
+        record["user_id"] = user.clone().into();
+        let nobody = NOBODY.contains(&user.as_str()) || own_nobody.contains(&user.as_str());
+        (!nobody).then_some(user)
+    }
+
+    fn session(
+        &mut self,
+        record: &mut Value,
+        place: &(String, String),
+        production: bool,
+        user: Option<String>,
+    ) {
+        let session = format!("session {}", self.random.below(60));
+        record["type"] = "watermark.session.created".into();
+        record["wm_session_id"] = session.clone().into();
+        let outcome = self.pick(&["", "success", "fail"]);
+        if !outcome.is_empty() {
+            record["outcome"] = outcome.into();
+        }
+        let month = self.months.entry(place.clone()).or_default();
+        if production && outcome != "fail" {
+            month.sessions.insert(session);
+            month.session_users.extend(user);
+        }
+    }
+
+    fn license(
+        &mut self,
+        record: &mut Value,
+        place: &(String, String),
+        environment: &str,
+        user: Option<String>,
+    ) {
+        record["type"] = "drm.license.issued".into();
+        let outcome = self.pick(&["success", "SUCCESS", "0000", "fail", "FD007"]);
+        record["outcome"] = outcome.into();
+        let request = self.pick(&[
+            "", "new", "NEW", "renewal", "offline", "release", "server_cert", "preflight",
+        ]);
+        if !request.is_empty() {
+            record["request_type"] = request.into();
+        }
+        match self.random.below(4) {
+            0 => record["license_type"] = "offline".into(),
+            1 => record["persistent"] = true.into(),
+            _ => {}
+        }
+        let (spelled, drm) = self.pick(&DRM);
+        if !spelled.is_empty() {
+            record["drm_type"] = spelled.into();
+        }
+        let device = self.device(record);
+        let issues = !matches!(request, "release" | "server_cert" | "preflight");
+        let success = !matches!(outcome, "fail" | "FD007");
+        let month = self.months.entry(place.clone()).or_default();
+        match (environment, success) {
+            _ if !issues => {}
+            ("trial", true) => month.trial += 1,
+            ("test", true) => month.test += 1,
+            ("trial" | "test", false) => {}
+            (_, false) => month.failed += 1,
+            (_, true) => {
+                month.issued += 1;
+                month.devices.extend(device);
+                let (users, licenses) = month.by_drm.entry(drm).or_default();
+                *licenses += 1;
+                match user {
+                    Some(user) => {
+                        users.insert(user.clone());
+                        month.users.insert(user);
+                    }
+                    None => month.unattributed += 1,
+                }
+            }
+        }
+    }
+
+    /// Gives the record a device; answers the id that counts, if one of its ids is good.
+    fn device(&mut self, record: &mut Value) -> Option<String> {
+        let n = self.random.below(25);
+        let turn = self.random.below(4);
+        let ids = Ids { n, turn };
+        let junk = json!({"kind": "android_id", "value": "9774D56D682E549C"});
+        let shared = "b2761ec9e81a8448ad4d7cf48bc55a06aba1789aeaccf2c7374dc101d11fdf5a";
+        let zeros = "00000000-0000-0000-0000-000000000000";
+        let (list, counted) = match self.random.below(13) {
+            0 => return None,
+            1 => (json!([ids.android()]), Some("android")),
+            2 => (json!([ids.mac(), ids.android(), ids.widevine()]), Some("widevine")),
+            3 => (json!([ids.mac(), ids.imei(true)]), Some("imei")),
+            4 => (json!([ids.imei(false), ids.mac()]), Some("mac")),
+            5 => (json!([junk, {"kind": "idfa", "value": zeros}]), None),
+            6 => (json!([{"kind": "wifi_mac", "value": format!("06:00:00:00:00:{n:02x}")}]), None),
+            7 => (json!([{"kind": "widevine_device_unique_id", "value": shared}]), None),
+            8 => (json!([ids.imei(false)]), None),
+            9 => (json!([ids.widevine(), ids.android()]), Some("android")),
+            10 => (json!([junk, ids.mac()]), Some("mac")),
+            11 => (json!([ids.serial(), ids.android()]), Some("serial")),
+            _ => (json!([ids.serial()]), None),
+        };
+        record["device"] = json!({ "ids": list });
+        let last = record["device"]["ids"].as_array().unwrap().len() == 1;
+        match counted {
+            Some("android") if !last => record["device"]["recommended"] = 1.into(),
+            Some("mac") => record["device"]["recommended"] = 0.into(),
+            Some("serial") => record["device"]["os"] = "android".into(),
+            None => record["device"]["platform"] = "web".into(),
+            _ => {}
+        }
+        counted.map(|kind| format!("{kind} {n}"))
+    }
+}
+
+/// Device ids of one number in several spellings.
+struct Ids {
+    n: u64,
+    turn: u64,
+}
+
+impl Ids {
+    fn bytes(&self) -> [u8; 32] {
+        *blake3::hash(&self.n.to_le_bytes()).as_bytes()
+    }
+
+    fn android(&self) -> Value {
+        let value = match self.turn {
+            0 => format!("{:x}", 0xab_cdef_0000 + self.n),
+            1 => format!("{:016X}", 0xab_cdef_0000 + self.n),
+            _ => format!("{:016x}", 0xab_cdef_0000 + self.n),
+        };
+        json!({"kind": "android_id", "value": value})
+    }
+
+    fn widevine(&self) -> Value {
+        let value = match self.turn {
+            0 => HEXUPPER.encode(&self.bytes()),
+            1 => HEXLOWER.encode(&self.bytes()),
+            2 => BASE64.encode(&self.bytes()) + "\n",
+            _ => BASE64.encode(&self.bytes()),
+        };
+        json!({"kind": "widevine_device_unique_id", "value": value})
+    }
+
+    fn serial(&self) -> Value {
+        let value = match self.turn {
+            0 => BASE64.encode(HEXLOWER.encode(&self.bytes()[..17]).as_bytes()),
+            _ => BASE64.encode(&self.bytes()[..17]),
+        };
+        json!({"kind": "widevine_cert_serial", "value": value})
+    }
+
+    fn mac(&self) -> Value {
+        let n = self.n;
+        let value = match self.turn {
+            0 => format!("00:23:45:67:89:{n:02x}"),
+            1 => format!("00-23-45-67-89-{n:02X}"),
+            2 => format!("0023.4567.89{n:02x}"),
+            _ => format!("0023456789{n:02x}"),
+        };
+        json!({"kind": "wifi_mac", "value": value})
+    }
+
+    fn imei(&self, good: bool) -> Value {
+        let body = format!("490154203237{:02}", self.n);
+        let sum: u32 = body
+            .bytes()
+            .enumerate()
+            .map(|(at, digit)| u32::from(digit - b'0') * (1 + at as u32 % 2))
+            .map(|value| value / 10 + value % 10)
+            .sum();
+        let check = (10 - sum % 10) % 10;
+        let (kind, value) = match self.turn {
+            // Never 0, which stands for no check digit.
+            _ if !good => ("imei", format!("{body}{}", 1 + (check + u32::from(check == 9)) % 9)),
+            0 => ("imei", body),
+            1 => ("imei", format!("{body}0")),
+            2 => ("imeisv", format!("{body}17")),
+            _ => ("imei", format!("{}-{}-{check}", &body[..6], &body[6..])),
+        };
+        json!({"kind": kind, "value": value})
+    }
+}
+
+/// Compares every month that the oracle knows.
+#[track_caller]
+fn compare(world: &World, oracle: &Oracle, when: &str) {
+    for ((site, month), expected) in &oracle.months {
+        let usage = world.usage(site, month);
+        for (name, figure) in expected.figures().as_object().unwrap() {
+            assert_eq!(&usage[name], figure, "{name} of {site} {month} {when}: {usage}");
+        }
+    }
+}
+
+#[test]
+fn figures_are_those_of_the_oracle() {
+    let folds = [("FOLD__SECONDS", "1"), ("FOLD__SEGMENT_BYTES", "65536")];
+    let world = World::with(&folds);
+    put_site(&world.server, "B", r#"{"time_zone":"Asia/Seoul","sentinel_user_ids":["lobby"]}"#);
+    let mut oracle = Oracle::new();
+    for turn in 0..12 {
+        let batch = oracle.batch(250);
+        let answer = world.lines(&batch);
+        assert_eq!((answer.status, answer.count("rejected")), (200, 0), "{answer:?}");
+        compare(&world, &oracle, &format!("right after batch {turn}"));
+    }
+    let world = world.crash();
+    compare(&world, &oracle, "after a crash");
+    let answer = world.lines(&oracle.batch(2_000));
+    assert_eq!(answer.count("rejected"), 0, "{answer:?}");
+    compare(&world, &oracle, "after more");
+    let world = world.restart();
+    compare(&world, &oracle, "after a restart");
+    let known = oracle.months.values();
+    assert!(known.clone().count() >= 4 && known.clone().all(|month| month.failed > 0));
+    assert!(known.clone().map(|month| month.devices.len()).sum::<usize>() > 100);
+}
+
+#[test]
+fn figures_stay_through_a_fold() {
+    let world = World::with(&[("FOLD__SECONDS", "1"), ("FOLD__SEGMENT_BYTES", "65536")]);
+    put_site(&world.server, "B", r#"{"time_zone":"Asia/Seoul","sentinel_user_ids":["lobby"]}"#);
+    let mut oracle = Oracle::new();
+    assert_eq!(world.lines(&oracle.batch(3_000)).status, 200);
+    let operator = world.server.operator_token();
+    let deadline = Instant::now() + PATIENCE;
+    let folded = || {
+        let metrics = get(&world.server, &operator, "/metrics").text();
+        let line = metrics.lines().find_map(|l| l.strip_prefix("blindtally_folded_rows_total "));
+        line.unwrap().parse::<u64>().unwrap()
+    };
+    while folded() == 0 {
+        assert!(Instant::now() < deadline, "nothing is folded");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    compare(&world, &oracle, "after a fold");
+    assert_eq!(world.lines(&oracle.batch(1_000)).status, 200);
+    compare(&world, &oracle, "after a fold and more");
+    let world = world.crash();
+    compare(&world, &oracle, "after a fold and a crash");
+}
+
+/// The members of API.md "Billing", each with a value of its type.
+fn usage_shape() -> Value {
+    json!({
+        "site_id": "", "month": "", "time_zone": "", "state": "", "rule_set": "", "mau": 0,
+        "licenses_issued": 0, "licenses_failed": 0, "devices": 0, "unattributed_licenses": 0,
+        "by_drm_type": {}, "watermark_sessions": 0, "watermark_users": 0, "duplicates": 0,
+        "corrections": {"records": 0, "users": 0}, "other_environments": {"trial": 0, "test": 0},
+        "from": "", "to": "", "evidence": "", "as_of": "",
+    })
+}
+
+#[track_caller]
+fn same_shape(found: &Value, shape: &Value) {
+    match (found, shape) {
+        (Value::Object(found), Value::Object(shape)) => {
+            assert!(found.keys().eq(shape.keys()), "{found:?}");
+            found.iter().for_each(|(name, value)| same_shape(value, &shape[name]));
+        }
+        (Value::Number(number), Value::Number(_)) => assert!(number.is_u64(), "{number}"),
+        (Value::String(_), Value::String(_)) => {}
+        _ => panic!("{found} is not as {shape}"),
+    }
+}
+
+#[test]
+fn usage_has_the_members_of_the_contract() {
+    let world = World::new();
+    put_site(&world.server, "B", r#"{"time_zone":"Asia/Seoul"}"#);
+    let now = ago(0);
+    let empty = world.usage("A", month_of(&now));
+    same_shape(&empty, &usage_shape());
+    assert_eq!((&empty["state"], &empty["evidence"]), (&json!("open"), &json!("live")));
+    assert_eq!((&empty["rule_set"], &empty["site_id"]), (&json!("mau/1"), &json!("A")));
+    let other = world.usage("B", "2026-10");
+    assert_eq!(other["from"], json!("2026-09-30T15:00:00Z"));
+    assert_eq!(other["to"], json!("2026-10-31T15:00:00Z"));
+    for month in ["2001-01", "2026-10", "2031-12"] {
+        let zeros = world.usage("A", month);
+        same_shape(&zeros, &usage_shape());
+        for (name, figure) in Month::default().figures().as_object().unwrap() {
+            assert_eq!(&zeros[name], figure, "{name} of {month}");
+        }
+    }
+    // Longer over than 72 hours, but the site is new.
+    assert_eq!(world.usage("A", "2001-01")["state"], json!("closing"));
+    let at = world.usage("A", "2001-01")["as_of"].as_str().unwrap().parse::<jiff::Timestamp>();
+    let age = jiff::Timestamp::now().duration_since(at.unwrap());
+    assert!(age.as_secs() < 60, "{age}");
+    assert_eq!(world.lines(&[with(&license("x", "u"), "drm_type", "widevine")]).status, 200);
+    let one = world.usage("A", month_of(&now));
+    assert_eq!(one["by_drm_type"], json!({"widevine": {"mau": 1, "licenses_issued": 1}}));
+}
+
+#[test]
+fn months_and_sites_that_are_none() {
+    let world = World::new();
+    for month in ["2026-13", "2026-00", "2026-1", "202611", "november", "2026-11-01", "%32026-11"] {
+        let path = format!("/v1/sites/A/usage/{month}");
+        problem(&get(&world.server, &world.billing, &path), 400, "bad-month");
+    }
+    for site in ["B", "a", "A%20"] {
+        let path = format!("/v1/sites/{site}/usage/2026-11");
+        problem(&get(&world.server, &world.billing, &path), 404, "not-found");
+    }
+    for (query, name) in [
+        ("", "bad-query"),
+        ("?month=2026-11&month=2026-11", "bad-query"),
+        ("?month=2026-11&from=2026-11", "bad-query"),
+        ("?from=2026-11", "bad-query"),
+        ("?month=2026-11&site=A", "bad-query"),
+        ("?month=2026-11&limit=0", "bad-query"),
+        ("?month=2026-11&limit=x", "bad-query"),
+        ("?month=2026-13", "bad-month"),
+        ("?month=2026-11&cursor=xyz", "bad-cursor"),
+    ] {
+        let answer = get(&world.server, &world.billing, &format!("/v1/usage{query}"));
+        problem(&answer, 400, name);
+    }
+}
+
+#[test]
+fn a_list_is_walked_once() {
+    let world = World::new();
+    for n in 0..23 {
+        put_site(&world.server, &format!("S{n:02}"), "{}");
+    }
+    let now = ago(0);
+    let month = month_of(&now);
+    assert_eq!(world.lines(&[with(&license("w", "u"), "site_id", "S07")]).status, 200);
+    let mut wanted: Vec<String> = (0..23).map(|n| format!("S{n:02}")).collect();
+    wanted.insert(0, "A".to_owned());
+    for limit in [1, 5, 23, 24, 100] {
+        let (mut seen, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
+        loop {
+            let path = format!("/v1/usage?month={month}&limit={limit}{cursor}");
+            let answer = get(&world.server, &world.billing, &path);
+            let read = answer.json();
+            let items = read["items"].as_array().unwrap();
+            assert!(items.len() <= limit);
+            seen.extend(items.iter().map(|item| item["site_id"].as_str().unwrap().to_owned()));
+            let single = world.usage(seen.last().unwrap(), month);
+            assert_eq!(items.last().unwrap()["mau"], single["mau"]);
+            pages += 1;
+            assert!(pages < 30, "the walk does not end");
+            match read["cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(seen, wanted, "{limit} a page");
+    }
+    let two = get(&world.server, &world.billing, "/v1/usage?from=2026-10&to=2026-11&limit=1000");
+    assert_eq!(two.json()["items"].as_array().unwrap().len(), 2 * wanted.len());
+}
+
+#[test]
+fn figures_as_csv() {
+    let world = World::new();
+    put_site(&world.server, "B", "{}");
+    assert_eq!(world.lines(&[license("c1", "u"), license("c2", "v")]).status, 200);
+    let now = ago(0);
+    let month = month_of(&now);
+    for path in [format!("/v1/usage?month={month}"), format!("/v1/sites/A/usage/{month}")] {
+        let headers = [("accept", "text/csv")];
+        let answer = ask(&world.server, &world.billing, "GET", &path, &headers, b"");
+        assert_eq!(answer.status, 200);
+        assert!(answer.header("content-type").unwrap().starts_with("text/csv"), "{answer:?}");
+        let text = answer.text();
+        assert!(text.ends_with("\r\n") && !text.replace("\r\n", "").contains(['\r', '\n']));
+        let rows: Vec<Vec<&str>> =
+            text.split_terminator("\r\n").map(|row| row.split(',').collect()).collect();
+        assert!(rows[0].starts_with(&["site_id", "month", "time_zone", "state", "rule_set", "mau"]));
+        assert!(rows.iter().all(|row| row.len() == rows[0].len()), "{text}");
+        assert_eq!(rows.len(), if path.contains("sites") { 2 } else { 3 });
+        let usage = world.usage("A", month);
+        for (name, cell) in rows[0].iter().zip(&rows[1]) {
+            let wanted = match &usage[*name] {
+                Value::String(text) if *name != "as_of" => text.clone(),
+                Value::Number(number) => number.to_string(),
+                _ => continue,
+            };
+            assert_eq!(*cell, wanted, "{name}");
+        }
+    }
+    let picky = [("accept", "application/xml")];
+    let path = format!("/v1/usage?month={month}");
+    let answer = ask(&world.server, &world.billing, "GET", &path, &picky, b"");
+    problem(&answer, 406, "not-acceptable");
+}
