@@ -127,6 +127,9 @@ struct Draft {
     receipt: Receipt,
     /// The position in the body of each row of the batch.
     indexes: Vec<u32>,
+    /// Event ids of records over the accepted age, by position: the engine refuses those that it has
+    /// not seen before.
+    old: Vec<(u32, String)>,
 }
 
 impl Ingest {
@@ -270,6 +273,10 @@ impl Desk<'_> {
             Ok((producer, (month, day))) => {
                 let place = (self.places.month(month), self.places.day(day));
                 let index = u32::try_from(index).unwrap_or(u32::MAX);
+                if self.places.is_old(record) {
+                    let event_id = String::from_utf8_lossy(record.event_id).into_owned();
+                    self.draft.old.push((index, event_id));
+                }
                 self.rows.add(index, record, producer, place, self.engine.ring());
             }
             Err(NoPlace::Refused(reason)) => {
@@ -303,7 +310,9 @@ impl Draft {
         if count(Verdict::TooOld) > 0 {
             let late = outcome.verdicts.iter().zip(&self.indexes);
             for (_, index) in late.filter(|(verdict, _)| **verdict == Verdict::TooOld) {
-                receipt.reject_late(*index as usize, Reason::TooOld, "/occurred_at", "");
+                let known = self.old.iter().find(|(old, _)| old == index);
+                let event_id = known.map_or("", |(_, event_id)| event_id);
+                receipt.reject_late(*index as usize, Reason::TooOld, "/occurred_at", event_id);
             }
             receipt.sort();
         }

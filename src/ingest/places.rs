@@ -93,6 +93,12 @@ impl<'e> Places<'e> {
         }
     }
 
+    /// Whether a record is over the accepted age; the engine may still know it as a duplicate.
+    pub fn is_old(&self, record: &Record<'_>) -> bool {
+        let age_ms = self.now.0.saturating_sub(record.occurred_at.0);
+        age_ms >= self.engine.settings().age_ms
+    }
+
     /// The producer of a record: its own word where the credential allows it, else the
     /// credential's.
     ///

@@ -8,9 +8,7 @@ mod limits;
 mod once;
 mod operator;
 
-use crate::support::{
-    Answer, Place, Server, ask, billing_token, put_site, send_json, start,
-};
+use crate::support::{Answer, Place, Server, ask, billing_token, put_site, send_json, start};
 use serde_json::{Value, json};
 
 /// A server with one site, `A`, and a token of each role that tests use most.
@@ -106,7 +104,10 @@ fn problem(answer: &Answer, status: u16, name: &str) -> Value {
     assert_eq!(read["status"], json!(status), "{read}");
     assert!(read["title"].as_str().is_some_and(|title| !title.is_empty()), "{read}");
     let kind = read["type"].as_str().unwrap();
-    assert!(kind.starts_with("http") || kind.starts_with("urn:") || kind.starts_with('/'), "{read}");
+    assert!(
+        kind.starts_with("http") || kind.starts_with("urn:") || kind.starts_with('/'),
+        "{read}"
+    );
     assert_eq!(kind.rsplit(['/', ':', '#']).next(), Some(name), "{read}");
     read
 }

@@ -1,9 +1,11 @@
 //! The integration tests: one binary, one module for each subject.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails so")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "seeds and logs of what failed")]
 
 mod canary;
 mod contract;
 mod crash;
+mod failures;
 mod support;
 mod tidy;
 mod tls;

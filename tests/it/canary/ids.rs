@@ -58,9 +58,9 @@ impl Mint {
         let digits = format!("{}", 100_000_000_000_000 + number % 899_999_999_999_999);
         let mut forms = Vec::new();
         let text = match member {
-            "user_id" if bytes[9] % 3 == 0 => format!("시청자-{word}"),
+            "user_id" if bytes[9].is_multiple_of(3) => format!("시청자-{word}"),
             "user_id" => format!("{word}.Viewer@example.com"),
-            "client_ip" if bytes[9] % 2 == 0 => {
+            "client_ip" if bytes[9].is_multiple_of(2) => {
                 format!("198.51.{}.{}", 100 + bytes[0] % 100, 100 + bytes[1] % 100)
             }
             "client_ip" => {
@@ -95,13 +95,13 @@ impl Mint {
         let turn = bytes[31];
         let (text, forms) = match kind {
             "widevine_device_unique_id" => (spelled(&bytes, turn), vec![bytes.to_vec()]),
-            "widevine_cert_serial" if turn % 2 == 0 => {
+            "widevine_cert_serial" if turn.is_multiple_of(2) => {
                 let inner = HEXLOWER.encode(&bytes[..17]);
                 let forms = vec![bytes[..17].to_vec(), inner.clone().into_bytes()];
                 (BASE64.encode(inner.as_bytes()), forms)
             }
             "widevine_cert_serial" => (BASE64.encode(&bytes[..17]), vec![bytes[..17].to_vec()]),
-            "ncg_device_id" if turn % 2 == 0 => {
+            "ncg_device_id" if turn.is_multiple_of(2) => {
                 (format!("DID01_{}", BASE64.encode(&bytes[..20])), vec![bytes[..20].to_vec()])
             }
             "android_id" => (HEXLOWER.encode(&bytes[..8]), vec![bytes[..8].to_vec()]),
@@ -111,7 +111,7 @@ impl Mint {
                 (HEXUPPER.encode(&id), vec![id])
             }
             "wifi_mac" => mac(&bytes, turn),
-            "playready_client_id" if turn % 2 == 0 => {
+            "playready_client_id" if turn.is_multiple_of(2) => {
                 (BASE64.encode(&bytes[..16]), vec![bytes[..16].to_vec(), turned(&bytes)])
             }
             "fairplay_hu" => (HEXLOWER.encode(&bytes[..20]), vec![bytes[..20].to_vec()]),
@@ -200,7 +200,7 @@ fn uuid(bytes: &[u8; 32], turn: u8) -> (String, Vec<Vec<u8>>) {
     id[8] = id[8] & 0x3f | 0x80;
     let hex = HEXLOWER.encode(&id);
     let text = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");
-    let text = if turn % 2 == 0 { text } else { text.to_uppercase() };
+    let text = if turn.is_multiple_of(2) { text } else { text.to_uppercase() };
     (text, vec![id.to_vec(), turned(&id), hex.into_bytes()])
 }
 

@@ -110,7 +110,7 @@ impl Planter {
             record.insert("license".to_owned(), license.into());
             record.insert("drm".to_owned(), json!({"security_level": "L1"}));
             // A session may be named once, inside or outside.
-            if self.events % 2 == 0 {
+            if self.events.is_multiple_of(2) {
                 record.remove("session_id");
             } else {
                 record["license"].as_object_mut().unwrap().remove("session_id");
@@ -123,7 +123,7 @@ impl Planter {
             let ids = self.devices(&DEVICE_KINDS[..8], false);
             record.insert("device".to_owned(), json!({"ids": ids, "model": "m"}));
         }
-        if record.contains_key("payload") && self.events % 2 == 0 {
+        if record.contains_key("payload") && self.events.is_multiple_of(2) {
             record.insert("payload_encoding".to_owned(), "hex".into());
         }
         record
@@ -173,7 +173,8 @@ impl Planter {
         }
         let escaped: String =
             self.mint.member("user_id").encode_utf16().map(|u| format!("\\u{u:04X}")).collect();
-        let mut texts: Vec<String> = records.into_iter().map(|r| Value::from(r).to_string()).collect();
+        let mut texts: Vec<String> =
+            records.into_iter().map(|r| Value::from(r).to_string()).collect();
         let plain = Value::from(self.envelope(TYPES[0].0)).to_string();
         texts.push(with_first(&plain, &format!("\"user_id\":\"{escaped}\"")));
         texts.into_iter().map(|text| Planted { text, good: true }).collect()
@@ -237,8 +238,7 @@ impl Planter {
                 Schemas::get().table(room).find(name.as_bytes()).unwrap().rule,
                 Rule::Keep(..) | Rule::Hide(..) | Rule::Recommended
             );
-            let mut values =
-                vec![(json!({ member: inner }), false), (long.into(), long_is_good)];
+            let mut values = vec![(json!({ member: inner }), false), (long.into(), long_is_good)];
             if number_is_bad {
                 values.push((self.number(), false));
             }
@@ -285,7 +285,10 @@ impl Planter {
         let marked = base.keys().filter(|name| self.is_marked(name)).cloned();
         for name in marked.collect::<Vec<_>>() {
             let canary = json!(self.mint.member(&name));
-            all.push(Planted { text: with_first(&text, &format!("\"{name}\":{canary}")), good: false });
+            all.push(Planted {
+                text: with_first(&text, &format!("\"{name}\":{canary}")),
+                good: false,
+            });
         }
     }
 
@@ -301,7 +304,8 @@ impl Planter {
             all.push(self.changed(base, &[], name, word.clone().into(), false));
             all.push(self.changed(base, &[], name, format!("{word} !").into(), false));
         }
-        let device = json!({"ids": [{"kind": self.mint.word("kind"), "value": self.mint.word("id")}]});
+        let device =
+            json!({"ids": [{"kind": self.mint.word("kind"), "value": self.mint.word("id")}]});
         if base.contains_key("device") {
             all.push(self.changed(base, &[], "device", device, false));
             let ids: Vec<Value> = (0..9)
@@ -315,7 +319,8 @@ impl Planter {
         record.insert("event_id".to_owned(), id.into());
         record.insert("schema".to_owned(), 2.into());
         all.push(Planted { text: Value::from(record).to_string(), good: false });
-        let deep = format!("\"cid\":{}\"{}\"{}", "[".repeat(40), self.mint.word("deep"), "]".repeat(40));
+        let deep =
+            format!("\"cid\":{}\"{}\"{}", "[".repeat(40), self.mint.word("deep"), "]".repeat(40));
         all.push(Planted { text: with_first("{}", &deep), good: false });
         let text = json!(self.mint.word("a text")).to_string();
         all.push(Planted { text, good: false });
@@ -329,7 +334,11 @@ impl Planter {
         for (kind, room) in TYPES {
             let text = Value::from(self.record(kind, room)).to_string().into_bytes();
             let (third, half) = (text.len() / 3, text.len() / 2);
-            all.extend([text[..third].to_vec(), text[..half].to_vec(), text[..text.len() - 1].to_vec()]);
+            all.extend([
+                text[..third].to_vec(),
+                text[..half].to_vec(),
+                text[..text.len() - 1].to_vec(),
+            ]);
             all.push([&text, &b"}"[..]].concat());
             all.push([&text[..half], b"\xff\xfe", &text[half..]].concat());
             all.push([&text[..half], b"\\x", &text[half..]].concat());

@@ -29,14 +29,8 @@ enum Format {
     Binary,
 }
 
-const FORMATS: [Format; 6] = [
-    Format::Lines,
-    Format::Array,
-    Format::One,
-    Format::Event,
-    Format::Events,
-    Format::Binary,
-];
+const FORMATS: [Format; 6] =
+    [Format::Lines, Format::Array, Format::One, Format::Event, Format::Events, Format::Binary];
 
 /// Sends, and keeps what comes back.
 pub struct Sender {
@@ -93,7 +87,13 @@ impl Sender {
         self.answers.push((request.to_owned(), bytes));
     }
 
-    fn operate(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    fn operate(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
         let answer = self.operator.send(method, path, headers, body.as_bytes()).unwrap();
         self.keep(&format!("{method} {path}"), &answer);
         answer
@@ -125,9 +125,12 @@ impl Sender {
 
     /// Bad records in the formats that hold many.
     pub fn bad_records(&mut self) {
-        for (format, coding) in
-            [(Format::Lines, "zstd"), (Format::Array, "gzip"), (Format::Events, ""), (Format::Binary, "")]
-        {
+        for (format, coding) in [
+            (Format::Lines, "zstd"),
+            (Format::Array, "gzip"),
+            (Format::Events, ""),
+            (Format::Binary, ""),
+        ] {
             let records = self.planter.bad();
             self.records(format, coding, &records);
         }
@@ -194,7 +197,7 @@ impl Sender {
             headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let answer = self.producer.send("POST", "/v1/records", &headers, &coded).unwrap();
         self.keep("POST /v1/records", &answer);
-        if answer.status == 200 && self.answers.len() % 4 == 0 {
+        if answer.status == 200 && self.answers.len().is_multiple_of(4) {
             let again = self.producer.send("POST", "/v1/records", &headers, &coded).unwrap();
             assert_eq!(again.header("idempotent-replayed"), Some("true"), "{again:?}");
             self.keep("POST /v1/records (again)", &again);
@@ -233,10 +236,31 @@ impl Sender {
     /// Canaries in headers, paths and queries of all routes.
     pub fn headers_and_urls(&mut self) {
         for name in [
-            "x-user-id", "cookie", "user-agent", "referer", "x-forwarded-for", "forwarded", "host",
-            "traceparent", "x-request-id", "accept", "accept-language", "content-type", "from",
-            "content-encoding", "ce-userid", "ce-subject", "ce-type", "ce-time", "ce-dataschema",
-            "expect", "if-none-match", "range", "authorization", "idempotency-key", "te",
+            "x-user-id",
+            "cookie",
+            "user-agent",
+            "referer",
+            "x-forwarded-for",
+            "forwarded",
+            "host",
+            "traceparent",
+            "x-request-id",
+            "accept",
+            "accept-language",
+            "content-type",
+            "from",
+            "content-encoding",
+            "ce-userid",
+            "ce-subject",
+            "ce-type",
+            "ce-time",
+            "ce-dataschema",
+            "expect",
+            "if-none-match",
+            "range",
+            "authorization",
+            "idempotency-key",
+            "te",
         ] {
             for path in ["/v1/records", "/v1/usage?month=2026-11", "/livez", "/metrics", "/none"] {
                 let word = self.word(name);
@@ -268,11 +292,23 @@ impl Sender {
 
     fn urls(&mut self) {
         for pattern in [
-            "/{}", "/v1/{}", "/v1/sites/{}", "/v1/sites/{}/usage/2026-11", "/v1/tokens/{}",
-            "/v1/sites/CANARY-SITE/usage/{}", "/v1/usage?{}=1", "/v1/usage?month={}",
-            "/v1/usage?month=2026-11&cursor={}", "/v1/usage?month=2026-11&limit={}",
-            "/v1/usage?from={}&to={}", "/livez?user_id={}", "/metrics?user_id={}",
-            "/v1/records?user_id={}", "/v1/sites/CANARY-SITE/subjects/{}", "/readyz#{}", "/%00{}",
+            "/{}",
+            "/v1/{}",
+            "/v1/sites/{}",
+            "/v1/sites/{}/usage/2026-11",
+            "/v1/tokens/{}",
+            "/v1/sites/CANARY-SITE/usage/{}",
+            "/v1/usage?{}=1",
+            "/v1/usage?month={}",
+            "/v1/usage?month=2026-11&cursor={}",
+            "/v1/usage?month=2026-11&limit={}",
+            "/v1/usage?from={}&to={}",
+            "/livez?user_id={}",
+            "/metrics?user_id={}",
+            "/v1/records?user_id={}",
+            "/v1/sites/CANARY-SITE/subjects/{}",
+            "/readyz#{}",
+            "/%00{}",
         ] {
             for method in ["GET", "POST", "DELETE", "PATCH", "HEAD", "OPTIONS"] {
                 let path = pattern.replace("{}", &self.word("a URL"));

@@ -210,18 +210,18 @@ const FOREIGN: &[(&str, &str)] = &[
     ("base64url+2", "2aWV3ZXItN1F6OWtQeD"),
     ("reversed", "2xPk9zQ7-reweiv"),
     ("percent all", "%76%69%65%77%65%72%2D%37%51%7A%39%6B%50%78%32"),
-    ("escaped", "\\u0076\\u0069\\u0065\\u0077\\u0065\\u0072\\u002d\\u0037\\u0051\\u007a\\u0039\\u006b\
-        \\u0050\\u0078\\u0032"),
+    (
+        "escaped",
+        "\\u0076\\u0069\\u0065\\u0077\\u0065\\u0072\\u002d\\u0037\\u0051\\u007a\\u0039\\u006b\
+        \\u0050\\u0078\\u0032",
+    ),
     ("sha-256 hex", "6cc64e78c8e4b27e17f0dd74d7c889d24d85cf8d11a3ba1b1d881998113903bf"),
     ("md5 HEX", "E3E2EA6D9F516421E755B26B5A92C9D2"),
     ("form plain", "\0\x23\x45\x67\u{89}\u{ab}"),
     ("form reversed", "\u{ab}\u{89}\x67\x45\x23\0"),
     ("form nibbles", "\0\x32\x54\x76\u{98}\u{ba}"),
     ("form base64+0", "ACNFZ4mr"),
-    (
-        "form sha-256 hex",
-        "456a6656d8f4a927c06af5fda08431b45889f40a72b9cb8f1f83c31c5b88a190",
-    ),
+    ("form sha-256 hex", "456a6656d8f4a927c06af5fda08431b45889f40a72b9cb8f1f83c31c5b88a190"),
 ];
 
 /// The bytes of a text whose characters stand for one byte each.

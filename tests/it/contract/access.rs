@@ -26,8 +26,16 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
 
 /// Paths that nobody may take, whatever the role: they do not exist.
 const NOWHERE: [&str; 10] = [
-    "/", "/v1", "/v1/", "/v1/nothing", "/v1/records/1", "/v1/sites/A/usage", "/v1/sites/", "/metrics/",
-    "/v1/sites/A/people", "/v1//sites",
+    "/",
+    "/v1",
+    "/v1/",
+    "/v1/nothing",
+    "/v1/records/1",
+    "/v1/sites/A/usage",
+    "/v1/sites/",
+    "/metrics/",
+    "/v1/sites/A/people",
+    "/v1//sites",
 ];
 
 fn role_tokens(world: &World) -> Vec<(&'static str, String)> {
@@ -45,7 +53,10 @@ fn every_route_for_every_role() {
         for (method, path, allowed) in ROUTES {
             let answer = ask(&world.server, &token, method, path, &[NDJSON], b"");
             if allowed.contains(&role) {
-                assert!(!matches!(answer.status, 401 | 403 | 405), "{role} {method} {path}: {answer:?}");
+                assert!(
+                    !matches!(answer.status, 401 | 403 | 405),
+                    "{role} {method} {path}: {answer:?}"
+                );
             } else {
                 problem(&answer, 403, "wrong-role");
             }

@@ -35,12 +35,17 @@ fn lines_are_read_one_by_one() {
     let world = World::new();
     let (one, two) = (license("l1", "u"), license("l2", "u"));
     let text = format!("\n\r\n  \t\n{one}\r\n\n[]\n{{\"event_id\":\"l3\"\n \n{two}");
-    for media in ["application/x-ndjson", "application/jsonl", "APPLICATION/X-NDJSON; charset=utf-8"] {
+    for media in
+        ["application/x-ndjson", "application/jsonl", "APPLICATION/X-NDJSON; charset=utf-8"]
+    {
         let answer = world.post(&[("content-type", media)], &text);
         let [received, accepted, duplicates, rejected] = counts(&answer);
         assert_eq!((received, accepted + duplicates, rejected), (4, 2, 2), "{answer:?}");
         let read = answer.json();
-        let errors: Vec<(u64, &str)> = read["errors"].as_array().unwrap().iter()
+        let errors: Vec<(u64, &str)> = read["errors"]
+            .as_array()
+            .unwrap()
+            .iter()
             .map(|error| (error["index"].as_u64().unwrap(), error["code"].as_str().unwrap()))
             .collect();
         assert_eq!(errors, [(1, "bad_json"), (2, "bad_json")], "blank lines are not counted");
@@ -72,7 +77,10 @@ fn json_is_one_object_or_an_array() {
     let answer = world.post(&[JSON], &array);
     assert_eq!(counts(&answer), [4, 1, 1, 2]);
     let read = answer.json();
-    assert_eq!((&read["errors"][0]["index"], &read["errors"][0]["code"]), (&json!(1), &json!("bad_json")));
+    assert_eq!(
+        (&read["errors"][0]["index"], &read["errors"][0]["code"]),
+        (&json!(1), &json!("bad_json"))
+    );
     assert_eq!(read["errors"][1]["event_id"], json!("j3"));
     let third = license("j4", "u").to_string();
     for broken in [
@@ -115,8 +123,13 @@ fn cloud_events_in_three_modes() {
     // Binary mode, and the source is the producer: the same event again is a duplicate.
     let now = ago(0);
     let mut headers = vec![
-        JSON, ("ce-specversion", "1.0"), ("ce-id", "c1"), ("ce-type", "drm.license.issued"),
-        ("ce-source", "/licence/1"), ("ce-subject", "A"), ("ce-time", &now),
+        JSON,
+        ("ce-specversion", "1.0"),
+        ("ce-id", "c1"),
+        ("ce-type", "drm.license.issued"),
+        ("ce-source", "/licence/1"),
+        ("ce-subject", "A"),
+        ("ce-time", &now),
     ];
     assert_eq!(counts(&world.post(&headers, data.to_string())), [1, 0, 1, 0]);
     headers[2].1 = "c4";
@@ -159,10 +172,12 @@ fn every_spelling_of_a_time_is_the_same_time() {
 fn batches_come_in_codings() {
     let world = World::new();
     let text = license("g1", "u").to_string();
-    let gzip = super::limits::gzip(text.as_bytes());
+    let gzip = limits::gzip(text.as_bytes());
     let zstd = zstd::stream::encode_all(text.as_bytes(), 3).unwrap();
     for (turn, (coding, body)) in
-        [("gzip", &gzip), ("x-gzip", &gzip), ("GZIP", &gzip), ("zstd", &zstd)].into_iter().enumerate()
+        [("gzip", &gzip), ("x-gzip", &gzip), ("GZIP", &gzip), ("zstd", &zstd)]
+            .into_iter()
+            .enumerate()
     {
         let answer = world.post(&[NDJSON, ("content-encoding", coding)], body);
         let accepted = u64::from(turn == 0);

@@ -4,9 +4,23 @@ use super::*;
 
 /// The codes that a black box can meet; `site_terminated` has no route yet.
 const CODES: [&str; 17] = [
-    "bad_cloudevent", "bad_json", "bad_time", "bad_value", "duplicate_field", "in_future",
-    "missing_field", "producer_not_allowed", "secret_field", "too_long", "too_many_devices",
-    "too_old", "unknown_device_kind", "unknown_field", "unknown_site", "unknown_type", "wrong_type",
+    "bad_cloudevent",
+    "bad_json",
+    "bad_time",
+    "bad_value",
+    "duplicate_field",
+    "in_future",
+    "missing_field",
+    "producer_not_allowed",
+    "secret_field",
+    "too_long",
+    "too_many_devices",
+    "too_old",
+    "unknown_device_kind",
+    "unknown_field",
+    "unknown_site",
+    "unknown_type",
+    "wrong_type",
 ];
 
 #[track_caller]
@@ -176,16 +190,20 @@ fn sites_that_are_not_the_callers_do_not_exist() {
     let own = json!({"role": "producer", "sites": ["A", "ghost"], "name": "own"});
     let own = token(&world.server, &own);
     let record = |id: &str, site: &str| with(&license(id, "u"), "site_id", site);
-    let lines: String = [record("m1", "A"), record("m2", "B"), record("m3", "C"), record("m4", "ghost")]
-        .iter()
-        .map(|record| format!("{record}\n"))
-        .collect();
+    let lines: String =
+        [record("m1", "A"), record("m2", "B"), record("m3", "C"), record("m4", "ghost")]
+            .iter()
+            .map(|record| format!("{record}\n"))
+            .collect();
     let answer = ask(&world.server, &own, "POST", "/v1/records", &[NDJSON], lines.as_bytes());
     assert_eq!((answer.status, counts(&answer)), (200, [4, 1, 0, 3]), "{answer:?}");
     let read = answer.json();
     for (at, error) in read["errors"].as_array().unwrap().iter().enumerate() {
         assert_eq!(error["index"], json!(at + 1));
-        assert_eq!((&error["code"], &error["pointer"]), (&json!("unknown_site"), &json!("/site_id")));
+        assert_eq!(
+            (&error["code"], &error["pointer"]),
+            (&json!("unknown_site"), &json!("/site_id"))
+        );
     }
     assert_eq!(world.usage("B", month_of(&ago(0)))["licenses_issued"], json!(0));
 }

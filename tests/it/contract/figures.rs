@@ -170,7 +170,14 @@ impl Oracle {
         let outcome = self.pick(&["success", "SUCCESS", "0000", "fail", "FD007"]);
         record["outcome"] = outcome.into();
         let request = self.pick(&[
-            "", "new", "NEW", "renewal", "offline", "release", "server_cert", "preflight",
+            "",
+            "new",
+            "NEW",
+            "renewal",
+            "offline",
+            "release",
+            "server_cert",
+            "preflight",
         ]);
         if !request.is_empty() {
             record["request_type"] = request.into();
@@ -506,7 +513,14 @@ fn figures_as_csv() {
         assert!(text.ends_with("\r\n") && !text.replace("\r\n", "").contains(['\r', '\n']));
         let rows: Vec<Vec<&str>> =
             text.split_terminator("\r\n").map(|row| row.split(',').collect()).collect();
-        assert!(rows[0].starts_with(&["site_id", "month", "time_zone", "state", "rule_set", "mau"]));
+        assert!(rows[0].starts_with(&[
+            "site_id",
+            "month",
+            "time_zone",
+            "state",
+            "rule_set",
+            "mau"
+        ]));
         assert!(rows.iter().all(|row| row.len() == rows[0].len()), "{text}");
         assert_eq!(rows.len(), if path.contains("sites") { 2 } else { 3 });
         let usage = world.usage("A", month);

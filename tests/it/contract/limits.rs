@@ -18,7 +18,10 @@ pub fn gzip(body: &[u8]) -> Vec<u8> {
 /// A record of exactly so many bytes.
 fn record_of(bytes: usize, id: &str) -> String {
     let text = with(&license(id, "u"), "error_message", "").to_string();
-    text.replace("\"error_message\":\"\"", &format!("\"error_message\":\"{}\"", "y".repeat(bytes - text.len())))
+    text.replace(
+        "\"error_message\":\"\"",
+        &format!("\"error_message\":\"{}\"", "y".repeat(bytes - text.len())),
+    )
 }
 
 #[test]
@@ -51,7 +54,8 @@ fn a_batch_may_have_10_000_records() {
     problem(&world.post(&[NDJSON], most + "{}"), 413, "too-many-records");
     let array = format!("[{}]", vec!["{}"; RECORDS + 1].join(","));
     problem(&world.post(&[JSON], array), 413, "too-many-records");
-    let good: String = (0..RECORDS).map(|n| format!("{}\n", license(&format!("r{n}"), "u"))).collect();
+    let good: String =
+        (0..RECORDS).map(|n| format!("{}\n", license(&format!("r{n}"), "u"))).collect();
     let more = format!("{good}{{}}\n");
     problem(&world.post(&[NDJSON], more), 413, "too-many-records");
     let answer = world.post(&[NDJSON], good);

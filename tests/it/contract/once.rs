@@ -46,11 +46,15 @@ fn another_credential_of_the_same_producer_repeats_it() {
     };
     let record = license("r", "u");
     assert_eq!(counts(&post("old key", "ls", &record)), [1, 1, 0, 0]);
-    assert_eq!(counts(&post("new key", "ls", &record)), [1, 0, 1, 0], "the name is kept over rotation");
+    assert_eq!(
+        counts(&post("new key", "ls", &record)),
+        [1, 0, 1, 0],
+        "the name is kept over rotation"
+    );
     assert_eq!(counts(&post("old key", "ls-2", &record)), [1, 1, 0, 0]);
 }
 
-fn keyed<'k>(key: &'k str) -> [(&'static str, &'k str); 2] {
+fn keyed(key: &str) -> [(&'static str, &str); 2] {
     [NDJSON, ("idempotency-key", key)]
 }
 
@@ -71,7 +75,7 @@ fn the_first_answer_comes_again() {
     };
     same(&world, &keyed("key-1"), body.as_bytes());
     same(&world, &keyed("\"key-1\""), body.as_bytes());
-    let gzip = super::limits::gzip(body.as_bytes());
+    let gzip = limits::gzip(body.as_bytes());
     let coded = [NDJSON, ("idempotency-key", "key-1"), ("content-encoding", "gzip")];
     same(&world, &coded, &gzip);
     let world = world.crash();
@@ -152,7 +156,8 @@ fn many_at_once_count_once() {
     // The same without a key: everything is sent eight times and counts once.
     let body = body.replace("\"m", "\"n");
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| world.post(&[NDJSON], &body))).collect();
+        let threads: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| world.post(&[NDJSON], &body))).collect();
         let totals = threads.into_iter().map(|thread| counts(&thread.join().unwrap()));
         let sum = totals.fold([0; 4], |sum, one| std::array::from_fn(|at| sum[at] + one[at]));
         assert_eq!(sum, [4_000, 500, 3_500, 0]);

@@ -121,7 +121,11 @@ fn unfit_tokens() {
         (r#"{"role":"billing","sites":[]}"#, "bad_value", "/sites"),
         (r#"{"role":"billing","sites":["*","A"]}"#, "bad_value", "/sites"),
         (r#"{"role":"billing","sites":["a b"]}"#, "bad_value", "/sites/0"),
-        (r#"{"role":"billing","sites":["A"],"expires_in_days":0}"#, "bad_value", "/expires_in_days"),
+        (
+            r#"{"role":"billing","sites":["A"],"expires_in_days":0}"#,
+            "bad_value",
+            "/expires_in_days",
+        ),
         (r#"{"role":"billing","sites":["A"],"scope":"x"}"#, "unknown_field", ""),
     ] {
         let read = problem(&operate(&world, "POST", "/v1/tokens", body), 422, "unfit");
@@ -144,7 +148,10 @@ fn the_routes_of_operation() {
     let operator = world.server.operator_token();
     for (accept, media) in [
         ("*/*", "text/plain; version=0.0.4"),
-        ("application/openmetrics-text;version=1.0.0,text/plain;q=0.5", "application/openmetrics-text"),
+        (
+            "application/openmetrics-text;version=1.0.0,text/plain;q=0.5",
+            "application/openmetrics-text",
+        ),
     ] {
         let answer = ask(&world.server, &operator, "GET", "/metrics", &[("accept", accept)], b"");
         let text = answer.text();
