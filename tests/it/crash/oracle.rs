@@ -86,7 +86,12 @@ impl Record {
         let event = self.event;
         write!(
             out,
-            r#"{{"event_id":"e-{event}","type":"drm.license.issued","site_id":"{site}","occurred_at":"{at}","outcome":"{outcome}","request_type":"{request}""#
+            r#"{{"event_id":"e-{event}","type":"drm.license.issued","site_id":"{site}","#
+        )
+        .expect("text");
+        write!(
+            out,
+            r#""occurred_at":"{at}","outcome":"{outcome}","request_type":"{request}""#
         )
         .expect("text");
         if let Some(user) = self.user {
