@@ -1,10 +1,8 @@
-//! What a record costs, measured on the real process: `cargo bench --bench end_to_end [--
-//! RECORDS]`.
+//! What a record costs, on the real process: `cargo bench --bench end_to_end [-- RECORDS]`.
 //!
-//! A server on a fresh directory and `blindtally load` on the same machine, over loopback, bodies
-//! made before the sending. CPU is that of the server's process from its start to its end of
-//! folding, by thread; it is what to compare, since wall time is shared with the sender. No figure
-//! here is a test.
+//! A server on a fresh directory and `blindtally load` on the same machine, over loopback, with
+//! bodies made before the sending. CPU is that of the server's process until the last answer, by
+//! thread; it is what to compare, since wall time is shared with the sender. No figure is a test.
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 
 use std::fs;
@@ -86,8 +84,8 @@ impl Server {
         Ok(Self { child })
     }
 
-    /// CPU a record by thread (decode, hash and seal on the workers; judge and commit on the
-    /// writer; blocks and runs on the fold), memory, and bytes written to the device.
+    /// CPU a record by thread (decode, hash, seal on the workers; judge, commit on the writer;
+    /// blocks and runs on the fold), memory, and bytes written to the device.
     fn print(&self, records: u64) -> io::Result<()> {
         let proc = PathBuf::from(format!("/proc/{}", self.child.id()));
         let mut all = (0, 0);

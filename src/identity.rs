@@ -3,8 +3,7 @@
 //! The way of an id is a change of type at every step, and no step goes back:
 //!
 //! 1. [`RawId`]: the text as the client sent it. Nobody outside of this room can read it.
-//! 2. [`UserId`] (byte-exact, sentinels sorted out by [`user()`]), [`DeviceId`] (read by
-//! [`device()`]
+//! 2. [`UserId`] (byte-exact, no sentinel: [`user()`]), [`DeviceId`] (read by [`device()`]
 //!    after the rules of its kind, with a quality and a scope), [`Payload`] (read by [`payload`]).
 //! 3. A [`Slot`] of a [`PseudonymQueue`], which hashes many ids side by side.
 //! 4. A [`Tag`](crate::model::ids::Tag): what may be stored.

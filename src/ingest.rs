@@ -127,8 +127,8 @@ struct Draft {
     receipt: Receipt,
     /// The position in the body of each row of the batch.
     indexes: Vec<u32>,
-    /// Event ids of records over the accepted age, by position: the engine refuses those that it
-    /// has not seen before.
+    /// Event ids of records over the accepted age, by position: the engine refuses what it has
+    /// not seen before.
     old: Vec<(u32, String)>,
 }
 

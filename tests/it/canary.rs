@@ -1,6 +1,6 @@
-//! No id of a person leaves the request path (P1, P2; checks 1–4 and 7 of the privacy study):
-//! marked ids go everywhere where a caller could put one, and then every file, log, metric and
-//! answer is searched for every spelling of every one of them.
+//! No id of a person leaves the request path (P1, P2; checks 1 to 4 and 7): marked
+//! ids go everywhere where a caller could put one, and then every file, log, metric and answer is
+//! searched for every spelling of every one of them.
 
 mod ids;
 mod plant;

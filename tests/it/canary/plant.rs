@@ -192,8 +192,8 @@ impl Planter {
         self.mint.member("dwm_id").parse::<u64>().unwrap().into()
     }
 
-    /// Bad records: every member of every object with a value of the wrong type or too long,
-    /// members named by a canary, members given twice, secrets, unknown words.
+    /// Bad records: every member of every object with a value of a wrong type or too long, members
+    /// named by a canary, members given twice, secrets, unknown words.
     pub fn bad(&mut self) -> Vec<Planted> {
         let mut all = Vec::new();
         for (kind, room) in TYPES {

@@ -64,8 +64,8 @@ impl Client {
         Self { address, token: token.to_owned(), stream: None }
     }
 
-    /// One request and its answer. After an error, nobody knows what became of the request; the
-    /// next one uses a new connection.
+    /// One request and its answer. After an error nobody knows what became of it; the next
+    /// one uses a new connection.
     pub fn send(
         &mut self,
         method: &str,
