@@ -28,8 +28,8 @@ const LONG_FILES: &[(&str, usize, &str)] = &[
 const WIDE_FILES: [(&str, usize, &str); 1] =
     [("src/http/router.rs", 110, "the table of routes: one row a route, in columns")];
 
-/// Where `unsafe` may stand: a processor's lanes behind a run-time check, the calls that protect the
-/// process, and the signal that a test sends to a server of its own.
+/// Where `unsafe` may stand: a processor's lanes behind a run-time check, the calls that protect
+/// the process, and the signal that a test sends to a server of its own.
 const UNSAFE: [&str; 3] =
     ["src/crypto/lanes.rs", "src/app/process.rs", "tests/it/support/process.rs"];
 
