@@ -409,7 +409,7 @@ fn a_mask_that_grows_on_disk_is_known_to_the_cache() {
         let event = event as u16;
         let row = Row { site: 0, event, user: 1, device: 1, drm, effect: 0, hours_ago: 1 };
         world.run(Op::Submit(vec![row]));
-        if event % 2 == 0 {
+        if event.is_multiple_of(2) {
             world.run(Op::Fold);
         }
     }

@@ -89,7 +89,7 @@ impl Run<'_> {
             let count = range.end - range.start;
             self.traffic.write(range, &mut body);
             let mut headers = vec![("content-type", "application/x-ndjson")];
-            if batch % ZSTD_EVERY == 0 {
+            if batch.is_multiple_of(ZSTD_EVERY) {
                 body = zstd::bulk::compress(&body, 1).expect("a frame");
                 headers.push(("content-encoding", "zstd"));
             }
