@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub use sites::Sites;
 pub use tokens::{AuthError, Tokens};
 
-use crate::engine::{Engine, EngineError, SitePut};
+use crate::engine::{Engine, EngineError, SitePut, directory};
 use crate::model::caller::Token;
 use crate::model::ids::SiteId;
 use crate::model::reason::Reason;
@@ -62,11 +62,12 @@ impl Book for Engine {
     }
 
     fn site(&self, id: &SiteId) -> Option<Arc<Site>> {
-        Self::site(self, id)
+        Self::site(self, id).map(|site| directory::as_of(&site, self.clock().now()))
     }
 
     fn sites(&self) -> Vec<Arc<Site>> {
-        Self::sites(self)
+        let now = self.clock().now();
+        Self::sites(self).iter().map(|site| directory::as_of(site, now)).collect()
     }
 
     fn put_site(&self, id: SiteId, settings: SiteSettings) -> Change<'_, SitePut> {

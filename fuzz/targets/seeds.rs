@@ -132,7 +132,7 @@ fn a_block(rows: u8) -> Vec<u8> {
         let user = user.filter(|_| at > 0);
         Row { user, occurred_at: Timestamp(AT.0 + at as i64 * 1_000), details: rest }
     });
-    block::encode(&rows.collect::<Vec<_>>()).expect("sound rows")
+    block::encode(&rows.collect::<Vec<_>>()).expect("sound rows").0
 }
 
 fn some_counters() -> Counters {

@@ -5,8 +5,10 @@
 
 use std::fmt::Debug;
 
+use blindtally::model::batch::Item;
 use blindtally::model::ids::{ShortTag, Tag};
-use blindtally::store::block::{self, OwnedRow, Row};
+use blindtally::model::time::Timestamp;
+use blindtally::store::block::{self, FilterKeys, OwnedRow, Row};
 use blindtally::store::codec::{Corrupt, Put, Reader};
 use blindtally::store::details;
 use blindtally::store::header::{Filtered, Header};
@@ -76,19 +78,36 @@ fn blocks(bytes: &[u8]) {
         return;
     }
     rows.sort_by_key(|row| row.user);
-    let Ok(written) = encode_block(&rows) else { return };
+    let Ok((written, keys)) = encode_block(&rows) else { return };
     let again = block::decode(&written).expect("what was encoded decodes");
     let parts = |rows: &[OwnedRow]| -> Vec<_> {
         let parts = rows.iter().map(|row| (row.user, row.occurred_at, fields(&row.details)));
         parts.collect()
     };
     assert_eq!(parts(&again), parts(&rows));
-    assert_eq!(encode_block(&again).expect("what decoded encodes"), written);
+    assert_eq!(encode_block(&again).expect("what decoded encodes").0, written);
+    found_by_header(&rows, keys);
 }
 
-fn encode_block(rows: &[OwnedRow]) -> Result<Vec<u8>, Corrupt> {
+fn encode_block(rows: &[OwnedRow]) -> Result<(Vec<u8>, FilterKeys), Corrupt> {
     let rows: Vec<Row<'_>> = rows.iter().map(OwnedRow::as_row).collect();
     block::encode(&rows)
+}
+
+/// A header finds everybody who is in its block.
+fn found_by_header(rows: &[OwnedRow], mut keys: FilterKeys) {
+    let tags = [&mut keys.users, &mut keys.devices, &mut keys.marks];
+    let header = Header::new(rows.len(), (Timestamp(0), Timestamp(0)), tags);
+    for row in rows {
+        assert!(row.user.is_none_or(|user| header.may_hold(Filtered::User, &user)));
+        for (_, item) in details::items(&row.details).filter_map(Result::ok) {
+            assert!(match item {
+                Item::Tag(tag) => header.may_hold(Filtered::Watermark, &tag),
+                Item::Device(device) => header.may_hold(Filtered::Device, &device.tag),
+                Item::Number(_) | Item::Text(_) | Item::Uuid(_) => true,
+            });
+        }
+    }
 }
 
 /// The fields of a row in the order that a block gives them.

@@ -151,6 +151,19 @@ pub fn settings_at(site: &Site, now: Timestamp) -> &SiteSettings {
     }
 }
 
+/// The site as it stands at a time: once the month has begun that a change was announced for, the
+/// change is no announcement any more. For the eyes of an operator; months are counted with
+/// [`settings_in`].
+pub fn as_of(site: &Arc<Site>, now: Timestamp) -> Arc<Site> {
+    let settings = settings_at(site, now);
+    match &site.pending {
+        Some((_, pending)) if pending == settings => {
+            Arc::new(Site { settings: settings.clone(), pending: None, ..Site::clone(site) })
+        }
+        _ => Arc::clone(site),
+    }
+}
+
 /// The settings that a month is counted with.
 pub fn settings_in(site: &Site, month: Month) -> &SiteSettings {
     match &site.pending {

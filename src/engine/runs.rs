@@ -106,7 +106,11 @@ pub fn open(store: &Store, key: &SealKey, set: SetId, number: u64) -> Result<Run
         Ok::<_, RunError>(key.open(&set.aad(number, page), &row.ok_or(Corrupt("run"))?)?)
     };
     let head = RunHead::decode(&row(0)?)?;
-    Ok(Run { number, head, filter: row(FILTER_PAGE)?.into() })
+    let bytes = row(FILTER_PAGE)?;
+    if !filter::is_sound(&bytes) {
+        return Err(Corrupt("run filter").into());
+    }
+    Ok(Run { number, head, filter: bytes.into() })
 }
 
 /// The sets and runs of a table, in the order of their keys, found without reading their pages.

@@ -170,7 +170,7 @@ fn parse_rfc3339(text: &[u8]) -> Option<Timestamp> {
         return None;
     }
     let date = (num(text, 0, 4)?, num(text, 5, 2)?, num(text, 8, 2)?);
-    let clock = (num(text, 11, 2)?, num(text, 14, 2)?, num(text, 17, 2)?.min(60));
+    let clock = (num(text, 11, 2)?, num(text, 14, 2)?, num(text, 17, 2)?);
     let mut ms = civil_ms(date, clock)?;
     let mut at = 19;
     if text[at] == b'.' {
@@ -273,6 +273,7 @@ mod tests {
             "99999999999999",
             "-1795320960",
             "2026-11-22T04:16:00Zx",
+            "2026-11-22T04:16:75Z",
         ] {
             assert_eq!(parse(text), None, "{text}");
         }

@@ -15,7 +15,7 @@ use crate::model::time::Timestamp;
 const VERSION: u8 = 1;
 /// The packed part is kept as it is unless zstd saves a sixteenth.
 const SAVES_AT_LEAST: usize = 16;
-/// Most bytes of a packed part; a block is a fraction of this.
+/// Most bytes of a packed part, and of all rows of a block; a block is a fraction of this.
 const PACKED_BYTES_MAX: usize = 64 << 20;
 /// Most rows of a block.
 pub const ROWS_MAX: usize = 8_192;
@@ -268,8 +268,9 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<OwnedRow>, Corrupt> {
         before = before.wrapping_add(columns.zigzag()?);
         row.occurred_at = Timestamp(before);
     }
+    let mut room = PACKED_BYTES_MAX;
     for _ in 0..columns.count_of(3)? {
-        decode_column(&mut columns, &mut tags, &mut out)?;
+        decode_column(&mut columns, &mut tags, &mut out, &mut room)?;
     }
     columns.end()?;
     tags.end()?;
@@ -299,6 +300,7 @@ fn decode_column(
     columns: &mut Reader<'_>,
     tags: &mut Reader<'_>,
     out: &mut [OwnedRow],
+    room: &mut usize,
 ) -> Result<(), Corrupt> {
     let field = columns.byte()?;
     let form = Form::from_code(columns.byte()?).ok_or(columns.corrupt())?;
@@ -314,7 +316,11 @@ fn decode_column(
         let count = counts.map_or(1, |counts| counts[row_no]);
         for _ in 0..count {
             let item = decode_item(form, columns, tags, &words)?;
+            let before = row.details.len();
             details::push(&mut row.details, field, item);
+            // A dictionary can ask for far more than it holds.
+            let grown = row.details.len() - before;
+            *room = room.checked_sub(grown).ok_or(columns.corrupt())?;
         }
     }
     Ok(())

@@ -22,6 +22,28 @@ pub fn build(keys: &mut Vec<u64>) -> Vec<u8> {
     out
 }
 
+/// Whether the bytes are a filter that [`build`] could have made: `seed (8) ‖ segment length ‖ mask ‖
+/// segment count length` and as many prints as they ask for. A probe of anything else could run past
+/// the prints.
+pub fn is_sound(filter: &[u8]) -> bool {
+    if filter.is_empty() || filter == MAYBE {
+        return true;
+    }
+    let Some((descriptor, prints)) = filter.split_at_checked(BinaryFuse8::DESCRIPTOR_LEN) else {
+        return false;
+    };
+    let word = |at: usize| {
+        let bytes = descriptor.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+        u64::from(bytes.map_or(0, u32::from_le_bytes))
+    };
+    let (length, mask, count) = (word(8), word(12), word(16));
+    length.is_power_of_two()
+        && mask == length - 1
+        && count > 0
+        && count % length == 0
+        && prints.len() as u64 == count + 2 * length
+}
+
 /// Whether the key may be among those the filter was built from; `false` is certain.
 pub fn may_hold(filter: &[u8], key: u64) -> bool {
     if filter == MAYBE {

@@ -69,7 +69,11 @@ impl Header {
         let last = Timestamp(reader.zigzag()?);
         let mut filters = [Vec::new(), Vec::new(), Vec::new()];
         for filter in &mut filters {
-            *filter = reader.prefixed()?.to_vec();
+            let bytes = reader.prefixed()?;
+            if !filter::is_sound(bytes) {
+                return Err(reader.corrupt());
+            }
+            *filter = bytes.to_vec();
         }
         reader.end()?;
         Ok(Self { rows, first, last, filters })

@@ -18,11 +18,21 @@ pub enum Part {
 }
 
 /// A JSON pointer (RFC 6901) into a record.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct Pointer {
     parts: [Part; PARTS_MAX],
     length: u8,
 }
+
+impl PartialEq for Pointer {
+    /// By the steps that are there; what an earlier, longer pointer left behind them is nothing.
+    fn eq(&self, other: &Self) -> bool {
+        let steps = |pointer: &Self| usize::from(pointer.length);
+        self.parts.iter().take(steps(self)).eq(other.parts.iter().take(steps(other)))
+    }
+}
+
+impl Eq for Pointer {}
 
 impl Pointer {
     /// The record itself.

@@ -2,11 +2,13 @@
 
 mod access;
 mod bodies;
+mod clocked;
 mod errors;
 mod figures;
 mod limits;
 mod once;
 mod operator;
+mod oracle;
 
 use crate::support::{Answer, Place, Server, ask, billing_token, put_site, send_json, start};
 use serde_json::{Value, json};

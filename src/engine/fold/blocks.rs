@@ -22,6 +22,8 @@ use crate::store::{Changes, Store, Table, keys};
 
 /// Rows of a full block.
 const ROWS_TARGET: usize = 4_096;
+/// Bytes of details after which a block takes no more rows.
+const BYTES_TARGET: usize = 2 << 20;
 /// A bucket with fewer rows gets a fragment.
 const ROWS_MIN: usize = 1_024;
 /// So many fragments of a bucket are joined, even if they are still a fragment together.
@@ -189,9 +191,9 @@ impl Writer<'_> {
         if !kept.is_empty() {
             all.sort_by_key(|row| (row.user, row.occurred_at));
         }
-        let fragment = all.len() < ROWS_MIN;
-        let blocks = all.len().div_ceil(ROWS_TARGET);
-        for rows in all.chunks(all.len().div_ceil(blocks)) {
+        let bytes: usize = all.iter().map(|row| row.details.len()).sum();
+        let fragment = all.len() < ROWS_MIN && bytes < BYTES_TARGET;
+        for rows in cut(&all) {
             let place = BlockPlace { bucket, fragment, number: self.next };
             self.next += 1;
             self.write_block(place, &key, rows, ahead)?;
@@ -226,6 +228,21 @@ impl Writer<'_> {
         ahead.changes.put(block_keys, place.key(), wrapped);
         ahead.write_when_large(self.store)
     }
+}
+
+/// Cuts a bucket's rows into blocks of even size, none of them much over [`BYTES_TARGET`].
+fn cut<'r, 'a>(all: &'r [Row<'a>]) -> Vec<&'r [Row<'a>]> {
+    let rows_most = all.len().div_ceil(all.len().div_ceil(ROWS_TARGET).max(1));
+    let (mut blocks, mut start, mut bytes) = (Vec::new(), 0, 0);
+    for (at, row) in all.iter().enumerate() {
+        if at > start && (at - start == rows_most || bytes + row.details.len() > BYTES_TARGET) {
+            blocks.push(&all[start..at]);
+            (start, bytes) = (at, 0);
+        }
+        bytes += row.details.len();
+    }
+    blocks.push(&all[start..]);
+    blocks
 }
 
 /// Blocks on their way, and the intent that names them should the fold be cut off.

@@ -5,7 +5,7 @@ use crate::model::limits;
 use crate::model::reason::Reason;
 use crate::model::vocab::RecordType;
 use crate::wire::attributes::{Attributes, is_json};
-use crate::wire::fault::{Fault, Pointer};
+use crate::wire::fault::{Fault, Part, Pointer};
 use crate::wire::json::Broken;
 use crate::wire::schema::{Room, Rule};
 
@@ -49,9 +49,10 @@ impl<'a> Pass<'a, '_> {
         if self.kind == Kind::Unread {
             self.find_type();
         }
-        self.enter();
+        // The object counts its own level.
+        self.path.push(Part::Name(self.entry.name));
         self.record_object()?;
-        self.leave();
+        self.path.pop();
         Ok(())
     }
 

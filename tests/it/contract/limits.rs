@@ -140,7 +140,8 @@ fn a_body_of_unknown_length_is_capped_as_well() {
     let mut stream = std::net::TcpStream::connect(world.server.address()).unwrap();
     let head = format!(
         "POST /v1/records HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
-         content-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n",
+         content-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\
+         connection: close\r\n\r\n",
         world.producer
     );
     stream.write_all(head.as_bytes()).unwrap();

@@ -84,11 +84,10 @@ impl Record {
         let outcome = if self.failed { "fail" } else { "success" };
         let request = REQUESTS[usize::from(self.request)];
         let event = self.event;
-        write!(
-            out,
-            r#"{{"event_id":"e-{event}","type":"drm.license.issued","site_id":"{site}","occurred_at":"{at}","outcome":"{outcome}","request_type":"{request}""#
-        )
-        .expect("text");
+        write!(out, r#"{{"event_id":"e-{event}","type":"drm.license.issued","site_id":"{site}","#)
+            .expect("text");
+        write!(out, r#""occurred_at":"{at}","outcome":"{outcome}","request_type":"{request}""#)
+            .expect("text");
         if let Some(user) = self.user {
             write!(out, r#","user_id":"viewer-{user}""#).expect("text");
         }

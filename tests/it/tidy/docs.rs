@@ -103,6 +103,20 @@ fn every_column_family_has_its_bytes_described() {
     none(&differences("docs/FORMATS.md", &heads(section(&page, "Tables")), &known));
 }
 
+#[test]
+fn every_row_of_the_default_table_is_described() {
+    let keys = text_of("src/store/keys.rs");
+    let names = keys.split("&[u8] = b\"").skip(1).filter_map(|rest| rest.split('"').next());
+    // `site0` and `token0` are ends of ranges, no rows. The store writes `format` itself.
+    let rows = names.filter(|name| !name.ends_with('0')).map(str::to_owned);
+    let known: Names = rows.chain(["format".to_owned()]).collect();
+    let page = text_of("docs/FORMATS.md");
+    let (_, after) = page.split_once("### The default table\n").unwrap();
+    let said = heads(after.split("\n## ").next().unwrap());
+    let said = said.iter().map(|name| name.split('<').next().unwrap().to_owned()).collect();
+    none(&differences("docs/FORMATS.md", &said, &known));
+}
+
 /// The literals of the code that begin so, without those of tests.
 fn literals(beginning: &str) -> Names {
     let mut found = Names::new();

@@ -126,14 +126,14 @@ pub fn name_at(code: &str, at: usize) -> &str {
 /// Where the bracket that opens here closes again.
 pub fn closes(code: &str, open: usize) -> usize {
     let mut depth = 0usize;
-    for (at, c) in code.char_indices().skip_while(|(at, _)| *at < open) {
+    for (at, c) in code[open..].char_indices() {
         match c {
             '(' | '[' | '{' => depth += 1,
             ')' | ']' | '}' => depth = depth.saturating_sub(1),
             _ => continue,
         }
         if depth == 0 {
-            return at;
+            return open + at;
         }
     }
     code.len()

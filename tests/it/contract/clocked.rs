@@ -1,0 +1,234 @@
+//! What takes days: these servers run inside the test, with a clock that the test moves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use super::*;
+use crate::support::{Client, PATIENCE};
+use blindtally::app::App;
+use blindtally::config::{Flags, compose};
+use blindtally::model::time::{Clock, Timestamp};
+use std::net::SocketAddr;
+use std::time::Instant;
+use tokio::runtime::Runtime;
+
+const HOUR: i64 = 3_600;
+const DAY: i64 = 24 * HOUR;
+
+/// A clock that a test moves.
+#[derive(Default)]
+struct Moved(AtomicI64);
+
+impl Clock for Moved {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// A server with site `A` that begins on 2026-11-10 at noon.
+struct Clocked {
+    clock: Arc<Moved>,
+    runtime: Runtime,
+    app: App,
+    address: SocketAddr,
+    operator: String,
+    producer: String,
+    _place: Place,
+}
+
+impl Clocked {
+    fn new() -> Self {
+        let place = Place::new();
+        let clock = Arc::new(Moved::default());
+        let flags = Flags {
+            data: Some(place.data()),
+            listen: vec!["127.0.0.1:0".to_owned()],
+            ..Flags::default()
+        };
+        let settings = compose("", "", [], &flags).unwrap();
+        let runtime = Runtime::new().unwrap();
+        set(&clock, "2026-11-10T12:00:00Z");
+        let app = runtime.block_on(App::start(settings, clock.clone())).unwrap();
+        let operator = std::fs::read_to_string(place.keys().join("operator.token")).unwrap();
+        let mut clocked = Self {
+            address: app.addresses()[0],
+            operator: operator.trim().to_owned(),
+            producer: String::new(),
+            clock,
+            runtime,
+            app,
+            _place: place,
+        };
+        assert_eq!(clocked.operate("PUT", "/v1/sites/A", "{}").status, 201);
+        clocked.producer = clocked.token("producer", 365);
+        clocked
+    }
+
+    fn set(&self, time: &str) {
+        set(&self.clock, time);
+    }
+
+    fn pass(&self, seconds: i64) {
+        self.clock.0.fetch_add(seconds * 1_000, Ordering::Relaxed);
+    }
+
+    fn operate(&self, method: &str, path: &str, body: &str) -> Answer {
+        self.send(&self.operator, method, path, &[JSON], body)
+    }
+
+    fn send(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        Client::new(self.address, token).send(method, path, headers, body.as_bytes()).unwrap()
+    }
+
+    fn token(&self, role: &str, days: u32) -> String {
+        let body = json!({"role": role, "sites": ["*"], "name": role, "expires_in_days": days});
+        let made = self.operate("POST", "/v1/tokens", &body.to_string());
+        assert_eq!(made.status, 201, "{made:?}");
+        made.json()["token"].as_str().unwrap().to_owned()
+    }
+
+    /// Posts one record of a time.
+    fn post(&self, event_id: &str, time: &str, headers: &[(&str, &str)]) -> Answer {
+        let record = with(&license(event_id, "u"), "occurred_at", time).to_string();
+        let headers = [&[NDJSON], headers].concat();
+        self.send(&self.producer, "POST", "/v1/records", &headers, &record)
+    }
+
+    fn usage(&self, month: &str) -> Value {
+        let answer = self.operate("GET", &format!("/v1/sites/A/usage/{month}"), "");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    }
+
+    fn end(self) {
+        self.runtime.block_on(self.app.drain());
+    }
+}
+
+fn set(clock: &Moved, time: &str) {
+    let time: jiff::Timestamp = time.parse().unwrap();
+    clock.0.store(time.as_millisecond(), Ordering::Relaxed);
+}
+
+#[test]
+fn a_token_expires() {
+    let server = Clocked::new();
+    let token = server.token("billing", 1);
+    let ask = || server.send(&token, "GET", "/v1/sites", &[], "");
+    assert_eq!(ask().status, 200);
+    server.pass(DAY - 1);
+    assert_eq!(ask().status, 200);
+    server.pass(1);
+    problem(&ask(), 401, "bad-credential");
+    server.end();
+}
+
+#[test]
+fn a_retry_is_known_as_long_as_it_is_accepted() {
+    let server = Clocked::new();
+    let time = "2026-11-10T11:59:00Z";
+    assert_eq!(counts(&server.post("r", time, &[])), [1, 1, 0, 0]);
+    for _ in 0..34 {
+        server.pass(DAY);
+        assert_eq!(counts(&server.post("r", time, &[])), [1, 0, 1, 0]);
+    }
+    server.pass(23 * HOUR);
+    assert_eq!(counts(&server.post("r", time, &[])), [1, 0, 1, 0], "duplicates come before age");
+    // Now the day is over, but what is known of it goes only with the next fold; until then the
+    // retry is a duplicate still, and never anything else.
+    server.pass(3 * DAY);
+    let (mut duplicates, deadline) = (35, Instant::now() + PATIENCE);
+    loop {
+        let again = server.post("r", time, &[]);
+        if again.status == 422 {
+            assert_eq!(only_error(&again)["code"], json!("too_old"));
+            break;
+        }
+        assert_eq!(counts(&again), [1, 0, 1, 0]);
+        duplicates += 1;
+        assert!(Instant::now() < deadline, "it is never too old");
+        // The next fold is due a minute later.
+        server.pass(60);
+    }
+    let usage = server.usage("2026-11");
+    assert_eq!((&usage["licenses_issued"], &usage["duplicates"]), (&json!(1), &json!(duplicates)));
+    server.end();
+}
+
+#[test]
+fn an_answer_is_kept_for_seven_days() {
+    let server = Clocked::new();
+    let key = [("idempotency-key", "k")];
+    let (first, other) = ("2026-11-10T11:00:00Z", "2026-11-10T11:30:00Z");
+    let answer = server.post("k1", first, &key);
+    assert_eq!(answer.status, 200);
+    server.pass(7 * DAY - HOUR);
+    let again = server.post("k1", first, &key);
+    assert_eq!(again.header("idempotent-replayed"), Some("true"), "{again:?}");
+    assert_eq!(again.body, answer.body);
+    problem(&server.post("k2", other, &key), 422, "idempotency-mismatch");
+    // Kept by the day, and given up with the next write.
+    server.pass(2 * DAY);
+    assert_eq!(server.post("between", "2026-11-18T00:00:00Z", &[]).status, 200);
+    let fresh = server.post("k2", other, &key);
+    assert_eq!((fresh.status, fresh.header("idempotent-replayed")), (200, None), "{fresh:?}");
+    server.end();
+}
+
+#[test]
+fn a_month_is_open_and_then_closing() {
+    let server = Clocked::new();
+    let state = || server.usage("2026-11")["state"].clone();
+    assert_eq!(server.post("s", "2026-11-10T11:00:00Z", &[]).status, 200);
+    server.set("2026-11-30T23:59:59.999Z");
+    assert_eq!(state(), json!("open"));
+    server.set("2026-12-01T00:00:00Z");
+    assert_eq!(state(), json!("closing"));
+    assert_eq!(server.post("late", "2026-11-30T23:00:00Z", &[]).status, 200);
+    assert_eq!(server.usage("2026-11")["licenses_issued"], json!(2));
+    server.end();
+}
+
+#[test]
+fn a_new_zone_begins_with_its_month() {
+    let server = Clocked::new();
+    assert_eq!(server.post("z", "2026-11-10T11:00:00Z", &[]).status, 200);
+    let put = |body: &str| server.operate("PUT", "/v1/sites/A", body);
+    let announced = put(r#"{"time_zone":"Asia/Seoul"}"#).json();
+    assert_eq!(announced["time_zone"], json!("UTC"));
+    assert_eq!(announced["effective"], json!({"time_zone": "2026-12"}));
+    server.set("2026-12-10T12:00:00Z");
+    let read = server.operate("GET", "/v1/sites/A", "").json();
+    assert_eq!(read["time_zone"], json!("Asia/Seoul"), "{read}");
+    assert_eq!(read.get("effective"), None, "{read}");
+    let zones = || {
+        let of = |month: &str| server.usage(month)["time_zone"].clone();
+        (of("2026-11"), of("2026-12"))
+    };
+    assert_eq!(zones(), (json!("UTC"), json!("Asia/Seoul")));
+    server.end();
+}
+
+/// The same month after another change: its zone and its sentinels are those it was counted with.
+#[test]
+#[ignore = "a site's row holds no settings of past months, so that a second change rewrites them"]
+fn a_past_month_keeps_its_settings() {
+    let server = Clocked::new();
+    assert_eq!(server.post("z", "2026-11-10T11:00:00Z", &[]).status, 200);
+    let put = |body: &str| assert_eq!(server.operate("PUT", "/v1/sites/A", body).status, 200);
+    put(r#"{"time_zone":"Asia/Seoul","sentinel_user_ids":["u"]}"#);
+    server.set("2026-12-01T12:00:00Z");
+    put(r#"{"sentinel_user_ids":["u","lobby"]}"#);
+    assert_eq!(server.post("late", "2026-11-30T11:00:00Z", &[]).status, 200);
+    let november = server.usage("2026-11");
+    assert_eq!(november["time_zone"], json!("UTC"), "{november}");
+    assert_eq!(november["unattributed_licenses"], json!(0), "{november}");
+    server.end();
+}
