@@ -462,7 +462,7 @@ impl Engine {
         let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
         let counters = published.get(&at).cloned().unwrap_or_default();
         drop(published);
-        let time_zone = directory::settings_in(&site, month).time_zone.clone();
+        let time_zone = site.settings_in(month).time_zone.clone();
         Some(UsageMonth { site, span, time_zone, counters, as_of: self.shared.clock.now() })
     }
 

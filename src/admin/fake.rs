@@ -101,6 +101,7 @@ impl Book for Memory {
                 terminated_at: None,
                 settings,
                 pending: None,
+                past: Vec::new(),
                 months: Vec::new(),
             });
             let created = sites.insert(id, Arc::clone(&site)).is_none();

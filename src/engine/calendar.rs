@@ -62,11 +62,7 @@ pub fn reaching(site: &Site, at: Timestamp) -> Vec<MonthSpan> {
 
 /// The zone in force for a month: a change waits for the month that it was announced for.
 fn zone_of(site: &Site, month: Month) -> TimeZone {
-    let settings = match &site.pending {
-        Some((from, settings)) if *from <= month => settings,
-        _ => &site.settings,
-    };
-    zone(&settings.time_zone).unwrap_or(TimeZone::UTC)
+    zone(&site.settings_in(month).time_zone).unwrap_or(TimeZone::UTC)
 }
 
 /// The zone of an IANA name.
@@ -103,6 +99,7 @@ mod tests {
             terminated_at: None,
             settings: SiteSettings { time_zone: zone.into(), ..SiteSettings::default() },
             pending: None,
+            past: Vec::new(),
             months: Vec::new(),
         }
     }

@@ -153,7 +153,7 @@ pub fn settings_at(site: &Site, now: Timestamp) -> &SiteSettings {
 
 /// The site as it stands at a time: once the month has begun that a change was announced for, the
 /// change is no announcement any more. For the eyes of an operator; months are counted with
-/// [`settings_in`].
+/// [`Site::settings_in`].
 pub fn as_of(site: &Arc<Site>, now: Timestamp) -> Arc<Site> {
     let settings = settings_at(site, now);
     match &site.pending {
@@ -164,23 +164,17 @@ pub fn as_of(site: &Arc<Site>, now: Timestamp) -> Arc<Site> {
     }
 }
 
-/// The settings that a month is counted with.
-pub fn settings_in(site: &Site, month: Month) -> &SiteSettings {
-    match &site.pending {
-        Some((from, settings)) if *from <= month => settings,
-        _ => &site.settings,
-    }
-}
-
 /// A site with new settings: at once while it has no record, else what is frozen inside a month
 /// from the next month on. Answers that month.
 pub fn changed(site: &Site, settings: SiteSettings, now: Timestamp) -> (Site, Option<Month>) {
     let mut site = site.clone();
     let current = settings_at(&site, now).clone();
-    if site.pending.as_ref().is_some_and(|(_, pending)| *pending == current) {
-        site.pending = None;
+    let begun = |month: &Month| calendar::span(&site, *month).from <= now;
+    if site.pending.as_ref().is_some_and(|(month, _)| begun(month)) {
+        let until = site.pending.take().map(|(month, _)| month);
+        let before = std::mem::replace(&mut site.settings, current.clone());
+        site.past.extend(until.map(|until| (until, before)));
     }
-    site.settings = current.clone();
     let frozen_alike = current.time_zone == settings.time_zone
         && current.sentinel_user_ids == settings.sentinel_user_ids
         && current.records_days == settings.records_days;

@@ -442,6 +442,7 @@ impl Writer {
                     terminated_at: None,
                     settings,
                     pending: None,
+                    past: Vec::new(),
                     months: Vec::new(),
                 };
                 (site, None)

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use crate::crypto::HmacKey;
-use crate::engine::directory::settings_in;
 use crate::engine::{Engine, EngineError, calendar};
 use crate::identity::Sentinels;
 use crate::keys::SiteMonthKeys;
@@ -183,7 +182,7 @@ impl<'e> Places<'e> {
             }
         };
         let keys = self.engine.ring().site_month(&place.site.id, span.month)?;
-        let settings = settings_in(&place.site, span.month);
+        let settings = place.site.settings_in(span.month);
         place.months.push(self.months.len());
         self.months.push(MonthPlace {
             site: place.site.id.clone(),

@@ -60,8 +60,24 @@ pub struct Site {
     pub terminated_at: Option<Timestamp>,
     /// The settings in force.
     pub settings: SiteSettings,
-    /// Settings that take effect at the start of a month, the earliest first.
+    /// Settings that take effect at the start of a month.
     pub pending: Option<(Month, SiteSettings)>,
+    /// Settings that held before, each with the first month that it no longer holds for; in order.
+    /// What a month was counted with stays what it is counted with.
+    pub past: Vec<(Month, SiteSettings)>,
     /// The months that exist, contiguous and in order.
     pub months: Vec<MonthSpan>,
+}
+
+impl Site {
+    /// The settings that a month is counted with.
+    pub fn settings_in(&self, month: Month) -> &SiteSettings {
+        if let Some((_, settings)) = self.past.iter().find(|(until, _)| month < *until) {
+            return settings;
+        }
+        match &self.pending {
+            Some((from, settings)) if *from <= month => settings,
+            _ => &self.settings,
+        }
+    }
 }

@@ -22,9 +22,9 @@ pub fn build(keys: &mut Vec<u64>) -> Vec<u8> {
     out
 }
 
-/// Whether the bytes are a filter that [`build`] could have made: `seed (8) ‖ segment length ‖ mask ‖
-/// segment count length` and as many prints as they ask for. A probe of anything else could run past
-/// the prints.
+/// Whether the bytes are a filter that [`build`] could have made: `seed (8) ‖ segment length ‖ mask
+/// ‖ segment count length` and as many prints as they ask for. A probe of anything else could run
+/// past the prints.
 pub fn is_sound(filter: &[u8]) -> bool {
     if filter.is_empty() || filter == MAYBE {
         return true;

@@ -23,6 +23,11 @@ pub fn encode_site(site: &Site) -> Vec<u8> {
         out.varint(u64::from(month.0));
         encode_settings(out, settings);
     });
+    out.varint(site.past.len() as u64);
+    for (until, settings) in &site.past {
+        out.varint(u64::from(until.0));
+        encode_settings(&mut out, settings);
+    }
     out.varint(site.months.len() as u64);
     for span in &site.months {
         out.varint(u64::from(span.month.0));
@@ -50,6 +55,10 @@ pub fn decode_site(bytes: &[u8]) -> Result<Site, Corrupt> {
     let settings = decode_settings(&mut reader)?;
     let pending =
         option(&mut reader, |reader| Ok((Month(reader.number32()?), decode_settings(reader)?)))?;
+    let mut past = Vec::new();
+    for _ in 0..reader.count_of(5)? {
+        past.push((Month(reader.number32()?), decode_settings(&mut reader)?));
+    }
     let mut months = Vec::new();
     for _ in 0..reader.count_of(4)? {
         months.push(MonthSpan {
@@ -60,7 +69,7 @@ pub fn decode_site(bytes: &[u8]) -> Result<Site, Corrupt> {
         });
     }
     reader.end()?;
-    Ok(Site { id, no, created_at, terminated_at, settings, pending, months })
+    Ok(Site { id, no, created_at, terminated_at, settings, pending, past, months })
 }
 
 fn encode_settings(out: &mut Vec<u8>, settings: &SiteSettings) {
@@ -248,6 +257,7 @@ mod tests {
             let site = Site {
                 id: SiteId::parse(b"A-1").unwrap(), no: SiteNo(7), created_at: Timestamp(at),
                 terminated_at: (at > 0).then_some(Timestamp(1)), settings: now,
+                past: later.iter().map(|settings| (Month(24_300), settings.clone())).collect(),
                 pending: later.map(|settings| (Month(24_322), settings)),
                 months: (0..months).map(span).collect(),
             };

@@ -55,6 +55,7 @@ impl Figures {
                 terminated_at: None,
                 settings: SiteSettings::default(),
                 pending: None,
+                past: Vec::new(),
                 months: Vec::new(),
             })
         };

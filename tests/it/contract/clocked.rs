@@ -218,7 +218,6 @@ fn a_new_zone_begins_with_its_month() {
 
 /// The same month after another change: its zone and its sentinels are those it was counted with.
 #[test]
-#[ignore = "a site's row holds no settings of past months, so that a second change rewrites them"]
 fn a_past_month_keeps_its_settings() {
     let server = Clocked::new();
     assert_eq!(server.post("z", "2026-11-10T11:00:00Z", &[]).status, 200);

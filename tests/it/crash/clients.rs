@@ -86,7 +86,8 @@ impl Client {
                 Record::random(self.next_event, self.now_second, &mut self.random)
             }));
         }
-        let key = (self.number % 2 == 1).then(|| format!("batch-{}", self.next_event));
+        let key =
+            (self.number % 2 == 1).then(|| format!("batch-{}-{}", self.number, self.done.len()));
         self.pending = Some(Batch { records, key, attempts: 0 });
     }
 
