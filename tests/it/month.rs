@@ -122,7 +122,7 @@ fn one_instant_lies_in_different_months_of_different_zones() {
     let mut lines = String::new();
     for zone in ["UTC", "Asia/Seoul", "America/New_York"] {
         put_site(&server, &site_of(zone), &format!("{{\"time_zone\":\"{zone}\"}}"));
-        // 15:00 UTC of the last day is midnight in Seoul; New York follows UTC by four or five hours.
+        // Midnight in Seoul is 15:00 UTC of the last day; New York is four or five hours behind.
         for (user, at) in [("a", &first - 10 * hour), ("b", &first - hour), ("c", &first + hour)] {
             lines += &line(&site_of(zone), user, &spellings(&at)[0]);
         }
