@@ -10,6 +10,9 @@ use std::mem;
 /// two costs a batch only that one record.
 const LEVELS_MAX: u32 = 128;
 
+/// How far [`Reader::glance_ahead`] looks, bytes: nearly all records are shorter.
+const GLANCE_BYTES: usize = 4 << 10;
+
 /// The text is no JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken;
@@ -348,19 +351,26 @@ impl<'a> Reader<'a> {
 
     /// The quick way of [`Self::look_ahead`], for an object whose schema has the name at one place
     /// only: any other finding belongs to a text that will be refused. `finder` finds the quoted
-    /// name.
+    /// name. It looks at [`GLANCE_BYTES`] at most, since a body may hold thousands of objects
+    /// without the name.
     pub fn glance_ahead<'b>(
         &self,
         finder: &memchr::memmem::Finder<'_>,
         room: &'b mut [u8; 64],
+        looked: &mut u64,
     ) -> Option<&'b [u8]> {
-        let text = &*self.rest;
-        let at = finder.find(text).filter(|_| self.clean)?;
+        if !self.clean {
+            return None;
+        }
+        let text = self.ahead(GLANCE_BYTES);
+        *looked += text.len() as u64;
+        let at = finder.find(text)?;
+        let before = text.get(..at)?;
         // Without backslashes, an even number of quotes before it means that it is no part of a
         // string; with a colon behind it, it is a name.
-        let odd = text.get(..at)?.iter().fold(0u8, |odd, b| odd ^ u8::from(*b == b'"'));
+        let odd = before.iter().fold(0u8, |odd, b| odd ^ u8::from(*b == b'"'));
         let (colon, b':') = next_after(text, at + finder.needle().len())? else { return None };
-        if odd != 0 {
+        if odd != 0 || leaves_object(before) {
             return None;
         }
         copy_text(text, colon + 1, room)
@@ -368,28 +378,58 @@ impl<'a> Reader<'a> {
 
     /// Looks ahead, inside the object being read, for a member with a text value, and copies that
     /// text. The position must lie before a value or a name of that object. Nothing is read, and
-    /// nothing is checked that reading will check anyway.
-    pub fn look_ahead<'b>(&self, name: &str, room: &'b mut [u8; 64]) -> Option<&'b [u8]> {
-        let text = &*self.rest;
-        let (mut at, mut level) = (0, 0u32);
-        loop {
-            match *text.get(at)? {
-                b'"' => {
-                    let (start, end) = (at + 1, string_end(text, at + 1)?);
-                    at = end;
-                    let (next, byte) = next_after(text, end + 1)?;
-                    let is_ours = level == 0 && byte == b':';
-                    if is_ours && is_name(text.get(start..end)?, name, room) {
-                        return copy_text(text, next + 1, room);
-                    }
-                }
-                b'{' | b'[' => level += 1,
-                b'}' | b']' => level = level.checked_sub(1)?,
-                _ => {}
-            }
-            at += 1;
-        }
+    /// nothing is checked that reading will check anyway. It ends with the object, and after
+    /// `bytes_max` at the latest.
+    pub fn look_ahead<'b>(
+        &self,
+        name: &str,
+        bytes_max: usize,
+        room: &'b mut [u8; 64],
+        looked: &mut u64,
+    ) -> Option<&'b [u8]> {
+        let text = self.ahead(bytes_max);
+        let mut at = 0;
+        let found = find_member(text, name, &mut at, room);
+        *looked += at as u64;
+        copy_text(text, found?, room)
     }
+
+    /// What is still to be read, up to a number of bytes.
+    fn ahead(&self, bytes_max: usize) -> &[u8] {
+        self.rest.get(..bytes_max).unwrap_or(self.rest)
+    }
+}
+
+/// Where the value of a member begins, inside the object that the text begins in. `at` is left
+/// where the search ended.
+fn find_member(text: &[u8], name: &str, at: &mut usize, room: &mut [u8; 64]) -> Option<usize> {
+    let mut level = 0u32;
+    loop {
+        match *text.get(*at)? {
+            b'"' => {
+                let (start, end) = (*at + 1, string_end(text, *at + 1)?);
+                *at = end;
+                let (next, byte) = next_after(text, end + 1)?;
+                let is_ours = level == 0 && byte == b':';
+                if is_ours && is_name(text.get(start..end)?, name, room) {
+                    return Some(next + 1);
+                }
+            }
+            b'{' | b'[' => level += 1,
+            b'}' | b']' => level = level.checked_sub(1)?,
+            _ => {}
+        }
+        *at += 1;
+    }
+}
+
+/// Whether a text may lead from one element of an array to the next: then what stands behind it may
+/// belong to another object.
+fn leaves_object(text: &[u8]) -> bool {
+    memchr::memchr_iter(b'}', text).any(|at| {
+        let Some((comma, b',')) = next_after(text, at + 1) else { return false };
+        matches!(next_after(text, comma + 1), Some((_, b'{')))
+    })
 }
 
 /// Whether a string as it is written stands for the name.

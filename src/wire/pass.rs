@@ -27,15 +27,21 @@ pub(super) struct Guess {
     spaced: bool,
     /// Finds the name of the type.
     finder: memchr::memmem::Finder<'static>,
+    /// The longest record, bytes: nothing is looked for behind it.
+    record_bytes: usize,
+    /// How many bytes were looked at ahead of reading. For tests of the work that a body makes.
+    pub(super) looked: u64,
 }
 
 impl Guess {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(record_bytes: usize) -> Self {
         Self {
             next: [[Schemas::get().nothing(); NUMBERS]; ROOMS],
             kind: RecordType::LicenseIssued,
             spaced: false,
             finder: memchr::memmem::Finder::new("\"type\""),
+            record_bytes,
+            looked: 0,
         }
     }
 
@@ -400,14 +406,15 @@ impl<'a, 'r> Pass<'a, 'r> {
             Form::Event => None,
             Form::Plain | Form::Binary => self
                 .reader
-                .glance_ahead(&self.guess.finder, &mut room)
+                .glance_ahead(&self.guess.finder, &mut room, &mut self.guess.looked)
                 .and_then(RecordType::from_name),
         };
         if let Some(kind) = quick {
             self.kind = Kind::Known(kind);
             return;
         }
-        let found = self.reader.look_ahead("type", &mut room);
+        let (bytes_max, looked) = (self.guess.record_bytes, &mut self.guess.looked);
+        let found = self.reader.look_ahead("type", bytes_max, &mut room, looked);
         self.kind = found.and_then(RecordType::from_name).map_or(Kind::None, Kind::Known);
     }
 
