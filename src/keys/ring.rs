@@ -306,6 +306,17 @@ impl KeyRing {
         Ok(keys)
     }
 
+    /// The keys of a day's duplicates, if there are any; a question makes none.
+    ///
+    /// # Errors
+    /// When they are retired, or the register is not usable.
+    pub fn seen_existing(&self, day: Day) -> Result<Option<Arc<SeenKeys>>, KeysError> {
+        let name = KeyName::plain(KeyKind::Seen, day.0);
+        let known = self.cached_seen(day).is_some()
+            || self.core()?.find_all(std::slice::from_ref(&name))?.is_some();
+        if known { self.seen(day).map(Some) } else { Ok(None) }
+    }
+
     /// The days whose seen keys live, the earliest first.
     pub fn seen_days(&self) -> Vec<Day> {
         let infos = self.list().into_iter().filter(|info| info.kind == KeyKind::Seen);
