@@ -228,7 +228,7 @@ impl World {
     fn check(&self) {
         for (name, wanted) in &self.model.counters {
             let site = self.engine().sites().into_iter().find(|site| site.no == name.site).unwrap();
-            let usage = self.engine().usage(&site.id, name.month).unwrap();
+            let usage = self.engine().usage(&site.id, name.month).unwrap().unwrap();
             assert_eq!(usage.counters, *wanted, "{name:?}");
         }
     }
@@ -449,8 +449,8 @@ fn keys_range(world: &World) -> usize {
 fn kept_answers_live_and_die_with_their_batch() {
     let mut world = World::new(settings(false));
     let answer = || Answer {
-        producer: "p".into(),
-        key: "k".into(),
+        scope: [1; 32],
+        key: [2; 32],
         body_digest: [7; 32],
         render: Box::new(|outcome| Some(outcome.receipt.clone().into_bytes())),
     };
@@ -462,11 +462,11 @@ fn kept_answers_live_and_die_with_their_batch() {
     assert!(failed.is_err());
     world.close();
     world.open();
-    assert_eq!(world.engine().kept_answer("p", "k"), Ok(None));
+    assert_eq!(world.engine().kept_answer(&[1; 32], &[2; 32]), Ok(None));
     let outcome = world.runtime.block_on(world.engine().append(batch, Some(answer()))).unwrap();
     world.close();
     world.open();
-    let kept = world.engine().kept_answer("p", "k").unwrap().unwrap();
+    let kept = world.engine().kept_answer(&[1; 32], &[2; 32]).unwrap().unwrap();
     assert_eq!(kept, ([7; 32], outcome.receipt.into_bytes()));
-    assert_eq!(world.engine().kept_answer("other", "k"), Ok(None));
+    assert_eq!(world.engine().kept_answer(&[3; 32], &[2; 32]), Ok(None));
 }

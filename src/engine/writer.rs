@@ -16,7 +16,9 @@ use super::fold::{Cut, Delta, Folded, Folder};
 use super::journal::{self, JournalKey, SealedBatch};
 use super::runs::SetId;
 use super::state::{Apply, SetKeys, State, Window};
-use super::{Answer, EngineError, Outcome, Settings, Shared, SitePut, calendar, directory, spill};
+use super::{
+    Answer, EngineError, MonthSeen, Outcome, Settings, Shared, SitePut, calendar, directory, spill,
+};
 use crate::crypto::{Aad, SealKey};
 use crate::model::batch::{Batch, SiteMonth};
 use crate::model::caller::Token;
@@ -41,6 +43,8 @@ pub struct Submission {
     pub batch: Batch,
     /// The same rows, sealed.
     pub sealed: SealedBatch,
+    /// The months of the rows as they were when the rows were made.
+    pub months: Vec<MonthSeen>,
     /// The answer to keep for an `Idempotency-Key`.
     pub answer: Option<Answer>,
     /// Who waits.
@@ -219,6 +223,10 @@ impl Writer {
 
     /// Judges a group, writes it with one sync, publishes, answers.
     fn commit(&mut self, group: Vec<Submission>) -> Result<(), EngineError> {
+        let group = self.turn_away(group);
+        if group.is_empty() {
+            return Ok(());
+        }
         let now = self.shared.clock.now();
         let number = self.next_group;
         let keys = RingKeys(&self.shared);
@@ -432,7 +440,10 @@ impl Writer {
         let known = self.shared.directory.site(&id);
         let created = known.is_none();
         let (site, effective) = match known {
-            Some(site) => directory::changed(&site, settings, now),
+            Some(site) if !self.has_records(&site) => {
+                (directory::changed_at_once(&site, settings), None)
+            }
+            Some(site) => directory::changed(&site, settings, now)?,
             None => {
                 let no = self.shared.directory.next_no();
                 let site = Site {
@@ -452,12 +463,42 @@ impl Writer {
         Ok(SitePut { site, created, effective })
     }
 
+    /// Whether a record was ever accepted for the site.
+    fn has_records(&mut self, site: &Site) -> bool {
+        let months = self.state.months().iter();
+        months.filter(|month| month.at.site == site.no).any(|month| month.counters.records > 0)
+    }
+
+    /// Whether the months of a batch are still what they were when its rows were made. Settings of
+    /// a site without records change at once, and a row made under the old ones must not be counted
+    /// under the new.
+    fn still_stands(&self, months: &[MonthSeen]) -> bool {
+        months.iter().all(|(seen, month)| {
+            let Some(now) = self.shared.directory.by_no(seen.no) else { return false };
+            Arc::ptr_eq(&now, seen)
+                || (calendar::named(&now, *month) == calendar::named(seen, *month)
+                    && directory::frozen_alike(now.settings_in(*month), seen.settings_in(*month)))
+        })
+    }
+
+    /// Sends batches away whose months do not stand any more: nothing of them was judged.
+    fn turn_away(&self, group: Vec<Submission>) -> Vec<Submission> {
+        let (stands, changed): (Vec<_>, Vec<_>) =
+            group.into_iter().partition(|submission| self.still_stands(&submission.months));
+        for submission in changed {
+            let bytes = submission.sealed.bytes.len();
+            self.shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
+            let _ = submission.reply.send(Err(EngineError::Busy));
+        }
+        stands
+    }
+
     fn reach(&mut self, id: &SiteId, at: Timestamp) -> Result<Option<Arc<Site>>, EngineError> {
         let Some(site) = self.shared.directory.site(id) else { return Ok(None) };
         if calendar::stored(&site, at).is_some() {
             return Ok(Some(site));
         }
-        let months = calendar::reaching(&site, at);
+        let months = calendar::reaching(&site, at)?;
         let grown = Site { months, ..Site::clone(&site) };
         self.shared.directory.put_site(&self.shared.store, grown).map(Some)
     }
