@@ -209,11 +209,11 @@ fn looking_for_the_type_costs_no_more_than_the_body() {
         let body = |count: usize, last: &str| format!("[{}{last}]", vec![&*one; count].join(","));
         let few = looked(&body(1_000, ""));
         let many = looked(&body(10_000, ""));
-        assert!(many <= 10 * few + 8_192, "{many} bytes after {few}");
+        assert!(many < 11 * few, "{many} bytes after {few}");
         // Nor is it dearer where a record far behind has one.
         let last = r#",{"type":"drm.license.issued"}"#;
         let found = looked(&body(9_999, last));
-        assert!(found <= 10 * few + 8_192, "{found} bytes after {few}");
+        assert!(found < 11 * few, "{found} bytes after {few}");
     }
 }
 
