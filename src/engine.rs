@@ -13,6 +13,7 @@ pub mod partition;
 mod recover;
 mod runs;
 mod spill;
+mod standing;
 mod state;
 mod tagset;
 mod writer;

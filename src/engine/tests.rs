@@ -5,6 +5,8 @@
 //! twice, a block row that was not sent, an engine that does not open. No failure: a batch whose
 //! answer was an error is there or not, as a whole.
 
+mod frozen;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -152,8 +154,8 @@ impl World {
             details::push(&mut batch.details, 7, Item::Number(i64::from(row.event)));
             batch.ends.push(batch.details.len() as u32);
             let claim = Claim {
-                month: batch.month_index(name),
-                day: batch.day_index(at.day()),
+                month: batch.month_index(name).unwrap(),
+                day: batch.day_index(at.day()).unwrap(),
                 kind: RecordType::LicenseIssued,
                 drm: DrmType::from_code(row.drm).unwrap(),
                 effect,

@@ -463,36 +463,6 @@ impl Writer {
         Ok(SitePut { site, created, effective })
     }
 
-    /// Whether a record was ever accepted for the site.
-    fn has_records(&mut self, site: &Site) -> bool {
-        let months = self.state.months().iter();
-        months.filter(|month| month.at.site == site.no).any(|month| month.counters.records > 0)
-    }
-
-    /// Whether the months of a batch are still what they were when its rows were made. Settings of
-    /// a site without records change at once, and a row made under the old ones must not be counted
-    /// under the new.
-    fn still_stands(&self, months: &[MonthSeen]) -> bool {
-        months.iter().all(|(seen, month)| {
-            let Some(now) = self.shared.directory.by_no(seen.no) else { return false };
-            Arc::ptr_eq(&now, seen)
-                || (calendar::named(&now, *month) == calendar::named(seen, *month)
-                    && directory::frozen_alike(now.settings_in(*month), seen.settings_in(*month)))
-        })
-    }
-
-    /// Sends batches away whose months do not stand any more: nothing of them was judged.
-    fn turn_away(&self, group: Vec<Submission>) -> Vec<Submission> {
-        let (stands, changed): (Vec<_>, Vec<_>) =
-            group.into_iter().partition(|submission| self.still_stands(&submission.months));
-        for submission in changed {
-            let bytes = submission.sealed.bytes.len();
-            self.shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
-            let _ = submission.reply.send(Err(EngineError::Busy));
-        }
-        stands
-    }
-
     fn reach(&mut self, id: &SiteId, at: Timestamp) -> Result<Option<Arc<Site>>, EngineError> {
         let Some(site) = self.shared.directory.site(id) else { return Ok(None) };
         if calendar::stored(&site, at).is_some() {
