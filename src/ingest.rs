@@ -207,7 +207,7 @@ impl Ingest {
     async fn post_plain(&self, post: Post<'_>) -> Posted {
         let bytes = post.body.len();
         let Prepared { batch, months, draft } =
-            match self.off_reactor(bytes, || self.prepare(post)).await {
+            match off_reactor(&self.shared.large, bytes, || self.prepare(post)).await {
                 Ok(prepared) => prepared,
                 Err(posted) => return posted,
             };
@@ -217,20 +217,6 @@ impl Ingest {
         match self.engine.append_to(batch, months, None).await {
             Ok(outcome) => self.counted(&draft, &outcome),
             Err(error) => error.into(),
-        }
-    }
-
-    /// Does what takes a large body long without holding up other connections.
-    async fn off_reactor<T>(&self, bytes: usize, work: impl FnOnce() -> T) -> T {
-        if bytes <= DECODE_INLINE_BYTES {
-            return work();
-        }
-        // Closed never; and without a permit the work is still right.
-        let _permit = self.shared.large.acquire().await;
-        match Handle::current().runtime_flavor() {
-            // Another thread takes over this one's other tasks.
-            RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
-            _ => work(),
         }
     }
 
@@ -248,7 +234,7 @@ impl Ingest {
     /// same body.
     async fn post_once(&self, post: Post<'_>, name: KeyName) -> Posted {
         let bytes = post.body.len();
-        let body_digest = self.off_reactor(bytes, || digest_of(&post)).await;
+        let body_digest = off_reactor(&self.shared.large, bytes, || digest_of(&post)).await;
         match self.engine.kept_answer(&name.scope, &name.key) {
             Ok(None) => {}
             Ok(Some((digest, body))) if crypto::equal(&digest, &body_digest) => {
@@ -258,7 +244,7 @@ impl Ingest {
             Err(error) => return error.into(),
         }
         let Prepared { batch, months, draft } =
-            match self.off_reactor(bytes, || self.prepare(post)).await {
+            match off_reactor(&self.shared.large, bytes, || self.prepare(post)).await {
                 Ok(prepared) => prepared,
                 Err(posted) => return posted,
             };
@@ -306,8 +292,8 @@ impl Ingest {
         };
         self.shared.decoders.lock().unwrap_or_else(PoisonError::into_inner).push(decoder);
         desk.draft.receipt.received = received? as u64;
-        if let Some(error) = desk.failed {
-            return Err(error.into());
+        if let Some(posted) = desk.failed {
+            return Err(posted);
         }
         let (batch, indexes) = desk.rows.finish();
         desk.draft.indexes = indexes;
@@ -320,6 +306,20 @@ impl Ingest {
     }
 }
 
+/// Does what takes a large body long without holding up other connections.
+async fn off_reactor<T>(large: &Semaphore, bytes: usize, work: impl FnOnce() -> T) -> T {
+    if bytes <= DECODE_INLINE_BYTES {
+        return work();
+    }
+    // Closed never; and without a permit the work is still right.
+    let _permit = large.acquire().await;
+    match Handle::current().runtime_flavor() {
+        // Another thread takes over this one's other tasks.
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
+
 /// One body on its way through.
 struct Desk<'e> {
     engine: &'e Engine,
@@ -327,7 +327,7 @@ struct Desk<'e> {
     places: Places<'e>,
     rows: Rows,
     draft: Draft,
-    failed: Option<EngineError>,
+    failed: Option<Posted>,
 }
 
 impl Desk<'_> {
@@ -349,12 +349,15 @@ impl Desk<'_> {
                     let pointer = record.fault(Reason::TooOld).pointer.to_string();
                     self.draft.old.push(Old { index, event_id, pointer });
                 }
-                self.rows.add(index, record, producer, place, self.engine.ring());
+                let added = self.rows.add(index, record, producer, place, self.engine.ring());
+                if added.is_none() {
+                    self.failed = Some(Posted::TooManyRecords);
+                }
             }
             Err(NoPlace::Refused(reason)) => {
                 self.reject(index, &record.fault(reason));
             }
-            Err(NoPlace::Failed(error)) => self.failed = Some(error),
+            Err(NoPlace::Failed(error)) => self.failed = Some(error.into()),
         }
     }
 
@@ -445,7 +448,8 @@ struct Running<'a> {
 impl<'a> Running<'a> {
     fn begin(shared: &'a Shared, name: KeyName) -> Option<Self> {
         let mut running = shared.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.insert(name).then_some(Self { shared, name })
+        // Not made where it is not there: its drop takes the lock.
+        running.insert(name).then(|| Self { shared, name })
     }
 }
 
@@ -453,5 +457,99 @@ impl Drop for Running<'_> {
     fn drop(&mut self) {
         let mut running = self.shared.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.remove(&self.name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::caller::{Role, Token};
+    use crate::model::time::Timestamp;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    /// With one thread only, the second task can run only where the first one gives way.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_large_body_holds_nobody_up() {
+        let (say, hear) = mpsc::channel();
+        let large = Arc::new(Semaphore::new(1));
+        let long = tokio::spawn(async move {
+            let work = move || hear.recv_timeout(Duration::from_secs(60)).is_ok();
+            off_reactor(&large, DECODE_INLINE_BYTES + 1, work).await
+        });
+        let other = tokio::spawn(async move { say.send(()) });
+        assert!(long.await.unwrap(), "the other task did not run");
+        other.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_runtime_of_one_thread_does_the_work_too() {
+        let large = Semaphore::new(1);
+        assert_eq!(off_reactor(&large, DECODE_INLINE_BYTES + 1, || 7).await, 7);
+        assert_eq!(off_reactor(&large, 0, || 8).await, 8);
+    }
+
+    #[test]
+    fn an_idempotency_key_belongs_to_a_producer_and_its_sites() {
+        let site = |id: &str| SiteId::parse(id.as_bytes()).unwrap();
+        let some = |ids: &[&str]| SiteScope::Some(ids.iter().map(|id| site(id)).collect());
+        let name = |producer: &str, sites: SiteScope| {
+            let caller = Arc::new(Token {
+                key_id: "k".into(),
+                secret_hash: [0; 32],
+                role: Role::Producer,
+                sites,
+                name: String::new(),
+                producer: producer.into(),
+                producers: None,
+                created_at: Timestamp(0),
+                expires_at: Timestamp(0),
+            });
+            KeyName::new(&caller, "key")
+        };
+        let names = [
+            name("p", some(&["A"])),
+            name("p", some(&["B"])),
+            name("p", some(&["A", "B"])),
+            name("p", SiteScope::All),
+            name("p:A", some(&["A"])),
+            name("q", some(&["A"])),
+        ];
+        assert_eq!(HashSet::from(names).len(), names.len());
+        assert_eq!(name("p", some(&["B", "A"])), names[2], "the order of sites is nothing");
+    }
+
+    #[test]
+    fn a_digest_covers_how_a_body_was_sent() {
+        let caller: Caller = Arc::new(Token {
+            key_id: "k".into(),
+            secret_hash: [0; 32],
+            role: Role::Producer,
+            sites: SiteScope::All,
+            name: String::new(),
+            producer: String::new(),
+            producers: None,
+            created_at: Timestamp(0),
+            expires_at: Timestamp(0),
+        });
+        let digest = |media: Media, headers: &[(&str, &str)]| {
+            let value = |text: &str| Zeroizing::new(text.to_owned());
+            let headers: Vec<_> =
+                headers.iter().map(|(name, text)| ((*name).to_owned(), value(text))).collect();
+            let body = Zeroizing::new(b"{}".to_vec());
+            let post =
+                Post { caller: &caller, media, body, idempotency_key: None, ce_headers: &headers };
+            digest_of(&post)
+        };
+        let digests = [
+            digest(Media::NdJson, &[]),
+            digest(Media::Json, &[]),
+            digest(Media::Json, &[("ce-id", "a")]),
+            digest(Media::Json, &[("ce-id", "b")]),
+            digest(Media::Json, &[("ce-id", "a"), ("ce-type", "b")]),
+        ];
+        assert_eq!(HashSet::from(digests).len(), digests.len());
+        let turned = digest(Media::Json, &[("ce-type", "b"), ("ce-id", "a")]);
+        assert_eq!(turned, digests[4]);
     }
 }
