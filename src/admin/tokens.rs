@@ -63,7 +63,8 @@ impl Tokens {
         Ok(token)
     }
 
-    /// Proves that a caller's credential still stands, for requests whose body came after the proof.
+    /// Proves that a caller's credential still stands, for requests whose body came after their
+    /// head.
     ///
     /// # Errors
     /// [`AuthError::Invalid`] where it was revoked, replaced or has expired since.
