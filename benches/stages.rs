@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use blindtally::crypto::{BaseKey, Secret, TagKey};
 use blindtally::engine::{self, Engine};
-use blindtally::identity::{self, PseudonymQueue, RawId, Sentinels};
+use blindtally::identity::{self, Job, PseudonymQueue, RawId, Sentinels};
 use blindtally::ingest::{self, Ingest, Post, Posted};
 use blindtally::keys::{self, KeyRing};
 use blindtally::model::caller::{Caller, Role, SiteScope, Token};
@@ -102,9 +102,8 @@ fn hash(records: usize) -> Result<()> {
         };
         let slots: Vec<_> = ids.iter().filter_map(push).collect();
         queue.run();
-        for slot in slots {
-            black_box([queue.tag(slot, &uses[0]), queue.tag(slot, &uses[1])]);
-        }
+        let jobs = slots.into_iter().flat_map(|slot| [0, 1].map(|key| Job { slot, key }));
+        black_box(queue.tags(&jobs.collect::<Vec<_>>(), &[&uses[0], &uses[1]]));
     }
     print("3 ids, 6 tags", own_ns()? - before, records);
     Ok(())

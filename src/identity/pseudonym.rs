@@ -38,7 +38,7 @@ pub struct Job {
 }
 
 /// Ids of one request on their way to pseudonyms: push all of them, [`run`](Self::run) once, and
-/// ask for the [`tag`](Self::tag)s of each use. Ids are wiped by the run, base pseudonyms on clear
+/// ask for the [`tags`](Self::tags) of each use. Ids are wiped by the run, base pseudonyms on clear
 /// and drop; the memory serves the next request.
 #[derive(Default)]
 pub struct PseudonymQueue {
@@ -89,19 +89,11 @@ impl PseudonymQueue {
         self.done = self.queue.run().len();
     }
 
-    /// The pseudonym of an id for the use of this key.
-    ///
-    /// # Panics
-    /// When the slot was not run, or is none of this queue since the last clear. A wrong tag would
-    /// be worse: it would bill one person as another.
-    pub fn tag(&self, slot: Slot, key: &TagKey) -> Tag {
-        key.tag(&self.queue.answers()[..self.done][slot.0])
-    }
-
     /// The pseudonyms of many ids, each for the use of one of the keys, in the order of the jobs.
     ///
     /// # Panics
-    /// As [`PseudonymQueue::tag`], and when a job names no key.
+    /// When a slot was not run, or is none of this queue since the last clear, or a job names no
+    /// key. A wrong tag would be worse: it would bill one person as another.
     pub fn tags(&self, jobs: &[Job], keys: &[&TagKey]) -> Vec<Tag> {
         let bases = &self.queue.answers()[..self.done];
         // Side by side by key: where the bases of each key begin.

@@ -134,22 +134,30 @@ pub fn uuid(text: &[u8]) -> Option<[u8; 16]> {
         return None;
     }
     let mut bytes = [0; 16];
-    let mut at = 0;
-    for byte in &mut bytes {
-        at += usize::from(matches!(at, 8 | 13 | 18 | 23));
-        *byte = hex(text[at])? << 4 | hex(text[at + 1])?;
-        at += 2;
+    // The digits that are none have the upper bits set, and those are looked at once.
+    let mut upper = 0;
+    for (byte, at) in bytes.iter_mut().zip(UUID_DIGITS) {
+        let (high, low) = (HEX[usize::from(text[at])], HEX[usize::from(text[at + 1])]);
+        upper |= high | low;
+        *byte = high << 4 | low & 15;
     }
-    Some(bytes)
+    (upper < 16).then_some(bytes)
 }
 
-fn hex(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
+/// Where the digits of each byte stand.
+const UUID_DIGITS: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+
+/// The values of the digits 0–9 and a–f; 255 for every other byte.
+const HEX: [u8; 256] = {
+    let mut table = [255; 256];
+    let mut value = 0;
+    while value < 16 {
+        let digit = if value < 10 { b'0' + value } else { b'a' + value - 10 };
+        table[digit as usize] = value;
+        value += 1;
     }
-}
+    table
+};
 
 /// The text of a UUID.
 pub fn uuid_text(bytes: [u8; 16]) -> String {
