@@ -397,6 +397,12 @@ impl KeyRing {
         self.secrets().into_values().collect()
     }
 
+    /// As after a failed sync of the register.
+    #[cfg(test)]
+    pub fn break_writes(&self) {
+        let _ = self.failed.set(io::ErrorKind::Other);
+    }
+
     #[cfg(test)]
     pub(super) fn secrets(&self) -> std::collections::BTreeMap<KeyId, [u8; 32]> {
         let core = self.core().unwrap();
