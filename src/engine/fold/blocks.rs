@@ -142,7 +142,7 @@ impl Writer<'_> {
                 let mut short = Vec::with_capacity(batch.months.len());
                 for at in &batch.months {
                     let site = self.directory.by_no(at.site).ok_or(FoldError::NoSite)?;
-                    short.push(site.settings.records_days.is_some());
+                    short.push(site.settings_in(at.month).records_days.is_some());
                 }
                 for (row, (claim, verdict)) in batch.claims.iter().zip(verdicts).enumerate() {
                     if !matches!(verdict, Verdict::Accepted | Verdict::Correction) {
