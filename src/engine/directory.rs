@@ -50,6 +50,25 @@ impl Directory {
         Ok(Self { lists: RwLock::new(lists), key })
     }
 
+    /// Every zone that a site has, or will have, must be known: months are cut by it.
+    ///
+    /// # Errors
+    /// When the system has no data of a zone.
+    pub fn check_zones(&self) -> Result<(), EngineError> {
+        for site in self.sites() {
+            let past = site.past.iter().chain(&site.pending).map(|(_, settings)| settings);
+            for settings in past.chain([&site.settings]) {
+                if calendar::zone(&settings.time_zone).is_none() {
+                    return Err(EngineError::Refused(format!(
+                        "this system has no data of the time zone {} of site {}; install tzdata",
+                        settings.time_zone, site.id
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, Lists> {
         self.lists.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -168,9 +187,15 @@ pub fn as_of(site: &Arc<Site>, now: Timestamp) -> Arc<Site> {
 /// from the next month on. Answers that month.
 pub fn changed(site: &Site, settings: SiteSettings, now: Timestamp) -> (Site, Option<Month>) {
     let mut site = site.clone();
-    let current = settings_at(&site, now).clone();
-    let begun = |month: &Month| calendar::span(&site, *month).from <= now;
-    if site.pending.as_ref().is_some_and(|(month, _)| begun(month)) {
+    // A month that a record opened ahead of time has begun, too.
+    let opened = |month: &Month| site.months.last().is_some_and(|last| last.month >= *month);
+    let begun = |month: &Month| opened(month) || calendar::span(&site, *month).from <= now;
+    let has_begun = site.pending.as_ref().is_some_and(|(month, _)| begun(month));
+    let current = match &site.pending {
+        Some((_, pending)) if has_begun => pending.clone(),
+        _ => site.settings.clone(),
+    };
+    if has_begun {
         let until = site.pending.take().map(|(month, _)| month);
         let before = std::mem::replace(&mut site.settings, current.clone());
         site.past.extend(until.map(|until| (until, before)));

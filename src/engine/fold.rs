@@ -259,20 +259,24 @@ impl Folder {
 }
 
 /// From which run on the runs of a set are merged with a new one of so many tags: as long as seven
-/// runs before it are of its size class (a factor of eight) or smaller, they join, unless that
-/// makes a run over [`RUN_TAGS_MAX`].
+/// runs before it are of its size class (a factor of eight) or smaller and fit into a run of
+/// [`RUN_TAGS_MAX`] with it, they join.
 fn merged_from(list: &[Run], new: u64) -> usize {
     let class = |tags: u64| tags.max(1).ilog2() / 3;
     let (mut from, mut total) = (list.len(), new);
     loop {
-        let before = list[..from].iter().rev();
-        let alike = before.take_while(|run| class(run.head.tags) <= class(total)).count();
-        let joined = list[from - alike..from].iter().map(|run| run.head.tags).sum::<u64>();
-        if alike + 1 < RUNS_MERGED || total + joined > RUN_TAGS_MAX {
+        let of = class(total);
+        let (mut first, mut sum) = (from, total);
+        for run in list[..from].iter().rev().take_while(|run| class(run.head.tags) <= of) {
+            if sum + run.head.tags > RUN_TAGS_MAX {
+                break;
+            }
+            (first, sum) = (first - 1, sum + run.head.tags);
+        }
+        if from - first + 1 < RUNS_MERGED {
             return from;
         }
-        total += joined;
-        from -= alike;
+        (from, total) = (first, sum);
     }
 }
 
@@ -295,5 +299,18 @@ mod tests {
             assert!(list.len() <= 40, "{}", list.len());
         }
         assert!(written <= 6 * 4_096_000, "{written}");
+    }
+
+    #[test]
+    fn review_runs_of_a_large_set_stay_few() {
+        let mut list: Vec<Run> = Vec::new();
+        for number in 0..66_000 {
+            let from = merged_from(&list, 3_000);
+            let tags = 3_000 + list.drain(from..).map(|run| run.head.tags).sum::<u64>();
+            let head = RunHead { tags, fences: Vec::new() };
+            list.push(Run { number, head, filter: Filter::build(&mut Vec::new()) });
+        }
+        let most = 2 * 66_000 * 3_000 / RUN_TAGS_MAX as usize + 40;
+        assert!(list.len() <= most, "{} runs, {most} would do", list.len());
     }
 }

@@ -297,6 +297,27 @@ impl KeyRing {
             Some(ids) => core.open_all(&ids)?,
             None => self.note(core.make(&[name]))?,
         };
+        self.keep_seen(day, &made)
+    }
+
+    /// The keys of a day's duplicates, if they live.
+    ///
+    /// # Errors
+    /// When the register cannot be used.
+    pub fn seen_existing(&self, day: Day) -> Result<Option<Arc<SeenKeys>>, KeysError> {
+        self.usable()?;
+        if let Some(keys) = self.cached_seen(day) {
+            return Ok(Some(keys));
+        }
+        let core = self.core()?;
+        let name = KeyName::plain(KeyKind::Seen, day.0);
+        let Some(id) = core.by_name.get(&name).copied() else { return Ok(None) };
+        let made = core.open_all(&[id])?;
+        self.keep_seen(day, &made).map(Some)
+    }
+
+    /// Called with the core locked.
+    fn keep_seen(&self, day: Day, made: &[Made]) -> Result<Arc<SeenKeys>, KeysError> {
         let made = made.first().ok_or_else(broken)?;
         let mac = HmacKey::new(&made.secret).subkey(b"blindtally/seen/1");
         let keys = Arc::new(SeenKeys { mac, seal: made.seal_key() });
@@ -397,13 +418,23 @@ impl KeyRing {
         self.secrets().into_values().collect()
     }
 
+    /// As after a failed sync of the register.
+    #[cfg(test)]
+    pub fn break_writes(&self) {
+        let _ = self.failed.set(io::ErrorKind::Other);
+    }
+
     #[cfg(test)]
     pub(super) fn secrets(&self) -> std::collections::BTreeMap<KeyId, [u8; 32]> {
         let core = self.core().unwrap();
         core.by_id.keys().map(|id| (*id, *core.secret(*id).unwrap().expose())).collect()
     }
 
-    fn usable(&self) -> Result<(), KeysError> {
+    /// Whether the register can be written.
+    ///
+    /// # Errors
+    /// After a failed write of it; the process must end and open it anew.
+    pub fn usable(&self) -> Result<(), KeysError> {
         self.failed.get().map_or(Ok(()), |kind| Err(KeysError::Failed(*kind)))
     }
 

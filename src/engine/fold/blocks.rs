@@ -170,7 +170,7 @@ impl<'a> Sorted<'a> {
         let mut short = Vec::with_capacity(batch.months.len());
         for at in &batch.months {
             let site = directory.by_no(at.site).ok_or(FoldError::NoSite)?;
-            short.push(site.settings.records_days.is_some());
+            short.push(site.settings_in(at.month).records_days.is_some());
         }
         // The last bucket of each month and class.
         let mut known = vec![[None; 2]; batch.months.len()];
