@@ -7,10 +7,10 @@
 //! | the checkpoint is written | lines with a torn checkpoint, or a whole one |
 //! | the checkpoint is synced | all is there, and only now is it acknowledged |
 //!
-//! What no checkpoint signs was never acknowledged, and the start cuts it off: it must not sign lines
-//! that anybody may have put there. What a checkpoint signs must be there, byte for byte, or the
-//! start is refused. So the order of the two syncs is the whole of the argument. Hashes and line ends
-//! are not synced at all: they follow from the lines and are made anew where they differ.
+//! What no checkpoint signs was never acknowledged, and the start cuts it off: it must not sign
+//! lines that anybody may have put there. What a checkpoint signs must be there, byte for byte, or
+//! the start is refused. So the order of the two syncs is the whole of the argument. Hashes and line
+//! ends are not synced at all: they follow from the lines and are made anew where they differ.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -91,8 +91,8 @@ impl Writer {
         self.frontier.size()
     }
 
-    /// Writes entries, all with one checkpoint, and returns when it is durable. The outer error says
-    /// that nothing was written and nothing ever will be; an inner one concerns its entry only.
+    /// Writes entries, all with one checkpoint, and returns when it is durable. The outer error
+    /// says that nothing can be written any more; an inner one concerns its entry only.
     pub(super) fn commit<'a>(
         &mut self,
         files: &Files,

@@ -22,7 +22,10 @@ const FILE_BYTES_MAX: usize = PREFIX.len() + NAME_BYTES_MAX + 10 + SEED_CHARS + 
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// It is gone, and a ledger that it signed is there.
-    #[error("the ledger's signing key {} is missing while its ledger exists; put it back", .0.display())]
+    #[error(
+        "the ledger's signing key {} is missing while its ledger exists; put it back",
+        .0.display()
+    )]
     Missing(PathBuf),
     /// Others may read or write it.
     #[error(
@@ -36,7 +39,10 @@ pub enum KeyFileError {
         mode: u32,
     },
     /// Not in the form this program writes.
-    #[error("the ledger's signing key {} is not in the form of one; put the right file back", .0.display())]
+    #[error(
+        "the ledger's signing key {} is not in the form of one; put the right file back",
+        .0.display()
+    )]
     Form(PathBuf),
     /// A name that no key can have.
     #[error("the ledger's name must be 1 to 128 printable characters without space and plus")]
@@ -120,7 +126,9 @@ fn parse(text: &[u8]) -> Option<Signer> {
     let seed = Secret::take(&mut bytes[1..])?;
     let signer = Signer::new(name, SigningKey::new(&seed)?).filter(|_| decoded)?;
     // The hash of the public half says whether the seed is whole.
-    signer.public().to_string().starts_with(head).then_some(signer)
+    let public = signer.public().to_string();
+    let own = public.rsplit_once('+').map(|(own, _)| own);
+    (own == head.strip_suffix('+')).then_some(signer)
 }
 
 /// Writes beside and renames, so that a file with this name is whole.

@@ -5,7 +5,7 @@ use std::io;
 
 use super::medium::Log;
 use super::note::{Checkpoint, VerifierKey};
-use super::notes::tail;
+use super::notes::{NOTE_LINES, tail};
 
 /// Opens the file, or makes it.
 pub type Opener = Box<dyn Fn() -> io::Result<Box<dyn Log>> + Send + Sync>;
@@ -41,7 +41,7 @@ impl Second {
     /// Opens it; its last checkpoint, if it can be reached and has one.
     pub(super) fn attach(&mut self, key: &VerifierKey) -> Option<Checkpoint> {
         let opener = self.opener.as_ref()?;
-        match Self::open(opener) {
+        match Self::open(opener, key) {
             Err(error) => self.state = SecondCopy::Unreachable(error.kind()),
             Ok(None) => self.state = SecondCopy::Disagrees,
             Ok(Some((log, end, last))) => {
@@ -57,13 +57,20 @@ impl Second {
         None
     }
 
-    /// What is torn at its end is left, and written over: it was never whole.
-    fn open(opener: &Opener) -> io::Result<Option<(Box<dyn Log>, u64, Option<Checkpoint>)>> {
+    /// Opens it and cuts what is torn at its end; `None` when it is something else.
+    #[allow(clippy::type_complexity, reason = "what is open, where it ends, and what it says")]
+    fn open(
+        opener: &Opener,
+        key: &VerifierKey,
+    ) -> io::Result<Option<(Box<dyn Log>, u64, Option<Checkpoint>)>> {
         let log = opener()?;
         let Some(tail) = tail(&*log)? else { return Ok(None) };
         let lines = tail.rest.iter().filter(|byte| **byte == b'\n').count();
-        // A whole checkpoint that cannot be read was not torn by a cut but changed.
-        let torn = lines < super::notes::NOTE_LINES || tail.rest.contains(&0);
+        // A whole checkpoint that cannot be read was not torn by a cut but changed, and what does
+        // not begin as one is something else.
+        let mut begun = tail.rest.iter().zip(key.name().bytes());
+        let begun = begun.all(|(byte, own)| *byte == own || *byte == 0);
+        let torn = begun && (lines < NOTE_LINES || tail.rest.contains(&0));
         if !torn {
             return Ok(None);
         }

@@ -1,10 +1,11 @@
 //! The Merkle tree of RFC 6962: hashes, roots, proofs. Pure; where the hashes are kept is behind
 //! [`Nodes`].
 //!
-//! Kept are the hashes of all *full* subtrees (2^level leaves from a multiple of 2^level on), in the
-//! order in which they become known: after a leaf come its parents that it completes. So a leaf adds
-//! its own hash and as many more as its number has trailing ones, two on average, and a hash's place
-//! follows from its level and number alone. Any other subtree is folded from at most 64 full ones.
+//! Kept are the hashes of all *full* subtrees (2^level leaves from a multiple of 2^level on), in
+//! the order in which they become known: after a leaf come its parents that it completes. So a leaf
+//! adds its own hash and as many more as its number has trailing ones, two on average, and a hash's
+//! place follows from its level and number alone. Any other subtree is folded from at most 64 full
+//! ones.
 
 use std::io;
 

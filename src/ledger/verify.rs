@@ -1,6 +1,6 @@
 //! Checking a ledger without the server: everything is recomputed from the lines, and whatever does
-//! not agree with a signature, a mark or the second copy is named. It needs the public key, which an
-//! auditor has from elsewhere than the ledger's directory.
+//! not agree with a signature, a mark or the second copy is named. It needs the public key, which
+//! an auditor has from elsewhere than the ledger's directory.
 
 use std::fmt;
 use std::fs::File;

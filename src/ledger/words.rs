@@ -1,6 +1,6 @@
-//! The types that an entry's fields may have: words of closed lists, numbers, names of customers and
-//! machines, times, digests. There is none that could take an end user's id, and the one free text,
-//! an operator's [`Note`], is short and plain.
+//! The types that an entry's fields may have: words of closed lists, numbers, names of customers
+//! and machines, times, digests. There is none that could take an end user's id, and the one free
+//! text, an operator's [`Note`], is short and plain.
 
 use std::borrow::Cow;
 use std::fmt;

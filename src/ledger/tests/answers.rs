@@ -45,11 +45,22 @@ fn a_line_is_what_an_auditor_expects() {
     let lines = ledger.read(0, 2).unwrap();
     assert_eq!(
         lines[0],
-        r#"{"number":0,"time":"2026-11-22T04:16:00Z","operation":0,"phase":"done","kind":"privileged_read","actor":"abcdefgh01234567","fields":{"route":"subjects/access","site":"SITE-0"}}"#
+        [
+            r#"{"number":0,"time":"2026-11-22T04:16:00Z","operation":0,"phase":"done","kind":"p"#,
+            r#"rivileged_read","actor":"abcdefgh01234567","fields":{"route":"subjects/access",""#,
+            r#"site":"SITE-0"}}"#,
+        ]
+        .concat()
     );
     assert_eq!(
         lines[1],
-        r#"{"number":1,"time":"2026-11-22T04:16:00Z","operation":1,"phase":"intent","kind":"destruction","actor":"server","fields":{"profile":"kr-pipa","buckets":[{"class":"records","epoch":"2026-05","rule":"kr-pipa/c2","due":"2026-11-22T04:16:00Z","sites":["SITE-1","SITE-2"]}]}}"#
+        [
+            r#"{"number":1,"time":"2026-11-22T04:16:00Z","operation":1,"phase":"intent","kind":"#,
+            r#""destruction","actor":"server","fields":{"profile":"kr-pipa","buckets":[{"class""#,
+            r#":"records","epoch":"2026-05","rule":"kr-pipa/c2","due":"2026-11-22T04:16:00Z","s"#,
+            r#"ites":["SITE-1","SITE-2"]}]}}"#,
+        ]
+        .concat()
     );
 }
 
@@ -115,7 +126,7 @@ fn proofs_stand_alone() {
     let dir = tempfile::tempdir().unwrap();
     let (ledger, _) = open(&settings(dir.path()));
     let key = ledger.verifier_key().clone();
-    (0..13).for_each(|no| drop(ledger.append(read_of(no)).unwrap()));
+    (0..13).for_each(|no| assert!(ledger.append(read_of(no)).is_ok()));
     for index in 0..13 {
         let proof = ledger.proof(index).unwrap();
         let text = proof.to_json().unwrap();
@@ -188,4 +199,24 @@ fn the_key_belongs_to_the_ledger() {
     std::fs::remove_file(settings.dir.join("verifier.key")).unwrap();
     std::fs::write(&settings.signing_key, key).unwrap();
     assert_eq!(open(&settings).1.size, 1);
+}
+
+#[test]
+fn a_line_that_was_changed_under_a_running_ledger_is_not_given_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path());
+    let (ledger, _) = open(&settings);
+    (0..3).for_each(|no| assert!(ledger.append(read_of(no)).is_ok()));
+    for name in ["entries.ndjson", "ends"] {
+        let path = settings.dir.join(name);
+        let good = std::fs::read(&path).unwrap();
+        for at in 0..good.len() {
+            let mut bytes = good.clone();
+            bytes[at] ^= 1 << (at % 8);
+            std::fs::write(&path, &bytes).unwrap();
+            assert!(ledger.read(0, 3).is_err(), "byte {at} of {name}");
+        }
+        std::fs::write(&path, &good).unwrap();
+    }
+    assert_eq!(ledger.read(0, 3).unwrap().len(), 3);
 }
