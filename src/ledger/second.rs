@@ -58,7 +58,6 @@ impl Second {
     }
 
     /// Opens it and cuts what is torn at its end; `None` when it is something else.
-    #[allow(clippy::type_complexity, reason = "what is open, where it ends, and what it says")]
     fn open(
         opener: &Opener,
         key: &VerifierKey,

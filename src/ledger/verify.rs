@@ -290,10 +290,9 @@ impl Check<'_> {
         self.compare()?;
         if let (Some(hashes), Some(Finding::Root { from, to, .. })) =
             (&self.hashes, self.report.findings.get(known).copied())
+            && let Some(entry) = leaves.first_other(&Kept(hashes), from, to)
         {
-            if let Some(entry) = leaves.first_other(&Kept(hashes), from, to) {
-                self.report.findings[known] = Finding::Changed(entry);
-            }
+            self.report.findings[known] = Finding::Changed(entry);
         }
         if self.trails.first().is_none_or(|trail| trail.agreed == self.frontier.size()) {
             leaves.clear(self.frontier.size());
