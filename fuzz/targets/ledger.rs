@@ -1,5 +1,5 @@
 //! The texts of a foreign ledger: entries, checkpoints, keys, proofs. Each has one spelling, so
-//! what is read, written again, is the same bytes; and no proof of hashes leads where it should not.
+//! what is read, written again, is the same bytes; and no proof leads where it should not.
 #![no_main]
 
 use blindtally::ledger::tree::{self, Hash};

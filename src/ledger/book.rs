@@ -9,8 +9,8 @@
 //!
 //! What no checkpoint signs was never acknowledged, and the start cuts it off: it must not sign
 //! lines that anybody may have put there. What a checkpoint signs must be there, byte for byte, or
-//! the start is refused. So the order of the two syncs is the whole of the argument. Hashes and line
-//! ends are not synced at all: they follow from the lines and are made anew where they differ.
+//! the start is refused. So the order of the two syncs is the whole of the argument. Hashes and
+//! line ends are not synced at all: they follow from the lines and are made anew where they differ.
 
 use std::collections::BTreeMap;
 use std::io;
