@@ -16,7 +16,7 @@ pub mod tag;
 
 pub use aad::Aad;
 pub use hmac::{BaseKey, HmacKey, HmacQueue};
-pub use seal::{OpenError, SealKey};
+pub use seal::{KeyDestroyed, OpenError, SealKey};
 pub use secret::{Secret, random_bytes};
 pub use tag::TagKey;
 
