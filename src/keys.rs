@@ -82,7 +82,12 @@ impl Settings {
     /// Everything in one directory: the embedded default.
     pub fn in_dir(dir: impl Into<PathBuf>) -> Self {
         let dir = dir.into();
-        Self { vek_home: dir.join("vek.home"), root_key: dir.join("root.key"), copies: Vec::new(), dir }
+        Self {
+            vek_home: dir.join("vek.home"),
+            root_key: dir.join("root.key"),
+            copies: Vec::new(),
+            dir,
+        }
     }
 }
 

@@ -96,9 +96,7 @@ impl Cache {
                 let marks = self.marks.get_mut(site);
                 let gone = match (kind, marks) {
                     (KeyKind::Watermark, Some(months)) => months.remove(&month).flatten(),
-                    (KeyKind::Base, Some(months)) => {
-                        months.get_mut(&month).and_then(Option::take)
-                    }
+                    (KeyKind::Base, Some(months)) => months.get_mut(&month).and_then(Option::take),
                     _ => None,
                 };
                 self.bury(gone.map(|keys| keys as _));

@@ -159,10 +159,13 @@ impl OffCopy {
                 Some(opened)
             }
             Err(error) => {
-                self.note(header, Err(match error {
-                    BackError::Io(error) => error.into(),
-                    BackError::State | BackError::Slot(_) => CopyFault::NotKept,
-                }));
+                self.note(
+                    header,
+                    Err(match error {
+                        BackError::Io(error) => error.into(),
+                        BackError::State | BackError::Slot(_) => CopyFault::NotKept,
+                    }),
+                );
                 None
             }
         }

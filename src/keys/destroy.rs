@@ -212,11 +212,7 @@ impl KeyRing {
     ///
     /// # Errors
     /// As [`KeyRing::destroy`].
-    pub fn turn_over(
-        &self,
-        mark: LedgerMark,
-        steps: &dyn Steps,
-    ) -> Result<Destruction, KeysError> {
+    pub fn turn_over(&self, mark: LedgerMark, steps: &dyn Steps) -> Result<Destruction, KeysError> {
         self.usable()?;
         let mut core = self.core()?;
         let mut turning = self.turning()?;

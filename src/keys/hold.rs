@@ -114,12 +114,7 @@ impl KeyRing {
     /// # Errors
     /// When there is no such key, it is a node or the state key, or the register of holds cannot be
     /// written.
-    pub fn move_to_hold(
-        &self,
-        hold: &Self,
-        id: KeyId,
-        number: HoldNo,
-    ) -> Result<KeyId, KeysError> {
+    pub fn move_to_hold(&self, hold: &Self, id: KeyId, number: HoldNo) -> Result<KeyId, KeysError> {
         hold.usable()?;
         let (name, secret) = {
             let core = self.core()?;
@@ -152,7 +147,9 @@ impl KeyRing {
     /// When the keys cannot be used any more.
     pub fn moved(&self, hold: HoldNo, origin: KeyId) -> Result<Option<KeyId>, KeysError> {
         let core = self.core()?;
-        let own = |name: &KeyName| (name.hold, name.origin) == (hold.0, origin.0);
+        // Hold keys have no origin, which is written as zero.
+        let own =
+            |name: &KeyName| name.origin != 0 && (name.hold, name.origin) == (hold.0, origin.0);
         Ok(core.by_name.iter().find(|(name, _)| own(name)).map(|(_, id)| *id))
     }
 

@@ -139,10 +139,7 @@ pub(super) fn place(no: u32) -> u64 {
 }
 
 /// Writes slots, neighbors in one go.
-pub(super) fn write_slots(
-    medium: &mut impl Medium,
-    slots: &Touched,
-) -> io::Result<()> {
+pub(super) fn write_slots(medium: &mut impl Medium, slots: &Touched) -> io::Result<()> {
     let mut run: Vec<u8> = Vec::new();
     let mut start = 0;
     for (no, bytes) in slots {

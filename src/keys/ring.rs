@@ -393,7 +393,11 @@ impl KeyRing {
         Ok(keys)
     }
 
-    pub(super) fn seal_by_name(&self, core: &mut Core, name: KeyName) -> Result<Arc<SealKey>, KeysError> {
+    pub(super) fn seal_by_name(
+        &self,
+        core: &mut Core,
+        name: KeyName,
+    ) -> Result<Arc<SealKey>, KeysError> {
         let key = match core.find_all(std::slice::from_ref(&name))?.as_deref() {
             Some([id, ..]) => core.seal_key(*id)?,
             _ => self.note(core.make(&[name]))?.first().map(Made::seal_key).ok_or_else(broken)?,

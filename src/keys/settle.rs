@@ -139,7 +139,11 @@ fn first_bad(a: &Image, b: &Image) -> u32 {
 }
 
 /// Writes the settled state, synced; answers how many slots and headers differed.
-pub(super) fn restore<M: Medium>(medium: &mut M, image: &Image, settled: &Settled) -> io::Result<u32> {
+pub(super) fn restore<M: Medium>(
+    medium: &mut M,
+    image: &Image,
+    settled: &Settled,
+) -> io::Result<u32> {
     let differs = |no: &u32| slot_of(image.slots(), *no) != slot_of(&settled.slots, *no);
     let slots = (0..settled.header.slots).filter(differs).count();
     let header = usize::from(image.header() != Some(&settled.header));

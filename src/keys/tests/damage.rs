@@ -186,7 +186,10 @@ fn a_forged_slot_does_not_open() {
             1 => open.live[place].1.name.owner = Some(site(2)),
             _ => open.live[place].1.id.0 = 1_000_000,
         }
-        let refused = matches!(tree(open, &vek()), Err(KeysError::Unopened { .. } | KeysError::Misfit { .. }));
+        let refused = matches!(
+            tree(open, &vek()),
+            Err(KeysError::Unopened { .. } | KeysError::Misfit { .. })
+        );
         assert!(refused, "{forge}");
     }
 }

@@ -33,6 +33,8 @@ struct State {
     operations: u32,
     /// Files that cannot be reached.
     away: BTreeSet<usize>,
+    /// A file whose writes are not kept.
+    liar: Option<usize>,
 }
 
 #[derive(Clone, Default)]
@@ -51,7 +53,14 @@ pub(in crate::keys) struct DiskFile {
 impl Disk {
     pub(in crate::keys) fn new(files: usize) -> Self {
         let files = vec![Stored::default(); files];
-        Self(Arc::new(Mutex::new(State { files, fuse: None, dead: false, operations: 0, away: BTreeSet::new() })))
+        Self(Arc::new(Mutex::new(State {
+            files,
+            fuse: None,
+            dead: false,
+            operations: 0,
+            away: BTreeSet::new(),
+            liar: None,
+        })))
     }
 
     pub(in crate::keys) fn file(&self, at: usize) -> DiskFile {
@@ -67,7 +76,16 @@ impl Disk {
     /// Cuts a file off, or lets it be reached again.
     pub(in crate::keys) fn away(&self, at: usize, away: bool) {
         let mut state = self.0.lock().unwrap();
-        if away { state.away.insert(at) } else { state.away.remove(&at) };
+        if away {
+            state.away.insert(at)
+        } else {
+            state.away.remove(&at)
+        };
+    }
+
+    /// From now on the writes of a file succeed and leave it as it is.
+    pub(in crate::keys) fn forget_writes_of(&self, at: usize) {
+        self.0.lock().unwrap().liar = Some(at);
     }
 
     /// Lets this many writes and syncs happen; the next one is the last and fails.
@@ -99,7 +117,7 @@ impl Disk {
     /// Power off and on again.
     pub(in crate::keys) fn power(&self, cut: Cut) {
         let mut state = self.0.lock().unwrap();
-        (state.fuse, state.dead) = (None, false);
+        (state.fuse, state.dead, state.liar) = (None, false, None);
         let mut seed = match cut {
             Cut::Seeded(seed) => seed,
             _ => 0,
@@ -183,7 +201,7 @@ impl Medium for DiskFile {
     fn write_at(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.0.lock().unwrap();
         let (happens, result) = Self::spend(&mut state, self.at);
-        if happens && !bytes.is_empty() {
+        if happens && !bytes.is_empty() && state.liar != Some(self.at) {
             let file = &mut state.files[self.at];
             let (from, to) = (at as usize, at as usize + bytes.len());
             let length = file.seen.len().max(to);
