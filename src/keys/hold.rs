@@ -115,19 +115,20 @@ impl KeyRing {
     /// When there is no such key, it is a node or the state key, or the register of holds cannot be
     /// written.
     pub fn move_to_hold(&self, hold: &Self, id: KeyId, number: HoldNo) -> Result<KeyId, KeysError> {
+        if std::ptr::eq(self, hold) {
+            return Err(KeysError::NoKey(id));
+        }
         hold.usable()?;
-        let (name, secret) = {
-            let core = self.core()?;
-            let Some(entry) = core.by_id.get(&id) else {
-                drop(core);
-                return hold.moved(number, id)?.ok_or(KeysError::NoKey(id));
-            };
-            if matches!(entry.slot.name.kind, KeyKind::Node | KeyKind::State) {
-                return Err(KeysError::InUse(id));
-            }
-            (entry.slot.name.clone(), core.secret(id)?)
+        // Locked to the end: a key must not be destroyed here while it is being carried over.
+        let main = self.core()?;
+        let Some(entry) = main.by_id.get(&id) else {
+            return hold.moved(number, id)?.ok_or(KeysError::NoKey(id));
         };
-        let name = KeyName { hold: number.0, origin: id.0, ..name };
+        if matches!(entry.slot.name.kind, KeyKind::Node | KeyKind::State) {
+            return Err(KeysError::InUse(id));
+        }
+        let secret = main.secret(id)?;
+        let name = KeyName { hold: number.0, origin: id.0, ..entry.slot.name.clone() };
         let mut core = hold.core()?;
         if let Some(there) = core.find_all(std::slice::from_ref(&name))? {
             let there = *there.first().ok_or_else(broken)?;

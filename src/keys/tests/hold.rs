@@ -44,6 +44,7 @@ fn held_keys_outlive_the_main_ones_and_end_on_their_own() {
     assert_eq!(fresh.id(), same.id());
     assert_ne!(hold.hold_key(two, &site(0), Class::Records, 5).unwrap().id(), fresh.id());
     assert_eq!(hold.commitment(moved), ring.commitment(bucket.id()));
+    assert!(matches!(ring.move_to_hold(&ring, bucket.id(), one), Err(KeysError::NoKey(_))));
     let info = hold.list().into_iter().find(|info| info.id == moved).unwrap();
     assert_eq!((info.hold, info.origin), (Some(one), Some(bucket.id())));
     assert_eq!((info.kind, info.site), (KeyKind::Bucket, Some(site(0))));
