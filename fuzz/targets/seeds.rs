@@ -21,7 +21,8 @@ use blindtally::store::header::Header;
 use blindtally::store::pages::{self, RunHead};
 use blindtally::store::rows::{self, Position};
 use blindtally::store::verdict::{self, GroupVerdict};
-use blindtally::store::{batch, details, filter, keys};
+use blindtally::store::filter::Filter;
+use blindtally::store::{batch, details, keys};
 use libfuzzer_sys::fuzz_target;
 
 /// 2026-11-22T04:16:00Z.
@@ -78,8 +79,8 @@ fn stored(to: &Path) -> io::Result<()> {
     write(to, "counters", b'0' + 11, &counters)?;
     write(to, "key-page", b'0' + 12, &keys::page(1, 2, 3, 4))?;
     write(to, "key-block", b'0' + 12, &keys::block(true, SiteNo(1), MONTH.0, 9))?;
-    let filter = filter::build(&mut (0..30).collect());
-    write(to, "filter", b'0' + 13, &[&7u64.to_le_bytes()[..], &filter].concat())
+    let filter = Filter::build(&mut (0..30).collect());
+    write(to, "filter", b'0' + 13, &[&7u64.to_le_bytes()[..], filter.as_bytes()].concat())
 }
 
 fn a_batch() -> Batch {

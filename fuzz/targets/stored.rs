@@ -15,7 +15,8 @@ use blindtally::store::header::{Filtered, Header};
 use blindtally::store::pages::{self, RunHead};
 use blindtally::store::rows::{self, Position};
 use blindtally::store::verdict::{self, GroupVerdict};
-use blindtally::store::{batch, filter, keys};
+use blindtally::store::filter::Filter;
+use blindtally::store::{batch, keys};
 use blindtally_fuzz::choose;
 use libfuzzer_sys::fuzz_target;
 
@@ -133,11 +134,15 @@ fn headers(bytes: &[u8]) {
 
 fn filters(bytes: &[u8]) {
     let Some((key, stored)) = bytes.split_first_chunk::<8>() else { return };
-    filter::may_hold(stored, u64::from_le_bytes(*key));
+    if let Some(filter) = Filter::decode(stored) {
+        filter.may_hold(u64::from_le_bytes(*key));
+        assert_eq!(filter.as_bytes(), stored);
+    }
     let (keys, _) = bytes.as_chunks::<8>();
     let mut keys: Vec<u64> = keys.iter().map(|key| u64::from_le_bytes(*key)).collect();
-    let filter = filter::build(&mut keys.clone());
-    assert!(keys.drain(..).all(|key| filter::may_hold(&filter, key)), "a wrong no");
+    let filter = Filter::build(&mut keys.clone());
+    assert!(keys.drain(..).all(|key| filter.may_hold(key)), "a wrong no");
+    assert_eq!(Filter::decode(filter.as_bytes()), Some(filter));
 }
 
 fn run_heads(bytes: &[u8]) {

@@ -1,11 +1,10 @@
 //! The fold, in the background: journal groups become blocks, new tags become runs, counters become
 //! rows; then the groups and, a little later, their key are gone.
 //!
-//! Blocks are written ahead, a megabyte at a time and without a sync, so that no group commit waits
-//! behind a large write; nothing names them yet. The last change set is synced and makes the fold
-//! whole: runs, counters, the new position, the removal of the groups. A fold cut off before that
-//! leaves blocks that its intent names, and recovery removes them.
+//! Blocks and runs are written ahead ([`ahead`]); nothing names them yet. The last change set is
+//! synced and makes the fold whole: counters, the new position, the removal of the groups.
 
+mod ahead;
 mod blocks;
 
 use std::collections::HashMap;
@@ -25,10 +24,16 @@ use crate::store::rows::Position;
 use crate::store::verdict::encode_counters;
 use crate::store::{Changes, Store, StoreError, Table, keys};
 
-pub use blocks::{BlockPlace, discard_unfinished, read_block, read_header};
+pub use ahead::discard_unfinished;
+pub use blocks::{BlockPlace, read_block, read_header};
+
+use ahead::{Ahead, Intent};
+use blocks::Sorted;
 
 /// Runs of one size class that are merged into one.
 const RUNS_MERGED: usize = 8;
+/// Most tags of a merged run: merging takes about 40 bytes of memory a tag.
+const RUN_TAGS_MAX: u64 = 1 << 23;
 
 /// A fold failed; the engine stops and recovers.
 #[derive(Debug, thiserror::Error)]
@@ -142,7 +147,18 @@ impl Folder {
     /// When anything cannot be read or written; then the engine must stop and recover.
     pub fn fold(&mut self, cut: Cut) -> Result<Folded, FoldError> {
         let groups = self.groups(cut.through)?;
+        let store = Arc::clone(&self.store);
+        let rows = Sorted::of(&groups, &self.directory)?;
         let mut last = Changes::default();
+        let mut ahead = Ahead::new(
+            &store,
+            Intent {
+                first_block: self.position.next_block,
+                buckets: rows.bucket_names(),
+                first_run: self.position.next_run,
+                sets: cut.deltas.iter().map(|delta| delta.set).collect(),
+            },
+        );
         let mut writer = blocks::Writer {
             store: &self.store,
             ring: &self.ring,
@@ -151,14 +167,16 @@ impl Folder {
             next: self.position.next_block,
             stats: Stats::default(),
         };
-        writer.write(&groups, &mut last)?;
+        writer.write(&rows, &mut ahead, &mut last)?;
         let stats = writer.stats;
         self.position.next_block = writer.next;
+        drop(rows);
         drop(groups);
         for group in self.position.folded_through + 1..=cut.through {
             last.delete(Table::Journal, keys::group(group));
         }
-        let (runs, merged) = self.fold_sets(&mut last, cut.deltas)?;
+        let (runs, merged) = self.fold_sets(&mut ahead, cut.deltas)?;
+        ahead.finish(&mut last)?;
         for (at, counters) in &cut.counters {
             let mut row = Vec::new();
             encode_counters(counters, &mut row);
@@ -174,7 +192,6 @@ impl Folder {
         self.position.folded_through = cut.through;
         self.position.seen_floor = cut.floor.0;
         last.put(Table::Meta, keys::POSITION, self.position.encode());
-        blocks::clear_intent(&mut last);
         self.store.apply(&last)?;
         for day in &cut.dropped {
             self.ring.drop_seen(*day)?;
@@ -219,7 +236,7 @@ impl Folder {
     }
 
     /// Writes the runs of new members; answers the runs of each set, and those that were merged.
-    fn fold_sets(&mut self, changes: &mut Changes, deltas: Vec<Delta>) -> Result<Runs, FoldError> {
+    fn fold_sets(&mut self, ahead: &mut Ahead<'_>, deltas: Vec<Delta>) -> Result<Runs, FoldError> {
         let (mut touched, mut merged) = (Vec::new(), Vec::new());
         for delta in deltas {
             self.store.ensure(delta.set.table)?;
@@ -233,7 +250,9 @@ impl Folder {
             parts.push(delta.entries);
             let number = self.position.next_run;
             self.position.next_run += 1;
-            list.push(runs::write(changes, &delta.key, delta.set, number, &runs::merge(parts)));
+            let mut put = |key, value| ahead.put(delta.set.table, key, value);
+            let entries = runs::merge(parts);
+            list.push(runs::write(&delta.key, delta.set, number, &entries, &mut put)?);
             touched.push((delta.set, list.clone()));
         }
         Ok((touched, merged))
@@ -241,17 +260,19 @@ impl Folder {
 }
 
 /// From which run on the runs of a set are merged with a new one of so many tags: as long as seven
-/// runs before it are of its size class (a factor of eight) or smaller, they join.
+/// runs before it are of its size class (a factor of eight) or smaller, they join, unless that
+/// makes a run over [`RUN_TAGS_MAX`].
 fn merged_from(list: &[Run], new: u64) -> usize {
     let class = |tags: u64| tags.max(1).ilog2() / 3;
     let (mut from, mut total) = (list.len(), new);
     loop {
         let before = list[..from].iter().rev();
         let alike = before.take_while(|run| class(run.head.tags) <= class(total)).count();
-        if alike + 1 < RUNS_MERGED {
+        let joined = list[from - alike..from].iter().map(|run| run.head.tags).sum::<u64>();
+        if alike + 1 < RUNS_MERGED || total + joined > RUN_TAGS_MAX {
             return from;
         }
-        total += list[from - alike..from].iter().map(|run| run.head.tags).sum::<u64>();
+        total += joined;
         from -= alike;
     }
 }
@@ -259,6 +280,7 @@ fn merged_from(list: &[Run], new: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::filter::Filter;
     use crate::store::pages::RunHead;
 
     #[test]
@@ -270,7 +292,7 @@ mod tests {
             let tags = 1_000 + list.drain(from..).map(|run| run.head.tags).sum::<u64>();
             written += tags;
             let head = RunHead { tags, fences: Vec::new() };
-            list.push(Run { number, head, filter: Arc::new([]) });
+            list.push(Run { number, head, filter: Filter::build(&mut Vec::new()) });
             assert!(list.len() <= 40, "{}", list.len());
         }
         assert!(written <= 6 * 4_096_000, "{written}");

@@ -4,12 +4,10 @@
 //! A run is a few rows of its table: a head (page 0), pages of tags and a filter, each sealed with
 //! the place it belongs to. Runs are only added; a merged run replaces its parts in one change set.
 
-use std::sync::Arc;
-
 use crate::crypto::{Aad, OpenError, SealKey};
 use crate::model::ids::ShortTag;
 use crate::store::codec::Corrupt;
-use crate::store::filter;
+use crate::store::filter::Filter;
 use crate::store::pages::{self, Entry, PAGE_TAGS, RunHead};
 use crate::store::{Changes, Store, StoreError, Table, keys};
 
@@ -53,8 +51,8 @@ pub struct Run {
     pub number: u64,
     /// How many tags, and where the pages begin.
     pub head: RunHead,
-    /// A filter over the tags (none for runs without one).
-    pub filter: Arc<[u8]>,
+    /// A filter over the tags.
+    pub filter: Filter,
 }
 
 /// The row of a run that holds its filter.
@@ -63,31 +61,35 @@ const FILTER_PAGE: u32 = u32::MAX;
 impl Run {
     /// Memory of the head and the filter, bytes.
     pub fn memory_bytes(&self) -> usize {
-        self.head.fences.capacity() * size_of::<u64>() + self.filter.len()
+        self.head.fences.capacity() * size_of::<u64>() + self.filter.as_bytes().len()
     }
 }
 
-/// Adds a run of sorted, distinct entries to a change set.
-pub fn write(
-    changes: &mut Changes,
+/// Writes a run of sorted, distinct entries; `put` takes its rows.
+///
+/// # Errors
+/// Those of `put`.
+pub fn write<E>(
     key: &SealKey,
     set: SetId,
     number: u64,
     entries: &[Entry],
-) -> Run {
+    put: &mut dyn FnMut(Vec<u8>, Vec<u8>) -> Result<(), E>,
+) -> Result<Run, E> {
+    let mut row = |page: u32, plain: &[u8]| {
+        let sealed = key.seal(&set.aad(number, page), plain);
+        put(keys::page(set.owner, set.kind, number, page), sealed)
+    };
     let mut head = RunHead { tags: entries.len() as u64, fences: Vec::new() };
     for (page, entries) in (1..).zip(entries.chunks(PAGE_TAGS)) {
         head.fences.push(entries.first().map_or(0, |(tag, _)| tag.prefix()));
-        let sealed = key.seal(&set.aad(number, page), &pages::encode_page(entries));
-        changes.put(set.table, keys::page(set.owner, set.kind, number, page), sealed);
+        row(page, &pages::encode_page(entries))?;
     }
-    let sealed = key.seal(&set.aad(number, 0), &head.encode());
-    changes.put(set.table, keys::page(set.owner, set.kind, number, 0), sealed);
+    row(0, &head.encode())?;
     let mut prefixes = entries.iter().map(|(tag, _)| tag.prefix()).collect();
-    let filter = filter::build(&mut prefixes);
-    let sealed = key.seal(&set.aad(number, FILTER_PAGE), &filter);
-    changes.put(set.table, keys::page(set.owner, set.kind, number, FILTER_PAGE), sealed);
-    Run { number, head, filter: filter.into() }
+    let filter = Filter::build(&mut prefixes);
+    row(FILTER_PAGE, filter.as_bytes())?;
+    Ok(Run { number, head, filter })
 }
 
 /// Removes a run in a change set.
@@ -106,11 +108,8 @@ pub fn open(store: &Store, key: &SealKey, set: SetId, number: u64) -> Result<Run
         Ok::<_, RunError>(key.open(&set.aad(number, page), &row.ok_or(Corrupt("run"))?)?)
     };
     let head = RunHead::decode(&row(0)?)?;
-    let bytes = row(FILTER_PAGE)?;
-    if !filter::is_sound(&bytes) {
-        return Err(Corrupt("run filter").into());
-    }
-    Ok(Run { number, head, filter: bytes.into() })
+    let filter = Filter::decode(&row(FILTER_PAGE)?).ok_or(Corrupt("run filter"))?;
+    Ok(Run { number, head, filter })
 }
 
 /// The sets and runs of a table, in the order of their keys, found without reading their pages.
@@ -151,7 +150,7 @@ pub fn probe(
     run: &Run,
     tag: ShortTag,
 ) -> Result<u8, RunError> {
-    if !filter::may_hold(&run.filter, tag.prefix()) {
+    if !run.filter.may_hold(tag.prefix()) {
         return Ok(0);
     }
     for page in run.head.pages_of(tag) {

@@ -5,7 +5,7 @@
 //! headers finds the blocks of a person without an index entry for each record.
 
 use super::codec::{Corrupt, Put, Reader};
-use super::filter;
+use super::filter::Filter;
 use crate::model::ids::Tag;
 use crate::model::time::Timestamp;
 
@@ -31,18 +31,18 @@ pub struct Header {
     pub first: Timestamp,
     /// The latest row.
     pub last: Timestamp,
-    filters: [Vec<u8>; 3],
+    filters: [Filter; 3],
 }
 
 impl Header {
     /// A header over the tags of each kind, which are sorted and made distinct here.
     pub fn new(rows: usize, span: (Timestamp, Timestamp), tags: [&mut Vec<u64>; 3]) -> Self {
-        Self { rows, first: span.0, last: span.1, filters: tags.map(filter::build) }
+        Self { rows, first: span.0, last: span.1, filters: tags.map(Filter::build) }
     }
 
     /// Whether the block may hold the tag; `false` is certain.
     pub fn may_hold(&self, kind: Filtered, tag: &Tag) -> bool {
-        filter::may_hold(&self.filters[kind as usize], filter_key(tag))
+        self.filters[kind as usize].may_hold(filter_key(tag))
     }
 
     /// Encodes the header.
@@ -51,7 +51,7 @@ impl Header {
         out.varint(self.rows as u64);
         out.zigzag(self.first.0);
         out.zigzag(self.last.0);
-        self.filters.iter().for_each(|filter| out.prefixed(filter));
+        self.filters.iter().for_each(|filter| out.prefixed(filter.as_bytes()));
         out
     }
 
@@ -67,14 +67,9 @@ impl Header {
         let rows = reader.count()?;
         let first = Timestamp(reader.zigzag()?);
         let last = Timestamp(reader.zigzag()?);
-        let mut filters = [Vec::new(), Vec::new(), Vec::new()];
-        for filter in &mut filters {
-            let bytes = reader.prefixed()?;
-            if !filter::is_sound(bytes) {
-                return Err(reader.corrupt());
-            }
-            *filter = bytes.to_vec();
-        }
+        let corrupt = reader.corrupt();
+        let mut filter = || Filter::decode(reader.prefixed()?).ok_or(corrupt);
+        let filters = [filter()?, filter()?, filter()?];
         reader.end()?;
         Ok(Self { rows, first, last, filters })
     }

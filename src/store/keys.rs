@@ -71,7 +71,12 @@ pub fn page_of(key: &[u8]) -> Option<(u32, u8, u64, u32)> {
     Some((u32::from_be_bytes(*owner), *kind, u64::from_be_bytes(*run), u32::from_be_bytes(page)))
 }
 
-/// A block, its header or its key: `fragment ‖ site ‖ epoch ‖ number`. Fragments (blocks too
+/// The row of a block: its number.
+pub fn block_body(number: u64) -> [u8; 8] {
+    number.to_be_bytes()
+}
+
+/// The row of a block's header or of its key: `fragment ‖ site ‖ epoch ‖ number`. Fragments (blocks too
 /// small to stay) stand together, so that a start finds them at once.
 pub fn block(fragment: bool, site: SiteNo, epoch: u32, number: u64) -> Vec<u8> {
     let mut key = Vec::with_capacity(17);

@@ -186,6 +186,11 @@ impl Changes {
         self.bytes
     }
 
+    /// The tables that are written to.
+    pub fn tables(&self) -> impl Iterator<Item = Table> + '_ {
+        self.list.iter().map(|(table, _)| *table)
+    }
+
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
@@ -280,19 +285,21 @@ impl Store {
     /// # Errors
     /// When the disk refuses. Nothing may be written after that; the process stops and recovers.
     pub fn apply(&self, changes: &Changes) -> Result<(), StoreError> {
-        self.write(changes, true)
+        self.write(changes)
     }
 
-    /// Applies changes that only matter once a later [`Store::apply`] names them: they are on the
-    /// disk when that returns.
+    /// Applies changes past the log: a crash loses them, unless [`Store::flush_tables`] of their
+    /// tables came first. For what nothing names yet, or nothing needs any more.
     ///
     /// # Errors
     /// When the disk refuses.
     pub fn apply_ahead(&self, changes: &Changes) -> Result<(), StoreError> {
-        self.write(changes, false)
+        let mut options = WriteOptions::new();
+        options.disable_wal(true);
+        Ok(self.db.write_opt(self.batch(changes)?, &options)?)
     }
 
-    fn write(&self, changes: &Changes, sync: bool) -> Result<(), StoreError> {
+    fn batch(&self, changes: &Changes) -> Result<WriteBatch, StoreError> {
         // Twelve bytes of head, and for each change its kind, table number and two lengths.
         let capacity = 12 + changes.bytes + changes.list.len() * 16;
         let mut batch = WriteBatch::with_capacity_bytes(capacity);
@@ -309,8 +316,13 @@ impl Store {
             }
             last = Some((*table, handle));
         }
+        Ok(batch)
+    }
+
+    fn write(&self, changes: &Changes) -> Result<(), StoreError> {
+        let batch = self.batch(changes)?;
         let mut options = WriteOptions::new();
-        options.set_sync(sync);
+        options.set_sync(true);
         #[cfg(test)]
         if let Some(after) = self.breaks(changes) {
             if after {
@@ -371,8 +383,16 @@ impl Store {
     /// # Errors
     /// When the disk refuses.
     pub fn flush(&self) -> Result<(), StoreError> {
-        for table in self.tables() {
-            self.db.flush_cf(&self.handle(table)?)?;
+        self.flush_tables(&self.tables().into_iter().collect())
+    }
+
+    /// Writes the memory of tables to files, and syncs those.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn flush_tables(&self, tables: &BTreeSet<Table>) -> Result<(), StoreError> {
+        for table in tables {
+            self.db.flush_cf(&self.handle(*table)?)?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use super::ahead::Ahead;
 use super::{FoldError, Stats};
 use crate::crypto::{Aad, SealKey, Secret};
 use crate::engine::directory::Directory;
@@ -15,7 +16,7 @@ use crate::model::batch::{Bucket, Epoch, Verdict};
 use crate::model::ids::KeyId;
 use crate::model::vocab::Class;
 use crate::store::block::{self, FilterKeys, OwnedRow, Row};
-use crate::store::codec::{Corrupt, Put, Reader};
+use crate::store::codec::Corrupt;
 use crate::store::details;
 use crate::store::header::Header;
 use crate::store::{Changes, Store, Table, keys};
@@ -28,8 +29,6 @@ const BYTES_TARGET: usize = 2 << 20;
 const ROWS_MIN: usize = 1_024;
 /// So many fragments of a bucket are joined, even if they are still a fragment together.
 const FRAGMENTS_MAX: usize = 16;
-/// Blocks are written ahead in pieces of this size, bytes.
-const AHEAD_BYTES: usize = 1 << 20;
 
 /// Where a block is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,9 +63,30 @@ impl BlockPlace {
             .number(self.number)
     }
 
-    fn tables(self) -> [Table; 3] {
-        tables(self.bucket)
+    /// The rows of the block, its header and its key. Blocks stand in the order of their numbers,
+    /// so that their files are never rewritten; the small rows stand by bucket.
+    fn rows(self) -> [(Table, Vec<u8>); 3] {
+        let [blocks, headers, block_keys] = tables(self.bucket);
+        [
+            (blocks, keys::block_body(self.number).to_vec()),
+            (headers, self.key()),
+            (block_keys, self.key()),
+        ]
     }
+}
+
+/// The rows of a bucket's blocks from a number on: table, first key, key behind the last. In the
+/// table of blocks those of other buckets are among them.
+pub fn ranges_from(bucket: Bucket, first: u64) -> Vec<(Table, Vec<u8>, Vec<u8>)> {
+    let [blocks, headers, block_keys] = tables(bucket);
+    let (first_body, last_body) = (keys::block_body(first), keys::block_body(u64::MAX));
+    let mut ranges = vec![(blocks, first_body.to_vec(), last_body.to_vec())];
+    for (table, fragment) in [headers, block_keys].into_iter().flat_map(|t| [(t, false), (t, true)])
+    {
+        let key = |number| keys::block(fragment, bucket.site, bucket.epoch.code(), number);
+        ranges.push((table, key(first), key(u64::MAX)));
+    }
+    ranges
 }
 
 /// The tables of a bucket: blocks, headers, block keys.
@@ -117,31 +137,21 @@ struct FoldRow<'a> {
     row: Row<'a>,
 }
 
-impl Writer<'_> {
-    /// Writes the kept rows of the groups; what must not happen without the rest of the fold goes
-    /// to `last`.
-    pub fn write(&mut self, groups: &[OpenGroup], last: &mut Changes) -> Result<(), FoldError> {
-        let mut rows = self.rows(groups)?;
-        rows.sort_unstable_by_key(|row| (row.bucket, row.row.user, row.row.occurred_at));
-        let buckets: Vec<Bucket> = rows
-            .chunk_by(|left, right| left.bucket == right.bucket)
-            .map(|of| of[0].bucket)
-            .collect();
-        let mut ahead = Ahead { first: self.next, buckets, ..Ahead::default() };
-        for of_bucket in rows.chunk_by(|left, right| left.bucket == right.bucket) {
-            self.write_bucket(of_bucket, &mut ahead, last)?;
-        }
-        last.append(ahead.changes);
-        Ok(())
-    }
+/// The kept rows of a fold by bucket, user and time.
+pub struct Sorted<'a>(Vec<FoldRow<'a>>);
 
-    fn rows<'g>(&self, groups: &'g [OpenGroup]) -> Result<Vec<FoldRow<'g>>, FoldError> {
+impl<'a> Sorted<'a> {
+    /// Gathers the kept rows of the groups.
+    ///
+    /// # Errors
+    /// When a row names a site that does not exist.
+    pub fn of(groups: &'a [OpenGroup], directory: &Directory) -> Result<Self, FoldError> {
         let mut rows = Vec::new();
         for group in groups {
             for (batch, verdicts) in group.batches.iter().zip(&group.verdict.batches) {
                 let mut short = Vec::with_capacity(batch.months.len());
                 for at in &batch.months {
-                    let site = self.directory.by_no(at.site).ok_or(FoldError::NoSite)?;
+                    let site = directory.by_no(at.site).ok_or(FoldError::NoSite)?;
                     short.push(site.settings.records_days.is_some());
                 }
                 for (row, (claim, verdict)) in batch.claims.iter().zip(verdicts).enumerate() {
@@ -162,13 +172,35 @@ impl Writer<'_> {
                 }
             }
         }
-        Ok(rows)
+        rows.sort_unstable_by_key(|row| (row.bucket, row.row.user, row.row.occurred_at));
+        Ok(Self(rows))
+    }
+
+    fn buckets(&self) -> impl Iterator<Item = &[FoldRow<'a>]> {
+        self.0.chunk_by(|left, right| left.bucket == right.bucket)
+    }
+
+    /// The buckets that have rows.
+    pub fn bucket_names(&self) -> Vec<Bucket> {
+        self.buckets().map(|rows| rows[0].bucket).collect()
+    }
+}
+
+impl Writer<'_> {
+    /// Writes blocks of the rows; what must not happen without the rest of the fold goes to `last`.
+    pub fn write(
+        &mut self,
+        rows: &Sorted<'_>,
+        ahead: &mut Ahead<'_>,
+        last: &mut Changes,
+    ) -> Result<(), FoldError> {
+        rows.buckets().try_for_each(|of_bucket| self.write_bucket(of_bucket, ahead, last))
     }
 
     fn write_bucket(
         &mut self,
         rows: &[FoldRow<'_>],
-        ahead: &mut Ahead,
+        ahead: &mut Ahead<'_>,
         last: &mut Changes,
     ) -> Result<(), FoldError> {
         let bucket = rows[0].bucket;
@@ -183,7 +215,7 @@ impl Writer<'_> {
             for number in self.fragments.0.remove(&bucket).unwrap_or_default() {
                 let place = BlockPlace { bucket, fragment: true, number };
                 kept.extend(read_block(self.store, &key, place)?);
-                place.tables().into_iter().for_each(|table| last.delete(table, place.key()));
+                place.rows().into_iter().for_each(|(table, key)| last.delete(table, key));
             }
         }
         let mut all: Vec<Row<'_>> = rows.iter().map(|row| row.row).collect();
@@ -209,7 +241,7 @@ impl Writer<'_> {
         place: BlockPlace,
         bucket_key: &SealKey,
         rows: &[Row<'_>],
-        ahead: &mut Ahead,
+        ahead: &mut Ahead<'_>,
     ) -> Result<(), FoldError> {
         let secret = Secret::random();
         let key = SealKey::new(KeyId(place.number), &secret);
@@ -222,11 +254,10 @@ impl Writer<'_> {
         self.stats.rows += rows.len() as u64;
         self.stats.blocks += 1;
         self.stats.bytes += (sealed.len() + header.len() + wrapped.len()) as u64;
-        let [blocks, headers, block_keys] = place.tables();
-        ahead.changes.put(blocks, place.key(), sealed);
-        ahead.changes.put(headers, place.key(), header);
-        ahead.changes.put(block_keys, place.key(), wrapped);
-        ahead.write_when_large(self.store)
+        let [(blocks, at), (headers, header_at), (block_keys, key_at)] = place.rows();
+        ahead.put(blocks, at, sealed)?;
+        ahead.put(headers, header_at, header)?;
+        ahead.put(block_keys, key_at, wrapped)
     }
 }
 
@@ -245,77 +276,6 @@ fn cut<'r, 'a>(all: &'r [Row<'a>]) -> Vec<&'r [Row<'a>]> {
     blocks
 }
 
-/// Blocks on their way, and the intent that names them should the fold be cut off.
-#[derive(Default)]
-struct Ahead {
-    changes: Changes,
-    first: u64,
-    buckets: Vec<Bucket>,
-    intended: bool,
-}
-
-impl Ahead {
-    fn write_when_large(&mut self, store: &Store) -> Result<(), FoldError> {
-        if self.changes.bytes() < AHEAD_BYTES {
-            return Ok(());
-        }
-        let mut changes = Changes::default();
-        if !self.intended {
-            changes.put(Table::Meta, keys::INTENT, self.intent());
-            self.intended = true;
-        }
-        changes.append(std::mem::take(&mut self.changes));
-        Ok(store.apply_ahead(&changes)?)
-    }
-
-    fn intent(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        out.varint(self.first);
-        out.varint(self.buckets.len() as u64);
-        for bucket in &self.buckets {
-            out.push(bucket.class.code());
-            out.varint(u64::from(bucket.site.0));
-            out.varint(u64::from(bucket.epoch.code()));
-        }
-        out
-    }
-}
-
-/// Removes the intent, in the change set that makes the fold whole.
-pub fn clear_intent(changes: &mut Changes) {
-    changes.delete(Table::Meta, keys::INTENT);
-}
-
-/// Removes the blocks of a fold that was cut off.
-///
-/// # Errors
-/// When the disk refuses or the intent does not follow its format.
-pub fn discard_unfinished(store: &Store) -> Result<bool, FoldError> {
-    let Some(row) = store.get(Table::Meta, keys::INTENT)? else { return Ok(false) };
-    let mut reader = Reader::new("fold intent", &row);
-    let first = reader.varint()?;
-    let mut changes = Changes::default();
-    for _ in 0..reader.count_of(3)? {
-        let class = Class::from_code(reader.byte()?).ok_or(reader.corrupt())?;
-        let site = crate::model::ids::SiteNo(reader.number32()?);
-        let epoch = Epoch::from_code(reader.number32()?);
-        for table in tables(Bucket { class, site, epoch }) {
-            store.ensure(table)?;
-            for fragment in [false, true] {
-                let from = keys::block(fragment, site, epoch.code(), first);
-                changes.delete_range(
-                    table,
-                    from,
-                    keys::block(fragment, site, epoch.code(), u64::MAX),
-                );
-            }
-        }
-    }
-    clear_intent(&mut changes);
-    store.apply(&changes)?;
-    Ok(true)
-}
-
 fn header_of(rows: &[Row<'_>], mut keys: FilterKeys) -> Header {
     let times = || rows.iter().map(|row| row.occurred_at);
     let span = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
@@ -323,8 +283,8 @@ fn header_of(rows: &[Row<'_>], mut keys: FilterKeys) -> Header {
 }
 
 fn block_key(store: &Store, bucket_key: &SealKey, place: BlockPlace) -> Result<SealKey, FoldError> {
-    let [_, _, block_keys] = place.tables();
-    let wrapped = store.get(block_keys, &place.key())?.ok_or(Corrupt("block key"))?;
+    let [_, _, (block_keys, at)] = place.rows();
+    let wrapped = store.get(block_keys, &at)?.ok_or(Corrupt("block key"))?;
     let mut plain = bucket_key.open(&place.aad("block key/1", bucket_key.id()), &wrapped)?;
     let secret = Secret::take(&mut plain).ok_or(Corrupt("block key"))?;
     Ok(SealKey::new(KeyId(place.number), &secret))
@@ -340,8 +300,8 @@ pub fn read_block(
     place: BlockPlace,
 ) -> Result<Vec<OwnedRow>, FoldError> {
     let key = block_key(store, bucket_key, place)?;
-    let [blocks, _, _] = place.tables();
-    let sealed = store.get(blocks, &place.key())?.ok_or(Corrupt("block"))?;
+    let [(blocks, at), ..] = place.rows();
+    let sealed = store.get(blocks, &at)?.ok_or(Corrupt("block"))?;
     Ok(block::decode(&key.open(&place.aad("block/1", bucket_key.id()), &sealed)?)?)
 }
 
@@ -355,7 +315,7 @@ pub fn read_header(
     place: BlockPlace,
 ) -> Result<Header, FoldError> {
     let key = block_key(store, bucket_key, place)?;
-    let [_, headers, _] = place.tables();
-    let sealed = store.get(headers, &place.key())?.ok_or(Corrupt("block header"))?;
+    let [_, (headers, at), _] = place.rows();
+    let sealed = store.get(headers, &at)?.ok_or(Corrupt("block header"))?;
     Ok(Header::decode(&key.open(&place.aad("header/1", bucket_key.id()), &sealed)?)?)
 }
