@@ -1,5 +1,5 @@
-//! Where header and slots lie in a register's file: writing some of them, carrying all of them over,
-//! and reading back what was written.
+//! Where header and slots lie in a register's file: writing some of them, carrying all of them
+//! over, and reading back what was written.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -38,7 +38,7 @@
 //! agrees with neither header. More is asked of it, because what cannot be read afterwards is lost:
 //! copy A is read back from its file and every key in it opened under the new keys before B is
 //! touched, then B before anything else happens. Until B has passed, the VEK of the old epoch is at
-//! its home, so that whichever copy a start takes it opens: A at the new epoch, or B at the old one.
+//! its home, so that whichever copy a start takes opens: A at the new epoch, or B at the old one.
 //! (The bytes come from the page cache where the system has them: what it proves is that the right
 //! bytes were given to the disk, and that the sync took them.)
 //!

@@ -87,8 +87,8 @@ pub trait RootProvider: Send + Sync {
     }
 
     /// Called when the VEK of this epoch is to be destroyed: when it returns, nothing that was
-    /// wrapped in it opens any more, if the provider can do that at all. An epoch may be ended twice,
-    /// or without having been begun.
+    /// wrapped in it opens any more, if the provider can do that at all. An epoch may be ended
+    /// twice, or without having been begun.
     ///
     /// # Errors
     /// When the provider cannot be reached or refuses.

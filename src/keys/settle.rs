@@ -1,5 +1,5 @@
-//! Which committed state two copies of the register stand for, and putting both into it: the code of
-//! the argument at the head of [`register`](super::register).
+//! Which committed state two copies of the register stand for, and putting both into it: the code
+//! of the argument at the head of [`register`](super::register).
 
 use std::io;
 

@@ -5,11 +5,11 @@
 //! A preallocated file of two slots of 512 bytes (a sector each), overwritten in place. The older
 //! VEK stays until the register is re-wrapped for the newer one:
 //!
-//! | after | home | register | root provider | the next start |
+//! | after | home | register | provider | the next start |
 //! |---|---|---|---|---|
 //! | start | n | n | n | |
 //! | `begin_epoch(n+1)` | n | n | n, n+1 | goes on with n; n+1 wraps nothing and is begun again |
-//! | [`VekHome::write_next`] | n, n+1 | n | n, n+1 | [`VekHome::discard_next`]: nothing has happened |
+//! | [`VekHome::write_next`] | n, n+1 | n | n, n+1 | [`VekHome::discard_next`]: back to n |
 //! | the register re-wraps its nodes | n, n+1 | n+1 | n, n+1 | goes on from here |
 //! | each copy off the host confirmed | n, n+1 | n+1 | n, n+1 | goes on from here |
 //! | `end_epoch(n)` | n, n+1 | n+1 | n+1 | goes on: ended again, then zeroed |

@@ -1,5 +1,5 @@
-//! Copies off the host: they follow, they may be away, a destruction waits for them, none of them is
-//! taken for a register, and the register comes back from one.
+//! Copies off the host: they follow, they may be away, a destruction waits for them, none of them
+//! is taken for a register, and the register comes back from one.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
-//! A destruction that is cut at each write and sync of register A, register B, VEK home and the copy
-//! off the host, with every way for the disk to forget, and cut again while it is resumed: it is
-//! rolled back or finished, never half, and never said to be done while a key opens.
+//! A destruction that is cut at each write and sync of register A, register B, VEK home and the
+//! copy off the host, with every way for the disk to forget, and cut again while it is resumed: it
+//! is rolled back or finished, never half, and never said to be done while a key opens.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -263,8 +263,8 @@ proptest! {
         for round in rounds {
             let (ring, _) = open_under(&disk, Arc::clone(&root)).unwrap();
             let old = live(&disk.bytes(0));
-            let mut ids: BTreeSet<KeyId> = living.iter().copied().filter(|id| *id != state).collect();
-            ids = ids.into_iter().take(2).collect();
+            let due = living.iter().copied().filter(|id| *id != state);
+            let ids: BTreeSet<KeyId> = due.take(2).collect();
             disk.away(OFF, round.away);
             disk.burn_after(round.fuse);
             let asked: Vec<KeyId> = ids.iter().copied().collect();

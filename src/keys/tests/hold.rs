@@ -1,4 +1,5 @@
-//! Keys on hold: a vault of their own that the end of the main keys does not touch, and its own end.
+//! Keys on hold: a vault of their own that the end of the main keys does not touch, and its own
+//! end.
 
 use std::fs;
 use std::path::Path;
