@@ -12,9 +12,9 @@
 //! ```
 //!
 //! [`KeyRing`] is the logical tree; nobody above it knows files. Each part says in its own page how
-//! it survives a crash at any byte: [`vek`], `register`, `home` (the first start), [`copies`] (those
-//! off the host). How keys are destroyed: [`destroy`]. What is on hold lies in a vault of its own:
-//! [`hold`].
+//! it survives a crash at any byte: [`vek`], `register`, `home` (the first start), [`copies`]
+//! (those off the host). How keys are destroyed: [`destroy`]. What is on hold lies in a vault of
+//! its own: [`hold`].
 
 mod cache;
 pub mod copies;
@@ -173,7 +173,7 @@ pub enum KeysError {
         fault: CopyFault,
     },
     /// A restore over a register that is there.
-    #[error("{} exists; a register is restored only where both of its files are gone", .0.display())]
+    #[error("{} exists; a register is put back only where both of its files are gone", .0.display())]
     Exists(PathBuf),
     /// A destruction while another one waits.
     #[error(

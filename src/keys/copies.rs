@@ -2,10 +2,10 @@
 //! have it, the same slots in place, under a letter of their own so that none of them is ever taken
 //! for one of the two.
 //!
-//! An ordinary write tries each copy once and does not wait: a copy that cannot be written is behind
-//! until a later write, a turn-over or a start carries all slots over. A turn-over waits: the old VEK
-//! is not destroyed before each copy is written, synced, read back and every key in it opened,
-//! because a copy left behind would be noise afterwards and no help.
+//! An ordinary write tries each copy once and does not wait: a copy that cannot be written is
+//! behind until a later write, a turn-over or a start carries all slots over. A turn-over waits:
+//! the old VEK is not destroyed before each copy is written, synced, read back and every key in it
+//! opened, because a copy left behind would be noise afterwards and no help.
 //!
 //! A copy that is cut while it is written is not whole, and [`restore`](super::restore) refuses it;
 //! the two files on the host are whole then. Whoever wants to survive the loss of the host in that

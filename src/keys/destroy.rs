@@ -19,8 +19,8 @@
 //! the end answers [`Destroyed`].
 //!
 //! What it costs: one write for each run of neighboring slots, a header and a sync a copy, however
-//! many sites; the processor wraps and opens the leaves of the nodes that are hit and all nodes, and
-//! opens every key of the register once for each copy. While it runs, keys that were handed out
+//! many sites; the processor wraps and opens the leaves of the nodes that are hit and all nodes,
+//! and opens every key of the register once for each copy. While it runs, keys that were handed out
 //! before go on working and new ones wait.
 
 use std::collections::BTreeSet;
@@ -97,8 +97,8 @@ pub struct Victim {
 /// What was destroyed, and what shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Destroyed {
-    /// The keys; empty for a turn-over. Empty also where a start finished it: the keys are gone, and
-    /// only the ledger's intent knows them (see [`KeyRing::is_destroyed`]).
+    /// The keys; empty for a turn-over. Empty also where a start finished it: the keys are gone,
+    /// and only the ledger's intent knows them (see [`KeyRing::is_destroyed`]).
     pub victims: Vec<Victim>,
     /// Numbers that were asked for and had no living key.
     pub missing: Vec<KeyId>,
@@ -116,8 +116,8 @@ pub struct Destroyed {
     pub read_back: u64,
     /// The copies off the host that were confirmed.
     pub copies: Vec<PathBuf>,
-    /// Whether a copy of the VEK home from before, with the root key, would still open the destroyed
-    /// VEK. A root provider that ends epochs makes this false.
+    /// Whether a copy of the VEK home from before, with the root key, would still open the
+    /// destroyed VEK. A root provider that ends epochs makes this false.
     pub home_copy_opens: bool,
     /// Requests that still hold keys of pseudonyms of the victims (or of keys retired before) in
     /// memory; [`KeyRing::held`] tells when the last of them has ended.
@@ -177,9 +177,10 @@ impl KeyRing {
     /// Destroys keys. `mark` is the ledger's after the entry that says so will happen.
     ///
     /// # Errors
-    /// When one of them is a node or the state key, another turn-over has not ended, the ledger, the
-    /// root provider or a write fails, or something still opens at the end. Nothing is destroyed
-    /// then; after [`KeysError::Failed`] the next start says how far it got.
+    /// When one of them is a node or the state key, another turn-over has not ended, the ledger,
+    /// the root provider or a write fails, or something still opens at the end. Nothing counts
+    /// as destroyed then. Calling it again goes on where the register was written already, and
+    /// begins anew where not; after [`KeysError::Failed`] the next start finds out.
     pub fn destroy(
         &self,
         victims: &[KeyId],
@@ -237,9 +238,9 @@ impl KeyRing {
         self.finish(&mut core, &mut turning, steps).map(Some)
     }
 
-    /// Whether keys that lived in a VEK epoch, by a ledger's intent, are destroyed now: none of them
-    /// lives, and that epoch has ended. After a start that finished a destruction this is how its
-    /// result is known.
+    /// Whether keys that lived in a VEK epoch, by a ledger's intent, are destroyed now: none of
+    /// them lives, and that epoch has ended. After a start that finished a destruction this is how
+    /// its result is known.
     pub fn is_destroyed(&self, victims: &[KeyId], epoch: u64) -> bool {
         let (Ok(core), Ok(turning)) = (self.core(), self.turning()) else { return false };
         let next = core.register.next_key();

@@ -4,10 +4,10 @@
 //!
 //! A held key is one of two things. A hold key ([`KeyRing::hold_key`]) is fresh, one for each
 //! (hold, site, class, epoch), and wraps what is copied to hold storage. A moved key
-//! ([`KeyRing::move_to_hold`]) is a key of the main vault, its secret wrapped anew in this register:
-//! the tally and record keys of the months on hold, or a whole bucket key. It has a number of this
-//! register and remembers the one it had (`origin`), because values sealed before name that. Two
-//! holds of one key are two keys here, and end one by one.
+//! ([`KeyRing::move_to_hold`]) is a key of the main vault, its secret wrapped anew in this
+//! register: the tally and record keys of the months on hold, or a whole bucket key. It has a
+//! number of this register and remembers the one it had (`origin`), because values sealed before
+//! name that. Two holds of one key are two keys here, and end one by one.
 
 use std::sync::{Arc, PoisonError};
 
