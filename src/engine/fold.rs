@@ -247,11 +247,10 @@ impl Folder {
                 parts.push(runs::read(&self.store, &delta.key, delta.set, &run)?);
                 merged.push((delta.set, run.number));
             }
-            parts.push(delta.entries);
             let number = self.position.next_run;
             self.position.next_run += 1;
             let mut put = |key, value| ahead.put(delta.set.table, key, value);
-            let entries = runs::merge(parts);
+            let entries = runs::merge(parts, delta.entries);
             list.push(runs::write(&delta.key, delta.set, number, &entries, &mut put)?);
             touched.push((delta.set, list.clone()));
         }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::pseudonym::{HEAD_BYTES_MAX, write_head};
 use super::{
-    DeviceId, OtherKind, Payload, PayloadEncoding, PseudonymQueue, RawId, Sentinels, UserId,
+    DeviceId, Job, OtherKind, Payload, PayloadEncoding, PseudonymQueue, RawId, Sentinels, UserId,
     device, payload, recommended, user,
 };
 use crate::crypto::{BaseKey, Secret, TagKey};
@@ -420,8 +420,12 @@ proptest! {
                 queue.push_other(&key, OtherKind::Order, RawId::new(text.as_bytes()))
             }).collect();
             queue.run();
-            let mut all: Vec<_> = texts.iter().cloned()
-                .zip(slots.iter().map(|slot| queue.tag(*slot, &tag_key))).collect();
+            let one_by_one: Vec<Tag> = slots.iter().map(|slot| queue.tag(*slot, &tag_key)).collect();
+            let job = |(at, slot): (usize, &super::Slot)| Job { slot: *slot, key: at as u32 % 2 * 2 };
+            let jobs: Vec<Job> = slots.iter().enumerate().map(job).collect();
+            let other = TagKey::new(&secret(&"05".repeat(32)));
+            assert_eq!(queue.tags(&jobs, &[&tag_key, &other, &tag_key]), one_by_one);
+            let mut all: Vec<_> = texts.iter().cloned().zip(one_by_one).collect();
             all.sort();
             all
         };

@@ -19,9 +19,14 @@ pub(super) enum Form {
 
 impl Form {
     pub(super) fn from_code(code: u8) -> Option<Self> {
-        [Self::Number, Self::Text, Self::Uuid, Self::Tag, Self::Device]
-            .get(usize::from(code))
-            .copied()
+        Some(match code {
+            0 => Self::Number,
+            1 => Self::Text,
+            2 => Self::Uuid,
+            3 => Self::Tag,
+            4 => Self::Device,
+            _ => return None,
+        })
     }
 }
 
@@ -53,14 +58,17 @@ pub fn push(out: &mut Vec<u8>, field: u8, item: Item<'_>) {
     }
 }
 
-/// The three bytes before a device's tag.
-pub(super) fn device_head(device: &DeviceTag) -> [u8; 3] {
+/// What stands before a device's tag, bytes.
+pub(super) const DEVICE_HEAD_BYTES: usize = 3;
+
+/// The bytes before a device's tag.
+pub(super) fn device_head(device: &DeviceTag) -> [u8; DEVICE_HEAD_BYTES] {
     let recommended = if device.recommended { 0x80 } else { 0 };
     [device.kind.code(), device.quality.code() | recommended, device.scope.code()]
 }
 
 /// Reads back what [`device_head`] wrote.
-pub(super) fn device(head: [u8; 3], tag: Tag) -> Option<DeviceTag> {
+pub(super) fn device(head: [u8; DEVICE_HEAD_BYTES], tag: Tag) -> Option<DeviceTag> {
     Some(DeviceTag {
         kind: DeviceKind::from_code(head[0])?,
         quality: Quality::from_code(head[1] & 0x7f)?,
@@ -86,8 +94,7 @@ pub fn items(details: &[u8]) -> impl Iterator<Item = Result<(u8, Item<'_>), Corr
 }
 
 fn read<'a>(reader: &mut Reader<'a>) -> Result<(u8, Item<'a>), Corrupt> {
-    let field = reader.byte()?;
-    let form = Form::from_code(reader.byte()?).ok_or(reader.corrupt())?;
+    let (field, form) = read_kind(reader)?;
     let item = match form {
         Form::Number => Item::Number(reader.zigzag()?),
         Form::Text => Item::Text(reader.prefixed()?),
@@ -99,6 +106,12 @@ fn read<'a>(reader: &mut Reader<'a>) -> Result<(u8, Item<'a>), Corrupt> {
         }
     };
     Ok((field, item))
+}
+
+/// The field code and form of the next value.
+pub(super) fn read_kind(reader: &mut Reader<'_>) -> Result<(u8, Form), Corrupt> {
+    let [field, form] = reader.array()?;
+    Ok((field, Form::from_code(form).ok_or(reader.corrupt())?))
 }
 
 /// The field code of the user's record tag, always the first field of a row that has one.
