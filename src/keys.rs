@@ -173,7 +173,7 @@ pub enum KeysError {
         fault: CopyFault,
     },
     /// A restore over a register that is there.
-    #[error("{} exists; a register is put back only where both of its files are gone", .0.display())]
+    #[error("{} exists; it is put back only where both of its files are gone", .0.display())]
     Exists(PathBuf),
     /// A destruction while another one waits.
     #[error(

@@ -7,9 +7,9 @@
 //! the old VEK is not destroyed before each copy is written, synced, read back and every key in it
 //! opened, because a copy left behind would be noise afterwards and no help.
 //!
-//! A copy that is cut while it is written is not whole, and [`restore`](super::restore) refuses it;
-//! the two files on the host are whole then. Whoever wants to survive the loss of the host in that
-//! very moment names two copies: they are written one after the other.
+//! A copy that is cut while it is written is not whole, and [`restore`](super::restore()) refuses
+//! it; the two files on the host are whole then. Whoever wants to survive the loss of the host in
+//! that very moment names two copies: they are written one after the other.
 //!
 //! A copy lies in a directory of the other medium, not at its mount point, so that it cannot be
 //! reached while the medium is not mounted. Mounts over the network must give up with an error in
