@@ -17,7 +17,7 @@ pub mod tag;
 
 pub use aad::Aad;
 pub use hmac::{BaseKey, HmacKey, HmacQueue};
-pub use seal::{OpenError, SealKey};
+pub use seal::{KeyDestroyed, OpenError, SealKey};
 pub use secret::{Secret, random_bytes};
 pub use sign::{SigningKey, VerifyingKey};
 pub use tag::TagKey;

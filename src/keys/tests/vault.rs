@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{holds, month, site};
 use crate::crypto::Aad;
-use crate::keys::{KeyKind, KeyRing, KeysError, RootError, Settings};
+use crate::keys::{KeyKind, KeyRing, KeysError, Resumed, RootError, Settings};
 use crate::model::ids::KeyId;
 use crate::model::time::Day;
 use crate::model::vocab::Class;
@@ -157,9 +157,13 @@ fn an_epoch_that_the_home_does_not_hold_is_refused() {
     let mut home = super::super::home::open_vek(&settings).unwrap();
     let next = crate::crypto::Secret::random();
     home.write_next(&root, &next, Default::default()).unwrap();
-    // Turned over at the home only: the register's epoch is still in force.
-    KeyRing::open(&settings).unwrap();
-    home.destroy_previous().unwrap();
+    // Turned over at the home only: the register's epoch is still in force, the other is discarded.
+    let (_, opened) = KeyRing::open(&settings).unwrap();
+    assert_eq!(opened.resumed, Resumed::RolledBack);
+    let mut home = super::super::home::open_vek(&settings).unwrap();
+    assert_eq!(home.epoch(), 1);
+    home.write_next(&root, &next, Default::default()).unwrap();
+    home.destroy_previous(&root).unwrap();
     assert!(matches!(error(&settings), KeysError::VekEpoch { register: 1, home: 2 }));
 }
 
