@@ -33,7 +33,7 @@ fn held_keys_outlive_the_main_ones_and_end_on_their_own() {
     let keys = ring.site_month(&site(0), month(1)).unwrap();
     let bucket = ring.bucket(&site(0), Class::Records, 5).unwrap();
     let sealed = bucket.seal(&aad, b"row");
-    let tag = keys.tally.tag(&[3; 16]);
+    let tag = keys.tally.tag([3; 16]);
 
     let moved = ring.move_to_hold(&hold, bucket.id(), one).unwrap();
     assert_eq!(ring.move_to_hold(&hold, bucket.id(), one).unwrap(), moved, "again is the same");
@@ -66,7 +66,7 @@ fn held_keys_outlive_the_main_ones_and_end_on_their_own() {
     let held = seal_of(hold.held_key(moved).unwrap());
     assert_eq!(held.open(&aad, &sealed).unwrap(), b"row");
     match hold.held_key(tally).unwrap() {
-        HeldKey::Tag(key) => assert_eq!(key.tag(&[3; 16]), tag),
+        HeldKey::Tag(key) => assert_eq!(key.tag([3; 16]), tag),
         _ => panic!("another key"),
     }
     assert_eq!(hold.moved(two, bucket.id()).unwrap(), Some(twice));
