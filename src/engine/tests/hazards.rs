@@ -1,4 +1,4 @@
-//! Attacks of a review; each fails on the code as it was.
+//! What goes wrong around the engine: clocks, disks, panics, settings that change in between.
 
 use std::time::Duration;
 
