@@ -1,5 +1,5 @@
-//! Secrets, the keyed hash, the tag permutation, seal and open: the only host of the cryptographic
-//! crates. It knows keys and bytes, and nothing of what they stand for.
+//! Secrets, the keyed hash, the tag permutation, seal and open, signatures: the only host of the
+//! cryptographic crates. It knows keys and bytes, and nothing of what they stand for.
 //!
 //! Two constructions carry everything:
 //! - **pseudonym**: HMAC-SHA-256 (FIPS 198-1) of an id under a base key, then one AES-256 block
@@ -12,18 +12,28 @@ pub mod hmac;
 mod lanes;
 pub mod seal;
 pub mod secret;
+pub mod sign;
 pub mod tag;
 
 pub use aad::Aad;
 pub use hmac::{BaseKey, HmacKey, HmacQueue};
-pub use seal::{OpenError, SealKey};
+pub use seal::{KeyDestroyed, OpenError, SealKey};
 pub use secret::{Secret, random_bytes};
+pub use sign::{SigningKey, VerifyingKey};
 pub use tag::TagKey;
 
 /// The unkeyed BLAKE3 hash, for checksums of our own files and for tokens of 256 random bits; never
 /// for ids.
 pub fn digest(bytes: &[u8]) -> [u8; 32] {
     *blake3::hash(bytes).as_bytes()
+}
+
+/// SHA-256 (FIPS 180-4) of the parts in a row, for what outsiders compute again; never for ids.
+pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    use sha2::Digest;
+    let mut state = sha2::Sha256::new();
+    parts.iter().for_each(|part| state.update(part));
+    state.finalize().into()
 }
 
 /// Compares two digests in constant time.

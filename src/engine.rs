@@ -46,6 +46,9 @@ use journal::{JournalError, JournalKey};
 use runs::RunError;
 use writer::{FoldOrder, JournalKeys, Message, Submission, Writer};
 
+/// Journal segments that may wait for the fold; beyond it: busy.
+const SEGMENTS_MAX: usize = 8;
+
 /// How much the engine may hold, and how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -127,7 +130,27 @@ macro_rules! damaged {
         }
     )+};
 }
-damaged!(RunError, JournalError, FoldError, calendar::NoZone, crate::store::codec::Corrupt);
+damaged!(JournalError, calendar::NoZone, crate::store::codec::Corrupt);
+
+impl From<RunError> for EngineError {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Store(error) => error.into(),
+            other => Self::Damaged(other.to_string()),
+        }
+    }
+}
+
+impl From<FoldError> for EngineError {
+    fn from(error: FoldError) -> Self {
+        match error {
+            FoldError::Store(error) => error.into(),
+            FoldError::Run(error) => error.into(),
+            FoldError::Keys(error) => error.into(),
+            other => Self::Damaged(other.to_string()),
+        }
+    }
+}
 
 /// A month of a site, with the site as it was when rows were made for that month.
 pub type MonthSeen = (Arc<Site>, Month);
@@ -218,6 +241,7 @@ pub struct Shared {
     published: RwLock<HashMap<SiteMonth, Counters>>,
     as_of: AtomicU64,
     queued_bytes: AtomicUsize,
+    journal_bytes: AtomicUsize,
     floor: AtomicU32,
     groups: AtomicU64,
     folds: AtomicU64,
@@ -270,7 +294,7 @@ impl Engine {
         let (store, ring) = (Arc::new(store), Arc::new(ring));
         check_vault(&store, &ring)?;
         let directory = Arc::new(Directory::load(&store, ring.state_key())?);
-        let stale: Vec<_> = ring
+        let mut stale: Vec<_> = ring
             .list()
             .into_iter()
             .filter(|info| info.kind == KeyKind::Journal)
@@ -288,6 +312,7 @@ impl Engine {
             published: RwLock::new(HashMap::new()),
             as_of: AtomicU64::new(0),
             queued_bytes: AtomicUsize::new(0),
+            journal_bytes: AtomicUsize::new(0),
             floor: AtomicU32::new(position.seen_floor),
             groups: AtomicU64::new(0),
             folds: AtomicU64::new(0),
@@ -298,6 +323,10 @@ impl Engine {
             failure: watch::Sender::new(None),
         });
         let mut found = recover::recover(&shared, &settings, &position)?;
+        if found.last_group == position.folded_through {
+            ring.retire(&std::mem::take(&mut stale))?;
+        }
+        shared.journal_bytes.store(found.pending_bytes, Ordering::Release);
         let now = shared.clock.now();
         let counters = found.state.months().iter().map(|month| (month.at, month.counters.clone()));
         shared.publish(counters.collect(), now);
@@ -320,13 +349,14 @@ impl Engine {
                 stale_last: found.last_group,
             },
             folding: false,
+            folding_bytes: 0,
             fold_waiters: Vec::new(),
             folded_through: position.folded_through,
         };
         let back = queue.clone();
         let threads = vec![
-            spawn("writer", move || writer.run(&messages))?,
-            spawn("fold", move || writer::fold_thread(folder, &fold_orders, &back))?,
+            spawn("writer", &shared, move || writer.run(&messages))?,
+            spawn("fold", &shared, move || writer::fold_thread(folder, &fold_orders, &back))?,
         ];
         Ok(Self { shared, queue, threads: Arc::new(Mutex::new(threads)), settings })
     }
@@ -357,6 +387,10 @@ impl Engine {
     ) -> Result<Outcome, EngineError> {
         if self.shared.disk_low.load(Ordering::Acquire) {
             return Err(EngineError::DiskFull);
+        }
+        let unfolded = self.shared.journal_bytes.load(Ordering::Acquire);
+        if unfolded > self.settings.segment_bytes.saturating_mul(SEGMENTS_MAX) {
+            return Err(EngineError::Busy);
         }
         let sealed =
             journal::seal(&batch, crate::crypto::random_bytes(), self.shared.current_key());
@@ -394,7 +428,8 @@ impl Engine {
         key: &[u8; 32],
     ) -> Result<Option<([u8; 32], Vec<u8>)>, EngineError> {
         let today = self.shared.clock.now().day().0;
-        for day in (today.saturating_sub(limits::IDEMPOTENCY_DAYS)..=today).rev() {
+        // Tomorrow as well: the clock may have been set back over midnight.
+        for day in (today.saturating_sub(limits::IDEMPOTENCY_DAYS)..=today + 1).rev() {
             // A day without a key has no answers, and a question must not make one.
             let Some(seen) = self.shared.ring.seen_existing(Day(day))? else { continue };
             let row = keys::answer(day, &answer_name(&seen.mac, scope, key));
@@ -593,8 +628,28 @@ fn check_vault(store: &Store, ring: &KeyRing) -> Result<(), EngineError> {
     }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, EngineError> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|error| {
+/// Tells the engine of a thread that ends with a panic: nothing works without either of them.
+struct Alarm(Arc<Shared>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(&EngineError::Refused("a thread of the engine ended early".into()));
+        }
+    }
+}
+
+fn spawn(
+    name: &str,
+    shared: &Arc<Shared>,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, EngineError> {
+    let alarm = Alarm(Arc::clone(shared));
+    let watched = move || {
+        let _alarm = alarm;
+        work();
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(watched).map_err(|error| {
         EngineError::Refused(format!("a thread cannot be started ({})", error.kind()))
     })
 }

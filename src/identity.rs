@@ -49,6 +49,6 @@ mod tests;
 
 pub use device::{DeviceId, device, recommended};
 pub use other::{OtherKind, Payload, PayloadEncoding, payload};
-pub use pseudonym::{CANONICALIZER_VERSION, PseudonymQueue, Slot};
+pub use pseudonym::{CANONICALIZER_VERSION, Job, PseudonymQueue, Slot};
 pub use raw::RawId;
 pub use user::{Sentinels, UserId, user};

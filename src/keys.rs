@@ -12,36 +12,57 @@
 //! ```
 //!
 //! [`KeyRing`] is the logical tree; nobody above it knows files. Each part says in its own page how
-//! it survives a crash at any byte: [`vek`], `register`, `home` (the first start).
+//! it survives a crash at any byte: [`vek`], `register`, `home` (the first start), [`copies`]
+//! (those off the host). How keys are destroyed: [`destroy`]. What is on hold lies in a vault of
+//! its own: [`hold`].
 
 mod cache;
+pub mod copies;
+pub mod destroy;
+pub mod hold;
 mod home;
 pub mod medium;
+mod opening;
+mod pages;
 mod register;
+mod restore;
+mod rewrap;
 pub mod ring;
 pub mod root;
+mod settle;
 mod slot;
 #[cfg(test)]
 mod tests;
 mod tree;
 pub mod vek;
+pub mod witness;
 
 use std::io;
 use std::path::PathBuf;
 
+pub use copies::{CopyFault, CopyStatus};
+pub use destroy::{Destroyed, Destruction, Step, Steps, Victim};
+pub use hold::HeldKey;
+pub use opening::{Opened, Resumed};
 pub use register::RegisterError;
-pub use ring::{KeyInfo, KeyRing, Opened, SeenKeys, SiteMonthIds, SiteMonthKeys, WatermarkKeys};
-pub use root::{KeyFile, RootError, RootProvider};
+pub use restore::{Restored, restore};
+pub use ring::{KeyInfo, KeyRing, SeenKeys, SiteMonthIds, SiteMonthKeys, WatermarkKeys};
+pub use root::{KeyFile, RootError, RootProvider, VekId};
 pub use slot::KeyKind;
-pub use vek::VekError;
+pub use vek::{LedgerMark, VekError};
+pub use witness::{NoWitness, RegisterWrite, Unwitnessed, Witness};
 
 use crate::crypto::Secret;
 use crate::model::ids::KeyId;
 
 /// The random id of one vault; it is bound into everything wrapped, so that the files of two vaults
 /// never mix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VaultId(pub [u8; 16]);
+
+/// The number of a hold; from 1, given by whoever keeps the holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HoldNo(pub u64);
 
 /// Where the keys live.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,13 +73,21 @@ pub struct Settings {
     pub vek_home: PathBuf,
     /// The root key file, for the default root provider.
     pub root_key: PathBuf,
+    /// Copies of the register on other media: files that are made where there are none, in
+    /// directories that must exist.
+    pub copies: Vec<PathBuf>,
 }
 
 impl Settings {
     /// Everything in one directory: the embedded default.
     pub fn in_dir(dir: impl Into<PathBuf>) -> Self {
         let dir = dir.into();
-        Self { vek_home: dir.join("vek.home"), root_key: dir.join("root.key"), dir }
+        Self {
+            vek_home: dir.join("vek.home"),
+            root_key: dir.join("root.key"),
+            copies: Vec::new(),
+            dir,
+        }
     }
 }
 
@@ -132,6 +161,35 @@ pub enum KeysError {
     /// A key that others need, or that lives as long as the vault.
     #[error("key {0} is a node or the state key, which cannot be retired by itself")]
     InUse(KeyId),
+    /// The ledger.
+    #[error(transparent)]
+    Witness(#[from] Unwitnessed),
+    /// A copy off the host that is not what it should be.
+    #[error("the copy of the key register {} cannot be used: {fault}", .path.display())]
+    Copy {
+        /// The copy.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: CopyFault,
+    },
+    /// A restore over a register that is there.
+    #[error("{} exists; it is put back only where both of its files are gone", .0.display())]
+    Exists(PathBuf),
+    /// A destruction while another one waits.
+    #[error(
+        "a destruction or turn-over of the keys has not ended yet (it waits for a copy off the \
+         host, or it failed); finish it before the next one"
+    )]
+    Unfinished,
+    /// Verification found a key that should be gone.
+    #[error("key {0} still opens after its destruction, so it is not destroyed; stop and look")]
+    StillOpens(KeyId),
+    /// No living key of this number.
+    #[error("there is no key {0}")]
+    NoKey(KeyId),
+    /// A key of this name on hold, with another secret.
+    #[error("key {0} is on hold already, with another secret")]
+    HeldDiffers(KeyId),
     /// A write or sync of the register failed. It is never tried again: what the disk holds is
     /// unknown until the files are read anew.
     #[error("writing the key register failed ({0}), so this process must stop and start again")]

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | 0 | [`model`], [`observe`] | words of the domain; metrics and logs |
 //! | 1 | [`crypto`], [`keys`] | secrets, keyed hash, seal and open; the key register |
-//! | 2 | [`identity`] | the only place that sees a raw id |
+//! | 2 | [`identity`], [`ledger`] | the only place that sees a raw id; entries, tree, proofs |
 //! | 3 | [`wire`], [`store`] | all network bytes; all disk bytes |
 //! | 4 | [`engine`] | journal, seen, tallies, blocks, fold, recovery |
 //! | 5 | [`ingest`], [`usage`], [`admin`] | one desk per use case |
@@ -21,6 +21,7 @@ pub mod crypto;
 pub mod keys;
 
 pub mod identity;
+pub mod ledger;
 
 pub mod store;
 pub mod wire;

@@ -96,7 +96,10 @@ fn make_directory(path: &Path) -> Result<(), OpenError> {
 
 fn has_entries(path: &Path) -> Result<bool, OpenError> {
     match std::fs::read_dir(path) {
-        Ok(mut entries) => Ok(entries.next().is_some()),
+        // The root of an ext file system has one entry that is nobody's.
+        Ok(mut entries) => {
+            Ok(entries.any(|entry| !entry.is_ok_and(|entry| entry.file_name() == "lost+found")))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(OpenError::Directory(path.to_owned(), error)),
     }

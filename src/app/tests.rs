@@ -108,3 +108,67 @@ async fn one_device_needs_the_setting() {
     let refused = App::start(apart, Arc::new(SystemClock)).await.err().unwrap();
     assert!(refused.is_configuration(), "{refused}");
 }
+
+struct SetClock(std::sync::atomic::AtomicI64);
+
+impl Clock for SetClock {
+    fn now(&self) -> crate::model::time::Timestamp {
+        crate::model::time::Timestamp(self.0.load(std::sync::atomic::Ordering::SeqCst))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_with_a_wrong_clock_counts_nothing_twice() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SetClock(std::sync::atomic::AtomicI64::new(SystemClock.now().0)));
+    let app = App::start(settings(directory.path()), clock.clone()).await.unwrap();
+    let file = directory.path().join("data-keys/operator.token");
+    let operator = std::fs::read_to_string(&file).unwrap();
+    let put = with_body(Method::PUT, "/v1/sites/ACME", "{}".to_owned());
+    assert_eq!(ask(&app, &operator, put).await.0, 201);
+    let create = r#"{"role":"producer","sites":["ACME"],"name":"licence server 1"}"#;
+    let (_, made) =
+        ask(&app, &operator, with_body(Method::POST, "/v1/tokens", create.to_owned())).await;
+    let producer = made_token(&made);
+    let now = clock.now().to_string();
+    let record = format!(
+        r#"{{"event_id":"e1","type":"drm.license.issued","site_id":"ACME","occurred_at":"{now}",
+            "outcome":"success","user_id":"viewer-1","request_type":"new"}}"#
+    );
+    let post = with_body(Method::POST, "/v1/records", record);
+    let (status, receipt) = ask(&app, &producer, post.clone()).await;
+    assert!(status == 200 && receipt.contains("\"accepted\":1"), "{receipt}");
+    app.drain().await;
+    let ahead = 40 * crate::model::time::DAY_MS;
+    clock.0.fetch_add(ahead, std::sync::atomic::Ordering::SeqCst);
+    App::start(settings(directory.path()), clock.clone()).await.unwrap().drain().await;
+    clock.0.fetch_sub(ahead, std::sync::atomic::Ordering::SeqCst);
+    let app = App::start(settings(directory.path()), clock.clone()).await.unwrap();
+    let (_, again) = ask(&app, &producer, post).await;
+    let path = format!("/v1/sites/ACME/usage/{}", &now[..7]);
+    let (_, usage) = ask(&app, &operator, Ask::get(path)).await;
+    app.drain().await;
+    assert!(again.contains("\"duplicates\":1"), "{again} {usage}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fresh_file_system_is_no_data() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(directory.path().join("data/lost+found")).unwrap();
+    start(directory.path()).await.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_month_is_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let app = start(directory.path()).await;
+    let file = directory.path().join("data-keys/operator.token");
+    let operator = std::fs::read_to_string(&file).unwrap();
+    let put = with_body(Method::PUT, "/v1/sites/ACME", "{}".to_owned());
+    assert_eq!(ask(&app, &operator, put).await.0, 201);
+    let target = Target::plain(app.addresses()[0]);
+    let path = "/v1/sites/ACME/usage/9999-12".to_owned();
+    let answered = send(&target, &operator, &Ask::get(path)).await;
+    app.drain().await;
+    assert!(answered.is_ok_and(|(status, _)| status == 200), "the connection was cut");
+}

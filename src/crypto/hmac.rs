@@ -46,7 +46,7 @@ impl HmacKey {
             let mut block = [pad; BLOCK];
             block.iter_mut().zip(secret).for_each(|(b, k)| *b ^= k);
             compress256(state, &[block]);
-            block.zeroize();
+            block.as_mut_slice().zeroize();
         }
         key
     }
@@ -55,7 +55,7 @@ impl HmacKey {
     pub fn subkey(&self, label: &[u8]) -> Self {
         let mut bytes = self.mac(label);
         let key = Self::from_bytes(&bytes);
-        bytes.zeroize();
+        bytes.as_mut_slice().zeroize();
         key
     }
 
@@ -67,12 +67,12 @@ impl HmacKey {
             let mut copy = [0; BLOCK];
             copy.copy_from_slice(block);
             compress256(&mut state, &[copy]);
-            copy.zeroize();
+            copy.as_mut_slice().zeroize();
         }
         let mut tail = [[0; BLOCK]; 2];
         let blocks = pad(&mut tail, &message[whole..], message.len());
         compress256(&mut state, &tail[..blocks]);
-        tail.zeroize();
+        tail.as_flattened_mut().zeroize();
         self.finish(&mut state)
     }
 
@@ -80,8 +80,8 @@ impl HmacKey {
         let mut block = outer_block(inner);
         let mut state = self.outer;
         compress256(&mut state, &[block]);
-        block.zeroize();
-        inner.zeroize();
+        block.as_mut_slice().zeroize();
+        inner.as_mut_slice().zeroize();
         let mut mac = [0; 32];
         for (bytes, word) in mac.chunks_exact_mut(4).zip(state) {
             bytes.copy_from_slice(&word.to_be_bytes());
@@ -114,8 +114,8 @@ impl std::fmt::Debug for BaseKey {
 
 impl Drop for HmacKey {
     fn drop(&mut self) {
-        self.inner.zeroize();
-        self.outer.zeroize();
+        self.inner.as_mut_slice().zeroize();
+        self.outer.as_mut_slice().zeroize();
     }
 }
 
@@ -146,20 +146,24 @@ fn outer_block(inner: &[u32; 8]) -> [u8; BLOCK] {
 /// order of the pushes. The copies of the messages are wiped after [`HmacQueue::run`].
 #[derive(Default)]
 pub struct HmacQueue {
+    /// The pad states of the keys; neighbors mostly share one.
+    keys: Vec<[[u32; 8]; 2]>,
     one: Lane<1>,
     two: Lane<2>,
     done: Vec<[u8; 16]>,
 }
 
+/// Messages of the same number of blocks.
 struct Lane<const N: usize> {
-    blocks: Vec<[[u8; BLOCK]; N]>,
-    keys: Vec<([u32; 8], [u32; 8])>,
-    slots: Vec<u32>,
+    /// The first blocks of all messages, then the second ones.
+    blocks: [Vec<[u8; BLOCK]>; N],
+    /// Where the key of each message is, and where its answer goes.
+    of: Vec<(u32, u32)>,
 }
 
 /// Adds to a list of secrets; where the list must grow, the place it leaves is wiped, because freed
 /// memory is handed out again as it is.
-fn push_wiping<T: Zeroize + Clone>(list: &mut Vec<T>, item: T) {
+fn push_wiping<T: Copy + Zeroize>(list: &mut Vec<T>, item: T) {
     if list.len() == list.capacity() {
         let mut wider = Vec::with_capacity((list.len() * 2).max(16));
         wider.extend_from_slice(list);
@@ -171,7 +175,7 @@ fn push_wiping<T: Zeroize + Clone>(list: &mut Vec<T>, item: T) {
 
 impl<const N: usize> Default for Lane<N> {
     fn default() -> Self {
-        Self { blocks: Vec::new(), keys: Vec::new(), slots: Vec::new() }
+        Self { blocks: std::array::from_fn(|_| Vec::new()), of: Vec::new() }
     }
 }
 
@@ -179,9 +183,8 @@ impl HmacQueue {
     /// Room for this many messages without another allocation.
     pub fn with_capacity(messages: usize) -> Self {
         let mut queue = Self::default();
-        queue.one.blocks.reserve(messages);
-        queue.one.keys.reserve(messages);
-        queue.one.slots.reserve(messages);
+        queue.one.blocks[0].reserve(messages);
+        queue.one.of.reserve(messages);
         queue.done.reserve(messages);
         queue
     }
@@ -197,32 +200,33 @@ impl HmacQueue {
             whole.zeroize();
             return place;
         }
-        let mut blocks = [[0; BLOCK]; 2];
-        let flat = blocks.as_flattened_mut();
-        let mut at = 0;
-        for part in parts {
-            flat[at..at + part.len()].copy_from_slice(part);
-            at += part.len();
-        }
-        flat[at] = 0x80;
-        let count = if total <= ONE_BLOCK_MAX { 1 } else { 2 };
-        let bits = (BLOCK + total) as u64 * 8;
-        flat[count * BLOCK - 8..count * BLOCK].copy_from_slice(&bits.to_be_bytes());
-        let slot = u32::try_from(place).unwrap_or(u32::MAX);
-        if count == 1 {
-            self.one.push([blocks[0]], key, slot);
+        let of = (self.key(key), u32::try_from(place).unwrap_or(u32::MAX));
+        if total <= ONE_BLOCK_MAX {
+            write_padded(self.one.push(of)[0], parts, total);
         } else {
-            self.two.push(blocks, key, slot);
+            let mut blocks = [[0; BLOCK]; 2];
+            write_padded(blocks.as_flattened_mut(), parts, total);
+            let [first, second] = self.two.push(of);
+            (*first, *second) = (blocks[0], blocks[1]);
+            blocks.as_flattened_mut().zeroize();
         }
-        // As one slice: element by element it costs more than the rest of the push.
-        blocks.as_flattened_mut().zeroize();
         place
+    }
+
+    /// The place of a key among the keys.
+    fn key(&mut self, key: &HmacKey) -> u32 {
+        let states = [key.inner, key.outer];
+        if self.keys.last() != Some(&states) {
+            push_wiping(&mut self.keys, states);
+        }
+        u32::try_from(self.keys.len() - 1).unwrap_or(u32::MAX)
     }
 
     /// Hashes everything that was pushed and wipes the messages.
     pub fn run(&mut self) -> &[[u8; 16]] {
-        self.one.run(&mut self.done);
-        self.two.run(&mut self.done);
+        self.one.run(&self.keys, &mut self.done);
+        self.two.run(&self.keys, &mut self.done);
+        self.wipe();
         &self.done
     }
 
@@ -234,63 +238,82 @@ impl HmacQueue {
 
     /// Forgets the answers, so that the queue serves the next batch with the same memory.
     pub fn clear(&mut self) {
-        self.done.zeroize();
+        self.done.as_flattened_mut().zeroize();
+        self.done.clear();
+    }
+
+    fn wipe(&mut self) {
+        self.one.wipe();
+        self.two.wipe();
+        self.keys.as_flattened_mut().as_flattened_mut().zeroize();
+        self.keys.clear();
     }
 }
 
 impl Drop for HmacQueue {
     fn drop(&mut self) {
-        self.one.wipe();
-        self.two.wipe();
-        self.done.zeroize();
+        self.wipe();
+        self.clear();
     }
 }
 
+/// Writes a message and its padding into blocks of zeros.
+fn write_padded(blocks: &mut [u8], parts: &[&[u8]], total: usize) {
+    let mut at = 0;
+    for part in parts {
+        blocks[at..at + part.len()].copy_from_slice(part);
+        at += part.len();
+    }
+    blocks[at] = 0x80;
+    let bits = (BLOCK + total) as u64 * 8;
+    let end = blocks.len();
+    blocks[end - 8..].copy_from_slice(&bits.to_be_bytes());
+}
+
 impl<const N: usize> Lane<N> {
-    fn push(&mut self, blocks: [[u8; BLOCK]; N], key: &HmacKey, slot: u32) {
-        push_wiping(&mut self.blocks, blocks);
-        push_wiping(&mut self.keys, (key.inner, key.outer));
-        self.slots.push(slot);
+    /// Adds a message; answers its blocks, zeros as yet.
+    fn push(&mut self, of: (u32, u32)) -> [&mut [u8; BLOCK]; N] {
+        self.of.push(of);
+        self.blocks.each_mut().map(|blocks| {
+            push_wiping(blocks, [0; BLOCK]);
+            let last = blocks.len() - 1;
+            &mut blocks[last]
+        })
     }
 
-    fn run(&mut self, done: &mut [[u8; 16]]) {
-        let mut at = 0;
-        while at < self.slots.len() {
-            let count = (self.slots.len() - at).min(SIDE_BY_SIDE);
-            let mut states: Vec<[u32; 8]> = Vec::with_capacity(count);
-            states.extend(self.keys[at..at + count].iter().map(|(inner, _)| *inner));
-            let mut blocks: Vec<[u8; BLOCK]> = Vec::with_capacity(count);
-            for part in 0..N {
-                blocks.clear();
-                blocks.extend(self.blocks[at..at + count].iter().map(|message| message[part]));
-                lanes::compress(&mut states, &blocks);
+    fn run(&self, keys: &[[[u32; 8]; 2]], done: &mut [[u8; 16]]) {
+        let mut states = [[0; 8]; SIDE_BY_SIDE];
+        let mut outer = [[0; BLOCK]; SIDE_BY_SIDE];
+        for (turn, of) in self.of.chunks(SIDE_BY_SIDE).enumerate() {
+            let (states, outer) = (&mut states[..of.len()], &mut outer[..of.len()]);
+            let at = turn * SIDE_BY_SIDE;
+            let pad = |states: &mut [[u32; 8]], which: usize| {
+                let key_of = |(key, _): &(u32, u32)| keys[*key as usize][which];
+                states.iter_mut().zip(of).for_each(|(state, of)| *state = key_of(of));
+            };
+            pad(states, 0);
+            for blocks in &self.blocks {
+                lanes::compress(states, &blocks[at..at + of.len()]);
             }
-            blocks.clear();
-            blocks.extend(states.iter().map(outer_block));
-            states.zeroize();
-            states.extend(self.keys[at..at + count].iter().map(|(_, outer)| *outer));
-            lanes::compress(&mut states, &blocks);
-            blocks.as_flattened_mut().zeroize();
-            for (state, slot) in states.iter().zip(&self.slots[at..at + count]) {
-                for (bytes, word) in done[*slot as usize].chunks_exact_mut(4).zip(state) {
+            outer.iter_mut().zip(&*states).for_each(|(block, state)| *block = outer_block(state));
+            pad(states, 1);
+            lanes::compress(states, outer);
+            for (state, (_, place)) in states.iter().zip(of) {
+                for (bytes, word) in done[*place as usize].chunks_exact_mut(4).zip(state) {
                     bytes.copy_from_slice(&word.to_be_bytes());
                 }
             }
-            states.zeroize();
-            at += count;
         }
-        self.wipe();
+        states.as_flattened_mut().zeroize();
+        outer.as_flattened_mut().zeroize();
     }
 
     fn wipe(&mut self) {
-        self.blocks.as_flattened_mut().as_flattened_mut().zeroize();
-        self.blocks.clear();
-        for (inner, outer) in &mut self.keys {
-            inner.zeroize();
-            outer.zeroize();
+        for blocks in &mut self.blocks {
+            blocks.as_flattened_mut().zeroize();
+            blocks.clear();
         }
-        self.keys.clear();
-        self.slots.clear();
+        self.of.clear();
     }
 }
 

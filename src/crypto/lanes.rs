@@ -36,8 +36,9 @@ mod pairs {
     use super::K;
     use sha2::block_api::compress256;
     use std::arch::x86_64::{
-        __m128i, _mm_add_epi32, _mm_alignr_epi8, _mm_extract_epi32, _mm_set_epi32,
-        _mm_sha256msg1_epu32, _mm_sha256msg2_epu32, _mm_sha256rnds2_epu32, _mm_shuffle_epi32,
+        __m128i, _mm_add_epi32, _mm_alignr_epi8, _mm_extract_epi32, _mm_set_epi32, _mm_set_epi64x,
+        _mm_sha256msg1_epu32, _mm_sha256msg2_epu32, _mm_sha256rnds2_epu32, _mm_shuffle_epi8,
+        _mm_shuffle_epi32,
     };
 
     #[target_feature(enable = "sha,sse4.1,ssse3,sse2")]
@@ -52,62 +53,83 @@ mod pairs {
         }
     }
 
-    #[target_feature(enable = "sha,sse4.1,ssse3,sse2")]
-    fn words(words: [u32; 4]) -> __m128i {
-        let [a, b, c, d] = words.map(u32::cast_signed);
-        _mm_set_epi32(d, c, b, a)
-    }
-
-    /// Four message words, big-endian.
+    /// Four message words, big-endian in the block.
+    #[inline]
     #[target_feature(enable = "sha,sse4.1,ssse3,sse2")]
     fn load(block: &[u8; 64], quarter: usize) -> __m128i {
-        let (all, _) = block.as_chunks::<4>();
-        words(std::array::from_fn(|word| u32::from_be_bytes(all[quarter * 4 + word])))
+        let (halves, _) = block.as_chunks::<8>();
+        let (low, high) = (halves[quarter * 2], halves[quarter * 2 + 1]);
+        let each_reversed = _mm_set_epi64x(0x0c0d_0e0f_0809_0a0b, 0x0405_0607_0001_0203);
+        let words = _mm_set_epi64x(i64::from_le_bytes(high), i64::from_le_bytes(low));
+        _mm_shuffle_epi8(words, each_reversed)
     }
 
-    /// The two states as the instructions want them: (a, b, e, f) and (c, d, g, h), the first word
-    /// in the highest lane.
+    /// A state as the instructions want it: (a, b, e, f) and (c, d, g, h), the first word in the
+    /// highest lane.
+    #[inline]
     #[target_feature(enable = "sha,sse4.1,ssse3,sse2")]
-    fn two(states: &mut [[u32; 8]; 2], blocks: &[[u8; 64]; 2]) {
-        let start =
-            states.map(|[a, b, c, d, e, f, g, h]| [words([f, e, b, a]), words([h, g, d, c])]);
-        let mut now = start;
-        let mut w: [[__m128i; 4]; 2] =
-            std::array::from_fn(|which| std::array::from_fn(|part| load(&blocks[which], part)));
-        for step in 0..16 {
-            let constant = words(std::array::from_fn(|word| K[step * 4 + word]));
-            for (state, w) in now.iter_mut().zip(&mut w) {
-                if step >= 4 {
-                    w[step % 4] = schedule(w, step);
-                }
-                let message = _mm_add_epi32(w[step % 4], constant);
-                let [abef, cdgh] = *state;
-                let cdgh = _mm_sha256rnds2_epu32(cdgh, abef, message);
-                let message = _mm_shuffle_epi32::<0x0e>(message);
-                *state = [_mm_sha256rnds2_epu32(abef, cdgh, message), cdgh];
-            }
+    fn halves([a, b, c, d, e, f, g, h]: [u32; 8]) -> [__m128i; 2] {
+        let abef = _mm_set_epi32(a as i32, b as i32, e as i32, f as i32);
+        [abef, _mm_set_epi32(c as i32, d as i32, g as i32, h as i32)]
+    }
+
+    /// The words of a state, added to those before.
+    #[inline]
+    #[target_feature(enable = "sha,sse4.1,ssse3,sse2")]
+    fn finish(start: [__m128i; 2], end: [__m128i; 2]) -> [u32; 8] {
+        let (abef, cdgh) = (_mm_add_epi32(start[0], end[0]), _mm_add_epi32(start[1], end[1]));
+        [
+            _mm_extract_epi32::<3>(abef) as u32,
+            _mm_extract_epi32::<2>(abef) as u32,
+            _mm_extract_epi32::<3>(cdgh) as u32,
+            _mm_extract_epi32::<2>(cdgh) as u32,
+            _mm_extract_epi32::<1>(abef) as u32,
+            _mm_extract_epi32::<0>(abef) as u32,
+            _mm_extract_epi32::<1>(cdgh) as u32,
+            _mm_extract_epi32::<0>(cdgh) as u32,
+        ]
+    }
+
+    /// Four rounds. The number of the step is known to the compiler, so that the message words stay
+    /// in registers.
+    #[inline]
+    #[target_feature(enable = "sha,sse4.1,ssse3,sse2")]
+    fn rounds<const STEP: usize>(state: [__m128i; 2], w: &mut [__m128i; 4]) -> [__m128i; 2] {
+        if STEP >= 4 {
+            let (four, three) = (w[STEP % 4], w[(STEP + 1) % 4]);
+            let (two, one) = (w[(STEP + 2) % 4], w[(STEP + 3) % 4]);
+            let sum = _mm_sha256msg1_epu32(four, three);
+            let sum = _mm_add_epi32(sum, _mm_alignr_epi8::<4>(one, two));
+            w[STEP % 4] = _mm_sha256msg2_epu32(sum, one);
         }
-        for ((state, start), now) in states.iter_mut().zip(start).zip(now) {
-            let (abef, cdgh) = (_mm_add_epi32(start[0], now[0]), _mm_add_epi32(start[1], now[1]));
-            *state = [
-                _mm_extract_epi32::<3>(abef),
-                _mm_extract_epi32::<2>(abef),
-                _mm_extract_epi32::<3>(cdgh),
-                _mm_extract_epi32::<2>(cdgh),
-                _mm_extract_epi32::<1>(abef),
-                _mm_extract_epi32::<0>(abef),
-                _mm_extract_epi32::<1>(cdgh),
-                _mm_extract_epi32::<0>(cdgh),
-            ]
-            .map(i32::cast_unsigned);
-        }
+        let k = |at: usize| K[STEP * 4 + at] as i32;
+        let (k0, k1, k2, k3) = (k(0), k(1), k(2), k(3));
+        let message = _mm_add_epi32(w[STEP % 4], _mm_set_epi32(k3, k2, k1, k0));
+        let [abef, cdgh] = state;
+        let cdgh = _mm_sha256rnds2_epu32(cdgh, abef, message);
+        let message = _mm_shuffle_epi32::<0x0e>(message);
+        [_mm_sha256rnds2_epu32(abef, cdgh, message), cdgh]
     }
 
     #[target_feature(enable = "sha,sse4.1,ssse3,sse2")]
-    fn schedule(w: &[__m128i; 4], step: usize) -> __m128i {
-        let at = |back: usize| w[(step + 4 - back) % 4];
-        let sum =
-            _mm_add_epi32(_mm_sha256msg1_epu32(at(4), at(3)), _mm_alignr_epi8::<4>(at(1), at(2)));
-        _mm_sha256msg2_epu32(sum, at(1))
+    fn two(states: &mut [[u32; 8]; 2], [left_block, right_block]: &[[u8; 64]; 2]) {
+        let (left_start, right_start) = (halves(states[0]), halves(states[1]));
+        let (mut left, mut right) = (left_start, right_start);
+        let mut left_w =
+            [load(left_block, 0), load(left_block, 1), load(left_block, 2), load(left_block, 3)];
+        let mut right_w = [
+            load(right_block, 0),
+            load(right_block, 1),
+            load(right_block, 2),
+            load(right_block, 3),
+        ];
+        macro_rules! steps {
+            ($($step:literal)*) => {$(
+                left = rounds::<$step>(left, &mut left_w);
+                right = rounds::<$step>(right, &mut right_w);
+            )*};
+        }
+        steps!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+        *states = [finish(left_start, left), finish(right_start, right)];
     }
 }

@@ -5,6 +5,8 @@
 //! the pair repeats only if the salt does, and there is no counter that a restored backup could
 //! roll back. The key id is read before anything is opened; keys are never tried in turn.
 
+use std::sync::{PoisonError, RwLock};
+
 use aws_lc_rs::aead::{AES_256_GCM, Aad as LcAad, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroize;
 
@@ -30,18 +32,28 @@ pub enum OpenError {
     /// Changed, or moved from another place.
     #[error("sealed bytes do not open with their key at this place")]
     Changed,
+    /// The key was destroyed while somebody still held it.
+    #[error("key {0} was destroyed")]
+    Destroyed(KeyId),
 }
 
-/// A key that seals and opens values, with its number in the register.
+/// The key was destroyed while somebody still held it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("key {0} was destroyed")]
+pub struct KeyDestroyed(pub KeyId);
+
+/// A key that seals and opens values, with its number in the register. Whoever holds one when it is
+/// destroyed holds an empty shell from then on.
 pub struct SealKey {
     id: KeyId,
-    mac: HmacKey,
+    /// `None` after its destruction. Locked for one short hash of each value.
+    mac: RwLock<Option<HmacKey>>,
 }
 
 impl SealKey {
     /// The sealing form of a secret.
     pub fn new(id: KeyId, secret: &Secret) -> Self {
-        Self { id, mac: HmacKey::new(secret) }
+        Self { id, mac: RwLock::new(Some(HmacKey::new(secret))) }
     }
 
     /// The key's number.
@@ -49,7 +61,31 @@ impl SealKey {
         self.id
     }
 
-    /// Seals a value.
+    /// Wipes the key, for everybody who holds it.
+    pub fn destroy(&self) {
+        // The states are wiped when they are dropped.
+        drop(self.mac.write().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Whether it was destroyed.
+    pub fn is_destroyed(&self) -> bool {
+        self.mac.read().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    /// Seals a value, or says that the key was destroyed.
+    ///
+    /// # Errors
+    /// When the key was destroyed.
+    pub fn try_seal(&self, aad: &Aad, plain: &[u8]) -> Result<Vec<u8>, KeyDestroyed> {
+        let salt: [u8; SALT_BYTES] = random_bytes();
+        let mut subkey = self.subkey(&salt).ok_or(KeyDestroyed(self.id))?;
+        let mut out = Vec::with_capacity(plain.len() + OVERHEAD_BYTES);
+        self.seal_under(&mut subkey, &salt, (aad, plain), &mut out);
+        Ok(out)
+    }
+
+    /// Seals a value. What is sealed after the key's destruction is destroyed with it: it is
+    /// sealed under a subkey that nobody has. Who must not lose it asks [`SealKey::try_seal`].
     pub fn seal(&self, aad: &Aad, plain: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(plain.len() + OVERHEAD_BYTES);
         self.seal_into(aad, plain, &mut out);
@@ -59,13 +95,24 @@ impl SealKey {
     /// Seals a value onto the end of `out`.
     pub fn seal_into(&self, aad: &Aad, plain: &[u8], out: &mut Vec<u8>) {
         let salt: [u8; SALT_BYTES] = random_bytes();
+        let mut subkey = self.subkey(&salt).unwrap_or_else(random_bytes);
+        self.seal_under(&mut subkey, &salt, (aad, plain), out);
+    }
+
+    fn seal_under(
+        &self,
+        subkey: &mut [u8; 32],
+        salt: &[u8; SALT_BYTES],
+        (aad, plain): (&Aad, &[u8]),
+        out: &mut Vec<u8>,
+    ) {
         out.push(VERSION);
         out.extend_from_slice(&self.id.0.to_be_bytes());
-        out.extend_from_slice(&salt);
+        out.extend_from_slice(salt);
         let at = out.len();
         out.extend_from_slice(plain);
         let body = out.split_at_mut(at).1;
-        let tag = self.cipher(&salt).and_then(|cipher| {
+        let tag = cipher(subkey).and_then(|cipher| {
             let nonce = Nonce::assume_unique_for_key([0; 12]);
             cipher.seal_in_place_separate_tag(nonce, LcAad::from(aad.as_bytes()), body).ok()
         });
@@ -82,15 +129,16 @@ impl SealKey {
     /// Opens a value.
     ///
     /// # Errors
-    /// When the bytes are not a seal of this key at this place.
+    /// When the bytes are not a seal of this key at this place, or the key was destroyed.
     pub fn open(&self, aad: &Aad, sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
         let id = key_id(sealed)?;
         if id != self.id {
             return Err(OpenError::OtherKey(id));
         }
         let (head, body) = sealed.split_at_checked(HEAD_BYTES).ok_or(OpenError::Form)?;
+        let mut subkey = self.subkey(&head[9..]).ok_or(OpenError::Destroyed(id))?;
+        let cipher = cipher(&mut subkey).ok_or(OpenError::Form)?;
         let mut plain = body.to_vec();
-        let cipher = self.cipher(&head[9..]).ok_or(OpenError::Form)?;
         let nonce = Nonce::assume_unique_for_key([0; 12]);
         let opened = cipher.open_in_place(nonce, LcAad::from(aad.as_bytes()), &mut plain);
         let length = opened.map_err(|_| OpenError::Changed)?.len();
@@ -98,14 +146,20 @@ impl SealKey {
         Ok(plain)
     }
 
-    fn cipher(&self, salt: &[u8]) -> Option<LessSafeKey> {
+    /// `None` when the key was destroyed.
+    fn subkey(&self, salt: &[u8]) -> Option<[u8; 32]> {
         let mut label = *b"blindtally/seal/1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
         label[17..].copy_from_slice(salt);
-        let mut subkey = self.mac.mac(&label);
-        let cipher = UnboundKey::new(&AES_256_GCM, &subkey).ok().map(LessSafeKey::new);
-        subkey.zeroize();
-        cipher
+        let mac = self.mac.read().unwrap_or_else(PoisonError::into_inner);
+        mac.as_ref().map(|mac| mac.mac(&label))
     }
+}
+
+/// The cipher of a subkey, which is wiped.
+fn cipher(subkey: &mut [u8; 32]) -> Option<LessSafeKey> {
+    let cipher = UnboundKey::new(&AES_256_GCM, &*subkey).ok().map(LessSafeKey::new);
+    subkey.zeroize();
+    cipher
 }
 
 /// The key that sealed these bytes.
@@ -160,5 +214,20 @@ mod tests {
     fn no_two_seals_are_alike() {
         let (key, aad) = (key(3), Aad::new("test/1"));
         assert_ne!(key.seal(&aad, b"same"), key.seal(&aad, b"same"));
+    }
+
+    #[test]
+    fn a_destroyed_key_is_empty_for_all_who_hold_it() {
+        let (held, aad) = (std::sync::Arc::new(key(3)), Aad::new("test/1"));
+        let other = std::sync::Arc::clone(&held);
+        let sealed = held.seal(&aad, b"x");
+        held.destroy();
+        held.destroy();
+        assert!(other.is_destroyed());
+        assert_eq!(other.open(&aad, &sealed), Err(OpenError::Destroyed(KeyId(3))));
+        assert_eq!(other.try_seal(&aad, b"x"), Err(KeyDestroyed(KeyId(3))));
+        // What is sealed in spite of that opens for nobody, with the same secret neither.
+        assert_eq!(key(3).open(&aad, &other.seal(&aad, b"x")), Err(OpenError::Changed));
+        assert_eq!(key(3).open(&aad, &sealed).unwrap(), b"x");
     }
 }

@@ -1,7 +1,7 @@
 //! The months of a site as ranges of UTC instants: calendar months of the site's zone, stored once
 //! and never moved, neither by a change of zone nor by an update of the time-zone data.
 
-use jiff::civil::date;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::model::site::{MonthSpan, Site};
@@ -36,8 +36,10 @@ pub fn span(site: &Site, month: Month) -> Result<MonthSpan, NoZone> {
     if let Some(span) = named(site, month) {
         return Ok(span);
     }
-    let mut from = start(&zone_of(site, month)?, month);
-    let mut to = start(&zone_of(site, month.next())?, month.next());
+    let zone = zone_of(site, month)?;
+    let mut from = start(&zone, month);
+    // Its own zone says when it ends; the first month of another zone begins there.
+    let mut to = start(&zone, month.next());
     if let Some(first) = site.months.first()
         && month.next() == first.month
     {
@@ -105,7 +107,9 @@ pub fn month_in(zone: &TimeZone, at: Timestamp) -> Month {
 /// The first instant of a month in a zone. Where the clock skips midnight, the first instant after
 /// the gap; where it shows midnight twice, the first of them.
 fn start(zone: &TimeZone, month: Month) -> Timestamp {
-    let midnight = date(month.year(), month.number(), 1).at(0, 0, 0, 0);
+    // The month after the last that has a name.
+    let Ok(first) = Date::new(month.year(), month.number(), 1) else { return Timestamp::END };
+    let midnight = first.at(0, 0, 0, 0);
     let instant = zone.to_ambiguous_zoned(midnight).compatible().map(|zoned| zoned.timestamp());
     Timestamp(instant.unwrap_or_default().as_millisecond())
 }

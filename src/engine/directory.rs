@@ -210,12 +210,17 @@ pub fn changed(
     now: Timestamp,
 ) -> Result<(Site, Option<Month>), NoZone> {
     let mut site = site.clone();
-    let current = settings_at(&site, now)?.clone();
-    let begun = match &site.pending {
-        Some((month, _)) => calendar::span(&site, *month)?.from <= now,
+    // A month that a record opened ahead of time has begun, too.
+    let opened = |month: &Month| site.months.last().is_some_and(|last| last.month >= *month);
+    let has_begun = match &site.pending {
+        Some((month, _)) => opened(month) || calendar::span(&site, *month)?.from <= now,
         None => false,
     };
-    if begun {
+    let current = match &site.pending {
+        Some((_, pending)) if has_begun => pending.clone(),
+        _ => site.settings.clone(),
+    };
+    if has_begun {
         let until = site.pending.take().map(|(month, _)| month);
         let before = std::mem::replace(&mut site.settings, current.clone());
         site.past.extend(until.map(|until| (until, before)));

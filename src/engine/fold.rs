@@ -247,11 +247,10 @@ impl Folder {
                 parts.push(runs::read(&self.store, &delta.key, delta.set, &run)?);
                 merged.push((delta.set, run.number));
             }
-            parts.push(delta.entries);
             let number = self.position.next_run;
             self.position.next_run += 1;
             let mut put = |key, value| ahead.put(delta.set.table, key, value);
-            let entries = runs::merge(parts);
+            let entries = runs::merge(parts, delta.entries);
             list.push(runs::write(&delta.key, delta.set, number, &entries, &mut put)?);
             touched.push((delta.set, list.clone()));
         }
@@ -260,20 +259,25 @@ impl Folder {
 }
 
 /// From which run on the runs of a set are merged with a new one of so many tags: as long as seven
-/// runs before it are of its size class (a factor of eight) or smaller, they join, unless that
-/// makes a run over [`RUN_TAGS_MAX`].
+/// runs before it are of its size class (a factor of eight) or smaller, they join; near the end, as
+/// many as make a run of up to [`RUN_TAGS_MAX`] that is at least half of that.
 fn merged_from(list: &[Run], new: u64) -> usize {
     let class = |tags: u64| tags.max(1).ilog2() / 3;
     let (mut from, mut total) = (list.len(), new);
     loop {
-        let before = list[..from].iter().rev();
-        let alike = before.take_while(|run| class(run.head.tags) <= class(total)).count();
-        let joined = list[from - alike..from].iter().map(|run| run.head.tags).sum::<u64>();
-        if alike + 1 < RUNS_MERGED || total + joined > RUN_TAGS_MAX {
+        let of = class(total);
+        let (mut first, mut sum, mut is_full) = (from, total, false);
+        for run in list[..from].iter().rev().take_while(|run| class(run.head.tags) <= of) {
+            if sum + run.head.tags > RUN_TAGS_MAX {
+                is_full = sum >= RUN_TAGS_MAX / 2;
+                break;
+            }
+            (first, sum) = (first - 1, sum + run.head.tags);
+        }
+        if first == from || from - first + 1 < RUNS_MERGED && !is_full {
             return from;
         }
-        total += joined;
-        from -= alike;
+        (from, total) = (first, sum);
     }
 }
 
@@ -296,5 +300,18 @@ mod tests {
             assert!(list.len() <= 40, "{}", list.len());
         }
         assert!(written <= 6 * 4_096_000, "{written}");
+    }
+
+    #[test]
+    fn runs_of_a_large_set_stay_few() {
+        let mut list: Vec<Run> = Vec::new();
+        for number in 0..66_000 {
+            let from = merged_from(&list, 3_000);
+            let tags = 3_000 + list.drain(from..).map(|run| run.head.tags).sum::<u64>();
+            let head = RunHead { tags, fences: Vec::new() };
+            list.push(Run { number, head, filter: Filter::build(&mut Vec::new()) });
+        }
+        let most = 2 * 66_000 * 3_000 / RUN_TAGS_MAX as usize + 40;
+        assert!(list.len() <= most, "{} runs, {most} would do", list.len());
     }
 }

@@ -43,7 +43,14 @@ pub struct Recovered {
 pub fn position(store: &Store, floor: Day) -> Result<Position, EngineError> {
     Ok(match store.get(Table::Meta, keys::POSITION)? {
         Some(row) => Position::decode(&row)?,
-        None => Position { seen_floor: floor.0, ..Position::default() },
+        None => {
+            // Written down at once: a later start with a wrong clock must not come to another one.
+            let position = Position { seen_floor: floor.0, ..Position::default() };
+            let mut changes = crate::store::Changes::default();
+            changes.put(Table::Meta, keys::POSITION, position.encode());
+            store.apply(&changes)?;
+            position
+        }
     })
 }
 

@@ -174,11 +174,19 @@ fn open_page(
     Ok(key.open(&set.aad(run, page), &row.ok_or(Corrupt("run"))?)?)
 }
 
-/// Merges sorted lists into one; the masks of equal tags are joined.
-pub fn merge(lists: Vec<Vec<Entry>>) -> Vec<Entry> {
-    let mut all: Vec<Entry> = lists.into_iter().flatten().collect();
-    // The lists are sorted runs, which the standard stable sort finds and merges.
-    all.sort_by_key(|(tag, _)| *tag);
+/// Merges sorted runs and new entries in no order into one list; the masks of equal tags are
+/// joined.
+pub fn merge(runs: Vec<Vec<Entry>>, mut new: Vec<Entry>) -> Vec<Entry> {
+    // Compared as two numbers, not byte by byte.
+    let order = |(tag, _): &Entry| (tag.prefix(), tag.suffix());
+    new.sort_unstable_by_key(order);
+    let mut all = new;
+    if !runs.is_empty() {
+        all.reserve_exact(runs.iter().map(Vec::len).sum());
+        runs.into_iter().for_each(|run| all.extend(run));
+        // The standard stable sort finds the sorted stretches and merges them.
+        all.sort_by_key(order);
+    }
     all.dedup_by(|next, kept| {
         let same = next.0 == kept.0;
         if same {

@@ -6,6 +6,7 @@
 //! answer was an error is there or not, as a whole.
 
 mod frozen;
+mod hazards;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

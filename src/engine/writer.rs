@@ -92,7 +92,7 @@ pub fn fold_thread(mut folder: Folder, orders: &Receiver<FoldOrder>, writer: &Se
         let message = match result {
             Ok(None) => continue,
             Ok(Some(folded)) => Ok(folded),
-            Err(error) => Err(EngineError::Damaged(error.to_string())),
+            Err(error) => Err(error.into()),
         };
         if writer.send(Message::Folded(Box::new(message))).is_err() {
             return;
@@ -134,6 +134,8 @@ pub struct Writer {
     pub keys: JournalKeys,
     /// Whether a fold is under way.
     pub folding: bool,
+    /// Sealed bytes of the groups that are being folded.
+    pub folding_bytes: usize,
     /// Who waits for a fold of everything up to a group.
     pub fold_waiters: Vec<(u64, Reply<()>)>,
     /// The last group that is folded.
@@ -211,7 +213,11 @@ impl Writer {
     }
 
     fn tick(&mut self) -> Result<(), EngineError> {
+        // After a failed write of the register no request gets by, and none would end the process.
+        self.shared.ring.usable()?;
         let now = self.shared.clock.now();
+        // The clock may have been set back.
+        self.pending_since = self.pending_since.map(|since| since.min(now));
         let waited = self.pending_since.map_or(0, |since| now.0.saturating_sub(since.0));
         if self.pending_bytes >= self.settings.segment_bytes
             || waited >= self.settings.fold_after_ms
@@ -292,6 +298,7 @@ impl Writer {
         written.inspect_err(|error| self.shared.fail(error))?;
         self.next_group += 1;
         self.pending_bytes += row_bytes;
+        self.shared.journal_bytes.fetch_add(row_bytes, Ordering::AcqRel);
         self.pending_since.get_or_insert(now);
         self.note_keys(number, &batches, &current);
         self.shared.publish(verdict.counters, now);
@@ -363,7 +370,7 @@ impl Writer {
         let cut = Cut { through, deltas, counters, dropped, floor, answers_before };
         self.folder.send(FoldOrder::Fold(Box::new(cut))).map_err(|_| EngineError::Stopped)?;
         self.folding = true;
-        self.pending_bytes = 0;
+        self.folding_bytes = std::mem::take(&mut self.pending_bytes);
         self.pending_since = None;
         if let Some(next) = self.keys.next.take() {
             let old = self.shared.rotate_key(next);
@@ -374,14 +381,21 @@ impl Writer {
 
     /// The first day whose slot must still be kept: a slot goes when its end is older than the
     /// accepted age, the tolerance ahead and an hour.
-    fn floor(&self) -> Day {
+    ///
+    /// The clock alone does not raise it: one that is ahead for a moment would have every record
+    /// refused from then on. The latest day that has a slot must agree.
+    fn floor(&mut self) -> Day {
         let margin = self.settings.age_ms + limits::FUTURE_MS_MAX + 3_600_000;
-        let before = self.shared.clock.now().0.saturating_sub(margin);
+        let Some(latest) = self.state.seen().keys().next_back() else { return self.state.floor() };
+        let latest_end = latest.start().0 + DAY_MS;
+        let before = self.shared.clock.now().0.min(latest_end).saturating_sub(margin);
         Day(u32::try_from(before.div_euclid(DAY_MS)).unwrap_or(0))
     }
 
     fn folded(&mut self, folded: Folded) -> Result<(), EngineError> {
         self.folding = false;
+        let folded_bytes = std::mem::take(&mut self.folding_bytes);
+        self.shared.journal_bytes.fetch_sub(folded_bytes, Ordering::AcqRel);
         self.folded_through = folded.through;
         self.keys.next = Some(folded.next_key);
         let mut runs: std::collections::HashMap<_, _> = folded.runs.into_iter().collect();

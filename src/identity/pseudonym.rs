@@ -28,8 +28,17 @@ impl Slot {
     }
 }
 
+/// An id to be turned into the pseudonym of a use.
+#[derive(Clone, Copy, Debug)]
+pub struct Job {
+    /// The id.
+    pub slot: Slot,
+    /// The key of the use, as a place in the list of keys.
+    pub key: u32,
+}
+
 /// Ids of one request on their way to pseudonyms: push all of them, [`run`](Self::run) once, and
-/// ask for the [`tag`](Self::tag)s of each use. Ids are wiped by the run, base pseudonyms on clear
+/// ask for the [`tags`](Self::tags) of each use. Ids are wiped by the run, base pseudonyms on clear
 /// and drop; the memory serves the next request.
 #[derive(Default)]
 pub struct PseudonymQueue {
@@ -80,13 +89,32 @@ impl PseudonymQueue {
         self.done = self.queue.run().len();
     }
 
-    /// The pseudonym of an id for the use of this key.
+    /// The pseudonyms of many ids, each for the use of one of the keys, in the order of the jobs.
     ///
     /// # Panics
-    /// When the slot was not run, or is none of this queue since the last clear. A wrong tag would
-    /// be worse: it would bill one person as another.
-    pub fn tag(&self, slot: Slot, key: &TagKey) -> Tag {
-        key.tag(&self.queue.answers()[..self.done][slot.0])
+    /// When a slot was not run, or is none of this queue since the last clear, or a job names no
+    /// key. A wrong tag would be worse: it would bill one person as another.
+    pub fn tags(&self, jobs: &[Job], keys: &[&TagKey]) -> Vec<Tag> {
+        let bases = &self.queue.answers()[..self.done];
+        // Side by side by key: where the bases of each key begin.
+        let mut begins = vec![0usize; keys.len() + 1];
+        jobs.iter().for_each(|job| begins[job.key as usize + 1] += 1);
+        for key in 1..begins.len() {
+            begins[key] += begins[key - 1];
+        }
+        let mut next = begins.clone();
+        let mut places = Vec::with_capacity(jobs.len());
+        let mut blocks = vec![[0; 16]; jobs.len()];
+        for job in jobs {
+            let place = &mut next[job.key as usize];
+            blocks[*place] = bases[job.slot.0];
+            places.push(*place);
+            *place += 1;
+        }
+        for (key, range) in keys.iter().zip(begins.windows(2)) {
+            key.tags(&mut blocks[range[0]..range[1]]);
+        }
+        places.into_iter().map(|place| Tag(blocks[place])).collect()
     }
 
     /// Wipes and forgets everything, so that the queue serves the next request.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::pseudonym::{HEAD_BYTES_MAX, write_head};
 use super::{
-    DeviceId, OtherKind, Payload, PayloadEncoding, PseudonymQueue, RawId, Sentinels, UserId,
+    DeviceId, Job, OtherKind, Payload, PayloadEncoding, PseudonymQueue, RawId, Sentinels, UserId,
     device, payload, recommended, user,
 };
 use crate::crypto::{BaseKey, Secret, TagKey};
@@ -36,7 +36,7 @@ fn tag_of(base_key: &str, use_key: &str, push: impl Fn(&mut PseudonymQueue, &Bas
     queue.push_user(&key, &somebody("neighbor").unwrap());
     push(&mut queue, &key);
     queue.run();
-    queue.tag(super::Slot::at(1), &TagKey::new(&secret(use_key)))
+    tag_in(&queue, super::Slot::at(1), &TagKey::new(&secret(use_key)))
 }
 
 /// One row of the published file.
@@ -261,13 +261,17 @@ fn debug_is_redacted() {
     assert_eq!(format!("{payload:?}"), "Payload(20 bits, …)");
 }
 
+fn tag_in(queue: &PseudonymQueue, slot: super::Slot, key: &TagKey) -> Tag {
+    queue.tags(&[Job { slot, key: 0 }], &[key])[0]
+}
+
 #[test]
 #[should_panic(expected = "out of bounds")]
 fn a_slot_that_was_not_run_has_no_tag() {
     let mut queue = PseudonymQueue::default();
     let key = BaseKey::new(&Secret::random());
     let slot = queue.push_other(&key, OtherKind::Session, RawId::new(b"s"));
-    queue.tag(slot, &TagKey::new(&Secret::random()));
+    tag_in(&queue, slot, &TagKey::new(&Secret::random()));
 }
 
 /// What names a pseudonym: its kind and its canonical bytes.
@@ -420,8 +424,12 @@ proptest! {
                 queue.push_other(&key, OtherKind::Order, RawId::new(text.as_bytes()))
             }).collect();
             queue.run();
-            let mut all: Vec<_> = texts.iter().cloned()
-                .zip(slots.iter().map(|slot| queue.tag(*slot, &tag_key))).collect();
+            let one_by_one: Vec<Tag> = slots.iter().map(|slot| tag_in(&queue, *slot, &tag_key)).collect();
+            let job = |(at, slot): (usize, &super::Slot)| Job { slot: *slot, key: at as u32 % 2 * 2 };
+            let jobs: Vec<Job> = slots.iter().enumerate().map(job).collect();
+            let other = TagKey::new(&secret(&"05".repeat(32)));
+            assert_eq!(queue.tags(&jobs, &[&tag_key, &other, &tag_key]), one_by_one);
+            let mut all: Vec<_> = texts.iter().cloned().zip(one_by_one).collect();
             all.sort();
             all
         };

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::places::{DayPlace, MonthPlace};
-use crate::crypto::{BaseKey, HmacQueue};
-use crate::identity::{self, OtherKind, PseudonymQueue, RawId, Slot};
+use crate::crypto::{BaseKey, HmacQueue, TagKey};
+use crate::identity::{self, Job, OtherKind, PseudonymQueue, RawId, Slot};
 use crate::keys::{KeyRing, SiteMonthKeys, WatermarkKeys};
 use crate::model::batch::{Batch, Claim, DeviceTag, Effect, Item};
 use crate::model::field::Field;
@@ -254,29 +254,48 @@ impl Rows {
     /// the body of each of its rows.
     pub fn finish(mut self) -> (Batch, Vec<u32>) {
         self.ids.run();
+        let (jobs, keys) = self.jobs();
+        let mut tags = self.ids.tags(&jobs, &keys).into_iter();
+        let mut short = |slot: Option<Slot>| slot.and_then(|_| tags.next()).map(|tag| tag.short());
         let events = self.events.run();
-        for ((claim, tags), event) in self.batch.claims.iter_mut().zip(&self.claims).zip(events) {
+        for ((claim, of), event) in self.batch.claims.iter_mut().zip(&self.claims).zip(events) {
             claim.seen.0.copy_from_slice(&event[..12]);
-            let keys = &self.keys[tags.keys as usize];
-            let tally =
-                |slot: Option<Slot>| slot.map(|slot| self.ids.tag(slot, &keys.tally).short());
-            claim.user = tally(tags.user);
-            claim.device = tally(tags.device);
-            claim.session = tally(tags.session);
+            claim.user = short(of.user);
+            claim.device = short(of.device);
+            claim.session = short(of.session);
         }
-        for patch in &self.patches {
-            let key = match &patch.key {
-                PatchKey::Record(keys) => &self.keys[*keys as usize].record,
-                PatchKey::Watermark(keys) => &self.keys[*keys as usize].watermark,
-                PatchKey::Earlier(keys) => &keys.watermark,
-            };
-            let tag = self.ids.tag(patch.slot, key);
+        for (patch, tag) in self.patches.iter().zip(tags) {
             let at = patch.at as usize;
             self.batch.details[at..at + tag.0.len()].copy_from_slice(&tag.0);
         }
         self.ids.clear();
         self.events.clear();
         (self.batch, self.indexes)
+    }
+
+    /// What is to be tagged under which keys: the claims' tags, then the patches, in their order.
+    fn jobs(&self) -> (Vec<Job>, Vec<&TagKey>) {
+        let mut keys: Vec<&TagKey> = Vec::with_capacity(self.keys.len() * 3);
+        for month in &self.keys {
+            keys.extend([&month.tally, &month.record, &month.watermark]);
+        }
+        let mut jobs = Vec::with_capacity(self.claims.len() * 2 + self.patches.len());
+        for claim in &self.claims {
+            let slots = [claim.user, claim.device, claim.session].into_iter().flatten();
+            jobs.extend(slots.map(|slot| Job { slot, key: claim.keys * 3 }));
+        }
+        for patch in &self.patches {
+            let key = match &patch.key {
+                PatchKey::Record(keys) => keys * 3 + 1,
+                PatchKey::Watermark(keys) => keys * 3 + 2,
+                PatchKey::Earlier(month) => {
+                    keys.push(&month.watermark);
+                    keys.len() as u32 - 1
+                }
+            };
+            jobs.push(Job { slot: patch.slot, key });
+        }
+        (jobs, keys)
     }
 }
 

@@ -1,7 +1,8 @@
-//! What the key ring has opened before.
+//! What the key ring has opened before, and who still holds what it has forgotten.
 
+use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::KeyKind;
 use super::ring::{SeenKeys, SiteMonthKeys, WatermarkKeys};
@@ -18,8 +19,16 @@ pub(super) struct Cache {
     pub(super) marks: HashMap<SiteId, BTreeMap<Month, Option<Arc<WatermarkKeys>>>>,
     pub(super) buckets: HashMap<(Class, u32), HashMap<SiteId, Arc<SealKey>>>,
     pub(super) seen: HashMap<Day, Arc<SeenKeys>>,
-    pub(super) seals: HashMap<KeyId, Arc<SealKey>>,
+    /// Every sealing key that was ever handed out, one object a key.
+    seals: HashMap<KeyId, Arc<SealKey>>,
+    /// Sealing keys that were retired or destroyed: wiped at the next turn-over.
+    graves: Vec<Weak<SealKey>>,
+    /// Other keys that were, which go when the last request that holds them ends.
+    held: Vec<Weak<dyn Any + Send + Sync>>,
 }
+
+/// Length of `held` from which on the ends of it are looked for.
+const HELD_MANY: usize = 1024;
 
 impl Cache {
     /// Notes that a site has a watermark key of a month.
@@ -30,27 +39,67 @@ impl Cache {
         }
     }
 
-    /// Forgets a key that was retired.
+    /// The sealing key of a number, if it was handed out before.
+    pub(super) fn sealing(&self, id: KeyId) -> Option<Arc<SealKey>> {
+        self.seals.get(&id).cloned()
+    }
+
+    /// The one object of a sealing key: this one, or the one from before.
+    pub(super) fn seal(&mut self, key: Arc<SealKey>) -> Arc<SealKey> {
+        Arc::clone(self.seals.entry(key.id()).or_insert(key))
+    }
+
+    /// As `seal`, for a key whose number in the register is not the one that its values name.
+    pub(super) fn seal_as(&mut self, id: KeyId, key: SealKey) -> Arc<SealKey> {
+        Arc::clone(self.seals.entry(id).or_insert_with(|| Arc::new(key)))
+    }
+
+    /// Wipes the sealing keys that were retired or destroyed, whoever holds them.
+    pub(super) fn wipe(&mut self) {
+        self.graves.drain(..).filter_map(|key| key.upgrade()).for_each(|key| key.destroy());
+    }
+
+    /// How many requests still hold keys of pseudonyms that were retired or destroyed.
+    pub(super) fn held(&mut self) -> usize {
+        self.held.retain(|key| key.strong_count() > 0);
+        self.held.iter().map(Weak::strong_count).sum()
+    }
+
+    fn bury(&mut self, key: Option<Arc<dyn Any + Send + Sync>>) {
+        if let Some(key) = key {
+            if self.held.len() >= HELD_MANY {
+                self.held.retain(|key| key.strong_count() > 0);
+            }
+            self.held.push(Arc::downgrade(&key));
+        }
+    }
+
+    /// Forgets a key that was retired or destroyed.
     pub(super) fn forget(&mut self, slot: &Slot) {
-        self.seals.remove(&slot.id);
+        if let Some(key) = self.seals.remove(&slot.id) {
+            self.graves.push(Arc::downgrade(&key));
+        }
         let name = &slot.name;
         match (name.kind, &name.owner) {
             (KeyKind::Bucket, Some(site)) => {
                 let place = name.class.map(|class| (class, name.epoch));
                 place.and_then(|place| self.buckets.get_mut(&place)?.remove(site));
             }
-            (KeyKind::Seen, _) => drop(self.seen.remove(&Day(name.epoch))),
+            (KeyKind::Seen, _) => {
+                let gone = self.seen.remove(&Day(name.epoch));
+                self.bury(gone.map(|keys| keys as _));
+            }
             (kind, Some(site)) => {
                 let month = Month(name.epoch);
-                self.months.get_mut(&month).and_then(|sites| sites.remove(site));
+                let gone = self.months.get_mut(&month).and_then(|sites| sites.remove(site));
+                self.bury(gone.map(|keys| keys as _));
                 let marks = self.marks.get_mut(site);
-                match (kind, marks) {
-                    (KeyKind::Watermark, Some(months)) => drop(months.remove(&month)),
-                    (KeyKind::Base, Some(months)) => {
-                        months.entry(month).and_modify(|keys| *keys = None);
-                    }
-                    _ => {}
-                }
+                let gone = match (kind, marks) {
+                    (KeyKind::Watermark, Some(months)) => months.remove(&month).flatten(),
+                    (KeyKind::Base, Some(months)) => months.get_mut(&month).and_then(Option::take),
+                    _ => None,
+                };
+                self.bury(gone.map(|keys| keys as _));
             }
             _ => {}
         }

@@ -36,6 +36,37 @@ pub(super) fn beside(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// A file of the same name in a directory beside `path`.
+pub(super) fn beside_dir(path: &Path, dir: &str) -> PathBuf {
+    let name = path.file_name().unwrap_or_default();
+    path.parent().unwrap_or(Path::new("")).join(dir).join(name)
+}
+
+/// Makes the directory of a file if need be.
+pub(super) fn make_dir_of(path: &Path) -> Result<(), KeysError> {
+    path.parent().map_or(Ok(()), make_dir)
+}
+
+/// Whether any file of a vault is there, finished or not.
+pub(super) fn any(settings: &Settings) -> Result<bool, KeysError> {
+    for path in files(settings) {
+        for path in [beside(&path), path] {
+            if path.try_exists().map_err(at("look for", &path))? {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn make_dir(dir: &Path) -> Result<(), KeysError> {
+    if dir.as_os_str().is_empty() || dir.is_dir() {
+        return Ok(());
+    }
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.and_then(|()| sync_parent(dir)).map_err(at("make the keys directory", dir))
+}
+
 /// Makes a name in a directory durable.
 pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -45,10 +76,7 @@ pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
 /// Makes the keys directory if need be, and takes its lock for as long as the file lives.
 pub(super) fn lock(settings: &Settings) -> Result<File, KeysError> {
     let dir = &settings.dir;
-    if !dir.is_dir() {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        made.and_then(|()| sync_parent(dir)).map_err(at("make the keys directory", dir))?;
-    }
+    make_dir(dir)?;
     let path = dir.join("keys.lock");
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -108,26 +136,29 @@ pub(super) fn create(settings: &Settings, root: &dyn RootProvider) -> Result<(),
 
 /// Opens the VEK home.
 pub(super) fn open_vek(settings: &Settings) -> Result<VekHome<DiskFile>, KeysError> {
-    Ok(VekHome::open(open(&settings.vek_home)?)?)
+    Ok(VekHome::open(open_file(&settings.vek_home)?)?)
 }
 
 /// Opens both copies of the register, A first.
 pub(super) fn open_register(settings: &Settings) -> Result<[DiskFile; 2], KeysError> {
     let [_, a, b] = files(settings);
-    Ok([open(&a)?, open(&b)?])
+    Ok([open_file(&a)?, open_file(&b)?])
 }
 
-fn open(path: &Path) -> Result<DiskFile, KeysError> {
+/// Opens a file of the vault.
+pub(super) fn open_file(path: &Path) -> Result<DiskFile, KeysError> {
     let file = OpenOptions::new().read(true).write(true).open(path);
     file.map(DiskFile).map_err(at("open", path))
 }
 
-fn files(settings: &Settings) -> [PathBuf; 3] {
+/// VEK home, register A, register B.
+pub(super) fn files(settings: &Settings) -> [PathBuf; 3] {
     let [a, b] = Copy::BOTH.map(|copy| settings.dir.join(copy.file()));
     [settings.vek_home.clone(), a, b]
 }
 
-fn at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeysError {
+/// Names the file in an error.
+pub(super) fn at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeysError {
     let path = path.to_owned();
     move |source| KeysError::Io { what, path, source }
 }

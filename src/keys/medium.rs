@@ -41,6 +41,24 @@ pub(super) fn read_all(medium: &dyn Medium) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+impl Medium for Box<dyn Medium> {
+    fn size(&self) -> io::Result<u64> {
+        self.as_ref().size()
+    }
+
+    fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
+        self.as_ref().read_at(at, into)
+    }
+
+    fn write_at(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.as_mut().write_at(at, bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.as_mut().sync()
+    }
+}
+
 /// A file of the operating system.
 #[derive(Debug)]
 pub struct DiskFile(pub File);

@@ -30,20 +30,38 @@
 //! above needs the one copy durable while the other is in flux. Within a run a failed write or sync
 //! is never tried again: the register refuses everything until it is opened anew.
 //!
+//! # A turn-over of the VEK
+//!
+//! A batch that zeros the victims, puts nodes under fresh numbers and wraps the rest anew in place,
+//! with the next VEK epoch in the header. The argument above holds unchanged: a rewritten slot is a
+//! slot that loses one checksum and gains another, so that a copy with some old and some new slots
+//! agrees with neither header. More is asked of it, because what cannot be read afterwards is lost:
+//! copy A is read back from its file and every key in it opened under the new keys before B is
+//! touched, then B before anything else happens. Until B has passed, the VEK of the old epoch is at
+//! its home, so that whichever copy a start takes opens: A at the new epoch, or B at the old one.
+//! (The bytes come from the page cache where the system has them: what it proves is that the right
+//! bytes were given to the disk, and that the sync took them.)
+//!
+//! Copies off the host get every write after both copies have it; see [`copies`](super::copies).
+//! They are never read at a start but to see that none of them is ahead, so nothing above changes.
+//!
 //! Growth writes zeros behind the last slot of A, syncs, then B, so that a full disk shows before a
 //! batch begins; the new number of slots becomes true with the header of the next batch. Bytes
 //! behind the last slot of a valid header mean nothing, and a start zeros them.
 
-use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 
 use super::VaultId;
-use super::medium::{Medium, read_all};
-use super::slot::{Copy, HEADER_BYTES, Header, HeaderRead, SLOT_BYTES, Slot, SlotRead, stored_sum};
+use super::copies::{CopyStatus, OffCopy, Remote};
+use super::medium::Medium;
+use super::pages::{self, BackError, Inspect, Touched, add, slot_of, write_slots, write_zeros};
+use super::settle::{Image, check_vaults, restore, settle};
+use super::slot::{Copy, Header, SLOT_BYTES, Slot, SlotRead, stored_sum};
 use super::vek::LedgerMark;
 
 /// Slots that a register has at first, and the least that it grows by.
-const CHUNK_SLOTS: u32 = 1024;
+pub(super) const CHUNK_SLOTS: u32 = 1024;
 
 /// Why the register cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +131,17 @@ pub enum RegisterError {
         /// The slot.
         slot: u32,
     },
+    /// What was written to a copy in a turn-over is not what is read from it.
+    #[error(
+        "the key register's file {file} did not keep what was written to it (slot {slot:?}), so \
+         this process must stop and start again; look at the disk"
+    )]
+    NotKept {
+        /// The copy.
+        file: &'static str,
+        /// The slot, if it is a matter of one.
+        slot: Option<u32>,
+    },
     /// As many slots as a number can name.
     #[error("the key register has no room for more keys")]
     Full,
@@ -130,6 +159,19 @@ pub(super) struct Batch {
     pub(super) gone: Vec<(u32, Slot)>,
     /// The next key's number afterwards.
     pub(super) next_key: u64,
+    /// The ledger's mark afterwards.
+    pub(super) ledger: LedgerMark,
+}
+
+/// The copies off the host after a turn-over asked for them.
+#[derive(Debug, Default)]
+pub(super) struct Confirmed {
+    /// Written, synced, read back, every key opened.
+    pub(super) done: Vec<PathBuf>,
+    /// Not so.
+    pub(super) waiting: Vec<PathBuf>,
+    /// Keys opened in them.
+    pub(super) slots: u64,
 }
 
 /// Where wrapped keys are kept. The files below are one such place; a replicated one is another.
@@ -140,11 +182,32 @@ pub(super) trait KeyRegister: Send {
     fn vek_epoch(&self) -> u64;
     /// The next key's number.
     fn next_key(&self) -> u64;
+    /// Grows by one with each write.
+    fn generation(&self) -> u64;
+    /// The ledger's mark of the last write.
+    fn mark(&self) -> LedgerMark;
     /// This many free slots, in order, preallocated. They stay free until written.
     fn reserve(&mut self, count: usize) -> Result<Vec<u32>, RegisterError>;
     /// Writes a batch and stamps its live slots with the generation; durable in every copy when it
     /// returns.
     fn write(&mut self, batch: &mut Batch) -> Result<(), RegisterError>;
+    /// As `write`, into a new VEK epoch; each copy is read back and inspected before the next one
+    /// is touched. A slot that is rewritten in place is in both lists of the batch. Answers how
+    /// many keys were opened.
+    fn turn_over(
+        &mut self,
+        batch: &mut Batch,
+        epoch: u64,
+        inspect: &mut dyn Inspect,
+    ) -> Result<u64, RegisterError>;
+    /// Reads both copies back, as after a turn-over.
+    fn read_back(&mut self, inspect: &mut dyn Inspect) -> Result<u64, RegisterError>;
+    /// Writes the copies off the host that are behind, and reads all of them back.
+    fn confirm(&mut self, inspect: &mut dyn Inspect) -> Confirmed;
+    /// Takes copies off the host on, and brings those up to date that can be reached.
+    fn follow(&mut self, copies: Vec<Remote>);
+    /// How the copies off the host stand.
+    fn copies(&self) -> Vec<CopyStatus>;
 }
 
 /// The register in two files.
@@ -157,6 +220,7 @@ pub(super) struct FileRegister<M> {
     free: Vec<u32>,
     chunk: u32,
     failed: Option<io::ErrorKind>,
+    off: Vec<OffCopy>,
 }
 
 /// A register that was opened.
@@ -192,12 +256,8 @@ impl<M: Medium> FileRegister<M> {
         Ok(())
     }
 
-    /// Opens both copies and repairs what a cut or damage left behind.
-    pub(super) fn open(copies: [M; 2], vault: VaultId) -> Result<OpenRegister<M>, RegisterError> {
-        Self::open_chunked(copies, vault, CHUNK_SLOTS)
-    }
-
-    /// As `open`, growing by at least this many slots.
+    /// Opens both copies and repairs what a cut or damage left behind. It will grow by at least
+    /// this many slots.
     pub(super) fn open_chunked(
         mut copies: [M; 2],
         vault: VaultId,
@@ -223,8 +283,13 @@ impl<M: Medium> FileRegister<M> {
             }
         }
         let (header, slots) = (settled.header.clone(), settled.header.slots);
-        let register = Self { copies, header, slots, free, chunk, failed: None };
+        let register = Self { copies, header, slots, free, chunk, failed: None, off: Vec::new() };
         Ok(OpenRegister { register, live, repaired })
+    }
+
+    /// The header of the last write.
+    pub(super) fn header(&self) -> &Header {
+        &self.header
     }
 
     fn fail(&mut self, error: &io::Error) -> RegisterError {
@@ -251,13 +316,14 @@ impl<M: Medium> FileRegister<M> {
     }
 
     /// The header after a batch, and the bytes of each slot it touches.
-    fn apply(&self, batch: &mut Batch) -> (Header, BTreeMap<u32, [u8; SLOT_BYTES]>) {
+    fn apply(&self, batch: &mut Batch) -> (Header, Touched) {
         let vault = self.header.vault;
         let mut header = self.header.clone();
         header.generation += 1;
         header.slots = self.slots;
         header.next_key = batch.next_key;
-        let mut bytes = BTreeMap::new();
+        header.ledger = batch.ledger;
+        let mut bytes = Touched::new();
         for (no, old) in &batch.gone {
             add(&mut header.sum, &stored_sum(&old.encode(vault, *no)));
             header.live -= 1;
@@ -271,6 +337,49 @@ impl<M: Medium> FileRegister<M> {
             bytes.insert(*no, slot);
         }
         (header, bytes)
+    }
+
+    /// Writes one copy, synced.
+    fn put(&mut self, copy: Copy, header: &Header, bytes: &Touched) -> Result<(), RegisterError> {
+        let medium = &mut self.copies[copy.index()];
+        let done = write_slots(medium, bytes)
+            .and_then(|()| medium.write_at(0, &header.encode(copy)))
+            .and_then(|()| medium.sync());
+        done.map_err(|error| self.fail(&error))
+    }
+
+    fn inspect(
+        &mut self,
+        copy: Copy,
+        header: &Header,
+        inspect: &mut dyn Inspect,
+    ) -> Result<u64, RegisterError> {
+        let file = copy.file();
+        let back = pages::read_back(&self.copies[copy.index()], copy, header, inspect);
+        back.map(u64::from).map_err(|error| match error {
+            BackError::Io(error) => self.fail(&error),
+            BackError::State => self.not_kept(file, None),
+            BackError::Slot(slot) => self.not_kept(file, Some(slot)),
+        })
+    }
+
+    fn not_kept(&mut self, file: &'static str, slot: Option<u32>) -> RegisterError {
+        self.failed = Some(io::ErrorKind::InvalidData);
+        RegisterError::NotKept { file, slot }
+    }
+
+    /// Both copies hold this now; those off the host follow if they can.
+    fn written(&mut self, header: Header, bytes: &Touched) {
+        self.header = header;
+        let zeroed = |slot: &[u8; SLOT_BYTES]| *slot == [0; SLOT_BYTES];
+        // Reserved slots are the last of the free ones.
+        while self.free.last().is_some_and(|no| bytes.get(no).is_some_and(|slot| !zeroed(slot))) {
+            self.free.pop();
+        }
+        self.free.extend(bytes.iter().rev().filter(|(_, slot)| zeroed(slot)).map(|(no, _)| *no));
+        for off in &mut self.off {
+            off.follow(&self.header, bytes, &self.copies[0]);
+        }
     }
 }
 
@@ -287,6 +396,14 @@ impl<M: Medium> KeyRegister for FileRegister<M> {
         self.header.next_key
     }
 
+    fn generation(&self) -> u64 {
+        self.header.generation
+    }
+
+    fn mark(&self) -> LedgerMark {
+        self.header.ledger
+    }
+
     fn reserve(&mut self, count: usize) -> Result<Vec<u32>, RegisterError> {
         self.usable()?;
         if self.free.len() < count {
@@ -299,235 +416,62 @@ impl<M: Medium> KeyRegister for FileRegister<M> {
         self.usable()?;
         let (header, bytes) = self.apply(batch);
         for copy in Copy::BOTH {
-            let medium = &mut self.copies[copy.index()];
-            let done = write_slots(medium, &bytes)
-                .and_then(|()| medium.write_at(0, &header.encode(copy)))
-                .and_then(|()| medium.sync());
-            done.map_err(|error| self.fail(&error))?;
+            self.put(copy, &header, &bytes)?;
         }
-        self.header = header;
-        let zeroed = |slot: &[u8; SLOT_BYTES]| *slot == [0; SLOT_BYTES];
-        // Reserved slots are the last of the free ones.
-        while self.free.last().is_some_and(|no| bytes.get(no).is_some_and(|slot| !zeroed(slot))) {
-            self.free.pop();
-        }
-        self.free.extend(bytes.iter().rev().filter(|(_, slot)| zeroed(slot)).map(|(no, _)| *no));
+        self.written(header, &bytes);
         Ok(())
     }
-}
 
-/// A copy as it was read.
-struct Image {
-    copy: Copy,
-    bytes: Vec<u8>,
-    header: HeaderRead,
-}
-
-impl Image {
-    fn read(copy: Copy, medium: &dyn Medium) -> Result<Self, RegisterError> {
-        let file = copy.file();
-        let bytes = read_all(medium).map_err(|source| RegisterError::Io { file, source })?;
-        let header = Header::parse(copy, &bytes);
-        match header {
-            HeaderRead::Version(version) => Err(RegisterError::Version { file, version }),
-            HeaderRead::OtherCopy => Err(RegisterError::Duplicate { file }),
-            HeaderRead::Good(_) | HeaderRead::Bad { .. } => Ok(Self { copy, bytes, header }),
+    fn turn_over(
+        &mut self,
+        batch: &mut Batch,
+        epoch: u64,
+        inspect: &mut dyn Inspect,
+    ) -> Result<u64, RegisterError> {
+        self.usable()?;
+        let (mut header, bytes) = self.apply(batch);
+        header.vek_epoch = epoch;
+        let mut opened = 0;
+        for copy in Copy::BOTH {
+            self.put(copy, &header, &bytes)?;
+            opened += self.inspect(copy, &header, inspect)?;
         }
+        self.written(header, &bytes);
+        Ok(opened)
     }
 
-    fn header(&self) -> Option<&Header> {
-        match &self.header {
-            HeaderRead::Good(header) => Some(header),
-            _ => None,
+    fn read_back(&mut self, inspect: &mut dyn Inspect) -> Result<u64, RegisterError> {
+        self.usable()?;
+        let header = self.header.clone();
+        let mut opened = 0;
+        for copy in Copy::BOTH {
+            opened += self.inspect(copy, &header, inspect)?;
         }
+        Ok(opened)
     }
 
-    fn slots(&self) -> &[u8] {
-        self.bytes.get(HEADER_BYTES..).unwrap_or_default()
-    }
-
-    /// The header, if the copy is one committed state.
-    fn whole(&self) -> Option<&Header> {
-        let header = self.header()?;
-        let mut tally = Tally::default();
-        for no in 0..header.slots {
-            let bytes = slot_of(self.slots(), no)?;
-            tally.add(&Slot::parse(header.vault, no, bytes), bytes);
-        }
-        tally.agrees(header).then_some(header)
-    }
-}
-
-/// Count and sum of the slots seen.
-#[derive(Default)]
-struct Tally {
-    live: u32,
-    sum: [u8; 32],
-    bad: bool,
-}
-
-impl Tally {
-    fn add(&mut self, read: &SlotRead, bytes: &[u8; SLOT_BYTES]) {
-        match read {
-            SlotRead::Free => {}
-            SlotRead::Live(_) => {
-                self.live += 1;
-                add(&mut self.sum, &stored_sum(bytes));
-            }
-            SlotRead::Bad => self.bad = true,
-        }
-    }
-
-    fn agrees(&self, header: &Header) -> bool {
-        !self.bad && self.live == header.live && self.sum == header.sum
-    }
-}
-
-/// What both copies should hold.
-struct Settled {
-    header: Header,
-    /// The bytes of as many slots as the header says.
-    slots: Vec<u8>,
-    /// The copy to trust while the other is repaired.
-    lead: Copy,
-}
-
-/// A header that is damaged is repaired only in a file that is recognisably ours.
-fn check_vaults(images: &[Image; 2], vault: VaultId) -> Result<(), RegisterError> {
-    for image in images {
-        let file = image.copy.file();
-        match &image.header {
-            HeaderRead::Good(header) if header.vault != vault => {
-                return Err(RegisterError::OtherVault { file });
-            }
-            HeaderRead::Bad { vault: seen, magic } if !magic && *seen != vault => {
-                return Err(RegisterError::Foreign { file });
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Which committed state the two copies stand for (see the top of this page).
-fn settle(images: &[Image; 2]) -> Result<Settled, RegisterError> {
-    let [a, b] = images;
-    if let (Some(in_a), Some(in_b)) = (a.header(), b.header()) {
-        let (a, b) = (in_a.generation, in_b.generation);
-        if a != b && a != b.saturating_add(1) {
-            return Err(RegisterError::Apart { a, b });
-        }
-    }
-    // A first: where both are whole, it is the one that may be ahead.
-    for image in images {
-        if let Some(header) = image.whole() {
-            let (header, lead) = (header.clone(), image.copy);
-            let slots = image.slots()[..header.slots as usize * SLOT_BYTES].to_vec();
-            return Ok(Settled { header, slots, lead });
-        }
-    }
-    if a.header().is_none() && b.header().is_none() {
-        return Err(RegisterError::Headers);
-    }
-    for (first, second) in [(a, b), (b, a)] {
-        for header in [first.header(), second.header()].into_iter().flatten() {
-            if let Some(slots) = merge(first, second, header) {
-                return Ok(Settled { header: header.clone(), slots, lead: first.copy });
+    fn confirm(&mut self, inspect: &mut dyn Inspect) -> Confirmed {
+        let mut confirmed = Confirmed::default();
+        for off in &mut self.off {
+            match off.confirm(&self.header, &self.copies[0], inspect) {
+                Some(slots) => {
+                    confirmed.slots += u64::from(slots);
+                    confirmed.done.push(off.path().to_owned());
+                }
+                None => confirmed.waiting.push(off.path().to_owned()),
             }
         }
+        confirmed
     }
-    Err(RegisterError::Slot { slot: first_bad(a, b) })
-}
 
-/// Each slot from the first copy, or from the second where the first has none that is valid; `None`
-/// unless that is the state the header speaks of.
-fn merge(first: &Image, second: &Image, header: &Header) -> Option<Vec<u8>> {
-    let mut slots = Vec::with_capacity(header.slots as usize * SLOT_BYTES);
-    let mut tally = Tally::default();
-    for no in 0..header.slots {
-        let read = |image: &Image| {
-            let bytes = *slot_of(image.slots(), no)?;
-            let read = Slot::parse(header.vault, no, &bytes);
-            (read != SlotRead::Bad).then_some((read, bytes))
-        };
-        let (read, bytes) = read(first).or_else(|| read(second))?;
-        tally.add(&read, &bytes);
-        slots.extend_from_slice(&bytes);
-    }
-    tally.agrees(header).then_some(slots)
-}
-
-/// A slot to name in the error: one that is valid in neither copy, or else the first that differs.
-fn first_bad(a: &Image, b: &Image) -> u32 {
-    let Some(header) = a.header().or(b.header()) else { return 0 };
-    let bad = |image: &Image, no| {
-        slot_of(image.slots(), no)
-            .is_none_or(|bytes| Slot::parse(header.vault, no, bytes) == SlotRead::Bad)
-    };
-    let differs = |no: &u32| slot_of(a.slots(), *no) != slot_of(b.slots(), *no);
-    let both = (0..header.slots).find(|no| bad(a, *no) && bad(b, *no));
-    both.or_else(|| (0..header.slots).find(differs)).unwrap_or(0)
-}
-
-/// Writes the settled state, synced; answers how many slots and headers differed.
-fn restore<M: Medium>(medium: &mut M, image: &Image, settled: &Settled) -> io::Result<u32> {
-    let differs = |no: &u32| slot_of(image.slots(), *no) != slot_of(&settled.slots, *no);
-    let slots = (0..settled.header.slots).filter(differs).count();
-    let header = usize::from(image.header() != Some(&settled.header));
-    medium.write_at(HEADER_BYTES as u64, &settled.slots)?;
-    let behind = image.slots().get(settled.slots.len()..).unwrap_or_default();
-    if behind.iter().any(|byte| *byte != 0) {
-        // Keys of a batch that never was; nothing uses them, and nothing should find them.
-        medium.write_at(place(settled.header.slots), &vec![0; behind.len()])?;
-    }
-    medium.write_at(0, &settled.header.encode(image.copy))?;
-    medium.sync()?;
-    Ok(u32::try_from(slots + header).unwrap_or(u32::MAX))
-}
-
-fn slot_of(slots: &[u8], no: u32) -> Option<&[u8; SLOT_BYTES]> {
-    let at = (no as usize).checked_mul(SLOT_BYTES)?;
-    slots.get(at..)?.first_chunk()
-}
-
-fn place(no: u32) -> u64 {
-    HEADER_BYTES as u64 + u64::from(no) * SLOT_BYTES as u64
-}
-
-/// Writes slots, neighbors in one go.
-fn write_slots(
-    medium: &mut impl Medium,
-    slots: &BTreeMap<u32, [u8; SLOT_BYTES]>,
-) -> io::Result<()> {
-    let mut run: Vec<u8> = Vec::new();
-    let mut start = 0;
-    for (no, bytes) in slots {
-        let end = start + run.len() as u64;
-        if place(*no) != end && !run.is_empty() {
-            medium.write_at(start, &run)?;
-            run.clear();
+    fn follow(&mut self, copies: Vec<Remote>) {
+        self.off = copies.into_iter().map(OffCopy::new).collect();
+        for off in &mut self.off {
+            off.catch_up(&self.header, &self.copies[0]);
         }
-        if run.is_empty() {
-            start = place(*no);
-        }
-        run.extend_from_slice(bytes);
     }
-    if run.is_empty() { Ok(()) } else { medium.write_at(start, &run) }
-}
 
-fn write_zeros(medium: &mut impl Medium, from: u32, count: u32) -> io::Result<()> {
-    let zeros = vec![0; CHUNK_SLOTS as usize * SLOT_BYTES];
-    let mut left = u64::from(count) * SLOT_BYTES as u64;
-    let mut at = place(from);
-    while left > 0 {
-        let length = left.min(zeros.len() as u64);
-        medium.write_at(at, &zeros[..length as usize])?;
-        at += length;
-        left -= length;
+    fn copies(&self) -> Vec<CopyStatus> {
+        self.off.iter().map(|off| off.status(self.header.generation)).collect()
     }
-    Ok(())
-}
-
-fn add(sum: &mut [u8; 32], other: &[u8; 32]) {
-    sum.iter_mut().zip(other).for_each(|(byte, other)| *byte ^= other);
 }

@@ -14,13 +14,11 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use super::cache::Cache;
-use super::home::{self, Found};
-use super::register::{FileRegister, KeyRegister};
-use super::root::{KeyFile, RootProvider};
+use super::destroy::Turning;
 use super::slot::{KeyName, Slot};
-use super::tree::{Core, Made, VEK, broken};
-use super::{KeyKind, KeysError, RegisterError, Settings};
-use crate::crypto::{BaseKey, HmacKey, SealKey, Secret, TagKey};
+use super::tree::{Core, Made, broken};
+use super::{HoldNo, KeyKind, KeysError, RegisterError, Settings, VekError};
+use crate::crypto::{BaseKey, HmacKey, SealKey, TagKey};
 use crate::model::ids::{KeyId, SiteId};
 use crate::model::time::{Day, Month};
 use crate::model::vocab::Class;
@@ -28,15 +26,6 @@ use crate::model::vocab::Class;
 /// The keys of one site's month, in the order in which they are made.
 const MONTH_KINDS: [KeyKind; 5] =
     [KeyKind::Base, KeyKind::Tally, KeyKind::Record, KeyKind::Watermark, KeyKind::Sets];
-
-/// What opening found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Opened {
-    /// A new vault was made. A caller that has data must refuse: its keys are gone.
-    pub first_start: bool,
-    /// Slots and headers of the register that were repaired from the other copy.
-    pub repaired: u32,
-}
 
 /// The numbers of the keys of a site's month, for retiring them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,90 +90,28 @@ pub struct KeyInfo {
     pub epoch: u32,
     /// Its site.
     pub site: Option<SiteId>,
+    /// The hold it is kept for; only in the register of holds.
+    pub hold: Option<HoldNo>,
+    /// The number it had in the main register, if it was moved from there.
+    pub origin: Option<KeyId>,
 }
 
 /// The keys of a vault.
 pub struct KeyRing {
-    core: Mutex<Core>,
-    cache: RwLock<Cache>,
-    failed: OnceLock<io::ErrorKind>,
-    state: Arc<SealKey>,
+    /// Locked first; then, if need be, one of the next two.
+    pub(super) core: Mutex<Core>,
+    pub(super) cache: RwLock<Cache>,
+    pub(super) turning: Mutex<Turning>,
+    pub(super) failed: OnceLock<io::ErrorKind>,
+    pub(super) state: Arc<SealKey>,
+    pub(super) settings: Settings,
+    /// The ring of holds, once it is needed.
+    pub(super) hold: Mutex<Option<Arc<Self>>>,
     /// Held for as long as the ring lives.
-    _lock: Option<File>,
+    pub(super) _lock: Option<File>,
 }
 
 impl KeyRing {
-    /// Opens the vault of a key file, or makes one where there is none.
-    ///
-    /// # Errors
-    /// When another process has it, a part of it is missing, damaged beyond repair or of another
-    /// vault, or the root key does not open it.
-    pub fn open(settings: &Settings) -> Result<(Self, Opened), KeysError> {
-        Self::open_by(settings, |found| {
-            Ok(Box::new(match found {
-                Found::Nothing => KeyFile::load_or_create(&settings.root_key)?,
-                Found::Vault => KeyFile::load(&settings.root_key)?,
-            }))
-        })
-    }
-
-    /// As [`KeyRing::open`], with another root provider.
-    ///
-    /// # Errors
-    /// As [`KeyRing::open`].
-    pub fn open_with(
-        settings: &Settings,
-        root: Box<dyn RootProvider>,
-    ) -> Result<(Self, Opened), KeysError> {
-        Self::open_by(settings, |_| Ok(root))
-    }
-
-    fn open_by(
-        settings: &Settings,
-        root: impl FnOnce(Found) -> Result<Box<dyn RootProvider>, KeysError>,
-    ) -> Result<(Self, Opened), KeysError> {
-        let lock = home::lock(settings)?;
-        let found = home::find(settings)?;
-        let root = root(found)?;
-        if found == Found::Nothing {
-            home::create(settings, root.as_ref())?;
-        }
-        let vek_home = home::open_vek(settings)?;
-        let open = FileRegister::open(home::open_register(settings)?, vek_home.vault())?;
-        let epoch = open.register.vek_epoch();
-        // The register says which VEK is in force; see the table in `vek`.
-        let vek = vek_home.vek(epoch, root.as_ref()).map_err(|error| match error {
-            super::VekError::NoEpoch(register) => {
-                KeysError::VekEpoch { register, home: vek_home.epoch() }
-            }
-            error => error.into(),
-        })?;
-        let (register, live) = (Box::new(open.register), open.live);
-        let ring = Self::assemble(register, live, &vek, Some(lock))?;
-        Ok((ring, Opened { first_start: found == Found::Nothing, repaired: open.repaired }))
-    }
-
-    pub(super) fn assemble(
-        register: Box<dyn KeyRegister>,
-        live: Vec<(u32, Slot)>,
-        vek: &Secret,
-        lock: Option<File>,
-    ) -> Result<Self, KeysError> {
-        let mut core = Core::open(register, live, SealKey::new(VEK, vek))?;
-        let name = KeyName::plain(KeyKind::State, 0);
-        let state = match core.by_name.get(&name) {
-            Some(id) => core.seal_key(*id)?,
-            None => core.make(&[name])?.first().map(Made::seal_key).ok_or_else(broken)?,
-        };
-        let mut cache = Cache::default();
-        cache.seals.insert(state.id(), Arc::clone(&state));
-        for name in core.by_name.keys().filter(|name| name.kind == KeyKind::Watermark) {
-            cache.mark(name);
-        }
-        let (core, cache, failed) = (Mutex::new(core), RwLock::new(cache), OnceLock::new());
-        Ok(Self { core, cache, failed, state, _lock: lock })
-    }
-
     /// The keys of a site's month, made if there are none.
     ///
     /// # Errors
@@ -297,24 +224,33 @@ impl KeyRing {
             Some(ids) => core.open_all(&ids)?,
             None => self.note(core.make(&[name]))?,
         };
-        let made = made.first().ok_or_else(broken)?;
-        let mac = HmacKey::new(&made.secret).subkey(b"blindtally/seen/1");
-        let keys = Arc::new(SeenKeys { mac, seal: made.seal_key() });
-        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
-        cache.seals.insert(made.id, Arc::clone(&keys.seal));
-        cache.seen.insert(day, Arc::clone(&keys));
-        Ok(keys)
+        self.keep_seen(day, &made)
     }
 
-    /// The keys of a day's duplicates, if there are any; a question makes none.
+    /// The keys of a day's duplicates, if they live.
     ///
     /// # Errors
-    /// When they are retired, or the register is not usable.
+    /// When the register cannot be used.
     pub fn seen_existing(&self, day: Day) -> Result<Option<Arc<SeenKeys>>, KeysError> {
+        self.usable()?;
+        if let Some(keys) = self.cached_seen(day) {
+            return Ok(Some(keys));
+        }
+        let core = self.core()?;
         let name = KeyName::plain(KeyKind::Seen, day.0);
-        let known = self.cached_seen(day).is_some()
-            || self.core()?.find_all(std::slice::from_ref(&name))?.is_some();
-        if known { self.seen(day).map(Some) } else { Ok(None) }
+        let Some(id) = core.by_name.get(&name).copied() else { return Ok(None) };
+        let made = core.open_all(&[id])?;
+        self.keep_seen(day, &made).map(Some)
+    }
+
+    /// Called with the core locked.
+    fn keep_seen(&self, day: Day, made: &[Made]) -> Result<Arc<SeenKeys>, KeysError> {
+        let made = made.first().ok_or_else(broken)?;
+        let mac = HmacKey::new(&made.secret).subkey(b"blindtally/seen/1");
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        let keys = Arc::new(SeenKeys { mac, seal: cache.seal(made.seal_key()) });
+        cache.seen.insert(day, Arc::clone(&keys));
+        Ok(keys)
     }
 
     /// The days whose seen keys live, the earliest first.
@@ -338,8 +274,7 @@ impl KeyRing {
         let made = self.note(core.make(&[name]))?;
         let key = made.first().map(Made::seal_key).ok_or_else(broken)?;
         let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
-        cache.seals.insert(key.id(), Arc::clone(&key));
-        Ok(key)
+        Ok(cache.seal(key))
     }
 
     /// The key of a sealed value, by the number in its head; `None` when it is retired, never was,
@@ -347,8 +282,8 @@ impl KeyRing {
     pub fn by_id(&self, id: KeyId) -> Option<Arc<SealKey>> {
         {
             let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(key) = cache.seals.get(&id) {
-                return Some(Arc::clone(key));
+            if let Some(key) = cache.sealing(id) {
+                return Some(key);
             }
         }
         let core = self.core().ok()?;
@@ -357,7 +292,7 @@ impl KeyRing {
         }
         let key = self.note(core.seal_key(id)).ok()?;
         let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
-        Some(Arc::clone(cache.seals.entry(id).or_insert(key)))
+        Some(cache.seal(key))
     }
 
     /// The key for long-lived state: tokens, sites, answers kept for a repeated request.
@@ -408,26 +343,44 @@ impl KeyRing {
         self.secrets().into_values().collect()
     }
 
+    /// As after a failed sync of the register.
+    #[cfg(test)]
+    pub fn break_writes(&self) {
+        let _ = self.failed.set(io::ErrorKind::Other);
+    }
+
     #[cfg(test)]
     pub(super) fn secrets(&self) -> std::collections::BTreeMap<KeyId, [u8; 32]> {
         let core = self.core().unwrap();
         core.by_id.keys().map(|id| (*id, *core.secret(*id).unwrap().expose())).collect()
     }
 
-    fn usable(&self) -> Result<(), KeysError> {
+    /// Whether the register can be written.
+    ///
+    /// # Errors
+    /// After a failed write of it; the process must end and open it anew.
+    pub fn usable(&self) -> Result<(), KeysError> {
         self.failed.get().map_or(Ok(()), |kind| Err(KeysError::Failed(*kind)))
     }
 
     /// A thread that panicked while it held the lock may have left half a change.
-    fn core(&self) -> Result<MutexGuard<'_, Core>, KeysError> {
+    pub(super) fn core(&self) -> Result<MutexGuard<'_, Core>, KeysError> {
         self.core.lock().map_err(|_| KeysError::Failed(io::ErrorKind::Other))
     }
 
     /// After a failed write nothing is written again in this process.
-    fn note<T>(&self, result: Result<T, KeysError>) -> Result<T, KeysError> {
+    pub(super) fn note<T>(&self, result: Result<T, KeysError>) -> Result<T, KeysError> {
         result.map_err(|error| match error {
             KeysError::Register(RegisterError::Failed(kind)) => {
                 KeysError::Failed(*self.failed.get_or_init(|| kind))
+            }
+            KeysError::Vek(VekError::Io(error)) => {
+                KeysError::Failed(*self.failed.get_or_init(|| error.kind()))
+            }
+            error @ (KeysError::Register(RegisterError::NotKept { .. })
+            | KeysError::Vek(VekError::NotZeroed)) => {
+                self.failed.get_or_init(|| io::ErrorKind::InvalidData);
+                error
             }
             error => error,
         })
@@ -451,12 +404,13 @@ impl KeyRing {
         made: &[Made],
     ) -> Result<Arc<SiteMonthKeys>, KeysError> {
         let [base, tally, record, watermark, sets] = made else { return Err(broken()) };
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
         let keys = Arc::new(SiteMonthKeys {
             base: BaseKey::new(&base.secret),
             tally: TagKey::new(&tally.secret),
             record: TagKey::new(&record.secret),
             watermark: TagKey::new(&watermark.secret),
-            sets: sets.seal_key(),
+            sets: cache.seal(sets.seal_key()),
             ids: SiteMonthIds {
                 base: base.id,
                 tally: tally.id,
@@ -465,26 +419,27 @@ impl KeyRing {
                 sets: sets.id,
             },
         });
-        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
-        cache.seals.insert(sets.id, Arc::clone(&keys.sets));
         cache.mark(&KeyName::of_site(KeyKind::Watermark, site, month));
         cache.months.entry(month).or_default().insert(site.clone(), Arc::clone(&keys));
         Ok(keys)
     }
 
-    fn seal_by_name(&self, core: &mut Core, name: KeyName) -> Result<Arc<SealKey>, KeysError> {
+    pub(super) fn seal_by_name(
+        &self,
+        core: &mut Core,
+        name: KeyName,
+    ) -> Result<Arc<SealKey>, KeysError> {
         let key = match core.find_all(std::slice::from_ref(&name))?.as_deref() {
             Some([id, ..]) => core.seal_key(*id)?,
             _ => self.note(core.make(&[name]))?.first().map(Made::seal_key).ok_or_else(broken)?,
         };
         let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
-        cache.seals.insert(key.id(), Arc::clone(&key));
-        Ok(key)
+        Ok(cache.seal(key))
     }
 }
 
 impl Slot {
-    fn info(&self) -> KeyInfo {
+    pub(super) fn info(&self) -> KeyInfo {
         KeyInfo {
             id: self.id,
             parent: self.parent,
@@ -492,6 +447,8 @@ impl Slot {
             class: self.name.class,
             epoch: self.name.epoch,
             site: self.name.owner.clone(),
+            hold: (self.name.hold != 0).then_some(HoldNo(self.name.hold)),
+            origin: (self.name.origin != 0).then_some(KeyId(self.name.origin)),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::{home, wipe};
+use super::{VaultId, home, wipe};
 use crate::crypto::{Aad, SealKey, Secret};
 use crate::model::ids::KeyId;
 
@@ -44,27 +44,71 @@ pub enum RootError {
         /// What the system said.
         source: io::Error,
     },
+    /// A provider that is not a file: it cannot be reached, or it refuses.
+    #[error("the root provider {name} cannot be used: {why}")]
+    Provider {
+        /// The provider.
+        name: String,
+        /// In the provider's words, which hold no secret.
+        why: String,
+    },
     /// Wrapped under another root key, or changed.
     #[error("the root key ({0}) does not open this vault; give the root key it was made with")]
     Other(String),
 }
 
-/// Whoever holds the root key: wraps the vault epoch key and unwraps it.
+/// One VEK: the vault it belongs to (the register of holds is a vault of its own) and its epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VekId {
+    /// The vault.
+    pub vault: VaultId,
+    /// Its epoch, from 1.
+    pub epoch: u64,
+}
+
+/// Whoever holds the root key: wraps the vault epoch keys and unwraps them.
+///
+/// A provider that can destroy keys by itself (an HSM) keeps one wrapping key for each epoch that
+/// has begun and not ended, which never leaves it, and destroys it when the epoch ends: then not
+/// even a copy of the VEK home opens anything. A key file has one key for all and ignores epochs.
 pub trait RootProvider: Send + Sync {
     /// What it is, for people.
     fn name(&self) -> &str;
 
-    /// Wraps 32 bytes, bound to `aad`.
+    /// Called before a VEK of this epoch is wrapped. An epoch may be begun twice without an end
+    /// between, and again after its end: a crash came between, and nothing was wrapped that anybody
+    /// still needs.
     ///
     /// # Errors
     /// When the provider cannot be reached or refuses.
-    fn wrap(&self, aad: &Aad, plain: &[u8; 32]) -> Result<Vec<u8>, RootError>;
+    fn begin_epoch(&self, vek: VekId) -> Result<(), RootError> {
+        let _ = vek;
+        Ok(())
+    }
 
-    /// Unwraps what was wrapped under the same `aad`.
+    /// Called when the VEK of this epoch is to be destroyed: when it returns, nothing that was
+    /// wrapped in it opens any more, if the provider can do that at all. An epoch may be ended
+    /// twice, or without having been begun.
     ///
     /// # Errors
-    /// When the provider cannot be reached or refuses, or the bytes are not its own.
-    fn unwrap(&self, aad: &Aad, wrapped: &[u8]) -> Result<Secret, RootError>;
+    /// When the provider cannot be reached or refuses.
+    fn end_epoch(&self, vek: VekId) -> Result<(), RootError> {
+        let _ = vek;
+        Ok(())
+    }
+
+    /// Wraps 32 bytes, bound to `aad`, in an epoch that has begun.
+    ///
+    /// # Errors
+    /// When the provider cannot be reached or refuses.
+    fn wrap(&self, vek: VekId, aad: &Aad, plain: &[u8; 32]) -> Result<Vec<u8>, RootError>;
+
+    /// Unwraps what was wrapped under the same `aad` in the same epoch.
+    ///
+    /// # Errors
+    /// When the provider cannot be reached or refuses, the bytes are not its own, or the epoch has
+    /// ended.
+    fn unwrap(&self, vek: VekId, aad: &Aad, wrapped: &[u8]) -> Result<Secret, RootError>;
 }
 
 const HEADER: &[u8] = b"blindtally root key, format 1; keep secret, keep a copy offline\n";
@@ -149,11 +193,11 @@ impl RootProvider for KeyFile {
         &self.name
     }
 
-    fn wrap(&self, aad: &Aad, plain: &[u8; 32]) -> Result<Vec<u8>, RootError> {
+    fn wrap(&self, _: VekId, aad: &Aad, plain: &[u8; 32]) -> Result<Vec<u8>, RootError> {
         Ok(self.key.seal(aad, plain))
     }
 
-    fn unwrap(&self, aad: &Aad, wrapped: &[u8]) -> Result<Secret, RootError> {
+    fn unwrap(&self, _: VekId, aad: &Aad, wrapped: &[u8]) -> Result<Secret, RootError> {
         let other = || RootError::Other(self.name.clone());
         let mut plain = self.key.open(aad, wrapped).map_err(|_| other())?;
         Secret::take(&mut plain).ok_or_else(other)
@@ -211,15 +255,17 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
+    const VEK: VekId = VekId { vault: VaultId([1; 16]), epoch: 1 };
+
     #[test]
     fn wraps_and_unwraps_across_a_reload() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("root.key");
         let aad = Aad::new("test/1").number(7);
-        let wrapped = KeyFile::load_or_create(&path).unwrap().wrap(&aad, &[9; 32]).unwrap();
+        let wrapped = KeyFile::load_or_create(&path).unwrap().wrap(VEK, &aad, &[9; 32]).unwrap();
         let again = KeyFile::load_or_create(&path).unwrap();
-        assert_eq!(again.unwrap(&aad, &wrapped).unwrap().expose(), &[9; 32]);
-        let moved = again.unwrap(&Aad::new("test/1").number(8), &wrapped);
+        assert_eq!(again.unwrap(VEK, &aad, &wrapped).unwrap().expose(), &[9; 32]);
+        let moved = again.unwrap(VEK, &Aad::new("test/1").number(8), &wrapped);
         assert!(matches!(moved, Err(RootError::Other(_))));
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
@@ -231,8 +277,8 @@ mod tests {
         let aad = Aad::new("test/1");
         let one = KeyFile::load_or_create(&dir.path().join("one")).unwrap();
         let two = KeyFile::load_or_create(&dir.path().join("two")).unwrap();
-        let wrapped = one.wrap(&aad, &[9; 32]).unwrap();
-        assert!(matches!(two.unwrap(&aad, &wrapped), Err(RootError::Other(_))));
+        let wrapped = one.wrap(VEK, &aad, &[9; 32]).unwrap();
+        assert!(matches!(two.unwrap(VEK, &aad, &wrapped), Err(RootError::Other(_))));
     }
 
     #[test]

@@ -19,10 +19,12 @@ const VERSION: u16 = 1;
 const LIVE: u8 = 1;
 const OWNER_AT: usize = 32;
 const WRAPPED_AT: usize = OWNER_AT + SITE_ID_BYTES_MAX;
+const HOLD_AT: usize = WRAPPED_AT + WRAPPED_BYTES;
+const ORIGIN_AT: usize = HOLD_AT + 8;
 const SLOT_SUM_AT: usize = SLOT_BYTES - 32;
 const HEADER_SUM_AT: usize = HEADER_BYTES - 32;
 
-const _: () = assert!(WRAPPED_AT + WRAPPED_BYTES <= SLOT_SUM_AT);
+const _: () = assert!(ORIGIN_AT + 8 <= SLOT_SUM_AT);
 
 vocabulary! {
     /// What a key is for. Each key has one use.
@@ -47,6 +49,8 @@ vocabulary! {
         Journal = 9, "journal";
         /// Seals long-lived state: tokens, sites, answers kept for a repeated request.
         State = 10, "state";
+        /// Wraps what is kept for a hold: one for each (hold, site, class, epoch).
+        Hold = 11, "hold";
     }
 }
 
@@ -54,7 +58,8 @@ impl KeyKind {
     /// Whether keys of this kind seal values that name them.
     pub(super) fn seals(self) -> bool {
         match self {
-            Self::Sets | Self::Bucket | Self::Seen | Self::Journal | Self::State => true,
+            Self::Sets | Self::Bucket | Self::Seen => true,
+            Self::Journal | Self::State | Self::Hold => true,
             Self::Node | Self::Base | Self::Tally | Self::Record | Self::Watermark => false,
         }
     }
@@ -73,6 +78,10 @@ pub(super) struct KeyName {
     pub(super) epoch: u32,
     /// The site, where it belongs to one.
     pub(super) owner: Option<SiteId>,
+    /// The hold it is kept for; zero outside of the hold register.
+    pub(super) hold: u64,
+    /// Its number in the main register, if it was moved from there; else zero.
+    pub(super) origin: u64,
 }
 
 /// A live slot.
@@ -104,14 +113,20 @@ pub(super) enum SlotRead {
 impl Slot {
     /// What binds a wrapped key to its place, name and parent.
     pub(super) fn aad(vault: VaultId, no: u32, name: &KeyName, id: KeyId, parent: KeyId) -> Aad {
-        Aad::new("key/1")
+        let aad = Aad::new("key/1")
             .bytes(&vault.0)
             .number(u64::from(no))
             .number(id.0)
             .number(parent.0)
             .bytes(&[name.kind.code(), code_of(name.of), class_code(name.class)])
             .number(u64::from(name.epoch))
-            .text(name.owner.as_ref().map_or("", SiteId::as_str))
+            .text(name.owner.as_ref().map_or("", SiteId::as_str));
+        // Two parts more for a held key, so that no other key has the same bytes.
+        if (name.hold, name.origin) == (0, 0) {
+            aad
+        } else {
+            aad.number(name.hold).number(name.origin)
+        }
     }
 
     /// The bytes on disk.
@@ -131,6 +146,8 @@ impl Slot {
         bytes[24..32].copy_from_slice(&self.generation.to_be_bytes());
         bytes[OWNER_AT..OWNER_AT + owner.len()].copy_from_slice(owner);
         bytes[WRAPPED_AT..WRAPPED_AT + WRAPPED_BYTES].copy_from_slice(&self.wrapped);
+        bytes[HOLD_AT..HOLD_AT + 8].copy_from_slice(&self.name.hold.to_be_bytes());
+        bytes[ORIGIN_AT..ORIGIN_AT + 8].copy_from_slice(&self.name.origin.to_be_bytes());
         let sum = slot_sum(vault, no, &bytes);
         bytes[SLOT_SUM_AT..].copy_from_slice(&sum);
         bytes
@@ -165,8 +182,9 @@ impl Slot {
         let kind = KeyKind::from_code(bytes[1])?;
         let epoch = u32::from_be_bytes(std::array::from_fn(|i| bytes[4 + i]));
         let known = bytes[0] == LIVE;
+        let (hold, origin) = (number(bytes, HOLD_AT), number(bytes, ORIGIN_AT));
         known.then(|| Self {
-            name: KeyName { kind, of, class, epoch, owner },
+            name: KeyName { kind, of, class, epoch, owner, hold, origin },
             id: KeyId(number(bytes, 8)),
             parent: KeyId(number(bytes, 16)),
             generation: number(bytes, 24),
@@ -201,17 +219,19 @@ fn number(bytes: &[u8], at: usize) -> u64 {
     u64::from_be_bytes(std::array::from_fn(|i| bytes[at + i]))
 }
 
-/// Which of the two copies.
+/// Which of the copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Copy {
     /// Written first.
     A,
     /// Written when A is durable.
     B,
+    /// Beside them, off the host: never read but to restore the other two.
+    Off,
 }
 
 impl Copy {
-    /// Both, in the order in which they are written.
+    /// Those on the host, in the order in which they are written.
     pub(super) const BOTH: [Self; 2] = [Self::A, Self::B];
 
     /// The file's name.
@@ -219,6 +239,7 @@ impl Copy {
         match self {
             Self::A => "register.a",
             Self::B => "register.b",
+            Self::Off => "off the host",
         }
     }
 
@@ -231,6 +252,7 @@ impl Copy {
         match self {
             Self::A => b'A',
             Self::B => b'B',
+            Self::Off => b'C',
         }
     }
 }
@@ -349,6 +371,8 @@ mod tests {
             class: Some(Class::Records),
             epoch: 24_320,
             owner: SiteId::parse(owner.as_bytes()),
+            hold: 2,
+            origin: 3,
         };
         let (id, parent) = (KeyId(7), KeyId(4));
         Slot { name, id, parent, generation: 9, wrapped: [0xa5; WRAPPED_BYTES] }

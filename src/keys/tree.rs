@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use super::register::{Batch, KeyRegister};
 use super::slot::{KeyName, Slot, WRAPPED_BYTES};
+use super::vek::LedgerMark;
+use super::witness::{RegisterWrite, Witness};
 use super::{KeyKind, KeysError, VaultId};
 use crate::crypto::{SealKey, Secret};
 use crate::model::ids::{KeyId, SiteId};
@@ -19,22 +21,24 @@ pub(super) const VEK: KeyId = KeyId(0);
 /// The tree.
 pub(super) struct Core {
     pub(super) register: Box<dyn KeyRegister>,
-    vault: VaultId,
-    vek: SealKey,
-    nodes: HashMap<KeyId, Node>,
+    pub(super) witness: Arc<dyn Witness>,
+    pub(super) vault: VaultId,
+    pub(super) vek: SealKey,
+    pub(super) nodes: HashMap<KeyId, Node>,
     pub(super) by_id: HashMap<KeyId, Entry>,
     pub(super) by_name: HashMap<KeyName, KeyId>,
-    retired: HashSet<KeyName>,
+    pub(super) retired: HashSet<KeyName>,
 }
 
-struct Node {
-    key: SealKey,
-    children: u32,
+/// A node's key and how many keys it wraps.
+pub(super) struct Node {
+    pub(super) key: SealKey,
+    pub(super) children: u32,
 }
 
 /// A living key and its slot.
 pub(super) struct Entry {
-    no: u32,
+    pub(super) no: u32,
     pub(super) slot: Slot,
 }
 
@@ -51,7 +55,7 @@ pub(super) fn broken() -> KeysError {
 
 impl KeyName {
     pub(super) fn plain(kind: KeyKind, epoch: u32) -> Self {
-        Self { kind, of: None, class: None, epoch, owner: None }
+        Self { kind, of: None, class: None, epoch, owner: None, hold: 0, origin: 0 }
     }
 
     pub(super) fn of_site(kind: KeyKind, site: &SiteId, month: Month) -> Self {
@@ -64,15 +68,43 @@ impl KeyName {
     }
 
     /// The node that wraps a key of this name; `None` where the VEK does.
-    fn node(&self) -> Option<Self> {
+    pub(super) fn node(&self) -> Option<Self> {
         let epoch = match self.kind {
             KeyKind::Node | KeyKind::Journal => return None,
             KeyKind::Seen => Day(self.epoch).month().0,
             _ => self.epoch,
         };
         let (of, class) = (Some(self.kind), self.class);
-        Some(Self { kind: KeyKind::Node, of, class, epoch, owner: None })
+        // Keys of one hold share nodes with no other, so that its end forgets whole nodes.
+        Some(Self { of, class, hold: self.hold, ..Self::plain(KeyKind::Node, epoch) })
     }
+}
+
+/// Opens what a slot holds under its parent.
+pub(super) fn open_slot(
+    vault: VaultId,
+    no: u32,
+    slot: &Slot,
+    parent: &SealKey,
+) -> Result<Secret, KeysError> {
+    let unopened = || KeysError::Unopened { id: slot.id, slot: no };
+    let aad = Slot::aad(vault, no, &slot.name, slot.id, slot.parent);
+    let mut plain = parent.open(&aad, &slot.wrapped).map_err(|_| unopened())?;
+    Secret::take(&mut plain).ok_or_else(unopened)
+}
+
+/// What a slot holds when a key is wrapped into it. The register fills the generation in.
+pub(super) fn seal_slot(
+    (vault, no): (VaultId, u32),
+    id: KeyId,
+    name: KeyName,
+    parent: &SealKey,
+    secret: &Secret,
+) -> Slot {
+    let sealed = parent.seal(&Slot::aad(vault, no, &name, id, parent.id()), secret.expose());
+    let mut wrapped = [0; WRAPPED_BYTES];
+    wrapped.copy_from_slice(&sealed);
+    Slot { name, id, parent: parent.id(), generation: 0, wrapped }
 }
 
 impl Made {
@@ -87,11 +119,13 @@ impl Core {
         register: Box<dyn KeyRegister>,
         mut live: Vec<(u32, Slot)>,
         vek: SealKey,
+        witness: Arc<dyn Witness>,
     ) -> Result<Self, KeysError> {
         let vault = register.vault();
         let next = register.next_key();
         let mut core = Self {
             register,
+            witness,
             vault,
             vek,
             nodes: HashMap::new(),
@@ -138,16 +172,15 @@ impl Core {
         self.by_id.insert(id, Entry { no, slot });
     }
 
-    fn unwrap(&self, no: u32, slot: &Slot) -> Result<Secret, KeysError> {
-        let id = slot.id;
-        let unopened = || KeysError::Unopened { id, slot: no };
+    pub(super) fn unwrap(&self, no: u32, slot: &Slot) -> Result<Secret, KeysError> {
         let parent = match slot.parent {
             VEK => &self.vek,
-            parent => &self.nodes.get(&parent).ok_or_else(unopened)?.key,
+            parent => {
+                let unopened = || KeysError::Unopened { id: slot.id, slot: no };
+                &self.nodes.get(&parent).ok_or_else(unopened)?.key
+            }
         };
-        let aad = Slot::aad(self.vault, no, &slot.name, id, slot.parent);
-        let mut plain = parent.open(&aad, &slot.wrapped).map_err(|_| unopened())?;
-        Secret::take(&mut plain).ok_or_else(unopened)
+        open_slot(self.vault, no, slot, parent)
     }
 
     pub(super) fn secret(&self, id: KeyId) -> Result<Secret, KeysError> {
@@ -183,6 +216,15 @@ impl Core {
 
     /// Makes keys of these names, and the nodes they need, in one write.
     pub(super) fn make(&mut self, names: &[KeyName]) -> Result<Vec<Made>, KeysError> {
+        self.make_with(names, |_| Secret::random())
+    }
+
+    /// As `make`, of secrets that come from elsewhere; those of nodes are always fresh.
+    pub(super) fn make_with(
+        &mut self,
+        names: &[KeyName],
+        mut secret_of: impl FnMut(&KeyName) -> Secret,
+    ) -> Result<Vec<Made>, KeysError> {
         let mut wanted: Vec<KeyName> = Vec::with_capacity(2 * names.len());
         for node in names.iter().filter_map(KeyName::node) {
             if !self.by_name.contains_key(&node) && !wanted.contains(&node) {
@@ -198,7 +240,10 @@ impl Core {
         for (name, no) in wanted.into_iter().zip(slots) {
             let id = KeyId(batch.next_key);
             batch.next_key += 1;
-            let secret = Secret::random();
+            let secret = match name.kind {
+                KeyKind::Node => Secret::random(),
+                _ => secret_of(&name),
+            };
             let slot = self.wrap(no, id, name, &secret, &fresh)?;
             if slot.name.kind == KeyKind::Node {
                 fresh.insert(slot.name.clone(), SealKey::new(id, &secret));
@@ -206,7 +251,7 @@ impl Core {
             batch.live.push((no, slot));
             made.push(Made { id, secret });
         }
-        self.register.write(&mut batch)?;
+        self.commit(&mut batch)?;
         for ((no, slot), made) in batch.live.into_iter().zip(&made) {
             self.adopt(no, slot, &made.secret);
         }
@@ -230,12 +275,28 @@ impl Core {
             None => &self.vek,
             Some(node) => fresh.get(node).or_else(|| known(node)).ok_or_else(broken)?,
         };
-        let sealed =
-            parent.seal(&Slot::aad(self.vault, no, &name, id, parent.id()), secret.expose());
-        let mut wrapped = [0; WRAPPED_BYTES];
-        wrapped.copy_from_slice(&sealed);
-        // The register fills the generation in.
-        Ok(Slot { name, id, parent: parent.id(), generation: 0, wrapped })
+        Ok(seal_slot((self.vault, no), id, name, parent, secret))
+    }
+
+    /// Tells the witness, then writes.
+    fn commit(&mut self, batch: &mut Batch) -> Result<(), KeysError> {
+        let of = |list: &[(u32, Slot)]| list.iter().map(|(_, s)| (s.id, s.name.kind)).collect();
+        let epoch = self.register.vek_epoch();
+        batch.ledger = self.witnessed(epoch, of(&batch.live), of(&batch.gone))?;
+        Ok(self.register.write(batch)?)
+    }
+
+    /// The ledger's mark for the next write.
+    pub(super) fn witnessed(
+        &self,
+        vek_epoch: u64,
+        made: Vec<(KeyId, KeyKind)>,
+        gone: Vec<(KeyId, KeyKind)>,
+    ) -> Result<LedgerMark, KeysError> {
+        let (vault, mark) = (self.vault, self.register.mark());
+        let generation = self.register.generation() + 1;
+        let write = RegisterWrite { vault, generation, vek_epoch, mark, made, gone };
+        Ok(mark.later(self.witness.note(&write)?))
     }
 
     pub(super) fn retire(&mut self, ids: &[KeyId]) -> Result<Vec<Slot>, KeysError> {
@@ -261,8 +322,8 @@ impl Core {
         }
         let gone: Vec<(u32, Slot)> = gone.into_values().collect();
         let next_key = self.register.next_key();
-        let mut batch = Batch { live: Vec::new(), gone, next_key };
-        self.register.write(&mut batch)?;
+        let mut batch = Batch { gone, next_key, ..Batch::default() };
+        self.commit(&mut batch)?;
         for (_, slot) in &batch.gone {
             self.by_id.remove(&slot.id);
             self.by_name.remove(&slot.name);

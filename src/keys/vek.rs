@@ -5,21 +5,28 @@
 //! A preallocated file of two slots of 512 bytes (a sector each), overwritten in place. The older
 //! VEK stays until the register is re-wrapped for the newer one:
 //!
-//! | step of a turn-over | home | register | a cut here |
-//! |---|---|---|---|
-//! | start | n | n | |
-//! | [`VekHome::write_next`] | n, n+1 | n | the register still opens with n |
-//! | the register re-wraps its nodes | n, n+1 | n+1 | the register opens with n+1 |
-//! | [`VekHome::destroy_previous`] | n+1 | n+1 | done; it may be called again |
+//! | after | home | register | provider | the next start |
+//! |---|---|---|---|---|
+//! | start | n | n | n | |
+//! | `begin_epoch(n+1)` | n | n | n, n+1 | goes on with n; n+1 wraps nothing and is begun again |
+//! | [`VekHome::write_next`] | n, n+1 | n | n, n+1 | [`VekHome::discard_next`]: back to n |
+//! | the register re-wraps its nodes | n, n+1 | n+1 | n, n+1 | goes on from here |
+//! | each copy off the host confirmed | n, n+1 | n+1 | n, n+1 | goes on from here |
+//! | `end_epoch(n)` | n, n+1 | n+1 | n+1 | goes on: ended again, then zeroed |
+//! | [`VekHome::destroy_previous`] | n+1 | n+1 | n+1 | done; it may be called again |
 //!
 //! So the register's header says which epoch is in force; the newest valid slot is the home's own
-//! answer. A torn slot is invalid and counts as empty: the step it belongs to had not ended.
+//! answer. A torn slot is invalid and counts as empty: the step it belongs to had not ended. Where
+//! the slot of n is already zero, the provider has ended n: that comes first, and so does it when
+//! n+1 is discarded. Torn zeros may leave the whole wrapped VEK in a slot that reads as empty, and
+//! zeros that are read may not be on the disk yet; so each start that finds one VEK ends what was
+//! before it, and zeros and syncs the other slot, once more.
 
 use std::io;
 
 use super::VaultId;
 use super::medium::{Medium, read_all};
-use super::root::{RootError, RootProvider};
+use super::root::{RootError, RootProvider, VekId};
 use crate::crypto::{Aad, Secret, digest, equal};
 
 /// Size of a slot: the unit that disks write as a whole.
@@ -73,6 +80,13 @@ pub struct LedgerMark {
     pub root: [u8; 32],
 }
 
+impl LedgerMark {
+    /// The one of the longer ledger.
+    pub(super) fn later(self, other: Self) -> Self {
+        if other.size > self.size { other } else { self }
+    }
+}
+
 /// One slot: a wrapped VEK and what it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct VekSlot {
@@ -99,7 +113,8 @@ impl<M: Medium> VekHome<M> {
         root: &dyn RootProvider,
         vek: &Secret,
     ) -> Result<Self, VekError> {
-        let slot = VekSlot::wrap(vault, 1, LedgerMark::default(), root, vek)?;
+        let first = VekId { vault, epoch: 1 };
+        let slot = VekSlot::wrap(first, LedgerMark::default(), root, vek)?;
         let mut bytes = [0; FILE_BYTES];
         bytes[..SLOT_BYTES].copy_from_slice(&slot.encode());
         medium.write_at(0, &bytes)?;
@@ -146,8 +161,29 @@ impl<M: Medium> VekHome<M> {
     /// When the home does not hold it or the root key does not open it.
     pub fn vek(&self, epoch: u64, root: &dyn RootProvider) -> Result<Secret, VekError> {
         let slot = self.slots.iter().flatten().find(|slot| slot.epoch == epoch);
-        let slot = slot.ok_or(VekError::NoEpoch(epoch))?;
-        Ok(root.unwrap(&aad(slot.vault, slot.epoch), &slot.wrapped)?)
+        slot.ok_or(VekError::NoEpoch(epoch))?.unwrap(root)
+    }
+
+    /// Whether the home holds the VEK of an epoch.
+    pub fn holds(&self, epoch: u64) -> bool {
+        self.slots.iter().flatten().any(|slot| slot.epoch == epoch)
+    }
+
+    /// Whether a turn-over is under way: the home holds two epochs.
+    pub fn turning(&self) -> bool {
+        self.slots.iter().all(Option::is_some)
+    }
+
+    /// Whether the medium, read anew, holds the newest VEK and zeros, and nothing else.
+    ///
+    /// # Errors
+    /// When the medium cannot be read.
+    pub fn is_alone(&self) -> Result<bool, VekError> {
+        let (at, newest) = self.newest().ok_or(VekError::Damaged)?;
+        let mut slots = [[1; SLOT_BYTES]; 2];
+        self.medium.read_at(0, slots.as_flattened_mut())?;
+        let there = VekSlot::parse(&slots[at])?;
+        Ok(there.as_ref() == Some(newest) && slots[1 - at] == [0; SLOT_BYTES])
     }
 
     /// First half of a turn-over: writes the VEK of the next epoch into the other slot; answers the
@@ -166,7 +202,8 @@ impl<M: Medium> VekHome<M> {
         if self.slots[other].is_some() {
             return Err(VekError::PreviousLives);
         }
-        let slot = VekSlot::wrap(newest.vault, newest.epoch + 1, ledger, root, vek)?;
+        let next = VekId { vault: newest.vault, epoch: newest.epoch + 1 };
+        let slot = VekSlot::wrap(next, ledger, root, vek)?;
         self.medium.write_at((other * SLOT_BYTES) as u64, &slot.encode())?;
         self.medium.sync()?;
         let epoch = slot.epoch;
@@ -174,15 +211,42 @@ impl<M: Medium> VekHome<M> {
         Ok(epoch)
     }
 
-    /// Second half of a turn-over: zeros whatever is not the newest VEK, and reads the zeros back.
-    /// To be called only when both copies of the register are re-wrapped for the newest epoch; from
-    /// then on every older copy of the register is noise. Calling it again does no harm.
+    /// Second half of a turn-over: has the root provider end whatever is before the newest VEK,
+    /// zeros it, and reads the zeros back. To be called only when every copy of the register is
+    /// re-wrapped for the newest epoch; from then on every older copy of the register is noise.
+    /// Calling it again does no harm. Answers whether a copy of the home from before would still
+    /// open: it does where the provider keeps one root key for all epochs.
     ///
     /// # Errors
-    /// When the medium fails or the zeros are not there afterwards.
-    pub fn destroy_previous(&mut self) -> Result<(), VekError> {
-        let (at, _) = self.newest().ok_or(VekError::Damaged)?;
-        let place = ((1 - at) * SLOT_BYTES) as u64;
+    /// When the provider or the medium fails or the zeros are not there afterwards.
+    pub fn destroy_previous(&mut self, root: &dyn RootProvider) -> Result<bool, VekError> {
+        let (at, newest) = self.newest().ok_or(VekError::Damaged)?;
+        let old = self.slots[1 - at].clone();
+        if let Some(epoch) = newest.epoch.checked_sub(1).filter(|epoch| *epoch > 0) {
+            root.end_epoch(VekId { vault: newest.vault, epoch })?;
+        }
+        self.zero(1 - at)?;
+        Ok(old.is_some_and(|old| old.unwrap(root).is_ok()))
+    }
+
+    /// Takes the first half of a turn-over back: the newest VEK has wrapped nothing. Only for a
+    /// home of two epochs whose register is still in the older one.
+    ///
+    /// # Errors
+    /// When there are not two, the provider or the medium fails or the zeros are not there
+    /// afterwards.
+    pub fn discard_next(&mut self, root: &dyn RootProvider) -> Result<(), VekError> {
+        let (at, newest) = self.newest().ok_or(VekError::Damaged)?;
+        if !self.turning() {
+            return Err(VekError::NoEpoch(newest.epoch + 1));
+        }
+        root.end_epoch(newest.id())?;
+        self.zero(at)
+    }
+
+    /// Overwrites a slot and reads the zeros back.
+    fn zero(&mut self, at: usize) -> Result<(), VekError> {
+        let place = (at * SLOT_BYTES) as u64;
         self.medium.write_at(place, &[0; SLOT_BYTES])?;
         self.medium.sync()?;
         let mut back = [1; SLOT_BYTES];
@@ -190,7 +254,7 @@ impl<M: Medium> VekHome<M> {
         if back != [0; SLOT_BYTES] {
             return Err(VekError::NotZeroed);
         }
-        self.slots[1 - at] = None;
+        self.slots[at] = None;
         Ok(())
     }
 
@@ -202,17 +266,26 @@ impl<M: Medium> VekHome<M> {
 
 impl VekSlot {
     fn wrap(
-        vault: VaultId,
-        epoch: u64,
+        id: VekId,
         ledger: LedgerMark,
         root: &dyn RootProvider,
         vek: &Secret,
     ) -> Result<Self, VekError> {
-        let wrapped = root.wrap(&aad(vault, epoch), vek.expose())?;
+        let VekId { vault, epoch } = id;
+        root.begin_epoch(id)?;
+        let wrapped = root.wrap(id, &aad(vault, epoch), vek.expose())?;
         if wrapped.len() > WRAPPED_BYTES_MAX {
             return Err(VekError::TooLong(wrapped.len()));
         }
         Ok(Self { vault, epoch, ledger, wrapped })
+    }
+
+    fn id(&self) -> VekId {
+        VekId { vault: self.vault, epoch: self.epoch }
+    }
+
+    fn unwrap(&self, root: &dyn RootProvider) -> Result<Secret, VekError> {
+        Ok(root.unwrap(self.id(), &aad(self.vault, self.epoch), &self.wrapped)?)
     }
 
     fn encode(&self) -> [u8; SLOT_BYTES] {
@@ -263,6 +336,7 @@ fn aad(vault: VaultId, epoch: u64) -> Aad {
 #[cfg(test)]
 mod tests {
     use super::super::tests::disk::{Cut, Disk};
+    use super::super::tests::hsm::Hsm;
     use super::*;
     use crate::keys::KeyFile;
 
@@ -304,8 +378,8 @@ mod tests {
         assert_eq!((home.epoch(), home.ledger()), (2, mark));
         assert_eq!(home.vek(1, &root).unwrap().expose(), &[1; 32]);
         assert_eq!(home.vek(2, &root).unwrap().expose(), &[2; 32]);
-        home.destroy_previous().unwrap();
-        home.destroy_previous().unwrap();
+        home.destroy_previous(&root).unwrap();
+        home.destroy_previous(&root).unwrap();
         assert!(matches!(home.vek(1, &root), Err(VekError::NoEpoch(1))));
         assert_eq!(disk.bytes(0)[..SLOT_BYTES], [0; SLOT_BYTES]);
         let wrapped = &old[WRAPPED_AT..WRAPPED_AT + 73];
@@ -322,7 +396,7 @@ mod tests {
             let mut home = VekHome::create(disk.file(0), VAULT, &root, &secret(1)).unwrap();
             disk.burn_after(fuse);
             let wrote = home.write_next(&root, &secret(2), LedgerMark::default()).is_ok();
-            let gone = wrote && home.destroy_previous().is_ok();
+            let gone = wrote && home.destroy_previous(&root).is_ok();
             disk.power(Cut::Seeded(seed));
             let mut home = VekHome::open(disk.file(0)).unwrap();
             // Until the new one is acknowledged the register is wrapped for the old one.
@@ -330,10 +404,68 @@ mod tests {
                 assert_eq!(home.vek(1, &root).unwrap().expose(), &[1; 32]);
             } else {
                 assert_eq!(home.vek(2, &root).unwrap().expose(), &[2; 32]);
-                home.destroy_previous().unwrap();
+                home.destroy_previous(&root).unwrap();
             }
             assert!(!gone);
         }
+    }
+
+    #[test]
+    fn a_turn_over_can_be_taken_back() {
+        let hsm = Hsm::default();
+        let disk = Disk::new(1);
+        let mut home = VekHome::create(disk.file(0), VAULT, &hsm, &secret(1)).unwrap();
+        assert!(matches!(home.discard_next(&hsm), Err(VekError::NoEpoch(2))));
+        home.write_next(&hsm, &secret(2), LedgerMark::default()).unwrap();
+        assert_eq!(hsm.epochs(VAULT), [1, 2]);
+        home.discard_next(&hsm).unwrap();
+        assert_eq!((home.epoch(), home.is_alone().unwrap()), (1, true));
+        assert_eq!(hsm.epochs(VAULT), [1]);
+        // A cut right after the provider began: begun twice.
+        hsm.begin_epoch(VekId { vault: VAULT, epoch: 2 }).unwrap();
+        assert_eq!(home.write_next(&hsm, &secret(3), LedgerMark::default()).unwrap(), 2);
+        assert_eq!(home.vek(2, &hsm).unwrap().expose(), &[3; 32]);
+    }
+
+    #[test]
+    fn torn_zeros_are_not_taken_for_an_end() {
+        let (_dir, root) = root();
+        let disk = Disk::new(1);
+        let mut home = VekHome::create(disk.file(0), VAULT, &root, &secret(1)).unwrap();
+        home.write_next(&root, &secret(2), LedgerMark::default()).unwrap();
+        let mut torn = disk.bytes(0);
+        torn[..WRAPPED_AT].fill(0);
+        disk.set(0, torn);
+        let mut home = VekHome::open(disk.file(0)).unwrap();
+        assert!(!home.turning() && !home.is_alone().unwrap());
+        home.destroy_previous(&root).unwrap();
+        assert!(home.is_alone().unwrap());
+        assert_eq!(disk.durable(0)[..SLOT_BYTES], [0; SLOT_BYTES]);
+    }
+
+    #[test]
+    fn a_provider_with_epochs_makes_copies_of_the_home_noise() {
+        let hsm = Hsm::default();
+        let disk = Disk::new(1);
+        let mut home = VekHome::create(disk.file(0), VAULT, &hsm, &secret(1)).unwrap();
+        home.write_next(&hsm, &secret(2), LedgerMark::default()).unwrap();
+        let copy = disk.bytes(0);
+        // A cut between the provider's end and the zeros: ended twice.
+        hsm.end_epoch(VekId { vault: VAULT, epoch: 1 }).unwrap();
+        let mut home = VekHome::open(disk.file(0)).unwrap();
+        assert!(home.turning());
+        assert!(!home.destroy_previous(&hsm).unwrap(), "a copy of the home opens nothing");
+        assert!(!home.destroy_previous(&hsm).unwrap());
+        assert_eq!(home.vek(2, &hsm).unwrap().expose(), &[2; 32]);
+        disk.set(0, copy);
+        let home = VekHome::open(disk.file(0)).unwrap();
+        assert!(matches!(home.vek(1, &hsm), Err(VekError::Root(_))));
+        // One root key for all cannot do that, and says so.
+        let (_dir, root) = root();
+        let disk = Disk::new(1);
+        let mut home = VekHome::create(disk.file(0), VAULT, &root, &secret(1)).unwrap();
+        home.write_next(&root, &secret(2), LedgerMark::default()).unwrap();
+        assert!(home.destroy_previous(&root).unwrap());
     }
 
     #[test]

@@ -82,6 +82,13 @@ impl ShortTag {
         top.copy_from_slice(&self.0[..8]);
         u64::from_be_bytes(top)
     }
+
+    /// The low 32 bits as a number, in the order of the bytes.
+    pub fn suffix(&self) -> u32 {
+        let mut low = [0; 4];
+        low.copy_from_slice(&self.0[8..]);
+        u32::from_be_bytes(low)
+    }
 }
 
 impl fmt::Debug for ShortTag {

@@ -14,6 +14,9 @@ pub struct Timestamp(pub i64);
 const MS_RANGE: std::ops::Range<i64> = 0..253_402_300_800_000;
 
 impl Timestamp {
+    /// The end of the supported range.
+    pub const END: Self = Self(MS_RANGE.end);
+
     /// An instant in the supported range; `None` outside of 1970..9999.
     pub fn from_ms(ms: i64) -> Option<Self> {
         MS_RANGE.contains(&ms).then_some(Self(ms))

@@ -13,10 +13,14 @@ use crate::model::ids::Tag;
 use crate::model::time::Timestamp;
 
 const VERSION: u8 = 1;
+/// Bytes of a tag and of a UUID.
+const TAG_BYTES: usize = 16;
 /// The packed part is kept as it is unless zstd saves a sixteenth.
 const SAVES_AT_LEAST: usize = 16;
 /// Most bytes of a packed part, and of all rows of a block; a block is a fraction of this.
 const PACKED_BYTES_MAX: usize = 64 << 20;
+/// Rows that are touched before the first of them is read; they stay in the nearest caches.
+const TOUCHED_ROWS: usize = 128;
 /// Most rows of a block.
 pub const ROWS_MAX: usize = 8_192;
 
@@ -51,13 +55,16 @@ impl OwnedRow {
 
 /// A column: the values of one field in one form. Most rows have it once; `counts` is written only
 /// where that is not so.
-struct Column<'a> {
+struct Column {
     field: u8,
     form: Form,
     counts: Vec<u8>,
-    numbers: Vec<i64>,
-    texts: Vec<&'a [u8]>,
-    heads: Vec<u8>,
+    /// Numbers, and the heads of devices, as they are written.
+    values: Vec<u8>,
+    /// Texts, one after the other, and where each ends.
+    texts: Vec<u8>,
+    ends: Vec<usize>,
+    /// Tags and UUIDs.
     tags: Vec<u8>,
 }
 
@@ -94,7 +101,7 @@ pub fn encode(rows: &[Row<'_>]) -> Result<(Vec<u8>, FilterKeys), Corrupt> {
             Form::Tag => keys.marks.extend(tag_keys(&column.tags)),
             Form::Number | Form::Text | Form::Uuid => {}
         }
-        column.encode(rows.len(), &mut packed, &mut tags);
+        column.encode(&mut packed, &mut tags);
     }
     let squeezed = zstd::bulk::compress(&packed, 1).unwrap_or_default();
     let pays =
@@ -129,28 +136,28 @@ fn encode_users(rows: &[Row<'_>], packed: &mut Vec<u8>, tags: &mut Vec<u8>) {
 }
 
 /// The columns of the rows, ordered by field and form.
-fn gather<'a>(rows: &[Row<'a>]) -> Result<Vec<Column<'a>>, Corrupt> {
-    let mut columns: Vec<Column<'a>> = Vec::new();
+fn gather(rows: &[Row<'_>]) -> Result<Vec<Column>, Corrupt> {
+    let mut columns: Vec<Column> = Vec::new();
     // Rows mostly have the same fields in the same order: the column after the last one is tried
     // first.
     for (row_no, row) in rows.iter().enumerate() {
+        if row_no % TOUCHED_ROWS == 0 {
+            touch(rows.iter().skip(row_no).take(TOUCHED_ROWS));
+        }
         let mut guess = 0;
-        for item in details::items(row.details) {
-            let (field, item) = item?;
-            let form = form_of(&item);
-            let fits = |column: &Column<'_>| column.field == field && column.form == form;
-            let repeats = guess > 0 && columns.get(guess - 1).is_some_and(fits);
+        let mut reader = Reader::new("details", row.details);
+        while !reader.is_empty() {
+            let (field, form) = details::read_kind(&mut reader)?;
+            let fits = |column: &Column| column.field == field && column.form == form;
             let at = if columns.get(guess).is_some_and(fits) {
                 guess
-            } else if repeats {
-                guess - 1
             } else {
                 columns.iter().position(fits).unwrap_or_else(|| {
-                    columns.push(Column::new(field, form));
+                    columns.push(Column::new(field, form, rows.len()));
                     columns.len() - 1
                 })
             };
-            columns[at].push(row_no, item)?;
+            columns[at].push(row_no, &mut reader)?;
             guess = at + 1;
         }
     }
@@ -158,74 +165,81 @@ fn gather<'a>(rows: &[Row<'a>]) -> Result<Vec<Column<'a>>, Corrupt> {
     Ok(columns)
 }
 
-fn form_of(item: &Item<'_>) -> Form {
-    match item {
-        Item::Number(_) => Form::Number,
-        Item::Text(_) => Form::Text,
-        Item::Uuid(_) => Form::Uuid,
-        Item::Tag(_) => Form::Tag,
-        Item::Device(_) => Form::Device,
+/// Touches the memory of the rows, which lie scattered over a whole journal segment: a loop of
+/// nothing but loads, of which the processor has many under way at once.
+fn touch<'r, 'a: 'r>(rows: impl Iterator<Item = &'r Row<'a>>) {
+    const LINE_BYTES: usize = 64;
+    let mut sum = 0;
+    for row in rows {
+        for at in (0..row.details.len()).step_by(LINE_BYTES) {
+            sum ^= row.details[at];
+        }
     }
+    std::hint::black_box(sum);
 }
 
-impl<'a> Column<'a> {
-    fn new(field: u8, form: Form) -> Self {
+impl Column {
+    fn new(field: u8, form: Form, rows: usize) -> Self {
+        let room = |wanted: bool, each: usize| if wanted { rows * each } else { 0 };
+        let tags = matches!(form, Form::Uuid | Form::Tag | Form::Device);
         Self {
             field,
             form,
-            counts: Vec::new(),
-            numbers: Vec::new(),
-            texts: Vec::new(),
-            heads: Vec::new(),
-            tags: Vec::new(),
+            counts: vec![0; rows],
+            values: Vec::with_capacity(room(form == Form::Number, 1)),
+            texts: Vec::with_capacity(room(form == Form::Text, 8)),
+            ends: Vec::with_capacity(room(form == Form::Text, 1)),
+            tags: Vec::with_capacity(room(tags, TAG_BYTES)),
         }
     }
 
-    fn push(&mut self, row: usize, item: Item<'a>) -> Result<(), Corrupt> {
-        self.counts.resize(self.counts.len().max(row + 1), 0);
+    /// Takes a value of this column's form off the reader.
+    fn push(&mut self, row: usize, reader: &mut Reader<'_>) -> Result<(), Corrupt> {
         let count = &mut self.counts[row];
-        *count = count.checked_add(1).ok_or(Corrupt("details"))?;
-        match item {
-            Item::Number(number) => self.numbers.push(number),
-            Item::Text(text) => self.texts.push(text),
-            Item::Uuid(bytes) => self.tags.extend_from_slice(&bytes),
-            Item::Tag(tag) => self.tags.extend_from_slice(&tag.0),
-            Item::Device(device) => {
-                self.heads.extend_from_slice(&details::device_head(&device));
-                self.tags.extend_from_slice(&device.tag.0);
+        *count = count.checked_add(1).ok_or(reader.corrupt())?;
+        match self.form {
+            Form::Number => self.values.zigzag(reader.zigzag()?),
+            Form::Text => {
+                self.texts.extend_from_slice(reader.prefixed()?);
+                self.ends.push(self.texts.len());
+            }
+            Form::Uuid | Form::Tag => self.tags.extend_from_slice(reader.bytes(TAG_BYTES)?),
+            Form::Device => {
+                self.values.extend_from_slice(reader.bytes(details::DEVICE_HEAD_BYTES)?);
+                self.tags.extend_from_slice(reader.bytes(TAG_BYTES)?);
             }
         }
         Ok(())
     }
 
     /// `field, form, whether every row has one, counts, values`.
-    fn encode(mut self, rows: usize, packed: &mut Vec<u8>, tags: &mut Vec<u8>) {
+    fn encode(&self, packed: &mut Vec<u8>, tags: &mut Vec<u8>) {
         packed.push(self.field);
         packed.push(self.form as u8);
-        let plain = self.counts.len() == rows && self.counts.iter().all(|count| *count == 1);
+        let plain = self.counts.iter().all(|count| *count == 1);
         packed.push(u8::from(plain));
         if !plain {
-            self.counts.resize(rows, 0);
             packed.extend_from_slice(&self.counts);
         }
-        match self.form {
-            Form::Number => self.numbers.iter().for_each(|number| packed.zigzag(*number)),
-            Form::Text => encode_texts(&self.texts, packed),
-            Form::Uuid | Form::Tag => {}
-            Form::Device => packed.extend_from_slice(&self.heads),
+        if self.form == Form::Text {
+            encode_texts(&self.texts, &self.ends, packed);
         }
+        packed.extend_from_slice(&self.values);
         tags.extend_from_slice(&self.tags);
     }
 }
 
 /// Texts by a dictionary: the distinct ones in the order of their first use, then an index each.
-fn encode_texts(texts: &[&[u8]], packed: &mut Vec<u8>) {
+fn encode_texts(texts: &[u8], ends: &[usize], packed: &mut Vec<u8>) {
     let mut known: hashbrown::HashMap<&[u8], u64> =
-        hashbrown::HashMap::with_capacity(texts.len().min(256));
+        hashbrown::HashMap::with_capacity(ends.len().min(1_024));
     let mut words: Vec<&[u8]> = Vec::new();
-    let mut indexes = Vec::with_capacity(texts.len());
-    for text in texts {
-        let index = *known.entry(*text).or_insert_with(|| {
+    let mut indexes = Vec::with_capacity(ends.len());
+    let mut start = 0;
+    for end in ends {
+        let text = &texts[start..*end];
+        start = *end;
+        let index = *known.entry(text).or_insert_with(|| {
             words.push(text);
             words.len() as u64 - 1
         });
@@ -393,6 +407,16 @@ mod tests {
             details::push(&mut out, *field, item);
         }
         out
+    }
+
+    fn form_of(item: &Item<'_>) -> Form {
+        match item {
+            Item::Number(_) => Form::Number,
+            Item::Text(_) => Form::Text,
+            Item::Uuid(_) => Form::Uuid,
+            Item::Tag(_) => Form::Tag,
+            Item::Device(_) => Form::Device,
+        }
     }
 
     /// Blocks order a row's fields by field and form; equal fields keep their order.

@@ -19,9 +19,14 @@ pub(super) enum Form {
 
 impl Form {
     pub(super) fn from_code(code: u8) -> Option<Self> {
-        [Self::Number, Self::Text, Self::Uuid, Self::Tag, Self::Device]
-            .get(usize::from(code))
-            .copied()
+        Some(match code {
+            0 => Self::Number,
+            1 => Self::Text,
+            2 => Self::Uuid,
+            3 => Self::Tag,
+            4 => Self::Device,
+            _ => return None,
+        })
     }
 }
 
@@ -53,14 +58,17 @@ pub fn push(out: &mut Vec<u8>, field: u8, item: Item<'_>) {
     }
 }
 
-/// The three bytes before a device's tag.
-pub(super) fn device_head(device: &DeviceTag) -> [u8; 3] {
+/// What stands before a device's tag, bytes.
+pub(super) const DEVICE_HEAD_BYTES: usize = 3;
+
+/// The bytes before a device's tag.
+pub(super) fn device_head(device: &DeviceTag) -> [u8; DEVICE_HEAD_BYTES] {
     let recommended = if device.recommended { 0x80 } else { 0 };
     [device.kind.code(), device.quality.code() | recommended, device.scope.code()]
 }
 
 /// Reads back what [`device_head`] wrote.
-pub(super) fn device(head: [u8; 3], tag: Tag) -> Option<DeviceTag> {
+pub(super) fn device(head: [u8; DEVICE_HEAD_BYTES], tag: Tag) -> Option<DeviceTag> {
     Some(DeviceTag {
         kind: DeviceKind::from_code(head[0])?,
         quality: Quality::from_code(head[1] & 0x7f)?,
@@ -86,8 +94,7 @@ pub fn items(details: &[u8]) -> impl Iterator<Item = Result<(u8, Item<'_>), Corr
 }
 
 fn read<'a>(reader: &mut Reader<'a>) -> Result<(u8, Item<'a>), Corrupt> {
-    let field = reader.byte()?;
-    let form = Form::from_code(reader.byte()?).ok_or(reader.corrupt())?;
+    let (field, form) = read_kind(reader)?;
     let item = match form {
         Form::Number => Item::Number(reader.zigzag()?),
         Form::Text => Item::Text(reader.prefixed()?),
@@ -99,6 +106,12 @@ fn read<'a>(reader: &mut Reader<'a>) -> Result<(u8, Item<'a>), Corrupt> {
         }
     };
     Ok((field, item))
+}
+
+/// The field code and form of the next value.
+pub(super) fn read_kind(reader: &mut Reader<'_>) -> Result<(u8, Form), Corrupt> {
+    let [field, form] = reader.array()?;
+    Ok((field, Form::from_code(form).ok_or(reader.corrupt())?))
 }
 
 /// The field code of the user's record tag, always the first field of a row that has one.
@@ -121,22 +134,30 @@ pub fn uuid(text: &[u8]) -> Option<[u8; 16]> {
         return None;
     }
     let mut bytes = [0; 16];
-    let mut at = 0;
-    for byte in &mut bytes {
-        at += usize::from(matches!(at, 8 | 13 | 18 | 23));
-        *byte = hex(text[at])? << 4 | hex(text[at + 1])?;
-        at += 2;
+    // The digits that are none have the upper bits set, and those are looked at once.
+    let mut upper = 0;
+    for (byte, at) in bytes.iter_mut().zip(UUID_DIGITS) {
+        let (high, low) = (HEX[usize::from(text[at])], HEX[usize::from(text[at + 1])]);
+        upper |= high | low;
+        *byte = high << 4 | low & 15;
     }
-    Some(bytes)
+    (upper < 16).then_some(bytes)
 }
 
-fn hex(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
+/// Where the digits of each byte stand.
+const UUID_DIGITS: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+
+/// The values of the digits 0–9 and a–f; 255 for every other byte.
+const HEX: [u8; 256] = {
+    let mut table = [255; 256];
+    let mut value = 0;
+    while value < 16 {
+        let digit = if value < 10 { b'0' + value } else { b'a' + value - 10 };
+        table[digit as usize] = value;
+        value += 1;
     }
-}
+    table
+};
 
 /// The text of a UUID.
 pub fn uuid_text(bytes: [u8; 16]) -> String {

@@ -76,8 +76,8 @@ pub fn block_body(number: u64) -> [u8; 8] {
     number.to_be_bytes()
 }
 
-/// The row of a block's header or of its key: `fragment ‖ site ‖ epoch ‖ number`. Fragments (blocks too
-/// small to stay) stand together, so that a start finds them at once.
+/// The row of a block's header or of its key: `fragment ‖ site ‖ epoch ‖ number`. Fragments (blocks
+/// too small to stay) stand together, so that a start finds them at once.
 pub fn block(fragment: bool, site: SiteNo, epoch: u32, number: u64) -> Vec<u8> {
     let mut key = Vec::with_capacity(17);
     key.push(u8::from(fragment));

@@ -141,6 +141,9 @@ pub struct Store {
     /// Tests break a write; see `breaks`.
     #[cfg(test)]
     pub(crate) fault: std::sync::atomic::AtomicU8,
+    /// The largest synced change set, bytes.
+    #[cfg(test)]
+    pub(crate) largest_sync: std::sync::atomic::AtomicUsize,
 }
 
 /// Writes that apply as a whole.
@@ -233,6 +236,8 @@ impl Store {
             names: Mutex::new(tables),
             #[cfg(test)]
             fault: Default::default(),
+            #[cfg(test)]
+            largest_sync: Default::default(),
         };
         store.check_format()?;
         Ok(store)
@@ -324,6 +329,19 @@ impl Store {
         let mut options = WriteOptions::new();
         options.set_sync(true);
         #[cfg(test)]
+        {
+            use std::sync::atomic::Ordering::SeqCst;
+            self.largest_sync.fetch_max(changes.bytes, SeqCst);
+            let ends_fold = changes.list.iter().any(|(table, change)| {
+                matches!(change, Change::Put(key, _) if *table == Table::Meta && key == keys::POSITION)
+            });
+            // 99: the end of a fold waits; 98: it panics.
+            while ends_fold && self.fault.load(SeqCst) == 99 {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            assert!(!(ends_fold && self.fault.load(SeqCst) == 98), "a fold panics");
+        }
+        #[cfg(test)]
         if let Some(after) = self.breaks(changes) {
             if after {
                 self.db.write_opt(batch, &options)?;
@@ -339,6 +357,9 @@ impl Store {
     fn breaks(&self, changes: &Changes) -> Option<bool> {
         use std::sync::atomic::Ordering::SeqCst;
         let fault = self.fault.load(SeqCst);
+        if fault > 4 {
+            return None;
+        }
         let of_fold = fault > 2;
         let meant = changes.list.iter().any(|(table, change)| match change {
             Change::Put(key, _) if of_fold => *table == Table::Meta && key == keys::POSITION,

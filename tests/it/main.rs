@@ -6,6 +6,7 @@ mod canary;
 mod contract;
 mod crash;
 mod failures;
+mod ledger;
 mod memory;
 mod million;
 mod month;

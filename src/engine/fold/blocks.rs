@@ -12,7 +12,7 @@ use crate::crypto::{Aad, SealKey, Secret};
 use crate::engine::directory::Directory;
 use crate::engine::journal::OpenGroup;
 use crate::keys::KeyRing;
-use crate::model::batch::{Bucket, Epoch, Verdict};
+use crate::model::batch::{Batch, Bucket, Epoch, Verdict};
 use crate::model::ids::KeyId;
 use crate::model::vocab::Class;
 use crate::store::block::{self, FilterKeys, OwnedRow, Row};
@@ -130,15 +130,18 @@ pub struct Writer<'a> {
     pub stats: Stats,
 }
 
-/// A row on its way into a block.
-#[derive(Clone, Copy)]
-struct FoldRow<'a> {
-    bucket: Bucket,
-    row: Row<'a>,
+/// The kept rows of a fold, by bucket and user.
+pub struct Sorted<'a> {
+    buckets: Vec<Bucket>,
+    rows: Vec<Row<'a>>,
+    /// For each row what it is sorted by, and its place in `rows`.
+    order: Vec<(u128, u32)>,
 }
 
-/// The kept rows of a fold by bucket, user and time.
-pub struct Sorted<'a>(Vec<FoldRow<'a>>);
+/// The upper bits of a row's sort key are the number of its bucket, the lower ones the upper bits
+/// of its user's tag, or zero for nobody. Equal keys stay in the order of their arrival.
+const BUCKET_SHIFT: u32 = 96;
+const SOMEBODY: u128 = 1 << (BUCKET_SHIFT - 1);
 
 impl<'a> Sorted<'a> {
     /// Gathers the kept rows of the groups.
@@ -146,43 +149,78 @@ impl<'a> Sorted<'a> {
     /// # Errors
     /// When a row names a site that does not exist.
     pub fn of(groups: &'a [OpenGroup], directory: &Directory) -> Result<Self, FoldError> {
-        let mut rows = Vec::new();
+        let mut sorted = Self { buckets: Vec::new(), rows: Vec::new(), order: Vec::new() };
+        let mut numbers: HashMap<Bucket, u32> = HashMap::new();
         for group in groups {
             for (batch, verdicts) in group.batches.iter().zip(&group.verdict.batches) {
-                let mut short = Vec::with_capacity(batch.months.len());
-                for at in &batch.months {
-                    let site = directory.by_no(at.site).ok_or(FoldError::NoSite)?;
-                    short.push(site.settings.records_days.is_some());
-                }
-                for (row, (claim, verdict)) in batch.claims.iter().zip(verdicts).enumerate() {
-                    if !matches!(verdict, Verdict::Accepted | Verdict::Correction) {
-                        continue;
-                    }
-                    let month = usize::from(claim.month);
-                    let at = batch.months[month];
-                    let epoch = if short[month] {
-                        Epoch::Day(claim.occurred_at.day())
-                    } else {
-                        Epoch::Month(at.month)
-                    };
-                    let bucket = Bucket { class: claim.kind.class(), site: at.site, epoch };
-                    let (user, details) = details::split_user(batch.details_of(row));
-                    let row = Row { user, occurred_at: claim.occurred_at, details };
-                    rows.push(FoldRow { bucket, row });
-                }
+                sorted.add(batch, verdicts, directory, &mut numbers)?;
             }
         }
-        rows.sort_unstable_by_key(|row| (row.bucket, row.row.user, row.row.occurred_at));
-        Ok(Self(rows))
+        sorted.order.sort_unstable();
+        Ok(sorted)
     }
 
-    fn buckets(&self) -> impl Iterator<Item = &[FoldRow<'a>]> {
-        self.0.chunk_by(|left, right| left.bucket == right.bucket)
+    fn add(
+        &mut self,
+        batch: &'a Batch,
+        verdicts: &[Verdict],
+        directory: &Directory,
+        numbers: &mut HashMap<Bucket, u32>,
+    ) -> Result<(), FoldError> {
+        let mut short = Vec::with_capacity(batch.months.len());
+        for at in &batch.months {
+            let site = directory.by_no(at.site).ok_or(FoldError::NoSite)?;
+            short.push(site.settings_in(at.month).records_days.is_some());
+        }
+        // The last bucket of each month and class.
+        let mut known = vec![[None; 2]; batch.months.len()];
+        for (row, (claim, verdict)) in batch.claims.iter().zip(verdicts).enumerate() {
+            if !matches!(verdict, Verdict::Accepted | Verdict::Correction) {
+                continue;
+            }
+            let month = usize::from(claim.month);
+            let at = batch.months[month];
+            let epoch = if short[month] {
+                Epoch::Day(claim.occurred_at.day())
+            } else {
+                Epoch::Month(at.month)
+            };
+            let class = claim.kind.class();
+            let known = &mut known[month][usize::from(class == Class::Detections)];
+            let number = match *known {
+                Some((of, number)) if of == epoch => number,
+                _ => {
+                    let bucket = Bucket { class, site: at.site, epoch };
+                    let number = *numbers.entry(bucket).or_insert_with(|| {
+                        self.buckets.push(bucket);
+                        self.buckets.len() as u32 - 1
+                    });
+                    *known = Some((epoch, number));
+                    number
+                }
+            };
+            let (user, details) = details::split_user(batch.details_of(row));
+            let somebody = user.map_or(0, |tag| u128::from_be_bytes(tag.0) >> 33 | SOMEBODY);
+            let place = u32::try_from(self.rows.len()).map_err(|_| Corrupt("journal"))?;
+            self.order.push((u128::from(number) << BUCKET_SHIFT | somebody, place));
+            self.rows.push(Row { user, occurred_at: claim.occurred_at, details });
+        }
+        Ok(())
+    }
+
+    /// Each bucket with its rows in their order.
+    fn buckets(&self) -> impl Iterator<Item = (Bucket, Vec<Row<'a>>)> + '_ {
+        let number = |key: u128| (key >> BUCKET_SHIFT) as usize;
+        let same = move |left: &(u128, u32), right: &(u128, u32)| number(left.0) == number(right.0);
+        self.order.chunk_by(same).map(move |of| {
+            let rows = of.iter().map(|(_, place)| self.rows[*place as usize]);
+            (self.buckets[number(of[0].0)], rows.collect())
+        })
     }
 
     /// The buckets that have rows.
     pub fn bucket_names(&self) -> Vec<Bucket> {
-        self.buckets().map(|rows| rows[0].bucket).collect()
+        self.buckets.clone()
     }
 }
 
@@ -194,16 +232,16 @@ impl Writer<'_> {
         ahead: &mut Ahead<'_>,
         last: &mut Changes,
     ) -> Result<(), FoldError> {
-        rows.buckets().try_for_each(|of_bucket| self.write_bucket(of_bucket, ahead, last))
+        rows.buckets().try_for_each(|(bucket, rows)| self.write_bucket(bucket, rows, ahead, last))
     }
 
     fn write_bucket(
         &mut self,
-        rows: &[FoldRow<'_>],
+        bucket: Bucket,
+        rows: Vec<Row<'_>>,
         ahead: &mut Ahead<'_>,
         last: &mut Changes,
     ) -> Result<(), FoldError> {
-        let bucket = rows[0].bucket;
         let site = self.directory.by_no(bucket.site).ok_or(FoldError::NoSite)?;
         let key = self.ring.bucket(&site.id, bucket.class, bucket.epoch.code())?;
         for table in tables(bucket) {
@@ -218,7 +256,7 @@ impl Writer<'_> {
                 place.rows().into_iter().for_each(|(table, key)| last.delete(table, key));
             }
         }
-        let mut all: Vec<Row<'_>> = rows.iter().map(|row| row.row).collect();
+        let mut all = rows;
         all.extend(kept.iter().map(OwnedRow::as_row));
         if !kept.is_empty() {
             all.sort_by_key(|row| (row.user, row.occurred_at));

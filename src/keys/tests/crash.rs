@@ -258,9 +258,7 @@ fn every_single_step_can_be_the_last() {
 /// ask.
 #[test]
 fn a_new_site_month_is_one_write() {
-    let disk = Disk::new(2);
-    let files = || [disk.file(0), disk.file(1)];
-    crate::keys::register::FileRegister::create(files(), super::VAULT).unwrap();
+    let disk = super::disk_under(&super::hsm::OneKey, 1024);
     let (ring, _) = open(&disk).unwrap();
     let before = disk.operations();
     let keys = ring.site_month(&site(1), month(1)).unwrap();

@@ -1,11 +1,14 @@
 //! Damaged bytes and files of others: repaired from the other copy or refused, never a wrong key.
 
-use super::disk::Disk;
+use std::sync::Arc;
+
+use super::disk::{Disk, DiskFile};
 use super::{CHUNK, VAULT, disk, month, open, register_error, site, slots, vek};
-use crate::crypto::Secret;
-use crate::keys::register::FileRegister;
+use crate::crypto::{SealKey, Secret};
+use crate::keys::register::{FileRegister, OpenRegister};
 use crate::keys::ring::KeyRing;
-use crate::keys::{KeysError, RegisterError, VaultId};
+use crate::keys::tree::{Core, VEK};
+use crate::keys::{KeysError, NoWitness, RegisterError, VaultId};
 use crate::model::vocab::Class;
 
 /// A register with live and zeroed slots.
@@ -18,6 +21,11 @@ fn filled() -> (Disk, KeyRing) {
     ring.retire(&[journal.id(), keys.ids.tally]).unwrap();
     assert!(ring.by_id(bucket.id()).is_some());
     (disk, ring)
+}
+
+fn tree(open: OpenRegister<DiskFile>, vek: &Secret) -> Result<Core, KeysError> {
+    let vek = SealKey::new(VEK, vek);
+    Core::open(Box::new(open.register), open.live, vek, Arc::new(NoWitness))
 }
 
 fn both(disk: &Disk) -> [Vec<u8>; 2] {
@@ -160,9 +168,8 @@ fn files_of_others_are_refused() {
 fn another_vek_opens_nothing() {
     let (disk, _ring) = filled();
     let open = FileRegister::open_chunked([disk.file(0), disk.file(1)], VAULT, CHUNK).unwrap();
-    let other = Secret::take(&mut [0x3d; 32]).unwrap();
-    let ring = KeyRing::assemble(Box::new(open.register), open.live, &other, None);
-    assert!(matches!(ring, Err(KeysError::Unopened { .. })));
+    let tree = tree(open, &Secret::take(&mut [0x3d; 32]).unwrap());
+    assert!(matches!(tree, Err(KeysError::Unopened { .. })));
 }
 
 /// Checksums keep damage out, the binding keeps forgers out: a slot that was moved or renamed, with
@@ -179,8 +186,10 @@ fn a_forged_slot_does_not_open() {
             1 => open.live[place].1.name.owner = Some(site(2)),
             _ => open.live[place].1.id.0 = 1_000_000,
         }
-        let ring = KeyRing::assemble(Box::new(open.register), open.live, &vek(), None);
-        let refused = matches!(ring, Err(KeysError::Unopened { .. } | KeysError::Misfit { .. }));
+        let refused = matches!(
+            tree(open, &vek()),
+            Err(KeysError::Unopened { .. } | KeysError::Misfit { .. })
+        );
         assert!(refused, "{forge}");
     }
 }

@@ -31,6 +31,10 @@ struct State {
     fuse: Option<u32>,
     dead: bool,
     operations: u32,
+    /// Files that cannot be reached.
+    away: BTreeSet<usize>,
+    /// A file whose writes are not kept.
+    liar: Option<usize>,
 }
 
 #[derive(Clone, Default)]
@@ -49,11 +53,39 @@ pub(in crate::keys) struct DiskFile {
 impl Disk {
     pub(in crate::keys) fn new(files: usize) -> Self {
         let files = vec![Stored::default(); files];
-        Self(Arc::new(Mutex::new(State { files, fuse: None, dead: false, operations: 0 })))
+        Self(Arc::new(Mutex::new(State {
+            files,
+            fuse: None,
+            dead: false,
+            operations: 0,
+            away: BTreeSet::new(),
+            liar: None,
+        })))
     }
 
     pub(in crate::keys) fn file(&self, at: usize) -> DiskFile {
         DiskFile { disk: self.clone(), at }
+    }
+
+    /// A file, if it can be reached.
+    pub(in crate::keys) fn reach(&self, at: usize) -> io::Result<DiskFile> {
+        let away = self.0.lock().unwrap().away.contains(&at);
+        if away { Err(io::ErrorKind::HostUnreachable.into()) } else { Ok(self.file(at)) }
+    }
+
+    /// Cuts a file off, or lets it be reached again.
+    pub(in crate::keys) fn away(&self, at: usize, away: bool) {
+        let mut state = self.0.lock().unwrap();
+        if away {
+            state.away.insert(at)
+        } else {
+            state.away.remove(&at)
+        };
+    }
+
+    /// From now on the writes of a file succeed and leave it as it is.
+    pub(in crate::keys) fn forget_writes_of(&self, at: usize) {
+        self.0.lock().unwrap().liar = Some(at);
     }
 
     /// Lets this many writes and syncs happen; the next one is the last and fails.
@@ -85,7 +117,7 @@ impl Disk {
     /// Power off and on again.
     pub(in crate::keys) fn power(&self, cut: Cut) {
         let mut state = self.0.lock().unwrap();
-        (state.fuse, state.dead) = (None, false);
+        (state.fuse, state.dead, state.liar) = (None, false, None);
         let mut seed = match cut {
             Cut::Seeded(seed) => seed,
             _ => 0,
@@ -131,8 +163,11 @@ impl Stored {
 
 impl DiskFile {
     /// Spends one operation; whether it may be carried out, and whether it succeeds.
-    fn spend(state: &mut State) -> (bool, io::Result<()>) {
+    fn spend(state: &mut State, at: usize) -> (bool, io::Result<()>) {
         let error = || Err(io::Error::other("power cut"));
+        if state.away.contains(&at) {
+            return (false, Err(io::ErrorKind::HostUnreachable.into()));
+        }
         if state.dead {
             return (false, error());
         }
@@ -165,8 +200,8 @@ impl Medium for DiskFile {
 
     fn write_at(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.0.lock().unwrap();
-        let (happens, result) = Self::spend(&mut state);
-        if happens && !bytes.is_empty() {
+        let (happens, result) = Self::spend(&mut state, self.at);
+        if happens && !bytes.is_empty() && state.liar != Some(self.at) {
             let file = &mut state.files[self.at];
             let (from, to) = (at as usize, at as usize + bytes.len());
             let length = file.seen.len().max(to);
@@ -180,7 +215,7 @@ impl Medium for DiskFile {
     fn sync(&mut self) -> io::Result<()> {
         let mut state = self.disk.0.lock().unwrap();
         // A failed sync leaves everything as uncertain as before.
-        let (_, result) = Self::spend(&mut state);
+        let (_, result) = Self::spend(&mut state, self.at);
         if result.is_ok() {
             let file = &mut state.files[self.at];
             file.durable = file.seen.clone();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{holds, month, site};
 use crate::crypto::Aad;
-use crate::keys::{KeyKind, KeyRing, KeysError, RootError, Settings};
+use crate::keys::{KeyKind, KeyRing, KeysError, Resumed, RootError, Settings};
 use crate::model::ids::KeyId;
 use crate::model::time::Day;
 use crate::model::vocab::Class;
@@ -34,7 +34,7 @@ fn keys_survive_a_restart() {
     let sealers =
         [ring.state_key(), Arc::clone(&keys.sets), bucket, Arc::clone(&seen.seal), journal];
     let sealed = sealers.each_ref().map(|key| (key.id(), key.seal(&aad, b"value")));
-    let tag = keys.record.tag(&[1; 16]);
+    let tag = keys.record.tag([1; 16]);
     let mac = (keys.base.mac_key().mac(b"id"), seen.mac.mac(b"event"));
     drop(ring);
     let (ring, opened) = KeyRing::open(&settings).unwrap();
@@ -44,7 +44,7 @@ fn keys_survive_a_restart() {
         assert_eq!(ring.by_id(id).unwrap().open(&aad, &sealed).unwrap(), b"value");
     }
     let again = ring.site_month_existing(&site(1), month(1)).unwrap();
-    assert_eq!(again.record.tag(&[1; 16]), tag);
+    assert_eq!(again.record.tag([1; 16]), tag);
     assert_eq!(
         (again.base.mac_key().mac(b"id"), ring.seen(Day(20_500)).unwrap().mac.mac(b"event")),
         mac
@@ -157,9 +157,13 @@ fn an_epoch_that_the_home_does_not_hold_is_refused() {
     let mut home = super::super::home::open_vek(&settings).unwrap();
     let next = crate::crypto::Secret::random();
     home.write_next(&root, &next, Default::default()).unwrap();
-    // Turned over at the home only: the register's epoch is still in force.
-    KeyRing::open(&settings).unwrap();
-    home.destroy_previous().unwrap();
+    // Turned over at the home only: the register's epoch is still in force, the other is discarded.
+    let (_, opened) = KeyRing::open(&settings).unwrap();
+    assert_eq!(opened.resumed, Resumed::RolledBack);
+    let mut home = super::super::home::open_vek(&settings).unwrap();
+    assert_eq!(home.epoch(), 1);
+    home.write_next(&root, &next, Default::default()).unwrap();
+    home.destroy_previous(&root).unwrap();
     assert!(matches!(error(&settings), KeysError::VekEpoch { register: 1, home: 2 }));
 }
 
@@ -208,7 +212,7 @@ fn the_uses_of_a_month_die_one_by_one() {
         assert!(matches!(again, Err(KeysError::Retired { .. })));
         assert_eq!(ring.watermark_months(&site(1)), [month(1), month(3)]);
         let left = ring.watermark(&site(1), month(1)).unwrap();
-        assert_eq!(left.watermark.tag(&[2; 16]), keys.watermark.tag(&[2; 16]));
+        assert_eq!(left.watermark.tag([2; 16]), keys.watermark.tag([2; 16]));
         assert_eq!(left.base.mac_key().mac(b"x"), keys.base.mac_key().mac(b"x"));
     };
     check(&ring);

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use blindtally::ledger::Event;
 use blindtally::model::reason::Reason;
 use blindtally::model::time::Month;
 use blindtally::model::vocab::Class;
@@ -115,6 +116,18 @@ fn every_row_of_the_default_table_is_described() {
     let said = heads(after.split("\n## ").next().unwrap());
     let said = said.iter().map(|name| name.split('<').next().unwrap().to_owned()).collect();
     none(&differences("docs/FORMATS.md", &said, &known));
+}
+
+#[test]
+fn every_kind_of_entry_is_described() {
+    let page = text_of("docs/FORMATS.md");
+    let (_, after) = page.split_once("### Kinds of entries\n").unwrap();
+    let rows = after.split("\n### ").next().unwrap().lines().filter_map(|row| {
+        let (kind, rest) = row.strip_prefix("| `")?.split_once("` | ")?;
+        Some(format!("{kind} {}", rest.split(' ').next()?))
+    });
+    let kinds = Event::KINDS.iter().map(|(kind, phase)| format!("{kind} {phase}"));
+    none(&differences("docs/FORMATS.md", &rows.collect(), &kinds.collect()));
 }
 
 /// The literals of the code that begin so, without those of tests.

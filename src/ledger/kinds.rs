@@ -1,0 +1,194 @@
+//! The kinds of operations, each with its fields. To add one: a row here, and a row in
+//! `docs/FORMATS.md`; nothing else. A kind is never changed once it was released: old entries must
+//! stay readable, so another set of fields is another kind.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::words::{
+    Alarm, Bucket, Credential, Digest, Keys, Note, Phase, Verification, Word, maybe, text, texts,
+};
+use crate::model::ids::SiteId;
+use crate::model::time::{Day, Month, Timestamp};
+
+/// Declares the events: variant, kind as it is written, phase, fields in the order of writing.
+macro_rules! kinds {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident $kind:literal $phase:ident {
+            $($(#[$about:meta])* $field:ident : $type:ty,)*
+        }
+    )*) => {
+        /// What happened.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+        #[serde(untagged)]
+        #[allow(missing_docs, reason = "the field of most kinds says what it is by its name")]
+        pub enum Event {$(
+            $(#[$doc])*
+            $name {$($(#[$about])* $field: $type,)*},
+        )*}
+
+        impl Event {
+            /// Every kind and phase, as they are written.
+            pub const KINDS: &'static [(&'static str, Phase)] = &[$(($kind, Phase::$phase),)*];
+
+            /// The kind as it is written; intent and result of an operation share it.
+            pub fn kind(&self) -> &'static str {
+                match self {$(Self::$name { .. } => $kind,)*}
+            }
+
+            /// Whether it is a whole operation, its beginning or its end.
+            pub fn phase(&self) -> Phase {
+                match self {$(Self::$name { .. } => Phase::$phase,)*}
+            }
+
+            /// The event of a kind and a phase from its fields; `None` for an unknown kind and for
+            /// fields of another form.
+            pub(super) fn read(kind: &str, phase: Phase, fields: Value) -> Option<Self> {
+                match (kind, phase) {
+                    $(($kind, Phase::$phase) => {
+                        #[derive(Deserialize)]
+                        #[serde(deny_unknown_fields)]
+                        struct Fields {$($(#[$about])* $field: $type,)*}
+                        let Fields { $($field,)* } = serde_json::from_value(fields).ok()?;
+                        Some(Self::$name { $($field,)* })
+                    })*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+#[rustfmt::skip]
+kinds! {
+    /// The server started.
+    ServerStarted "server_started" Done {
+        version: Word,
+    }
+    /// The key register was written.
+    RegisterWritten "register_written" Done {
+        generation: u64,
+        made: Keys,
+        gone: Keys,
+    }
+    /// A destruction begins.
+    DestructionIntent "destruction" Intent {
+        profile: Word,
+        buckets: Vec<Bucket>,
+    }
+    /// A destruction has ended.
+    DestructionResult "destruction" Result {
+        buckets: u64,
+        records: u64,
+        keys: Keys,
+        vek_before: u64,
+        vek_after: u64,
+        verification: Verification,
+    }
+    /// Data is kept beyond its time.
+    HoldOpened "hold_opened" Done {
+        hold: u64,
+        #[serde(with = "text")] site: SiteId,
+        #[serde(with = "texts")] months: Vec<Month>,
+        classes: Vec<Word>,
+        ground: Word,
+        #[serde(with = "text")] review_at: Timestamp,
+        reason: Option<Note>,
+    }
+    /// The first of two people wants a hold to end.
+    HoldReleaseRequested "hold_release_requested" Done {
+        hold: u64,
+        #[serde(with = "text")] site: SiteId,
+        reason: Option<Note>,
+    }
+    /// The second of two people ended a hold.
+    HoldReleased "hold_released" Done {
+        hold: u64,
+        #[serde(with = "text")] site: SiteId,
+        requested_by: Credential,
+    }
+    /// A hold, or its release, was refused.
+    HoldRefused "hold_refused" Done {
+        hold: Option<u64>,
+        #[serde(with = "text")] site: SiteId,
+        why: Word,
+    }
+    /// A site's collection has ended.
+    SiteTerminated "site_terminated" Done {
+        #[serde(with = "text")] site: SiteId,
+        #[serde(with = "text")] terminated_at: Timestamp,
+        reason: Option<Note>,
+    }
+    /// A retention policy was taken up.
+    PolicyLoaded "policy_loaded" Done {
+        digest: Digest,
+        profile: Word,
+        #[serde(with = "text")] published: Day,
+        #[serde(with = "text")] effective: Day,
+    }
+    /// A jump of the clock was confirmed.
+    ClockConfirmed "clock_confirmed" Done {
+        #[serde(with = "text")] from: Timestamp,
+        #[serde(with = "text")] to: Timestamp,
+    }
+    /// A backup was restored.
+    Restored "restored" Done {
+        backup: Digest,
+        #[serde(with = "text")] barrier: Timestamp,
+        #[serde(with = "maybe")] lost_from: Option<Timestamp>,
+    }
+    /// A backup was made.
+    BackupMade "backup_made" Done {
+        backup: Digest,
+        #[serde(with = "text")] barrier: Timestamp,
+        register_generation: u64,
+    }
+    /// The erasure of one person begins; who it is stands nowhere.
+    ErasureIntent "erasure" Intent {
+        #[serde(with = "text")] site: SiteId,
+        #[serde(with = "texts")] months: Vec<Month>,
+        ground: Word,
+    }
+    /// The erasure of one person has ended.
+    ErasureResult "erasure" Result {
+        #[serde(with = "text")] site: SiteId,
+        outcome: Word,
+        blocks: u64,
+        records: u64,
+        keys: Keys,
+    }
+    /// A statement was signed.
+    StatementIssued "statement_issued" Done {
+        #[serde(with = "text")] site: SiteId,
+        #[serde(with = "text")] month: Month,
+        version: u32,
+        digest: Digest,
+    }
+    /// A certificate of a destruction was signed.
+    CertificateIssued "certificate_issued" Done {
+        destruction: u64,
+        digest: Digest,
+    }
+    /// Somebody read what few may read.
+    PrivilegedRead "privileged_read" Done {
+        route: Word,
+        #[serde(with = "maybe")] site: Option<SiteId>,
+    }
+    /// A token was made.
+    TokenIssued "token_issued" Done {
+        token: Credential,
+        role: Word,
+        all_sites: bool,
+        #[serde(with = "texts")] sites: Vec<SiteId>,
+        #[serde(with = "text")] expires_at: Timestamp,
+    }
+    /// A token was revoked.
+    TokenRevoked "token_revoked" Done {
+        token: Credential,
+    }
+    /// Somebody should look.
+    Alarm "alarm" Done {
+        reason: Alarm,
+    }
+}

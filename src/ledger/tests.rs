@@ -1,0 +1,147 @@
+//! The ledger as a whole: its answers, cuts at every step, changes of every byte.
+
+mod answers;
+mod crash;
+mod disk;
+mod lines;
+mod second_copy;
+mod tamper;
+
+use std::path::Path;
+
+use super::key_file;
+use super::note::Signer;
+use super::words::*;
+use super::{Entry, Event, Ledger, LedgerError, Opened, Settings};
+use crate::crypto::{Secret, SigningKey};
+use crate::keys::vek::LedgerMark;
+use crate::model::ids::{KeyId, SiteId};
+use crate::model::time::{Day, Month, Timestamp};
+
+/// 2026-11-22T04:16:00Z.
+const NOW: Timestamp = Timestamp(1_795_320_960_000);
+const NAME: &str = "example.com/ledger";
+
+fn signer() -> Signer {
+    let key = SigningKey::new(&Secret::take(&mut [0x3c; 32]).unwrap()).unwrap();
+    Signer::new(NAME, key).unwrap()
+}
+
+fn settings(dir: &Path) -> Settings {
+    Settings {
+        dir: dir.join("ledger"),
+        signing_key: dir.join("keys").join("ledger.key"),
+        name: NAME.to_owned(),
+        second_copy: None,
+        marks: Vec::new(),
+    }
+}
+
+fn open(settings: &Settings) -> (Ledger, Opened) {
+    Ledger::open(settings, NOW).unwrap()
+}
+
+fn refused(settings: &Settings) -> LedgerError {
+    match Ledger::open(settings, NOW) {
+        Ok(_) => panic!("it opened"),
+        Err(error) => error,
+    }
+}
+
+fn site(no: u64) -> SiteId {
+    SiteId::parse(format!("SITE-{no}").as_bytes()).unwrap()
+}
+
+fn somebody() -> Actor {
+    Actor::Credential(Credential::parse("abcdefgh01234567").unwrap())
+}
+
+/// A small entry, told apart by a number.
+fn read_of(no: u64) -> Entry {
+    let event = Event::PrivilegedRead { route: Word::of("subjects/access"), site: Some(site(no)) };
+    Entry::new(Timestamp(NOW.0 + no as i64), somebody(), event)
+}
+
+fn intent() -> Entry {
+    let bucket = Bucket {
+        class: Word::of("records"),
+        epoch: Epoch::Month(Month::parse(b"2026-05").unwrap()),
+        rule: Word::of("kr-pipa/c2"),
+        due: NOW,
+        sites: vec![site(1), site(2)],
+    };
+    let event = Event::DestructionIntent { profile: Word::of("kr-pipa"), buckets: vec![bucket] };
+    Entry::new(NOW, Actor::Server, event)
+}
+
+fn result() -> Event {
+    Event::DestructionResult {
+        buckets: 2,
+        records: 1_000,
+        keys: Keys::of([7, 9, 8, 12].map(KeyId)),
+        vek_before: 3,
+        vek_after: 4,
+        verification: Verification { passed: true, opened_none_of: 40, files_searched: 12 },
+    }
+}
+
+/// One event of each kind and phase.
+fn one_of_each() -> Vec<Event> {
+    let (month, day) = (Month::parse(b"2026-05").unwrap(), Day(20_779));
+    let reason = Some(Note::parse("case 17, \"see\" \\ file").unwrap());
+    let token = Credential::parse("0123456789abcdef").unwrap();
+    let (digest, keys) = (Digest([0xab; 32]), Keys::of([1, 2, 5].map(KeyId)));
+    let (class, site) = (Word::of("records"), site(1));
+    vec![
+        Event::ServerStarted { version: Word::of("0.1.0") },
+        Event::RegisterWritten { generation: 4, made: keys.clone(), gone: Keys::default() },
+        intent().event,
+        result(),
+        Event::HoldOpened {
+            hold: 3,
+            site: site.clone(),
+            months: vec![month, month.next()],
+            classes: vec![class.clone()],
+            ground: Word::of("billing-dispute"),
+            review_at: NOW,
+            reason: reason.clone(),
+        },
+        Event::HoldReleaseRequested { hold: 3, site: site.clone(), reason: None },
+        Event::HoldReleased { hold: 3, site: site.clone(), requested_by: token.clone() },
+        Event::HoldRefused { hold: None, site: site.clone(), why: Word::of("unknown-month") },
+        Event::SiteTerminated { site: site.clone(), terminated_at: NOW, reason },
+        Event::PolicyLoaded {
+            digest,
+            profile: Word::of("eu-gdpr"),
+            published: day,
+            effective: Day(20_786),
+        },
+        Event::ClockConfirmed { from: NOW, to: Timestamp(NOW.0 + 1) },
+        Event::Restored { backup: digest, barrier: NOW, lost_from: None },
+        Event::BackupMade { backup: digest, barrier: NOW, register_generation: u64::MAX },
+        Event::ErasureIntent { site: site.clone(), months: vec![], ground: Word::of("art-17") },
+        Event::ErasureResult {
+            site: site.clone(),
+            outcome: Word::of("erased"),
+            blocks: 1,
+            records: 2,
+            keys,
+        },
+        Event::StatementIssued { site: site.clone(), month, version: 1, digest },
+        Event::CertificateIssued { destruction: 2, digest },
+        Event::PrivilegedRead { route: Word::of("ledger"), site: None },
+        Event::TokenIssued {
+            token: token.clone(),
+            role: Word::of("auditor"),
+            all_sites: false,
+            sites: vec![site],
+            expires_at: NOW,
+        },
+        Event::TokenRevoked { token },
+        Event::Alarm { reason: Alarm::ClockBack },
+    ]
+}
+
+fn mark(ledger: &Ledger) -> LedgerMark {
+    ledger.mark().unwrap()
+}
