@@ -2,8 +2,9 @@
 //!
 //! Open addressing with linear probing; tags are keyed pseudonyms, random by nature and out of an
 //! attacker's hands, so they serve as their own hash. Tables grow by a quarter, which keeps them at
-//! least two thirds full; a member's place goes with its hash, so growing reads and writes memory in
-//! order. A large set is cut into shards that grow one at a time, so that no insert waits for long.
+//! least two thirds full; a member's place goes with its hash, so growing reads and writes memory
+//! in order. A large set is cut into shards that grow one at a time, so that no insert waits for
+//! long.
 
 use crate::model::ids::ShortTag;
 use crate::store::pages::Entry;
