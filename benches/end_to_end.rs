@@ -78,8 +78,8 @@ fn read_under_load(dir: &Path) -> io::Result<()> {
     let month = jiff::Timestamp::now().strftime("%Y-%m").to_string();
     let path = format!("/v1/sites/{}/usage/{month}", site.unwrap_or("load-0000"));
     let mut took: Vec<Duration> = Vec::new();
+    let load = ["--records", "1000000", "--seed", "4", "--site-prefix", "R"];
     std::thread::scope(|scope| {
-        let load = ["--records", "1000000", "--seed", "4", "--site-prefix", "R"];
         let loading = scope.spawn(|| load_quietly(dir, &load));
         while !loading.is_finished() {
             let began = Instant::now();

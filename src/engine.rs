@@ -15,6 +15,7 @@ mod recover;
 mod runs;
 mod shared;
 pub mod spill;
+mod standing;
 mod state;
 mod tagset;
 mod writer;
@@ -83,6 +84,9 @@ impl Default for Settings {
     }
 }
 
+/// A month of a site, with the site as it was when rows were made for that month.
+pub type MonthSeen = (Arc<Site>, Month);
+
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -94,11 +98,11 @@ pub struct Outcome {
 
 /// An answer to be kept for an `Idempotency-Key`, durable with its batch.
 pub struct Answer {
-    /// The credential's producer name.
-    pub producer: String,
-    /// The header's value.
-    pub key: String,
-    /// A digest of the decoded body.
+    /// A digest of what the key is scoped to: the credential's producer name and sites.
+    pub scope: [u8; 32],
+    /// A digest of the header's value.
+    pub key: [u8; 32],
+    /// A digest of the decoded body and of how it was sent.
     pub body_digest: [u8; 32],
     /// Makes the answer of the outcome; `None` when it is not to be kept.
     pub render: Box<dyn FnOnce(&Outcome) -> Option<Vec<u8>> + Send>,
@@ -106,15 +110,13 @@ pub struct Answer {
 
 impl Answer {
     fn name(&self, key: &HmacKey) -> [u8; 16] {
-        answer_name(key, &self.producer, &self.key)
+        answer_name(key, &self.scope, &self.key)
     }
 }
 
 /// The row of a kept answer: a keyed hash, so that nothing of the header's value is in a row key.
-fn answer_name(key: &HmacKey, producer: &str, value: &str) -> [u8; 16] {
-    let length = (producer.len() as u64).to_be_bytes();
-    let mac =
-        key.mac(&[b"idempotency/1", &length[..], producer.as_bytes(), value.as_bytes()].concat());
+fn answer_name(key: &HmacKey, scope: &[u8; 32], value: &[u8; 32]) -> [u8; 16] {
+    let mac = key.mac(&[&b"idempotency/2"[..], scope, value].concat());
     let mut name = [0; 16];
     name.copy_from_slice(&mac[..16]);
     name
@@ -186,7 +188,6 @@ impl Engine {
         let (store, ring) = (Arc::new(store), Arc::new(ring));
         check_vault(&store, &ring)?;
         let directory = Arc::new(Directory::load(&store, ring.state_key())?);
-        directory.check_zones()?;
         let mut stale: Vec<_> = ring
             .list()
             .into_iter()
@@ -245,7 +246,21 @@ impl Engine {
     /// again.
     pub async fn append(
         &self,
+        batch: Batch,
+        answer: Option<Answer>,
+    ) -> Result<Outcome, EngineError> {
+        self.append_to(batch, Vec::new(), answer).await
+    }
+
+    /// As [`Engine::append`], for rows that were made under these months: where one of them has
+    /// changed since, the answer is busy, and the same body makes other rows.
+    ///
+    /// # Errors
+    /// As [`Engine::append`].
+    pub async fn append_to(
+        &self,
         mut batch: Batch,
+        months: Vec<MonthSeen>,
         answer: Option<Answer>,
     ) -> Result<Outcome, EngineError> {
         if self.shared.disk_low.load(Ordering::Acquire) {
@@ -265,8 +280,8 @@ impl Engine {
             self.shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
             return Err(EngineError::Busy);
         }
-        self.ask(|reply| Message::Append(Box::new(Submission { batch, sealed, answer, reply })))
-            .await
+        let submission = |reply| Submission { batch, sealed, months, answer, reply };
+        self.ask(|reply| Message::Append(Box::new(submission(reply)))).await
     }
 
     async fn ask<T>(
@@ -287,14 +302,15 @@ impl Engine {
     /// When the disk or the register refuses.
     pub fn kept_answer(
         &self,
-        producer: &str,
-        key: &str,
+        scope: &[u8; 32],
+        key: &[u8; 32],
     ) -> Result<Option<([u8; 32], Vec<u8>)>, EngineError> {
         let today = self.shared.clock.now().day().0;
         // Tomorrow as well: the clock may have been set back over midnight.
         for day in (today.saturating_sub(limits::IDEMPOTENCY_DAYS)..=today + 1).rev() {
+            // A day without a key has no answers, and a question must not make one.
             let Some(seen) = self.shared.ring.seen_existing(Day(day))? else { continue };
-            let row = keys::answer(day, &answer_name(&seen.mac, producer, key));
+            let row = keys::answer(day, &answer_name(&seen.mac, scope, key));
             if let Some(sealed) = self.shared.store.get(Table::Answers, &row)? {
                 let opened = seen.seal.open(&writer::answer_aad(&row), &sealed);
                 let plain = opened.map_err(|error| EngineError::Damaged(error.to_string()))?;
@@ -369,15 +385,19 @@ impl Engine {
 
     /// The figures of a site's month; `None` when there is no such site. One look-up, and it holds
     /// everything that was answered before the call.
-    pub fn usage(&self, site: &SiteId, month: Month) -> Option<UsageMonth> {
-        let site = self.site(site)?;
+    ///
+    /// # Errors
+    /// When the site's time zone is unknown.
+    pub fn usage(&self, site: &SiteId, month: Month) -> Result<Option<UsageMonth>, EngineError> {
+        let Some(site) = self.site(site) else { return Ok(None) };
         let at = SiteMonth { site: site.no, month };
-        let span = calendar::span(&site, month);
+        let span = calendar::span(&site, month)?;
         let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
         let counters = published.get(&at).cloned().unwrap_or_default();
         drop(published);
         let time_zone = site.settings_in(month).time_zone.clone();
-        Some(UsageMonth { site, span, time_zone, counters, as_of: self.shared.clock.now() })
+        let as_of = self.shared.clock.now();
+        Ok(Some(UsageMonth { site, span, time_zone, counters, as_of }))
     }
 
     /// Records of a day before this one are too old, whatever the clock says.

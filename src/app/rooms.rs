@@ -19,7 +19,8 @@ pub enum OpenError {
     Directory(PathBuf, std::io::Error),
     /// Keys and data on one device, against the setting.
     #[error(
-        "keys and data lie on one device; move one of them, or set [storage] allow_same_device"
+        "the data and the keys directory, the VEK home or the root key lie on one device; move \
+         one of them, or set [storage] allow_same_device"
     )]
     SameDevice,
     /// Data without its keys.
@@ -66,7 +67,10 @@ fn open_now(settings: Settings, clock: Arc<dyn Clock>) -> Result<Engine, OpenErr
     }
     make_directory(&keys)?;
     make_directory(&data)?;
-    if device(&keys)? == device(&data)? {
+    let homes = [&settings.keys.vek_home, &settings.keys.root_key];
+    let apart = homes.into_iter().map(|file| device_of_file(file)).chain([device(&keys)]);
+    let apart = apart.collect::<Result<Vec<u64>, _>>()?;
+    if apart.contains(&device(&data)?) {
         if !settings.place.allow_same_device {
             return Err(OpenError::SameDevice);
         }
@@ -104,6 +108,17 @@ fn has_entries(path: &Path) -> Result<bool, OpenError> {
 fn device(path: &Path) -> Result<u64, OpenError> {
     let looked = std::fs::metadata(path);
     Ok(looked.map_err(|error| OpenError::Directory(path.to_owned(), error))?.dev())
+}
+
+/// The device of a file; where there is none yet, that of the directory it will lie in.
+fn device_of_file(path: &Path) -> Result<u64, OpenError> {
+    match std::fs::metadata(path) {
+        Ok(found) => Ok(found.dev()),
+        Err(_) => {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            device(parent.unwrap_or(Path::new(".")))
+        }
+    }
 }
 
 /// Shows the engine's figures in the metrics.

@@ -1,5 +1,6 @@
 //! Why the engine cannot do what was asked.
 
+use super::calendar::NoZone;
 use super::fold::FoldError;
 use super::journal::JournalError;
 use super::runs::RunError;
@@ -54,7 +55,7 @@ macro_rules! damaged {
         }
     )+};
 }
-damaged!(JournalError, crate::store::codec::Corrupt);
+damaged!(JournalError, NoZone, crate::store::codec::Corrupt);
 
 impl From<RunError> for EngineError {
     fn from(error: RunError) -> Self {

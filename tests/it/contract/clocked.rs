@@ -185,14 +185,14 @@ fn an_answer_is_kept_for_seven_days() {
 }
 
 #[test]
-fn a_month_is_open_and_then_closing() {
+fn a_month_stays_open() {
     let server = Clocked::new();
     let state = || server.usage("2026-11")["state"].clone();
     assert_eq!(server.post("s", "2026-11-10T11:00:00Z", &[]).status, 200);
     server.set("2026-11-30T23:59:59.999Z");
     assert_eq!(state(), json!("open"));
     server.set("2026-12-01T00:00:00Z");
-    assert_eq!(state(), json!("closing"));
+    assert_eq!(state(), json!("open"));
     assert_eq!(server.post("late", "2026-11-30T23:00:00Z", &[]).status, 200);
     assert_eq!(server.usage("2026-11")["licenses_issued"], json!(2));
     server.end();
