@@ -222,6 +222,7 @@ fn engine_settings(file: &File) -> Result<engine::Settings, ConfigError> {
         cache_bytes: size("[memory] tag_cache_bytes", memory.tag_cache_bytes, 0, 1 << 40)?,
         queue_bytes: size("[limits] queue_bytes", limits.queue_bytes, 1 << 20, 1 << 40)?,
         segment_bytes: size("[fold] segment_bytes", fold.segment_bytes, 64 << 10, 1 << 32)?,
+        unfolded_bytes: size("[fold] unfolded_bytes", fold.unfolded_bytes, 1 << 20, 1 << 36)?,
         fold_after_ms: milliseconds(fold_after, 1_000),
         age_ms: milliseconds(age_days, DAY_MS),
     })

@@ -7,12 +7,14 @@
 pub mod calendar;
 pub mod directory;
 mod distinct;
+mod error;
 pub mod fold;
 pub mod journal;
 pub mod partition;
 mod recover;
 mod runs;
-mod spill;
+mod shared;
+pub mod spill;
 mod standing;
 mod state;
 mod tagset;
@@ -21,16 +23,15 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::crypto::HmacKey;
-use crate::keys::{KeyKind, KeyRing, KeysError};
+use crate::keys::{KeyKind, KeyRing};
 use crate::model::batch::{Batch, SiteMonth, Verdict};
 use crate::model::caller::Token;
 use crate::model::ids::SiteId;
@@ -38,16 +39,14 @@ use crate::model::limits;
 use crate::model::site::{MonthSpan, Site, SiteSettings};
 use crate::model::time::{Clock, DAY_MS, Day, Month, Timestamp};
 use crate::model::usage::Counters;
-use crate::store::{Store, StoreError, Table, keys};
+use crate::store::{Store, Table, keys};
 
 use directory::Directory;
-use fold::{FoldError, Folder};
-use journal::{JournalError, JournalKey};
-use runs::RunError;
+pub use error::EngineError;
+use fold::Folder;
+use journal::JournalKey;
+use shared::Shared;
 use writer::{FoldOrder, JournalKeys, Message, Submission, Writer};
-
-/// Journal segments that may wait for the fold; beyond it: busy.
-const SEGMENTS_MAX: usize = 8;
 
 /// How much the engine may hold, and how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +61,8 @@ pub struct Settings {
     pub queue_bytes: usize,
     /// Sealed journal bytes after which a fold begins.
     pub segment_bytes: usize,
+    /// Sealed journal bytes that may wait for the fold; beyond it: busy.
+    pub unfolded_bytes: usize,
     /// Time after which a fold begins, milliseconds.
     pub fold_after_ms: i64,
     /// The accepted age of records, milliseconds.
@@ -76,78 +77,9 @@ impl Default for Settings {
             cache_bytes: 64 << 20,
             queue_bytes: 64 << 20,
             segment_bytes: 64 << 20,
+            unfolded_bytes: 512 << 20,
             fold_after_ms: 60_000,
             age_ms: limits::AGE_MS_MAX,
-        }
-    }
-}
-
-/// The engine cannot do what was asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EngineError {
-    /// The queue is full; the same again later.
-    #[error("the queue is full")]
-    Busy,
-    /// The disk is full; nothing was kept.
-    #[error("the disk is full")]
-    DiskFull,
-    /// The engine has stopped, after a failed write or at shutdown; nothing was acknowledged.
-    #[error("the engine has stopped")]
-    Stopped,
-    /// There is no such site.
-    #[error("there is no such site")]
-    NoSite,
-    /// Something stored is missing, changed or does not agree.
-    #[error("the data directory is damaged: {0}")]
-    Damaged(String),
-    /// The disk or the register refused.
-    #[error("{0}")]
-    Refused(String),
-}
-
-impl From<StoreError> for EngineError {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Full => Self::DiskFull,
-            other => Self::Refused(other.to_string()),
-        }
-    }
-}
-
-impl From<KeysError> for EngineError {
-    fn from(error: KeysError) -> Self {
-        Self::Refused(error.to_string())
-    }
-}
-
-/// Errors of reading what is stored.
-macro_rules! damaged {
-    ($($error:ty),+) => {$(
-        impl From<$error> for EngineError {
-            fn from(error: $error) -> Self {
-                Self::Damaged(error.to_string())
-            }
-        }
-    )+};
-}
-damaged!(JournalError, calendar::NoZone, crate::store::codec::Corrupt);
-
-impl From<RunError> for EngineError {
-    fn from(error: RunError) -> Self {
-        match error {
-            RunError::Store(error) => error.into(),
-            other => Self::Damaged(other.to_string()),
-        }
-    }
-}
-
-impl From<FoldError> for EngineError {
-    fn from(error: FoldError) -> Self {
-        match error {
-            FoldError::Store(error) => error.into(),
-            FoldError::Run(error) => error.into(),
-            FoldError::Keys(error) => error.into(),
-            other => Self::Damaged(other.to_string()),
         }
     }
 }
@@ -229,46 +161,8 @@ pub struct EngineFigures {
     pub block_bytes: u64,
     /// Sealed bytes that wait for the writer.
     pub queued_bytes: u64,
-}
-
-/// What the writer, the fold and the readers share.
-pub struct Shared {
-    store: Arc<Store>,
-    ring: Arc<KeyRing>,
-    directory: Arc<Directory>,
-    clock: Arc<dyn Clock>,
-    journal_key: RwLock<Arc<JournalKey>>,
-    published: RwLock<HashMap<SiteMonth, Counters>>,
-    as_of: AtomicU64,
-    queued_bytes: AtomicUsize,
-    journal_bytes: AtomicUsize,
-    floor: AtomicU32,
-    groups: AtomicU64,
-    folds: AtomicU64,
-    folded_rows: AtomicU64,
-    block_bytes: AtomicU64,
-    disk_low: AtomicBool,
-    stopped: AtomicBool,
-    failure: watch::Sender<Option<EngineError>>,
-}
-
-impl Shared {
-    fn publish(&self, counters: Vec<(SiteMonth, Counters)>, now: Timestamp) {
-        let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
-        published.extend(counters);
-        self.as_of.store(now.0.max(0) as u64, Ordering::Release);
-    }
-
-    fn note_fold(&self, stats: fold::Stats) {
-        self.folds.fetch_add(1, Ordering::Relaxed);
-        self.folded_rows.fetch_add(stats.rows, Ordering::Relaxed);
-        self.block_bytes.fetch_add(stats.bytes, Ordering::Relaxed);
-    }
-
-    fn fail(&self, error: &EngineError) {
-        self.stopped.store(true, Ordering::Release);
-        self.failure.send_replace(Some(error.clone()));
-    }
+    /// How large the sets were after the last fold.
+    pub sizes: spill::Sizes,
 }
 
 /// The engine's door.
@@ -303,25 +197,9 @@ impl Engine {
         let key = Arc::new(JournalKey { key: ring.journal()? });
         let oldest = clock.now().0.saturating_sub(settings.age_ms + DAY_MS).div_euclid(DAY_MS);
         let position = recover::position(&store, Day(u32::try_from(oldest).unwrap_or(0)))?;
-        let shared = Arc::new(Shared {
-            store: Arc::clone(&store),
-            ring: Arc::clone(&ring),
-            directory: Arc::clone(&directory),
-            clock,
-            journal_key: RwLock::new(key),
-            published: RwLock::new(HashMap::new()),
-            as_of: AtomicU64::new(0),
-            queued_bytes: AtomicUsize::new(0),
-            journal_bytes: AtomicUsize::new(0),
-            floor: AtomicU32::new(position.seen_floor),
-            groups: AtomicU64::new(0),
-            folds: AtomicU64::new(0),
-            folded_rows: AtomicU64::new(0),
-            block_bytes: AtomicU64::new(0),
-            disk_low: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
-            failure: watch::Sender::new(None),
-        });
+        let floor = position.seen_floor;
+        let parts = (Arc::clone(&store), Arc::clone(&ring), Arc::clone(&directory));
+        let shared = Arc::new(Shared::new(parts, clock, key, floor));
         let mut found = recover::recover(&shared, &settings, &position)?;
         if found.last_group == position.folded_through {
             ring.retire(&std::mem::take(&mut stale))?;
@@ -389,7 +267,7 @@ impl Engine {
             return Err(EngineError::DiskFull);
         }
         let unfolded = self.shared.journal_bytes.load(Ordering::Acquire);
-        if unfolded > self.settings.segment_bytes.saturating_mul(SEGMENTS_MAX) {
+        if unfolded > self.settings.unfolded_bytes {
             return Err(EngineError::Busy);
         }
         let sealed =
@@ -555,6 +433,7 @@ impl Engine {
             folds: shared.folds.load(Ordering::Relaxed),
             folded_rows: shared.folded_rows.load(Ordering::Relaxed),
             block_bytes: shared.block_bytes.load(Ordering::Relaxed),
+            sizes: *shared.sizes.lock().unwrap_or_else(PoisonError::into_inner),
             queued_bytes: shared.queued_bytes.load(Ordering::Relaxed) as u64,
         }
     }

@@ -131,6 +131,17 @@ pub fn register(engine: &Engine, registry: &Registry) {
     total("blindtally_folds", "Folds that ended well.", |f| f.folds);
     total("blindtally_folded_rows", "Rows that folds wrote into blocks.", |f| f.folded_rows);
     total("blindtally_block_bytes", "Bytes of blocks written.", |f| f.block_bytes);
+    let gauge = |name, help, read: fn(EngineFigures) -> u64| {
+        let engine = engine.clone();
+        let read = move || i64::try_from(read(engine.figures())).unwrap_or(i64::MAX);
+        registry.probe(name, help, read);
+    };
+    let help = "Memory of the sets of users, devices and sessions, bytes, as of the last fold.";
+    gauge("blindtally_tally_bytes", help, |f| f.sizes.tally_bytes as u64);
+    let help = "Members of those sets, also of sets on disk.";
+    gauge("blindtally_tally_members", help, |f| f.sizes.tally_members);
+    let help = "Memory of the slots that know duplicates, bytes, as of the last fold.";
+    gauge("blindtally_seen_bytes", help, |f| f.sizes.seen_bytes as u64);
     let queued = engine.clone();
     let help = "Sealed bytes that wait for the writer.";
     registry.probe("blindtally_queue_bytes", help, move || {

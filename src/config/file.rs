@@ -145,12 +145,13 @@ impl Default for Memory {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Fold {
     pub segment_bytes: u64,
+    pub unfolded_bytes: u64,
     pub seconds: u64,
 }
 
 impl Default for Fold {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, seconds: 60 }
+        Self { segment_bytes: 64 << 20, unfolded_bytes: 512 << 20, seconds: 60 }
     }
 }
 

@@ -368,6 +368,7 @@ fn settings(tight: bool) -> Settings {
         seen_bytes: if tight { 600 } else { 1 << 30 },
         cache_bytes: 4_096,
         segment_bytes: 40_000,
+        unfolded_bytes: 320_000,
         ..Settings::default()
     }
 }

@@ -5,9 +5,9 @@
 //! is nothing to take back when a write fails: the thread ends, every waiter gets an error, and the
 //! process recovers from the journal. It never goes on after a failed write, and never syncs twice.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -416,8 +416,8 @@ impl Writer {
             let order = FoldOrder::Forget(folded.merged);
             self.folder.send(order).map_err(|_| EngineError::Stopped)?;
         }
-        spill::within_bounds(&mut self.state, &self.settings);
-        self.shared.note_fold(folded.stats);
+        let sizes = spill::within_bounds(&mut self.state, &self.settings);
+        self.shared.note_fold(folded.stats, sizes);
         self.retire_keys()?;
         let (ready, waiting) = std::mem::take(&mut self.fold_waiters)
             .into_iter()
@@ -521,17 +521,5 @@ impl SetKeys for RingKeys<'_> {
 
     fn day(&self, day: Day) -> Option<Arc<SealKey>> {
         Some(Arc::clone(&self.0.ring.seen(day).ok()?.seal))
-    }
-}
-
-impl Shared {
-    /// The journal key that batches are sealed under now.
-    pub fn current_key(&self) -> Arc<JournalKey> {
-        Arc::clone(&self.journal_key.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn rotate_key(&self, next: Arc<JournalKey>) -> Arc<JournalKey> {
-        let mut current = self.journal_key.write().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut current, next)
     }
 }

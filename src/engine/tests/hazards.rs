@@ -212,7 +212,8 @@ fn what_waits_for_a_slow_fold_is_bounded() {
 
 #[test]
 fn a_fold_syncs_no_more_than_a_piece_at_a_time() {
-    let world = World::new(Settings { segment_bytes: 1 << 30, ..settings(false) });
+    let world =
+        World::new(Settings { segment_bytes: 1 << 30, unfolded_bytes: 1 << 30, ..settings(false) });
     for part in 0..8u16 {
         let rows: Vec<Row> = (0..8_000).map(|at| row(0, part * 8_000 + at, 1)).collect();
         world.raw(&rows).unwrap();
@@ -409,7 +410,7 @@ proptest! {
     #[test]
     fn folds_in_flight(steps in proptest::collection::vec(step(), 1..40), tight in any::<bool>()) {
         let mut world = World::new(Settings {
-            segment_bytes: 2_000_000, fold_after_ms: 0, ..settings(tight)
+            segment_bytes: 2_000_000, unfolded_bytes: 16_000_000, fold_after_ms: 0, ..settings(tight)
         });
         for step in steps {
             world.step(step);
