@@ -41,7 +41,7 @@ const HOSTS: &[(&str, &[&str])] = &[
     ("data_encoding", &["identity", "ledger", "store/details", "admin/tokens", "usage", "load"]),
     ("flate2", &["http/inflate", "load/feed"]),
     ("getrandom", &["crypto/secret"]),
-    ("hashbrown", &["store/block"]),
+    ("hashbrown", &["store/block", "ingest/places"]),
     ("hdrhistogram", &["load"]),
     ("http_body_util", &["http", "cli/client", "load"]),
     ("hyper", &["http", "cli", "load"]),
