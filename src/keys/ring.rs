@@ -382,6 +382,11 @@ impl KeyRing {
                 self.failed.get_or_init(|| io::ErrorKind::InvalidData);
                 error
             }
+            // The ledger takes nothing after a failure, so neither may the register.
+            error @ KeysError::Witness(_) => {
+                self.failed.get_or_init(|| io::ErrorKind::Other);
+                error
+            }
             error => error,
         })
     }
