@@ -124,6 +124,15 @@ impl Audit {
         answer.await.map(String::into_bytes)
     }
 
+    /// Says that something could not be written down that had to be; the process must end.
+    pub fn fail(&self, sentence: &str) {
+        self.failure.send_if_modified(|failure| {
+            let first = failure.is_none();
+            failure.get_or_insert_with(|| sentence.to_owned());
+            first
+        });
+    }
+
     /// Waits until the ledger fails; the sentence says why. The process must then end.
     pub async fn failed(&self) -> String {
         let mut failure = self.failure.subscribe();
@@ -148,7 +157,7 @@ impl Audit {
         match error {
             LedgerError::Beyond { .. } => AuditError::NotFound,
             LedgerError::Failed(_) => {
-                self.failure.send_replace(Some(error.to_string()));
+                self.fail(&error.to_string());
                 AuditError::Stopped
             }
             other => {
@@ -211,5 +220,23 @@ mod tests {
         assert_eq!((head.size, proof.checkpoint), (2, head.checkpoint.clone()));
         let note = crate::ledger::Checkpoint::parse(head.checkpoint.as_bytes()).unwrap();
         assert!(note.is_by(&key) && Digest(note.root).to_string() == head.root);
+    }
+
+    #[tokio::test]
+    async fn a_ledger_that_cannot_be_written_takes_nothing_more_and_says_so() {
+        let (dir, desk) = fake::audit();
+        drop(desk);
+        // Reads as empty, and has no room.
+        let entries = dir.path().join("ledger").join(crate::ledger::ENTRIES);
+        std::fs::remove_file(&entries).unwrap();
+        std::os::unix::fs::symlink("/dev/full", &entries).unwrap();
+        let desk = fake::open(dir.path());
+        let auditor = caller(Role::Auditor, SiteScope::All);
+        assert_eq!(desk.list(&auditor, 0, 1).await, Err(AuditError::Stopped));
+        assert!(desk.failed().await.contains("writing the ledger failed"));
+        let event = Event::ServerStarted { version: Word::of("1") };
+        assert_eq!(desk.note(Actor::Server, event).await.err(), Some(AuditError::Stopped));
+        assert!(desk.head().is_err(), "nothing is answered from it");
+        assert_eq!(std::fs::metadata("/dev/full").unwrap().len(), 0);
     }
 }

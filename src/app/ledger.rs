@@ -58,7 +58,7 @@ fn is_behind(state: SecondCopy) -> bool {
 
 /// Writes an entry of each write of the key register before it happens. What it costs: two syncs
 /// more, for the keys of a site's month, of a day's duplicates, of the buckets of a fold, and of a
-/// journal segment. Without an entry there is no write, and the engine stops.
+/// journal segment. Without an entry there is no write, and the process stops.
 pub struct RegisterWitness(pub Audit);
 
 impl Witness for RegisterWitness {
@@ -70,8 +70,12 @@ impl Witness for RegisterWitness {
             made: Keys::of(write.made.iter().map(|(id, _)| *id)),
             gone: Keys::of(write.gone.iter().map(|(id, _)| *id)),
         };
-        let receipt = self.0.note_now(Actor::Server, event).map_err(|_| Unwitnessed)?;
-        Ok(receipt.mark())
+        let noted = self.0.note_now(Actor::Server, event).map(|receipt| receipt.mark());
+        noted.map_err(|error| {
+            // The register takes no write without its entry, so the server cannot go on.
+            self.0.fail(&format!("the key register cannot be written, because {error}"));
+            Unwitnessed
+        })
     }
 }
 

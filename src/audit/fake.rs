@@ -1,5 +1,6 @@
 //! A desk over a ledger in a directory of its own.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::Audit;
@@ -18,14 +19,20 @@ impl Clock for Still {
 /// A desk whose ledger lives as long as the directory.
 pub fn audit() -> (tempfile::TempDir, Audit) {
     let dir = tempfile::tempdir().unwrap();
+    let audit = open(dir.path());
+    (dir, audit)
+}
+
+/// A desk over the ledger in a directory, made if there is none.
+pub fn open(dir: &Path) -> Audit {
     let settings = Settings {
-        dir: dir.path().join("ledger"),
-        signing_key: dir.path().join("signing.key"),
+        dir: dir.join("ledger"),
+        signing_key: dir.join("signing.key"),
         name: "blindtally/test".to_owned(),
         second_copy: None,
         marks: Vec::new(),
     };
     let clock = Arc::new(Still);
     let (ledger, _) = Ledger::open(&settings, clock.now()).unwrap();
-    (dir, Audit::new(Arc::new(ledger), clock))
+    Audit::new(Arc::new(ledger), clock)
 }
