@@ -2,8 +2,8 @@
 //!
 //! The secret is 256 random bits, so a plain hash of it tells nothing and needs no slow function.
 //!
-//! A token is good only after the ledger holds its entry, and revoked only after that of its end: an
-//! entry may stand for a change that failed right after it, but no change is without one.
+//! A token is good only after the ledger holds its entry, and revoked only after that of its end:
+//! an entry may stand for a change that failed right after it, but no change is without one.
 
 use std::sync::Arc;
 

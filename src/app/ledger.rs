@@ -15,8 +15,8 @@ use crate::observe::Registry;
 
 /// Opens the ledger that belongs to the keys, or makes it where the keys know of none.
 ///
-/// The keys may write to their register while they are opened, and each write is told to the ledger.
-/// So the marks that the keys carry are read from their files first, in clear.
+/// The keys may write to their register while they are opened, and the ledger is told of each
+/// write. So the marks that the keys carry are read from their files first, in clear.
 ///
 /// # Errors
 /// When the ledger is missing, older than the keys, another one, or damaged.
@@ -38,7 +38,8 @@ pub fn open(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Audit, OpenErr
         tracing::warn!(entries, bytes, rebuilt, "the ledger was cut while it was written");
     }
     if is_behind(opened.second_copy) {
-        tracing::warn!(state = ?opened.second_copy, "the second copy of the ledger does not follow");
+        let state = opened.second_copy;
+        tracing::warn!(?state, "the second copy of the ledger does not follow");
     }
     Ok(Audit::new(Arc::new(ledger), clock))
 }

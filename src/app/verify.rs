@@ -1,5 +1,5 @@
-//! The offline check of ledger, keys and data directory. It reads files only, so it works on a copy,
-//! and needs no root key: what it checks lies in clear.
+//! The offline check of ledger, keys and data directory. It reads files only, so it works on a
+//! copy, and needs no root key: what it checks lies in clear.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! The ledger as it is answered (API.md "Retention and proof"). A line goes out as a JSON string, so
-//! that its bytes, which are the leaf of the tree, arrive exactly as they lie on the disk.
+//! The ledger as it is answered (API.md "Retention and proof"). A line goes out as a JSON string,
+//! so that its bytes, which are the leaf of the tree, arrive exactly as they lie on the disk.
 
 use serde_json::{Map, Value, json};
 
