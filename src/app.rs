@@ -87,7 +87,7 @@ impl App {
         let ingest = settings.ingest;
         let Rooms { engine, audit } = rooms::open(settings, Arc::clone(&clock)).await?;
         let scribe: Arc<dyn Scribe> = Arc::new(audit.clone());
-        let tokens = Tokens::new(Arc::new(engine.clone()), scribe, Arc::clone(&clock));
+        let tokens = Tokens::new(Arc::new(engine.clone()), scribe, clock);
         let registry = Registry::default();
         rooms::register(&engine, &registry);
         ledger::register(&audit, &registry);
@@ -96,7 +96,7 @@ impl App {
         let reasons = Reason::ALL.iter().map(|reason| reason.name());
         let records = RecordCounters::register(&registry, reasons);
         let ingest = Ingest::new(engine.clone(), ingest, records);
-        let desks = desks(&engine, ingest, (tokens.clone(), audit.clone()), clock);
+        let desks = desks(&engine, ingest, tokens.clone(), audit.clone());
         let served = async {
             first_token::ensure(&tokens, &keys).await?;
             Ok::<_, AppError>(Server::start(http, desks, &registry).await?)
@@ -157,12 +157,7 @@ impl App {
     }
 }
 
-fn desks(
-    engine: &Engine,
-    ingest: Ingest,
-    (tokens, audit): (Tokens, Audit),
-    clock: Arc<dyn Clock>,
-) -> Desks {
+fn desks(engine: &Engine, ingest: Ingest, tokens: Tokens, audit: Audit) -> Desks {
     let book: Arc<dyn Book> = Arc::new(engine.clone());
     let counts: Arc<dyn Counts> = Arc::new(engine.clone());
     let intake: Arc<dyn Intake> = Arc::new(ingest);
@@ -171,7 +166,7 @@ fn desks(
         intake,
         tokens,
         sites: Sites::new(book),
-        usage: Usage::new(counts, clock),
+        usage: Usage::new(counts),
         audit,
         ready: Arc::new(move || ready.ready()),
     }
