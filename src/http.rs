@@ -37,6 +37,7 @@ pub use server::{Server, StartError};
 pub use tls::{TlsError, TlsFiles};
 
 use crate::admin::{Sites, Tokens};
+use crate::audit::Audit;
 use crate::usage::Usage;
 
 /// What the server is told. All sizes are bytes.
@@ -93,6 +94,8 @@ pub struct Desks {
     pub sites: Sites,
     /// Answers billing questions.
     pub usage: Usage,
+    /// Writes and reads the ledger.
+    pub audit: Audit,
     /// Says whether records can be taken.
     pub ready: Readiness,
 }

@@ -26,6 +26,12 @@ pub enum Route {
     TokenList,
     /// End a token.
     TokenRevoke,
+    /// Read entries of the ledger.
+    LedgerList,
+    /// Read the ledger's last checkpoint.
+    LedgerHead,
+    /// Read an entry of the ledger with its proof.
+    LedgerProof,
     /// Whether the process lives.
     Live,
     /// Whether records can be taken.
@@ -62,6 +68,7 @@ pub struct Row {
 
 const PRODUCER: Access = Access::Roles(&[Role::Producer]);
 const OPERATOR: Access = Access::Roles(&[Role::Operator]);
+const AUDITOR: Access = Access::Roles(&[Role::Auditor]);
 const BILLING: Access = Access::Roles(&[Role::Billing, Role::Operator]);
 
 const GET: Method = Method::GET;
@@ -70,7 +77,7 @@ const POST: Method = Method::POST;
 const DELETE: Method = Method::DELETE;
 
 #[rustfmt::skip]
-static TABLE: [Row; 13] = [
+static TABLE: [Row; 16] = [
     row(Route::Records,     POST,   "/v1/records",                    "records",      PRODUCER),
     row(Route::SiteUsage,   GET,    "/v1/sites/{site}/usage/{month}", "site_usage",   BILLING),
     row(Route::UsageList,   GET,    "/v1/usage",                      "usage_list",   BILLING),
@@ -80,6 +87,9 @@ static TABLE: [Row; 13] = [
     row(Route::TokenCreate, POST,   "/v1/tokens",                     "token_create", OPERATOR),
     row(Route::TokenList,   GET,    "/v1/tokens",                     "token_list",   OPERATOR),
     row(Route::TokenRevoke, DELETE, "/v1/tokens/{key_id}",            "token_revoke", OPERATOR),
+    row(Route::LedgerList,  GET,    "/v1/ledger",                     "ledger_list",  AUDITOR),
+    row(Route::LedgerHead,  GET,    "/v1/ledger/head",                "ledger_head",  AUDITOR),
+    row(Route::LedgerProof, GET,    "/v1/ledger/{index}/proof",       "ledger_proof", AUDITOR),
     row(Route::Live,        GET,    "/livez",                         "live",         Access::Open),
     row(Route::Ready,       GET,    "/readyz",                        "ready",        Access::Open),
     row(Route::Version,     GET,    "/version",                       "version",      Access::Open),
@@ -156,7 +166,7 @@ mod tests {
     fn every_path_leads_to_its_row() {
         for row in table() {
             let path = row.path.replace("{site}", "ACME").replace("{month}", "2026-11");
-            let path = path.replace("{key_id}", "abc");
+            let path = path.replace("{key_id}", "abc").replace("{index}", "7");
             let Found::Row(found, captures) = find(&row.method, &path) else {
                 panic!("{path} leads nowhere");
             };

@@ -22,6 +22,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::*;
 use crate::admin::fake::{Memory, TestClock};
+use crate::audit::fake::audit;
 use crate::ingest::Posted;
 use crate::model::caller::{Caller, Role, SiteScope, Token};
 use crate::observe::Registry;
@@ -78,6 +79,8 @@ pub struct Harness {
     pub intake: Arc<StubIntake>,
     /// The metrics.
     pub registry: Registry,
+    /// The directory of the ledger.
+    pub _ledger: tempfile::TempDir,
 }
 
 /// Settings for tests: short deadlines, small caps.
@@ -117,7 +120,8 @@ pub async fn start(settings: Settings) -> Harness {
     });
     let clock = Arc::new(TestClock::default());
     let book = Arc::new(Memory::default());
-    let desk = Tokens::new(book.clone(), clock);
+    let desk = Tokens::new(book.clone(), book.clone(), clock);
+    let (ledger, audit) = audit();
     let mut tokens = BTreeMap::new();
     for role in Role::ALL {
         let (token, text) = desk.mint_operator("test");
@@ -129,12 +133,13 @@ pub async fn start(settings: Settings) -> Harness {
         tokens: desk,
         sites: Sites::new(book),
         usage: Usage::new(Arc::new(Figures::of(&["ACME", "B"]))),
+        audit,
         ready: Arc::new(|| Ok(())),
     };
     let registry = Registry::default();
     let server = Server::start(settings, desks, &registry).await.unwrap();
     let address = server.addresses()[0];
-    Harness { server, address, tokens, intake, registry }
+    Harness { server, address, tokens, intake, registry, _ledger: ledger }
 }
 
 /// An answer.

@@ -16,11 +16,14 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("POST", "/v1/tokens", &["operator"]),
     ("GET", "/v1/tokens", &["operator"]),
     ("DELETE", "/v1/tokens/aaaaaaaaaaaaaaaa", &["operator"]),
+    ("GET", "/v1/ledger", &["auditor"]),
+    ("GET", "/v1/ledger/head", &["auditor"]),
+    ("GET", "/v1/ledger/0/proof", &["auditor"]),
     ("GET", "/metrics", &["operator"]),
 ];
 
 /// Paths that nobody may take, whatever the role: they do not exist.
-const NOWHERE: [&str; 10] = [
+const NOWHERE: [&str; 12] = [
     "/",
     "/v1",
     "/v1/",
@@ -31,6 +34,8 @@ const NOWHERE: [&str; 10] = [
     "/metrics/",
     "/v1/sites/A/people",
     "/v1//sites",
+    "/v1/ledger/0",
+    "/v1/ledger/head/",
 ];
 
 fn role_tokens(world: &World) -> Vec<(&'static str, String)> {

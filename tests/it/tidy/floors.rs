@@ -67,8 +67,8 @@ const HOSTS: &[(&str, &[&str])] = &[
     ("zstd::stream", &["http/inflate", "load/feed"]),
     // In every room that can fail, log, or wait.
     ("thiserror", &[""]),
-    ("tracing", &["observe", "engine", "admin", "ingest", "http", "app", "cli"]),
-    ("tokio", &["engine", "ingest", "admin", "http", "app", "cli", "load"]),
+    ("tracing", &["observe", "engine", "admin", "audit", "ingest", "http", "app", "cli"]),
+    ("tokio", &["engine", "ingest", "admin", "audit", "http", "app", "cli", "load"]),
 ];
 
 /// The floor of every room, as the table in the crate's page says.
