@@ -5,10 +5,12 @@
 //! into blocks ([`fold`]); readers see counters that were published after their sync.
 
 pub mod calendar;
+pub mod destroy;
 pub mod directory;
 mod distinct;
 mod error;
 pub mod fold;
+pub mod gone;
 pub mod journal;
 pub mod partition;
 mod recover;
@@ -25,7 +27,7 @@ mod tests;
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
@@ -38,12 +40,13 @@ use crate::model::ids::SiteId;
 use crate::model::limits;
 use crate::model::site::{MonthSpan, Site, SiteSettings};
 use crate::model::time::{Clock, DAY_MS, Day, Month, Timestamp};
-use crate::model::usage::Counters;
+use crate::model::usage::{Counters, Evidence};
 use crate::store::{Store, Table, keys};
 
 use directory::Directory;
 pub use error::EngineError;
 use fold::Folder;
+use gone::Gone;
 use journal::JournalKey;
 use shared::Shared;
 use writer::{FoldOrder, JournalKeys, Message, Submission, Writer};
@@ -144,6 +147,8 @@ pub struct UsageMonth {
     pub time_zone: String,
     /// Its figures.
     pub counters: Counters,
+    /// What the figures rest on.
+    pub evidence: Evidence,
     /// When the figures were read.
     pub as_of: Timestamp,
 }
@@ -199,7 +204,10 @@ impl Engine {
         let position = recover::position(&store, Day(u32::try_from(oldest).unwrap_or(0)))?;
         let floor = position.seen_floor;
         let parts = (Arc::clone(&store), Arc::clone(&ring), Arc::clone(&directory));
-        let shared = Arc::new(Shared::new(parts, clock, key, floor));
+        let mut shared = Shared::new(parts, clock, key, floor);
+        shared.gone = RwLock::new(Gone::load(&store)?);
+        shared.unfinished = RwLock::new(destroy::unfinished(&store, &ring)?);
+        let shared = Arc::new(shared);
         let mut found = recover::recover(&shared, &settings, &position)?;
         if found.last_group == position.folded_through {
             ring.retire(&std::mem::take(&mut stale))?;
@@ -395,9 +403,12 @@ impl Engine {
         let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
         let counters = published.get(&at).cloned().unwrap_or_default();
         drop(published);
+        let without = self.shared.without_sets.read().unwrap_or_else(PoisonError::into_inner);
+        let evidence = if without.contains(&at) { Evidence::Destroyed } else { Evidence::Live };
+        drop(without);
         let time_zone = site.settings_in(month).time_zone.clone();
         let as_of = self.shared.clock.now();
-        Ok(Some(UsageMonth { site, span, time_zone, counters, as_of }))
+        Ok(Some(UsageMonth { site, span, time_zone, counters, evidence, as_of }))
     }
 
     /// Records of a day before this one are too old, whatever the clock says.
