@@ -13,6 +13,7 @@ pub(super) struct File {
     pub server: Server,
     pub tls: Tls,
     pub storage: Storage,
+    pub keys: Keys,
     pub limits: Limits,
     pub memory: Memory,
     pub fold: Fold,
@@ -84,6 +85,27 @@ impl Default for Storage {
             root_key: String::new(),
             allow_same_device: true,
             free_bytes: 512 << 20,
+        }
+    }
+}
+
+/// `[keys]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Keys {
+    pub root: String,
+    pub pkcs11_module: String,
+    pub pkcs11_token: String,
+    pub pkcs11_pin_file: String,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self {
+            root: "key-file".to_owned(),
+            pkcs11_module: String::new(),
+            pkcs11_token: String::new(),
+            pkcs11_pin_file: String::new(),
         }
     }
 }

@@ -9,6 +9,7 @@ mod failures;
 mod ledger;
 mod million;
 mod month;
+mod softhsm;
 mod support;
 mod tidy;
 mod tls;
