@@ -22,39 +22,35 @@ fn place() -> (Place, SoftHsm) {
     (place, token)
 }
 
-/// A licence of site `A` in a month that is open.
-fn line(event: &str) -> String {
-    let now = jiff::Timestamp::now();
-    format!(
-        "{{\"event_id\":\"{event}\",\"type\":\"drm.license.issued\",\"site_id\":\"A\",\
-         \"occurred_at\":\"{now:.0}\",\"outcome\":\"success\",\"user_id\":\"u-{event}\"}}\n"
-    )
-}
-
+/// Posts a licence of site `A`; a retry carries the same time.
 #[track_caller]
-fn post(server: &Server, producer: &str, event: &str, outcome: &str) {
-    let answer = support::post_records(server, producer, &line(event));
+fn post(server: &Server, producer: &str, (event, at): (&str, jiff::Timestamp), outcome: &str) {
+    let line = format!(
+        "{{\"event_id\":\"{event}\",\"type\":\"drm.license.issued\",\"site_id\":\"A\",\
+         \"occurred_at\":\"{at:.0}\",\"outcome\":\"success\",\"user_id\":\"u-{event}\"}}\n"
+    );
+    let answer = support::post_records(server, producer, &line);
     assert_eq!(answer.count(outcome), 1, "{answer:?}");
 }
 
 #[test]
 fn a_server_with_its_root_in_a_token_survives_kills() {
-    let (place, token) = place();
+    let ((place, token), at) = (place(), jiff::Timestamp::now());
     let server = start(&place, &[]);
     support::put_site(&server, "A", "{}");
     let producer = support::producer_token(&server);
-    post(&server, &producer, "1", "accepted");
+    post(&server, &producer, ("1", at), "accepted");
     server.kill();
     assert!(!place.keys().join("root.key").exists(), "no root key in a file");
     assert_eq!(token.keys(), 1, "one wrapping key for the one epoch");
     for event in ["2", "3"] {
         let server = start(&place, &[]);
-        post(&server, &producer, "1", "duplicate");
-        post(&server, &producer, event, "accepted");
+        post(&server, &producer, ("1", at), "duplicates");
+        post(&server, &producer, (event, at), "accepted");
         server.kill();
     }
     let server = start(&place, &[]);
-    post(&server, &producer, "3", "duplicate");
+    post(&server, &producer, ("3", at), "duplicates");
     let ended = server.terminate();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.output);
     assert!(!ended.output.contains(PIN));
