@@ -81,13 +81,13 @@ impl App {
             (settings.http.clone(), settings.place, settings.store.data.clone());
         let ingest = settings.ingest;
         let engine = rooms::open(settings, Arc::clone(&clock)).await?;
-        let tokens = Tokens::new(Arc::new(engine.clone()), Arc::clone(&clock));
+        let tokens = Tokens::new(Arc::new(engine.clone()), clock);
         let registry = Registry::default();
         rooms::register(&engine, &registry);
         let reasons = Reason::ALL.iter().map(|reason| reason.name());
         let records = RecordCounters::register(&registry, reasons);
         let ingest = Ingest::new(engine.clone(), ingest, records);
-        let desks = desks(&engine, ingest, tokens.clone(), clock);
+        let desks = desks(&engine, ingest, tokens.clone());
         let served = async {
             first_token::ensure(&tokens, &keys).await?;
             Ok::<_, AppError>(Server::start(http, desks, &registry).await?)
@@ -143,7 +143,7 @@ impl App {
     }
 }
 
-fn desks(engine: &Engine, ingest: Ingest, tokens: Tokens, clock: Arc<dyn Clock>) -> Desks {
+fn desks(engine: &Engine, ingest: Ingest, tokens: Tokens) -> Desks {
     let book: Arc<dyn Book> = Arc::new(engine.clone());
     let counts: Arc<dyn Counts> = Arc::new(engine.clone());
     let intake: Arc<dyn Intake> = Arc::new(ingest);
@@ -152,7 +152,7 @@ fn desks(engine: &Engine, ingest: Ingest, tokens: Tokens, clock: Arc<dyn Clock>)
         intake,
         tokens,
         sites: Sites::new(book),
-        usage: Usage::new(counts, clock),
+        usage: Usage::new(counts),
         ready: Arc::new(move || ready.ready()),
     }
 }

@@ -5,9 +5,9 @@
 //! is nothing to take back when a write fails: the thread ends, every waiter gets an error, and the
 //! process recovers from the journal. It never goes on after a failed write, and never syncs twice.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -16,7 +16,9 @@ use super::fold::{Cut, Delta, Folded, Folder};
 use super::journal::{self, JournalKey, SealedBatch};
 use super::runs::SetId;
 use super::state::{Apply, SetKeys, State, Window};
-use super::{Answer, EngineError, Outcome, Settings, Shared, SitePut, calendar, directory, spill};
+use super::{
+    Answer, EngineError, MonthSeen, Outcome, Settings, Shared, SitePut, calendar, directory, spill,
+};
 use crate::crypto::{Aad, SealKey};
 use crate::model::batch::{Batch, SiteMonth};
 use crate::model::caller::Token;
@@ -41,6 +43,8 @@ pub struct Submission {
     pub batch: Batch,
     /// The same rows, sealed.
     pub sealed: SealedBatch,
+    /// The months of the rows as they were when the rows were made.
+    pub months: Vec<MonthSeen>,
     /// The answer to keep for an `Idempotency-Key`.
     pub answer: Option<Answer>,
     /// Who waits.
@@ -225,6 +229,10 @@ impl Writer {
 
     /// Judges a group, writes it with one sync, publishes, answers.
     fn commit(&mut self, group: Vec<Submission>) -> Result<(), EngineError> {
+        let group = self.turn_away(group);
+        if group.is_empty() {
+            return Ok(());
+        }
         let now = self.shared.clock.now();
         let number = self.next_group;
         let keys = RingKeys(&self.shared);
@@ -408,8 +416,8 @@ impl Writer {
             let order = FoldOrder::Forget(folded.merged);
             self.folder.send(order).map_err(|_| EngineError::Stopped)?;
         }
-        spill::within_bounds(&mut self.state, &self.settings);
-        self.shared.note_fold(folded.stats);
+        let sizes = spill::within_bounds(&mut self.state, &self.settings);
+        self.shared.note_fold(folded.stats, sizes);
         self.retire_keys()?;
         let (ready, waiting) = std::mem::take(&mut self.fold_waiters)
             .into_iter()
@@ -446,7 +454,10 @@ impl Writer {
         let known = self.shared.directory.site(&id);
         let created = known.is_none();
         let (site, effective) = match known {
-            Some(site) => directory::changed(&site, settings, now),
+            Some(site) if !self.has_records(&site) => {
+                (directory::changed_at_once(&site, settings), None)
+            }
+            Some(site) => directory::changed(&site, settings, now)?,
             None => {
                 let no = self.shared.directory.next_no();
                 let site = Site {
@@ -471,7 +482,7 @@ impl Writer {
         if calendar::stored(&site, at).is_some() {
             return Ok(Some(site));
         }
-        let months = calendar::reaching(&site, at);
+        let months = calendar::reaching(&site, at)?;
         let grown = Site { months, ..Site::clone(&site) };
         self.shared.directory.put_site(&self.shared.store, grown).map(Some)
     }
@@ -510,17 +521,5 @@ impl SetKeys for RingKeys<'_> {
 
     fn day(&self, day: Day) -> Option<Arc<SealKey>> {
         Some(Arc::clone(&self.0.ring.seen(day).ok()?.seal))
-    }
-}
-
-impl Shared {
-    /// The journal key that batches are sealed under now.
-    pub fn current_key(&self) -> Arc<JournalKey> {
-        Arc::clone(&self.journal_key.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn rotate_key(&self, next: Arc<JournalKey>) -> Arc<JournalKey> {
-        let mut current = self.journal_key.write().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut current, next)
     }
 }

@@ -7,6 +7,7 @@ mod contract;
 mod crash;
 mod failures;
 mod ledger;
+mod memory;
 mod million;
 mod month;
 mod softhsm;

@@ -63,7 +63,7 @@ const HOSTS: &[(&str, &[&str])] = &[
     ("toml", &["config"]),
     ("tracing_subscriber", &["observe/logs"]),
     ("xorf", &["store/filter"]),
-    ("zeroize", &["crypto", "identity", "ingest", "admin", "http", "app"]),
+    ("zeroize", &["crypto", "identity", "wire", "ingest", "admin", "http", "app"]),
     ("zstd::bulk", &["store/block", "load/feed"]),
     ("zstd::stream", &["http/inflate", "load/feed"]),
     // In every room that can fail, log, or wait.
