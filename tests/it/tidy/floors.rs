@@ -38,6 +38,7 @@ const HOSTS: &[(&str, &[&str])] = &[
     ("blake3", &["crypto"]),
     ("bytes", &["http", "cli/client", "load"]),
     ("clap", &["cli", "load"]),
+    ("cryptoki", &["keys/root"]),
     ("data_encoding", &["identity", "ledger", "store/details", "admin/tokens", "usage", "load"]),
     ("flate2", &["http/inflate", "load/feed"]),
     ("getrandom", &["crypto/secret"]),
