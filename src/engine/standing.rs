@@ -1,6 +1,6 @@
-//! How sites change. Settings of a site hold at once until a record of it was accepted, and from then on what a month
-//! was opened with stays. Here is how the writer tells, and what keeps rows that were made before
-//! such a change from being counted after it.
+//! How sites change. Settings of a site hold at once until a record of it was accepted, and from
+//! then on what a month was opened with stays. Here is how the writer tells, and what keeps rows
+//! that were made before such a change from being counted after it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -404,13 +404,20 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, max_shrink_iters: 100, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 150,
+        max_shrink_iters: 100,
+        ..ProptestConfig::default()
+    })]
 
     /// Rows that come while a fold is under way, with sets on disk, and folds that then fail.
     #[test]
     fn folds_in_flight(steps in proptest::collection::vec(step(), 1..40), tight in any::<bool>()) {
         let mut world = World::new(Settings {
-            segment_bytes: 2_000_000, unfolded_bytes: 16_000_000, fold_after_ms: 0, ..settings(tight)
+            segment_bytes: 2_000_000,
+            unfolded_bytes: 16_000_000,
+            fold_after_ms: 0,
+            ..settings(tight)
         });
         for step in steps {
             world.step(step);
