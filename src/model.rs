@@ -7,6 +7,7 @@ pub mod field;
 pub mod ids;
 pub mod limits;
 pub mod reason;
+pub mod retention;
 pub mod site;
 pub mod time;
 pub mod usage;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::desk::DeskOrder;
 use super::fold::{Cut, Delta, Folded, Folder};
 use super::journal::{self, JournalKey, SealedBatch};
 use super::runs::SetId;
@@ -59,6 +60,8 @@ pub enum Message {
     PutToken(Box<Token>, Reply<()>),
     /// Remove a token.
     DeleteToken(String, Reply<bool>),
+    /// What the retention desk asks for.
+    Desk(DeskOrder),
     /// Fold everything, then answer.
     Fold(Reply<()>),
     /// A fold ended.
@@ -194,6 +197,7 @@ impl Writer {
                 let was = self.shared.directory.delete_token(&self.shared.store, &key_id)?;
                 let _ = reply.send(Ok(was));
             }
+            Message::Desk(order) => self.desk(order)?,
             Message::Fold(reply) => {
                 if self.folded_through + 1 >= self.next_group {
                     let _ = reply.send(Ok(()));
