@@ -16,6 +16,7 @@ use crate::ingest;
 use crate::keys;
 use crate::model::time::DAY_MS;
 use crate::observe::logs;
+use crate::retention;
 use crate::store;
 use crate::wire;
 use file::File;
@@ -38,6 +39,8 @@ pub struct Settings {
     pub store: store::Settings,
     /// Of the key register.
     pub keys: keys::Settings,
+    /// Of the retention desk.
+    pub retention: retention::Settings,
     /// Of the place where both lie.
     pub place: Place,
     /// Of the logs.
@@ -133,6 +136,7 @@ fn settings(file: &File) -> Result<Settings, ConfigError> {
         engine: engine_settings(file)?,
         store: store_settings(file)?,
         keys: keys_settings(file)?,
+        retention: retention_settings(file)?,
         place: Place {
             allow_same_device: file.storage.allow_same_device,
             free_bytes_min: whole("[storage] free_bytes", file.storage.free_bytes, 0, 1 << 50)?,
@@ -208,7 +212,7 @@ fn tls_files(file: &File) -> Result<Option<http::TlsFiles>, ConfigError> {
 
 fn engine_settings(file: &File) -> Result<engine::Settings, ConfigError> {
     let (limits, memory, fold) = (&file.limits, &file.memory, &file.fold);
-    let age_days = whole("[limits] age_days", limits.age_days, 35, 366)?;
+    let age_days = whole("[limits] age_days", limits.age_days, 35, 180)?;
     let fold_after = whole("[fold] seconds", fold.seconds, 1, 86_400)?;
     Ok(engine::Settings {
         tally_bytes: size("[memory] tally_bytes", memory.tally_bytes, 1 << 20, 1 << 40)?,
@@ -247,6 +251,22 @@ fn keys_settings(file: &File) -> Result<keys::Settings, ConfigError> {
         settings.root_key = PathBuf::from(&storage.root_key);
     }
     Ok(settings)
+}
+
+fn retention_settings(file: &File) -> Result<retention::Settings, ConfigError> {
+    let said = &file.retention;
+    let profile = retention::policy::Profile::from_name(said.profile.as_bytes());
+    let profile = profile.ok_or_else(|| {
+        ConfigError::new("[retention] profile must be \"kr-pipa\" or \"eu-gdpr\".")
+    })?;
+    let minutes = whole("[retention] run_minutes", said.run_minutes, 1, 1_440)?;
+    let jump = whole("[retention] clock_jump_days", said.clock_jump_days, 1, 60)?;
+    Ok(retention::Settings {
+        profile,
+        policy: (!said.policy.is_empty()).then(|| PathBuf::from(&said.policy)),
+        every: Duration::from_secs(minutes * 60),
+        jump_days: u32::try_from(jump).unwrap_or(1),
+    })
 }
 
 fn ingest_settings(file: &File) -> Result<ingest::Settings, ConfigError> {

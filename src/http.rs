@@ -18,6 +18,7 @@ mod inflate;
 mod problem;
 mod query;
 mod records;
+mod retention;
 mod router;
 mod server;
 mod service;
@@ -36,6 +37,7 @@ pub use server::{Server, StartError};
 pub use tls::{TlsError, TlsFiles};
 
 use crate::admin::{Sites, Tokens};
+use crate::retention::Desk;
 use crate::usage::Usage;
 
 /// What the server is told. All sizes are bytes.
@@ -90,6 +92,8 @@ pub struct Desks {
     pub sites: Sites,
     /// Answers billing questions.
     pub usage: Usage,
+    /// Knows what must go and what must stay; none where the server has no ledger.
+    pub retention: Option<Desk>,
     /// Says whether records can be taken.
     pub ready: Readiness,
 }

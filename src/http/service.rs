@@ -171,6 +171,17 @@ impl Service {
                 self.desks.tokens.revoke(&caller, first).await?;
                 Ok(empty(StatusCode::NO_CONTENT))
             }
+            Route::SiteTerminate
+            | Route::HoldOpen
+            | Route::HoldList
+            | Route::HoldRelease
+            | Route::RetentionList
+            | Route::RetentionRun
+            | Route::ClockConfirm
+            | Route::CertificateList
+            | Route::CertificateGet => {
+                self.retention(row.route, &caller, captures, (parts, body)).await
+            }
             Route::Metrics => Ok(self.metrics(parts)),
             Route::Live | Route::Ready | Route::Version => self.open(row.route),
         }
@@ -249,7 +260,7 @@ impl Service {
     }
 
     /// The body of a request about a site or a token; a site's sentinels are ids, so it is wiped.
-    async fn small_body(&self, body: &mut Incoming) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+    pub(super) async fn small_body(&self, body: &mut Incoming) -> Result<Zeroizing<Vec<u8>>, Refusal> {
         let collected = self.collect(body, SMALL_BODY_BYTES_MAX).await?;
         Ok(Zeroizing::new(collected.into_parts().0))
     }
@@ -267,12 +278,12 @@ impl Service {
     }
 }
 
-fn json(status: StatusCode, body: Vec<u8>) -> Answer {
+pub(super) fn json(status: StatusCode, body: Vec<u8>) -> Answer {
     answer(status, JSON, body)
 }
 
 /// The site of a path, where the caller may know of it; else 404, as for one that does not exist.
-fn site(caller: &Caller, text: &str) -> Result<SiteId, Refusal> {
+pub(super) fn site(caller: &Caller, text: &str) -> Result<SiteId, Refusal> {
     let site = SiteId::parse(text.as_bytes()).filter(|site| caller.sites.holds(site));
     site.ok_or_else(|| Kind::NotFound.into())
 }

@@ -3,6 +3,7 @@
 mod access;
 mod bodies;
 mod life;
+mod retention;
 mod secure;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use super::*;
 use crate::admin::fake::{Memory, TestClock};
 use crate::ingest::Posted;
 use crate::model::caller::{Caller, Role, SiteScope, Token};
+use crate::model::time::Clock;
 use crate::observe::Registry;
 use crate::usage::fake::Figures;
 
@@ -77,6 +79,8 @@ pub struct Harness {
     pub intake: Arc<StubIntake>,
     /// The metrics.
     pub registry: Registry,
+    /// The ledger of the retention desk.
+    _kept: tempfile::TempDir,
 }
 
 /// Settings for tests: short deadlines, small caps.
@@ -122,8 +126,11 @@ pub async fn start(settings: Settings) -> Harness {
         desk.adopt(Token { role: *role, sites: SiteScope::All, ..token }).await.unwrap();
         tokens.insert(*role, text.to_string());
     }
+    let kept = tempfile::tempdir().unwrap();
+    let retention = crate::retention::fake::desk(kept.path(), &["ACME", "B"], clock.now());
     let desks = Desks {
         intake: Arc::new(StubDoor(Arc::clone(&intake))),
+        retention: Some(retention),
         tokens: desk,
         sites: Sites::new(book),
         usage: Usage::new(Arc::new(Figures::of(&["ACME", "B"])), clock),
@@ -132,7 +139,7 @@ pub async fn start(settings: Settings) -> Harness {
     let registry = Registry::default();
     let server = Server::start(settings, desks, &registry).await.unwrap();
     let address = server.addresses()[0];
-    Harness { server, address, tokens, intake, registry }
+    Harness { server, address, tokens, intake, registry, _kept: kept }
 }
 
 /// An answer.

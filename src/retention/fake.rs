@@ -255,3 +255,42 @@ impl Vault for Memory {
         })
     }
 }
+
+/// A desk with sites whose sets of January 2026 are due, for tests of the rooms above.
+pub fn desk(folder: &std::path::Path, sites: &[&str], now: Timestamp) -> super::Desk {
+    use crate::model::batch::SiteMonth;
+    use crate::model::ids::SiteNo;
+    use crate::model::site::SiteSettings;
+    use crate::model::time::Month;
+    let vault = Memory::default();
+    let month = Month::parse(b"2026-01").unwrap();
+    for (no, id) in (1..).zip(sites) {
+        let site = Site {
+            id: SiteId::parse(id.as_bytes()).unwrap(),
+            no: SiteNo(no),
+            created_at: Timestamp(0),
+            terminated_at: None,
+            settings: SiteSettings::default(),
+            pending: None,
+            past: Vec::new(),
+            months: Vec::new(),
+        };
+        let lot = Lot::Sets(SiteMonth { site: site.no, month });
+        let ends_at = crate::engine::calendar::span(&site, month).to;
+        let keys = vec![KeyId(u64::from(no) + 10)];
+        vault.with(|inside| {
+            inside.lots.push(LotInfo { lot, site: site.id.clone(), keys, ends_at });
+            inside.sites.insert(site.id.clone(), Arc::new(site));
+        });
+    }
+    let settings = crate::ledger::Settings {
+        dir: folder.join("ledger"),
+        signing_key: folder.join("ledger.key"),
+        name: "example.com/ledger".to_owned(),
+        second_copy: None,
+        marks: Vec::new(),
+    };
+    let ledger = Arc::new(crate::ledger::Ledger::open(&settings, now).unwrap().0);
+    let clock = Arc::new(TestClock(AtomicI64::new(now.0)));
+    super::Desk::new(Arc::new(vault), ledger, super::Settings::default(), clock).unwrap()
+}

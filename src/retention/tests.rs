@@ -162,7 +162,7 @@ impl World {
 
     /// The classes that live, with their sites.
     fn living(&self) -> BTreeSet<String> {
-        let name = |info: &LotInfo| format!("{} {}", info.site, super::plan::word_of(info.lot));
+        let name = |info: &LotInfo| format!("{} {}", info.site, plan::word_of(info.lot));
         self.vault.with(|inside| inside.lots.iter().map(name).collect())
     }
 

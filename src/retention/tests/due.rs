@@ -71,7 +71,8 @@ proptest! {
     ) {
         let mut site = site("A", 1, zone, days);
         site.created_at = Timestamp(at("2026-01-01T00:00:00Z").0 + created * DAY_MS);
-        site.terminated_at = ended.map(|days| Timestamp(at("2026-01-01T00:00:00Z").0 + days * DAY_MS));
+        let new_year = at("2026-01-01T00:00:00Z").0;
+        site.terminated_at = ended.map(|days| Timestamp(new_year + days * DAY_MS));
         let span = calendar::span(&site, month(name));
         let mut lots = lots_of(&site, name, 1);
         if days.is_some() {
@@ -87,12 +88,9 @@ proptest! {
         let dues = Terms { policy: &policy, site: &site, age_ms: AGE_MS_MAX }.dues(&lots);
         let last = site.terminated_at.map_or(Timestamp::END, |ended| naive(ended, 6));
         for info in &lots {
-            let six = naive(info.ends_at, 6);
-            let bucket_end = |info: &LotInfo| match (info.lot, days) {
-                (Lot::Records(_), Some(days)) => {
-                    six.min(Timestamp(info.ends_at.0 + i64::from(days) * DAY_MS))
-                }
-                _ => six,
+            let bucket_end = |info: &LotInfo| {
+                let own = days.map_or(i64::MAX, |days| info.ends_at.0 + i64::from(days) * DAY_MS);
+                naive(info.ends_at, 6).min(Timestamp(own))
             };
             let bucket = lots.iter().filter(|info| matches!(info.lot, Lot::Records(_)));
             let buckets = bucket.map(bucket_end).max().unwrap();

@@ -160,7 +160,7 @@ fn a_policy_that_cannot_be_used_stops_the_start() {
     let world = World::at("2026-06-01T00:00:00Z");
     let path = world.folder.path().join("policy.json");
     std::fs::write(&path, text("2026-11-01", "2026-11-02", false, "{}")).unwrap();
-    let open = |policy: std::path::PathBuf| {
+    let open = |policy: PathBuf| {
         let settings = Settings { policy: Some(policy), ..Settings::default() };
         let (vault, clock) = (world.vault.clone(), world.clock.clone());
         Desk::new(vault, world.ledger.clone(), settings, clock).err().unwrap().to_string()

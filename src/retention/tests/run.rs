@@ -95,7 +95,7 @@ async fn a_copy_that_is_not_there_is_waited_for() {
 #[tokio::test]
 async fn what_is_overdue_is_an_alarm_and_a_metric() {
     let world = World::at("2026-08-03T00:00:00Z");
-    let registry = crate::observe::Registry::default();
+    let registry = Registry::default();
     world.desk.register(&registry);
     for day in 3..=9 {
         world.clock.set(at(&format!("2026-08-0{day}T00:00:00Z")));
