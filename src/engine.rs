@@ -6,9 +6,11 @@
 
 pub mod calendar;
 mod desk;
+pub mod destroy;
 pub mod directory;
 mod distinct;
 pub mod fold;
+pub mod gone;
 pub mod journal;
 pub mod partition;
 mod recover;
@@ -21,7 +23,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -35,13 +37,15 @@ use crate::model::batch::{Batch, SiteMonth, Verdict};
 use crate::model::caller::Token;
 use crate::model::ids::SiteId;
 use crate::model::limits;
+use crate::model::retention::Lot;
 use crate::model::site::{MonthSpan, Site, SiteSettings};
 use crate::model::time::{Clock, DAY_MS, Day, Month, Timestamp};
-use crate::model::usage::Counters;
+use crate::model::usage::{Counters, Evidence};
 use crate::store::{Store, StoreError, Table, keys};
 
 use directory::Directory;
 use fold::{FoldError, Folder};
+use gone::Gone;
 use journal::{JournalError, JournalKey};
 use runs::RunError;
 use writer::{FoldOrder, JournalKeys, Message, Submission, Writer};
@@ -211,6 +215,8 @@ pub struct UsageMonth {
     pub time_zone: String,
     /// Its figures.
     pub counters: Counters,
+    /// What the figures rest on.
+    pub evidence: Evidence,
     /// When the figures were read.
     pub as_of: Timestamp,
 }
@@ -238,6 +244,11 @@ pub struct Shared {
     clock: Arc<dyn Clock>,
     journal_key: RwLock<Arc<JournalKey>>,
     published: RwLock<HashMap<SiteMonth, Counters>>,
+    gone: RwLock<Gone>,
+    without_sets: RwLock<HashSet<SiteMonth>>,
+    /// Locked by who destroys; what of it has not ended.
+    destroying: Mutex<()>,
+    unfinished: RwLock<Vec<Lot>>,
     as_of: AtomicU64,
     queued_bytes: AtomicUsize,
     journal_bytes: AtomicUsize,
@@ -256,6 +267,21 @@ impl Shared {
         let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
         published.extend(counters);
         self.as_of.store(now.0.max(0) as u64, Ordering::Release);
+    }
+
+    /// Asks about destroyed lots.
+    fn gone<T>(&self, ask: impl FnOnce(&Gone) -> T) -> T {
+        ask(&self.gone.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn add_gone(&self, lots: &[Lot], from_group: u64) {
+        let mut gone = self.gone.write().unwrap_or_else(PoisonError::into_inner);
+        lots.iter().for_each(|lot| gone.add(*lot, from_group));
+    }
+
+    /// Notes that the sets of a month are destroyed.
+    fn without_sets(&self, at: SiteMonth) {
+        self.without_sets.write().unwrap_or_else(PoisonError::into_inner).insert(at);
     }
 
     fn note_fold(&self, stats: fold::Stats) {
@@ -310,6 +336,10 @@ impl Engine {
             clock,
             journal_key: RwLock::new(key),
             published: RwLock::new(HashMap::new()),
+            gone: RwLock::new(Gone::load(&store)?),
+            without_sets: RwLock::default(),
+            destroying: Mutex::default(),
+            unfinished: RwLock::new(destroy::unfinished(&store, &ring)?),
             as_of: AtomicU64::new(0),
             queued_bytes: AtomicUsize::new(0),
             journal_bytes: AtomicUsize::new(0),
@@ -499,8 +529,12 @@ impl Engine {
         let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
         let counters = published.get(&at).cloned().unwrap_or_default();
         drop(published);
+        let without = self.shared.without_sets.read().unwrap_or_else(PoisonError::into_inner);
+        let evidence = if without.contains(&at) { Evidence::Destroyed } else { Evidence::Live };
+        drop(without);
         let time_zone = site.settings_in(month).time_zone.clone();
-        Some(UsageMonth { site, span, time_zone, counters, as_of: self.shared.clock.now() })
+        let as_of = self.shared.clock.now();
+        Some(UsageMonth { site, span, time_zone, counters, evidence, as_of })
     }
 
     /// Records of a day before this one are too old, whatever the clock says.

@@ -7,6 +7,7 @@
 pub mod batch;
 pub mod block;
 pub mod codec;
+pub mod destruction;
 pub mod details;
 pub mod filter;
 pub mod header;
@@ -16,4 +17,4 @@ pub mod rows;
 mod tables;
 pub mod verdict;
 
-pub use tables::{Changes, Settings, Store, StoreError, Table};
+pub use tables::{Changes, Files, Reclaimed, RowRange, Settings, Store, StoreError, Table};

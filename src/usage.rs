@@ -10,7 +10,7 @@ use crate::model::caller::Caller;
 use crate::model::ids::SiteId;
 use crate::model::site::Site;
 use crate::model::time::{Clock, Month, Timestamp};
-use crate::wire::usage::{self as wire, Evidence, State, list_to_csv, list_to_json};
+use crate::wire::usage::{self as wire, State, list_to_csv, list_to_json};
 
 /// What this desk needs of the engine; a trait, so that its tests need no disk.
 pub trait Counts: Send + Sync + 'static {
@@ -151,7 +151,7 @@ impl Usage {
             corrected_users: 0,
             from: usage.span.from,
             to: usage.span.to,
-            evidence: Evidence::Live,
+            evidence: usage.evidence,
             as_of: usage.as_of,
             counters: usage.counters,
         }

@@ -236,6 +236,13 @@ impl TagCache {
             .and_then(|(of, known, mask)| (of == set && known == tag).then_some(mask))
     }
 
+    /// Forgets the tags of some sets.
+    pub fn forget(&mut self, of: impl Fn(SetId) -> bool) {
+        let gone =
+            |slot: &&mut Option<(SetId, ShortTag, u8)>| slot.is_some_and(|(set, ..)| of(set));
+        self.slots.iter_mut().filter(gone).for_each(|slot| *slot = None);
+    }
+
     fn put(&mut self, set: SetId, tag: ShortTag, mask: u8) {
         let place = self.place(tag);
         self.slots[place] = Some((set, tag, mask));

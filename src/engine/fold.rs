@@ -6,6 +6,7 @@
 
 mod ahead;
 mod blocks;
+mod remove;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,7 +26,8 @@ use crate::store::verdict::encode_counters;
 use crate::store::{Changes, Store, StoreError, Table, keys};
 
 pub use ahead::discard_unfinished;
-pub use blocks::{BlockPlace, read_block, read_header};
+pub use blocks::{BlockPlace, block_key_opens, ranges, read_block, read_header};
+pub use remove::{blocks_of, rows_of_sets, tables_of};
 
 use ahead::{Ahead, Intent};
 use blocks::Sorted;

@@ -14,6 +14,7 @@ use super::{EngineError, Settings, Shared};
 use crate::crypto::SealKey;
 use crate::model::batch::SiteMonth;
 use crate::model::ids::SiteNo;
+use crate::model::retention::Lot;
 use crate::model::time::Day;
 use crate::model::usage::Counters;
 use crate::store::codec::Reader;
@@ -105,21 +106,21 @@ fn load_months(
     for table in tables {
         let Table::Tally(month) = table else { continue };
         for (id, numbers) in grouped(runs::list(&shared.store, table)?) {
-            let site = shared.directory.by_no(SiteNo(id.owner)).ok_or(FoldError::NoSite)?;
-            let keys = shared.ring.site_month_existing(&site.id, month);
-            let key = keys.ok_or_else(|| missing_key(id))?;
             let at = SiteMonth { site: SiteNo(id.owner), month };
+            let Some(key) = sets_key(shared, at)? else { continue };
             let len = counted.get(&at).map_or(0, |counters| set_len(counters, id.kind));
-            let set = load_set(&shared.store, &key.sets, id, &numbers, (&mut left, len))?;
+            let set = load_set(&shared.store, &key, id, &numbers, (&mut left, len))?;
             all_runs.insert(id, set.runs().to_vec());
             sets.insert(id, set);
         }
     }
     for (at, counters) in counted {
-        let site = shared.directory.by_no(at.site).ok_or(FoldError::NoSite)?;
-        let keys = shared.ring.site_month_existing(&site.id, at.month);
-        let key = keys.ok_or_else(|| missing_key(MonthState::set_id(at, 0)))?;
-        let mut month = MonthState::new(at, &key.sets);
+        let Some(key) = sets_key(shared, at)? else {
+            shared.without_sets(at);
+            state.add_month(MonthState::without_sets(at, counters));
+            continue;
+        };
+        let mut month = MonthState::new(at, &key);
         for kind in 0..TALLY_KINDS {
             if let Some(set) = sets.remove(&MonthState::set_id(at, kind)) {
                 month.sets[kind] = set;
@@ -129,6 +130,16 @@ fn load_months(
         state.add_month(month);
     }
     if sets.is_empty() { Ok(()) } else { Err(EngineError::Damaged("a set has no counters".into())) }
+}
+
+/// The key of a month's sets; `None` where they are destroyed. Their rows may still be there.
+fn sets_key(shared: &Shared, at: SiteMonth) -> Result<Option<Arc<SealKey>>, EngineError> {
+    let site = shared.directory.by_no(at.site).ok_or(FoldError::NoSite)?;
+    match shared.ring.sets_existing(&site.id, at.month) {
+        Some(key) => Ok(Some(key)),
+        None if shared.gone(|gone| gone.contains(&Lot::Sets(at))) => Ok(None),
+        None => Err(missing_key(MonthState::set_id(at, 0))),
+    }
 }
 
 /// How many members a set has that is not loaded, as its counters say.

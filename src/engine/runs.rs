@@ -174,6 +174,12 @@ fn open_page(
     Ok(key.open(&set.aad(run, page), &row.ok_or(Corrupt("run"))?)?)
 }
 
+/// Whether a stored row of a run opens under a key.
+pub fn row_opens(key: &SealKey, table: Table, row: &[u8], sealed: &[u8]) -> bool {
+    let Some((owner, kind, run, page)) = keys::page_of(row) else { return false };
+    key.open(&SetId { table, owner, kind }.aad(run, page), sealed).is_ok()
+}
+
 /// Merges sorted runs and new entries in no order into one list; the masks of equal tags are
 /// joined.
 pub fn merge(runs: Vec<Vec<Entry>>, mut new: Vec<Entry>) -> Vec<Entry> {

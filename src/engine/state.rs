@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::distinct::{Disk, DistinctSet, TagCache};
+use super::gone::Takes;
 use super::runs::{RunError, SetId};
 use crate::crypto::SealKey;
-use crate::model::batch::{Batch, Claim, Effect, SiteMonth, Verdict};
-use crate::model::time::{Day, Timestamp};
+use crate::model::batch::{Batch, Claim, Effect, Epoch, SiteMonth, Verdict};
+use crate::model::time::{Day, Month, Timestamp};
 use crate::model::usage::Counters;
+use crate::model::vocab::Class;
 use crate::store::{Store, Table};
 
 /// The sets of a site's month.
@@ -37,8 +39,8 @@ pub struct MonthState {
     pub at: SiteMonth,
     /// Its counters, as of the last judged row.
     pub counters: Counters,
-    /// Its sets, by [`TallyKind`].
-    pub sets: [DistinctSet; TALLY_KINDS],
+    /// Its sets, by [`TallyKind`]; none once they are destroyed.
+    pub sets: Vec<DistinctSet>,
     /// Whether the counters changed since the last cut.
     pub changed: bool,
     /// The group that last touched it.
@@ -52,10 +54,15 @@ impl MonthState {
         Self {
             at,
             counters: Counters::default(),
-            sets: std::array::from_fn(set),
+            sets: (0..TALLY_KINDS).map(set).collect(),
             changed: false,
             touched_in: 0,
         }
+    }
+
+    /// A month whose sets are destroyed; its figures stay.
+    pub fn without_sets(at: SiteMonth, counters: Counters) -> Self {
+        Self { at, counters, sets: Vec::new(), changed: false, touched_in: 0 }
     }
 
     /// The id of one of the sets.
@@ -63,8 +70,11 @@ impl MonthState {
         SetId { table: Table::Tally(at.month), owner: at.site.0, kind: kind as u8 }
     }
 
-    /// The members of the sets must be as many as the counters say.
+    /// The members of the sets, while there are any, must be as many as the counters say.
     pub fn is_consistent(&self) -> bool {
+        if self.sets.is_empty() {
+            return true;
+        }
         let size = |kind: TallyKind| self.sets[kind as usize].len();
         self.counters.mau == size(TallyKind::Users)
             && self.counters.devices == size(TallyKind::Devices)
@@ -127,8 +137,10 @@ impl MonthState {
     }
 }
 
-/// The keys that new months and slots are sealed under.
+/// The keys that new months and slots are sealed under, and what of them is destroyed.
 pub trait SetKeys {
+    /// What a month takes from a group on.
+    fn takes(&self, at: SiteMonth, group: u64) -> Takes;
     /// The key of a site-month's sets; the month's keys exist, since a batch was made with them.
     fn month(&self, at: SiteMonth) -> Option<Arc<SealKey>>;
     /// The key of a day's seen slot.
@@ -182,6 +194,15 @@ impl State {
         self.floor
     }
 
+    /// Drops the sets of a month; its counters stay.
+    pub fn drop_sets(&mut self, at: SiteMonth) {
+        let month = self.by_name.get(&at).and_then(|index| self.months.get_mut(*index));
+        if let Some(month) = month {
+            month.sets = Vec::new();
+        }
+        self.cache.forget(|set| set.table == Table::Tally(at.month) && set.owner == at.site.0);
+    }
+
     /// Forgets the slots before a day for good.
     pub fn raise_floor(&mut self, floor: Day) -> Vec<Day> {
         self.floor = self.floor.max(floor);
@@ -228,9 +249,16 @@ impl State {
         let Apply { batch, verdicts, now, window, group, store, keys } = input;
         let missing = crate::store::codec::Corrupt("key of a month or day");
         self.open_slots(batch, keys).ok_or(missing)?;
-        let mut indexes = Vec::with_capacity(batch.months.len());
+        let mut places = Vec::with_capacity(batch.months.len());
         for at in &batch.months {
-            indexes.push(self.month_index(*at, keys).ok_or(missing)?);
+            places.push(match keys.takes(*at, group) {
+                Takes::Nothing => MonthPlace::Closed,
+                Takes::All => MonthPlace::Open(self.month_index(*at, keys).ok_or(missing)?, None),
+                Takes::Counts(gone) => {
+                    let index = self.month_index(*at, keys).ok_or(missing)?;
+                    MonthPlace::Open(index, Some((at.month, gone)))
+                }
+            });
         }
         let Self { months, seen, cache, .. } = self;
         let mut slots: Vec<Option<&mut DistinctSet>> = Vec::with_capacity(batch.days.len());
@@ -244,27 +272,39 @@ impl State {
                 let next = batch.claims.iter().skip(row).take(AHEAD);
                 // A loop of nothing but these loads: the processor has many of them under way at
                 // once, where judging would wait for each in turn.
-                let sum = |sum, claim| sum ^ warm(claim, &slots, months, &indexes);
+                let sum = |sum, claim| sum ^ warm(claim, &slots, months, &places);
                 std::hint::black_box(next.fold(0, sum));
             }
-            let month = &mut months[indexes[usize::from(claim.month)]];
             let slot = slots[usize::from(claim.day)].as_deref_mut();
-            let verdict = match verdicts {
-                Some(given) => remember(given[row], claim, slot, &mut disk)?,
-                None => judge(claim, slot, now, window, &mut disk)?,
+            let place = &places[usize::from(claim.month)];
+            let verdict = match (verdicts, place) {
+                (Some(given), _) => remember(given[row], claim, slot, &mut disk)?,
+                (None, MonthPlace::Closed) => judge_closed(claim, slot, &mut disk)?,
+                (None, MonthPlace::Open(..)) => match judge(claim, slot, now, window, &mut disk)? {
+                    Verdict::Accepted if place.lost(claim) => Verdict::NotRetained,
+                    verdict => verdict,
+                },
             };
-            match verdict {
-                Verdict::Accepted | Verdict::NotRetained | Verdict::Correction => {
-                    month.count(claim, &mut disk)?;
+            match (verdict, place) {
+                (
+                    Verdict::Accepted | Verdict::NotRetained | Verdict::Correction,
+                    MonthPlace::Open(index, _),
+                ) => months[*index].count(claim, &mut disk)?,
+                (Verdict::Duplicate, MonthPlace::Open(index, _)) => {
+                    months[*index].counters.duplicates += 1;
                 }
-                Verdict::Duplicate => month.counters.duplicates += 1,
-                Verdict::TooOld => {}
+                (Verdict::TooOld, _) | (Verdict::Duplicate, MonthPlace::Closed) => {}
+                // No such verdict was ever given.
+                (_, MonthPlace::Closed) => return Err(missing.into()),
             }
             out.push(verdict);
         }
-        for index in &indexes {
+        let mut indexes = Vec::with_capacity(places.len());
+        for place in &places {
+            let MonthPlace::Open(index, _) = place else { continue };
             months[*index].changed = true;
             months[*index].touched_in = group;
+            indexes.push(*index);
         }
         Ok((out, indexes))
     }
@@ -287,6 +327,35 @@ pub struct Apply<'a> {
     pub store: &'a Store,
     /// Keys for new months and slots.
     pub keys: &'a dyn SetKeys,
+}
+
+/// A month of a batch.
+enum MonthPlace {
+    /// It takes nothing any more.
+    Closed,
+    /// Where it is, and which of its buckets are destroyed.
+    Open(usize, Option<(Month, Vec<(Epoch, Class)>)>),
+}
+
+impl MonthPlace {
+    /// Whether the bucket of a row is destroyed.
+    fn lost(&self, claim: &Claim) -> bool {
+        let Self::Open(_, Some((month, gone))) = self else { return false };
+        let class = claim.kind.class();
+        let (day, month) = (Epoch::Day(claim.occurred_at.day()), Epoch::Month(*month));
+        // A month's buckets are months or days, never both.
+        gone.iter().any(|(epoch, of)| *of == class && (*epoch == day || *epoch == month))
+    }
+}
+
+/// Judges a row of a month whose figures are final: known or too late, and counted nowhere.
+fn judge_closed(
+    claim: &Claim,
+    slot: Option<&mut DistinctSet>,
+    disk: &mut Disk<'_>,
+) -> Result<Verdict, RunError> {
+    let known = slot.map_or(Ok(0), |slot| slot.get(claim.seen, disk))? != 0;
+    Ok(if known { Verdict::Duplicate } else { Verdict::TooOld })
 }
 
 /// Judges a row, and remembers its event where it is accepted. Duplicates before age: a retry of an
@@ -326,11 +395,13 @@ fn warm(
     claim: &Claim,
     slots: &[Option<&mut DistinctSet>],
     months: &[MonthState],
-    indexes: &[usize],
+    places: &[MonthPlace],
 ) -> u8 {
-    let month = &months[indexes[usize::from(claim.month)]];
     let seen = slots[usize::from(claim.day)].as_ref().map_or(0, |slot| slot.warm(claim.seen));
-    let user = claim.user.map_or(0, |tag| month.sets[TallyKind::Users as usize].warm(tag));
-    let device = claim.device.map_or(0, |tag| month.sets[TallyKind::Devices as usize].warm(tag));
+    let MonthPlace::Open(index, _) = &places[usize::from(claim.month)] else { return seen };
+    let sets = &months[*index].sets;
+    let warm = |kind: TallyKind, tag| sets.get(kind as usize).map_or(0, |set| set.warm(tag));
+    let user = claim.user.map_or(0, |tag| warm(TallyKind::Users, tag));
+    let device = claim.device.map_or(0, |tag| warm(TallyKind::Devices, tag));
     seen ^ user ^ device
 }

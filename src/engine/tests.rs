@@ -5,6 +5,7 @@
 //! twice, a block row that was not sent, an engine that does not open. No failure: a batch whose
 //! answer was an error is there or not, as a whole.
 
+mod destroy;
 mod review;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,9 +17,9 @@ use proptest::prelude::*;
 use super::fold::{BlockPlace, read_block, read_header};
 use super::*;
 use crate::keys;
-use crate::model::batch::{Claim, Effect, Item};
+use crate::model::batch::{Bucket, Claim, Effect, Epoch, Item};
 use crate::model::ids::Tag;
-use crate::model::vocab::{DrmType, RecordType};
+use crate::model::vocab::{Class, DrmType, RecordType};
 use crate::store::header::Filtered;
 use crate::store::{self, details};
 
@@ -67,7 +68,12 @@ struct Model {
     viewers: BTreeMap<SiteMonth, BTreeSet<u16>>,
     counters: BTreeMap<SiteMonth, Counters>,
     /// Event numbers of the kept rows.
-    kept: BTreeMap<SiteMonth, Vec<u16>>,
+    kept: BTreeMap<Bucket, Vec<u16>>,
+    /// Buckets whose rows are not kept any more.
+    lost: BTreeSet<Bucket>,
+    /// Months that take no rows any more, and those without sets.
+    closed: BTreeSet<SiteMonth>,
+    without_sets: BTreeSet<SiteMonth>,
 }
 
 struct World {
@@ -77,6 +83,8 @@ struct World {
     engine: Option<Engine>,
     model: Model,
     last: Vec<(Row, i64)>,
+    /// Copies of the register off the host.
+    copies: Vec<std::path::PathBuf>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -100,6 +108,7 @@ impl World {
             engine: None,
             model: Model::default(),
             last: Vec::new(),
+            copies: Vec::new(),
             runtime: tokio::runtime::Builder::new_current_thread().build().unwrap(),
         };
         world.open();
@@ -123,6 +132,7 @@ impl World {
         let data = self.dir.path().join("data");
         let store = Store::open(&store::Settings { data, block_cache_bytes: 1 << 20 }).unwrap();
         let keys = keys::Settings::in_dir(self.dir.path().join("keys"));
+        let keys = keys::Settings { copies: self.copies.clone(), ..keys };
         let (ring, _) = KeyRing::open(&keys).unwrap();
         let clock: Arc<dyn Clock> = self.clock.clone();
         self.engine = Some(Engine::open(store, ring, self.settings.clone(), clock).unwrap());
@@ -177,8 +187,13 @@ impl World {
         for ((row, at), claim) in rows.iter().zip(&batch.claims) {
             let name = batch.months[usize::from(claim.month)];
             let event = (row.site, row.event, Timestamp(*at).day().0);
+            let known = self.model.seen.contains(&event);
+            if self.model.closed.contains(&name) {
+                verdicts.push(if known { Verdict::Duplicate } else { Verdict::TooOld });
+                continue;
+            }
             let counters = self.model.counters.entry(name).or_default();
-            if self.model.seen.contains(&event) {
+            if known {
                 counters.duplicates += 1;
                 verdicts.push(Verdict::Duplicate);
                 continue;
@@ -188,8 +203,16 @@ impl World {
                 continue;
             }
             self.model.seen.insert(event);
-            verdicts.push(Verdict::Accepted);
-            self.model.kept.entry(name).or_default().push(row.event);
+            // Site 2 keeps its records by days.
+            let at = Timestamp(*at).day();
+            let epoch = if row.site == 2 { Epoch::Day(at) } else { Epoch::Month(name.month) };
+            let bucket = Bucket { class: Class::Records, site: name.site, epoch };
+            if self.model.lost.contains(&bucket) {
+                verdicts.push(Verdict::NotRetained);
+            } else {
+                verdicts.push(Verdict::Accepted);
+                self.model.kept.entry(bucket).or_default().push(row.event);
+            }
             self.model.count(row, name);
         }
         verdicts
@@ -232,6 +255,8 @@ impl World {
             let site = self.engine().sites().into_iter().find(|site| site.no == name.site).unwrap();
             let usage = self.engine().usage(&site.id, name.month).unwrap();
             assert_eq!(usage.counters, *wanted, "{name:?}");
+            let without = self.model.without_sets.contains(name);
+            assert_eq!(usage.evidence == Evidence::Destroyed, without, "{name:?}");
         }
     }
 
@@ -259,27 +284,39 @@ impl World {
             }
         }
         let mut wanted: BTreeMap<u32, Vec<u16>> = BTreeMap::new();
-        for (name, events) in &self.model.kept {
-            wanted.entry(name.site.0).or_default().extend(events);
+        for (bucket, events) in &self.model.kept {
+            wanted.entry(bucket.site.0).or_default().extend(events);
         }
         found.values_mut().chain(wanted.values_mut()).for_each(|list| list.sort_unstable());
         assert_eq!(found, wanted);
+    }
+
+    /// Whether the desk would let a record of this time in.
+    fn takes(&self, site: u8, at: Timestamp) -> bool {
+        let site = self.engine().site(&site_id(site)).unwrap();
+        let month = calendar::stored(&site, at).map(|span| span.month);
+        let named = |month| SiteMonth { site: site.no, month };
+        month.is_none_or(|month| self.engine().takes_records(named(month)))
     }
 
     fn run(&mut self, op: Op) {
         let now = self.now();
         // What falls out of the seen slots is refused at the door, before the engine.
         let floor = Timestamp(now - limits::AGE_MS_MAX - limits::FUTURE_MS_MAX - HOUR).day();
-        let living = |(_, at): &(Row, i64)| Timestamp(*at).day() >= floor;
+        let open = |(row, at): &(Row, i64)| self.takes(row.site, Timestamp(*at));
+        let living = |row: &(Row, i64)| Timestamp(row.1).day() >= floor && open(row);
         let timed = |rows: Vec<Row>| -> Vec<(Row, i64)> {
             let rows = rows.into_iter().map(|row| (row, now - i64::from(row.hours_ago) * HOUR));
             rows.filter(living).collect()
         };
         match op {
-            Op::Submit(rows) => self.submit(timed(rows)),
+            Op::Submit(rows) => {
+                let rows = timed(rows);
+                self.submit(rows);
+            }
             Op::Again => {
-                let rows = self.last.clone();
-                self.submit(rows.into_iter().filter(living).collect());
+                let rows = self.last.iter().copied().filter(living).collect();
+                self.submit(rows);
             }
             Op::Advance(hours) => {
                 self.clock.0.fetch_add(i64::from(hours) * HOUR, Ordering::SeqCst);
@@ -289,7 +326,10 @@ impl World {
                 self.close();
                 self.open();
             }
-            Op::Crash(after, rows) => self.crash(after, timed(rows)),
+            Op::Crash(after, rows) => {
+                let rows = timed(rows);
+                self.crash(after, rows);
+            }
             Op::CrashFold(after) => self.crash_fold(after),
         }
         self.check();

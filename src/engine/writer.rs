@@ -5,6 +5,10 @@
 //! is nothing to take back when a write fails: the thread ends, every waiter gets an error, and the
 //! process recovers from the journal. It never goes on after a failed write, and never syncs twice.
 
+mod destruction;
+
+pub use destruction::Order;
+
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::sync::{Arc, PoisonError};
@@ -14,6 +18,7 @@ use tokio::sync::oneshot;
 
 use super::desk::DeskOrder;
 use super::fold::{Cut, Delta, Folded, Folder};
+use super::gone::Takes;
 use super::journal::{self, JournalKey, SealedBatch};
 use super::runs::SetId;
 use super::state::{Apply, SetKeys, State, Window};
@@ -23,6 +28,7 @@ use crate::model::batch::{Batch, SiteMonth};
 use crate::model::caller::Token;
 use crate::model::ids::{KeyId, SiteId};
 use crate::model::limits;
+use crate::model::retention::Lot;
 use crate::model::site::{Site, SiteSettings};
 use crate::model::time::{DAY_MS, Day, Timestamp};
 use crate::store::verdict::GroupVerdict;
@@ -64,6 +70,8 @@ pub enum Message {
     Desk(DeskOrder),
     /// Fold everything, then answer.
     Fold(Reply<()>),
+    /// A part of a destruction.
+    Destruction(Box<Order>),
     /// A fold ended.
     Folded(Box<Result<Folded, EngineError>>),
     /// Commit what is queued, then end.
@@ -78,6 +86,8 @@ pub enum FoldOrder {
     Retire(Vec<KeyId>),
     /// Remove merged runs.
     Forget(Vec<(SetId, u64)>),
+    /// Remove the rows of destroyed lots.
+    Remove(Vec<Lot>, Reply<()>),
 }
 
 /// Runs the fold thread until the writer ends.
@@ -87,6 +97,10 @@ pub fn fold_thread(mut folder: Folder, orders: &Receiver<FoldOrder>, writer: &Se
             FoldOrder::Fold(cut) => folder.fold(*cut).map(Some),
             FoldOrder::Retire(ids) => folder.retire(&ids).map(|()| None),
             FoldOrder::Forget(merged) => folder.forget(&merged).map(|()| None),
+            FoldOrder::Remove(lots, reply) => folder.remove(&lots).map(|()| {
+                let _ = reply.send(Ok(()));
+                None
+            }),
         };
         let message = match result {
             Ok(None) => continue,
@@ -200,12 +214,14 @@ impl Writer {
             Message::Desk(order) => self.desk(order)?,
             Message::Fold(reply) => {
                 if self.folded_through + 1 >= self.next_group {
+                    self.retire_keys()?;
                     let _ = reply.send(Ok(()));
                 } else {
                     self.fold_waiters.push((self.next_group - 1, reply));
                     self.cut()?;
                 }
             }
+            Message::Destruction(order) => self.destruction(*order)?,
             Message::Folded(folded) => self.folded((*folded)?)?,
             Message::Append(_) | Message::Stop => {}
         }
@@ -507,6 +523,11 @@ fn gather(first: Box<Submission>, queue: &Receiver<Message>) -> (Vec<Submission>
 pub struct RingKeys<'a>(pub &'a Shared);
 
 impl SetKeys for RingKeys<'_> {
+    fn takes(&self, at: SiteMonth, group: u64) -> Takes {
+        let site = self.0.directory.by_no(at.site);
+        self.0.gone(|gone| gone.takes(at, group, site.as_deref()))
+    }
+
     fn month(&self, at: SiteMonth) -> Option<Arc<SealKey>> {
         let site = self.0.directory.by_no(at.site)?;
         Some(Arc::clone(&self.0.ring.site_month(&site.id, at.month).ok()?.sets))

@@ -172,8 +172,10 @@ impl<'e> Places<'e> {
         self.last
     }
 
-    fn open_month(&mut self, at: usize, when: Timestamp) -> Result<usize, EngineError> {
-        let Some(place) = self.sites[at].1.as_mut() else { return Err(EngineError::NoSite) };
+    fn open_month(&mut self, at: usize, when: Timestamp) -> Result<usize, NoPlace> {
+        let Some(place) = self.sites[at].1.as_mut() else {
+            return Err(EngineError::NoSite.into());
+        };
         let span = match calendar::stored(&place.site, when) {
             Some(span) => span,
             None => {
@@ -181,12 +183,23 @@ impl<'e> Places<'e> {
                 calendar::stored(&place.site, when).ok_or(EngineError::NoSite)?
             }
         };
-        let keys = self.engine.ring().site_month(&place.site.id, span.month)?;
+        let name = SiteMonth { site: place.site.no, month: span.month };
+        // Asked before: a month that lost a key must not get new ones. And after: it may lose one
+        // at this moment.
+        let keys = match self.engine.takes_records(name) {
+            true => self.engine.ring().site_month(&place.site.id, span.month),
+            false => return Err(Reason::TooOld.into()),
+        };
+        let keys = match keys {
+            Ok(keys) => keys,
+            Err(_) if !self.engine.takes_records(name) => return Err(Reason::TooOld.into()),
+            Err(error) => return Err(EngineError::from(error).into()),
+        };
         let settings = place.site.settings_in(span.month);
         place.months.push(self.months.len());
         self.months.push(MonthPlace {
             site: place.site.id.clone(),
-            name: SiteMonth { site: place.site.no, month: span.month },
+            name,
             keys,
             sentinels: Sentinels::new(&settings.sentinel_user_ids),
             span,

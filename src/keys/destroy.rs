@@ -263,6 +263,14 @@ impl KeyRing {
         Ok(self.core()?.register.vek_epoch())
     }
 
+    /// The register's generation: one more with each write.
+    ///
+    /// # Errors
+    /// When the keys cannot be used any more.
+    pub fn generation(&self) -> Result<u64, KeysError> {
+        Ok(self.core()?.register.generation())
+    }
+
     /// The newest mark of the ledger in register and VEK home: a ledger that is behind it was put
     /// back from an older time.
     ///

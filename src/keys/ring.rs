@@ -146,6 +146,13 @@ impl KeyRing {
         self.keep_month(site, month, &made).ok()
     }
 
+    /// The key of a site-month's sets, while it lives, whatever became of the month's other keys.
+    pub fn sets_existing(&self, site: &SiteId, month: Month) -> Option<Arc<SealKey>> {
+        let name = KeyName::of_site(KeyKind::Sets, site, month);
+        let id = self.core().ok()?.by_name.get(&name).copied()?;
+        self.by_id(id)
+    }
+
     /// The months of a site whose watermark key lives, the oldest first.
     pub fn watermark_months(&self, site: &SiteId) -> Vec<Month> {
         let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);

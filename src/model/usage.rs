@@ -1,6 +1,16 @@
 //! The figures of a site's month, as they are counted, stored and answered.
 
-use super::vocab::{DrmType, Environment};
+use super::vocab::{DrmType, Environment, vocabulary};
+
+vocabulary! {
+    /// What the figures rest on.
+    pub enum Evidence {
+        /// The sets of pseudonyms are there and can be counted again.
+        Live = 1, "live";
+        /// The sets have been destroyed; the figures remain.
+        Destroyed = 2, "destroyed";
+    }
+}
 
 /// The counters of one site and month under rule set `mau/1`. All of them are exact, and all only
 /// grow while the month is open.

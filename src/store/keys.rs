@@ -1,7 +1,9 @@
 //! Row keys. Numbers are big-endian, so that the order of the bytes is that of the numbers.
 
+use super::destruction::{decode_lot, encode_lot};
 use crate::model::batch::SiteMonth;
 use crate::model::ids::{SiteId, SiteNo};
+use crate::model::retention::Lot;
 
 /// The position row of the meta table.
 pub const POSITION: &[u8] = b"position";
@@ -19,6 +21,13 @@ pub const TOKENS: &[u8] = b"token/";
 pub const TOKENS_END: &[u8] = b"token0";
 /// Before a row of a desk's own.
 pub const DESK: &[u8] = b"desk/";
+
+/// The row of a destruction under way.
+pub const DESTRUCTION: &[u8] = b"destruction";
+/// Before the row of each destroyed lot.
+pub const GONE: &[u8] = b"gone/";
+/// After the row of every destroyed lot.
+pub const GONE_END: &[u8] = b"gone0";
 
 /// A journal group.
 pub fn group(number: u64) -> [u8; 8] {
@@ -43,6 +52,16 @@ pub fn token(key_id: &str) -> Vec<u8> {
 /// A desk's row of a name.
 pub fn desk(name: &str) -> Vec<u8> {
     [DESK, name.as_bytes()].concat()
+}
+
+/// The row of a destroyed lot.
+pub fn gone(lot: &Lot) -> Vec<u8> {
+    [GONE, &encode_lot(lot)].concat()
+}
+
+/// The lot of a destroyed lot's row.
+pub fn gone_lot(key: &[u8]) -> Option<Lot> {
+    decode_lot(key.strip_prefix(GONE)?)
 }
 
 /// The counters of a site and month.

@@ -1,5 +1,7 @@
 //! The tables (column families), one change set, scans, and the check of the format's version.
 
+mod reclaim;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,6 +11,8 @@ use rocksdb::{
     DBWithThreadMode, Direction, IteratorMode, MultiThreaded, Options, ReadOptions, WriteBatch,
     WriteOptions,
 };
+
+pub use reclaim::{Files, Reclaimed, RowRange};
 
 #[cfg(test)]
 use super::keys;

@@ -80,6 +80,7 @@ impl Counts for Figures {
             site: Arc::clone(site),
             span,
             counters,
+            evidence: crate::model::usage::Evidence::Live,
             as_of: Timestamp(0),
         })
     }

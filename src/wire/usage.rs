@@ -4,6 +4,8 @@ use serde_json::{Map, Value, json};
 
 use crate::model::ids::SiteId;
 use crate::model::time::{Month, Timestamp};
+pub use crate::model::usage::Evidence;
+
 use crate::model::usage::Counters;
 use crate::model::vocab::{DrmType, vocabulary};
 
@@ -19,16 +21,6 @@ vocabulary! {
         Closing = 2, "closing";
         /// Final.
         Closed = 3, "closed";
-    }
-}
-
-vocabulary! {
-    /// What the figures rest on.
-    pub enum Evidence {
-        /// The sets of pseudonyms are there and can be counted again.
-        Live = 1, "live";
-        /// The sets have been destroyed; the figures remain.
-        Destroyed = 2, "destroyed";
     }
 }
 

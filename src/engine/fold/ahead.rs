@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use super::FoldError;
-use super::blocks::ranges_from;
+use super::blocks::ranges;
 use crate::engine::runs::SetId;
 use crate::model::batch::{Bucket, Epoch};
 use crate::model::ids::SiteNo;
@@ -141,7 +141,7 @@ pub fn discard_unfinished(store: &Store) -> Result<bool, FoldError> {
     let intent = Intent::decode(&row)?;
     let mut changes = Changes::default();
     for bucket in &intent.buckets {
-        for (table, from, to) in ranges_from(*bucket, intent.first_block) {
+        for (table, from, to) in ranges(*bucket, intent.first_block, u64::MAX) {
             store.ensure(table)?;
             changes.delete_range(table, from, to);
         }

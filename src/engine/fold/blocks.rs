@@ -10,6 +10,7 @@ use super::ahead::Ahead;
 use super::{FoldError, Stats};
 use crate::crypto::{Aad, SealKey, Secret};
 use crate::engine::directory::Directory;
+use crate::engine::gone::epoch_of;
 use crate::engine::journal::OpenGroup;
 use crate::keys::KeyRing;
 use crate::model::batch::{Batch, Bucket, Epoch, Verdict};
@@ -19,7 +20,7 @@ use crate::store::block::{self, FilterKeys, OwnedRow, Row};
 use crate::store::codec::Corrupt;
 use crate::store::details;
 use crate::store::header::Header;
-use crate::store::{Changes, Store, Table, keys};
+use crate::store::{Changes, RowRange, Store, Table, keys};
 
 /// Rows of a full block.
 const ROWS_TARGET: usize = 4_096;
@@ -65,7 +66,7 @@ impl BlockPlace {
 
     /// The rows of the block, its header and its key. Blocks stand in the order of their numbers,
     /// so that their files are never rewritten; the small rows stand by bucket.
-    fn rows(self) -> [(Table, Vec<u8>); 3] {
+    pub fn rows(self) -> [(Table, Vec<u8>); 3] {
         let [blocks, headers, block_keys] = tables(self.bucket);
         [
             (blocks, keys::block_body(self.number).to_vec()),
@@ -75,16 +76,16 @@ impl BlockPlace {
     }
 }
 
-/// The rows of a bucket's blocks from a number on: table, first key, key behind the last. In the
-/// table of blocks those of other buckets are among them.
-pub fn ranges_from(bucket: Bucket, first: u64) -> Vec<(Table, Vec<u8>, Vec<u8>)> {
+/// The rows of a bucket's blocks from a number up to, and without, another. In the table of blocks
+/// those of other buckets are among them.
+pub fn ranges(bucket: Bucket, first: u64, end: u64) -> Vec<RowRange> {
     let [blocks, headers, block_keys] = tables(bucket);
-    let (first_body, last_body) = (keys::block_body(first), keys::block_body(u64::MAX));
+    let (first_body, last_body) = (keys::block_body(first), keys::block_body(end));
     let mut ranges = vec![(blocks, first_body.to_vec(), last_body.to_vec())];
     for (table, fragment) in [headers, block_keys].into_iter().flat_map(|t| [(t, false), (t, true)])
     {
         let key = |number| keys::block(fragment, bucket.site, bucket.epoch.code(), number);
-        ranges.push((table, key(first), key(u64::MAX)));
+        ranges.push((table, key(first), key(end)));
     }
     ranges
 }
@@ -96,7 +97,7 @@ fn tables(bucket: Bucket) -> [Table; 3] {
 }
 
 /// The fragments of all buckets: number and rows.
-pub struct Fragments(HashMap<Bucket, Vec<u64>>);
+pub struct Fragments(pub HashMap<Bucket, Vec<u64>>);
 
 impl Fragments {
     /// Lists the fragments; they stand together at the end of their tables.
@@ -167,10 +168,9 @@ impl<'a> Sorted<'a> {
         directory: &Directory,
         numbers: &mut HashMap<Bucket, u32>,
     ) -> Result<(), FoldError> {
-        let mut short = Vec::with_capacity(batch.months.len());
+        let mut sites = Vec::with_capacity(batch.months.len());
         for at in &batch.months {
-            let site = directory.by_no(at.site).ok_or(FoldError::NoSite)?;
-            short.push(site.settings_in(at.month).records_days.is_some());
+            sites.push(directory.by_no(at.site).ok_or(FoldError::NoSite)?);
         }
         // The last bucket of each month and class.
         let mut known = vec![[None; 2]; batch.months.len()];
@@ -180,11 +180,7 @@ impl<'a> Sorted<'a> {
             }
             let month = usize::from(claim.month);
             let at = batch.months[month];
-            let epoch = if short[month] {
-                Epoch::Day(claim.occurred_at.day())
-            } else {
-                Epoch::Month(at.month)
-            };
+            let epoch = epoch_of(&sites[month], at.month, claim.occurred_at);
             let class = claim.kind.class();
             let known = &mut known[month][usize::from(class == Class::Detections)];
             let number = match *known {
@@ -326,6 +322,11 @@ fn block_key(store: &Store, bucket_key: &SealKey, place: BlockPlace) -> Result<S
     let mut plain = bucket_key.open(&place.aad("block key/1", bucket_key.id()), &wrapped)?;
     let secret = Secret::take(&mut plain).ok_or(Corrupt("block key"))?;
     Ok(SealKey::new(KeyId(place.number), &secret))
+}
+
+/// Whether a stored block key opens under a bucket's key.
+pub fn block_key_opens(bucket_key: &SealKey, place: BlockPlace, wrapped: &[u8]) -> bool {
+    bucket_key.open(&place.aad("block key/1", bucket_key.id()), wrapped).is_ok()
 }
 
 /// Opens a block and reads its rows.

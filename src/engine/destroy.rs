@@ -1,0 +1,211 @@
+//! Destruction of lots: fold what may hold a victim, let nothing more in, destroy the keys, drop
+//! what memory holds, remove the rows and the files, and try what must not open any more.
+//!
+//! A row in the default table says what is being destroyed; it is written first and removed last,
+//! so a start knows of a destruction that was cut short, and the same call goes on with it. Nothing
+//! is reported destroyed before the keys are, and these are when [`KeyRing::destroy`] says so.
+//!
+//! A destroyed lot's name is never given again. A row of a destroyed bucket is counted and not
+//! kept (`not_retained`); a month that lost one of its keys takes no rows any more: they are
+//! duplicates where their event is known, else `too_old`, and the month's figures are final.
+//!
+//! [`KeyRing::destroy`]: crate::keys::KeyRing::destroy
+
+mod lots;
+mod run;
+mod trial;
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::{Engine, EngineError, spawn};
+use crate::keys::{self, KeyRing, LedgerMark, Victim};
+use crate::model::batch::SiteMonth;
+use crate::model::ids::{KeyId, SiteId};
+use crate::model::retention::Lot;
+use crate::model::time::Timestamp;
+use crate::store::Store;
+
+/// A living lot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LotInfo {
+    /// Which.
+    pub lot: Lot,
+    /// Its site.
+    pub site: SiteId,
+    /// Its living keys.
+    pub keys: Vec<KeyId>,
+    /// When its month or day ends.
+    pub ends_at: Timestamp,
+}
+
+/// A step of a destruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DestroyStep {
+    /// The row of the destruction is written; from then on nothing more gets in.
+    Close,
+    /// Everything from before is folded, and the journal keys from before are retired.
+    Fold,
+    /// What will be destroyed is noted: records, keys, commitments.
+    Note,
+    /// The keys are destroyed.
+    Keys,
+    /// The register has done this step of the destruction of keys, and the next one begins.
+    After(keys::Step),
+    /// What memory holds is dropped.
+    Memory,
+    /// Everything that is still stored is tried.
+    Trial,
+    /// The rows are removed.
+    Rows,
+    /// The files that held them are rewritten or removed.
+    Files,
+    /// What is left is looked for.
+    Verify,
+    /// The row of the destruction is removed.
+    End,
+}
+
+/// Who follows a destruction: a progress line, or a test that ends the process.
+pub trait DestroySteps: Send + Sync {
+    /// A step begins. The keys may be locked: it must not ask the engine for anything.
+    fn begins(&self, step: DestroyStep);
+}
+
+/// Nobody.
+impl DestroySteps for () {
+    fn begins(&self, _: DestroyStep) {}
+}
+
+/// What verification found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verification {
+    /// No key opens anything, and nothing is left.
+    Passed,
+    /// A key still opens: nothing is destroyed.
+    KeyStillOpens,
+    /// The keys are destroyed, and so many rows or files that they opened are still there.
+    BytesLeft(u64),
+}
+
+/// What became of a lot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LotReport {
+    /// Which.
+    pub lot: Lot,
+    /// The records in it; 0 for a lot that is a key or a set.
+    pub records: u64,
+    /// Its keys; none where it had no living one.
+    pub keys: Vec<Victim>,
+}
+
+/// What became of a destruction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DestroyReport {
+    /// The lots that were asked for.
+    pub lots: Vec<LotReport>,
+    /// The vault epoch that the keys lived in, and that was destroyed.
+    pub old_epoch: u64,
+    /// The vault epoch in force.
+    pub new_epoch: u64,
+    /// The register's generation.
+    pub generation: u64,
+    /// Copies of the register that are waited for. While there are any nothing is destroyed, and
+    /// the same call goes on.
+    pub waiting_for: Vec<PathBuf>,
+    /// No lot had a living key: an alarm, not a success.
+    pub nothing: bool,
+    /// What verification found. Unless it passed the destruction has not ended.
+    pub verification: Verification,
+    /// Files that are gone.
+    pub files_removed: u64,
+    /// By how much the tables of the lots became smaller, bytes.
+    pub bytes_reclaimed: u64,
+    /// Whether a copy of the VEK home from before, with the root key, would open the old epoch.
+    /// Where a start finished the destruction of the keys this is not known, and said to be so.
+    pub home_copy_opens: bool,
+}
+
+/// The lots of a destruction that has not ended.
+///
+/// # Errors
+/// When its row cannot be read.
+pub fn unfinished(store: &Store, ring: &KeyRing) -> Result<Vec<Lot>, EngineError> {
+    let row = run::load(store, ring)?;
+    Ok(row.map_or(Vec::new(), |row| row.lots.iter().map(|doomed| doomed.lot).collect()))
+}
+
+impl Engine {
+    /// Every living lot with its keys, its site, and the instant at which its epoch ends.
+    pub fn lots(&self) -> Vec<LotInfo> {
+        lots::list(&self.shared)
+    }
+
+    /// Lots whose destruction began and has not ended: to be destroyed again before anything else.
+    pub fn unfinished_destruction(&self) -> Vec<Lot> {
+        self.shared.unfinished.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Destroys lots, as this page says. `mark` is the ledger's after the entry that says so will
+    /// happen. A lot without a living key is reported without keys.
+    ///
+    /// Called again with the same lots it goes on where it stood, in this process or after a start.
+    ///
+    /// # Errors
+    /// Refused while a destruction of other lots has not ended, or by the register; busy when a
+    /// request holds an old journal key for a minute; stopped. Nothing counts as destroyed then.
+    pub async fn destroy(
+        &self,
+        lots: Vec<Lot>,
+        mark: LedgerMark,
+        steps: Arc<dyn DestroySteps>,
+    ) -> Result<DestroyReport, EngineError> {
+        self.aside(move |engine| {
+            let shared = &engine.shared;
+            let _one = shared.destroying.lock().unwrap_or_else(PoisonError::into_inner);
+            run::Run { engine, mark, steps: &*steps }.destroy(lots)
+        })
+        .await
+    }
+
+    /// Turns the vault epoch over without destroying a living key: due at least every 24 hours, so
+    /// that journal and seen keys that were retired become noise in older copies of the register.
+    ///
+    /// # Errors
+    /// As [`Engine::destroy`].
+    pub async fn turn_over(&self, mark: LedgerMark) -> Result<DestroyReport, EngineError> {
+        self.aside(move |engine| {
+            let shared = &engine.shared;
+            let _one = shared.destroying.lock().unwrap_or_else(PoisonError::into_inner);
+            run::Run { engine, mark, steps: &() }.turn_over()
+        })
+        .await
+    }
+
+    /// Whether a month of a site takes records: it does not once one of its keys is destroyed.
+    pub fn takes_records(&self, at: SiteMonth) -> bool {
+        self.shared.gone(|gone| !gone.is_closed(at, u64::MAX))
+    }
+
+    /// Works on a thread of its own, which the end of the engine waits for.
+    async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        if !self.is_running() {
+            return Err(EngineError::Stopped);
+        }
+        let (reply, answer) = oneshot::channel();
+        let engine = self.clone();
+        let thread = spawn("destroy", &self.shared, move || {
+            let _ = reply.send(work(&engine));
+        })?;
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.retain(|thread| !thread.is_finished());
+        threads.push(thread);
+        drop(threads);
+        answer.await.map_err(|_| EngineError::Stopped)?
+    }
+}

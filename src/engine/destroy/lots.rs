@@ -1,0 +1,77 @@
+//! The living lots, from the register: a living key is a living lot.
+
+use std::collections::BTreeMap;
+
+use super::LotInfo;
+use crate::engine::{Shared, calendar};
+use crate::keys::{KeyInfo, KeyKind};
+use crate::model::batch::{Bucket, Epoch, SiteMonth};
+use crate::model::ids::SiteNo;
+use crate::model::retention::Lot;
+use crate::model::site::Site;
+use crate::model::time::{Day, Month, Timestamp};
+
+/// The lot that a key belongs to; `None` for keys of no lot, and of no known site.
+fn lot_of(shared: &Shared, key: &KeyInfo) -> Option<Lot> {
+    let site = shared.directory.site(key.site.as_ref()?)?.no;
+    let at = SiteMonth { site, month: Month(key.epoch) };
+    Some(match key.kind {
+        KeyKind::Bucket => {
+            Lot::Records(Bucket { class: key.class?, site, epoch: Epoch::from_code(key.epoch) })
+        }
+        KeyKind::Tally | KeyKind::Sets => Lot::Sets(at),
+        KeyKind::Record => Lot::RecordKey(at),
+        KeyKind::Watermark => Lot::WatermarkKey(at),
+        KeyKind::Base => Lot::BaseKey(at),
+        KeyKind::Node | KeyKind::Seen | KeyKind::Journal | KeyKind::State | KeyKind::Hold => {
+            return None;
+        }
+    })
+}
+
+/// The living keys of every lot.
+pub fn living(shared: &Shared) -> BTreeMap<Lot, Vec<KeyInfo>> {
+    let mut lots: BTreeMap<Lot, Vec<KeyInfo>> = BTreeMap::new();
+    for key in shared.ring.list() {
+        if let Some(lot) = lot_of(shared, &key) {
+            lots.entry(lot).or_default().push(key);
+        }
+    }
+    lots
+}
+
+/// The site of a lot.
+pub fn site_of(lot: &Lot) -> SiteNo {
+    match lot {
+        Lot::Records(bucket) => bucket.site,
+        Lot::Sets(at) | Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => at.site,
+    }
+}
+
+/// The month or day of a lot.
+pub fn epoch_of(lot: &Lot) -> Epoch {
+    match lot {
+        Lot::Records(bucket) => bucket.epoch,
+        Lot::Sets(at) | Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
+            Epoch::Month(at.month)
+        }
+    }
+}
+
+/// When an epoch of a site ends: a month by the site's table, a day with the day of UTC.
+fn end_of(site: &Site, epoch: Epoch) -> Timestamp {
+    match epoch {
+        Epoch::Month(month) => calendar::span(site, month).to,
+        Epoch::Day(Day(day)) => Day(day.saturating_add(1)).start(),
+    }
+}
+
+/// The living lots, in their order.
+pub fn list(shared: &Shared) -> Vec<LotInfo> {
+    let info = |(lot, keys): (Lot, Vec<KeyInfo>)| {
+        let site = shared.directory.by_no(site_of(&lot))?;
+        let keys = keys.iter().map(|key| key.id).collect();
+        Some(LotInfo { lot, site: site.id.clone(), keys, ends_at: end_of(&site, epoch_of(&lot)) })
+    };
+    living(shared).into_iter().filter_map(info).collect()
+}

@@ -1,0 +1,111 @@
+//! The rows of destroyed lots go, on the fold's own thread, so that no fold writes beside it.
+
+use std::collections::BTreeSet;
+
+use super::blocks::BlockPlace;
+use super::{FoldError, Folder};
+use crate::keys::KeyKind;
+use crate::model::batch::{Bucket, Epoch, SiteMonth};
+use crate::model::retention::Lot;
+use crate::model::time::Month;
+use crate::model::vocab::Class;
+use crate::store::{Changes, RowRange, Store, StoreError, Table, keys};
+
+/// Blocks that are removed in one change set.
+const BLOCKS_AT_ONCE: usize = 4_096;
+
+/// The tables that hold rows of a lot.
+pub fn tables_of(lot: &Lot) -> Vec<Table> {
+    match lot {
+        Lot::Records(bucket) => block_tables(bucket.class, bucket.epoch.month()),
+        Lot::Sets(at) => vec![Table::Tally(at.month)],
+        Lot::RecordKey(_) | Lot::WatermarkKey(_) | Lot::BaseKey(_) => Vec::new(),
+    }
+}
+
+fn block_tables(class: Class, month: Month) -> Vec<Table> {
+    vec![Table::Blocks(class, month), Table::Headers(class, month), Table::BlockKeys(class, month)]
+}
+
+/// The rows of a site's sets in a month: from the first key up to, and without, the last.
+pub fn rows_of_sets(at: SiteMonth) -> RowRange {
+    let end = at.site.0.checked_add(1).map_or_else(|| vec![0xff; 18], |no| keys::page(no, 0, 0, 0));
+    (Table::Tally(at.month), keys::page(at.site.0, 0, 0, 0), end)
+}
+
+/// The blocks of a bucket that are in its tables.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn blocks_of(store: &Store, bucket: Bucket) -> Result<Vec<BlockPlace>, FoldError> {
+    let table = Table::BlockKeys(bucket.class, bucket.epoch.month());
+    let mut places = Vec::new();
+    if !store.has(table) {
+        return Ok(places);
+    }
+    for fragment in [false, true] {
+        let key = |number| keys::block(fragment, bucket.site, bucket.epoch.code(), number);
+        for row in store.scan(table, &key(0), Some(&key(u64::MAX)))? {
+            places.extend(BlockPlace::from_key(bucket.class, &row?.0));
+        }
+    }
+    Ok(places)
+}
+
+impl Folder {
+    /// Removes the rows of lots whose keys are gone, and drops tables that no key opens any more.
+    /// Cut short, it can be repeated.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn remove(&mut self, lots: &[Lot]) -> Result<(), FoldError> {
+        self.drop_dead_tables(lots)?;
+        for lot in lots {
+            match lot {
+                Lot::Records(bucket) => {
+                    self.fragments.0.remove(bucket);
+                    self.remove_blocks(*bucket)?;
+                }
+                Lot::Sets(at) => {
+                    let (table, from, to) = rows_of_sets(*at);
+                    self.runs.retain(|set, _| set.table != table || set.owner != at.site.0);
+                    if self.store.has(table) {
+                        let mut changes = Changes::default();
+                        changes.delete_range(table, from, to);
+                        self.store.apply(&changes)?;
+                    }
+                }
+                Lot::RecordKey(_) | Lot::WatermarkKey(_) | Lot::BaseKey(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Bodies go with their headers and keys, so that what is left after a cut is still found.
+    fn remove_blocks(&self, bucket: Bucket) -> Result<(), FoldError> {
+        for some in blocks_of(&self.store, bucket)?.chunks(BLOCKS_AT_ONCE) {
+            let mut changes = Changes::default();
+            for (table, key) in some.iter().flat_map(|place| place.rows()) {
+                changes.delete(table, key);
+            }
+            self.store.apply(&changes)?;
+        }
+        Ok(())
+    }
+
+    /// Drops the tables of the lots that hold nothing that a living key opens.
+    fn drop_dead_tables(&self, lots: &[Lot]) -> Result<(), StoreError> {
+        let mut dead: BTreeSet<Table> = lots.iter().flat_map(tables_of).collect();
+        for key in self.ring.list() {
+            match (key.kind, key.class) {
+                (KeyKind::Bucket, Some(class)) => {
+                    let month = Epoch::from_code(key.epoch).month();
+                    dead.retain(|table| !block_tables(class, month).contains(table));
+                }
+                (KeyKind::Sets, _) => dead.retain(|table| *table != Table::Tally(Month(key.epoch))),
+                _ => {}
+            }
+        }
+        dead.iter().try_for_each(|table| self.store.drop_table(*table))
+    }
+}

@@ -1,0 +1,659 @@
+//! Destruction against the model: whole lots go, everything else stays, cut at every step or not.
+//!
+//! A failure is: a survivor that does not open or is not counted, a victim that opens with any key
+//! of today, a destruction that is reported while a key opens, a name that is given again, a row or
+//! file that is left. The numbers in names are those of the checks of the privacy study.
+
+use std::path::Path;
+use std::sync::atomic::AtomicU32;
+
+use super::*;
+use crate::crypto::{Aad, OpenError};
+use crate::engine::destroy::{DestroyReport, DestroyStep, DestroySteps, LotInfo, Verification};
+use crate::keys::{LedgerMark, Step};
+use crate::model::ids::KeyId;
+use crate::model::retention::Lot;
+use crate::store::destruction::encode_lot;
+
+const MARK: LedgerMark = LedgerMark { size: 9, root: [9; 32] };
+
+/// Ends the thread at the n-th step from now.
+struct Cut(AtomicU32);
+
+impl Cut {
+    fn at(step: u32) -> Arc<Self> {
+        Arc::new(Self(AtomicU32::new(step)))
+    }
+
+    fn was_reached(&self) -> bool {
+        self.0.load(Ordering::SeqCst) > u32::MAX / 2
+    }
+}
+
+impl DestroySteps for Cut {
+    fn begins(&self, step: DestroyStep) {
+        let left = self.0.fetch_sub(1, Ordering::SeqCst);
+        assert!(left != 0, "cut at {step:?}");
+    }
+}
+
+/// Everything that is in the tables of blocks and tallies: table, row key, value.
+type Rows = Vec<(Table, Vec<u8>, Vec<u8>)>;
+
+impl World {
+    fn destroy(&self, lots: &[Lot], steps: Arc<dyn DestroySteps>) -> Option<DestroyReport> {
+        let destroyed = self.engine().destroy(lots.to_vec(), MARK, steps);
+        self.runtime.block_on(destroyed).ok()
+    }
+
+    fn destroyed(&mut self, lots: &[Lot]) -> DestroyReport {
+        let report = self.destroy(lots, Arc::new(())).unwrap();
+        assert_eq!((report.verification, report.nothing), (Verification::Passed, false));
+        self.lose(lots);
+        report
+    }
+
+    /// The model forgets what a destruction takes.
+    fn lose(&mut self, lots: &[Lot]) {
+        for lot in lots {
+            match lot {
+                Lot::Records(bucket) => {
+                    self.model.kept.remove(bucket);
+                    self.model.lost.insert(*bucket);
+                }
+                Lot::Sets(at) => {
+                    self.model.closed.insert(*at);
+                    self.model.without_sets.insert(*at);
+                }
+                Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
+                    self.model.closed.insert(*at);
+                }
+            }
+        }
+    }
+
+    /// Some of the living lots.
+    fn some_lots(&self, seed: u64) -> Vec<Lot> {
+        let all = self.engine().lots();
+        let picked = |lot: &&LotInfo| {
+            let bytes = [&encode_lot(&lot.lot)[..], &seed.to_be_bytes()].concat();
+            crate::crypto::digest(&bytes)[0] < 48
+        };
+        all.iter().filter(picked).map(|info| info.lot).collect()
+    }
+
+    fn reopen(&mut self) {
+        self.close();
+        self.open();
+    }
+
+    /// After a cut: opened again, and brought to its end.
+    fn finish(&mut self, lots: &[Lot]) -> Option<DestroyReport> {
+        self.reopen();
+        let unfinished = self.engine().unfinished_destruction();
+        if unfinished.is_empty() {
+            return None;
+        }
+        let wanted: BTreeSet<Lot> = lots.iter().copied().collect();
+        assert_eq!(unfinished, wanted.into_iter().collect::<Vec<_>>());
+        let report = self.destroy(&unfinished, Arc::new(())).unwrap();
+        assert_eq!((report.verification, report.nothing), (Verification::Passed, false));
+        assert_eq!(self.engine().unfinished_destruction(), []);
+        Some(report)
+    }
+
+    fn rows(&self) -> Rows {
+        let mut rows = Vec::new();
+        for table in self.engine().store().tables() {
+            let kept = matches!(table, Table::BlockKeys(..) | Table::Tally(_));
+            if !kept {
+                continue;
+            }
+            for row in self.engine().store().scan(table, &[], None).unwrap() {
+                let (key, value) = row.unwrap();
+                rows.push((table, key.into_vec(), value.into_vec()));
+            }
+        }
+        rows
+    }
+
+    /// Which lot a row is of, and whether a key of today opens it.
+    fn try_row(&self, (table, key, sealed): &(Table, Vec<u8>, Vec<u8>)) -> (Lot, bool) {
+        let by = crate::crypto::seal::key_id(sealed).unwrap();
+        let by = self.engine().ring().by_id(by);
+        match table {
+            Table::BlockKeys(class, _) => {
+                let place = BlockPlace::from_key(*class, key).unwrap();
+                let opens = by.is_some_and(|by| fold::block_key_opens(&by, place, sealed));
+                (Lot::Records(place.bucket), opens)
+            }
+            Table::Tally(month) => {
+                let (owner, ..) = store::keys::page_of(key).unwrap();
+                let at = SiteMonth { site: crate::model::ids::SiteNo(owner), month: *month };
+                let opens = by.is_some_and(|by| runs::row_opens(&by, *table, key, sealed));
+                (Lot::Sets(at), opens)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Rows of a copy from before: those of the lots do not open, all others do.
+    fn opens_all_but(&self, rows: &Rows, lots: &[Lot]) {
+        for row in rows {
+            let (lot, opens) = self.try_row(row);
+            assert_eq!(opens, !lots.contains(&lot), "{lot:?}");
+        }
+    }
+
+    fn lot(&self, wanted: impl Fn(&Lot) -> bool) -> Lot {
+        self.engine().lots().iter().map(|info| info.lot).find(wanted).unwrap()
+    }
+
+    /// A world with records of three sites, of this month and the one before, folded.
+    fn filled() -> Self {
+        let mut world = Self::new(settings(false));
+        let rows = |from: u16, hours: u16| -> Vec<Row> {
+            let row = |event: u16| Row {
+                site: (event % 3) as u8,
+                event: from + event,
+                user: event % 7,
+                device: event % 5,
+                drm: (event % 4) as u8,
+                effect: 0,
+                hours_ago: hours + event % 60,
+            };
+            (0..90).map(row).collect()
+        };
+        world.run(Op::Submit(rows(0, 1)));
+        world.run(Op::Submit(rows(1_000, 600)));
+        world.run(Op::Fold);
+        world.run(Op::Submit(rows(2_000, 1)));
+        world
+    }
+
+    fn month_lots(&self, site: u8) -> (SiteMonth, Vec<Lot>) {
+        let no = self.engine().site(&site_id(site)).unwrap().no;
+        let month = Month::parse(b"2026-11").unwrap();
+        let lots = self.engine().lots().into_iter().map(|info| info.lot);
+        let of = |lot: &Lot| match lot {
+            Lot::Records(bucket) => bucket.site == no && bucket.epoch.month() == month,
+            Lot::Sets(at) | Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
+                (at.site, at.month) == (no, month)
+            }
+        };
+        (SiteMonth { site: no, month }, lots.filter(of).collect())
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn lots_come_from_the_register_with_the_end_of_their_epoch() {
+    let world = World::filled();
+    world.fold_now();
+    let lots = world.engine().lots();
+    for info in &lots {
+        assert!(!info.keys.is_empty());
+        let two = matches!(info.lot, Lot::Sets(_));
+        assert_eq!(info.keys.len(), if two { 2 } else { 1 }, "{info:?}");
+        let site = world.engine().site(&info.site).unwrap();
+        let end = match info.lot {
+            Lot::Records(Bucket { epoch: Epoch::Day(Day(day)), .. }) => Day(day + 1).start(),
+            Lot::Records(Bucket { epoch: Epoch::Month(month), .. }) => {
+                calendar::named(&site, month).unwrap().to
+            }
+            Lot::Sets(at) | Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
+                calendar::named(&site, at.month).unwrap().to
+            }
+        };
+        assert_eq!(info.ends_at, end);
+    }
+    let days = lots.iter().filter(
+        |info| matches!(info.lot, Lot::Records(bucket) if matches!(bucket.epoch, Epoch::Day(_))),
+    );
+    assert!(days.count() > 2, "site 2 keeps its records by days");
+    let keys: BTreeSet<KeyId> = lots.iter().flat_map(|info| info.keys.iter().copied()).collect();
+    let of_sites = world.engine().ring().list().into_iter().filter(|key| key.site.is_some());
+    assert_eq!(keys, of_sites.map(|key| key.id).collect());
+}
+
+impl World {
+    fn fold_now(&self) {
+        self.runtime.block_on(self.engine().fold()).unwrap();
+    }
+}
+
+#[test]
+fn check_31_a_destroyed_month_keeps_its_figures_and_nothing_else() {
+    let mut world = World::filled();
+    world.fold_now();
+    let (at, lots) = world.month_lots(0);
+    assert_eq!(lots.len(), 5, "{lots:?}");
+    let before = world.engine().usage(&site_id(0), at.month).unwrap();
+    assert_eq!(before.evidence, Evidence::Live);
+    let kept: u64 = world
+        .model
+        .kept
+        .iter()
+        .filter(|(bucket, _)| lots.contains(&Lot::Records(**bucket)))
+        .map(|(_, events)| events.len() as u64)
+        .sum();
+    let report = world.destroyed(&lots);
+    assert_eq!(report.new_epoch, report.old_epoch + 1);
+    assert_eq!(report.lots.iter().map(|lot| lot.records).sum::<u64>(), kept);
+    assert_eq!(report.lots.iter().map(|lot| lot.keys.len()).sum::<usize>(), 6);
+    assert!(report.home_copy_opens, "a key file cannot end an epoch");
+    for round in 0..2 {
+        let after = world.engine().usage(&site_id(0), at.month).unwrap();
+        assert_eq!((after.evidence, &after.counters), (Evidence::Destroyed, &before.counters));
+        assert_eq!(world.month_lots(0).1, [], "{round}");
+        assert_eq!(
+            world.engine().ring().site_month_existing(&site_id(0), at.month).map(|_| ()),
+            None
+        );
+        assert!(!world.engine().takes_records(at));
+        world.check();
+        world.check_blocks();
+        assert_eq!(world.month_lots(0).1, [], "a name is given once");
+        world.reopen();
+    }
+}
+
+#[test]
+fn check_32_and_33_copies_from_before_open_nothing_of_it_and_everything_else() {
+    let mut world = World::filled();
+    world.fold_now();
+    let (_, mut lots) = world.month_lots(1);
+    lots.push(world.lot(|lot| matches!(lot, Lot::Records(Bucket { epoch: Epoch::Day(_), .. }))));
+    let rows = world.rows();
+    world.opens_all_but(&rows, &[]);
+    assert!(rows.iter().any(|row| lots.contains(&world.try_row(row).0)));
+    world.close();
+    let (old, today) = (world.dir.path().join("old"), world.dir.path().join("today"));
+    copy(&world.dir.path().join("data"), &old.join("data"));
+    copy(&world.dir.path().join("keys"), &old.join("keys"));
+    world.open();
+    world.destroyed(&lots);
+    world.opens_all_but(&rows, &lots);
+    world.reopen();
+    world.opens_all_but(&rows, &lots);
+    world.close();
+    // 32: the old data directory, opened with all keys of today: it is refused as a whole where
+    // keys are missing that it needs, and row by row it opens nothing of the victims.
+    copy(&world.dir.path().join("keys"), &today);
+    let data = store::Settings { data: old.join("data"), block_cache_bytes: 1 << 20 };
+    let old_store = Store::open(&data).unwrap();
+    let (ring, _) = KeyRing::open(&keys::Settings::in_dir(&today)).unwrap();
+    let mut tried = [0, 0];
+    for table in old_store.tables() {
+        let Table::BlockKeys(class, _) = table else { continue };
+        for row in old_store.scan(table, &[], None).unwrap() {
+            let (key, wrapped) = row.unwrap();
+            let place = BlockPlace::from_key(class, &key).unwrap();
+            let by = ring.by_id(crate::crypto::seal::key_id(&wrapped).unwrap());
+            let victim = lots.contains(&Lot::Records(place.bucket));
+            let opens = by.is_some_and(|by| {
+                let read = read_block(&old_store, &by, place).is_ok();
+                read && read_header(&old_store, &by, place).is_ok()
+            });
+            assert_eq!(opens, !victim);
+            tried[usize::from(victim)] += 1;
+        }
+    }
+    assert!(tried[0] > 0 && tried[1] > 0, "{tried:?}");
+    drop((old_store, ring));
+    // 33: the old register with today's home and root is refused.
+    for part in ["vek.home", "root.key"] {
+        std::fs::copy(today.join(part), old.join("keys").join(part)).unwrap();
+    }
+    assert!(KeyRing::open(&keys::Settings::in_dir(old.join("keys"))).is_err());
+    world.open();
+}
+
+#[test]
+fn check_35_a_held_iterator_and_a_checkpoint_do_not_keep_it() {
+    let mut world = World::filled();
+    world.fold_now();
+    let (_, lots) = world.month_lots(0);
+    let rows = world.rows();
+    let engine = world.engine().clone();
+    let store = Arc::clone(engine.store());
+    let table = store.tables().into_iter().find(|t| matches!(t, Table::Blocks(..))).unwrap();
+    let mut held = store.scan(table, &[], None).unwrap();
+    let first = held.next().unwrap().unwrap();
+    let report = world.destroy(&lots, Arc::new(())).unwrap();
+    world.lose(&lots);
+    // The keys are gone whatever the reader keeps of the files.
+    world.opens_all_but(&rows, &lots);
+    assert_ne!(report.verification, Verification::KeyStillOpens);
+    assert!(!first.1.is_empty());
+    drop(held);
+    drop((store, engine));
+    if report.verification != Verification::Passed {
+        // What an iterator pinned is left, and said to be; the next call removes it.
+        assert!(matches!(report.verification, Verification::BytesLeft(_)));
+        let again = world.engine().unfinished_destruction();
+        assert_eq!(world.destroy(&again, Arc::new(())).unwrap().verification, Verification::Passed);
+    }
+    assert_eq!(world.engine().unfinished_destruction(), []);
+    world.check_blocks();
+}
+
+#[test]
+fn check_40_nothing_to_destroy_is_an_alarm() {
+    let mut world = World::filled();
+    world.fold_now();
+    let (_, lots) = world.month_lots(0);
+    world.destroyed(&lots);
+    let epoch = world.engine().ring().vek_epoch().unwrap();
+    for _ in 0..2 {
+        let report = world.destroy(&lots, Arc::new(())).unwrap();
+        assert!(report.nothing && report.lots.iter().all(|lot| lot.keys.is_empty()));
+        assert_eq!(report.new_epoch, epoch, "no epoch ended");
+        world.reopen();
+    }
+    let at = SiteMonth { site: crate::model::ids::SiteNo(1), month: Month(24_000) };
+    assert!(world.destroy(&[Lot::Sets(at)], Arc::new(())).unwrap().nothing);
+    assert!(world.engine().takes_records(at), "a lot that never was closes no month");
+}
+
+#[test]
+fn check_43_who_holds_a_key_holds_nothing_afterwards() {
+    let mut world = World::filled();
+    world.fold_now();
+    let (_, lots) = world.month_lots(0);
+    let ring = Arc::clone(world.engine().ring());
+    let living = world.engine().lots();
+    let ids = living.iter().filter(|info| lots.contains(&info.lot)).flat_map(|info| &info.keys);
+    let held: Vec<_> = ids.filter_map(|id| ring.by_id(*id)).collect();
+    assert_eq!(held.len(), 2, "of the bucket and of the sets");
+    let aad = Aad::new("reader");
+    let values: Vec<Vec<u8>> = held.iter().map(|key| key.seal(&aad, b"x")).collect();
+    world.destroyed(&lots);
+    for (key, value) in held.iter().zip(&values) {
+        assert_eq!(key.open(&aad, value), Err(OpenError::Destroyed(key.id())));
+        assert!(ring.by_id(key.id()).is_none());
+    }
+}
+
+#[test]
+fn no_row_no_file_and_no_log_from_before_is_left() {
+    let mut world = World::filled();
+    world.fold_now();
+    let listed = |world: &World| -> BTreeSet<String> {
+        let names = std::fs::read_dir(world.dir.path().join("data")).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".sst") || name.ends_with(".log")).collect()
+    };
+    let logs: Vec<String> =
+        listed(&world).into_iter().filter(|name| name.ends_with(".log")).collect();
+    let tables = world.engine().store().tables();
+    // All of site 2's days of one month but one: rows go; then everything of a month: tables go.
+    let (at, all) = world.month_lots(2);
+    let (days, rest): (Vec<Lot>, Vec<Lot>) =
+        all.iter().partition(|lot| matches!(lot, Lot::Records(_)));
+    assert!(days.len() > 1 && rest.len() == 4);
+    let report = world.destroyed(&days[1..]);
+    assert!(report.files_removed > 0);
+    let now = listed(&world);
+    assert!(logs.iter().all(|log| !now.contains(log)), "{logs:?} {now:?}");
+    assert_eq!(world.engine().store().tables(), tables);
+    world.check_blocks();
+    let every: Vec<Lot> = (0..3).flat_map(|site| world.month_lots(site).1).collect();
+    let report = world.destroyed(&every);
+    assert!(report.bytes_reclaimed > 0 && report.files_removed > 0, "{report:?}");
+    let of_month = |table: &Table| match table {
+        Table::Tally(month) => *month == at.month,
+        Table::Blocks(_, month) | Table::Headers(_, month) | Table::BlockKeys(_, month) => {
+            *month == at.month
+        }
+        _ => false,
+    };
+    let left: Vec<Table> = world.engine().store().tables().into_iter().filter(of_month).collect();
+    assert_eq!(left, []);
+    world.check_blocks();
+    world.reopen();
+    world.check_blocks();
+}
+
+#[test]
+fn the_journal_keys_from_before_are_gone() {
+    let mut world = World::filled();
+    let journal = |world: &World| -> BTreeSet<KeyId> {
+        let keys = world.engine().ring().list().into_iter();
+        keys.filter(|key| key.kind == KeyKind::Journal).map(|key| key.id).collect()
+    };
+    // What is not folded yet lies under the key in use.
+    let used = world.engine().shared.current_key().key.id();
+    let lot = world.lot(|lot| matches!(lot, Lot::Records(_)));
+    world.destroyed(&[lot]);
+    assert!(!journal(&world).contains(&used));
+    // A key that stayed in use over the first fold is no exception, with nothing to fold.
+    world.fold_now();
+    let used = world.engine().shared.current_key().key.id();
+    let lot = world.lot(|lot| matches!(lot, Lot::Records(_)));
+    world.destroyed(&[lot]);
+    assert!(!journal(&world).contains(&used));
+}
+
+#[test]
+fn a_batch_on_its_way_is_judged_by_what_is_destroyed_meanwhile() {
+    let mut world = World::filled();
+    world.fold_now();
+    let row = |site, event, hours_ago| Row {
+        site,
+        event,
+        user: 50,
+        device: 1,
+        drm: 0,
+        effect: 0,
+        hours_ago,
+    };
+    let rows: Vec<(Row, i64)> =
+        [row(0, 9_000, 1), row(1, 9_001, 1), row(0, 0, 1), row(2, 9_002, 1)]
+            .into_iter()
+            .map(|row| (row, START - i64::from(row.hours_ago) * HOUR))
+            .collect();
+    let batch = world.batch(&rows);
+    let again = world.batch(&rows);
+    let (_, closed) = world.month_lots(0);
+    let lost = world.month_lots(1).1.into_iter().find(|lot| matches!(lot, Lot::Records(_)));
+    let lots = [closed, lost.into_iter().collect()].concat();
+    world.destroyed(&lots);
+    for (batch, wanted) in [
+        (batch, [Verdict::TooOld, Verdict::NotRetained, Verdict::Duplicate, Verdict::Accepted]),
+        (again, [Verdict::TooOld, Verdict::Duplicate, Verdict::Duplicate, Verdict::Duplicate]),
+    ] {
+        let expected = world.apply(&rows, &batch);
+        let outcome = world.runtime.block_on(world.engine().append(batch, None)).unwrap();
+        assert_eq!((&outcome.verdicts[..], &expected[..]), (&wanted[..], &wanted[..]));
+        world.check();
+        // From the journal it comes to the same.
+        world.reopen();
+        world.check();
+    }
+    world.check_blocks();
+}
+
+#[test]
+fn a_turn_over_ends_an_epoch_and_destroys_no_living_lot() {
+    let world = World::filled();
+    let before = world.engine().lots();
+    let report = world.runtime.block_on(world.engine().turn_over(MARK)).unwrap();
+    assert_eq!(report.new_epoch, report.old_epoch + 1);
+    assert_eq!((report.verification, report.lots.len()), (Verification::Passed, 0));
+    assert_eq!(world.engine().lots(), before);
+    world.check_blocks();
+}
+
+#[test]
+fn another_destruction_waits_for_the_one_that_was_cut() {
+    let mut world = World::filled();
+    let lots = world.some_lots(1);
+    let other = world.some_lots(2);
+    assert_ne!(lots, other);
+    let cut = Cut::at(3);
+    assert!(world.destroy(&lots, cut.clone()).is_none() && cut.was_reached());
+    world.reopen();
+    assert!(world.destroy(&other, Arc::new(())).is_none());
+    world.finish(&lots).unwrap();
+    world.lose(&lots);
+    assert!(world.destroy(&other, Arc::new(())).is_some());
+}
+
+/// The number of steps of a destruction.
+const STEPS: u32 = 18;
+
+#[test]
+fn check_36_cut_at_every_step_it_finishes_and_says_nothing_before() {
+    for step in 0..=STEPS {
+        let mut world = World::filled();
+        let (at, mut lots) = world.month_lots(0);
+        lots.retain(|lot| !matches!(lot, Lot::Records(_)));
+        let no = world.engine().site(&site_id(1)).unwrap().no;
+        lots.push(world.lot(|lot| matches!(lot, Lot::Records(bucket) if bucket.site == no)));
+        lots.push(
+            world.lot(|lot| matches!(lot, Lot::Records(Bucket { epoch: Epoch::Day(_), .. }))),
+        );
+        let rows = {
+            world.fold_now();
+            world.rows()
+        };
+        let cut = Cut::at(step);
+        let report = world.destroy(&lots, cut.clone());
+        assert_eq!(report.is_none(), cut.was_reached(), "{step}");
+        assert_eq!(report.is_some(), step == STEPS, "every step is cut once");
+        match world.finish(&lots) {
+            None if step == 0 => {
+                // Nothing had begun.
+                world.opens_all_but(&rows, &[]);
+                world.destroyed(&lots);
+            }
+            None => assert_eq!(step, STEPS, "unfinished until its end"),
+            Some(report) => {
+                let keys: usize = report.lots.iter().map(|lot| lot.keys.len()).sum();
+                assert_eq!(keys, 7, "what was destroyed is known after a start, too");
+                assert!(report.lots.iter().any(|lot| lot.records > 0));
+            }
+        }
+        world.lose(&lots);
+        world.opens_all_but(&rows, &lots);
+        assert_eq!(
+            world.engine().usage(&site_id(0), at.month).unwrap().evidence,
+            Evidence::Destroyed
+        );
+        world.check();
+        world.check_blocks();
+        let row = Row { site: 1, event: 77, user: 3, device: 3, drm: 1, effect: 0, hours_ago: 2 };
+        world.run(Op::Submit(vec![row, Row { site: 0, ..row }, Row { site: 2, ..row }]));
+        world.run(Op::Restart);
+        world.check_blocks();
+        world.close();
+    }
+}
+
+#[test]
+fn nothing_is_reported_while_the_register_waits_for_a_copy() {
+    let mut world = World::filled();
+    world.fold_now();
+    world.close();
+    let shelf = world.dir.path().join("shelf");
+    std::fs::create_dir(&shelf).unwrap();
+    world.copies = vec![shelf.join("register.c")];
+    world.open();
+    let (_, lots) = world.month_lots(0);
+    let rows = world.rows();
+    let away = world.dir.path().join("away");
+    std::fs::rename(&shelf, &away).unwrap();
+    // The copy that is open is written on; a start finds that it is gone.
+    world.reopen();
+    for _ in 0..2 {
+        let report = world.destroy(&lots, Arc::new(())).unwrap();
+        assert_eq!(report.waiting_for, world.copies);
+        assert_eq!(report.verification, Verification::KeyStillOpens);
+        assert_eq!(world.engine().unfinished_destruction().len(), lots.len());
+        world.reopen();
+    }
+    std::fs::rename(&away, &shelf).unwrap();
+    world.finish(&lots);
+    world.lose(&lots);
+    world.opens_all_but(&rows, &lots);
+    world.check_blocks();
+}
+
+#[derive(Clone, Debug)]
+enum Deed {
+    Do(Op),
+    /// Destroys some lots, cut at a step if there are so many.
+    Destroy(u64, Option<u32>),
+    TurnOver,
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    prop_oneof![
+        8 => op().prop_map(Deed::Do),
+        2 => (any::<u64>(), proptest::option::of(0..STEPS)).prop_map(|(seed, cut)| Deed::Destroy(seed, cut)),
+        1 => Just(Deed::TurnOver),
+    ]
+}
+
+impl World {
+    fn run_deed(&mut self, deed: Deed) {
+        match deed {
+            Deed::Do(op) => self.run(op),
+            Deed::TurnOver => {
+                self.runtime.block_on(self.engine().turn_over(MARK)).unwrap();
+            }
+            Deed::Destroy(seed, cut) => {
+                let lots = self.some_lots(seed);
+                if lots.is_empty() {
+                    return;
+                }
+                let cut = Cut::at(cut.unwrap_or(u32::MAX / 2));
+                let report = self.destroy(&lots, cut);
+                if report.is_some() || self.finish(&lots).is_some() {
+                    self.lose(&lots);
+                }
+            }
+        }
+        self.check();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 24, max_shrink_iters: 200, ..ProptestConfig::default()
+    })]
+
+    /// The engine with destructions equals the model with the same lots taken out, through folds,
+    /// spills, restarts, failed writes and cuts.
+    #[test]
+    fn engine_with_destructions_equals_model(
+        deeds in proptest::collection::vec(deed(), 1..25), tight in any::<bool>(),
+    ) {
+        let mut world = World::new(settings(tight));
+        for deed in deeds {
+            world.run_deed(deed);
+        }
+        world.check_blocks();
+        world.run(Op::Restart);
+        world.check_blocks();
+        world.close();
+    }
+}
+
+#[test]
+fn steps_of_the_register_are_told() {
+    assert_eq!(STEPS as usize, 10 + Step::ALL.len());
+}

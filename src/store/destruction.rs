@@ -1,0 +1,233 @@
+//! Stored rows of destruction: what was destroyed, by number, and the destruction under way.
+//!
+//! A row of a destroyed lot stays for ever, because a name is given once: the register remembers
+//! nothing of a key that is gone. The row of a destruction under way is sealed by the caller.
+
+use super::codec::{Corrupt, Put, Reader};
+use crate::model::batch::{Bucket, Epoch, SiteMonth};
+use crate::model::ids::{KeyId, SiteNo};
+use crate::model::retention::Lot;
+use crate::model::time::Month;
+use crate::model::vocab::Class;
+
+const VERSION: u8 = 1;
+/// Bytes of a lot.
+const LOT_BYTES: usize = 10;
+/// Least bytes of a lot's part: lot, records, blocks, number of keys.
+const PART_BYTES_MIN: usize = LOT_BYTES + 4;
+/// Least bytes of a key's part: kind, number, parent, commitment.
+const KEY_BYTES_MIN: usize = 3 + 32;
+
+/// `kind ‖ class or 0 ‖ site (4) ‖ epoch or month (4)`; the order of the bytes is that of the lots.
+pub fn encode_lot(lot: &Lot) -> [u8; LOT_BYTES] {
+    let (kind, class, site, epoch) = match lot {
+        Lot::Records(of) => (1, of.class.code(), of.site, of.epoch.code()),
+        Lot::Sets(at) => (2, 0, at.site, at.month.0),
+        Lot::RecordKey(at) => (3, 0, at.site, at.month.0),
+        Lot::WatermarkKey(at) => (4, 0, at.site, at.month.0),
+        Lot::BaseKey(at) => (5, 0, at.site, at.month.0),
+    };
+    let mut bytes = [kind, class, 0, 0, 0, 0, 0, 0, 0, 0];
+    bytes[2..6].copy_from_slice(&site.0.to_be_bytes());
+    bytes[6..].copy_from_slice(&epoch.to_be_bytes());
+    bytes
+}
+
+/// The lot of [`encode_lot`].
+pub fn decode_lot(bytes: &[u8]) -> Option<Lot> {
+    let [kind, class, rest @ ..] = bytes else { return None };
+    let (site, epoch) = rest.split_first_chunk::<4>()?;
+    let site = SiteNo(u32::from_be_bytes(*site));
+    let epoch = u32::from_be_bytes(epoch.try_into().ok()?);
+    if *kind == 1 {
+        let (class, epoch) = (Class::from_code(*class)?, Epoch::from_code(epoch));
+        return Some(Lot::Records(Bucket { class, site, epoch }));
+    }
+    let at = SiteMonth { site, month: Month(epoch) };
+    let lot = match kind {
+        2 => Lot::Sets(at),
+        3 => Lot::RecordKey(at),
+        4 => Lot::WatermarkKey(at),
+        5 => Lot::BaseKey(at),
+        _ => return None,
+    };
+    (*class == 0).then_some(lot)
+}
+
+/// The value of a destroyed lot's row: the first journal group that knew of it.
+pub fn encode_gone(from_group: u64) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    out.varint(from_group);
+    out
+}
+
+/// Reads the value of a destroyed lot's row.
+///
+/// # Errors
+/// When the bytes do not follow the format.
+pub fn decode_gone(bytes: &[u8]) -> Result<u64, Corrupt> {
+    let mut reader = Reader::new("destroyed lot", bytes);
+    if reader.byte()? != VERSION {
+        return Err(reader.corrupt());
+    }
+    let from_group = reader.varint()?;
+    reader.end().map(|()| from_group)
+}
+
+/// A key that is to be destroyed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DoomedKey {
+    /// The code of its use.
+    pub kind: u8,
+    /// Its number.
+    pub id: KeyId,
+    /// The number of the key that wraps it.
+    pub parent: KeyId,
+    /// Its commitment.
+    pub commitment: [u8; 32],
+}
+
+/// A lot that is to be destroyed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DoomedLot {
+    /// Which.
+    pub lot: Lot,
+    /// The records in it.
+    pub records: u64,
+    /// The numbers of its blocks: the first, and the one behind the last; equal for none. Its rows
+    /// may be gone from their tables and still stand in a file.
+    pub blocks: (u64, u64),
+    /// Its keys that lived.
+    pub keys: Vec<DoomedKey>,
+}
+
+/// A destruction under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnderWay {
+    /// Whether everything from before it is folded, so that its keys may be gone.
+    pub folded: bool,
+    /// The vault epoch that its keys lived in.
+    pub vek_epoch: u64,
+    /// What is destroyed.
+    pub lots: Vec<DoomedLot>,
+}
+
+impl UnderWay {
+    /// Encodes the row.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION, u8::from(self.folded)];
+        out.varint(self.vek_epoch);
+        out.varint(self.lots.len() as u64);
+        for doomed in &self.lots {
+            out.extend_from_slice(&encode_lot(&doomed.lot));
+            out.varint(doomed.records);
+            out.varint(doomed.blocks.0);
+            out.varint(doomed.blocks.1);
+            out.varint(doomed.keys.len() as u64);
+            for key in &doomed.keys {
+                out.push(key.kind);
+                out.varint(key.id.0);
+                out.varint(key.parent.0);
+                out.extend_from_slice(&key.commitment);
+            }
+        }
+        out
+    }
+
+    /// Decodes the row.
+    ///
+    /// # Errors
+    /// When the bytes do not follow the format.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Corrupt> {
+        let mut reader = Reader::new("destruction under way", bytes);
+        let corrupt = reader.corrupt();
+        let (version, folded) = (reader.byte()?, reader.byte()?);
+        if version != VERSION || folded > 1 {
+            return Err(corrupt);
+        }
+        let mut row = Self { folded: folded == 1, vek_epoch: reader.varint()?, lots: Vec::new() };
+        for _ in 0..reader.count_of(PART_BYTES_MIN)? {
+            let lot = decode_lot(reader.bytes(LOT_BYTES)?).ok_or(corrupt)?;
+            let records = reader.varint()?;
+            let blocks = (reader.varint()?, reader.varint()?);
+            let mut doomed = DoomedLot { lot, records, blocks, keys: Vec::new() };
+            for _ in 0..reader.count_of(KEY_BYTES_MIN)? {
+                doomed.keys.push(DoomedKey {
+                    kind: reader.byte()?,
+                    id: KeyId(reader.varint()?),
+                    parent: KeyId(reader.varint()?),
+                    commitment: reader.array()?,
+                });
+            }
+            row.lots.push(doomed);
+        }
+        reader.end()?;
+        Ok(row)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn lot() -> impl Strategy<Value = Lot> {
+        (0u8..6, any::<u32>(), any::<u32>()).prop_map(|(kind, site, epoch)| {
+            let site = SiteNo(site);
+            let at = SiteMonth { site, month: Month(epoch) };
+            let bucket = |class| Bucket { class, site, epoch: Epoch::from_code(epoch) };
+            match kind {
+                0 => Lot::Records(bucket(Class::Records)),
+                1 => Lot::Records(bucket(Class::Detections)),
+                2 => Lot::Sets(at),
+                3 => Lot::RecordKey(at),
+                4 => Lot::WatermarkKey(at),
+                _ => Lot::BaseKey(at),
+            }
+        })
+    }
+
+    fn key() -> impl Strategy<Value = DoomedKey> {
+        (any::<u8>(), any::<u64>(), any::<u64>(), any::<[u8; 32]>()).prop_map(
+            |(kind, id, parent, commitment)| DoomedKey {
+                kind,
+                id: KeyId(id),
+                parent: KeyId(parent),
+                commitment,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn lots_round_trip_in_order(left in lot(), right in lot()) {
+            let bytes = encode_lot(&left);
+            prop_assert_eq!(decode_lot(&bytes), Some(left));
+            prop_assert_eq!(decode_lot(&bytes[..9]), None);
+            prop_assert_eq!(encode_lot(&left) == encode_lot(&right), left == right);
+        }
+
+        #[test]
+        fn rows_round_trip(
+            folded in any::<bool>(), vek_epoch in any::<u64>(), from_group in any::<u64>(),
+            parts in proptest::collection::vec(
+                (lot(), any::<u64>(), any::<(u64, u64)>(),
+                 proptest::collection::vec(key(), 0..4)), 0..5),
+        ) {
+            let part = |(lot, records, blocks, keys)| DoomedLot { lot, records, blocks, keys };
+            let lots = parts.into_iter().map(part).collect();
+            let row = UnderWay { folded, vek_epoch, lots };
+            let bytes = row.encode();
+            prop_assert_eq!(UnderWay::decode(&bytes), Ok(row));
+            prop_assert!(UnderWay::decode(&bytes[..bytes.len() - 1]).is_err());
+            prop_assert_eq!(decode_gone(&encode_gone(from_group)), Ok(from_group));
+        }
+
+        #[test]
+        fn anything_is_read_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = UnderWay::decode(&bytes);
+            let _ = decode_gone(&bytes);
+            let _ = decode_lot(&bytes);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Giving the bytes of destroyed rows back: whole tables are dropped, ranges of rows are compacted
+//! away, and the files that held them must be gone. The keys carry the promise; this is for the
+//! disk, and so that nothing is left which a later weakness of a cipher would open.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsStr;
+use std::sync::PoisonError;
+
+use rocksdb::{BottommostLevelCompaction, CompactOptions, LiveFile};
+
+use super::{Store, StoreError, Table};
+
+/// How often, and how long apart (milliseconds), files that should be gone are looked for:
+/// RocksDB removes them a moment after they are obsolete.
+const LOOKS: u32 = 200;
+const LOOK_MS: u64 = 10;
+
+/// A range of rows: table, first key, key behind the last.
+pub type RowRange = (Table, Vec<u8>, Vec<u8>);
+
+/// The files at one moment.
+pub struct Files {
+    /// Living table files.
+    living: HashMap<String, LiveFile>,
+    /// Names of table files and logs in the directory.
+    there: BTreeSet<String>,
+}
+
+impl Files {
+    /// Bytes of the tables of these names.
+    fn bytes_of(&self, tables: &BTreeSet<String>) -> u64 {
+        let of = self.living.values().filter(|file| tables.contains(&file.column_family_name));
+        of.map(|file| file.size as u64).sum()
+    }
+
+    /// Living files that hold rows of the ranges, or may.
+    fn in_ranges<'a>(&'a self, ranges: &'a [RowRange]) -> impl Iterator<Item = &'a str> + 'a {
+        let within = move |file: &LiveFile| {
+            let of = |(table, from, to): &RowRange| {
+                let (first, last) = (&file.start_key, &file.end_key);
+                let begins = first.as_ref().is_none_or(|first| first < to);
+                let ends = last.as_ref().is_none_or(|last| last >= from);
+                table.name() == file.column_family_name && begins && ends
+            };
+            ranges.iter().any(of)
+        };
+        self.living.iter().filter(move |(_, file)| within(file)).map(|(name, _)| name.as_str())
+    }
+}
+
+/// What was given back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reclaimed {
+    /// Files that are gone.
+    pub files: u64,
+    /// By how much the tables in question became smaller, bytes.
+    pub bytes: u64,
+    /// Files that should be gone and are not.
+    pub left: u64,
+}
+
+impl Store {
+    /// Whether a table exists.
+    pub fn has(&self, table: Table) -> bool {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).contains(&table)
+    }
+
+    /// Drops a table with all its rows. Nobody may be reading it.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn drop_table(&self, table: Table) -> Result<(), StoreError> {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.remove(&table) {
+            self.db.drop_cf(&table.name())?;
+        }
+        Ok(())
+    }
+
+    /// The files as they are, once what memory holds of these tables is in files.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn files(&self, tables: &BTreeSet<Table>) -> Result<Files, StoreError> {
+        for table in tables.iter().filter(|table| self.has(**table)) {
+            self.db.flush_cf(&self.handle(*table)?)?;
+        }
+        let named = |file: LiveFile| (file.name.trim_start_matches('/').to_owned(), file);
+        let living = self.db.live_files()?.into_iter().map(named).collect();
+        Ok(Files { living, there: self.there()? })
+    }
+
+    fn there(&self) -> Result<BTreeSet<String>, StoreError> {
+        let entries = std::fs::read_dir(&self.path);
+        let entries = entries.map_err(|error| StoreError::Rocks(error.kind().to_string()))?;
+        let mut names = BTreeSet::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| StoreError::Rocks(error.kind().to_string()))?;
+            let name = entry.file_name();
+            let kind = std::path::Path::new(&name).extension().and_then(OsStr::to_str);
+            if let (Some("sst" | "log"), Some(name)) = (kind, name.to_str()) {
+                names.insert(name.to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// Rewrites these ranges without what was removed from them, and brings all that memory holds
+    /// to files, so that every log from before is obsolete. Then looks what is left of the files
+    /// from before: no log, and no table file that is not in use.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn reclaim(
+        &self,
+        before: &Files,
+        tables: &BTreeSet<Table>,
+        ranges: &[RowRange],
+    ) -> Result<Reclaimed, StoreError> {
+        self.flush()?;
+        let mut options = CompactOptions::default();
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        options.set_exclusive_manual_compaction(false);
+        for (table, from, to) in ranges.iter().filter(|(table, ..)| self.has(*table)) {
+            let (from, to) = (Some(from.as_slice()), Some(to.as_slice()));
+            // It says nothing of its success; the files do.
+            self.db.compact_range_cf_opt(&self.handle(*table)?, from, to, &options);
+        }
+        let mut left = 0;
+        for _ in 0..LOOKS {
+            left = self.left_of(before, ranges)?;
+            if left == 0 {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(LOOK_MS));
+        }
+        let there = self.there()?;
+        let names: BTreeSet<String> = tables.iter().map(|table| table.name()).collect();
+        let now = self.files(&BTreeSet::new())?;
+        let bytes = before.bytes_of(&names).saturating_sub(now.bytes_of(&names));
+        let files = before.there.difference(&there).count() as u64;
+        Ok(Reclaimed { files, bytes, left })
+    }
+
+    fn left_of(&self, before: &Files, ranges: &[RowRange]) -> Result<u64, StoreError> {
+        let now = self.files(&BTreeSet::new())?;
+        let old = before.there.intersection(&now.there);
+        let orphans = old.filter(|name| !now.living.contains_key(*name)).count();
+        let whole = before.in_ranges(ranges).filter(|name| now.living.contains_key(*name)).count();
+        Ok((orphans + whole) as u64)
+    }
+}
