@@ -17,6 +17,7 @@ pub use sites::Sites;
 pub use tokens::{AuthError, Tokens};
 
 use crate::engine::{Engine, EngineError, SitePut, directory};
+use crate::ledger::{Actor, Event};
 use crate::model::caller::Token;
 use crate::model::ids::SiteId;
 use crate::model::reason::Reason;
@@ -75,6 +76,20 @@ impl Book for Engine {
     }
 }
 
+/// An entry that is being written.
+pub type Noting<'a> = Pin<Box<dyn Future<Output = Result<(), Unwritten>> + Send + 'a>>;
+
+/// The ledger did not take an entry, and will take none any more; the process stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the ledger cannot be written")]
+pub struct Unwritten;
+
+/// What this desk needs of the ledger; a trait, so that its tests need no disk.
+pub trait Scribe: Send + Sync + 'static {
+    /// Writes down what is about to happen; durable when it answers.
+    fn note(&self, actor: Actor, event: Event) -> Noting<'_>;
+}
+
 /// Why a request about sites or tokens was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdminError {
@@ -116,6 +131,12 @@ impl From<EngineError> for AdminError {
                 Self::Failed
             }
         }
+    }
+}
+
+impl From<Unwritten> for AdminError {
+    fn from(_: Unwritten) -> Self {
+        Self::Stopped
     }
 }
 

@@ -1,18 +1,21 @@
 //! Wires the rooms, starts them, drains them. The only place that sees everything.
 
 mod first_token;
+mod ledger;
 mod process;
 mod rooms;
 #[cfg(test)]
 mod tests;
+pub mod verify;
+mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::admin::{Book, Sites, Tokens};
+use crate::admin::{Book, Scribe, Sites, Tokens};
+use crate::audit::Audit;
 use crate::config::Settings;
 use crate::engine::Engine;
 use crate::http::{Desks, Intake, Server, StartError};
@@ -20,13 +23,12 @@ use crate::ingest::Ingest;
 use crate::model::reason::Reason;
 use crate::model::time::Clock;
 use crate::observe::{RecordCounters, Registry};
+use crate::retention::{Desk, StartError as RetentionError};
 use crate::usage::{Counts, Usage};
 
 pub use first_token::TokenFileError;
 pub use rooms::OpenError;
-
-/// How often the free space of the data directory is looked at.
-const DISK_LOOK: Duration = Duration::from_secs(2);
+use rooms::Rooms;
 
 /// Why the server did not start, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +42,9 @@ pub enum AppError {
     /// The operator token of the first start.
     #[error(transparent)]
     FirstToken(#[from] TokenFileError),
+    /// The retention desk.
+    #[error(transparent)]
+    Retention(#[from] RetentionError),
     /// The sockets.
     #[error(transparent)]
     Http(#[from] StartError),
@@ -49,6 +54,9 @@ pub enum AppError {
     /// The engine failed while the server ran; the next start recovers.
     #[error("the engine failed, and the next start recovers: {0}")]
     Failed(String),
+    /// The ledger failed while the server ran; the next start recovers.
+    #[error("{0}")]
+    LedgerFailed(String),
 }
 
 impl AppError {
@@ -58,6 +66,7 @@ impl AppError {
             self,
             Self::Http(StartError::PlainHttp(_) | StartError::Tls(_))
                 | Self::Open(OpenError::SameDevice)
+                | Self::Retention(RetentionError::Policy(_))
         )
     }
 }
@@ -66,7 +75,8 @@ impl AppError {
 pub struct App {
     server: Server,
     engine: Engine,
-    disk: tokio::task::JoinHandle<()>,
+    audit: Audit,
+    watches: [tokio::task::JoinHandle<()>; 3],
 }
 
 impl App {
@@ -79,31 +89,45 @@ impl App {
         let keys = settings.keys.dir.clone();
         let (http, place, data) =
             (settings.http.clone(), settings.place, settings.store.data.clone());
-        let ingest = settings.ingest;
-        let engine = rooms::open(settings, Arc::clone(&clock)).await?;
-        let tokens = Tokens::new(Arc::new(engine.clone()), Arc::clone(&clock));
+        let (ingest, kept) = (settings.ingest, settings.retention.clone());
+        let Rooms { engine, audit } = rooms::open(settings, Arc::clone(&clock)).await?;
+        let scribe: Arc<dyn Scribe> = Arc::new(audit.clone());
+        let tokens = Tokens::new(Arc::new(engine.clone()), scribe, Arc::clone(&clock));
         let registry = Registry::default();
         rooms::register(&engine, &registry);
+        ledger::register(&audit, &registry);
+        let help = "Copies of the key register off the host that lack a write.";
+        let behind = registry.gauge("blindtally_register_copies_behind", help);
         let reasons = Reason::ALL.iter().map(|reason| reason.name());
         let records = RecordCounters::register(&registry, reasons);
         let ingest = Ingest::new(engine.clone(), ingest, records);
-        let desks = desks(&engine, ingest, tokens.clone(), clock);
+        let vault = Arc::new(engine.clone());
+        let ledger = Arc::clone(audit.ledger());
+        let retention = Desk::new(vault, ledger, kept, Arc::clone(&clock));
         let served = async {
+            let retention = retention?;
+            retention.register(&registry);
+            let known = (tokens.clone(), audit.clone(), retention.clone());
+            let desks = desks(&engine, ingest, known, clock);
             first_token::ensure(&tokens, &keys).await?;
-            Ok::<_, AppError>(Server::start(http, desks, &registry).await?)
+            Ok::<_, AppError>((Server::start(http, desks, &registry).await?, retention))
         };
-        let server = match served.await {
-            Ok(server) => server,
+        let (server, retention) = match served.await {
+            Ok(served) => served,
             Err(error) => {
                 rooms::close(engine).await;
                 return Err(error);
             }
         };
-        let disk = tokio::spawn(watch_disk(engine.clone(), data, place.free_bytes_min));
+        let watches = [
+            tokio::spawn(watch::disk(engine.clone(), data, place.free_bytes_min)),
+            tokio::spawn(watch::copies(engine.clone(), audit.clone(), behind)),
+            tokio::spawn(retention.watch()),
+        ];
         for address in server.addresses() {
             tracing::info!(%address, "ready");
         }
-        Ok(Self { server, engine, disk })
+        Ok(Self { server, engine, audit, watches })
     }
 
     /// The addresses that are listened on.
@@ -114,27 +138,29 @@ impl App {
     /// Serves until SIGTERM or SIGINT, then drains.
     ///
     /// # Errors
-    /// [`AppError::Signals`]; [`AppError::Failed`] when the engine failed, after the drain.
+    /// [`AppError::Signals`]; [`AppError::Failed`] or [`AppError::LedgerFailed`] when the engine or
+    /// the ledger failed, after the drain.
     pub async fn run(self) -> Result<(), AppError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signals)?;
         let failure = tokio::select! {
             _ = terminate.recv() => None,
             _ = interrupt.recv() => None,
-            error = self.engine.failed() => Some(error.to_string()),
+            error = self.engine.failed() => Some(AppError::Failed(error.to_string())),
+            error = self.audit.failed() => Some(AppError::LedgerFailed(error)),
         };
         if let Some(error) = &failure {
             // Now, not after the drain: it may be killed before that ends.
-            tracing::error!(%error, "the engine failed");
+            tracing::error!(%error, "the server cannot go on");
         }
         self.drain().await;
-        failure.map_or(Ok(()), |error| Err(AppError::Failed(error)))
+        failure.map_or(Ok(()), Err)
     }
 
     /// Stops accepting, lets running requests finish, closes what stands below.
     pub async fn drain(self) {
         tracing::info!("draining");
-        self.disk.abort();
+        self.watches.iter().for_each(tokio::task::JoinHandle::abort);
         if !self.server.drain().await {
             tracing::warn!("some requests did not finish before the drain deadline");
         }
@@ -143,7 +169,12 @@ impl App {
     }
 }
 
-fn desks(engine: &Engine, ingest: Ingest, tokens: Tokens, clock: Arc<dyn Clock>) -> Desks {
+fn desks(
+    engine: &Engine,
+    ingest: Ingest,
+    (tokens, audit, retention): (Tokens, Audit, Desk),
+    clock: Arc<dyn Clock>,
+) -> Desks {
     let book: Arc<dyn Book> = Arc::new(engine.clone());
     let counts: Arc<dyn Counts> = Arc::new(engine.clone());
     let intake: Arc<dyn Intake> = Arc::new(ingest);
@@ -153,25 +184,8 @@ fn desks(engine: &Engine, ingest: Ingest, tokens: Tokens, clock: Arc<dyn Clock>)
         tokens,
         sites: Sites::new(book),
         usage: Usage::new(counts, clock),
+        audit,
+        retention,
         ready: Arc::new(move || ready.ready()),
-    }
-}
-
-/// Tells the engine when the disk has little room, so that records are refused (507) while there is
-/// still enough for the fold and for RocksDB's own work.
-async fn watch_disk(engine: Engine, data: std::path::PathBuf, free_bytes_min: u64) {
-    let mut was_low = false;
-    loop {
-        let path = data.clone();
-        let looked = tokio::task::spawn_blocking(move || process::free_bytes(&path)).await;
-        if let Ok(Ok(free_bytes)) = looked {
-            let low = free_bytes < free_bytes_min;
-            engine.set_disk_low(low);
-            if low != was_low {
-                tracing::warn!(low, free_bytes, "the room on the data disk changed");
-            }
-            was_low = low;
-        }
-        tokio::time::sleep(DISK_LOOK).await;
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to people")]
 
 pub(crate) mod client;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -63,6 +64,15 @@ enum Verb {
         #[arg(long)]
         csv: bool,
     },
+    /// Read the ledger.
+    Ledger {
+        #[command(flatten)]
+        target: Target,
+        #[command(subcommand)]
+        verb: LedgerVerb,
+    },
+    /// Check ledger, keys and data directory offline; exit 0 if all agrees, 1 if anything does not.
+    Verify(verify::Args),
 }
 
 #[derive(Debug, Args)]
@@ -76,6 +86,9 @@ struct Serve {
     /// The keys directory; the default is the data directory's name with "-keys".
     #[arg(long)]
     keys: Option<PathBuf>,
+    /// The directory of the ledger; the default is the data directory's name with "-ledger".
+    #[arg(long)]
+    ledger: Option<PathBuf>,
     /// An address to listen on, ip:port; may be given more than once.
     #[arg(long)]
     listen: Vec<String>,
@@ -110,6 +123,26 @@ enum TokenVerb {
     Revoke {
         /// The public part of the token.
         key_id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum LedgerVerb {
+    /// Print the last signed checkpoint.
+    Head,
+    /// List entries.
+    List {
+        /// The number of the first entry.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// How many, at most 1000.
+        #[arg(long, default_value_t = 100)]
+        limit: u64,
+    },
+    /// Print an entry with its proof.
+    Proof {
+        /// The number of the entry.
+        index: u64,
     },
 }
 
@@ -150,12 +183,14 @@ pub fn run() -> ExitCode {
             let path = format!("/v1/sites/{}/usage/{}", escape(&site), escape(&month));
             ask(&target, &Ask { csv, ..Ask::get(path) })
         }
+        Verb::Ledger { target, verb } => ask(&target, &ledger(&verb)),
+        Verb::Verify(args) => verify::run(args),
     }
 }
 
 fn run_server(serve: Serve) -> ExitCode {
-    let Serve { config, data, keys, listen } = serve;
-    let flags = Flags { config, data, keys, listen };
+    let Serve { config, data, keys, ledger, listen } = serve;
+    let flags = Flags { config, data, keys, ledger, listen };
     let settings = match config::load(&flags, environment()) {
         Ok(settings) => settings,
         Err(sentence) => return failed(&sentence.to_string(), ExitCode::from(EXIT_BAD_CONFIG)),
@@ -241,6 +276,14 @@ fn token(verb: TokenVerb) -> Ask {
             Ask { method: Method::DELETE, ..Ask::get(path) }
         }
     }
+}
+
+fn ledger(verb: &LedgerVerb) -> Ask {
+    Ask::get(match verb {
+        LedgerVerb::Head => "/v1/ledger/head".to_owned(),
+        LedgerVerb::List { from, limit } => format!("/v1/ledger?from={from}&limit={limit}"),
+        LedgerVerb::Proof { index } => format!("/v1/ledger/{index}/proof"),
+    })
 }
 
 fn create_body(create: &TokenCreate) -> String {

@@ -14,6 +14,7 @@ use crate::engine;
 use crate::http;
 use crate::ingest;
 use crate::keys;
+use crate::ledger;
 use crate::model::time::DAY_MS;
 use crate::observe::logs;
 use crate::retention;
@@ -41,6 +42,8 @@ pub struct Settings {
     pub keys: keys::Settings,
     /// Of the retention desk.
     pub retention: retention::Settings,
+    /// Of the ledger. An empty name is for the app to choose; the marks are for it to read.
+    pub ledger: ledger::Settings,
     /// Of the place where both lie.
     pub place: Place,
     /// Of the logs.
@@ -76,6 +79,8 @@ pub struct Flags {
     pub data: Option<PathBuf>,
     /// The keys directory.
     pub keys: Option<PathBuf>,
+    /// The directory of the ledger.
+    pub ledger: Option<PathBuf>,
     /// The addresses to listen on.
     pub listen: Vec<String>,
 }
@@ -115,6 +120,9 @@ pub fn compose(
     if let Some(keys) = &flags.keys {
         file.storage.keys = path_text(keys)?;
     }
+    if let Some(ledger) = &flags.ledger {
+        file.ledger.dir = path_text(ledger)?;
+    }
     if !flags.listen.is_empty() {
         file.server.listen.clone_from(&flags.listen);
     }
@@ -137,6 +145,7 @@ fn settings(file: &File) -> Result<Settings, ConfigError> {
         store: store_settings(file)?,
         keys: keys_settings(file)?,
         retention: retention_settings(file)?,
+        ledger: ledger_settings(file)?,
         place: Place {
             allow_same_device: file.storage.allow_same_device,
             free_bytes_min: whole("[storage] free_bytes", file.storage.free_bytes, 0, 1 << 50)?,
@@ -239,7 +248,7 @@ fn store_settings(file: &File) -> Result<store::Settings, ConfigError> {
 fn keys_settings(file: &File) -> Result<keys::Settings, ConfigError> {
     let storage = &file.storage;
     let directory = if storage.keys.is_empty() {
-        keys_beside(&storage.data)?
+        beside(&storage.data, "[storage] keys", "-keys")?
     } else {
         PathBuf::from(&storage.keys)
     };
@@ -250,6 +259,10 @@ fn keys_settings(file: &File) -> Result<keys::Settings, ConfigError> {
     if !storage.root_key.is_empty() {
         settings.root_key = PathBuf::from(&storage.root_key);
     }
+    if file.keys.copies.iter().any(String::is_empty) {
+        return Err(ConfigError::new("[keys] copies must hold paths of files."));
+    }
+    settings.copies = file.keys.copies.iter().map(PathBuf::from).collect();
     Ok(settings)
 }
 
@@ -269,6 +282,31 @@ fn retention_settings(file: &File) -> Result<retention::Settings, ConfigError> {
     })
 }
 
+fn ledger_settings(file: &File) -> Result<ledger::Settings, ConfigError> {
+    let (ledger, keys) = (&file.ledger, keys_settings(file)?);
+    let dir = match ledger.dir.as_str() {
+        "" => beside(&file.storage.data, "[ledger] dir", "-ledger")?,
+        dir => PathBuf::from(dir),
+    };
+    let signing_key = match ledger.signing_key.as_str() {
+        "" => keys.dir.join("ledger-signing.key"),
+        path => PathBuf::from(path),
+    };
+    if !ledger.name.is_empty() && !ledger::note::is_name(&ledger.name) {
+        return Err(ConfigError::new(
+            "[ledger] name must be 1 to 128 printable characters without space and plus.",
+        ));
+    }
+    let second_copy = Some(&ledger.second_copy).filter(|path| !path.is_empty()).map(PathBuf::from);
+    if second_copy.as_ref().is_some_and(|copy| copy.starts_with(&dir)) {
+        return Err(ConfigError::new(
+            "[ledger] second_copy must lie outside of the ledger's directory, on another medium.",
+        ));
+    }
+    let name = ledger.name.clone();
+    Ok(ledger::Settings { dir, signing_key, name, second_copy, marks: Vec::new() })
+}
+
 fn ingest_settings(file: &File) -> Result<ingest::Settings, ConfigError> {
     let limits = &file.limits;
     let future = whole("[limits] future_seconds", limits.future_seconds, 1, 86_400)?;
@@ -279,15 +317,15 @@ fn ingest_settings(file: &File) -> Result<ingest::Settings, ConfigError> {
     Ok(ingest::Settings { limits, future_ms: milliseconds(future, 1_000) })
 }
 
-/// The data directory's name with `-keys`, in the same parent.
-fn keys_beside(data: &str) -> Result<PathBuf, ConfigError> {
+/// The data directory's name with an ending, in the same parent.
+fn beside(data: &str, setting: &str, ending: &str) -> Result<PathBuf, ConfigError> {
     let data = PathBuf::from(data);
     let Some(name) = data.file_name().and_then(|name| name.to_str()) else {
-        return Err(ConfigError::new(
-            "[storage] keys must be set, because the data directory's path ends in no name.",
-        ));
+        return Err(ConfigError::new(format!(
+            "{setting} must be set, because the data directory's path ends in no name.",
+        )));
     };
-    Ok(data.with_file_name(format!("{name}-keys")))
+    Ok(data.with_file_name(format!("{name}{ending}")))
 }
 
 fn whole(name: &str, value: u64, min: u64, max: u64) -> Result<u64, ConfigError> {

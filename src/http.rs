@@ -37,6 +37,7 @@ pub use server::{Server, StartError};
 pub use tls::{TlsError, TlsFiles};
 
 use crate::admin::{Sites, Tokens};
+use crate::audit::Audit;
 use crate::retention::Desk;
 use crate::usage::Usage;
 
@@ -92,8 +93,10 @@ pub struct Desks {
     pub sites: Sites,
     /// Answers billing questions.
     pub usage: Usage,
-    /// Knows what must go and what must stay; none where the server has no ledger.
-    pub retention: Option<Desk>,
+    /// Writes and reads the ledger.
+    pub audit: Audit,
+    /// Knows what must go and what must stay.
+    pub retention: Desk,
     /// Says whether records can be taken.
     pub ready: Readiness,
 }

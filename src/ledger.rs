@@ -56,7 +56,7 @@ pub use second::SecondCopy;
 use second::{Opener, Second};
 use tree::{Hash, Nodes};
 pub use words::{
-    Actor, Alarm, Bucket, Credential, Digest, Epoch, Keys, Note, Phase, Verification, Word,
+    Actor, Alarm, Bucket, Credential, Digest, Epoch, Keys, Note, Phase, Vault, Verification, Word,
 };
 
 /// The lines.
@@ -131,6 +131,7 @@ pub struct Opened {
 struct Published {
     checkpoint: Checkpoint,
     failed: Option<io::ErrorKind>,
+    second: SecondCopy,
 }
 
 /// An entry that waits to be written, and where its answer is put.
@@ -188,13 +189,18 @@ impl Ledger {
             files,
             signer,
             queue: Mutex::default(),
+            published: RwLock::new(Published {
+                checkpoint: checkpoint.clone(),
+                failed: None,
+                second: second.state(),
+            }),
             writer: Mutex::new((writer, second)),
-            published: RwLock::new(Published { checkpoint: checkpoint.clone(), failed: None }),
             _lock: None,
         };
         if stale && alarm.is_none() {
             let (_, second) = &mut *ledger.writing();
             second.push(&checkpoint, ledger.signer.public(), |_| true);
+            ledger.publish_second(second.state());
         }
         if let Some(reason) = alarm {
             ledger.append(Entry::new(now, Actor::Server, Event::Alarm { reason }))?;
@@ -360,9 +366,13 @@ impl Ledger {
         open.into_iter().map(read).collect()
     }
 
-    /// How the second copy of the checkpoints stands.
+    /// How the second copy of the checkpoints stands. It never waits for a write.
     pub fn second_copy(&self) -> SecondCopy {
-        self.writing().1.state()
+        self.published.read().unwrap_or_else(PoisonError::into_inner).second
+    }
+
+    fn publish_second(&self, state: SecondCopy) {
+        self.published.write().unwrap_or_else(PoisonError::into_inner).second = state;
     }
 
     /// The public key, which outsiders check everything with.
@@ -407,7 +417,9 @@ impl Ledger {
             let root = found.size <= checkpoint.size;
             root && tree::root(&self.files, found.size).is_ok_and(|root| root == found.root)
         };
-        if second.push(&checkpoint, self.signer.public(), ours) {
+        let worse = second.push(&checkpoint, self.signer.public(), ours);
+        self.publish_second(second.state());
+        if worse {
             let reason = match second.state() {
                 SecondCopy::Disagrees => Alarm::SecondCopyDisagrees,
                 _ => Alarm::SecondCopyUnreachable,

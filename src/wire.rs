@@ -11,6 +11,7 @@ pub mod attributes;
 pub mod batch;
 pub mod fault;
 pub mod json;
+pub mod ledger;
 pub mod media;
 mod pass;
 pub mod problem;

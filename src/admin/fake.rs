@@ -1,11 +1,12 @@
 //! A book in memory and a clock that tests move.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::{Book, Change};
+use super::{Book, Change, Noting, Scribe, Unwritten};
 use crate::engine::{EngineError, SitePut};
+use crate::ledger::{Actor, Event};
 use crate::model::caller::{Caller, Role, SiteScope, Token};
 use crate::model::ids::{SiteId, SiteNo};
 use crate::model::site::{Site, SiteSettings};
@@ -41,12 +42,14 @@ pub fn caller(role: Role, sites: SiteScope) -> Caller {
     })
 }
 
-/// Tokens and sites in memory.
+/// Tokens, sites and the ledger's entries in memory.
 #[derive(Default)]
 pub struct Memory {
     tokens: Mutex<BTreeMap<String, Arc<Token>>>,
     sites: Mutex<BTreeMap<SiteId, Arc<Site>>>,
     failure: Mutex<Option<EngineError>>,
+    notes: Mutex<Vec<(Actor, Event)>>,
+    unwritten: AtomicBool,
 }
 
 impl Memory {
@@ -55,12 +58,32 @@ impl Memory {
         *self.failure.lock().unwrap() = Some(error);
     }
 
+    /// What was written down so far.
+    pub fn notes(&self) -> Vec<(Actor, Event)> {
+        self.notes.lock().unwrap().clone()
+    }
+
+    /// Lets the ledger fail from now on.
+    pub fn break_notes(&self) {
+        self.unwritten.store(true, Ordering::Relaxed);
+    }
+
     fn change<T: Send + 'static>(&self, change: impl FnOnce() -> T) -> Change<'_, T> {
         let done = match self.failure.lock().unwrap().clone() {
             Some(error) => Err(error),
             None => Ok(change()),
         };
         Box::pin(std::future::ready(done))
+    }
+}
+
+impl Scribe for Memory {
+    fn note(&self, actor: Actor, event: Event) -> Noting<'_> {
+        let broken = self.unwritten.load(Ordering::Relaxed);
+        if !broken {
+            self.notes.lock().unwrap().push((actor, event));
+        }
+        Box::pin(std::future::ready(if broken { Err(Unwritten) } else { Ok(()) }))
     }
 }
 

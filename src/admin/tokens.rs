@@ -1,14 +1,18 @@
 //! Bearer tokens: `bt_<key id>_<secret>`. The key id finds the row, the secret's hash proves it.
 //!
 //! The secret is 256 random bits, so a plain hash of it tells nothing and needs no slow function.
+//!
+//! A token is good only after the ledger holds its entry, and revoked only after that of its end:
+//! an entry may stand for a change that failed right after it, but no change is without one.
 
 use std::sync::Arc;
 
 use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{AdminError, Book, list};
+use super::{AdminError, Book, Scribe, list};
 use crate::crypto;
+use crate::ledger::{Actor, Credential, Event, Word};
 use crate::model::caller::{Caller, Role, SiteScope, Token};
 use crate::model::time::Clock;
 use crate::wire::admin::{TOKEN_DAYS_MAX, TokenMade, TokenRequest, TokenView, token_end};
@@ -35,13 +39,14 @@ pub enum AuthError {
 #[derive(Clone)]
 pub struct Tokens {
     book: Arc<dyn Book>,
+    scribe: Arc<dyn Scribe>,
     clock: Arc<dyn Clock>,
 }
 
 impl Tokens {
-    /// A desk over a book and a clock.
-    pub fn new(book: Arc<dyn Book>, clock: Arc<dyn Clock>) -> Self {
-        Self { book, clock }
+    /// A desk over a book, the ledger and a clock.
+    pub fn new(book: Arc<dyn Book>, scribe: Arc<dyn Scribe>, clock: Arc<dyn Clock>) -> Self {
+        Self { book, scribe, clock }
     }
 
     /// Proves the caller by the value of its `Authorization` header.
@@ -75,7 +80,7 @@ impl Tokens {
         }
         let (token, secret) = self.mint(request);
         let answer = TokenMade::new(&token, &token_text(&token, &secret)).to_json();
-        self.book.put_token(token).await?;
+        self.write(actor(&caller.key_id), token).await?;
         Ok(answer)
     }
 
@@ -100,6 +105,11 @@ impl Tokens {
     /// # Errors
     /// [`AdminError`] of the engine.
     pub async fn adopt(&self, token: Token) -> Result<(), AdminError> {
+        self.write(Actor::Server, token).await
+    }
+
+    async fn write(&self, actor: Actor, token: Token) -> Result<(), AdminError> {
+        self.scribe.note(actor, issued(&token).ok_or(AdminError::Failed)?).await?;
         Ok(self.book.put_token(token).await?)
     }
 
@@ -130,6 +140,9 @@ impl Tokens {
         if !covers(&caller.sites, &token.sites) {
             return Err(AdminError::NotFound);
         }
+        let ended = Credential::parse(key_id).ok_or(AdminError::NotFound)?;
+        let event = Event::TokenRevoked { token: ended };
+        self.scribe.note(actor(&caller.key_id), event).await?;
         // A second revocation at the same time may have been first.
         self.book.delete_token(key_id).await?.then_some(()).ok_or(AdminError::NotFound)
     }
@@ -153,6 +166,25 @@ impl Tokens {
         };
         (token, secret)
     }
+}
+
+/// The entry of a token. Every key id that is minted has the form of a credential.
+fn issued(token: &Token) -> Option<Event> {
+    let sites = match &token.sites {
+        SiteScope::All => Vec::new(),
+        SiteScope::Some(sites) => sites.iter().cloned().collect(),
+    };
+    Some(Event::TokenIssued {
+        token: Credential::parse(&token.key_id)?,
+        role: Word::of(token.role.name()),
+        all_sites: token.sites == SiteScope::All,
+        sites,
+        expires_at: token.expires_at,
+    })
+}
+
+fn actor(key_id: &str) -> Actor {
+    Credential::parse(key_id).map_or(Actor::Server, Actor::Credential)
 }
 
 /// Whether every site of `inner` is one of `outer`.
@@ -210,7 +242,7 @@ mod tests {
 
     fn desk() -> Desk {
         let (book, clock) = (Arc::new(Memory::default()), Arc::new(TestClock::default()));
-        Desk { tokens: Tokens::new(book.clone(), clock.clone()), book, clock }
+        Desk { tokens: Tokens::new(book.clone(), book.clone(), clock.clone()), book, clock }
     }
 
     async fn made(desk: &Desk) -> String {
@@ -307,6 +339,45 @@ mod tests {
         let listed = String::from_utf8(desk.tokens.list(&operator)).unwrap();
         assert!(!listed.contains(&key_id) && listed.contains("billing"), "{listed}");
         assert!(!listed.contains("bt_") && !listed.contains("hash"), "{listed}");
+    }
+
+    #[tokio::test]
+    async fn each_change_is_in_the_ledger_before_it_is_made() {
+        let desk = desk();
+        let operator = caller(Role::Operator, SiteScope::All);
+        let request = br#"{"role":"billing","sites":["A"],"expires_in_days":1,"name":"n"}"#;
+        let made = desk.tokens.create(&operator, &mut request.to_vec()).await.unwrap();
+        let made = String::from_utf8(made).unwrap();
+        let text = &made[made.find("bt_").unwrap()..][..63];
+        desk.tokens.revoke(&operator, &text[3..19]).await.unwrap();
+        let (first, _) = desk.tokens.mint_operator("first");
+        let of_first = first.key_id.clone();
+        desk.tokens.adopt(first).await.unwrap();
+        let notes = desk.book.notes();
+        let credential = |key_id: &str| Credential::parse(key_id).unwrap();
+        let end = desk.clock.now().0 + DAY_MS;
+        let who = Actor::Credential(credential(&operator.key_id));
+        let token = credential(&text[3..19]);
+        let want = Event::TokenIssued {
+            token: token.clone(),
+            role: Word::of("billing"),
+            all_sites: false,
+            sites: vec![SiteId::parse(b"A").unwrap()],
+            expires_at: crate::model::time::Timestamp(end),
+        };
+        assert_eq!(notes[0], (who.clone(), want));
+        assert_eq!(notes[1], (who, Event::TokenRevoked { token }));
+        assert_eq!(notes[2].0, Actor::Server);
+        let Event::TokenIssued { token, all_sites, .. } = &notes[2].1 else { panic!("{notes:?}") };
+        assert_eq!((token, *all_sites), (&credential(&of_first), true));
+        assert!(!format!("{notes:?}").contains(&text[20..]), "a secret is in the ledger");
+
+        // A ledger that fails lets nothing be made or ended.
+        desk.book.break_notes();
+        let refused = desk.tokens.create(&operator, &mut request.to_vec()).await;
+        assert_eq!(refused, Err(AdminError::Stopped));
+        assert_eq!(desk.tokens.revoke(&operator, &of_first).await, Err(AdminError::Stopped));
+        assert_eq!(desk.book.tokens().len(), 1);
     }
 
     #[tokio::test]

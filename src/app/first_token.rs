@@ -81,7 +81,7 @@ mod tests {
     use std::sync::Arc;
 
     fn tokens(book: &Arc<Memory>) -> Tokens {
-        Tokens::new(book.clone(), Arc::new(TestClock::default()))
+        Tokens::new(book.clone(), book.clone(), Arc::new(TestClock::default()))
     }
 
     fn proven(tokens: &Tokens, text: &str) -> bool {

@@ -1,12 +1,15 @@
-//! Opens and closes what stands below the desks: keys, tables, engine, in this order.
+//! Opens and closes what stands below the desks: ledger, keys, tables, engine, in this order.
 
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::ledger::{self, RegisterWitness};
+use crate::audit::{Audit, AuditError};
 use crate::config::Settings;
 use crate::engine::{Engine, EngineError, EngineFigures};
 use crate::keys::{KeyRing, KeysError};
+use crate::ledger::{Actor, Event, LedgerError, Word};
 use crate::model::time::Clock;
 use crate::observe::Registry;
 use crate::store::{Store, StoreError};
@@ -29,6 +32,20 @@ pub enum OpenError {
         .1.display()
     )]
     KeysGone(PathBuf, PathBuf),
+    /// Keys without their ledger.
+    #[error(
+        "{} holds no ledger, but the keys know of one of {} entries; put it back, a new one would \
+         hide what happened",
+        .0.display(),
+        .1
+    )]
+    LedgerGone(PathBuf, u64),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// An entry of the ledger.
+    #[error(transparent)]
+    Unwritten(#[from] AuditError),
     /// The keys.
     #[error("the keys cannot be opened: {0}")]
     Keys(#[from] KeysError),
@@ -43,11 +60,19 @@ pub enum OpenError {
     Interrupted,
 }
 
+/// What is open.
+pub struct Rooms {
+    /// The engine with everything below it.
+    pub engine: Engine,
+    /// The ledger, as the desks use it.
+    pub audit: Audit,
+}
+
 /// Opens everything; it reads files and recovers the journal, so it runs off the reactor.
 ///
 /// # Errors
 /// [`OpenError`]; what was opened is closed again.
-pub async fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<Engine, OpenError> {
+pub async fn open(settings: Settings, clock: Arc<dyn Clock>) -> Result<Rooms, OpenError> {
     let opening = tokio::task::spawn_blocking(move || open_now(settings, clock));
     opening.await.unwrap_or(Err(OpenError::Interrupted))
 }
@@ -58,7 +83,7 @@ pub async fn close(engine: Engine) {
     let _ = tokio::task::spawn_blocking(move || engine.stop()).await;
 }
 
-fn open_now(settings: Settings, clock: Arc<dyn Clock>) -> Result<Engine, OpenError> {
+fn open_now(settings: Settings, clock: Arc<dyn Clock>) -> Result<Rooms, OpenError> {
     let (keys, data) = (settings.keys.dir.clone(), settings.store.data.clone());
     // Looked at before anything is made: a new vault beside old data would hide the loss.
     if has_entries(&data)? && !has_entries(&keys)? {
@@ -73,15 +98,22 @@ fn open_now(settings: Settings, clock: Arc<dyn Clock>) -> Result<Engine, OpenErr
         tracing::info!("keys and data lie on one device; in production keep them apart");
     }
     let had_data = has_entries(&data)?;
-    let (ring, opened) = KeyRing::open(&settings.keys)?;
+    let audit = ledger::open(&settings, Arc::clone(&clock))?;
+    let witness = Arc::new(RegisterWitness(audit.clone()));
+    let (ring, opened) = KeyRing::open_witnessed(&settings.keys, None, witness)?;
+    // Once more, now that nobody else can write to the keys.
+    audit.ledger().covers(ring.mark()?)?;
     if opened.first_start && had_data {
         return Err(OpenError::KeysGone(data, keys));
     }
     if opened.repaired > 0 {
         tracing::warn!(slots = opened.repaired, "the key register was repaired from its copy");
     }
+    let version = Word::of(env!("CARGO_PKG_VERSION"));
+    audit.note_now(Actor::Server, Event::ServerStarted { version })?;
     let store = Store::open(&settings.store)?;
-    Ok(Engine::open(store, ring, settings.engine, clock)?)
+    let engine = Engine::open(store, ring, settings.engine, clock)?;
+    Ok(Rooms { engine, audit })
 }
 
 /// Makes a directory for nobody else's eyes; one that exists keeps its mode.

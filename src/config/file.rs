@@ -13,6 +13,8 @@ pub(super) struct File {
     pub server: Server,
     pub tls: Tls,
     pub storage: Storage,
+    pub keys: Keys,
+    pub ledger: Ledger,
     pub limits: Limits,
     pub memory: Memory,
     pub fold: Fold,
@@ -87,6 +89,23 @@ impl Default for Storage {
             free_bytes: 512 << 20,
         }
     }
+}
+
+/// `[keys]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Keys {
+    pub copies: Vec<String>,
+}
+
+/// `[ledger]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Ledger {
+    pub dir: String,
+    pub signing_key: String,
+    pub name: String,
+    pub second_copy: String,
 }
 
 /// `[limits]`.
@@ -274,8 +293,8 @@ fn overlay(table: &mut Table, known: &Table, rest: &str, text: &str) -> Result<(
         Value::Integer(_) => text.parse().ok().filter(|n| *n >= 0).map(Value::Integer),
         Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
         Value::Array(_) => {
-            let items = text.split(',').map(|item| Value::String(item.trim().to_owned()));
-            Some(Value::Array(items.collect()))
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            Some(Value::Array(items.map(|item| Value::String(item.to_owned())).collect()))
         }
         _ => Some(Value::String(text.to_owned())),
     };

@@ -78,6 +78,27 @@ fn keys_lie_beside_the_data_unless_said_otherwise() {
 }
 
 #[test]
+fn the_ledger_lies_beside_the_data_unless_said_otherwise() {
+    let settings = compose_with("", &[]).unwrap();
+    assert_eq!(settings.ledger.dir, PathBuf::from("./blindtally-data-ledger"));
+    let key = PathBuf::from("./blindtally-data-keys/ledger-signing.key");
+    assert_eq!((settings.ledger.signing_key, settings.ledger.second_copy), (key, None));
+    assert!(settings.keys.copies.is_empty());
+    let flags = Flags { ledger: Some(PathBuf::from("/led")), ..Flags::default() };
+    let text = "[storage]\nkeys = \"/k\"\n[ledger]\ndir = \"/x\"\nname = \"a/b\"\n\
+                second_copy = \"/m/copy\"\n[keys]\ncopies = [\"/m/r\"]";
+    let settings = compose("", text, [], &flags).unwrap();
+    assert_eq!(settings.ledger.dir, PathBuf::from("/led"));
+    assert_eq!(settings.ledger.signing_key, PathBuf::from("/k/ledger-signing.key"));
+    assert_eq!(settings.ledger.second_copy, Some(PathBuf::from("/m/copy")));
+    assert_eq!((settings.ledger.name.as_str(), settings.keys.copies.len()), ("a/b", 1));
+    let environment = [("BLINDTALLY__KEYS__COPIES", "/a/r, /b/r")];
+    assert_eq!(compose_with("", &environment).unwrap().keys.copies.len(), 2);
+    let text = "[storage]\nkeys = \"/k\"\ndata = \"..\"";
+    assert!(refusal(text, &[]).contains("[ledger] dir must be set"));
+}
+
+#[test]
 fn the_environment_wins_over_the_file() {
     let environment = [
         ("BLINDTALLY__SERVER__LISTEN", "127.0.0.1:1, [::1]:2"),
@@ -101,7 +122,9 @@ fn every_setting_has_an_environment_variable() {
             let variable = format!("{ENV_PREFIX}{section}__{name}").to_ascii_uppercase();
             let text = match default {
                 Value::String(text) => text,
-                Value::Array(items) => items[0].as_str().unwrap().to_owned(),
+                Value::Array(items) => {
+                    items.first().map_or("", |item| item.as_str().unwrap()).to_owned()
+                }
                 other => other.to_string(),
             };
             assert_eq!(shown("", &[(&variable, &text)]), shown("", &[]), "{variable}");
@@ -133,6 +156,9 @@ fn a_bad_configuration_is_one_sentence() {
         ("[limits]\nage_days = 34", "[limits] age_days must be from 35 to 180, and is 34."),
         ("[storage]\nallow_same_device = 1", "must be true or false."),
         ("[tls]\ncertificate = \"a.pem\"", "must be set together."),
+        ("[ledger]\nname = \"a b\"", "[ledger] name must be 1 to 128 printable"),
+        ("[ledger]\ndir = \"/l\"\nsecond_copy = \"/l/copy\"", "must lie outside"),
+        ("[keys]\ncopies = [\"\"]", "[keys] copies must hold paths"),
         ("[server]\nlisten = [\"0.0.0.0:80\"]", "Plain HTTP is allowed on loopback only"),
         ("[server]\nlisten = [\"localhost\"]", "must hold addresses like"),
     ] {

@@ -10,6 +10,7 @@ use super::answer::{Answer, answer, set};
 use super::body::BodyError;
 use super::inflate;
 use crate::admin::{AdminError, AuthError};
+use crate::audit::AuditError;
 use crate::retention::DeskError;
 use crate::usage::UsageError;
 use crate::wire::fault::Flaw;
@@ -45,6 +46,9 @@ kinds! {
     BadQuery = "bad-query", BAD_REQUEST, "The query has an unknown, repeated or unfit parameter.";
     /// A month is none.
     BadMonth = "bad-month", BAD_REQUEST, "A month is written YYYY-MM.";
+    /// The number of a ledger entry is none.
+    BadEntryNumber = "bad-entry-number", BAD_REQUEST,
+        "The number of a ledger entry is a whole number from 0.";
     /// The cursor is none of ours.
     BadCursor = "bad-cursor", BAD_REQUEST, "The cursor is not one that this server gave.";
     /// The `Idempotency-Key` cannot be read.
@@ -255,6 +259,16 @@ impl From<DeskError> for Refusal {
             DeskError::Failed => Kind::Internal,
         };
         kind.into()
+    }
+}
+
+impl From<AuditError> for Refusal {
+    fn from(error: AuditError) -> Self {
+        match error {
+            AuditError::NotFound => Kind::NotFound.into(),
+            AuditError::Stopped => Kind::Stopped.into(),
+            AuditError::Failed => Kind::Internal.into(),
+        }
     }
 }
 

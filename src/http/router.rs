@@ -44,6 +44,12 @@ pub enum Route {
     CertificateList,
     /// Read a certificate.
     CertificateGet,
+    /// Read entries of the ledger.
+    LedgerList,
+    /// Read the ledger's last checkpoint.
+    LedgerHead,
+    /// Read an entry of the ledger with its proof.
+    LedgerProof,
     /// Whether the process lives.
     Live,
     /// Whether records can be taken.
@@ -94,7 +100,7 @@ const POST: Method = Method::POST;
 const DELETE: Method = Method::DELETE;
 
 #[rustfmt::skip]
-static TABLE: [Row; 22] = [
+static TABLE: [Row; 25] = [
     row(Route::Records,     POST,   "/v1/records",                    "records",      PRODUCER),
     row(Route::SiteUsage,   GET,    "/v1/sites/{site}/usage/{month}", "site_usage",   BILLING),
     row(Route::UsageList,   GET,    "/v1/usage",                      "usage_list",   BILLING),
@@ -113,6 +119,9 @@ static TABLE: [Row; 22] = [
     row(Route::ClockConfirm,  POST, "/v1/retention/confirm-clock",    "clock_confirm",   CUSTODIAN),
     row(Route::CertificateList, GET, "/v1/certificates",              "certificate_list", AUDITOR),
     row(Route::CertificateGet, GET, "/v1/certificates/{id}",          "certificate_get", AUDITOR),
+    row(Route::LedgerList,  GET,    "/v1/ledger",                     "ledger_list",  AUDITOR),
+    row(Route::LedgerHead,  GET,    "/v1/ledger/head",                "ledger_head",  AUDITOR),
+    row(Route::LedgerProof, GET,    "/v1/ledger/{index}/proof",       "ledger_proof", AUDITOR),
     row(Route::Live,        GET,    "/livez",                         "live",         Access::Open),
     row(Route::Ready,       GET,    "/readyz",                        "ready",        Access::Open),
     row(Route::Version,     GET,    "/version",                       "version",      Access::Open),
@@ -189,7 +198,9 @@ mod tests {
     fn every_path_leads_to_its_row() {
         for row in table() {
             let path = row.path.replace("{site}", "ACME").replace("{month}", "2026-11");
-            let path = path.replace("{key_id}", "abc").replace("{hold}", "h1").replace("{id}", "c1");
+            let path =
+                path.replace("{key_id}", "abc").replace("{hold}", "h1").replace("{id}", "c1");
+            let path = path.replace("{index}", "7");
             let Found::Row(found, captures) = find(&row.method, &path) else {
                 panic!("{path} leads nowhere");
             };

@@ -39,6 +39,8 @@ const DISCARD_BYTES_MAX: usize = 32 << 20;
 const DISCARD: Duration = Duration::from_secs(2);
 /// The media type of CSV (RFC 4180).
 const CSV: &str = "text/csv; charset=utf-8; header=present";
+/// The media type of a signed note (C2SP).
+const NOTE: &str = "text/plain; charset=utf-8";
 /// Most and usual number of rows in one answer.
 const ROWS_MAX: usize = 1_000;
 const ROWS_DEFAULT: usize = 100;
@@ -182,6 +184,12 @@ impl Service {
             | Route::CertificateGet => {
                 self.retention(row.route, &caller, captures, (parts, body)).await
             }
+            Route::LedgerList => self.ledger_list(&caller, parts).await,
+            Route::LedgerHead => self.ledger_head(parts),
+            Route::LedgerProof => {
+                let index = number(first).ok_or(Kind::BadEntryNumber)?;
+                Ok(json(StatusCode::OK, self.desks.audit.proof(&caller, index).await?))
+            }
             Route::Metrics => Ok(self.metrics(parts)),
             Route::Live | Route::Ready | Route::Version => self.open(row.route),
         }
@@ -259,8 +267,35 @@ impl Service {
         Ok(answered)
     }
 
+    async fn ledger_list(&self, caller: &Caller, parts: &Parts) -> Result<Answer, Refusal> {
+        let query = Query::parse(parts.uri.query(), &["from", "limit"]).ok_or(Kind::BadQuery)?;
+        let from = match query.get("from") {
+            None => 0,
+            Some(text) => number(text).ok_or(Kind::BadEntryNumber)?,
+        };
+        let limit = match query.get("limit").map(number) {
+            None => ROWS_DEFAULT as u64,
+            Some(Some(limit)) if (1..=ROWS_MAX as u64).contains(&limit) => limit,
+            Some(_) => return Err(Kind::BadQuery.into()),
+        };
+        Ok(json(StatusCode::OK, self.desks.audit.list(caller, from, limit).await?))
+    }
+
+    fn ledger_head(&self, parts: &Parts) -> Result<Answer, Refusal> {
+        let chosen = choose(&parts.headers, &[JSON, "text/plain"]).ok_or(Kind::NotAcceptable)?;
+        let head = self.desks.audit.head()?;
+        Ok(match chosen {
+            0 => json(StatusCode::OK, head.to_json()),
+            // The signed note as it is, which the tools of transparency logs read.
+            _ => answer(StatusCode::OK, NOTE, head.checkpoint),
+        })
+    }
+
     /// The body of a request about a site or a token; a site's sentinels are ids, so it is wiped.
-    pub(super) async fn small_body(&self, body: &mut Incoming) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+    pub(super) async fn small_body(
+        &self,
+        body: &mut Incoming,
+    ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
         let collected = self.collect(body, SMALL_BODY_BYTES_MAX).await?;
         Ok(Zeroizing::new(collected.into_parts().0))
     }
@@ -286,6 +321,12 @@ pub(super) fn json(status: StatusCode, body: Vec<u8>) -> Answer {
 pub(super) fn site(caller: &Caller, text: &str) -> Result<SiteId, Refusal> {
     let site = SiteId::parse(text.as_bytes()).filter(|site| caller.sites.holds(site));
     site.ok_or_else(|| Kind::NotFound.into())
+}
+
+/// A whole number as a machine writes it: no sign, no leading zeros.
+fn number(text: &str) -> Option<u64> {
+    let number = text.parse::<u64>().ok()?;
+    (number.to_string() == text).then_some(number)
 }
 
 fn wants_csv(parts: &Parts) -> Result<bool, Refusal> {

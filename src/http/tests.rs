@@ -23,6 +23,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::*;
 use crate::admin::fake::{Memory, TestClock};
+use crate::audit::fake::audit;
 use crate::ingest::Posted;
 use crate::model::caller::{Caller, Role, SiteScope, Token};
 use crate::model::time::Clock;
@@ -81,6 +82,8 @@ pub struct Harness {
     pub registry: Registry,
     /// The ledger of the retention desk.
     _kept: tempfile::TempDir,
+    /// The directory of the ledger.
+    pub _ledger: tempfile::TempDir,
 }
 
 /// Settings for tests: short deadlines, small caps.
@@ -119,7 +122,8 @@ pub async fn start(settings: Settings) -> Harness {
     });
     let clock = Arc::new(TestClock::default());
     let book = Arc::new(Memory::default());
-    let desk = Tokens::new(book.clone(), clock.clone());
+    let desk = Tokens::new(book.clone(), book.clone(), clock.clone());
+    let (ledger, audit) = audit();
     let mut tokens = BTreeMap::new();
     for role in Role::ALL {
         let (token, text) = desk.mint_operator("test");
@@ -130,16 +134,17 @@ pub async fn start(settings: Settings) -> Harness {
     let retention = crate::retention::fake::desk(kept.path(), &["ACME", "B"], clock.now());
     let desks = Desks {
         intake: Arc::new(StubDoor(Arc::clone(&intake))),
-        retention: Some(retention),
+        retention,
         tokens: desk,
         sites: Sites::new(book),
         usage: Usage::new(Arc::new(Figures::of(&["ACME", "B"])), clock),
+        audit,
         ready: Arc::new(|| Ok(())),
     };
     let registry = Registry::default();
     let server = Server::start(settings, desks, &registry).await.unwrap();
     let address = server.addresses()[0];
-    Harness { server, address, tokens, intake, registry, _kept: kept }
+    Harness { server, address, tokens, intake, registry, _kept: kept, _ledger: ledger }
 }
 
 /// An answer.

@@ -213,6 +213,25 @@ impl KeyRing {
         Ok(key)
     }
 
+    /// Makes the keys of buckets where there are none, all in one write of the register. A bucket
+    /// is named as in [`KeyRing::bucket`].
+    ///
+    /// # Errors
+    /// When one of them is retired, or the register cannot be written.
+    pub fn make_buckets(&self, buckets: &[(SiteId, Class, u32)]) -> Result<(), KeysError> {
+        self.usable()?;
+        let mut core = self.core()?;
+        let mut names = Vec::new();
+        for (site, class, epoch) in buckets {
+            let name = [KeyName::bucket(site, *class, *epoch)];
+            if core.find_all(&name)?.is_none() {
+                names.extend(name);
+            }
+        }
+        names.sort_unstable_by_key(|name| (name.class.map(Class::code), name.epoch));
+        if names.is_empty() { Ok(()) } else { self.note(core.make(&names)).map(drop) }
+    }
+
     /// The keys of a day's duplicates, made if there are none.
     ///
     /// # Errors

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::words::{
-    Alarm, Bucket, Credential, Digest, Keys, Note, Phase, Verification, Word, maybe, text, texts,
+    Alarm, Bucket, Credential, Digest, Keys, Note, Phase, Vault, Verification, Word, maybe, text,
+    texts,
 };
 use crate::model::ids::SiteId;
 use crate::model::time::{Day, Month, Timestamp};
@@ -66,9 +67,11 @@ kinds! {
     ServerStarted "server_started" Done {
         version: Word,
     }
-    /// The key register was written.
+    /// The key register, or that of the holds, is about to be written.
     RegisterWritten "register_written" Done {
+        vault: Vault,
         generation: u64,
+        vek_epoch: u64,
         made: Keys,
         gone: Keys,
     }

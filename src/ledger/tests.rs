@@ -99,7 +99,13 @@ fn one_of_each() -> Vec<Event> {
     let (class, site) = (Word::of("records"), site(1));
     vec![
         Event::ServerStarted { version: Word::of("0.1.0") },
-        Event::RegisterWritten { generation: 4, made: keys.clone(), gone: Keys::default() },
+        Event::RegisterWritten {
+            vault: Vault([0xab; 16]),
+            generation: 4,
+            vek_epoch: 2,
+            made: keys.clone(),
+            gone: Keys::default(),
+        },
         intent().event,
         result(),
         Event::HoldOpened {

@@ -89,7 +89,7 @@ macro_rules! as_text {
         }
     )*};
 }
-as_text!(Phase, Alarm, Actor, Credential, Word, Note, Digest, Epoch);
+as_text!(Phase, Alarm, Actor, Credential, Word, Note, Digest, Vault, Epoch);
 
 impl Text for SiteId {
     fn read(text: &str) -> Option<Self> {
@@ -286,6 +286,23 @@ impl fmt::Display for Digest {
 }
 
 impl Text for Digest {
+    fn read(text: &str) -> Option<Self> {
+        let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).ok()?;
+        bytes.try_into().ok().map(Self)
+    }
+}
+
+/// The random id of a vault of keys, 32 lower-case hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vault(pub [u8; 16]);
+
+impl fmt::Display for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Text for Vault {
     fn read(text: &str) -> Option<Self> {
         let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).ok()?;
         bytes.try_into().ok().map(Self)

@@ -45,10 +45,9 @@ impl Terms<'_> {
         for info in lots {
             let (at, ends_at) = match info.lot {
                 Lot::Records(_) => continue,
-                Lot::Sets(at)
-                | Lot::RecordKey(at)
-                | Lot::WatermarkKey(at)
-                | Lot::BaseKey(at) => (at, info.ends_at),
+                Lot::Sets(at) | Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
+                    (at, info.ends_at)
+                }
             };
             let records = || self.last_bucket(Class::Records, at, ends_at, &dues);
             let detections = || self.last_bucket(Class::Detections, at, ends_at, &dues);

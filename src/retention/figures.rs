@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use crate::ledger::Alarm;
 use crate::model::time::Timestamp;
-use crate::observe::metrics::{Counter, Label};
 use crate::observe::Registry;
+use crate::observe::metrics::{Counter, Label};
 
 #[derive(Debug, Default)]
 struct Cells {

@@ -98,8 +98,11 @@ impl Inner {
         // Nothing is planned for destruction meanwhile, so it is before the hold or after it.
         let _deciding = self.deciding.lock().await;
         if request.months.iter().any(|month| !self.has_month(&found, *month, now)) {
-            let event =
-                Event::HoldRefused { hold: None, site: site.clone(), why: Word::of("unknown_month") };
+            let event = Event::HoldRefused {
+                hold: None,
+                site: site.clone(),
+                why: Word::of("unknown_month"),
+            };
             self.append(Entry::new(now, actor(&by)?, event)).await?;
             return Err(DeskError::UnknownMonth);
         }

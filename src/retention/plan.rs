@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use super::Inner;
 use super::due::Terms;
 use super::holds::covers;
 use super::policy::{Policy, Profile, RetentionClass};
 use super::vault::LotInfo;
-use super::Inner;
 use crate::crypto::sha256;
 use crate::ledger::{Bucket, Digest, Epoch, Keys, Word};
 use crate::model::batch;

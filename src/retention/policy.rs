@@ -409,23 +409,43 @@ fn rules_of(profile: Profile) -> Vec<Rule> {
         rule(C::RawInput, Period::Request, E::None, ["PIPA Art. 16", "GDPR Art. 5(1)(c)"]),
         rule(C::Records, Period::Months(6), E::MonthOrDay, contract),
         rule(C::Sets, Period::Objection(60), E::Month, contract),
-        rule(C::Statements, Period::Years(5), E::Each, [
-            "Framework Act on National Taxes Art. 85-3; E-Commerce Act Art. 6",
-            "tax and commercial law of the controller's member state (GDPR Art. 6(1)(c))",
-        ]),
-        rule(C::Disputes, Period::Years(3), E::Each, [
-            "E-Commerce Act Art. 6",
-            "establishment and defense of legal claims (GDPR Art. 17(3)(e))",
-        ]),
-        rule(C::AccessLog, access_log, E::Month, [
-            "Standard of Measures for Securing Personal Information Art. 8",
-            "security of processing (GDPR Art. 32)",
-        ]),
+        rule(
+            C::Statements,
+            Period::Years(5),
+            E::Each,
+            [
+                "Framework Act on National Taxes Art. 85-3; E-Commerce Act Art. 6",
+                "tax and commercial law of the controller's member state (GDPR Art. 6(1)(c))",
+            ],
+        ),
+        rule(
+            C::Disputes,
+            Period::Years(3),
+            E::Each,
+            [
+                "E-Commerce Act Art. 6",
+                "establishment and defense of legal claims (GDPR Art. 17(3)(e))",
+            ],
+        ),
+        rule(
+            C::AccessLog,
+            access_log,
+            E::Month,
+            [
+                "Standard of Measures for Securing Personal Information Art. 8",
+                "security of processing (GDPR Art. 32)",
+            ],
+        ),
         rule(C::Detections, Period::Months(6), E::MonthOrDay, contract),
-        rule(C::Proofs, Period::Years(3), E::Each, [
-            "PIPA Art. 28-4(3), from the destruction on",
-            "accountability (GDPR Art. 5(2), 30), from the destruction on",
-        ]),
+        rule(
+            C::Proofs,
+            Period::Years(3),
+            E::Each,
+            [
+                "PIPA Art. 28-4(3), from the destruction on",
+                "accountability (GDPR Art. 5(2), 30), from the destruction on",
+            ],
+        ),
         rule(C::Rejects, Period::Days(30), E::None, ["PIPA Art. 29", "GDPR Art. 5(1)(c)"]),
     ]
 }

@@ -68,9 +68,8 @@ fn site(id: &str, no: u32, zone: &str, records_days: Option<u32>) -> Site {
 fn lots_of(site: &Site, name: &str, first_key: u64) -> Vec<LotInfo> {
     let at = SiteMonth { site: site.no, month: month(name) };
     let ends_at = calendar::span(site, at.month).to;
-    let bucket = |class| {
-        Lot::Records(Bucket { class, site: site.no, epoch: Epoch::Month(at.month) })
-    };
+    let bucket =
+        |class| Lot::Records(Bucket { class, site: site.no, epoch: Epoch::Month(at.month) });
     let lots = [
         (bucket(Class::Records), 1),
         (bucket(Class::Detections), 1),

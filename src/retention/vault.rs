@@ -1,77 +1,16 @@
 //! What this desk needs of the engine; a trait, so that its tests need no disk.
 
-use std::future::Future;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::engine::EngineError;
-use crate::keys::Victim;
+use crate::engine::{Engine, EngineError};
 use crate::keys::vek::LedgerMark;
 use crate::model::ids::{KeyId, SiteId};
 use crate::model::retention::Lot;
 use crate::model::site::Site;
 use crate::model::time::Timestamp;
 
-/// A living lot.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LotInfo {
-    /// Which one.
-    pub lot: Lot,
-    /// Its site.
-    pub site: SiteId,
-    /// Its keys.
-    pub keys: Vec<KeyId>,
-    /// When its epoch ends.
-    pub ends_at: Timestamp,
-}
-
-/// What was destroyed of a lot.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LotReport {
-    /// Which one.
-    pub lot: Lot,
-    /// Records that it held.
-    pub records: u64,
-    /// Its keys.
-    pub keys: Vec<Victim>,
-}
-
-/// What the engine's own verification found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verification {
-    /// Nothing opens and nothing is left.
-    Passed,
-    /// A key still opens something.
-    KeyStillOpens,
-    /// So many files still hold bytes of it.
-    BytesLeft(u64),
-}
-
-/// What a destruction did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DestroyReport {
-    /// Each lot.
-    pub lots: Vec<LotReport>,
-    /// The VEK epoch that was destroyed.
-    pub old_epoch: u64,
-    /// The VEK epoch in force.
-    pub new_epoch: u64,
-    /// The register's generation.
-    pub generation: u64,
-    /// Copies of the register that do not have it yet: nothing is destroyed before they do.
-    pub waiting_for: Vec<PathBuf>,
-    /// None of the keys lived.
-    pub nothing: bool,
-    /// What verification found.
-    pub verification: Verification,
-    /// Files that were removed.
-    pub files_removed: u64,
-    /// Bytes that were reclaimed.
-    pub bytes_reclaimed: u64,
-    /// Whether a copy of the VEK home from before, with the root key, would open old registers.
-    pub home_copy_opens: bool,
-}
+pub use crate::engine::destroy::{DestroyReport, LotInfo, LotReport, Verification};
 
 /// A change of state that is under way.
 pub type Change<'a, T> = Pin<Box<dyn Future<Output = Result<T, EngineError>> + Send + 'a>>;
@@ -108,4 +47,54 @@ pub trait Vault: Send + Sync + 'static {
     fn put_row(&self, name: String, bytes: Vec<u8>) -> Change<'_, ()>;
     /// Removes a row of the desk.
     fn delete_row(&self, name: String) -> Change<'_, ()>;
+}
+
+impl Vault for Engine {
+    fn lots(&self) -> Vec<LotInfo> {
+        Self::lots(self)
+    }
+
+    fn site(&self, id: &SiteId) -> Option<Arc<Site>> {
+        Self::site(self, id)
+    }
+
+    fn age_ms(&self) -> i64 {
+        self.settings().age_ms
+    }
+
+    fn commitment(&self, key: KeyId) -> Option<[u8; 32]> {
+        self.ring().commitment(key)
+    }
+
+    fn vek_epoch(&self) -> Result<u64, EngineError> {
+        Ok(self.ring().vek_epoch()?)
+    }
+
+    fn is_destroyed(&self, keys: &[KeyId], epoch: u64) -> bool {
+        self.ring().is_destroyed(keys, epoch)
+    }
+
+    fn unfinished_destruction(&self) -> Vec<Lot> {
+        Self::unfinished_destruction(self)
+    }
+
+    fn destroy(&self, lots: Vec<Lot>, mark: LedgerMark) -> Change<'_, DestroyReport> {
+        Box::pin(Self::destroy(self, lots, mark, Arc::new(())))
+    }
+
+    fn terminate(&self, site: SiteId, at: Timestamp) -> Change<'_, Arc<Site>> {
+        Box::pin(self.terminate_site(site, at))
+    }
+
+    fn load_rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
+        self.desk_rows(prefix)
+    }
+
+    fn put_row(&self, name: String, bytes: Vec<u8>) -> Change<'_, ()> {
+        Box::pin(async move { self.put_desk_row(&name, &bytes).await })
+    }
+
+    fn delete_row(&self, name: String) -> Change<'_, ()> {
+        Box::pin(async move { self.delete_desk_row(&name).await })
+    }
 }

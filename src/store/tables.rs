@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rocksdb::{
     BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBRecoveryMode,
-    DBWithThreadMode, Direction, IteratorMode, MultiThreaded, Options, ReadOptions, WriteBatch,
-    WriteOptions,
+    DBWithThreadMode, Direction, InfoLogger, IteratorMode, LogLevel, MultiThreaded, Options,
+    ReadOptions, WriteBatch, WriteOptions,
 };
 
 pub use reclaim::{Files, Reclaimed, RowRange};
@@ -275,13 +275,29 @@ impl Store {
         Ok(store)
     }
 
+    /// Looks at a data directory without changing anything in it, not even by a log of its own;
+    /// how many tables it has.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is of another format.
+    pub fn look(path: &Path) -> Result<usize, StoreError> {
+        let mut options = Options::default();
+        options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Fatal, |_, _| {}));
+        let names = Db::list_cf(&options, path)?;
+        if let Some(name) = names.iter().find(|name| Table::from_name(name).is_none()) {
+            return Err(StoreError::UnknownTable(name.clone()));
+        }
+        let db = Db::open_cf_for_read_only(&options, path, &names, false)?;
+        match db.get(FORMAT_KEY)? {
+            Some(found) if found == FORMAT => Ok(names.len()),
+            found => Err(other_format(&found.unwrap_or_default())),
+        }
+    }
+
     fn check_format(&self) -> Result<(), StoreError> {
         match self.get(Table::Meta, FORMAT_KEY)? {
             Some(found) if found == FORMAT => Ok(()),
-            Some(found) => {
-                let version = found.strip_prefix(FORMAT_PREFIX).unwrap_or(b"unreadable");
-                Err(StoreError::Format { found: String::from_utf8_lossy(version).into_owned() })
-            }
+            Some(found) => Err(other_format(&found)),
             None => {
                 let mut changes = Changes::default();
                 changes.put(Table::Meta, FORMAT_KEY, FORMAT);
@@ -457,6 +473,11 @@ impl Store {
     pub fn settle(&self) -> Result<(), StoreError> {
         Ok(self.db.wait_for_compact(&rocksdb::WaitForCompactOptions::default())?)
     }
+}
+
+fn other_format(found: &[u8]) -> StoreError {
+    let version = found.strip_prefix(FORMAT_PREFIX).unwrap_or(b"unreadable");
+    StoreError::Format { found: String::from_utf8_lossy(version).into_owned() }
 }
 
 /// Settings of the whole database, and why:

@@ -291,7 +291,10 @@ impl<'a> Form<'a> {
         number.filter(|days| (1..=max).contains(days)).ok_or_else(|| self.flaw(Reason::BadValue))
     }
 
-    pub(super) fn list<T>(&mut self, read: impl Fn(&mut Self) -> Result<T, Flaw>) -> Result<Vec<T>, Flaw> {
+    pub(super) fn list<T>(
+        &mut self,
+        read: impl Fn(&mut Self) -> Result<T, Flaw>,
+    ) -> Result<Vec<T>, Flaw> {
         if !self.reader.take(b'[') {
             return Err(self.flaw(Reason::WrongType));
         }

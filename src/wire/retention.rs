@@ -78,7 +78,11 @@ impl PolicyDoc {
 /// Reads what [`written`] wrote, and nothing else.
 fn read<T: Serialize + for<'de> Deserialize<'de>>(text: &[u8]) -> Result<T, BadForm> {
     let value: T = serde_json::from_slice(text).map_err(|_| BadForm)?;
-    if serde_json::to_vec(&value).is_ok_and(|again| again == text) { Ok(value) } else { Err(BadForm) }
+    if serde_json::to_vec(&value).is_ok_and(|again| again == text) {
+        Ok(value)
+    } else {
+        Err(BadForm)
+    }
 }
 
 fn written<T: Serialize>(value: &T) -> Result<Vec<u8>, BadForm> {

@@ -34,7 +34,7 @@ fn search(sender: &Sender, place: &Place, said: &[(String, Vec<u8>)]) {
     let finder = Finder::new(&canaries);
     assert!(canaries.len() > 3_000 && finder.len() > 200_000, "{} canaries", canaries.len());
     let mut hits = Vec::new();
-    for directory in [place.data(), place.keys()] {
+    for directory in [place.data(), place.keys(), place.ledger()] {
         let (files, bytes, found) = finder.search_files(&directory);
         assert!(files >= 5 && bytes > 1_000, "{files} files, {bytes} bytes in {directory:?}");
         hits.extend(found);

@@ -15,7 +15,7 @@ use oracle::SITES;
 
 use crate::support::{
     Place, Random, Server, billing_token, get, kill_early, post_records, producer_token, put_site,
-    seed, start,
+    seed, start, verify,
 };
 
 /// Rounds; each but every sixth ends with a SIGKILL.
@@ -83,6 +83,8 @@ fn nothing_is_lost_or_counted_twice_over_many_kills() {
     fleet.check(&server, &tokens.billing);
     println!("{kills} kills, {} records", fleet.records());
     assert_eq!(server.terminate().status.code(), Some(0));
+    let verified = verify(&place, &[]);
+    assert_eq!(verified.status.code(), Some(0), "{}", verified.output);
 }
 
 struct Tokens {
@@ -126,5 +128,8 @@ fn a_first_start_may_be_cut_anywhere() {
         let producer = producer_token(&server);
         let answer = post_records(&server, &producer, "");
         assert_eq!(answer.status, 200, "{answer:?}");
+        server.kill();
+        let verified = verify(&place, &[]);
+        assert_eq!(verified.status.code(), Some(0), "{}", verified.output);
     }
 }

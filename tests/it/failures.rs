@@ -64,6 +64,9 @@ fn keys_of_other_data_are_refused() {
     drop(start(&other, &[]));
     std::fs::remove_dir_all(place.keys()).unwrap();
     std::fs::rename(other.keys(), place.keys()).unwrap();
+    refused(&place, "the ledger directory and the signing key that belong together");
+    std::fs::remove_dir_all(place.ledger()).unwrap();
+    std::fs::rename(other.ledger(), place.ledger()).unwrap();
     refused(&place, "belongs to another data directory");
 }
 

@@ -1,5 +1,7 @@
 //! A ledger written by the library and checked by a second implementation in Python, which shares
-//! no code with it (L1).
+//! no code with it (L1); and the ledger of a real server.
+
+mod server;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

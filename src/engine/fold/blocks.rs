@@ -228,7 +228,18 @@ impl Writer<'_> {
         ahead: &mut Ahead<'_>,
         last: &mut Changes,
     ) -> Result<(), FoldError> {
+        self.make_keys(rows)?;
         rows.buckets().try_for_each(|(bucket, rows)| self.write_bucket(bucket, rows, ahead, last))
+    }
+
+    /// Makes the keys of all new buckets with one write of the register, instead of one each.
+    fn make_keys(&self, rows: &Sorted<'_>) -> Result<(), FoldError> {
+        let name = |bucket: &Bucket| {
+            let site = self.directory.by_no(bucket.site).ok_or(FoldError::NoSite)?;
+            Ok((site.id.clone(), bucket.class, bucket.epoch.code()))
+        };
+        let names: Result<Vec<_>, FoldError> = rows.buckets.iter().map(name).collect();
+        Ok(self.ring.make_buckets(&names?)?)
     }
 
     fn write_bucket(

@@ -21,12 +21,14 @@ fn expected(route: Route, role: Role) -> bool {
         Route::HoldRelease | Route::RetentionRun | Route::ClockConfirm => role == Role::Custodian,
         Route::RetentionList => matches!(role, Role::Auditor | Role::Operator),
         Route::CertificateList | Route::CertificateGet => role == Role::Auditor,
+        Route::LedgerList | Route::LedgerHead | Route::LedgerProof => role == Role::Auditor,
         Route::Live | Route::Ready | Route::Version => true,
     }
 }
 
 fn path(pattern: &str) -> String {
     let path = pattern.replace("{site}", "ACME").replace("{month}", "2026-11");
+    let path = path.replace("{index}", "0");
     let path = path.replace("{key_id}", "aaaaaaaaaaaaaaaa");
     let path = path.replace("{hold}", "h1").replace("{id}", "c1");
     path.replace("/v1/usage", "/v1/usage?month=2026-11")
@@ -168,6 +170,47 @@ async fn usage_is_json_or_csv_page_by_page() {
         assert_eq!(got.status, 400, "{bad}: {}", got.body);
         assert!(!got.body.contains("canary"), "{}", got.body);
     }
+}
+
+#[tokio::test]
+async fn the_ledger_is_read_by_numbers() {
+    let harness = start(settings()).await;
+    let get = |path: &'static str| harness.get(Role::Auditor, path);
+    let list = get("/v1/ledger").await;
+    assert_eq!(list.status, 200, "{}", list.body);
+    assert!(list.body.contains("privileged_read"), "{}", list.body);
+    let one = get("/v1/ledger?from=1&limit=1").await;
+    assert!(one.body.contains("\"from\":1") && one.body.contains("\"size\":2"), "{}", one.body);
+    assert_eq!(get("/v1/ledger/1/proof").await.status, 200);
+    let proof = get("/v1/ledger/0/proof").await.body;
+    assert!(proof.starts_with("{\"entry\":") && proof.contains("blindtally/test"), "{proof}");
+    assert_eq!(get("/v1/ledger/99/proof").await.status, 404);
+    let head = get("/v1/ledger/head").await;
+    assert_eq!(head.header("content-type"), "application/json");
+    assert!(head.body.contains("\"size\":4,"), "{}", head.body);
+    let asked = harness.request(Role::Auditor, "GET", "/v1/ledger/head");
+    let note = harness.send(asked.header("accept", "text/plain"), "").await;
+    assert!(note.header("content-type").starts_with("text/plain"), "{}", note.body);
+    assert!(note.body.starts_with("blindtally/test\n4\n"), "{}", note.body);
+    let asked = harness.request(Role::Auditor, "GET", "/v1/ledger/head");
+    assert_eq!(harness.send(asked.header("accept", "text/html"), "").await.status, 406);
+    for (bad, kind) in [
+        ("/v1/ledger?from=-1", "bad-entry-number"),
+        ("/v1/ledger?from=01", "bad-entry-number"),
+        ("/v1/ledger?from=", "bad-entry-number"),
+        ("/v1/ledger?from=18446744073709551616", "bad-entry-number"),
+        ("/v1/ledger?limit=0", "bad-query"),
+        ("/v1/ledger?limit=1001", "bad-query"),
+        ("/v1/ledger?limit=%2B1", "bad-query"),
+        ("/v1/ledger?canary=1", "bad-query"),
+        ("/v1/ledger/canary/proof", "bad-entry-number"),
+        ("/v1/ledger/+1/proof", "bad-entry-number"),
+    ] {
+        let got = harness.get(Role::Auditor, bad).await;
+        assert_eq!(got.status, 400, "{bad}: {}", got.body);
+        assert!(got.body.contains(kind) && !got.body.contains("canary"), "{bad}: {}", got.body);
+    }
+    assert!(get("/v1/ledger/head").await.body.contains("\"size\":4,"), "refusals left entries");
 }
 
 #[tokio::test]

@@ -187,9 +187,14 @@ async fn plain_http_stays_on_loopback() {
     let stub = start(settings()).await;
     let desks = Desks {
         intake: Arc::new(StubDoor(stub.intake)),
-        tokens: Tokens::new(Arc::new(Memory::default()), Arc::new(TestClock::default())),
+        tokens: Tokens::new(
+            Arc::new(Memory::default()),
+            Arc::new(Memory::default()),
+            Arc::new(TestClock::default()),
+        ),
         sites: Sites::new(Arc::new(Memory::default())),
         usage: Usage::new(Arc::new(Figures::of(&[])), Arc::new(TestClock::default())),
+        audit: audit().1,
         ready: Arc::new(|| Ok(())),
     };
     let refused = Server::start(open, desks, &Registry::default()).await.unwrap_err();

@@ -244,3 +244,61 @@ fn many_sites() {
     let (ring, _) = KeyRing::open(&settings).unwrap();
     assert_eq!(ring.list(), made);
 }
+
+#[test]
+fn the_buckets_of_a_fold_are_one_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path());
+    let (ring, _) = KeyRing::open(&settings).unwrap();
+    let generation = || {
+        let bytes = fs::read(settings.dir.join("register.a")).unwrap();
+        u64::from_be_bytes(bytes[32..40].try_into().unwrap())
+    };
+    let old = ring.bucket(&site(1), Class::Records, 5).unwrap();
+    let before = generation();
+    let names: Vec<_> =
+        (0..40).flat_map(|s| [5, 6].map(|epoch| (site(s), Class::Records, epoch))).collect();
+    ring.make_buckets(&names).unwrap();
+    assert_eq!(generation(), before + 1);
+    for (site, class, epoch) in &names {
+        ring.bucket(site, *class, *epoch).unwrap();
+    }
+    ring.make_buckets(&names).unwrap();
+    assert_eq!(generation(), before + 1, "what is there is not made again");
+    assert_eq!(ring.bucket(&site(1), Class::Records, 5).unwrap().id(), old.id());
+    ring.retire(&[old.id()]).unwrap();
+    assert!(matches!(ring.make_buckets(&names), Err(KeysError::Retired { .. })));
+}
+
+#[test]
+fn marks_are_read_from_the_files_and_nothing_is_changed() {
+    use crate::keys::{LedgerMark, RegisterWrite, Said, Unwitnessed, Witness, marks};
+    struct Four;
+    impl Witness for Four {
+        fn note(&self, _: &RegisterWrite) -> Result<LedgerMark, Unwitnessed> {
+            Ok(LedgerMark { size: 4, root: [4; 32] })
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path());
+    assert!(marks(&settings).unwrap().iter().all(|file| file.said == Said::Missing));
+    assert!(!settings.dir.exists());
+    let (ring, _) = KeyRing::open_witnessed(&settings, None, Arc::new(Four)).unwrap();
+    let said = |settings: &Settings| -> Vec<Said> {
+        marks(settings).unwrap().into_iter().map(|file| file.said).collect()
+    };
+    let four = Said::Mark(ring.mark().unwrap());
+    let none = Said::Mark(LedgerMark::default());
+    assert_eq!(said(&settings), [none, four, four]);
+    // The vault of holds counts too.
+    ring.hold().unwrap();
+    assert_eq!(said(&settings), [none, four, four, none, four, four]);
+    drop(ring);
+    let path = settings.dir.join("register.a");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[75] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    fs::remove_file(settings.dir.join("register.b")).unwrap();
+    assert_eq!(said(&settings)[..3], [none, Said::Damaged, Said::Missing]);
+    assert_eq!(fs::read(&path).unwrap(), bytes);
+}

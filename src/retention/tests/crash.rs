@@ -15,9 +15,9 @@ fn told(world: &World) -> [usize; 4] {
     });
     [
         of(&|event| matches!(event, Event::DestructionIntent { .. })),
-        of(&|event| {
-            matches!(event, Event::DestructionResult { verification, .. } if verification.passed)
-        }),
+        of(
+            &|event| matches!(event, Event::DestructionResult { verification, .. } if verification.passed),
+        ),
         of(&|event| matches!(event, Event::CertificateIssued { .. })),
         kept,
     ]
@@ -57,7 +57,10 @@ async fn a_run_cut_anywhere_is_finished_by_the_next() {
             let left = world.vault.with(|inside| inside.rows.keys().cloned().collect::<Vec<_>>());
             assert!(left.iter().all(|row| row == "clock" || row.starts_with("certificate/")));
             let auditor = caller(Role::Auditor, 0);
-            let id = format!("c{}", world.entries().iter().find(|e| e.event.phase() == Phase::Intent).unwrap().number);
+            let id = format!(
+                "c{}",
+                world.entries().iter().find(|e| e.event.phase() == Phase::Intent).unwrap().number
+            );
             let text = world.desk.certificate(&auditor, &id).unwrap();
             certificate::verify(&text, &world.key()).unwrap();
         }

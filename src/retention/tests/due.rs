@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::retention::due::{Terms, add_months};
 use crate::model::limits::AGE_MS_MAX;
+use crate::retention::due::{Terms, add_months};
 
 /// A date that is found by counting from 1970-01-01.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +126,8 @@ fn a_living_bucket_keeps_the_key_of_its_records() {
     site.past = vec![(month("2026-07"), SiteSettings::default())];
     let mut lots = lots_of(&site, "2026-07", 1);
     lots.retain(|info| !matches!(info.lot, Lot::Records(_)));
-    let old = Bucket { class: Class::Records, site: site.no, epoch: Epoch::Month(month("2026-07")) };
+    let old =
+        Bucket { class: Class::Records, site: site.no, epoch: Epoch::Month(month("2026-07")) };
     let ends_at = at("2026-08-01T00:00:00Z");
     lots.push(LotInfo { lot: Lot::Records(old), site: site.id.clone(), keys: vec![], ends_at });
     let policy = Policy::of(Profile::KrPipa);

@@ -69,7 +69,8 @@ async fn a_hold_covers_days_that_lie_in_its_month() {
     let site = site("ACME", 1, "Asia/Seoul", Some(3));
     let day = |text: &str| {
         let day = at(text).day();
-        let lot = Lot::Records(Bucket { class: Class::Records, site: site.no, epoch: Epoch::Day(day) });
+        let lot =
+            Lot::Records(Bucket { class: Class::Records, site: site.no, epoch: Epoch::Day(day) });
         let ends_at = Timestamp(day.start().0 + DAY_MS);
         LotInfo { lot, site: site.id.clone(), keys: vec![KeyId(u64::from(day.0))], ends_at }
     };

@@ -119,7 +119,8 @@ fn periods_and_form_are_checked() {
     assert_eq!(read(&unknown), Err(PolicyError::Form));
     let elsewhere = text("2026-11-01", "2026-12-01", true, "{}").replace("kr-pipa", "eu-gdpr");
     assert_eq!(read(&elsewhere), Err(PolicyError::Profile));
-    let sentences = [PolicyError::Form, PolicyError::Range, PolicyError::Notice { given: 6, needed: 7 }];
+    let sentences =
+        [PolicyError::Form, PolicyError::Range, PolicyError::Notice { given: 6, needed: 7 }];
     for sentence in sentences {
         assert!(sentence.to_string().contains("retention policy"), "{sentence}");
     }

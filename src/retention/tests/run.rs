@@ -120,7 +120,9 @@ async fn termination_brings_everything_forward() {
     let site = site_id("ACME");
     let mut text = br#"{"reason":"contract ended"}"#.to_vec();
     let ended = world.desk.terminate(&operator, site.clone(), &mut text).await.unwrap();
-    assert!(String::from_utf8(ended).unwrap().contains("\"terminated_at\":\"2026-06-01T00:00:00Z\""));
+    assert!(
+        String::from_utf8(ended).unwrap().contains("\"terminated_at\":\"2026-06-01T00:00:00Z\"")
+    );
     // Again: the same time, and no second entry.
     world.clock.set(at("2026-06-02T00:00:00Z"));
     let again = world.desk.terminate(&operator, site.clone(), &mut Vec::new()).await.unwrap();

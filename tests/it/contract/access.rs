@@ -16,6 +16,9 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("POST", "/v1/tokens", &["operator"]),
     ("GET", "/v1/tokens", &["operator"]),
     ("DELETE", "/v1/tokens/aaaaaaaaaaaaaaaa", &["operator"]),
+    ("GET", "/v1/ledger", &["auditor"]),
+    ("GET", "/v1/ledger/head", &["auditor"]),
+    ("GET", "/v1/ledger/0/proof", &["auditor"]),
     ("GET", "/metrics", &["operator"]),
     ("POST", "/v1/sites/NONE/terminate", &["operator"]),
     ("POST", "/v1/sites/A/holds", &["privacy"]),
@@ -29,7 +32,7 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
 ];
 
 /// Paths that nobody may take, whatever the role: they do not exist.
-const NOWHERE: [&str; 10] = [
+const NOWHERE: [&str; 12] = [
     "/",
     "/v1",
     "/v1/",
@@ -40,6 +43,8 @@ const NOWHERE: [&str; 10] = [
     "/metrics/",
     "/v1/sites/A/people",
     "/v1//sites",
+    "/v1/ledger/0",
+    "/v1/ledger/head/",
 ];
 
 fn role_tokens(world: &World) -> Vec<(&'static str, String)> {

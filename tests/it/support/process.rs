@@ -40,6 +40,11 @@ impl Place {
     pub fn keys(&self) -> PathBuf {
         self.path().join("data-keys")
     }
+
+    /// The ledger's directory.
+    pub fn ledger(&self) -> PathBuf {
+        self.path().join("data-ledger")
+    }
 }
 
 /// A running server. It is killed when this is dropped.
@@ -99,6 +104,16 @@ pub fn run_to_end(place: &Place, settings: &[(&str, &str)]) -> Ended {
         panic!("the server did not end:\n{}", output.text())
     });
     Ended { status, output: output.finish() }
+}
+
+/// Runs `blindtally verify` on a place; how it ended and what it said.
+#[track_caller]
+pub fn verify(place: &Place, arguments: &[&str]) -> Ended {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_blindtally"));
+    command.arg("verify").arg("--data").arg(place.data()).args(arguments);
+    let done = command.stdin(Stdio::null()).output().expect("the binary");
+    let output = String::from_utf8_lossy(&done.stdout) + String::from_utf8_lossy(&done.stderr);
+    Ended { status: done.status, output: output.into_owned() }
 }
 
 /// Starts the real binary and kills it after this long, wherever it is by then.

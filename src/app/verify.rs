@@ -1,0 +1,156 @@
+//! The offline check of ledger, keys and data directory. It reads files only, so it works on a
+//! copy, and needs no root key: what it checks lies in clear.
+
+use std::path::{Path, PathBuf};
+
+use super::ledger::carried;
+use crate::config::Settings;
+use crate::keys::{self, FileMark, Said};
+use crate::ledger::verify::{self, Against, Report as LedgerReport};
+use crate::ledger::{Digest, VERIFIER_KEY, VerifierKey};
+use crate::store::Store;
+
+/// What is to be checked beside the places in the settings.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// The file of the public key; without it that in the ledger's own directory is used.
+    pub key: Option<PathBuf>,
+    /// The second copy of the checkpoints; without it that of the settings.
+    pub second: Option<PathBuf>,
+    /// The keys directory was named, so that it must be there.
+    pub keys_named: bool,
+}
+
+/// What was checked, what was not, and what does not agree: sentences without a full stop.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Checked, and good unless a finding says otherwise.
+    pub checked: Vec<String>,
+    /// Not checked, and why or what would be needed.
+    pub unchecked: Vec<String>,
+    /// Whatever does not agree or cannot be read.
+    pub findings: Vec<String>,
+}
+
+/// Checks everything that is there.
+pub fn run(settings: &Settings, request: &Request) -> Report {
+    let mut report = Report::default();
+    let marks = report.marks(settings, request);
+    report.ledger(settings, request, &marks);
+    report.data(&settings.store.data);
+    report.unchecked.push(
+        "what is sealed: no record, set or key was opened, no count was made again; a start of the \
+         server compares counts and sets"
+            .to_owned(),
+    );
+    report
+}
+
+impl Report {
+    /// Reads what the keys say of the ledger.
+    fn marks(&mut self, settings: &Settings, request: &Request) -> Vec<FileMark> {
+        let dir = &settings.keys.dir;
+        if !request.keys_named && !dir.exists() {
+            let dir = dir.display();
+            self.unchecked.push(format!(
+                "whether the ledger is as long as the keys know: {dir} is not there; name the keys \
+                 directory with --keys DIR"
+            ));
+            return Vec::new();
+        }
+        let files = match keys::marks(&settings.keys) {
+            Ok(files) => files,
+            Err(error) => {
+                self.findings.push(error.to_string());
+                return Vec::new();
+            }
+        };
+        for file in &files {
+            let path = file.path.display();
+            match file.said {
+                Said::Mark(mark) if mark.size > 0 => {
+                    self.checked.push(format!("{path} knows of {} entries", mark.size));
+                }
+                Said::Mark(_) => self.unchecked.push(format!("{path} knows of no ledger yet")),
+                Said::Missing => self.findings.push(format!("{path} is missing")),
+                Said::Damaged => self.findings.push(format!(
+                    "{path} is damaged where it says which ledger it belongs to, or is another file"
+                )),
+            }
+        }
+        files
+    }
+
+    fn ledger(&mut self, settings: &Settings, request: &Request, files: &[FileMark]) {
+        let dir = &settings.ledger.dir;
+        let Some(key) = self.public_key(dir, request.key.as_deref()) else { return };
+        let second = request.second.as_ref().or(settings.ledger.second_copy.as_ref());
+        if second.is_none() {
+            self.unchecked.push(
+                "whether ledger and keys were set back together: only a second copy of the \
+                 checkpoints would show it; name one with --second FILE"
+                    .to_owned(),
+            );
+        }
+        let marks = carried(files);
+        let second = second.map(PathBuf::as_path);
+        match verify::verify(dir, &Against { key: &key, second_copy: second, marks: &marks }) {
+            Ok(found) => self.of_ledger(dir, &key, &found),
+            Err(error) => self.findings.push(format!(
+                "the ledger in {} cannot be read: {}",
+                dir.display(),
+                error.kind()
+            )),
+        }
+    }
+
+    fn of_ledger(&mut self, dir: &Path, key: &VerifierKey, found: &LedgerReport) {
+        self.checked.push(format!(
+            "the ledger in {}: {} entries with root {}, under {} checkpoints signed by {}",
+            dir.display(),
+            found.size,
+            Digest(found.root),
+            found.checkpoints,
+            key.name()
+        ));
+        self.findings.extend(found.findings.iter().map(ToString::to_string));
+        if found.findings.len() >= verify::FINDINGS_MAX {
+            self.findings.push("there are more findings than are listed".to_owned());
+        }
+    }
+
+    /// The key that everything is checked with.
+    fn public_key(&mut self, dir: &Path, named: Option<&Path>) -> Option<VerifierKey> {
+        let beside = dir.join(VERIFIER_KEY);
+        let read = |path: &Path| {
+            let text = std::fs::read_to_string(path).ok()?;
+            VerifierKey::parse(&text)
+        };
+        let path = named.unwrap_or(&beside);
+        let Some(key) = read(path) else {
+            self.findings.push(format!("{} holds no public key of a ledger", path.display()));
+            return None;
+        };
+        if named.is_none() {
+            self.unchecked.push(format!(
+                "whether {} is the right key: give the one that you have from elsewhere with \
+                 --key FILE",
+                beside.display()
+            ));
+        } else if read(&beside).as_ref() != Some(&key) {
+            let (beside, path) = (beside.display(), path.display());
+            self.findings.push(format!("{beside} is not the public key in {path}"));
+        }
+        Some(key)
+    }
+
+    fn data(&mut self, data: &Path) {
+        match Store::look(data) {
+            Ok(tables) => self.checked.push(format!(
+                "the data directory {}: its format is known, and so are its {tables} tables",
+                data.display()
+            )),
+            Err(error) => self.findings.push(format!("{}: {error}", data.display())),
+        }
+    }
+}

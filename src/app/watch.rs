@@ -1,0 +1,62 @@
+//! What the app looks at again and again: the room on the data disk, the copies of the register.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::process;
+use crate::audit::Audit;
+use crate::engine::Engine;
+use crate::ledger::{Actor, Alarm, Event};
+use crate::observe::Gauge;
+
+/// How often the free space of the data directory is looked at.
+const DISK_LOOK: Duration = Duration::from_secs(2);
+/// How often the copies of the register off the host are looked at.
+const COPIES_LOOK: Duration = Duration::from_secs(2);
+
+/// Tells the engine when the disk has little room, so that records are refused (507) while there is
+/// still enough for the fold and for RocksDB's own work.
+pub async fn disk(engine: Engine, data: PathBuf, free_bytes_min: u64) {
+    let mut was_low = false;
+    loop {
+        let path = data.clone();
+        let looked = tokio::task::spawn_blocking(move || process::free_bytes(&path)).await;
+        if let Ok(Ok(free_bytes)) = looked {
+            let low = free_bytes < free_bytes_min;
+            engine.set_disk_low(low);
+            if low != was_low {
+                tracing::warn!(low, free_bytes, "the room on the data disk changed");
+            }
+            was_low = low;
+        }
+        tokio::time::sleep(DISK_LOOK).await;
+    }
+}
+
+/// Counts the copies of the register that are behind, and leaves an alarm in the ledger when the
+/// first of them begins to be.
+pub async fn copies(engine: Engine, audit: Audit, behind: Gauge) {
+    let mut was_behind = false;
+    loop {
+        let ring = Arc::clone(engine.ring());
+        // The keys are locked while the register is written, so this may wait for a disk.
+        let looked = tokio::task::spawn_blocking(move || ring.copies()).await;
+        if let Ok(Ok(copies)) = looked {
+            let late: Vec<_> = copies.iter().filter(|copy| copy.behind > 0).collect();
+            behind.set(i64::try_from(late.len()).unwrap_or(i64::MAX));
+            let is_behind = !late.is_empty();
+            if is_behind && !was_behind {
+                for copy in late {
+                    let (path, writes) = (copy.path.display(), copy.behind);
+                    tracing::warn!(%path, writes, "a copy of the key register does not follow");
+                }
+                let reason = Alarm::RegisterCopyUnreachable;
+                // An error stops the process by itself.
+                let _ = audit.note(Actor::Server, Event::Alarm { reason }).await;
+            }
+            was_behind = is_behind;
+        }
+        tokio::time::sleep(COPIES_LOOK).await;
+    }
+}

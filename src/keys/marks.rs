@@ -1,0 +1,80 @@
+//! The ledger's marks as they stand in clear in the files of a vault. They are read without the
+//! root key and without a lock, and nothing is changed: so a start can check the ledger before it
+//! opens the keys, which may write, and an auditor can check a copy of the files.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::home::{any, at, files};
+use super::medium::DiskFile;
+use super::slot::{Copy, HEADER_BYTES, Header, HeaderRead};
+use super::vek::{LedgerMark, VekHome};
+use super::{KeysError, Settings, VekError};
+
+/// What a file says of the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// Size and root; zero before the first entry.
+    Mark(LedgerMark),
+    /// The file is not there.
+    Missing,
+    /// The part of the file that says it is torn, damaged or another file's.
+    Damaged,
+}
+
+/// A file of a vault, and what it says of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileMark {
+    /// The file.
+    pub path: PathBuf,
+    /// What it says.
+    pub said: Said,
+}
+
+/// What VEK home and both copies of the register say, and those of the vault of holds where there
+/// is one. A file that says nothing is no error here; opening the keys decides what it means.
+///
+/// # Errors
+/// When a file is there and cannot be read.
+pub fn marks(settings: &Settings) -> Result<Vec<FileMark>, KeysError> {
+    let mut found = marks_of(settings)?;
+    let hold = settings.of_hold();
+    if any(&hold)? {
+        found.extend(marks_of(&hold)?);
+    }
+    Ok(found)
+}
+
+fn marks_of(settings: &Settings) -> Result<Vec<FileMark>, KeysError> {
+    let [home, a, b] = files(settings);
+    let said = [vek_home(&home)?, register(Copy::A, &a)?, register(Copy::B, &b)?];
+    Ok([home, a, b].into_iter().zip(said).map(|(path, said)| FileMark { path, said }).collect())
+}
+
+fn open(path: &Path) -> Result<Option<File>, KeysError> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(at("open", path)(error)),
+    }
+}
+
+fn vek_home(path: &Path) -> Result<Said, KeysError> {
+    let Some(file) = open(path)? else { return Ok(Said::Missing) };
+    match VekHome::open(DiskFile(file)) {
+        Ok(home) => Ok(Said::Mark(home.ledger())),
+        Err(VekError::Io(error)) => Err(at("read", path)(error)),
+        Err(_) => Ok(Said::Damaged),
+    }
+}
+
+fn register(copy: Copy, path: &Path) -> Result<Said, KeysError> {
+    let Some(file) = open(path)? else { return Ok(Said::Missing) };
+    let mut page = Vec::with_capacity(HEADER_BYTES);
+    file.take(HEADER_BYTES as u64).read_to_end(&mut page).map_err(at("read", path))?;
+    match Header::parse(copy, &page) {
+        HeaderRead::Good(header) => Ok(Said::Mark(header.ledger)),
+        _ => Ok(Said::Damaged),
+    }
+}
