@@ -269,21 +269,6 @@ impl Shared {
         self.as_of.store(now.0.max(0) as u64, Ordering::Release);
     }
 
-    /// Asks about destroyed lots.
-    fn gone<T>(&self, ask: impl FnOnce(&Gone) -> T) -> T {
-        ask(&self.gone.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn add_gone(&self, lots: &[Lot], from_group: u64) {
-        let mut gone = self.gone.write().unwrap_or_else(PoisonError::into_inner);
-        lots.iter().for_each(|lot| gone.add(*lot, from_group));
-    }
-
-    /// Notes that the sets of a month are destroyed.
-    fn without_sets(&self, at: SiteMonth) {
-        self.without_sets.write().unwrap_or_else(PoisonError::into_inner).insert(at);
-    }
-
     fn note_fold(&self, stats: fold::Stats) {
         self.folds.fetch_add(1, Ordering::Relaxed);
         self.folded_rows.fetch_add(stats.rows, Ordering::Relaxed);

@@ -11,12 +11,14 @@ use std::path::Path;
 
 use blindtally::model::batch::{Batch, Claim, DeviceTag, Effect, Item, SiteMonth, Verdict};
 use blindtally::model::caller::{Role, SiteScope, Token};
-use blindtally::model::ids::{ShortTag, SiteId, SiteNo, Tag};
+use blindtally::model::ids::{KeyId, ShortTag, SiteId, SiteNo, Tag};
+use blindtally::model::retention::Lot;
 use blindtally::model::site::{MonthSpan, Site, SiteSettings};
 use blindtally::model::time::{Day, Month, Timestamp};
 use blindtally::model::usage::Counters;
 use blindtally::model::vocab::{DeviceKind, DrmType, Quality, RecordType, Scope};
 use blindtally::store::block::{self, Row};
+use blindtally::store::destruction::{DoomedKey, DoomedLot, UnderWay, encode_gone};
 use blindtally::store::header::Header;
 use blindtally::store::pages::{self, RunHead};
 use blindtally::store::rows::{self, Position};
@@ -79,6 +81,13 @@ fn stored(to: &Path) -> io::Result<()> {
     write(to, "counters", b'0' + 11, &counters)?;
     write(to, "key-page", b'0' + 12, &keys::page(1, 2, 3, 4))?;
     write(to, "key-block", b'0' + 12, &keys::block(true, SiteNo(1), MONTH.0, 9))?;
+    let at = SiteMonth { site: SiteNo(1), month: MONTH };
+    write(to, "key-gone", b'0' + 12, &keys::gone(&Lot::Sets(at)))?;
+    let key = DoomedKey { kind: 6, id: KeyId(9), parent: KeyId(3), commitment: [7; 32] };
+    let sets = DoomedLot { lot: Lot::Sets(at), records: 0, blocks: (0, 0), keys: vec![key] };
+    let under_way = UnderWay { folded: true, vek_epoch: 2, lots: vec![sets] };
+    write(to, "destruction", b'0' + 14, &under_way.encode())?;
+    write(to, "gone", b'0' + 15, &encode_gone(300))?;
     let filter = Filter::build(&mut (0..30).collect());
     write(to, "filter", b'0' + 13, &[&7u64.to_le_bytes()[..], filter.as_bytes()].concat())
 }

@@ -10,6 +10,7 @@ use blindtally::model::ids::{ShortTag, Tag};
 use blindtally::model::time::Timestamp;
 use blindtally::store::block::{self, FilterKeys, OwnedRow, Row};
 use blindtally::store::codec::{Corrupt, Put, Reader};
+use blindtally::store::destruction::{UnderWay, decode_gone, encode_gone};
 use blindtally::store::details;
 use blindtally::store::header::{Filtered, Header};
 use blindtally::store::pages::{self, RunHead};
@@ -26,7 +27,7 @@ const ROWS_MAX: usize = 10_000;
 const DETAILS_BYTES_MAX: usize = 1 << 20;
 
 fuzz_target!(|data: &[u8]| {
-    let Some((format, bytes)) = choose(data, 14) else { return };
+    let Some((format, bytes)) = choose(data, 16) else { return };
     match format {
         0 => round_trip(bytes, batch::decode, batch::encode),
         1 => {
@@ -55,6 +56,8 @@ fuzz_target!(|data: &[u8]| {
             });
         }
         12 => row_keys(bytes),
+        14 => round_trip(bytes, UnderWay::decode, UnderWay::encode),
+        15 => round_trip(bytes, decode_gone, |group| encode_gone(*group)),
         _ => filters(bytes),
     }
 });
@@ -219,6 +222,9 @@ fn row_keys(bytes: &[u8]) {
     }
     if let Some(at) = keys::counters_of(bytes) {
         assert_eq!(keys::counters(at), bytes);
+    }
+    if let Some(lot) = keys::gone_lot(bytes) {
+        assert_eq!(keys::gone(&lot), bytes);
     }
     if let Some((owner, kind, run, page)) = keys::page_of(bytes) {
         assert_eq!(keys::page(owner, kind, run, page), bytes);

@@ -4,8 +4,9 @@
 //! judges them so again; a lot's keys go only after those groups are folded.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::PoisonError;
 
-use super::EngineError;
+use super::{EngineError, Shared};
 use crate::model::batch::{Bucket, Epoch, SiteMonth};
 use crate::model::ids::SiteNo;
 use crate::model::retention::Lot;
@@ -117,6 +118,24 @@ impl Gone {
             .filter(|(_, from)| **from <= group);
         let list: Vec<(Epoch, Class)> = known.map(|(name, _)| *name).collect();
         if list.is_empty() { Takes::All } else { Takes::Counts(list) }
+    }
+}
+
+impl Shared {
+    /// Asks about destroyed lots.
+    pub fn gone<T>(&self, ask: impl FnOnce(&Gone) -> T) -> T {
+        ask(&self.gone.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Adds lots that are destroyed from a group on.
+    pub fn add_gone(&self, lots: &[Lot], from_group: u64) {
+        let mut gone = self.gone.write().unwrap_or_else(PoisonError::into_inner);
+        lots.iter().for_each(|lot| gone.add(*lot, from_group));
+    }
+
+    /// Notes that the sets of a month are destroyed.
+    pub fn without_sets(&self, at: SiteMonth) {
+        self.without_sets.write().unwrap_or_else(PoisonError::into_inner).insert(at);
     }
 }
 

@@ -6,6 +6,7 @@
 //! process recovers from the journal. It never goes on after a failed write, and never syncs twice.
 
 mod destruction;
+mod sites;
 
 pub use destruction::Order;
 
@@ -22,7 +23,7 @@ use super::gone::Takes;
 use super::journal::{self, JournalKey, SealedBatch};
 use super::runs::SetId;
 use super::state::{Apply, SetKeys, State, Window};
-use super::{Answer, EngineError, Outcome, Settings, Shared, SitePut, calendar, directory, spill};
+use super::{Answer, EngineError, Outcome, Settings, Shared, SitePut, spill};
 use crate::crypto::{Aad, SealKey};
 use crate::model::batch::{Batch, SiteMonth};
 use crate::model::caller::Token;
@@ -459,41 +460,6 @@ impl Writer {
             return Ok(());
         }
         self.folder.send(FoldOrder::Retire(ids)).map_err(|_| EngineError::Stopped)
-    }
-
-    fn put_site(&mut self, id: SiteId, settings: SiteSettings) -> Result<SitePut, EngineError> {
-        let now = self.shared.clock.now();
-        let known = self.shared.directory.site(&id);
-        let created = known.is_none();
-        let (site, effective) = match known {
-            Some(site) => directory::changed(&site, settings, now),
-            None => {
-                let no = self.shared.directory.next_no();
-                let site = Site {
-                    id,
-                    no,
-                    created_at: now,
-                    terminated_at: None,
-                    settings,
-                    pending: None,
-                    past: Vec::new(),
-                    months: Vec::new(),
-                };
-                (site, None)
-            }
-        };
-        let site = self.shared.directory.put_site(&self.shared.store, site)?;
-        Ok(SitePut { site, created, effective })
-    }
-
-    fn reach(&mut self, id: &SiteId, at: Timestamp) -> Result<Option<Arc<Site>>, EngineError> {
-        let Some(site) = self.shared.directory.site(id) else { return Ok(None) };
-        if calendar::stored(&site, at).is_some() {
-            return Ok(Some(site));
-        }
-        let months = calendar::reaching(&site, at);
-        let grown = Site { months, ..Site::clone(&site) };
-        self.shared.directory.put_site(&self.shared.store, grown).map(Some)
     }
 }
 

@@ -5,6 +5,7 @@
 mod canary;
 mod contract;
 mod crash;
+mod destroy;
 mod failures;
 mod ledger;
 mod million;

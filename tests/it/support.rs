@@ -6,7 +6,9 @@ mod process;
 mod random;
 
 pub use http::{Answer, Client, exchange};
-pub use process::{PATIENCE, Place, Server, kill_early, run_to_end, start, start_alive, verify};
+pub use process::{
+    PATIENCE, Place, Server, kill_early, kill_self, run_to_end, start, start_alive, verify,
+};
 pub use random::{Random, seed};
 
 use serde_json::Value;

@@ -1,11 +1,13 @@
 //! What must not open is tried: every row of a lot that is still stored, under every key that could
 //! be meant, the one in the register and the one that somebody may still hold in memory.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::crypto::{SealKey, seal};
 use crate::engine::fold::{block_key_opens, blocks_of, rows_of_sets};
 use crate::engine::{EngineError, Shared, runs};
+use crate::model::ids::KeyId;
 use crate::model::retention::Lot;
 use crate::store::destruction::UnderWay;
 
@@ -25,7 +27,8 @@ pub struct Found {
 /// When the disk refuses.
 pub fn all(shared: &Shared, row: &UnderWay, held: &[Arc<SealKey>]) -> Result<Found, EngineError> {
     let mut found = Found::default();
-    let keys: Vec<_> = row.lots.iter().flat_map(|doomed| &doomed.keys).map(|key| key.id).collect();
+    let keys: BTreeSet<KeyId> =
+        row.lots.iter().flat_map(|doomed| &doomed.keys).map(|key| key.id).collect();
     let living = shared.ring.list();
     found.opens += living.iter().filter(|key| keys.contains(&key.id)).count() as u64;
     let store = &shared.store;

@@ -8,7 +8,8 @@ use std::sync::PoisonError;
 
 use rocksdb::{BottommostLevelCompaction, CompactOptions, LiveFile};
 
-use super::{Store, StoreError, Table};
+use super::{Changes, Store, StoreError, Table};
+use crate::store::keys;
 
 /// How often, and how long apart (milliseconds), files that should be gone are looked for:
 /// RocksDB removes them a moment after they are obsolete.
@@ -117,20 +118,26 @@ impl Store {
         tables: &BTreeSet<Table>,
         ranges: &[RowRange],
     ) -> Result<Reclaimed, StoreError> {
+        // A log that was not written to since the start is not replaced by a flush.
+        let mut changes = Changes::default();
+        changes.delete(Table::Meta, keys::RECLAIM);
+        self.apply(&changes)?;
         self.flush()?;
-        let mut options = CompactOptions::default();
-        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
-        options.set_exclusive_manual_compaction(false);
-        for (table, from, to) in ranges.iter().filter(|(table, ..)| self.has(*table)) {
-            let (from, to) = (Some(from.as_slice()), Some(to.as_slice()));
-            // It says nothing of its success; the files do.
-            self.db.compact_range_cf_opt(&self.handle(*table)?, from, to, &options);
-        }
+        self.compact(ranges, false)?;
         let mut left = 0;
-        for _ in 0..LOOKS {
-            left = self.left_of(before, ranges)?;
-            if left == 0 {
+        if self.whole(before, ranges)? > 0 {
+            // RocksDB leaves files alone whose keys lie on both sides of a range and not in it, as
+            // after a call that was cut short. Without an end it rewrites them all the same.
+            self.compact(ranges, true)?;
+            left = self.whole(before, ranges)?;
+        }
+        for look in 1..=LOOKS {
+            let orphans = self.orphans(before)?;
+            if orphans == 0 {
                 break;
+            }
+            if look == LOOKS {
+                left += orphans;
             }
             std::thread::sleep(std::time::Duration::from_millis(LOOK_MS));
         }
@@ -142,11 +149,29 @@ impl Store {
         Ok(Reclaimed { files, bytes, left })
     }
 
-    fn left_of(&self, before: &Files, ranges: &[RowRange]) -> Result<u64, StoreError> {
+    fn compact(&self, ranges: &[RowRange], endless: bool) -> Result<(), StoreError> {
+        let mut options = CompactOptions::default();
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        options.set_exclusive_manual_compaction(false);
+        for (table, from, to) in ranges.iter().filter(|(table, ..)| self.has(*table)) {
+            let (from, to) = (Some(from.as_slice()), (!endless).then_some(to.as_slice()));
+            // It says nothing of its success; the files do.
+            self.db.compact_range_cf_opt(&self.handle(*table)?, from, to, &options);
+        }
+        Ok(())
+    }
+
+    /// Files from before that may hold rows of the ranges, and are still in use.
+    fn whole(&self, before: &Files, ranges: &[RowRange]) -> Result<u64, StoreError> {
+        let now = self.files(&BTreeSet::new())?;
+        let whole = before.in_ranges(ranges).filter(|name| now.living.contains_key(*name));
+        Ok(whole.count() as u64)
+    }
+
+    /// Files from before that nobody uses, and that are still there.
+    fn orphans(&self, before: &Files) -> Result<u64, StoreError> {
         let now = self.files(&BTreeSet::new())?;
         let old = before.there.intersection(&now.there);
-        let orphans = old.filter(|name| !now.living.contains_key(*name)).count();
-        let whole = before.in_ranges(ranges).filter(|name| now.living.contains_key(*name)).count();
-        Ok((orphans + whole) as u64)
+        Ok(old.filter(|name| !now.living.contains_key(*name)).count() as u64)
     }
 }

@@ -127,6 +127,18 @@ pub fn kill_early(place: &Place, settings: &[(&str, &str)], after: Duration) {
     child.wait().expect("an end");
 }
 
+/// Ends this very process as `kill -9` does.
+#[allow(unsafe_code, reason = "std has no way to send this signal")]
+pub fn kill_self() {
+    let pid = i32::try_from(std::process::id()).expect("a process id");
+    // SAFETY: the call takes two integers, and names this process.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
+    // It is delivered before the call returns, or at the latest here.
+    loop {
+        std::thread::park();
+    }
+}
+
 fn spawn(place: &Place, settings: &[(&str, &str)]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_blindtally"));
     command.arg("serve").arg("--data").arg(place.data()).args(["--listen", "127.0.0.1:0"]);
