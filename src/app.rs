@@ -76,6 +76,7 @@ pub struct App {
     server: Server,
     engine: Engine,
     audit: Audit,
+    retention: Desk,
     watches: [tokio::task::JoinHandle<()>; 3],
 }
 
@@ -122,12 +123,12 @@ impl App {
         let watches = [
             tokio::spawn(watch::disk(engine.clone(), data, place.free_bytes_min)),
             tokio::spawn(watch::copies(engine.clone(), audit.clone(), behind)),
-            tokio::spawn(retention.watch()),
+            tokio::spawn(retention.clone().watch()),
         ];
         for address in server.addresses() {
             tracing::info!(%address, "ready");
         }
-        Ok(Self { server, engine, audit, watches })
+        Ok(Self { server, engine, audit, retention, watches })
     }
 
     /// The addresses that are listened on.
@@ -165,6 +166,7 @@ impl App {
             tracing::warn!("some requests did not finish before the drain deadline");
         }
         rooms::close(self.engine).await;
+        self.retention.rest().await;
         tracing::info!("stopped");
     }
 }

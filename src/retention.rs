@@ -249,6 +249,11 @@ impl Desk {
         }
     }
 
+    /// Waits for a run that is under way; with the engine stopped it ends at its next step.
+    pub async fn rest(&self) {
+        drop(self.0.running.lock().await);
+    }
+
     /// Goes the whole way even when nobody waits for it any more.
     async fn whole<T: Send + 'static>(
         &self,

@@ -88,3 +88,6 @@ fn read<T: Serialize + for<'de> Deserialize<'de>>(text: &[u8]) -> Result<T, BadF
 fn written<T: Serialize>(value: &T) -> Result<Vec<u8>, BadForm> {
     serde_json::to_vec(value).map_err(|_| BadForm)
 }
+
+#[cfg(test)]
+mod tests;
