@@ -1,4 +1,4 @@
-//! Check 44 of reference/privacy.md §6: a certificate verifies offline, and no change of it does.
+//! Check 44: a certificate verifies offline, and no change of it does.
 
 use super::*;
 use crate::retention::certificate::{CertificateError, verify};
@@ -30,7 +30,7 @@ async fn it_says_what_was_destroyed_and_proves_it() {
 }
 
 #[tokio::test]
-async fn every_changed_byte_is_found() {
+async fn check_44_every_changed_byte_is_found() {
     let (world, text) = issued().await;
     let key = world.key();
     verify(&text, &key).unwrap();

@@ -1,9 +1,9 @@
-//! Check 60 of reference/privacy.md §6: a clock set back prolongs nothing, a jump ahead waits.
+//! Check 60: a clock set back prolongs nothing, a jump ahead waits.
 
 use super::*;
 
 #[tokio::test]
-async fn a_clock_that_is_set_back_prolongs_nothing() {
+async fn check_60_a_clock_that_is_set_back_prolongs_nothing() {
     let mut world = World::at("2026-08-02T00:00:00Z");
     world.run().await.unwrap();
     world.clock.set(at("2026-08-03T00:00:00Z"));
@@ -24,7 +24,7 @@ async fn a_clock_that_is_set_back_prolongs_nothing() {
 }
 
 #[tokio::test]
-async fn a_jump_ahead_destroys_nothing_until_it_is_confirmed() {
+async fn check_60_a_jump_ahead_destroys_nothing_until_it_is_confirmed() {
     let mut world = World::at("2026-07-30T00:00:00Z");
     world.run().await.unwrap();
     let custodian = caller(Role::Custodian, 5);

@@ -33,7 +33,7 @@ fn no_lie(world: &World) {
 }
 
 #[tokio::test]
-async fn a_run_cut_anywhere_is_finished_by_the_next() {
+async fn check_36_a_run_cut_anywhere_is_finished_by_the_next() {
     let mut cuts = 0;
     for number in 0.. {
         let mut done = true;

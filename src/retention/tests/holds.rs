@@ -1,4 +1,4 @@
-//! Check 37 of reference/privacy.md §6: what is on hold stays, and goes when two have released it.
+//! Check 37: what is on hold stays, and goes when two have released it.
 
 use super::*;
 
@@ -18,7 +18,7 @@ async fn release(world: &World, person: u8) -> Result<bool, DeskError> {
 }
 
 #[tokio::test]
-async fn a_held_month_stays_until_two_have_released_it() {
+async fn check_37_a_held_month_stays_until_two_have_released_it() {
     let mut world = World::at("2026-06-01T00:00:00Z");
     world.run().await.unwrap();
     let opened = open(&world, "ACME", BODY).await.unwrap();

@@ -18,7 +18,7 @@ fn read(text: &str) -> Result<Policy, PolicyError> {
 }
 
 #[test]
-fn every_record_type_and_table_has_a_rule() {
+fn check_39_every_record_type_and_table_has_a_rule() {
     for profile in Profile::ALL {
         let policy = Policy::of(*profile);
         policy.check(crate::model::limits::AGE_MS_MAX).unwrap();
@@ -55,7 +55,7 @@ fn every_record_type_and_table_has_a_rule() {
 }
 
 #[test]
-fn what_has_no_rule_stops_the_start() {
+fn check_39_what_has_no_rule_stops_the_start() {
     let rules = Policy::of(Profile::KrPipa).rules;
     assert_eq!(covered(&rules, TYPES, TABLES), Ok(()));
     for at in 0..TYPES.len() {
@@ -78,9 +78,8 @@ fn what_has_no_rule_stops_the_start() {
     assert_eq!(policy.check(181 * DAY_MS), Err(PolicyError::Age));
 }
 
-/// Check 59 of reference/privacy.md §6.
 #[test]
-fn too_little_notice_is_refused() {
+fn check_59_too_little_notice_is_refused() {
     let shorter = r#"{"c2_months":5}"#;
     let notice = |given, needed| Err(PolicyError::Notice { given, needed });
     let short = |effective| read(&text("2026-11-01", effective, false, shorter)).map(|_| ());

@@ -43,7 +43,7 @@ async fn the_intent_names_lots_keys_and_commitments_before_anything_goes() {
 }
 
 #[tokio::test]
-async fn nothing_destroyed_is_an_alarm() {
+async fn check_40_nothing_destroyed_is_an_alarm() {
     let world = World::at("2026-08-03T00:00:00Z");
     world.vault.with(|inside| inside.fault = Some(Fault::Nothing));
     let ran = world.run().await.unwrap();
@@ -91,9 +91,8 @@ async fn a_copy_that_is_not_there_is_waited_for() {
     assert_eq!((ran.destroyed, ran.waiting), (2, false));
 }
 
-/// Check 38 of reference/privacy.md §6.
 #[tokio::test]
-async fn what_is_overdue_is_an_alarm_and_a_metric() {
+async fn check_38_what_is_overdue_is_an_alarm_and_a_metric() {
     let world = World::at("2026-08-03T00:00:00Z");
     let registry = Registry::default();
     world.desk.register(&registry);
