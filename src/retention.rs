@@ -1,5 +1,5 @@
-//! The desk for what must go and what must stay: which lot is due when and by which rule, what is on
-//! hold, the destruction of what is due, and the certificate of it.
+//! The desk for what must go and what must stay: which lot is due when and by which rule, what is
+//! on hold, the destruction of what is due, and the certificate of it.
 //!
 //! One destruction, in this order: the plan is written down ([`run`]), the ledger is told with a
 //! commitment to each key, the engine destroys, the desk looks for itself, the ledger is told what

@@ -75,9 +75,9 @@ const LIMITS: [&str; 3] = [
     "Counts without pseudonyms (statements, figures of a month) live on in their own class.",
     "That the same key was never copied out of the memory of the running process cannot be shown.",
 ];
-const LIMIT_COUNT: &str = "The destruction was cut short and finished by the next start: the number \
-    of records went with the keys, and whether a copy of the VEK home would open anything is taken \
-    for granted.";
+const LIMIT_COUNT: &str = "The destruction was cut short and finished by the next start: the \
+    number of records went with the keys, and whether a copy of the VEK home would open anything \
+    is taken for granted.";
 
 impl Desk {
     /// The certificates whose sites are all the caller's.

@@ -106,7 +106,8 @@ proptest! {
         number in 1u64..,
         months in prop::collection::vec(24_000u32..30_000, 0..5),
         reason in prop::option::of("[ -~]{0,20}"),
-        (opened, requested, released) in (asked(), prop::option::of(asked()), prop::option::of(asked())),
+        opened in asked(),
+        (requested, released) in (prop::option::of(asked()), prop::option::of(asked())),
         (in_ledger, alarmed) in any::<(bool, bool)>(),
     ) {
         let hold = HoldRow {
