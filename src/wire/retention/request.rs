@@ -1,10 +1,10 @@
 //! The bodies of requests about holds and terminations.
 
-use super::super::admin::Form;
-use super::super::fault::{Flaw, Pointer};
 use crate::model::reason::Reason;
 use crate::model::time::{Month, Timestamp};
 use crate::model::vocab::Class;
+use crate::wire::admin::Form;
+use crate::wire::fault::{Flaw, Pointer};
 
 /// Most months of one hold: five years.
 pub const HOLD_MONTHS_MAX: usize = 60;
