@@ -2,11 +2,12 @@
 //!
 //! A server on a fresh directory and `blindtally load` on the same machine, over loopback, with
 //! bodies made before the sending. CPU is that of the server's process until the last answer, by
-//! thread; it is what to compare, since wall time is shared with the sender. No figure is a test.
+//! thread, folds and compactions included; it is what to compare, since wall time is shared with the
+//! sender. No figure is a test.
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 
 use std::fs;
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -30,27 +31,15 @@ fn run(dir: &Path, records: u64) -> io::Result<()> {
     println!("== {records} records, 1,000 a request, fsync before each answer");
     load(dir, &["--records", &records.to_string(), "--pregenerate"])?;
     server.print(records)?;
-    let stored = size_of(&dir.join("data"))?;
-    println!("on disk      {:.1} bytes a record", stored as f64 / records as f64);
+    print_stored(dir, &server, records)?;
 
-    println!("== half of 200,000 records a second: latency of the acknowledgement");
+    println!("== 100,000 records a second: latency of the acknowledgement");
     load(dir, &["--records", "1000000", "--rate", "100000", "--seed", "2", "--site-prefix", "H"])?;
     println!("== one record a request, 64 connections");
-    load(
-        dir,
-        &[
-            "--records",
-            "50000",
-            "--batch",
-            "1",
-            "--concurrency",
-            "64",
-            "--seed",
-            "3",
-            "--site-prefix",
-            "O",
-        ],
-    )?;
+    let single = ["--records", "50000", "--batch", "1", "--concurrency", "64", "--seed", "3"];
+    load(dir, &[&single[..], &["--site-prefix", "O"]].concat())?;
+    println!("== reading a month while records come in as fast as they can");
+    read_under_load(dir)?;
 
     server.child.kill()?;
     server.child.wait()?;
@@ -60,6 +49,67 @@ fn run(dir: &Path, records: u64) -> io::Result<()> {
     server.child.kill()?;
     server.child.wait()?;
     Ok(())
+}
+
+/// Bytes at rest and bytes written, by the server's own metrics and the kernel's count; memory of
+/// the sets by member.
+fn print_stored(dir: &Path, server: &Server, records: u64) -> io::Result<()> {
+    let metrics = get(dir, "/metrics")?;
+    let value = |name: &str| -> f64 {
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.and_then(|value| value.parse().ok()).unwrap_or(f64::NAN)
+    };
+    let at_rest = value("blindtally_block_bytes_total") / value("blindtally_folded_rows_total");
+    let written = server.written()? as f64 / records as f64;
+    println!("at rest      {at_rest:.1} sealed bytes a record");
+    println!("written      {written:.1} bytes a record, {:.2} for each at rest", written / at_rest);
+    let (bytes, members) = (value("blindtally_tally_bytes"), value("blindtally_tally_members"));
+    println!("sets         {members} members, {:.1} bytes of memory each", bytes / members);
+    println!(
+        "seen slots   {:.1} bytes of memory a record",
+        value("blindtally_seen_bytes") / records as f64
+    );
+    Ok(())
+}
+
+fn read_under_load(dir: &Path) -> io::Result<()> {
+    let sites = get(dir, "/v1/sites")?;
+    let site = sites.split("\"site_id\":\"").nth(1).and_then(|rest| rest.split('"').next());
+    let month = jiff::Timestamp::now().strftime("%Y-%m").to_string();
+    let path = format!("/v1/sites/{}/usage/{month}", site.unwrap_or("load-0000"));
+    let mut took: Vec<Duration> = Vec::new();
+    let load = ["--records", "1000000", "--seed", "4", "--site-prefix", "R"];
+    std::thread::scope(|scope| {
+        let loading = scope.spawn(|| load_quietly(dir, &load));
+        while !loading.is_finished() {
+            let began = Instant::now();
+            get(dir, &path)?;
+            took.push(began.elapsed());
+        }
+        loading.join().map_err(|_| io::Error::other("the load panicked"))?
+    })?;
+    took.sort_unstable();
+    let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize];
+    let [p50, p99, p999] = [at(0.5), at(0.99), at(0.999)];
+    println!("{} reads, a connection each: p50 {p50:?}  p99 {p99:?}  p99.9 {p999:?}", took.len());
+    Ok(())
+}
+
+/// The body of an answer to the operator.
+fn get(dir: &Path, path: &str) -> io::Result<String> {
+    let token = fs::read_to_string(dir.join("data-keys").join("operator.token"))?;
+    let mut stream = std::net::TcpStream::connect(ADDRESS)?;
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\r\n",
+        token.trim()
+    );
+    stream.write_all(head.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(body.to_owned()),
+        _ => Err(io::Error::other(format!("{path} was not answered"))),
+    }
 }
 
 struct Server {
@@ -111,11 +161,14 @@ impl Server {
         }
         let status = fs::read_to_string(proc.join("status"))?;
         status.lines().filter(|line| line.starts_with("VmHWM")).for_each(|line| println!("{line}"));
-        let io = fs::read_to_string(proc.join("io"))?;
-        let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
-        let written: f64 = written.and_then(|bytes| bytes.parse().ok()).unwrap_or(0.0);
-        println!("written      {:.1} bytes a record", written / records as f64);
         Ok(())
+    }
+
+    /// Bytes that the process had written to the device.
+    fn written(&self) -> io::Result<u64> {
+        let io = fs::read_to_string(format!("/proc/{}/io", self.child.id()))?;
+        let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+        Ok(written.and_then(|bytes| bytes.parse().ok()).unwrap_or(0))
     }
 }
 
@@ -128,18 +181,19 @@ fn stat(path: &Path) -> io::Result<(String, u64, u64)> {
 }
 
 fn load(dir: &Path, args: &[&str]) -> io::Result<()> {
+    run_load(dir, args, Stdio::inherit())
+}
+
+fn load_quietly(dir: &Path, args: &[&str]) -> io::Result<()> {
+    run_load(dir, args, Stdio::null())
+}
+
+fn run_load(dir: &Path, args: &[&str], out: Stdio) -> io::Result<()> {
     let status = Command::new(BLINDTALLY)
         .args(["load", "--url", &format!("http://{ADDRESS}"), "--quiet", "--operator-token-file"])
         .arg(dir.join("data-keys").join("operator.token"))
         .args(args)
+        .stdout(out)
         .status()?;
     if status.success() { Ok(()) } else { Err(io::Error::other("the load did not end well")) }
-}
-
-fn size_of(dir: &Path) -> io::Result<u64> {
-    let mut bytes = 0;
-    for entry in fs::read_dir(dir)? {
-        bytes += entry?.metadata()?.len();
-    }
-    Ok(bytes)
 }

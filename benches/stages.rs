@@ -176,7 +176,7 @@ async fn post(desk: Ingest, body: Vec<u8>) -> std::result::Result<(), String> {
     let post = Post {
         caller: &caller,
         media: Media::NdJson,
-        body,
+        body: body.into(),
         idempotency_key: None,
         ce_headers: &[],
     };

@@ -22,6 +22,7 @@ use crate::model::caller::Token;
 use crate::model::ids::SiteId;
 use crate::model::reason::Reason;
 use crate::model::site::{Site, SiteSettings};
+use crate::model::time::Timestamp;
 use crate::wire::fault::Flaw;
 
 /// A change of state that is under way.
@@ -63,12 +64,12 @@ impl Book for Engine {
     }
 
     fn site(&self, id: &SiteId) -> Option<Arc<Site>> {
-        Self::site(self, id).map(|site| directory::as_of(&site, self.clock().now()))
+        Self::site(self, id).map(|site| as_it_stands(site, self.clock().now()))
     }
 
     fn sites(&self) -> Vec<Arc<Site>> {
         let now = self.clock().now();
-        Self::sites(self).iter().map(|site| directory::as_of(site, now)).collect()
+        Self::sites(self).into_iter().map(|site| as_it_stands(site, now)).collect()
     }
 
     fn put_site(&self, id: SiteId, settings: SiteSettings) -> Change<'_, SitePut> {
@@ -88,6 +89,15 @@ pub struct Unwritten;
 pub trait Scribe: Send + Sync + 'static {
     /// Writes down what is about to happen; durable when it answers.
     fn note(&self, actor: Actor, event: Event) -> Noting<'_>;
+}
+
+/// The site as it stands now. Where that cannot be told, as it is stored, with its announcement: no
+/// figure depends on it.
+fn as_it_stands(site: Arc<Site>, now: Timestamp) -> Arc<Site> {
+    directory::as_of(&site, now).unwrap_or_else(|error| {
+        tracing::error!(%error, "a site is shown as it is stored");
+        site
+    })
 }
 
 /// Why a request about sites or tokens was refused.

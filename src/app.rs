@@ -104,12 +104,12 @@ impl App {
         let ingest = Ingest::new(engine.clone(), ingest, records);
         let vault = Arc::new(engine.clone());
         let ledger = Arc::clone(audit.ledger());
-        let retention = Desk::new(vault, ledger, kept, Arc::clone(&clock));
+        let retention = Desk::new(vault, ledger, kept, clock);
         let served = async {
             let retention = retention?;
             retention.register(&registry);
             let known = (tokens.clone(), audit.clone(), retention.clone());
-            let desks = desks(&engine, ingest, known, clock);
+            let desks = desks(&engine, ingest, known);
             first_token::ensure(&tokens, &keys).await?;
             Ok::<_, AppError>((Server::start(http, desks, &registry).await?, retention))
         };
@@ -175,7 +175,6 @@ fn desks(
     engine: &Engine,
     ingest: Ingest,
     (tokens, audit, retention): (Tokens, Audit, Desk),
-    clock: Arc<dyn Clock>,
 ) -> Desks {
     let book: Arc<dyn Book> = Arc::new(engine.clone());
     let counts: Arc<dyn Counts> = Arc::new(engine.clone());
@@ -185,7 +184,7 @@ fn desks(
         intake,
         tokens,
         sites: Sites::new(book),
-        usage: Usage::new(counts, clock),
+        usage: Usage::new(counts),
         audit,
         retention,
         ready: Arc::new(move || ready.ready()),

@@ -1,9 +1,9 @@
 //! The desk of the ledger: what others here do is written down, and an auditor reads it.
 //!
-//! Invariants: an entry is durable before anything that it says is done or answered, so that no
-//! thing is done without its entry (L1; the other way round, an entry may stand for something that failed
-//! right after it); a reading of entries is itself an entry. After a failed write the ledger takes
-//! nothing more, and the process must stop ([`Audit::failed`]).
+//! Invariants: an entry is durable before anything that it says is done or answered, so that
+//! nothing is done without its entry (L1; the other way round, an entry may stand for something
+//! that failed right after it); a reading of entries is itself an entry. After a failed write the
+//! ledger takes nothing more, and the process must stop ([`Audit::failed`]).
 
 #[cfg(test)]
 pub mod fake;

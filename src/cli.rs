@@ -201,7 +201,16 @@ struct TokenCreate {
 
 /// Reads the arguments and does what they say.
 pub fn run() -> ExitCode {
-    match Cli::parse().verb {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed pipe is the reader's wish. Help and version are answers, all else is not.
+            let _ = error.print();
+            let status = if error.use_stderr() { EXIT_BAD_CONFIG } else { 0 };
+            return ExitCode::from(status);
+        }
+    };
+    match cli.verb {
         Verb::Serve(serve) => run_server(serve),
         Verb::Load(args) => load::run(args),
         Verb::Version => {

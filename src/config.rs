@@ -175,6 +175,9 @@ fn http_settings(file: &File) -> Result<http::Settings, ConfigError> {
                  certificate and private_key."
             )));
         }
+        if parsed.port() != 0 && listen.contains(&parsed) {
+            return Err(ConfigError::new(format!("[server] listen holds {parsed} twice.")));
+        }
         listen.push(parsed);
     }
     if listen.is_empty() {
@@ -182,17 +185,20 @@ fn http_settings(file: &File) -> Result<http::Settings, ConfigError> {
     }
     let body_bytes_max = size("[limits] body_bytes", limits.body_bytes, 1 << 10, 1 << 30)?;
     let encoded = "[limits] encoded_body_bytes";
+    let encoded_body_bytes_max = size(encoded, limits.encoded_body_bytes, 1 << 10, 1 << 30)?;
+    let per_peer = "[server] max_connections_per_peer";
     Ok(http::Settings {
         listen,
         tls,
         connections_max: size("[server] max_connections", server.max_connections, 1, 1 << 20)?,
+        peer_connections_max: size(per_peer, server.max_connections_per_peer, 1, 1 << 20)?,
         body_bytes_max,
-        encoded_body_bytes_max: size(encoded, limits.encoded_body_bytes, 1 << 10, 1 << 30)?,
+        encoded_body_bytes_max,
         // Less than one body at its largest, coded and plain, would refuse that body for ever.
         held_body_bytes_max: size(
             "[limits] held_body_bytes",
             limits.held_body_bytes,
-            4 * body_bytes_max as u64,
+            2 * (body_bytes_max as u64 + encoded_body_bytes_max as u64),
             1 << 40,
         )?,
         deadlines: http::Deadlines {
@@ -229,6 +235,7 @@ fn engine_settings(file: &File) -> Result<engine::Settings, ConfigError> {
         cache_bytes: size("[memory] tag_cache_bytes", memory.tag_cache_bytes, 0, 1 << 40)?,
         queue_bytes: size("[limits] queue_bytes", limits.queue_bytes, 1 << 20, 1 << 40)?,
         segment_bytes: size("[fold] segment_bytes", fold.segment_bytes, 64 << 10, 1 << 32)?,
+        unfolded_bytes: size("[fold] unfolded_bytes", fold.unfolded_bytes, 1 << 20, 1 << 36)?,
         fold_after_ms: milliseconds(fold_after, 1_000),
         age_ms: milliseconds(age_days, DAY_MS),
     })
@@ -252,6 +259,12 @@ fn keys_settings(file: &File) -> Result<keys::Settings, ConfigError> {
     } else {
         PathBuf::from(&storage.keys)
     };
+    if directory.starts_with(&storage.data) || PathBuf::from(&storage.data).starts_with(&directory)
+    {
+        return Err(ConfigError::new(
+            "[storage] keys and data must be two directories, and neither inside of the other.",
+        ));
+    }
     let mut settings = keys::Settings::in_dir(directory);
     if !storage.vek_home.is_empty() {
         settings.vek_home = PathBuf::from(&storage.vek_home);
@@ -292,6 +305,13 @@ fn ledger_settings(file: &File) -> Result<ledger::Settings, ConfigError> {
         "" => keys.dir.join("ledger-signing.key"),
         path => PathBuf::from(path),
     };
+    let data = PathBuf::from(&file.storage.data);
+    if dir.starts_with(&data) || data.starts_with(&dir) || signing_key.starts_with(&data) {
+        return Err(ConfigError::new(
+            "[ledger] dir and signing_key must lie apart from the data directory, which can be \
+             set back.",
+        ));
+    }
     if !ledger.name.is_empty() && !ledger::note::is_name(&ledger.name) {
         return Err(ConfigError::new(
             "[ledger] name must be 1 to 128 printable characters without space and plus.",
@@ -311,9 +331,15 @@ fn ingest_settings(file: &File) -> Result<ingest::Settings, ConfigError> {
     let limits = &file.limits;
     let future = whole("[limits] future_seconds", limits.future_seconds, 1, 86_400)?;
     let limits = wire::Limits {
-        records: size("[limits] batch_records", limits.batch_records, 1, 1 << 20)?,
+        // Rows name their months and days by numbers of 16 bits.
+        records: size("[limits] batch_records", limits.batch_records, 1, u16::MAX.into())?,
         record_bytes: size("[limits] record_bytes", limits.record_bytes, 1 << 10, 1 << 20)?,
     };
+    if limits.record_bytes as u64 > file.limits.body_bytes {
+        return Err(ConfigError::new(
+            "[limits] record_bytes is larger than body_bytes, so no such record could come in.",
+        ));
+    }
     Ok(ingest::Settings { limits, future_ms: milliseconds(future, 1_000) })
 }
 

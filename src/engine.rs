@@ -9,13 +9,16 @@ mod desk;
 pub mod destroy;
 pub mod directory;
 mod distinct;
+mod error;
 pub mod fold;
 pub mod gone;
 pub mod journal;
 pub mod partition;
 mod recover;
 mod runs;
-mod spill;
+mod shared;
+pub mod spill;
+mod standing;
 mod state;
 mod tagset;
 mod writer;
@@ -23,35 +26,31 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::crypto::HmacKey;
-use crate::keys::{KeyKind, KeyRing, KeysError};
+use crate::keys::{KeyKind, KeyRing};
 use crate::model::batch::{Batch, SiteMonth, Verdict};
 use crate::model::caller::Token;
 use crate::model::ids::SiteId;
 use crate::model::limits;
-use crate::model::retention::Lot;
 use crate::model::site::{MonthSpan, Site, SiteSettings};
 use crate::model::time::{Clock, DAY_MS, Day, Month, Timestamp};
 use crate::model::usage::{Counters, Evidence};
-use crate::store::{Store, StoreError, Table, keys};
+use crate::store::{Store, Table, keys};
 
 use directory::Directory;
-use fold::{FoldError, Folder};
+pub use error::EngineError;
+use fold::Folder;
 use gone::Gone;
-use journal::{JournalError, JournalKey};
-use runs::RunError;
+use journal::JournalKey;
+use shared::Shared;
 use writer::{FoldOrder, JournalKeys, Message, Submission, Writer};
-
-/// Journal segments that may wait for the fold; beyond it: busy.
-const SEGMENTS_MAX: usize = 8;
 
 /// How much the engine may hold, and how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +65,8 @@ pub struct Settings {
     pub queue_bytes: usize,
     /// Sealed journal bytes after which a fold begins.
     pub segment_bytes: usize,
+    /// Sealed journal bytes that may wait for the fold; beyond it: busy.
+    pub unfolded_bytes: usize,
     /// Time after which a fold begins, milliseconds.
     pub fold_after_ms: i64,
     /// The accepted age of records, milliseconds.
@@ -80,81 +81,15 @@ impl Default for Settings {
             cache_bytes: 64 << 20,
             queue_bytes: 64 << 20,
             segment_bytes: 64 << 20,
+            unfolded_bytes: 512 << 20,
             fold_after_ms: 60_000,
             age_ms: limits::AGE_MS_MAX,
         }
     }
 }
 
-/// The engine cannot do what was asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EngineError {
-    /// The queue is full; the same again later.
-    #[error("the queue is full")]
-    Busy,
-    /// The disk is full; nothing was kept.
-    #[error("the disk is full")]
-    DiskFull,
-    /// The engine has stopped, after a failed write or at shutdown; nothing was acknowledged.
-    #[error("the engine has stopped")]
-    Stopped,
-    /// There is no such site.
-    #[error("there is no such site")]
-    NoSite,
-    /// Something stored is missing, changed or does not agree.
-    #[error("the data directory is damaged: {0}")]
-    Damaged(String),
-    /// The disk or the register refused.
-    #[error("{0}")]
-    Refused(String),
-}
-
-impl From<StoreError> for EngineError {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Full => Self::DiskFull,
-            other => Self::Refused(other.to_string()),
-        }
-    }
-}
-
-impl From<KeysError> for EngineError {
-    fn from(error: KeysError) -> Self {
-        Self::Refused(error.to_string())
-    }
-}
-
-/// Errors of reading what is stored.
-macro_rules! damaged {
-    ($($error:ty),+) => {$(
-        impl From<$error> for EngineError {
-            fn from(error: $error) -> Self {
-                Self::Damaged(error.to_string())
-            }
-        }
-    )+};
-}
-damaged!(JournalError, crate::store::codec::Corrupt);
-
-impl From<RunError> for EngineError {
-    fn from(error: RunError) -> Self {
-        match error {
-            RunError::Store(error) => error.into(),
-            other => Self::Damaged(other.to_string()),
-        }
-    }
-}
-
-impl From<FoldError> for EngineError {
-    fn from(error: FoldError) -> Self {
-        match error {
-            FoldError::Store(error) => error.into(),
-            FoldError::Run(error) => error.into(),
-            FoldError::Keys(error) => error.into(),
-            other => Self::Damaged(other.to_string()),
-        }
-    }
-}
+/// A month of a site, with the site as it was when rows were made for that month.
+pub type MonthSeen = (Arc<Site>, Month);
 
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,11 +102,11 @@ pub struct Outcome {
 
 /// An answer to be kept for an `Idempotency-Key`, durable with its batch.
 pub struct Answer {
-    /// The credential's producer name.
-    pub producer: String,
-    /// The header's value.
-    pub key: String,
-    /// A digest of the decoded body.
+    /// A digest of what the key is scoped to: the credential's producer name and sites.
+    pub scope: [u8; 32],
+    /// A digest of the header's value.
+    pub key: [u8; 32],
+    /// A digest of the decoded body and of how it was sent.
     pub body_digest: [u8; 32],
     /// Makes the answer of the outcome; `None` when it is not to be kept.
     pub render: Box<dyn FnOnce(&Outcome) -> Option<Vec<u8>> + Send>,
@@ -179,15 +114,13 @@ pub struct Answer {
 
 impl Answer {
     fn name(&self, key: &HmacKey) -> [u8; 16] {
-        answer_name(key, &self.producer, &self.key)
+        answer_name(key, &self.scope, &self.key)
     }
 }
 
 /// The row of a kept answer: a keyed hash, so that nothing of the header's value is in a row key.
-fn answer_name(key: &HmacKey, producer: &str, value: &str) -> [u8; 16] {
-    let length = (producer.len() as u64).to_be_bytes();
-    let mac =
-        key.mac(&[b"idempotency/1", &length[..], producer.as_bytes(), value.as_bytes()].concat());
+fn answer_name(key: &HmacKey, scope: &[u8; 32], value: &[u8; 32]) -> [u8; 16] {
+    let mac = key.mac(&[&b"idempotency/2"[..], scope, value].concat());
     let mut name = [0; 16];
     name.copy_from_slice(&mac[..16]);
     name
@@ -234,51 +167,8 @@ pub struct EngineFigures {
     pub block_bytes: u64,
     /// Sealed bytes that wait for the writer.
     pub queued_bytes: u64,
-}
-
-/// What the writer, the fold and the readers share.
-pub struct Shared {
-    store: Arc<Store>,
-    ring: Arc<KeyRing>,
-    directory: Arc<Directory>,
-    clock: Arc<dyn Clock>,
-    journal_key: RwLock<Arc<JournalKey>>,
-    published: RwLock<HashMap<SiteMonth, Counters>>,
-    gone: RwLock<Gone>,
-    without_sets: RwLock<HashSet<SiteMonth>>,
-    /// Locked by who destroys; what of it has not ended.
-    destroying: Mutex<()>,
-    unfinished: RwLock<Vec<Lot>>,
-    as_of: AtomicU64,
-    queued_bytes: AtomicUsize,
-    journal_bytes: AtomicUsize,
-    floor: AtomicU32,
-    groups: AtomicU64,
-    folds: AtomicU64,
-    folded_rows: AtomicU64,
-    block_bytes: AtomicU64,
-    disk_low: AtomicBool,
-    stopped: AtomicBool,
-    failure: watch::Sender<Option<EngineError>>,
-}
-
-impl Shared {
-    fn publish(&self, counters: Vec<(SiteMonth, Counters)>, now: Timestamp) {
-        let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
-        published.extend(counters);
-        self.as_of.store(now.0.max(0) as u64, Ordering::Release);
-    }
-
-    fn note_fold(&self, stats: fold::Stats) {
-        self.folds.fetch_add(1, Ordering::Relaxed);
-        self.folded_rows.fetch_add(stats.rows, Ordering::Relaxed);
-        self.block_bytes.fetch_add(stats.bytes, Ordering::Relaxed);
-    }
-
-    fn fail(&self, error: &EngineError) {
-        self.stopped.store(true, Ordering::Release);
-        self.failure.send_replace(Some(error.clone()));
-    }
+    /// How large the sets were after the last fold.
+    pub sizes: spill::Sizes,
 }
 
 /// The engine's door.
@@ -304,7 +194,6 @@ impl Engine {
         let (store, ring) = (Arc::new(store), Arc::new(ring));
         check_vault(&store, &ring)?;
         let directory = Arc::new(Directory::load(&store, ring.state_key())?);
-        directory.check_zones()?;
         let mut stale: Vec<_> = ring
             .list()
             .into_iter()
@@ -314,29 +203,12 @@ impl Engine {
         let key = Arc::new(JournalKey { key: ring.journal()? });
         let oldest = clock.now().0.saturating_sub(settings.age_ms + DAY_MS).div_euclid(DAY_MS);
         let position = recover::position(&store, Day(u32::try_from(oldest).unwrap_or(0)))?;
-        let shared = Arc::new(Shared {
-            store: Arc::clone(&store),
-            ring: Arc::clone(&ring),
-            directory: Arc::clone(&directory),
-            clock,
-            journal_key: RwLock::new(key),
-            published: RwLock::new(HashMap::new()),
-            gone: RwLock::new(Gone::load(&store)?),
-            without_sets: RwLock::default(),
-            destroying: Mutex::default(),
-            unfinished: RwLock::new(destroy::unfinished(&store, &ring)?),
-            as_of: AtomicU64::new(0),
-            queued_bytes: AtomicUsize::new(0),
-            journal_bytes: AtomicUsize::new(0),
-            floor: AtomicU32::new(position.seen_floor),
-            groups: AtomicU64::new(0),
-            folds: AtomicU64::new(0),
-            folded_rows: AtomicU64::new(0),
-            block_bytes: AtomicU64::new(0),
-            disk_low: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
-            failure: watch::Sender::new(None),
-        });
+        let floor = position.seen_floor;
+        let parts = (Arc::clone(&store), Arc::clone(&ring), Arc::clone(&directory));
+        let mut shared = Shared::new(parts, clock, key, floor);
+        shared.gone = RwLock::new(Gone::load(&store)?);
+        shared.unfinished = RwLock::new(destroy::unfinished(&store, &ring)?);
+        let shared = Arc::new(shared);
         let mut found = recover::recover(&shared, &settings, &position)?;
         if found.last_group == position.folded_through {
             ring.retire(&std::mem::take(&mut stale))?;
@@ -383,14 +255,28 @@ impl Engine {
     /// again.
     pub async fn append(
         &self,
+        batch: Batch,
+        answer: Option<Answer>,
+    ) -> Result<Outcome, EngineError> {
+        self.append_to(batch, Vec::new(), answer).await
+    }
+
+    /// As [`Engine::append`], for rows that were made under these months: where one of them has
+    /// changed since, the answer is busy, and the same body makes other rows.
+    ///
+    /// # Errors
+    /// As [`Engine::append`].
+    pub async fn append_to(
+        &self,
         mut batch: Batch,
+        months: Vec<MonthSeen>,
         answer: Option<Answer>,
     ) -> Result<Outcome, EngineError> {
         if self.shared.disk_low.load(Ordering::Acquire) {
             return Err(EngineError::DiskFull);
         }
         let unfolded = self.shared.journal_bytes.load(Ordering::Acquire);
-        if unfolded > self.settings.segment_bytes.saturating_mul(SEGMENTS_MAX) {
+        if unfolded > self.settings.unfolded_bytes {
             return Err(EngineError::Busy);
         }
         let sealed =
@@ -403,8 +289,8 @@ impl Engine {
             self.shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
             return Err(EngineError::Busy);
         }
-        self.ask(|reply| Message::Append(Box::new(Submission { batch, sealed, answer, reply })))
-            .await
+        let submission = |reply| Submission { batch, sealed, months, answer, reply };
+        self.ask(|reply| Message::Append(Box::new(submission(reply)))).await
     }
 
     async fn ask<T>(
@@ -425,14 +311,15 @@ impl Engine {
     /// When the disk or the register refuses.
     pub fn kept_answer(
         &self,
-        producer: &str,
-        key: &str,
+        scope: &[u8; 32],
+        key: &[u8; 32],
     ) -> Result<Option<([u8; 32], Vec<u8>)>, EngineError> {
         let today = self.shared.clock.now().day().0;
         // Tomorrow as well: the clock may have been set back over midnight.
         for day in (today.saturating_sub(limits::IDEMPOTENCY_DAYS)..=today + 1).rev() {
+            // A day without a key has no answers, and a question must not make one.
             let Some(seen) = self.shared.ring.seen_existing(Day(day))? else { continue };
-            let row = keys::answer(day, &answer_name(&seen.mac, producer, key));
+            let row = keys::answer(day, &answer_name(&seen.mac, scope, key));
             if let Some(sealed) = self.shared.store.get(Table::Answers, &row)? {
                 let opened = seen.seal.open(&writer::answer_aad(&row), &sealed);
                 let plain = opened.map_err(|error| EngineError::Damaged(error.to_string()))?;
@@ -507,10 +394,13 @@ impl Engine {
 
     /// The figures of a site's month; `None` when there is no such site. One look-up, and it holds
     /// everything that was answered before the call.
-    pub fn usage(&self, site: &SiteId, month: Month) -> Option<UsageMonth> {
-        let site = self.site(site)?;
+    ///
+    /// # Errors
+    /// When the site's time zone is unknown.
+    pub fn usage(&self, site: &SiteId, month: Month) -> Result<Option<UsageMonth>, EngineError> {
+        let Some(site) = self.site(site) else { return Ok(None) };
         let at = SiteMonth { site: site.no, month };
-        let span = calendar::span(&site, month);
+        let span = calendar::span(&site, month)?;
         let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
         let counters = published.get(&at).cloned().unwrap_or_default();
         drop(published);
@@ -519,7 +409,7 @@ impl Engine {
         drop(without);
         let time_zone = site.settings_in(month).time_zone.clone();
         let as_of = self.shared.clock.now();
-        Some(UsageMonth { site, span, time_zone, counters, evidence, as_of })
+        Ok(Some(UsageMonth { site, span, time_zone, counters, evidence, as_of }))
     }
 
     /// Records of a day before this one are too old, whatever the clock says.
@@ -555,6 +445,7 @@ impl Engine {
             folds: shared.folds.load(Ordering::Relaxed),
             folded_rows: shared.folded_rows.load(Ordering::Relaxed),
             block_bytes: shared.block_bytes.load(Ordering::Relaxed),
+            sizes: *shared.sizes.lock().unwrap_or_else(PoisonError::into_inner),
             queued_bytes: shared.queued_bytes.load(Ordering::Relaxed) as u64,
         }
     }

@@ -15,6 +15,7 @@ mod body;
 mod connection;
 mod counters;
 mod inflate;
+mod peers;
 mod problem;
 mod query;
 mod records;
@@ -50,6 +51,8 @@ pub struct Settings {
     pub tls: Option<TlsFiles>,
     /// Most connections at once.
     pub connections_max: usize,
+    /// Most connections at once of one peer address.
+    pub peer_connections_max: usize,
     /// Largest request body as it was sent.
     pub encoded_body_bytes_max: usize,
     /// Largest request body after inflation.
@@ -65,7 +68,7 @@ pub struct Settings {
 pub struct Deadlines {
     /// A TLS handshake.
     pub handshake: Duration,
-    /// A request head of HTTP/1, from its first byte.
+    /// The first byte of a connection; and a request head of HTTP/1, from its first byte.
     pub header: Duration,
     /// A request body, from its head.
     pub body: Duration,

@@ -7,14 +7,18 @@ mod places;
 mod prepare;
 
 use std::collections::HashSet;
+use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::crypto;
-use crate::engine::{Answer, Engine, EngineError, Outcome};
+use crate::engine::{Answer, Engine, EngineError, MonthSeen, Outcome};
 use crate::model::batch::{Batch, Verdict};
-use crate::model::caller::Caller;
+use crate::model::caller::{Caller, SiteScope};
+use crate::model::ids::SiteId;
 use crate::model::limits;
 use crate::model::reason::Reason;
 use crate::observe::{RecordCounters, RecordOutcome};
@@ -46,13 +50,52 @@ pub struct Ingest {
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
 struct Shared {
-    /// Idempotency keys whose first request still runs: producer and key.
-    running: Mutex<HashSet<(String, String)>>,
+    /// Idempotency keys whose first request still runs.
+    running: Mutex<HashSet<KeyName>>,
     /// Decoders at rest; each remembers how producers order their members.
     decoders: Mutex<Vec<Decoder>>,
+    /// How many large bodies may be decoded at once.
+    large: Semaphore,
 }
+
+impl Default for Shared {
+    fn default() -> Self {
+        // As many as there are processors: more would only keep each other, and everybody else,
+        // waiting.
+        let at_once = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self {
+            running: Mutex::default(),
+            decoders: Mutex::default(),
+            large: Semaphore::new(at_once),
+        }
+    }
+}
+
+/// What an `Idempotency-Key` is known by: digests of its scope (docs/decisions/0011) and of its
+/// value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct KeyName {
+    scope: [u8; 32],
+    key: [u8; 32],
+}
+
+impl KeyName {
+    fn new(caller: &Caller, key: &str) -> Self {
+        // Lengths before the texts, and ids that hold neither a comma nor a star.
+        let sites: Vec<&str> = match &caller.sites {
+            SiteScope::All => vec!["*"],
+            SiteScope::Some(sites) => sites.iter().map(SiteId::as_str).collect(),
+        };
+        let producer = &caller.producer;
+        let scope = format!("{}:{producer}:{}", producer.len(), sites.join(","));
+        Self { scope: crypto::digest(scope.as_bytes()), key: crypto::digest(key.as_bytes()) }
+    }
+}
+
+/// Largest body that is decoded on the reactor, bytes: about a thousand records, half a
+/// millisecond. A larger one would hold up its neighbors.
+const DECODE_INLINE_BYTES: usize = 512 << 10;
 
 /// A batch that was received.
 pub struct Post<'a> {
@@ -60,12 +103,12 @@ pub struct Post<'a> {
     pub caller: &'a Caller,
     /// Its format.
     pub media: Media,
-    /// The inflated body, which the desk wipes.
-    pub body: Vec<u8>,
+    /// The inflated body.
+    pub body: Zeroizing<Vec<u8>>,
     /// The key for a safe retry of the whole batch.
     pub idempotency_key: Option<&'a str>,
     /// The `ce-` headers of a CloudEvent in binary mode, names in lower case.
-    pub ce_headers: &'a [(String, String)],
+    pub ce_headers: &'a [(String, Zeroizing<String>)],
 }
 
 /// What became of a batch.
@@ -118,6 +161,8 @@ impl From<Unfit> for Posted {
 /// A body that was decoded: the rows for the engine, and what was refused on the way.
 struct Prepared {
     batch: Batch,
+    /// The months of its rows as they were when the rows were made.
+    months: Vec<MonthSeen>,
     draft: Draft,
 }
 
@@ -127,9 +172,16 @@ struct Draft {
     receipt: Receipt,
     /// The position in the body of each row of the batch.
     indexes: Vec<u32>,
-    /// Event ids of records over the accepted age, by position: the engine refuses what it has
-    /// not seen before.
-    old: Vec<(u32, String)>,
+    /// Records over the accepted age: the engine refuses what it has not seen before.
+    old: Vec<Old>,
+}
+
+/// A record over the accepted age.
+struct Old {
+    index: u32,
+    event_id: String,
+    /// Where its time stands.
+    pointer: String,
 }
 
 impl Ingest {
@@ -142,8 +194,8 @@ impl Ingest {
     pub async fn post(&self, post: Post<'_>) -> Posted {
         match post.idempotency_key {
             Some(key) => {
-                let name = (post.caller.producer.clone(), key.to_owned());
-                let Some(_running) = Running::begin(&self.shared, &name) else {
+                let name = KeyName::new(post.caller, key);
+                let Some(_running) = Running::begin(&self.shared, name) else {
                     return Posted::IdempotencyRunning;
                 };
                 self.post_once(post, name).await
@@ -153,14 +205,16 @@ impl Ingest {
     }
 
     async fn post_plain(&self, post: Post<'_>) -> Posted {
-        let Prepared { batch, draft } = match self.prepare(post) {
-            Ok(prepared) => prepared,
-            Err(posted) => return posted,
-        };
+        let bytes = post.body.len();
+        let Prepared { batch, months, draft } =
+            match off_reactor(&self.shared.large, bytes, || self.prepare(post)).await {
+                Ok(prepared) => prepared,
+                Err(posted) => return posted,
+            };
         if batch.claims.is_empty() {
             return self.counted(&draft, &nothing());
         }
-        match self.engine.append(batch, None).await {
+        match self.engine.append_to(batch, months, None).await {
             Ok(outcome) => self.counted(&draft, &outcome),
             Err(error) => error.into(),
         }
@@ -178,9 +232,10 @@ impl Ingest {
 
     /// As [`Ingest::post_plain`], but the answer is kept with the batch, and given again to the
     /// same body.
-    async fn post_once(&self, post: Post<'_>, (producer, key): (String, String)) -> Posted {
-        let body_digest = crypto::digest(&post.body);
-        match self.engine.kept_answer(&producer, &key) {
+    async fn post_once(&self, post: Post<'_>, name: KeyName) -> Posted {
+        let bytes = post.body.len();
+        let body_digest = off_reactor(&self.shared.large, bytes, || digest_of(&post)).await;
+        match self.engine.kept_answer(&name.scope, &name.key) {
             Ok(None) => {}
             Ok(Some((digest, body))) if crypto::equal(&digest, &body_digest) => {
                 return Posted::Receipt { status: 200, body, replayed: true };
@@ -188,10 +243,11 @@ impl Ingest {
             Ok(Some(_)) => return Posted::IdempotencyMismatch,
             Err(error) => return error.into(),
         }
-        let Prepared { batch, draft } = match self.prepare(post) {
-            Ok(prepared) => prepared,
-            Err(posted) => return posted,
-        };
+        let Prepared { batch, months, draft } =
+            match off_reactor(&self.shared.large, bytes, || self.prepare(post)).await {
+                Ok(prepared) => prepared,
+                Err(posted) => return posted,
+            };
         let draft = Arc::new(draft);
         let render = {
             let draft = Arc::clone(&draft);
@@ -200,16 +256,17 @@ impl Ingest {
                 _ => None,
             }
         };
-        let answer = Answer { producer, key, body_digest, render: Box::new(render) };
-        match self.engine.append(batch, Some(answer)).await {
+        let KeyName { scope, key } = name;
+        let answer = Answer { scope, key, body_digest, render: Box::new(render) };
+        match self.engine.append_to(batch, months, Some(answer)).await {
             Ok(outcome) => self.counted(&draft, &outcome),
             Err(error) => error.into(),
         }
     }
 
     /// Decodes a body and replaces every id. The body is wiped when this returns.
-    fn prepare(&self, post: Post<'_>) -> Result<Prepared, Posted> {
-        let mut body = Zeroizing::new(post.body);
+    fn prepare(&self, mut post: Post<'_>) -> Result<Prepared, Posted> {
+        let body = &mut post.body;
         // About 400 bytes a record is usual; a wrong guess costs an allocation.
         let rows = Rows::with_capacity(body.len() / 350 + 1);
         let places = Places::new(&self.engine, post.caller, self.settings.future_ms);
@@ -230,22 +287,36 @@ impl Ingest {
             _ => None,
         };
         let received = match &attributes {
-            Some(attributes) => decoder.decode_binary(attributes, &mut body, &mut each),
-            None => decoder.decode(post.media, &mut body, &mut each),
+            Some(attributes) => decoder.decode_binary(attributes, body, &mut each),
+            None => decoder.decode(post.media, body, &mut each),
         };
         self.shared.decoders.lock().unwrap_or_else(PoisonError::into_inner).push(decoder);
         desk.draft.receipt.received = received? as u64;
-        if let Some(error) = desk.failed {
-            return Err(error.into());
+        if let Some(posted) = desk.failed {
+            return Err(posted);
         }
         let (batch, indexes) = desk.rows.finish();
         desk.draft.indexes = indexes;
-        Ok(Prepared { batch, draft: desk.draft })
+        Ok(Prepared { batch, months: desk.places.months_seen(), draft: desk.draft })
     }
 
     fn decoder(&self) -> Decoder {
         let known = self.shared.decoders.lock().unwrap_or_else(PoisonError::into_inner).pop();
         known.unwrap_or_else(|| Decoder::new(self.settings.limits))
+    }
+}
+
+/// Does what takes a large body long without holding up other connections.
+async fn off_reactor<T>(large: &Semaphore, bytes: usize, work: impl FnOnce() -> T) -> T {
+    if bytes <= DECODE_INLINE_BYTES {
+        return work();
+    }
+    // Closed never; and without a permit the work is still right.
+    let _permit = large.acquire().await;
+    match Handle::current().runtime_flavor() {
+        // Another thread takes over this one's other tasks.
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 
@@ -256,7 +327,7 @@ struct Desk<'e> {
     places: Places<'e>,
     rows: Rows,
     draft: Draft,
-    failed: Option<EngineError>,
+    failed: Option<Posted>,
 }
 
 impl Desk<'_> {
@@ -275,14 +346,18 @@ impl Desk<'_> {
                 let index = u32::try_from(index).unwrap_or(u32::MAX);
                 if self.places.is_old(record) {
                     let event_id = String::from_utf8_lossy(record.event_id).into_owned();
-                    self.draft.old.push((index, event_id));
+                    let pointer = record.fault(Reason::TooOld).pointer.to_string();
+                    self.draft.old.push(Old { index, event_id, pointer });
                 }
-                self.rows.add(index, record, producer, place, self.engine.ring());
+                let added = self.rows.add(index, record, producer, place, self.engine.ring());
+                if added.is_none() {
+                    self.failed = Some(Posted::TooManyRecords);
+                }
             }
             Err(NoPlace::Refused(reason)) => {
                 self.reject(index, &record.fault(reason));
             }
-            Err(NoPlace::Failed(error)) => self.failed = Some(error),
+            Err(NoPlace::Failed(error)) => self.failed = Some(error.into()),
         }
     }
 
@@ -292,9 +367,12 @@ impl Desk<'_> {
     }
 }
 
-/// The outcome of a batch without rows.
+/// The outcome of a batch without rows. Its receipt is a random one, since nothing was written that
+/// could be numbered; a caller may still file it under its own.
 fn nothing() -> Outcome {
-    Outcome { receipt: "r-0-0".to_owned(), verdicts: Vec::new() }
+    let number = crypto::random_bytes::<8>();
+    let digits: String = number.iter().map(|byte| format!("{byte:02x}")).collect();
+    Outcome { receipt: format!("n-{digits}"), verdicts: Vec::new() }
 }
 
 impl Draft {
@@ -310,9 +388,10 @@ impl Draft {
         if count(Verdict::TooOld) > 0 {
             let late = outcome.verdicts.iter().zip(&self.indexes);
             for (_, index) in late.filter(|(verdict, _)| **verdict == Verdict::TooOld) {
-                let known = self.old.iter().find(|(old, _)| old == index);
-                let event_id = known.map_or("", |(_, event_id)| event_id);
-                receipt.reject_late(*index as usize, Reason::TooOld, "/occurred_at", event_id);
+                let known = self.old.iter().find(|old| old.index == *index);
+                let event_id = known.map_or("", |old| &old.event_id);
+                let pointer = known.map_or("/occurred_at", |old| &old.pointer);
+                receipt.reject_late(*index as usize, Reason::TooOld, pointer, event_id);
             }
             receipt.sort();
         }
@@ -334,16 +413,43 @@ fn place_of(reason: Reason) -> usize {
     usize::from(reason.code()) - 1
 }
 
+/// A digest of everything that makes two requests the same: the format, the attributes of a
+/// CloudEvent in binary mode, and the body.
+fn digest_of(post: &Post<'_>) -> [u8; 32] {
+    let mut parts = Zeroizing::new(Vec::with_capacity(
+        64 + post
+            .ce_headers
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 16)
+            .sum::<usize>(),
+    ));
+    let mut part = |bytes: &[u8]| {
+        parts.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
+        parts.extend_from_slice(bytes);
+    };
+    part(post.media.name().as_bytes());
+    // Headers of different names may come in any order.
+    let mut headers: Vec<_> = post.ce_headers.iter().collect();
+    headers.sort_by(|(left, _), (right, _)| left.cmp(right));
+    for (name, value) in headers {
+        part(name.as_bytes());
+        part(value.as_bytes());
+    }
+    part(&crypto::digest(&post.body));
+    crypto::digest(&parts)
+}
+
 /// Marks an idempotency key as running until it is dropped.
 struct Running<'a> {
     shared: &'a Shared,
-    name: (String, String),
+    name: KeyName,
 }
 
 impl<'a> Running<'a> {
-    fn begin(shared: &'a Shared, name: &(String, String)) -> Option<Self> {
+    fn begin(shared: &'a Shared, name: KeyName) -> Option<Self> {
         let mut running = shared.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.insert(name.clone()).then(|| Self { shared, name: name.clone() })
+        // Not made where it is not there: its drop takes the lock.
+        running.insert(name).then(|| Self { shared, name })
     }
 }
 
@@ -351,5 +457,99 @@ impl Drop for Running<'_> {
     fn drop(&mut self) {
         let mut running = self.shared.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.remove(&self.name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::caller::{Role, Token};
+    use crate::model::time::Timestamp;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    /// With one thread only, the second task can run only where the first one gives way.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_large_body_holds_nobody_up() {
+        let (say, hear) = mpsc::channel();
+        let large = Arc::new(Semaphore::new(1));
+        let long = tokio::spawn(async move {
+            let work = move || hear.recv_timeout(Duration::from_secs(60)).is_ok();
+            off_reactor(&large, DECODE_INLINE_BYTES + 1, work).await
+        });
+        let other = tokio::spawn(async move { say.send(()) });
+        assert!(long.await.unwrap(), "the other task did not run");
+        other.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_runtime_of_one_thread_does_the_work_too() {
+        let large = Semaphore::new(1);
+        assert_eq!(off_reactor(&large, DECODE_INLINE_BYTES + 1, || 7).await, 7);
+        assert_eq!(off_reactor(&large, 0, || 8).await, 8);
+    }
+
+    #[test]
+    fn an_idempotency_key_belongs_to_a_producer_and_its_sites() {
+        let site = |id: &str| SiteId::parse(id.as_bytes()).unwrap();
+        let some = |ids: &[&str]| SiteScope::Some(ids.iter().map(|id| site(id)).collect());
+        let name = |producer: &str, sites: SiteScope| {
+            let caller = Arc::new(Token {
+                key_id: "k".into(),
+                secret_hash: [0; 32],
+                role: Role::Producer,
+                sites,
+                name: String::new(),
+                producer: producer.into(),
+                producers: None,
+                created_at: Timestamp(0),
+                expires_at: Timestamp(0),
+            });
+            KeyName::new(&caller, "key")
+        };
+        let names = [
+            name("p", some(&["A"])),
+            name("p", some(&["B"])),
+            name("p", some(&["A", "B"])),
+            name("p", SiteScope::All),
+            name("p:A", some(&["A"])),
+            name("q", some(&["A"])),
+        ];
+        assert_eq!(HashSet::from(names).len(), names.len());
+        assert_eq!(name("p", some(&["B", "A"])), names[2], "the order of sites is nothing");
+    }
+
+    #[test]
+    fn a_digest_covers_how_a_body_was_sent() {
+        let caller: Caller = Arc::new(Token {
+            key_id: "k".into(),
+            secret_hash: [0; 32],
+            role: Role::Producer,
+            sites: SiteScope::All,
+            name: String::new(),
+            producer: String::new(),
+            producers: None,
+            created_at: Timestamp(0),
+            expires_at: Timestamp(0),
+        });
+        let digest = |media: Media, headers: &[(&str, &str)]| {
+            let value = |text: &str| Zeroizing::new(text.to_owned());
+            let headers: Vec<_> =
+                headers.iter().map(|(name, text)| ((*name).to_owned(), value(text))).collect();
+            let body = Zeroizing::new(b"{}".to_vec());
+            let post =
+                Post { caller: &caller, media, body, idempotency_key: None, ce_headers: &headers };
+            digest_of(&post)
+        };
+        let digests = [
+            digest(Media::NdJson, &[]),
+            digest(Media::Json, &[]),
+            digest(Media::Json, &[("ce-id", "a")]),
+            digest(Media::Json, &[("ce-id", "b")]),
+            digest(Media::Json, &[("ce-id", "a"), ("ce-type", "b")]),
+        ];
+        assert_eq!(HashSet::from(digests).len(), digests.len());
+        let turned = digest(Media::Json, &[("ce-type", "b"), ("ce-id", "a")]);
+        assert_eq!(turned, digests[4]);
     }
 }

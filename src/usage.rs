@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
 
-use crate::engine::{Engine, UsageMonth};
+use crate::engine::{Engine, EngineError, UsageMonth};
 use crate::model::caller::Caller;
 use crate::model::ids::SiteId;
 use crate::model::site::Site;
-use crate::model::time::{Clock, Month, Timestamp};
+use crate::model::time::Month;
 use crate::wire::usage::{self as wire, State, list_to_csv, list_to_json};
 
 /// What this desk needs of the engine; a trait, so that its tests need no disk.
@@ -17,7 +17,10 @@ pub trait Counts: Send + Sync + 'static {
     /// All sites in the order of their ids.
     fn sites(&self) -> Vec<Arc<Site>>;
     /// A site's month; `None` for an unknown site only.
-    fn usage(&self, site: &SiteId, month: Month) -> Option<UsageMonth>;
+    ///
+    /// # Errors
+    /// When the engine cannot tell.
+    fn usage(&self, site: &SiteId, month: Month) -> Result<Option<UsageMonth>, EngineError>;
 }
 
 impl Counts for Engine {
@@ -25,7 +28,7 @@ impl Counts for Engine {
         Self::sites(self)
     }
 
-    fn usage(&self, site: &SiteId, month: Month) -> Option<UsageMonth> {
+    fn usage(&self, site: &SiteId, month: Month) -> Result<Option<UsageMonth>, EngineError> {
         Self::usage(self, site, month)
     }
 }
@@ -39,6 +42,15 @@ pub enum UsageError {
     /// The cursor is none that this desk gave.
     #[error("the cursor cannot be read")]
     BadCursor,
+    /// The engine cannot tell.
+    #[error("the figures cannot be read")]
+    Failed,
+}
+
+impl From<EngineError> for UsageError {
+    fn from(_: EngineError) -> Self {
+        Self::Failed
+    }
 }
 
 /// A question about many months.
@@ -83,30 +95,29 @@ impl Page {
 #[derive(Clone)]
 pub struct Usage {
     counts: Arc<dyn Counts>,
-    clock: Arc<dyn Clock>,
 }
 
 impl Usage {
-    /// A desk over counts and a clock.
-    pub fn new(counts: Arc<dyn Counts>, clock: Arc<dyn Clock>) -> Self {
-        Self { counts, clock }
+    /// A desk over counts.
+    pub fn new(counts: Arc<dyn Counts>) -> Self {
+        Self { counts }
     }
 
     /// One month of one site; all zeros where it never had a record.
     ///
     /// # Errors
-    /// [`UsageError::NotFound`].
+    /// [`UsageError::NotFound`], [`UsageError::Failed`].
     pub fn month(&self, caller: &Caller, site: &SiteId, month: Month) -> Result<Page, UsageError> {
         let held = caller.sites.holds(site);
-        let found = held.then(|| self.counts.usage(site, month)).flatten();
-        let row = self.row(found.ok_or(UsageError::NotFound)?);
+        let found = if held { self.counts.usage(site, month)? } else { None };
+        let row = Self::row(found.ok_or(UsageError::NotFound)?);
         Ok(Page { rows: vec![row], next_cursor: None })
     }
 
     /// The months of the caller's sites, by site and then by month.
     ///
     /// # Errors
-    /// [`UsageError::BadCursor`].
+    /// [`UsageError::BadCursor`], [`UsageError::Failed`].
     pub fn list(&self, caller: &Caller, question: &Question<'_>) -> Result<Page, UsageError> {
         let after = match question.cursor {
             None => None,
@@ -129,8 +140,8 @@ impl Usage {
                     let next_cursor = last.map(|(id, month)| write_cursor(&id, month));
                     return Ok(Page { rows, next_cursor });
                 }
-                if let Some(found) = self.counts.usage(&site.id, month) {
-                    rows.push(self.row(found));
+                if let Some(found) = self.counts.usage(&site.id, month)? {
+                    rows.push(Self::row(found));
                 }
                 last = Some((site.id.clone(), month));
                 month = month.next();
@@ -139,14 +150,15 @@ impl Usage {
         Ok(Page { rows, next_cursor: None })
     }
 
-    fn row(&self, usage: UsageMonth) -> wire::Usage {
-        let state = state(&usage, self.clock.now());
+    fn row(usage: UsageMonth) -> wire::Usage {
         wire::Usage {
             site_id: usage.site.id.clone(),
             month: usage.span.month,
             time_zone: usage.time_zone,
-            state,
-            // Corrections begin with the close, see `state`.
+            // Until the close of a month exists, records are still counted into it: a caller that
+            // reads anything else may rely on figures that never change.
+            state: State::Open,
+            // Corrections begin with the close.
             corrected_records: 0,
             corrected_users: 0,
             from: usage.span.from,
@@ -156,13 +168,6 @@ impl Usage {
             counters: usage.counters,
         }
     }
-}
-
-/// `open` inside the month, `closing` after it. There is no `closed` yet: until the close exists, a
-/// month stays `closing` beyond its 72 hours, because records are still counted into it, and a
-/// caller that reads `closed` may rely on figures that never change.
-fn state(usage: &UsageMonth, now: Timestamp) -> State {
-    if now < usage.span.to { State::Open } else { State::Closing }
 }
 
 /// The last site and month of a page, opaque to callers so that it may change.
@@ -181,10 +186,9 @@ pub mod fake;
 
 #[cfg(test)]
 mod tests {
-    use super::fake::{Figures, TestClock, caller};
+    use super::fake::{Figures, caller};
     use super::*;
     use crate::model::caller::{Role, SiteScope};
-    use std::sync::atomic::Ordering;
 
     fn site(id: &str) -> SiteId {
         SiteId::parse(id.as_bytes()).unwrap()
@@ -194,10 +198,8 @@ mod tests {
         Month::parse(text.as_bytes()).unwrap()
     }
 
-    fn desk() -> (Usage, Arc<TestClock>) {
-        let clock = Arc::new(TestClock::default());
-        let figures = Figures::of(&["A", "B", "C"]);
-        (Usage::new(Arc::new(figures), clock.clone()), clock)
+    fn desk() -> Usage {
+        Usage::new(Arc::new(Figures::of(&["A", "B", "C"])))
     }
 
     fn names(page: &Page) -> Vec<String> {
@@ -206,22 +208,17 @@ mod tests {
     }
 
     #[test]
-    fn a_month_is_open_and_then_closing() {
-        let (desk, clock) = desk();
+    fn a_month_is_open_until_there_is_a_close() {
         let all = caller(Role::Billing, SiteScope::All);
-        let state = || desk.month(&all, &site("A"), month("2026-11")).unwrap().rows[0].state;
-        let end = 1_796_083_200_000; // 2026-12-01T00:00:00Z
-        clock.0.store(end - 1, Ordering::Relaxed);
-        assert_eq!(state(), State::Open);
-        clock.0.store(end, Ordering::Relaxed);
-        assert_eq!(state(), State::Closing);
-        clock.0.store(end + 73 * 3_600_000, Ordering::Relaxed);
-        assert_eq!(state(), State::Closing);
+        for name in ["2001-01", "2026-11", "2030-01"] {
+            let page = desk().month(&all, &site("A"), month(name)).unwrap();
+            assert_eq!(page.rows[0].state, State::Open, "{name}");
+        }
     }
 
     #[test]
     fn foreign_and_unknown_sites_look_the_same() {
-        let (desk, _) = desk();
+        let desk = desk();
         let own = caller(Role::Billing, SiteScope::Some([site("B"), site("X")].into()));
         let at = month("2026-11");
         assert_eq!(desk.month(&own, &site("A"), at).unwrap_err(), UsageError::NotFound);
@@ -233,7 +230,7 @@ mod tests {
 
     #[test]
     fn pages_join_without_gap_or_repeat() {
-        let (desk, _) = desk();
+        let desk = desk();
         let all = caller(Role::Operator, SiteScope::All);
         let (from, to) = (month("2026-10"), month("2026-11"));
         let whole = Question { from, to, limit: 100, cursor: None };

@@ -119,10 +119,26 @@ fn payloads(text: &[u8], tags: &mut Tags) {
         let upper = text.to_ascii_uppercase();
         assert_eq!(tags.payload(&upper, Some(PayloadEncoding::Hex)), hex);
     }
+    numbers_and_variants(text, tags);
     let base64 = tags.payload(text, Some(PayloadEncoding::Base64));
     if base64 != exact {
         let other: Vec<u8> = text.iter().map(|byte| other_alphabet(*byte)).collect();
         assert_eq!(tags.payload(&other, Some(PayloadEncoding::Base64)), base64);
+    }
+}
+
+fn numbers_and_variants(text: &[u8], tags: &mut Tags) {
+    let exact = tags.payload(text, None);
+    let number = tags.payload(text, Some(PayloadEncoding::Uint));
+    if number != exact && text.len() < 154 {
+        let zero = [b"0", text].concat();
+        assert_eq!(tags.payload(&zero, Some(PayloadEncoding::Uint)), number);
+    }
+    let variants = tags.payload(text, Some(PayloadEncoding::Ab));
+    if variants != exact {
+        assert_eq!(variants.0 as usize, text.len());
+        let upper = text.to_ascii_uppercase();
+        assert_eq!(tags.payload(&upper, Some(PayloadEncoding::Ab)), variants);
     }
 }
 

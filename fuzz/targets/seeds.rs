@@ -98,8 +98,8 @@ fn a_batch() -> Batch {
         let tag = |bit: u8| (row & bit == bit).then_some(ShortTag([row + bit; 12]));
         let site = SiteNo(u32::from(row) * 200);
         let claim = Claim {
-            month: batch.month_index(SiteMonth { site, month: MONTH }),
-            day: batch.day_index(Day(20_779)),
+            month: batch.month_index(SiteMonth { site, month: MONTH }).unwrap(),
+            day: batch.day_index(Day(20_779)).unwrap(),
             kind: RecordType::LicenseIssued,
             drm: DrmType::Widevine,
             effect: Effect::Issued,

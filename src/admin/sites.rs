@@ -80,12 +80,8 @@ fn site_text(site: &Site) -> String {
     site_to_value(site).to_string()
 }
 
-/// The IANA name of a zone in its own spelling; `None` for a zone that the system does not know.
+/// The IANA name of a zone in its own spelling; `None` for a zone that this build does not know.
 fn canonical_zone(name: &str) -> Option<String> {
-    // UTC needs no time-zone data, which a bare container may lack.
-    if name.eq_ignore_ascii_case("UTC") {
-        return Some("UTC".to_owned());
-    }
     let zone = jiff::tz::db().get(name).ok()?;
     zone.iana_name().map(str::to_owned)
 }

@@ -68,12 +68,29 @@ impl Tokens {
         Ok(token)
     }
 
+    /// Proves that a caller's credential still stands, for requests whose body came after their
+    /// head.
+    ///
+    /// # Errors
+    /// [`AuthError::Invalid`] where it was revoked, replaced or has expired since.
+    pub fn still_valid(&self, caller: &Caller) -> Result<(), AuthError> {
+        let found = self.book.token(&caller.key_id);
+        let same =
+            found.is_some_and(|token| crypto::equal(&token.secret_hash, &caller.secret_hash));
+        let lives = caller.expires_at > self.clock.now();
+        if same && lives { Ok(()) } else { Err(AuthError::Invalid) }
+    }
+
     /// Makes a token from an operator's request and answers with its text, this one time. The
     /// request's text is used up.
     ///
     /// # Errors
     /// [`AdminError`]; nothing is made then.
-    pub async fn create(&self, caller: &Caller, text: &mut [u8]) -> Result<Vec<u8>, AdminError> {
+    pub async fn create(
+        &self,
+        caller: &Caller,
+        text: &mut [u8],
+    ) -> Result<Zeroizing<Vec<u8>>, AdminError> {
         let request = TokenRequest::parse(text)?;
         if !covers(&caller.sites, &request.sites) {
             return Err(AdminError::BeyondCaller);
@@ -312,6 +329,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_credential_that_ended_after_its_proof_is_found_out() {
+        let desk = desk();
+        let operator = caller(Role::Operator, SiteScope::All);
+        let text = made(&desk).await;
+        let proven = bearer(&desk, &text).unwrap();
+        assert_eq!(desk.tokens.still_valid(&proven), Ok(()));
+        let mut other = Token::clone(&proven);
+        other.secret_hash = [7; 32];
+        assert_eq!(desk.tokens.still_valid(&Arc::new(other)), Err(AuthError::Invalid));
+        desk.tokens.revoke(&operator, &proven.key_id).await.unwrap();
+        assert_eq!(desk.tokens.still_valid(&proven), Err(AuthError::Invalid));
+        let text = made(&desk).await;
+        let proven = bearer(&desk, &text).unwrap();
+        desk.clock.0.fetch_add(i64::from(TOKEN_DAYS_MAX) * DAY_MS, Ordering::Relaxed);
+        assert_eq!(desk.tokens.still_valid(&proven), Err(AuthError::Invalid));
+    }
+
+    #[tokio::test]
     async fn nobody_gives_or_ends_more_than_they_have() {
         let desk = desk();
         let sites = |names: &[&str]| {
@@ -328,7 +363,7 @@ mod tests {
         let refused = desk.tokens.create(&operator, &mut request("\"A\",\"C\"")).await;
         assert_eq!(refused, Err(AdminError::BeyondCaller));
         let made = desk.tokens.create(&operator, &mut request("\"A\"")).await.unwrap();
-        let made = String::from_utf8(made).unwrap();
+        let made = String::from_utf8(made.to_vec()).unwrap();
         let at = made.find("bt_").unwrap();
         assert_eq!(bearer(&desk, &made[at..at + 63]).unwrap().role, Role::Billing);
 

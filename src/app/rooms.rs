@@ -22,7 +22,8 @@ pub enum OpenError {
     Directory(PathBuf, std::io::Error),
     /// Keys and data on one device, against the setting.
     #[error(
-        "keys and data lie on one device; move one of them, or set [storage] allow_same_device"
+        "the data and the keys directory, the VEK home or the root key lie on one device; move \
+         one of them, or set [storage] allow_same_device"
     )]
     SameDevice,
     /// Data without its keys.
@@ -91,7 +92,10 @@ fn open_now(settings: Settings, clock: Arc<dyn Clock>) -> Result<Rooms, OpenErro
     }
     make_directory(&keys)?;
     make_directory(&data)?;
-    if device(&keys)? == device(&data)? {
+    let homes = [&settings.keys.vek_home, &settings.keys.root_key];
+    let apart = homes.into_iter().map(|file| device_of_file(file)).chain([device(&keys)]);
+    let apart = apart.collect::<Result<Vec<u64>, _>>()?;
+    if apart.contains(&device(&data)?) {
         if !settings.place.allow_same_device {
             return Err(OpenError::SameDevice);
         }
@@ -138,6 +142,17 @@ fn device(path: &Path) -> Result<u64, OpenError> {
     Ok(looked.map_err(|error| OpenError::Directory(path.to_owned(), error))?.dev())
 }
 
+/// The device of a file; where there is none yet, that of the directory it will lie in.
+fn device_of_file(path: &Path) -> Result<u64, OpenError> {
+    match std::fs::metadata(path) {
+        Ok(found) => Ok(found.dev()),
+        Err(_) => {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            device(parent.unwrap_or(Path::new(".")))
+        }
+    }
+}
+
 /// Shows the engine's figures in the metrics.
 pub fn register(engine: &Engine, registry: &Registry) {
     let total = |name, help, read: fn(EngineFigures) -> u64| {
@@ -148,6 +163,17 @@ pub fn register(engine: &Engine, registry: &Registry) {
     total("blindtally_folds", "Folds that ended well.", |f| f.folds);
     total("blindtally_folded_rows", "Rows that folds wrote into blocks.", |f| f.folded_rows);
     total("blindtally_block_bytes", "Bytes of blocks written.", |f| f.block_bytes);
+    let gauge = |name, help, read: fn(EngineFigures) -> u64| {
+        let engine = engine.clone();
+        let read = move || i64::try_from(read(engine.figures())).unwrap_or(i64::MAX);
+        registry.probe(name, help, read);
+    };
+    let help = "Memory of the sets of users, devices and sessions, bytes, as of the last fold.";
+    gauge("blindtally_tally_bytes", help, |f| f.sizes.tally_bytes as u64);
+    let help = "Members of those sets, also of sets on disk.";
+    gauge("blindtally_tally_members", help, |f| f.sizes.tally_members);
+    let help = "Memory of the slots that know duplicates, bytes, as of the last fold.";
+    gauge("blindtally_seen_bytes", help, |f| f.sizes.seen_bytes as u64);
     let queued = engine.clone();
     let help = "Sealed bytes that wait for the writer.";
     registry.probe("blindtally_queue_bytes", help, move || {

@@ -118,7 +118,7 @@ impl Clock for SetClock {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn review_a_start_with_a_wrong_clock_counts_nothing_twice() {
+async fn a_start_with_a_wrong_clock_counts_nothing_twice() {
     let directory = tempfile::tempdir().unwrap();
     let clock = Arc::new(SetClock(std::sync::atomic::AtomicI64::new(SystemClock.now().0)));
     let app = App::start(settings(directory.path()), clock.clone()).await.unwrap();
@@ -152,14 +152,14 @@ async fn review_a_start_with_a_wrong_clock_counts_nothing_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn review_a_fresh_file_system_is_no_data() {
+async fn a_fresh_file_system_is_no_data() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(directory.path().join("data/lost+found")).unwrap();
     start(directory.path()).await.drain().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn review_the_last_month_is_answered() {
+async fn the_last_month_is_answered() {
     let directory = tempfile::tempdir().unwrap();
     let app = start(directory.path()).await;
     let file = directory.path().join("data-keys/operator.token");

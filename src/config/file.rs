@@ -28,6 +28,7 @@ pub(super) struct File {
 pub(super) struct Server {
     pub listen: Vec<String>,
     pub max_connections: u64,
+    pub max_connections_per_peer: u64,
     pub handshake_seconds: u64,
     pub header_seconds: u64,
     pub body_seconds: u64,
@@ -41,6 +42,7 @@ impl Default for Server {
         Self {
             listen: vec!["127.0.0.1:8080".to_owned()],
             max_connections: 4_096,
+            max_connections_per_peer: 1_024,
             handshake_seconds: 5,
             header_seconds: 10,
             body_seconds: 60,
@@ -163,12 +165,13 @@ impl Default for Memory {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Fold {
     pub segment_bytes: u64,
+    pub unfolded_bytes: u64,
     pub seconds: u64,
 }
 
 impl Default for Fold {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, seconds: 60 }
+        Self { segment_bytes: 64 << 20, unfolded_bytes: 512 << 20, seconds: 60 }
     }
 }
 

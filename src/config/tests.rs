@@ -157,10 +157,19 @@ fn a_bad_configuration_is_one_sentence() {
         ("[storage]\nallow_same_device = 1", "must be true or false."),
         ("[tls]\ncertificate = \"a.pem\"", "must be set together."),
         ("[ledger]\nname = \"a b\"", "[ledger] name must be 1 to 128 printable"),
+        ("[storage]\ndata = \"/d\"\n[ledger]\ndir = \"/d/l\"", "must lie apart from the data"),
         ("[ledger]\ndir = \"/l\"\nsecond_copy = \"/l/copy\"", "must lie outside"),
         ("[keys]\ncopies = [\"\"]", "[keys] copies must hold paths"),
         ("[server]\nlisten = [\"0.0.0.0:80\"]", "Plain HTTP is allowed on loopback only"),
         ("[server]\nlisten = [\"localhost\"]", "must hold addresses like"),
+        ("[server]\nlisten = [\"127.0.0.1:9\", \"127.0.0.1:9\"]", "holds 127.0.0.1:9 twice."),
+        ("[limits]\nbatch_records = 65536", "must be from 1 to 65535, and is 65536."),
+        ("[limits]\nbody_bytes = 1024", "record_bytes is larger than body_bytes"),
+        ("[limits]\nheld_body_bytes = 67108863", "must be from 67108864"),
+        ("[limits]\nencoded_body_bytes = 1073741824", "held_body_bytes must be from 2181038080"),
+        ("[storage]\nkeys = \"./blindtally-data\"", "must be two directories"),
+        ("[storage]\nkeys = \"./blindtally-data/keys\"", "must be two directories"),
+        ("[storage]\ndata = \"/k/data\"\nkeys = \"/k\"", "must be two directories"),
     ] {
         let said = refusal(text, &[]);
         assert!(said.contains(sentence), "{text}: {said}");

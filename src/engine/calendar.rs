@@ -7,6 +7,12 @@ use jiff::tz::TimeZone;
 use crate::model::site::{MonthSpan, Site};
 use crate::model::time::{Month, Timestamp};
 
+/// A site's time zone is none that this build knows. Nothing falls back to another zone: a month
+/// would begin hours off, and the bill with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this build does not know the time zone of a site")]
+pub struct NoZone;
+
 /// Event and set partitions of a month; fixed when the month's row is written.
 pub const PARTITIONS: u16 = 256;
 
@@ -23,11 +29,14 @@ pub fn named(site: &Site, month: Month) -> Option<MonthSpan> {
 
 /// The span that a month has, or would have: the stored row, or the zone's calendar fitted to the
 /// stored rows beside it, so that the table stays contiguous.
-pub fn span(site: &Site, month: Month) -> MonthSpan {
+///
+/// # Errors
+/// [`NoZone`].
+pub fn span(site: &Site, month: Month) -> Result<MonthSpan, NoZone> {
     if let Some(span) = named(site, month) {
-        return span;
+        return Ok(span);
     }
-    let zone = zone_of(site, month);
+    let zone = zone_of(site, month)?;
     let mut from = start(&zone, month);
     // Its own zone says when it ends; the first month of another zone begins there.
     let mut to = start(&zone, month.next());
@@ -41,35 +50,51 @@ pub fn span(site: &Site, month: Month) -> MonthSpan {
     {
         from = last.to;
     }
-    MonthSpan { month, from, to: to.max(from), partitions: PARTITIONS }
+    Ok(MonthSpan { month, from, to: to.max(from), partitions: PARTITIONS })
 }
 
 /// The stored months with those added that make the table reach the instant.
-pub fn reaching(site: &Site, at: Timestamp) -> Vec<MonthSpan> {
+///
+/// # Errors
+/// [`NoZone`].
+pub fn reaching(site: &Site, at: Timestamp) -> Result<Vec<MonthSpan>, NoZone> {
     let mut grown = site.clone();
     if grown.months.is_empty() {
-        let month = month_in(&zone_of(site, at.day().month()), at);
-        grown.months.push(span(site, month));
+        let month = month_in(&zone_of(site, at.day().month())?, at);
+        grown.months.push(span(site, month)?);
     }
     while let Some(first) = grown.months.first().copied().filter(|first| at < first.from) {
-        let before = span(&grown, first.month.previous());
+        let before = span(&grown, first.month.previous())?;
         grown.months.insert(0, before);
     }
     while let Some(last) = grown.months.last().copied().filter(|last| at >= last.to) {
-        let after = span(&grown, last.month.next());
+        let after = span(&grown, last.month.next())?;
         grown.months.push(after);
     }
-    grown.months
+    Ok(grown.months)
 }
 
 /// The zone in force for a month: a change waits for the month that it was announced for.
-fn zone_of(site: &Site, month: Month) -> TimeZone {
-    zone(&site.settings_in(month).time_zone).unwrap_or(TimeZone::UTC)
+fn zone_of(site: &Site, month: Month) -> Result<TimeZone, NoZone> {
+    zone(&site.settings_in(month).time_zone)
 }
 
-/// The zone of an IANA name.
-pub fn zone(name: &str) -> Option<TimeZone> {
-    TimeZone::get(name).ok()
+/// The zone of an IANA name, from the data that this build carries: the system may have other
+/// data, or none.
+///
+/// # Errors
+/// [`NoZone`].
+pub fn zone(name: &str) -> Result<TimeZone, NoZone> {
+    TimeZone::get(name).map_err(|_| NoZone)
+}
+
+/// Checks that every zone of a site is known, those of the past and of the time to come as well.
+///
+/// # Errors
+/// [`NoZone`].
+pub fn check(site: &Site) -> Result<(), NoZone> {
+    let others = site.past.iter().chain(&site.pending).map(|(_, settings)| settings);
+    others.chain([&site.settings]).try_for_each(|settings| zone(&settings.time_zone).map(drop))
 }
 
 /// The calendar month of a zone that holds an instant.
@@ -118,27 +143,44 @@ mod tests {
 
     #[test]
     fn a_month_in_seoul_begins_nine_hours_before_utc() {
-        let span = span(&site("Asia/Seoul"), month("2026-11"));
+        let span = span(&site("Asia/Seoul"), month("2026-11")).unwrap();
         assert_eq!((span.from, span.to), (at("2026-10-31T15:00:00Z"), at("2026-11-30T15:00:00Z")));
     }
 
     #[test]
+    fn zones_need_no_files_of_the_system_and_unknown_ones_are_errors() {
+        // All of the data is in this build; the system's is not looked at.
+        assert!(jiff::tz::db().available().count() > 400);
+        let unknown = site("Asia/Atlantis");
+        assert_eq!(span(&unknown, month("2026-11")), Err(NoZone));
+        assert_eq!(reaching(&unknown, at("2026-11-22T00:00:00Z")), Err(NoZone));
+        assert_eq!(check(&unknown), Err(NoZone));
+        let mut past = site("UTC");
+        past.past.push((month("2026-10"), unknown.settings.clone()));
+        assert_eq!(check(&past), Err(NoZone));
+        let mut announced = site("UTC");
+        announced.pending = Some((month("2026-12"), unknown.settings));
+        assert_eq!(check(&announced), Err(NoZone));
+        assert_eq!(check(&site("Asia/Seoul")), Ok(()));
+    }
+
+    #[test]
     fn summer_time_moves_the_boundary() {
-        let october = span(&site("America/New_York"), month("2026-11"));
+        let october = span(&site("America/New_York"), month("2026-11")).unwrap();
         assert_eq!(october.from, at("2026-11-01T04:00:00Z"));
         assert_eq!(october.to, at("2026-12-01T05:00:00Z"));
         // Midnight of 1 November 2026 is before the clocks go back at 02:00.
-        let march = span(&site("Europe/Berlin"), month("2026-03"));
+        let march = span(&site("Europe/Berlin"), month("2026-03")).unwrap();
         assert_eq!(march.to, at("2026-03-31T22:00:00Z"));
     }
 
     #[test]
     fn the_table_grows_contiguously_both_ways() {
         let mut site = site("Asia/Seoul");
-        site.months = reaching(&site, at("2026-11-22T00:00:00Z"));
+        site.months = reaching(&site, at("2026-11-22T00:00:00Z")).unwrap();
         assert_eq!(site.months.len(), 1);
-        site.months = reaching(&site, at("2026-09-30T16:00:00Z"));
-        site.months = reaching(&site, at("2027-01-15T00:00:00Z"));
+        site.months = reaching(&site, at("2026-09-30T16:00:00Z")).unwrap();
+        site.months = reaching(&site, at("2027-01-15T00:00:00Z")).unwrap();
         let names: Vec<String> = site.months.iter().map(|span| span.month.to_string()).collect();
         assert_eq!(names, ["2026-10", "2026-11", "2026-12", "2027-01"]);
         assert!(site.months.is_sorted_by(|left, right| left.to == right.from));
@@ -147,10 +189,10 @@ mod tests {
     #[test]
     fn the_first_month_of_a_new_zone_begins_where_the_old_one_ended() {
         let mut site = site("Asia/Seoul");
-        site.months = reaching(&site, at("2026-11-22T00:00:00Z"));
+        site.months = reaching(&site, at("2026-11-22T00:00:00Z")).unwrap();
         let later = SiteSettings { time_zone: "America/New_York".into(), ..Default::default() };
         site.pending = Some((month("2026-12"), later));
-        site.months = reaching(&site, at("2026-12-22T00:00:00Z"));
+        site.months = reaching(&site, at("2026-12-22T00:00:00Z")).unwrap();
         assert_eq!(site.months[1].from, at("2026-11-30T15:00:00Z"));
         assert_eq!(site.months[1].to, at("2027-01-01T05:00:00Z"));
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::calendar;
+use super::calendar::{self, NoZone};
 use crate::crypto::{Aad, SealKey};
 use crate::model::caller::Token;
 use crate::model::ids::{SiteId, SiteNo};
@@ -40,7 +40,16 @@ impl Directory {
         };
         for row in store.scan(Table::Meta, keys::SITES, Some(keys::SITES_END))? {
             let (name, value) = row?;
-            lists.put_site(Arc::new(rows::decode_site(&open(&name, &value)?)?));
+            let site = rows::decode_site(&open(&name, &value)?)?;
+            // Refused as a whole: with another zone its months would begin at other instants.
+            calendar::check(&site).map_err(|_| {
+                EngineError::Refused(format!(
+                    "site {} has a time zone that this build does not know; start it with the \
+                     release that the zone was set with, or a newer one",
+                    site.id
+                ))
+            })?;
+            lists.put_site(Arc::new(site));
         }
         for row in store.scan(Table::Meta, keys::TOKENS, Some(keys::TOKENS_END))? {
             let (name, value) = row?;
@@ -48,25 +57,6 @@ impl Directory {
             lists.tokens.insert(token.key_id.clone(), Arc::new(token));
         }
         Ok(Self { lists: RwLock::new(lists), key })
-    }
-
-    /// Every zone that a site has, or will have, must be known: months are cut by it.
-    ///
-    /// # Errors
-    /// When the system has no data of a zone.
-    pub fn check_zones(&self) -> Result<(), EngineError> {
-        for site in self.sites() {
-            let past = site.past.iter().chain(&site.pending).map(|(_, settings)| settings);
-            for settings in past.chain([&site.settings]) {
-                if calendar::zone(&settings.time_zone).is_none() {
-                    return Err(EngineError::Refused(format!(
-                        "this system has no data of the time zone {} of site {}; install tzdata",
-                        settings.time_zone, site.id
-                    )));
-                }
-            }
-        }
-        Ok(())
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Lists> {
@@ -163,34 +153,69 @@ fn aad(row: &[u8]) -> Aad {
 }
 
 /// The settings in force at a time: announced ones take over when their month begins.
-pub fn settings_at(site: &Site, now: Timestamp) -> &SiteSettings {
-    match &site.pending {
-        Some((month, settings)) if calendar::span(site, *month).from <= now => settings,
+///
+/// # Errors
+/// [`NoZone`].
+pub fn settings_at(site: &Site, now: Timestamp) -> Result<&SiteSettings, NoZone> {
+    Ok(match &site.pending {
+        Some((month, settings)) if calendar::span(site, *month)?.from <= now => settings,
         _ => &site.settings,
-    }
+    })
 }
 
 /// The site as it stands at a time: once the month has begun that a change was announced for, the
 /// change is no announcement any more. For the eyes of an operator; months are counted with
 /// [`Site::settings_in`].
-pub fn as_of(site: &Arc<Site>, now: Timestamp) -> Arc<Site> {
-    let settings = settings_at(site, now);
-    match &site.pending {
+///
+/// # Errors
+/// [`NoZone`].
+pub fn as_of(site: &Arc<Site>, now: Timestamp) -> Result<Arc<Site>, NoZone> {
+    let settings = settings_at(site, now)?;
+    Ok(match &site.pending {
         Some((_, pending)) if pending == settings => {
             Arc::new(Site { settings: settings.clone(), pending: None, ..Site::clone(site) })
         }
         _ => Arc::clone(site),
+    })
+}
+
+/// Whether what is frozen inside a month is the same in both.
+pub fn frozen_alike(left: &SiteSettings, right: &SiteSettings) -> bool {
+    left.time_zone == right.time_zone
+        && left.sentinel_user_ids == right.sentinel_user_ids
+        && left.records_days == right.records_days
+}
+
+/// A site without any accepted record, with new settings: they hold at once, and months that were
+/// opened for records which were refused are made anew when they are needed.
+pub fn changed_at_once(site: &Site, settings: SiteSettings) -> Site {
+    let kept = frozen_alike(&site.settings, &settings) && site.pending.is_none();
+    Site {
+        settings,
+        pending: None,
+        past: Vec::new(),
+        months: if kept { site.months.clone() } else { Vec::new() },
+        ..site.clone()
     }
 }
 
-/// A site with new settings: at once while it has no record, else what is frozen inside a month
-/// from the next month on. Answers that month.
-pub fn changed(site: &Site, settings: SiteSettings, now: Timestamp) -> (Site, Option<Month>) {
+/// A site with new settings: what is frozen inside a month holds from the next month on. Answers
+/// that month.
+///
+/// # Errors
+/// [`NoZone`].
+pub fn changed(
+    site: &Site,
+    settings: SiteSettings,
+    now: Timestamp,
+) -> Result<(Site, Option<Month>), NoZone> {
     let mut site = site.clone();
     // A month that a record opened ahead of time has begun, too.
     let opened = |month: &Month| site.months.last().is_some_and(|last| last.month >= *month);
-    let begun = |month: &Month| opened(month) || calendar::span(&site, *month).from <= now;
-    let has_begun = site.pending.as_ref().is_some_and(|(month, _)| begun(month));
+    let has_begun = match &site.pending {
+        Some((month, _)) => opened(month) || calendar::span(&site, *month)?.from <= now,
+        None => false,
+    };
     let current = match &site.pending {
         Some((_, pending)) if has_begun => pending.clone(),
         _ => site.settings.clone(),
@@ -200,20 +225,17 @@ pub fn changed(site: &Site, settings: SiteSettings, now: Timestamp) -> (Site, Op
         let before = std::mem::replace(&mut site.settings, current.clone());
         site.past.extend(until.map(|until| (until, before)));
     }
-    let frozen_alike = current.time_zone == settings.time_zone
-        && current.sentinel_user_ids == settings.sentinel_user_ids
-        && current.records_days == settings.records_days;
-    if site.months.is_empty() || frozen_alike {
+    if frozen_alike(&current, &settings) {
         site.pending = None;
         site.settings = settings;
-        return (site, None);
+        return Ok((site, None));
     }
     // A month may exist beyond the present one (a record a few minutes ahead of the boundary), and
     // what it was opened with stays.
     let last = site.months.last().map_or(now.day().month(), |span| span.month);
-    let zone = calendar::zone(&current.time_zone).unwrap_or(jiff::tz::TimeZone::UTC);
+    let zone = calendar::zone(&current.time_zone)?;
     let from = last.max(calendar::month_in(&zone, now)).next();
     site.settings.name.clone_from(&settings.name);
     site.pending = Some((from, settings));
-    (site, Some(from))
+    Ok((site, Some(from)))
 }

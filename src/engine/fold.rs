@@ -261,21 +261,22 @@ impl Folder {
 }
 
 /// From which run on the runs of a set are merged with a new one of so many tags: as long as seven
-/// runs before it are of its size class (a factor of eight) or smaller and fit into a run of
-/// [`RUN_TAGS_MAX`] with it, they join.
+/// runs before it are of its size class (a factor of eight) or smaller, they join; near the end, as
+/// many as make a run of up to [`RUN_TAGS_MAX`] that is at least half of that.
 fn merged_from(list: &[Run], new: u64) -> usize {
     let class = |tags: u64| tags.max(1).ilog2() / 3;
     let (mut from, mut total) = (list.len(), new);
     loop {
         let of = class(total);
-        let (mut first, mut sum) = (from, total);
+        let (mut first, mut sum, mut is_full) = (from, total, false);
         for run in list[..from].iter().rev().take_while(|run| class(run.head.tags) <= of) {
             if sum + run.head.tags > RUN_TAGS_MAX {
+                is_full = sum >= RUN_TAGS_MAX / 2;
                 break;
             }
             (first, sum) = (first - 1, sum + run.head.tags);
         }
-        if from - first + 1 < RUNS_MERGED {
+        if first == from || from - first + 1 < RUNS_MERGED && !is_full {
             return from;
         }
         (from, total) = (first, sum);
@@ -304,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn review_runs_of_a_large_set_stay_few() {
+    fn runs_of_a_large_set_stay_few() {
         let mut list: Vec<Run> = Vec::new();
         for number in 0..66_000 {
             let from = merged_from(&list, 3_000);

@@ -184,6 +184,11 @@ impl State {
         &mut self.months
     }
 
+    /// The site-months, to be looked at.
+    pub fn months_now(&self) -> &[MonthState] {
+        &self.months
+    }
+
     /// The seen slots.
     pub fn seen(&mut self) -> &mut BTreeMap<Day, DistinctSet> {
         &mut self.seen

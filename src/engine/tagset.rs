@@ -1,20 +1,20 @@
-//! A set of 96-bit tags with a byte of bits each, in 17 to 19 bytes a member.
+//! A set of 96-bit tags with a byte of bits each, in 15 to 19 bytes a member.
 //!
 //! Open addressing with linear probing; tags are keyed pseudonyms, random by nature and out of an
-//! attacker's hands, so they serve as their own hash. Tables grow by an eighth, which keeps them at
-//! least two thirds full and rarely more than three quarters, where searches are short; a member's
-//! place goes with its hash, so growing reads and writes memory in order. A large set is cut into
-//! shards that grow one at a time, so that no insert waits for long.
+//! attacker's hands, so they serve as their own hash. Tables grow by a quarter, which keeps them at
+//! least two thirds full; a member's place goes with its hash, so growing reads and writes memory
+//! in order. A large set is cut into shards that grow one at a time, so that no insert waits for
+//! long.
 
 use crate::model::ids::ShortTag;
 use crate::store::pages::Entry;
 
 /// Bytes of a slot: the tag and its mask; a mask of zero marks an empty slot.
 const SLOT: usize = 13;
-/// A table grows when more than 31 in 40 slots are taken.
-const FULL: (usize, usize) = (31, 40);
+/// A table grows when more than 17 in 20 slots are taken.
+const FULL: (usize, usize) = (17, 20);
 /// By one slot in so many.
-const GROWTH: usize = 8;
+const GROWTH: usize = 4;
 /// Slots that lie a line of memory apart.
 const LINE_SLOTS: usize = 64 / SLOT + 1;
 /// Lines that a search for a tag mostly stays within.

@@ -6,7 +6,8 @@
 //! answer was an error is there or not, as a whole.
 
 mod destroy;
-mod review;
+mod frozen;
+mod hazards;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -164,8 +165,8 @@ impl World {
             details::push(&mut batch.details, 7, Item::Number(i64::from(row.event)));
             batch.ends.push(batch.details.len() as u32);
             let claim = Claim {
-                month: batch.month_index(name),
-                day: batch.day_index(at.day()),
+                month: batch.month_index(name).unwrap(),
+                day: batch.day_index(at.day()).unwrap(),
                 kind: RecordType::LicenseIssued,
                 drm: DrmType::from_code(row.drm).unwrap(),
                 effect,
@@ -253,7 +254,7 @@ impl World {
     fn check(&self) {
         for (name, wanted) in &self.model.counters {
             let site = self.engine().sites().into_iter().find(|site| site.no == name.site).unwrap();
-            let usage = self.engine().usage(&site.id, name.month).unwrap();
+            let usage = self.engine().usage(&site.id, name.month).unwrap().unwrap();
             assert_eq!(usage.counters, *wanted, "{name:?}");
             let without = self.model.without_sets.contains(name);
             assert_eq!(usage.evidence == Evidence::Destroyed, without, "{name:?}");
@@ -407,6 +408,7 @@ fn settings(tight: bool) -> Settings {
         seen_bytes: if tight { 600 } else { 1 << 30 },
         cache_bytes: 4_096,
         segment_bytes: 40_000,
+        unfolded_bytes: 320_000,
         ..Settings::default()
     }
 }
@@ -491,8 +493,8 @@ fn keys_range(world: &World) -> usize {
 fn kept_answers_live_and_die_with_their_batch() {
     let mut world = World::new(settings(false));
     let answer = || Answer {
-        producer: "p".into(),
-        key: "k".into(),
+        scope: [1; 32],
+        key: [2; 32],
         body_digest: [7; 32],
         render: Box::new(|outcome| Some(outcome.receipt.clone().into_bytes())),
     };
@@ -504,11 +506,11 @@ fn kept_answers_live_and_die_with_their_batch() {
     assert!(failed.is_err());
     world.close();
     world.open();
-    assert_eq!(world.engine().kept_answer("p", "k"), Ok(None));
+    assert_eq!(world.engine().kept_answer(&[1; 32], &[2; 32]), Ok(None));
     let outcome = world.runtime.block_on(world.engine().append(batch, Some(answer()))).unwrap();
     world.close();
     world.open();
-    let kept = world.engine().kept_answer("p", "k").unwrap().unwrap();
+    let kept = world.engine().kept_answer(&[1; 32], &[2; 32]).unwrap().unwrap();
     assert_eq!(kept, ([7; 32], outcome.receipt.into_bytes()));
-    assert_eq!(world.engine().kept_answer("other", "k"), Ok(None));
+    assert_eq!(world.engine().kept_answer(&[3; 32], &[2; 32]), Ok(None));
 }

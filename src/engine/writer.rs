@@ -10,9 +10,9 @@ mod sites;
 
 pub use destruction::Order;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -23,7 +23,7 @@ use super::gone::Takes;
 use super::journal::{self, JournalKey, SealedBatch};
 use super::runs::SetId;
 use super::state::{Apply, SetKeys, State, Window};
-use super::{Answer, EngineError, Outcome, Settings, Shared, SitePut, spill};
+use super::{Answer, EngineError, MonthSeen, Outcome, Settings, Shared, SitePut, spill};
 use crate::crypto::{Aad, SealKey};
 use crate::model::batch::{Batch, SiteMonth};
 use crate::model::caller::Token;
@@ -49,6 +49,8 @@ pub struct Submission {
     pub batch: Batch,
     /// The same rows, sealed.
     pub sealed: SealedBatch,
+    /// The months of the rows as they were when the rows were made.
+    pub months: Vec<MonthSeen>,
     /// The answer to keep for an `Idempotency-Key`.
     pub answer: Option<Answer>,
     /// Who waits.
@@ -246,6 +248,10 @@ impl Writer {
 
     /// Judges a group, writes it with one sync, publishes, answers.
     fn commit(&mut self, group: Vec<Submission>) -> Result<(), EngineError> {
+        let group = self.turn_away(group);
+        if group.is_empty() {
+            return Ok(());
+        }
         let now = self.shared.clock.now();
         let number = self.next_group;
         let keys = RingKeys(&self.shared);
@@ -429,8 +435,8 @@ impl Writer {
             let order = FoldOrder::Forget(folded.merged);
             self.folder.send(order).map_err(|_| EngineError::Stopped)?;
         }
-        spill::within_bounds(&mut self.state, &self.settings);
-        self.shared.note_fold(folded.stats);
+        let sizes = spill::within_bounds(&mut self.state, &self.settings);
+        self.shared.note_fold(folded.stats, sizes);
         self.retire_keys()?;
         let (ready, waiting) = std::mem::take(&mut self.fold_waiters)
             .into_iter()
@@ -501,17 +507,5 @@ impl SetKeys for RingKeys<'_> {
 
     fn day(&self, day: Day) -> Option<Arc<SealKey>> {
         Some(Arc::clone(&self.0.ring.seen(day).ok()?.seal))
-    }
-}
-
-impl Shared {
-    /// The journal key that batches are sealed under now.
-    pub fn current_key(&self) -> Arc<JournalKey> {
-        Arc::clone(&self.journal_key.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn rotate_key(&self, next: Arc<JournalKey>) -> Arc<JournalKey> {
-        let mut current = self.journal_key.write().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut current, next)
     }
 }

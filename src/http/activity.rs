@@ -8,7 +8,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub enum Lapse {
 #[derive(Debug)]
 pub struct Activity {
     began: Instant,
+    /// Whether anything has ever come in.
+    heard: AtomicBool,
     running: AtomicUsize,
     idle_since_ms: AtomicU64,
     head_since_ms: AtomicU64,
@@ -38,6 +40,7 @@ impl Activity {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             began: Instant::now(),
+            heard: AtomicBool::new(false),
             running: AtomicUsize::new(0),
             idle_since_ms: AtomicU64::new(0),
             head_since_ms: AtomicU64::new(0),
@@ -57,6 +60,7 @@ impl Activity {
 
     /// Bytes came in; while no request runs, they begin a request head.
     fn bytes_came(&self) {
+        self.heard.store(true, Ordering::Relaxed);
         if self.running.load(Ordering::Relaxed) == 0 {
             let now = self.now_ms().max(1);
             let _ =
@@ -64,11 +68,12 @@ impl Activity {
         }
     }
 
-    /// Waits until the connection has done nothing for too long. `head` is `None` for HTTP/2, where
-    /// bytes between requests need not be a request head.
-    pub async fn lapse(&self, head: Option<Duration>, idle: Duration) -> Lapse {
+    /// Waits until the connection has done nothing for too long: said nothing at all within
+    /// `first`, begun a request head and not ended it within `head`, or had no request for `idle`.
+    /// `head` is `None` for HTTP/2, where bytes between requests need not be a request head.
+    pub async fn lapse(&self, first: Duration, head: Option<Duration>, idle: Duration) -> Lapse {
         // Four looks a deadline: a connection is cut at most a quarter of it late.
-        let step = head.unwrap_or(idle).min(idle) / 4;
+        let step = first.min(head.unwrap_or(idle)).min(idle) / 4;
         let passed = |since: &AtomicU64, limit: Duration| {
             let waited = self.now_ms().saturating_sub(since.load(Ordering::Relaxed));
             u128::from(waited) >= limit.as_millis()
@@ -77,6 +82,9 @@ impl Activity {
             tokio::time::sleep(step.max(Duration::from_millis(1))).await;
             if self.running.load(Ordering::Relaxed) > 0 {
                 continue;
+            }
+            if !self.heard.load(Ordering::Relaxed) && self.began.elapsed() >= first {
+                return Lapse::Head;
             }
             let head_began = self.head_since_ms.load(Ordering::Relaxed) > 0;
             if head.is_some_and(|head| head_began && passed(&self.head_since_ms, head)) {
@@ -169,14 +177,25 @@ mod tests {
     #[tokio::test]
     async fn silence_is_idle_and_a_head_is_not_given_that_long() {
         let activity = Activity::new();
-        assert_eq!(activity.lapse(Some(HEAD), IDLE).await, Lapse::Idle);
+        drop(activity.request());
+        activity.heard.store(true, Ordering::Relaxed);
+        assert_eq!(activity.lapse(HEAD, Some(HEAD), IDLE).await, Lapse::Idle);
         assert!(activity.began.elapsed() >= IDLE);
 
         let activity = Activity::new();
         activity.bytes_came();
         activity.bytes_came();
-        assert_eq!(activity.lapse(Some(HEAD), IDLE).await, Lapse::Head);
+        assert_eq!(activity.lapse(IDLE, Some(HEAD), IDLE).await, Lapse::Head);
         assert!(activity.began.elapsed() >= HEAD);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_never_says_anything_is_not_given_the_idle_time() {
+        for head in [Some(IDLE), None] {
+            let activity = Activity::new();
+            assert_eq!(activity.lapse(HEAD, head, IDLE * 1_000).await, Lapse::Head);
+            assert!(activity.began.elapsed() >= HEAD);
+        }
     }
 
     #[tokio::test]
@@ -184,11 +203,11 @@ mod tests {
         let activity = Activity::new();
         activity.bytes_came();
         let running = activity.request();
-        let waiting = activity.lapse(Some(HEAD), HEAD);
+        let waiting = activity.lapse(HEAD, Some(HEAD), HEAD);
         assert!(tokio::time::timeout(HEAD * 5, waiting).await.is_err());
         drop(running);
         let ended = Instant::now();
-        assert_eq!(activity.lapse(Some(HEAD), IDLE).await, Lapse::Idle);
+        assert_eq!(activity.lapse(HEAD, Some(HEAD), IDLE).await, Lapse::Idle);
         // Whole milliseconds are counted.
         assert!(ended.elapsed() >= IDLE - Duration::from_millis(2));
     }
@@ -197,6 +216,6 @@ mod tests {
     async fn http2_frames_begin_no_head() {
         let activity = Activity::new();
         activity.bytes_came();
-        assert_eq!(activity.lapse(None, HEAD).await, Lapse::Idle);
+        assert_eq!(activity.lapse(HEAD, None, HEAD).await, Lapse::Idle);
     }
 }

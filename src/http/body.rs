@@ -120,9 +120,9 @@ impl Buffer {
         &self.bytes
     }
 
-    /// Hands the bytes on, with their share of the budget; whoever takes them wipes them.
-    pub fn into_parts(mut self) -> (Vec<u8>, Share) {
-        (std::mem::take(&mut *self.bytes), self.share)
+    /// Hands the bytes on, with their share of the budget. They are wiped wherever they are let go.
+    pub fn into_parts(self) -> (Zeroizing<Vec<u8>>, Share) {
+        (self.bytes, self.share)
     }
 }
 

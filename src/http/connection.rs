@@ -67,16 +67,16 @@ pub async fn serve(
     mut phase: watch::Receiver<Phase>,
 ) {
     let deadlines = service.settings().deadlines;
-    let activity = Activity::new();
     // Answers are small and complete: waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
     let mut ending = phase.clone();
     let ended = Phase::ended(&mut ending);
     let Some(tls) = tls else {
         let prior_knowledge = tokio::select! {
-            found = begins_http2(&stream, deadlines.idle) => found,
+            found = begins_http2(&stream, deadlines.header) => found,
             () = ended => None,
         };
+        let activity = Activity::new();
         let watched = Watched::new(stream, Arc::clone(&activity));
         match prior_knowledge {
             Some(true) => http2(watched, activity, service, &mut phase).await,
@@ -94,6 +94,7 @@ pub async fn serve(
         service.counters().handshake_failed();
         return;
     };
+    let activity = Activity::new();
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let watched = Watched::new(stream, Arc::clone(&activity));
     if is_http2 {
@@ -204,7 +205,8 @@ async fn run(
     is_http1: bool,
     phase: &mut watch::Receiver<Phase>,
 ) {
-    let lapse = activity.lapse(is_http1.then_some(deadlines.header), deadlines.idle);
+    let head = is_http1.then_some(deadlines.header);
+    let lapse = activity.lapse(deadlines.header, head, deadlines.idle);
     tokio::select! {
         _ = &mut connection => return,
         lapse = lapse => {

@@ -21,6 +21,7 @@ pub struct Counters {
     connections: Gauge,
     accepted: Counter,
     handshake_failures: Counter,
+    beyond_peer: Counter,
     unreadable: Counter,
 }
 
@@ -49,6 +50,11 @@ impl Counters {
                 "TLS handshakes that failed or took too long.",
                 vec![],
             ),
+            beyond_peer: registry.counter(
+                "blindtally_http_connections_beyond_peer",
+                "Connections closed because their peer had too many.",
+                vec![],
+            ),
             unreadable: registry.counter(
                 "blindtally_requests_unreadable",
                 "Requests to post records whose body never became a batch.",
@@ -75,6 +81,11 @@ impl Counters {
     /// Counts a post of records whose body never became a batch.
     pub fn unreadable(&self) {
         self.unreadable.up(&[]);
+    }
+
+    /// Counts a connection that was closed because its peer had too many.
+    pub fn beyond_peer(&self) {
+        self.beyond_peer.up(&[]);
     }
 
     /// Counts a handshake that failed.

@@ -40,6 +40,8 @@ macro_rules! kinds {
 kinds! {
     /// The body as a whole cannot be read.
     Unreadable = "unreadable", BAD_REQUEST, "The body cannot be read.";
+    /// No host, or more than one.
+    BadHost = "bad-host", BAD_REQUEST, "A request of HTTP/1.1 names its host once.";
     /// The content coding is broken.
     BadCoding = "bad-coding", BAD_REQUEST, "The content coding of the body is broken.";
     /// The query string cannot be read.
@@ -277,6 +279,7 @@ impl From<UsageError> for Refusal {
         match error {
             UsageError::NotFound => Kind::NotFound.into(),
             UsageError::BadCursor => Kind::BadCursor.into(),
+            UsageError::Failed => Kind::Internal.into(),
         }
     }
 }

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use hyper::header::{CONTENT_TYPE, HeaderName};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, StatusCode};
-use zeroize::Zeroize;
+use zeroize::Zeroizing;
 
 use super::answer::{Answer, JSON, answer, set};
 use super::body::{BodyError, Share};
 use super::inflate::Coding;
 use super::problem::{Kind, PROBLEM_JSON, Refusal};
-use super::service::{Incoming, Service};
+use super::service::{Incoming, Service, one};
 use crate::ingest::{Ingest, Post, Posted};
 use crate::model::caller::Caller;
 use crate::model::limits;
@@ -30,13 +30,16 @@ pub struct Delivery {
     pub caller: Caller,
     /// The format of the body.
     pub media: Media,
-    /// The inflated body; the desk wipes it.
-    pub body: Vec<u8>,
-    /// The key for a safe retry of the whole batch.
-    pub idempotency_key: Option<String>,
-    /// The `ce-` headers of a CloudEvent in binary mode, names in lower case.
-    pub ce_headers: Vec<(String, String)>,
+    /// The inflated body.
+    pub body: Zeroizing<Vec<u8>>,
+    /// The key for a safe retry of the whole batch; wiped, since a producer may have put an id in.
+    pub idempotency_key: Option<Zeroizing<String>>,
+    /// The `ce-` headers of a CloudEvent in binary mode, names in lower case; wiped as well.
+    pub ce_headers: Vec<CeHeader>,
 }
+
+/// A header of a CloudEvent in binary mode: its name in lower case, and its value.
+pub type CeHeader = (String, Zeroizing<String>);
 
 /// The desk's answer to come.
 pub type Answering = Pin<Box<dyn Future<Output = Posted> + Send>>;
@@ -59,7 +62,7 @@ impl Intake for Ingest {
                 caller: &delivery.caller,
                 media: delivery.media,
                 body: std::mem::take(&mut delivery.body),
-                idempotency_key: delivery.idempotency_key.as_deref(),
+                idempotency_key: delivery.idempotency_key.as_ref().map(|key| key.as_str()),
                 ce_headers: &delivery.ce_headers,
             };
             desk.post(post).await
@@ -75,14 +78,16 @@ impl Service {
         parts: &Parts,
         body: &mut Incoming,
     ) -> Result<Answer, Refusal> {
-        let read = self.read_delivery(caller, parts, body).await;
-        let (delivery, share) = read.inspect_err(|refusal| {
+        let taken = async {
+            let (delivery, share) = self.read_delivery(caller, parts, body).await?;
+            self.hand_over(delivery, share).await
+        };
+        taken.await.inspect_err(|refusal| {
             if matches!(refusal.status().as_u16(), 400 | 413 | 415) {
                 self.counters().unreadable();
                 self.desks().intake.unreadable(caller);
             }
-        })?;
-        self.hand_over(delivery, share).await
+        })
     }
 
     async fn read_delivery(
@@ -92,7 +97,7 @@ impl Service {
         body: &mut Incoming,
     ) -> Result<(Delivery, Share), Refusal> {
         let headers = &parts.headers;
-        let media = media(headers).ok_or(Kind::UnsupportedMedia)?;
+        let media = media(headers)?;
         let coding = Coding::from_headers(headers).ok_or(Kind::UnsupportedCoding)?;
         let idempotency_key = idempotency_key(headers)?;
         let ce_headers = ce_headers(headers)?;
@@ -111,6 +116,8 @@ impl Service {
                 }
             }
         };
+        // The body may have come a minute after its head: what was proven then may have ended.
+        self.desks().tokens.still_valid(caller)?;
         let (body, share) = plain.into_parts();
         let caller = Arc::clone(caller);
         Ok((Delivery { caller, media, body, idempotency_key, ce_headers }, share))
@@ -163,32 +170,35 @@ fn receipt(posted: Posted) -> Result<Answer, Refusal> {
 
 /// The format of the body. A CloudEvent in binary mode, known by its `ce-id`, has data of any JSON
 /// type, and data without a type is JSON (CloudEvents HTTP binding §3.1).
-fn media(headers: &HeaderMap) -> Option<Media> {
-    let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
-    Media::parse(content_type).or_else(|| {
+fn media(headers: &HeaderMap) -> Result<Media, Refusal> {
+    let content_type = one(headers, &CONTENT_TYPE).map_err(|_| Kind::UnsupportedMedia)?;
+    let content_type = content_type.unwrap_or_default();
+    let found = Media::parse(content_type).or_else(|| {
         let essence = content_type.split(|byte| *byte == b';').next()?.trim_ascii();
         let lower = essence.to_ascii_lowercase();
         let json = lower.is_empty() || lower == b"text/json" || lower.ends_with(b"+json");
         (json && headers.contains_key("ce-id")).then_some(Media::Json)
-    })
+    });
+    found.ok_or_else(|| Kind::UnsupportedMedia.into())
 }
 
 /// Reads `Idempotency-Key`: a structured-field string, or bare text as most clients send it.
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<Zeroizing<String>>, Refusal> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let text = value.to_str().ok().filter(|_| values.next().is_none());
     let key = text.map(str::trim).and_then(|text| match text.strip_prefix('"') {
         Some(quoted) => unquote(quoted),
-        None => Some(text.to_owned()),
+        None => Some(Zeroizing::new(text.to_owned())),
     });
-    let fits = |key: &String| (1..=limits::IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len());
+    let fits =
+        |key: &Zeroizing<String>| (1..=limits::IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len());
     key.filter(fits).map(Some).ok_or_else(|| Kind::BadIdempotencyKey.into())
 }
 
 /// The rest of a quoted string (RFC 9651 §4.2.5).
-fn unquote(quoted: &str) -> Option<String> {
-    let mut plain = String::with_capacity(quoted.len());
+fn unquote(quoted: &str) -> Option<Zeroizing<String>> {
+    let mut plain = Zeroizing::new(String::with_capacity(quoted.len()));
     let mut rest = quoted.chars();
     loop {
         match rest.next()? {
@@ -200,26 +210,15 @@ fn unquote(quoted: &str) -> Option<String> {
 }
 
 /// The `ce-` headers, for CloudEvents in binary mode.
-fn ce_headers(headers: &HeaderMap) -> Result<Vec<(String, String)>, Refusal> {
+fn ce_headers(headers: &HeaderMap) -> Result<Vec<CeHeader>, Refusal> {
     let mut found = Vec::new();
     for (name, value) in headers {
         if name.as_str().starts_with("ce-") {
             let text = std::str::from_utf8(value.as_bytes()).map_err(|_| Kind::Unreadable)?;
-            found.push((name.as_str().to_owned(), text.to_owned()));
+            found.push((name.as_str().to_owned(), Zeroizing::new(text.to_owned())));
         }
     }
     Ok(found)
-}
-
-impl Drop for Delivery {
-    /// The desk takes the body out and wipes it; what never reached a desk is wiped here, and so
-    /// are header values, since a producer may put an id where none belongs.
-    fn drop(&mut self) {
-        self.body.zeroize();
-        for (_, value) in &mut self.ce_headers {
-            value.zeroize();
-        }
-    }
 }
 
 #[cfg(test)]
@@ -231,7 +230,7 @@ mod tests {
         let read = |text: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(IDEMPOTENCY_KEY, text.parse().unwrap());
-            idempotency_key(&headers).ok().flatten()
+            idempotency_key(&headers).ok().flatten().map(|key| key.to_string())
         };
         assert_eq!(read("abc"), Some("abc".to_owned()));
         assert_eq!(read("\"abc\""), Some("abc".to_owned()));

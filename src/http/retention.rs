@@ -29,12 +29,12 @@ impl Service {
         match route {
             Route::SiteTerminate => {
                 let site = site(caller, first)?;
-                let mut text = self.small_body(body).await?;
+                let mut text = self.small_body(caller, parts, body).await?;
                 ok(desk.terminate(caller, site, &mut text).await?)
             }
             Route::HoldOpen => {
                 let site = site(caller, first)?;
-                let mut text = self.small_body(body).await?;
+                let mut text = self.small_body(caller, parts, body).await?;
                 let opened = desk.open_hold(caller, site, &mut text).await?;
                 Ok(json(StatusCode::CREATED, opened))
             }

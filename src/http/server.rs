@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::connection::{self, Phase};
+use super::peers::{Admitted, Peers};
 use super::service::Service;
 use super::tls::{Certificate, TlsError};
 use super::{Desks, Settings};
@@ -69,6 +70,7 @@ impl Server {
         }
         let phase = Arc::new(watch::Sender::new(Phase::Running));
         let permits = Arc::new(Semaphore::new(settings.connections_max));
+        let peers = Peers::new(settings.peer_connections_max);
         let (drain, reload) = (settings.deadlines.drain, settings.deadlines.reload);
         let service = Arc::new(Service::new(settings, desks, Arc::clone(&phase), registry));
         for listener in listeners {
@@ -76,6 +78,7 @@ impl Server {
                 listener,
                 tls: tls.clone(),
                 permits: Arc::clone(&permits),
+                peers: peers.clone(),
                 service: Arc::clone(&service),
                 phase: phase.subscribe(),
             };
@@ -111,6 +114,7 @@ struct Door {
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     permits: Arc<Semaphore>,
+    peers: Peers,
     service: Arc<Service>,
     phase: watch::Receiver<Phase>,
 }
@@ -124,24 +128,28 @@ impl Door {
                 () = Phase::ended(&mut self.phase) => return,
             };
             let Ok(permit) = permit else { return };
-            let Some(stream) = self.accept().await else { return };
+            let Some((stream, admitted)) = self.accept().await else { return };
             let service = Arc::clone(&self.service);
             let (tls, phase) = (self.tls.clone(), self.phase.clone());
             let open = service.counters().connection();
             tokio::spawn(async move {
                 connection::serve(stream, tls, service, phase).await;
-                drop((open, permit));
+                drop((open, admitted, permit));
             });
         }
     }
 
-    /// The next connection; `None` when the server drains.
-    async fn accept(&mut self) -> Option<TcpStream> {
+    /// The next connection of a peer that may have one more; `None` when the server drains.
+    async fn accept(&mut self) -> Option<(TcpStream, Admitted)> {
         loop {
             tokio::select! {
                 () = Phase::ended(&mut self.phase) => return None,
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => return Some(stream),
+                    Ok((stream, peer)) => match self.peers.admit(peer.ip()) {
+                        Some(admitted) => return Some((stream, admitted)),
+                        // Closed without a word: it is dropped here.
+                        None => self.service.counters().beyond_peer(),
+                    },
                     Err(error) if is_of_one_connection(&error) => {}
                     Err(error) => {
                         tracing::warn!(kind = %error.kind(), "a connection cannot be accepted");

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Body;
-use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT, HeaderValue, LINK};
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, LINK};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, StatusCode, Version};
+use hyper::{HeaderMap, Method, Request, StatusCode, Version};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -17,10 +17,12 @@ use super::answer::{Answer, JSON, answer, empty, set};
 use super::body::{self, Budget, Buffer};
 use super::connection::Phase;
 use super::counters::Counters;
+use super::inflate::Coding;
 use super::problem::{Kind, Refusal};
 use super::query::{Query, choose};
 use super::router::{Access, Found, Route, Row, find};
 use super::{Desks, Settings};
+use crate::admin::AuthError;
 use crate::model::caller::Caller;
 use crate::model::ids::SiteId;
 use crate::model::time::Month;
@@ -31,8 +33,9 @@ use crate::usage::{Page, Question};
 /// The body of a request as it comes in.
 pub type Incoming = hyper::body::Incoming;
 
-/// Largest body of a request about a site or a token, bytes.
-const SMALL_BODY_BYTES_MAX: usize = 64 << 10;
+/// Largest body of a request about a site or a token, bytes: a thousand sentinels of the longest
+/// kind, each character of them escaped.
+const SMALL_BODY_BYTES_MAX: usize = 2 << 20;
 /// Most rest of a refused body that is read and thrown away, bytes.
 const DISCARD_BYTES_MAX: usize = 32 << 20;
 /// How long the rest of a refused body is read and thrown away before the answer.
@@ -116,6 +119,7 @@ impl Service {
         let (parts, mut body) = request.into_parts();
         let http1 = parts.version < Version::HTTP_2;
         let (route, answered) = match find(&parts.method, parts.uri.path()) {
+            _ if lacks_host(&parts) => (None, Err(Kind::BadHost.into())),
             Found::Row(row, captures) => {
                 let answered = self.take(row, captures, &parts, &mut body).await;
                 (Some(row.route), answered)
@@ -149,7 +153,7 @@ impl Service {
         let caller = match row.access {
             Access::Open => return self.open(row.route),
             Access::Roles(roles) => {
-                let header = parts.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
+                let header = one(&parts.headers, &AUTHORIZATION).map_err(|_| AuthError::Invalid)?;
                 let caller = self.desks.tokens.authenticate(header)?;
                 if !roles.contains(&caller.role) {
                     return Err(Kind::WrongRole.into());
@@ -162,12 +166,12 @@ impl Service {
             Route::Records => self.post_records(&caller, parts, body).await,
             Route::SiteUsage => self.site_usage(&caller, site(&caller, first)?, second, parts),
             Route::UsageList => self.usage_list(&caller, parts),
-            Route::SitePut => self.put_site(site(&caller, first)?, body).await,
+            Route::SitePut => self.put_site(&caller, site(&caller, first)?, parts, body).await,
             Route::SiteGet => {
                 Ok(json(StatusCode::OK, self.desks.sites.read(&site(&caller, first)?)?))
             }
             Route::SiteList => Ok(json(StatusCode::OK, self.desks.sites.list(&caller))),
-            Route::TokenCreate => self.create_token(&caller, body).await,
+            Route::TokenCreate => self.create_token(&caller, parts, body).await,
             Route::TokenList => Ok(json(StatusCode::OK, self.desks.tokens.list(&caller))),
             Route::TokenRevoke => {
                 self.desks.tokens.revoke(&caller, first).await?;
@@ -233,6 +237,7 @@ impl Service {
         parts: &Parts,
     ) -> Result<Answer, Refusal> {
         let csv = wants_csv(parts)?;
+        Query::parse(parts.uri.query(), &[]).ok_or(Kind::BadQuery)?;
         let month = Month::parse(month.as_bytes()).ok_or(Kind::BadMonth)?;
         let page = self.desks.usage.month(caller, &site, month)?;
         Ok(usage_answer(&page, csv, true))
@@ -294,24 +299,57 @@ impl Service {
     /// The body of a request about a site or a token; a site's sentinels are ids, so it is wiped.
     pub(super) async fn small_body(
         &self,
+        caller: &Caller,
+        parts: &Parts,
         body: &mut Incoming,
     ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+        if Coding::from_headers(&parts.headers) != Some(Coding::Identity) {
+            return Err(Kind::UnsupportedCoding.into());
+        }
         let collected = self.collect(body, SMALL_BODY_BYTES_MAX).await?;
-        Ok(Zeroizing::new(collected.into_parts().0))
+        // A body may come a minute after its head, and the credential may have ended in between.
+        self.desks.tokens.still_valid(caller)?;
+        Ok(collected.into_parts().0)
     }
 
-    async fn put_site(&self, site: SiteId, body: &mut Incoming) -> Result<Answer, Refusal> {
-        let mut text = self.small_body(body).await?;
+    async fn put_site(
+        &self,
+        caller: &Caller,
+        site: SiteId,
+        parts: &Parts,
+        body: &mut Incoming,
+    ) -> Result<Answer, Refusal> {
+        let mut text = self.small_body(caller, parts, body).await?;
         let (created, site) = self.desks.sites.put(site, &mut text).await?;
         Ok(json(if created { StatusCode::CREATED } else { StatusCode::OK }, site))
     }
 
-    async fn create_token(&self, caller: &Caller, body: &mut Incoming) -> Result<Answer, Refusal> {
-        let mut text = self.small_body(body).await?;
+    async fn create_token(
+        &self,
+        caller: &Caller,
+        parts: &Parts,
+        body: &mut Incoming,
+    ) -> Result<Answer, Refusal> {
+        let mut text = self.small_body(caller, parts, body).await?;
         let created = self.desks.tokens.create(caller, &mut text).await?;
-        Ok(json(StatusCode::CREATED, created))
+        // Wiped when the connection has sent it.
+        Ok(answer(StatusCode::CREATED, JSON, Bytes::from_owner(created)))
     }
 }
+
+/// The value of a header that may stand there once.
+///
+/// # Errors
+/// When it stands there twice: which of them was meant nobody can tell.
+pub fn one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h [u8]>, Twice> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next().map(HeaderValue::as_bytes);
+    if values.next().is_none() { Ok(first) } else { Err(Twice) }
+}
+
+/// A header that stands there twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Twice;
 
 pub(super) fn json(status: StatusCode, body: Vec<u8>) -> Answer {
     answer(status, JSON, body)
@@ -327,6 +365,11 @@ pub(super) fn site(caller: &Caller, text: &str) -> Result<SiteId, Refusal> {
 fn number(text: &str) -> Option<u64> {
     let number = text.parse::<u64>().ok()?;
     (number.to_string() == text).then_some(number)
+}
+
+/// Whether a request of HTTP/1.1 does not say once for which host it is (RFC 9112 §3.2).
+fn lacks_host(parts: &Parts) -> bool {
+    parts.version == Version::HTTP_11 && !matches!(one(&parts.headers, &HOST), Ok(Some(_)))
 }
 
 fn wants_csv(parts: &Parts) -> Result<bool, Refusal> {

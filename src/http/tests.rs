@@ -54,8 +54,9 @@ impl Intake for StubDoor {
     fn post(&self, mut delivery: Delivery) -> Answering {
         let stub = Arc::clone(&self.0);
         Box::pin(async move {
-            stub.bodies.lock().unwrap().push(std::mem::take(&mut delivery.body));
-            stub.keys.lock().unwrap().push(delivery.idempotency_key.clone());
+            stub.bodies.lock().unwrap().push(std::mem::take(&mut *delivery.body));
+            let key = delivery.idempotency_key.as_ref().map(|key| key.to_string());
+            stub.keys.lock().unwrap().push(key);
             stub.arrived.notify_one();
             let _permit = stub.gate.acquire().await;
             stub.finished.fetch_add(1, Ordering::SeqCst);
@@ -93,6 +94,7 @@ pub fn settings() -> Settings {
         listen: vec!["127.0.0.1:0".parse().unwrap()],
         tls: None,
         connections_max: 64,
+        peer_connections_max: 64,
         encoded_body_bytes_max: 256 << 10,
         body_bytes_max: 512 << 10,
         held_body_bytes_max: 64 << 20,
@@ -122,7 +124,7 @@ pub async fn start(settings: Settings) -> Harness {
     });
     let clock = Arc::new(TestClock::default());
     let book = Arc::new(Memory::default());
-    let desk = Tokens::new(book.clone(), book.clone(), clock.clone());
+    let desk = Tokens::new(book.clone(), book.clone(), clock);
     let (ledger, audit) = audit();
     let mut tokens = BTreeMap::new();
     for role in Role::ALL {
@@ -137,7 +139,7 @@ pub async fn start(settings: Settings) -> Harness {
         retention,
         tokens: desk,
         sites: Sites::new(book),
-        usage: Usage::new(Arc::new(Figures::of(&["ACME", "B"])), clock),
+        usage: Usage::new(Arc::new(Figures::of(&["ACME", "B"]))),
         audit,
         ready: Arc::new(|| Ok(())),
     };

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use zeroize::Zeroizing;
+
 use super::RawId;
 use super::text;
 use super::wiped::Wiped;
@@ -44,75 +46,133 @@ vocabulary! {
         Ascii = 2, "ascii";
         /// RFC 4648, either alphabet, with padding or without.
         Base64 = 3, "base64";
+        /// A number in decimal digits.
+        Uint = 4, "uint";
+        /// The variants of the segments in their order, `a` and `b` or `0` and `1`.
+        Ab = 5, "ab";
     }
 }
 
-/// Longest payload that is decoded, bytes; those of the field have 22 bits to 7 bytes.
-const PAYLOAD_BYTES_MAX: usize = 64;
+/// Longest payload that is decoded on the stack, bytes; those of the field have 22 bits to 7 bytes.
+const SMALL_BYTES_MAX: usize = 64;
+/// Longest payload that is read as a number, decimal digits: those of 512 bits.
+const UINT_DIGITS_MAX: usize = 154;
 
 /// A watermark payload: its bytes, and how many of their bits are payload.
 pub struct Payload<'a> {
     exact: &'a [u8],
-    own: Wiped<PAYLOAD_BYTES_MAX>,
+    own: Own,
     bits: u32,
+}
+
+/// The decoded bytes, wiped when they go; none where the exact text is the payload.
+enum Own {
+    None,
+    Small(Wiped<SMALL_BYTES_MAX>),
+    Large(Zeroizing<Vec<u8>>),
+}
+
+impl Own {
+    /// Lets `write` fill so many bytes; where it does not fit, there are none.
+    fn fill(bytes: usize, write: impl FnOnce(&mut [u8]) -> bool) -> Self {
+        if bytes == 0 {
+            return Self::None;
+        }
+        if bytes <= SMALL_BYTES_MAX {
+            let mut small = Wiped::new();
+            return if write(small.room(bytes)) { Self::Small(small) } else { Self::None };
+        }
+        let mut large = Zeroizing::new(vec![0; bytes]);
+        if write(&mut large) { Self::Large(large) } else { Self::None }
+    }
+
+    fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
 }
 
 /// Reads a watermark payload. `0123` may be hex, ASCII or base64 alike, so nothing is guessed: the
 /// payload is the exact text unless the record declares an encoding and the text fits it. An odd
-/// number of hex digits fills the last byte from its high end.
+/// number of hex digits fills the last byte from its high end, and so does a pattern of variants
+/// that is no multiple of eight. A number has as many whole bytes as it needs, one at least.
 pub fn payload<'a>(raw: RawId<'a>, encoding: Option<PayloadEncoding>) -> Payload<'a> {
     let exact = raw.bytes();
-    let mut payload = Payload { exact, own: Wiped::new(), bits: bits(exact.len(), 8) };
-    match encoding {
-        Some(PayloadEncoding::Hex) => payload.read_hex(),
-        Some(PayloadEncoding::Base64) => payload.read_base64(),
-        Some(PayloadEncoding::Ascii) | None => {}
-    }
-    payload
+    let (own, bits_read) = match encoding {
+        _ if exact.is_empty() => (Own::None, 0),
+        Some(PayloadEncoding::Hex) => (read_hex(exact), bits(exact.len(), 4)),
+        Some(PayloadEncoding::Base64) => {
+            let length = text::base64_bytes(exact);
+            (Own::fill(length, |own| text::base64(exact, own)), bits(length, 8))
+        }
+        Some(PayloadEncoding::Uint) => read_uint(exact),
+        Some(PayloadEncoding::Ab) => (read_variants(exact), bits(exact.len(), 1)),
+        Some(PayloadEncoding::Ascii) | None => (Own::None, 0),
+    };
+    let bits = if own.is_none() { bits(exact.len(), 8) } else { bits_read };
+    Payload { exact, own, bits }
 }
 
-impl Payload<'_> {
-    fn read_hex(&mut self) {
-        let digits = self.exact;
-        let whole = digits.len() / 2;
-        if digits.is_empty() || digits.len() > 2 * PAYLOAD_BYTES_MAX {
-            return;
-        }
-        let own = self.own.room(digits.len().div_ceil(2));
+fn read_hex(digits: &[u8]) -> Own {
+    let whole = digits.len() / 2;
+    Own::fill(digits.len().div_ceil(2), |own| {
         let mut fits = text::hex(&digits[..whole * 2], &mut own[..whole]);
         if let (Some(last), Some(digit)) = (own.get_mut(whole), digits.get(whole * 2)) {
             let nibble = text::nibble(*digit);
             fits &= nibble < 16;
             *last = nibble << 4;
         }
-        if fits {
-            self.bits = bits(digits.len(), 4);
-        } else {
-            self.own.clear();
+        fits
+    })
+}
+
+fn read_uint(digits: &[u8]) -> (Own, u32) {
+    if digits.len() > UINT_DIGITS_MAX || !digits.iter().all(u8::is_ascii_digit) {
+        return (Own::None, 0);
+    }
+    let mut number = Wiped::<SMALL_BYTES_MAX>::new();
+    let bytes = number.room(SMALL_BYTES_MAX);
+    for digit in digits {
+        let mut carry = u32::from(digit - b'0');
+        for byte in bytes.iter_mut().rev() {
+            carry += u32::from(*byte) * 10;
+            *byte = carry.to_le_bytes()[0];
+            carry >>= 8;
+        }
+        if carry > 0 {
+            return (Own::None, 0);
         }
     }
+    let zeros = bytes.iter().take(SMALL_BYTES_MAX - 1).take_while(|byte| **byte == 0).count();
+    let mut short = Wiped::new();
+    short.copy(&bytes[zeros..]);
+    (Own::Small(short), bits(SMALL_BYTES_MAX - zeros, 8))
+}
 
-    fn read_base64(&mut self) {
-        let length = text::base64_bytes(self.exact);
-        if length > PAYLOAD_BYTES_MAX {
-            return;
-        }
-        if text::base64(self.exact, self.own.room(length)) {
-            self.bits = bits(length, 8);
-        } else {
-            self.own.clear();
-        }
-    }
+fn read_variants(pattern: &[u8]) -> Own {
+    Own::fill(pattern.len().div_ceil(8), |own| {
+        pattern.iter().enumerate().all(|(at, variant)| {
+            let bit = match variant {
+                b'a' | b'A' | b'0' => 0,
+                b'b' | b'B' | b'1' => 1,
+                _ => return false,
+            };
+            own[at / 8] |= bit << (7 - at % 8);
+            true
+        })
+    })
+}
 
+impl Payload<'_> {
     /// How many bits of the bytes are payload.
     pub const fn bits(&self) -> u32 {
         self.bits
     }
 
     pub(in crate::identity) fn bytes(&self) -> &[u8] {
-        match self.own.as_slice() {
-            [] => self.exact,
-            own => own,
+        match &self.own {
+            Own::None => self.exact,
+            Own::Small(own) => own.as_slice(),
+            Own::Large(own) => own,
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::crypto::HmacKey;
-use crate::engine::{Engine, EngineError, calendar};
+use crate::engine::{Engine, EngineError, MonthSeen, calendar};
 use crate::identity::Sentinels;
 use crate::keys::SiteMonthKeys;
 use crate::model::batch::SiteMonth;
@@ -26,6 +26,8 @@ pub struct MonthPlace {
     /// User ids that stand for nobody.
     pub sentinels: Sentinels,
     span: MonthSpan,
+    /// The site as it stood when the place was made.
+    seen: Arc<Site>,
 }
 
 /// A UTC day of a site and producer, as this request sees it.
@@ -141,9 +143,20 @@ impl<'e> Places<'e> {
             known.day == day && *known.producer == *producer
         };
         let known_day = site.days.iter().find(known).copied();
+        // In a month without a row no record was ever taken, so this is nobody's duplicate; and a
+        // record that is refused must not open a month.
+        if month.is_none() && self.is_old(record) && calendar::stored(&site.site, when).is_none() {
+            return Err(Reason::TooOld.into());
+        }
         let month = month.map_or_else(|| self.open_month(at, when), Ok)?;
         let day = known_day.map_or_else(|| self.open_day(at, day, producer), Ok)?;
         Ok((month, day))
+    }
+
+    /// The months of this request, as they were when its rows were made.
+    pub fn months_seen(&self) -> Vec<MonthSeen> {
+        let seen = |month: &MonthPlace| (Arc::clone(&month.seen), month.name.month);
+        self.months.iter().map(seen).collect()
     }
 
     /// A month that [`Places::of`] answered.
@@ -203,6 +216,7 @@ impl<'e> Places<'e> {
             keys,
             sentinels: Sentinels::new(&settings.sentinel_user_ids),
             span,
+            seen: Arc::clone(&place.site),
         });
         Ok(self.months.len() - 1)
     }

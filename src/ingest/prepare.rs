@@ -73,7 +73,8 @@ impl Rows {
         }
     }
 
-    /// Adds a record that was admitted.
+    /// Adds a record that was admitted; `None` where its batch lies in too many months or days, and
+    /// then the batch as a whole must be refused.
     pub fn add(
         &mut self,
         index: u32,
@@ -81,7 +82,8 @@ impl Rows {
         producer: &[u8],
         (month, day): (&MonthPlace, &DayPlace),
         ring: &KeyRing,
-    ) {
+    ) -> Option<()> {
+        let place = (self.batch.month_index(month.name)?, self.batch.day_index(day.day)?);
         let effect = effect_of(record);
         let keys = self.keys_of(&month.keys);
         self.events.push(&day.key, &[record.event_id]);
@@ -116,8 +118,8 @@ impl Rows {
         }
         self.batch.ends.push(u32::try_from(self.batch.details.len()).unwrap_or(u32::MAX));
         let claim = Claim {
-            month: self.batch.month_index(month.name),
-            day: self.batch.day_index(day.day),
+            month: place.0,
+            day: place.1,
             kind: record.kind,
             drm: record.drm_type.unwrap_or(DrmType::Other),
             effect,
@@ -130,6 +132,7 @@ impl Rows {
         self.batch.claims.push(claim);
         self.claims.push(tags);
         self.indexes.push(index);
+        Some(())
     }
 
     fn push_other(

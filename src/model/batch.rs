@@ -177,24 +177,25 @@ impl Batch {
         self.details.get(start.unwrap_or(0) as usize..end as usize).unwrap_or(&[])
     }
 
-    /// The index of a site-month, added where it is new.
-    pub fn month_index(&mut self, month: SiteMonth) -> u16 {
+    /// The index of a site-month, added where it is new; `None` where there are too many.
+    pub fn month_index(&mut self, month: SiteMonth) -> Option<u16> {
         index_of(&mut self.months, month)
     }
 
-    /// The index of a day, added where it is new.
-    pub fn day_index(&mut self, day: Day) -> u16 {
+    /// The index of a day, added where it is new; `None` where there are too many.
+    pub fn day_index(&mut self, day: Day) -> Option<u16> {
         index_of(&mut self.days, day)
     }
 }
 
 /// Batches hold few of each, and neighbors are mostly alike: a search from the end is fastest.
-fn index_of<T: PartialEq>(list: &mut Vec<T>, item: T) -> u16 {
-    let at = list.iter().rposition(|known| *known == item).unwrap_or_else(|| {
-        list.push(item);
-        list.len() - 1
-    });
-    u16::try_from(at).unwrap_or(u16::MAX)
+fn index_of<T: PartialEq>(list: &mut Vec<T>, item: T) -> Option<u16> {
+    if let Some(known) = list.iter().rposition(|known| *known == item) {
+        return u16::try_from(known).ok();
+    }
+    let next = u16::try_from(list.len()).ok()?;
+    list.push(item);
+    Some(next)
 }
 
 /// What became of a row.
@@ -224,5 +225,19 @@ impl Verdict {
     /// The verdict of a stored byte.
     pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL.get(usize::from(code)).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_index_stands_for_two_days() {
+        let mut batch = Batch { days: (0..65_536).map(Day).collect(), ..Batch::default() };
+        assert_eq!(batch.day_index(Day(65_535)), Some(u16::MAX));
+        assert_eq!(batch.day_index(Day(65_536)), None);
+        assert_eq!(batch.days.len(), 65_536);
+        assert_eq!(batch.day_index(Day(7)), Some(7));
     }
 }

@@ -39,6 +39,10 @@ vocabulary! {
         LicensePlayback = 23, "license.playback_s";
         /// Tracks that the licence opens.
         LicenseAllowedTracks = 24, "license.allowed_tracks";
+        /// When the licence begins, milliseconds since 1970.
+        LicenseStartsAt = 26, "license.starts_at";
+        /// How many plays the licence allows.
+        LicensePlays = 27, "license.plays";
         /// How long the licence server took, milliseconds.
         Latency = 25, "latency_ms";
         /// Packaging job.
@@ -89,6 +93,8 @@ vocabulary! {
         Revocable = 60, "revocable";
         /// The customer's delivery domain.
         Domain = 61, "domain";
+        /// Version of the watermark token (claim 300).
+        WmVersion = 62, "wmver";
         /// Kind of watermark packaging.
         Kind = 70, "kind";
         /// Number of variants.

@@ -15,6 +15,10 @@ pub const USER_ID_BYTES_MAX: usize = 256;
 pub const CID_BYTES_MAX: usize = 200;
 /// Longest forensic mark, bytes (PallyCon session manager, error A7016).
 pub const FORENSIC_MARK_BYTES_MAX: usize = 254;
+/// Longest watermark payload, bytes once decoded (reference/domain.md §5).
+pub const PAYLOAD_BYTES_MAX: usize = 8 << 10;
+/// Longest request or session id of a licence, bytes that its hex or base64 stands for.
+pub const LICENSE_ID_BYTES_MAX: usize = 64;
 /// Longest device id value, bytes.
 pub const DEVICE_ID_BYTES_MAX: usize = 256;
 /// Most device ids in a record.

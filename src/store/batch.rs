@@ -151,8 +151,8 @@ pub(crate) mod tests {
             let mut batch = Batch::default();
             for (mut claim, detail, month, day) in rows {
                 let site = SiteNo(month as u32);
-                claim.month = batch.month_index(SiteMonth { site, month: Month(24_322) });
-                claim.day = batch.day_index(Day(20_000 + day as u32));
+                claim.month = batch.month_index(SiteMonth { site, month: Month(24_322) }).unwrap();
+                claim.day = batch.day_index(Day(20_000 + day as u32)).unwrap();
                 batch.claims.push(claim);
                 batch.details.extend_from_slice(&detail);
                 batch.ends.push(batch.details.len() as u32);

@@ -1,30 +1,14 @@
-//! Sites whose months hold the same figures, and a clock that tests move.
+//! Sites whose months hold the same figures.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::Counts;
-use crate::engine::UsageMonth;
+use crate::engine::{EngineError, UsageMonth};
 use crate::model::caller::{Caller, Role, SiteScope, Token};
 use crate::model::ids::{SiteId, SiteNo};
 use crate::model::site::{MonthSpan, Site, SiteSettings};
-use crate::model::time::{Clock, Month, Timestamp};
+use crate::model::time::{Month, Timestamp};
 use crate::model::usage::Counters;
-
-/// 2026-11-22T04:16:00Z and later, in milliseconds.
-pub struct TestClock(pub AtomicI64);
-
-impl Default for TestClock {
-    fn default() -> Self {
-        Self(AtomicI64::new(1_795_320_960_000))
-    }
-}
-
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::Relaxed))
-    }
-}
 
 /// A caller that needs no token.
 pub fn caller(role: Role, sites: SiteScope) -> Caller {
@@ -68,20 +52,20 @@ impl Counts for Figures {
         self.0.clone()
     }
 
-    fn usage(&self, site: &SiteId, month: Month) -> Option<UsageMonth> {
-        let site = self.0.iter().find(|known| known.id == *site)?;
+    fn usage(&self, site: &SiteId, month: Month) -> Result<Option<UsageMonth>, EngineError> {
+        let Some(site) = self.0.iter().find(|known| known.id == *site) else { return Ok(None) };
         let start = |month: Month| {
             Timestamp::parse(format!("{month}-01T00:00:00Z").as_bytes()).unwrap_or_default()
         };
         let span = MonthSpan { month, from: start(month), to: start(month.next()), partitions: 1 };
         let counters = Counters { mau: 7, ..Counters::default() };
-        Some(UsageMonth {
+        Ok(Some(UsageMonth {
             time_zone: site.settings.time_zone.clone(),
             site: Arc::clone(site),
             span,
             counters,
             evidence: crate::model::usage::Evidence::Live,
             as_of: Timestamp(0),
-        })
+        }))
     }
 }

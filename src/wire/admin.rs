@@ -4,6 +4,7 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use super::fault::{Flaw, Part, Pointer};
 use super::json::{Broken, Reader};
@@ -159,10 +160,12 @@ impl TokenRequest {
         })?;
         let missing = |name| Flaw { reason: Reason::MissingField, pointer: Pointer::of(name) };
         let name = name.unwrap_or_default();
-        let producer = producer.unwrap_or_else(|| name.clone());
-        if producer.len() > limits::PRODUCER_BYTES_MAX {
-            return Err(Flaw { reason: Reason::TooLong, pointer: Pointer::of("name") });
-        }
+        // A long name cannot stand in for the producer, and only producers need one.
+        let named = producer.or_else(|| short(&name));
+        let producer = match named {
+            None if role == Some(Role::Producer) => return Err(missing("producer")),
+            named => named.unwrap_or_default(),
+        };
         Ok(Self {
             role: role.ok_or_else(|| missing("role"))?,
             sites: sites.ok_or_else(|| missing("sites"))?,
@@ -172,6 +175,11 @@ impl TokenRequest {
             producers,
         })
     }
+}
+
+/// A name that is short enough for a producer's.
+fn short(name: &str) -> Option<String> {
+    (name.len() <= limits::PRODUCER_BYTES_MAX).then(|| name.to_owned())
 }
 
 /// The strict reading of a small body: one flaw ends it.
@@ -425,9 +433,16 @@ impl<'t> TokenMade<'t> {
         Self { token: text, view: TokenView::new(token) }
     }
 
-    /// The answer as a JSON text. It holds the secret: write it to the caller and nowhere else.
-    pub fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
+    /// The answer as a JSON text, wiped when it is let go. It holds the secret: write it to the
+    /// caller and nowhere else.
+    pub fn to_json(&self) -> Zeroizing<Vec<u8>> {
+        // All of its room at once: a text that grows leaves copies behind.
+        let view = self.view.to_json().map_or(0, |view| view.len());
+        let mut text = Zeroizing::new(Vec::with_capacity(view + self.token.len() + 64));
+        match serde_json::to_writer(&mut *text, self) {
+            Ok(()) => text,
+            Err(_) => Zeroizing::default(),
+        }
     }
 }
 
@@ -496,12 +511,19 @@ mod tests {
 
     #[test]
     fn flaws_of_a_token() {
+        let long = "n".repeat(65);
+        let billing = token(&format!(r#"{{"role":"billing","sites":["*"],"name":"{long}"}}"#));
+        assert_eq!(billing.unwrap().name, long);
         for (text, flaw) in [
             (r#"{"sites":["*"]}"#, "missing_field /role"),
             (r#"{"role":"producer"}"#, "missing_field /sites"),
             (r#"{"role":"root","sites":["*"]}"#, "bad_value /role"),
             (r#"{"role":"producer","sites":["a b"]}"#, "bad_value /sites/0"),
             (r#"{"role":"producer","sites":["*","A"]}"#, "bad_value /sites"),
+            (
+                &format!(r#"{{"role":"producer","sites":["*"],"name":"{long}"}}"#),
+                "missing_field /producer",
+            ),
             (r#"{"role":"producer","sites":[]}"#, "bad_value /sites"),
             (
                 r#"{"role":"producer","sites":["*"],"expires_in_days":3651}"#,

@@ -1,9 +1,11 @@
 //! The attributes of a CloudEvent in binary mode: `ce-` headers (CloudEvents HTTP binding §3.1).
 
-/// The attributes that matter, percent-decoded.
+use zeroize::Zeroizing;
+
+/// The attributes that matter, percent-decoded; wiped when they are let go.
 #[derive(Default)]
 pub struct Attributes {
-    texts: [Option<Vec<u8>>; 6],
+    texts: [Option<Zeroizing<Vec<u8>>>; 6],
     /// Whether a header stands there twice, cannot be decoded, or must not be there.
     pub(super) unfit: bool,
 }
@@ -49,13 +51,13 @@ impl Attributes {
     /// Name and text of each attribute.
     pub(super) fn texts(&self) -> impl Iterator<Item = (&'static str, Option<&[u8]>)> {
         let names = KNOWN.iter().map(|header| header.trim_start_matches("ce-"));
-        names.zip(self.texts.iter().map(Option::as_deref))
+        names.zip(self.texts.iter().map(|text| text.as_ref().map(|text| text.as_slice())))
     }
 }
 
 /// Undoes the percent-encoding and the quotes of an attribute; `None` unless UTF-8 comes out.
-fn percent_decoded(value: &[u8]) -> Option<Vec<u8>> {
-    let mut text = Vec::with_capacity(value.len());
+fn percent_decoded(value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let mut text = Zeroizing::new(Vec::with_capacity(value.len()));
     let mut rest = value.trim_ascii();
     if let [b'"', inner @ .., b'"'] = rest {
         rest = inner;
@@ -85,8 +87,8 @@ mod tests {
 
     #[test]
     fn percent_and_quotes() {
-        assert_eq!(percent_decoded(b"a%20b%C3%A9").unwrap(), "a b\u{e9}".as_bytes());
-        assert_eq!(percent_decoded(b" \"x\" ").unwrap(), b"x");
+        assert_eq!(percent_decoded(b"a%20b%C3%A9").unwrap().as_slice(), "a b\u{e9}".as_bytes());
+        assert_eq!(percent_decoded(b" \"x\" ").unwrap().as_slice(), b"x");
         for text in ["%", "%4", "%zz", "%ff"] {
             assert_eq!(percent_decoded(text.as_bytes()), None, "{text}");
         }

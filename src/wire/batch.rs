@@ -51,7 +51,13 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder with these bounds.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, guess: Guess::new() }
+        Self { limits, guess: Guess::new(limits.record_bytes) }
+    }
+
+    /// How many bytes were looked at before they were read, since the decoder was made.
+    #[cfg(test)]
+    pub(super) fn looked_bytes(&self) -> u64 {
+        self.guess.looked
     }
 
     /// Reads a body and hands out each record. Texts are unescaped in place, so the body is not

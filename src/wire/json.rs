@@ -6,6 +6,8 @@
 
 use std::mem;
 
+mod ahead;
+
 /// Nesting that the reader can follow. A record may be nested far less deep; what lies between the
 /// two costs a batch only that one record.
 const LEVELS_MAX: u32 = 128;
@@ -345,59 +347,6 @@ impl<'a> Reader<'a> {
     pub fn end(&mut self) -> Result<(), Broken> {
         if self.peek() == 0 { Ok(()) } else { Err(Broken) }
     }
-
-    /// The quick way of [`Self::look_ahead`], for an object whose schema has the name at one place
-    /// only: any other finding belongs to a text that will be refused. `finder` finds the quoted
-    /// name.
-    pub fn glance_ahead<'b>(
-        &self,
-        finder: &memchr::memmem::Finder<'_>,
-        room: &'b mut [u8; 64],
-    ) -> Option<&'b [u8]> {
-        let text = &*self.rest;
-        let at = finder.find(text).filter(|_| self.clean)?;
-        // Without backslashes, an even number of quotes before it means that it is no part of a
-        // string; with a colon behind it, it is a name.
-        let odd = text.get(..at)?.iter().fold(0u8, |odd, b| odd ^ u8::from(*b == b'"'));
-        let (colon, b':') = next_after(text, at + finder.needle().len())? else { return None };
-        if odd != 0 {
-            return None;
-        }
-        copy_text(text, colon + 1, room)
-    }
-
-    /// Looks ahead, inside the object being read, for a member with a text value, and copies that
-    /// text. The position must lie before a value or a name of that object. Nothing is read, and
-    /// nothing is checked that reading will check anyway.
-    pub fn look_ahead<'b>(&self, name: &str, room: &'b mut [u8; 64]) -> Option<&'b [u8]> {
-        let text = &*self.rest;
-        let (mut at, mut level) = (0, 0u32);
-        loop {
-            match *text.get(at)? {
-                b'"' => {
-                    let (start, end) = (at + 1, string_end(text, at + 1)?);
-                    at = end;
-                    let (next, byte) = next_after(text, end + 1)?;
-                    let is_ours = level == 0 && byte == b':';
-                    if is_ours && is_name(text.get(start..end)?, name, room) {
-                        return copy_text(text, next + 1, room);
-                    }
-                }
-                b'{' | b'[' => level += 1,
-                b'}' | b']' => level = level.checked_sub(1)?,
-                _ => {}
-            }
-            at += 1;
-        }
-    }
-}
-
-/// Whether a string as it is written stands for the name.
-#[inline(always)]
-fn is_name(raw: &[u8], name: &str, room: &mut [u8; 64]) -> bool {
-    raw == name.as_bytes()
-        || (raw.contains(&b'\\')
-            && unescape(raw, room).and_then(|n| room.get(..n)) == Some(name.as_bytes()))
 }
 
 /// Keeps the compiler from turning a test that never fails into a slow conditional move.
@@ -407,55 +356,6 @@ fn none_left() {}
 #[inline(never)]
 fn spaces(text: &[u8]) -> usize {
     text.iter().take_while(|b| matches!(b, b' ' | b'\n' | b'\r' | b'\t')).count()
-}
-
-/// Where the next byte that is no white space lies, and which it is.
-fn next_after(text: &[u8], from: usize) -> Option<(usize, u8)> {
-    let tail = text.get(from..)?;
-    let skip = tail.iter().position(|b| !b.is_ascii_whitespace())?;
-    Some((from + skip, *tail.get(skip)?))
-}
-
-fn copy_text<'b>(text: &[u8], from: usize, room: &'b mut [u8; 64]) -> Option<&'b [u8]> {
-    let (quote, b'"') = next_after(text, from)? else { return None };
-    let end = string_end(text, quote + 1)?;
-    let length = unescape(text.get(quote + 1..end)?, room)?;
-    room.get(..length)
-}
-
-fn string_end(text: &[u8], from: usize) -> Option<usize> {
-    let mut at = from;
-    loop {
-        at += plain(text.get(at..)?);
-        match *text.get(at)? {
-            b'"' => return Some(at),
-            b'\\' => at += 2,
-            _ => return None,
-        }
-    }
-}
-
-/// Unescapes into a small room; `None` when it does not fit.
-fn unescape(raw: &[u8], room: &mut [u8; 64]) -> Option<usize> {
-    if !raw.contains(&b'\\') {
-        room.get_mut(..raw.len())?.copy_from_slice(raw);
-        return Some(raw.len());
-    }
-    let (mut from, mut to) = (0, 0);
-    while let Some(byte) = raw.get(from) {
-        let mut utf8 = [*byte, 0, 0, 0];
-        let (length, used) = match byte {
-            b'\\' => {
-                let (char, used) = escape(raw.get(from..)?)?;
-                (char.encode_utf8(&mut utf8).len(), used)
-            }
-            _ => (1, 1),
-        };
-        room.get_mut(to..to + length)?.copy_from_slice(utf8.get(..length)?);
-        to += length;
-        from += used;
-    }
-    Some(to)
 }
 
 const ONES: u64 = u64::MAX / 255;

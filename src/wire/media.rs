@@ -14,6 +14,16 @@ pub enum Media {
 }
 
 impl Media {
+    /// The usual name of the format.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NdJson => "application/x-ndjson",
+            Self::Json => "application/json",
+            Self::CloudEvent => "application/cloudevents+json",
+            Self::CloudEventBatch => "application/cloudevents-batch+json",
+        }
+    }
+
     /// Reads a `Content-Type`; letters of either case, parameters ignored. `None` means 415.
     pub fn parse(content_type: &[u8]) -> Option<Self> {
         let essence = content_type.split(|b| *b == b';').next()?.trim_ascii();

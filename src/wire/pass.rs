@@ -27,15 +27,21 @@ pub(super) struct Guess {
     spaced: bool,
     /// Finds the name of the type.
     finder: memchr::memmem::Finder<'static>,
+    /// The longest record, bytes: nothing is looked for behind it.
+    record_bytes: usize,
+    /// How many bytes were looked at ahead of reading. For tests of the work that a body makes.
+    pub(super) looked: u64,
 }
 
 impl Guess {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(record_bytes: usize) -> Self {
         Self {
             next: [[Schemas::get().nothing(); NUMBERS]; ROOMS],
             kind: RecordType::LicenseIssued,
             spaced: false,
             finder: memchr::memmem::Finder::new("\"type\""),
+            record_bytes,
+            looked: 0,
         }
     }
 
@@ -101,6 +107,10 @@ pub(super) struct Pass<'a, 'r> {
     entry: &'static Entry,
     once: [u128; 2],
     draft: device::Draft<'a>,
+    /// The content id, which may still have to be decoded.
+    cid: Option<&'a mut [u8]>,
+    /// The length of a payload that is too long for some encodings, and where it stands.
+    long_payload: Option<(usize, Pointer)>,
     fault: Option<(Reason, Pointer)>,
     missing: Option<(Reason, Pointer)>,
 }
@@ -128,6 +138,8 @@ impl<'a, 'r> Pass<'a, 'r> {
             entry: schemas.nothing(),
             once: [0; 2],
             draft: device::Draft::default(),
+            cid: None,
+            long_payload: None,
             fault: None,
             missing: None,
         }
@@ -169,6 +181,7 @@ impl<'a, 'r> Pass<'a, 'r> {
         if self.record.form != Form::Plain && !self.met.site {
             self.take_subject();
         }
+        self.settle();
         if let Some((reason, pointer)) = self.fault.or_else(|| self.first_missing()) {
             return Err(self.record.fault_at(reason, pointer));
         }
@@ -180,6 +193,14 @@ impl<'a, 'r> Pass<'a, 'r> {
         self.record.device_recommended =
             self.record.device_recommended.filter(|index| usize::from(*index) < ids);
         Ok(())
+    }
+
+    /// Where a member of the record's own object stands.
+    fn in_data(&self, name: &'static str) -> Pointer {
+        match self.record.form {
+            Form::Event => Pointer::of("data").with(Part::Name(name)),
+            Form::Plain | Form::Binary => Pointer::of(name),
+        }
     }
 
     fn first_missing(&self) -> Option<(Reason, Pointer)> {
@@ -196,10 +217,7 @@ impl<'a, 'r> Pass<'a, 'r> {
         if all || self.missing.is_some() {
             return self.missing;
         }
-        let in_data = |name| match record.form {
-            Form::Event => Pointer::of("data").with(Part::Name(name)),
-            Form::Plain | Form::Binary => Pointer::of(name),
-        };
+        let in_data = |name| self.in_data(name);
         let bad = if event { Reason::BadCloudEvent } else { Reason::MissingField };
         let missing = Reason::MissingField;
         let either = |plain, attribute| Pointer::of(if event { attribute } else { plain });
@@ -400,14 +418,15 @@ impl<'a, 'r> Pass<'a, 'r> {
             Form::Event => None,
             Form::Plain | Form::Binary => self
                 .reader
-                .glance_ahead(&self.guess.finder, &mut room)
+                .glance_ahead(&self.guess.finder, &mut room, &mut self.guess.looked)
                 .and_then(RecordType::from_name),
         };
         if let Some(kind) = quick {
             self.kind = Kind::Known(kind);
             return;
         }
-        let found = self.reader.look_ahead("type", &mut room);
+        let (bytes_max, looked) = (self.guess.record_bytes, &mut self.guess.looked);
+        let found = self.reader.look_ahead("type", bytes_max, &mut room, looked);
         self.kind = found.and_then(RecordType::from_name).map_or(Kind::None, Kind::Known);
     }
 

@@ -13,6 +13,13 @@ use crate::model::vocab::RecordType;
 pub const ERROR_CODE_BYTES_MAX: usize = 32;
 /// Longest order id, bytes.
 pub const ORDER_ID_BYTES_MAX: usize = 128;
+/// Longest content id as it is written: the base64 of the longest one.
+const CID_TEXT_BYTES_MAX: usize = limits::CID_BYTES_MAX.div_ceil(3) * 4;
+/// Longest text of a payload in any encoding, bytes: a character a bit, see
+/// [`payload_text_max`](crate::wire::words::payload_text_max).
+pub const PAYLOAD_TEXT_BYTES_MAX: usize = 8 * limits::PAYLOAD_BYTES_MAX - 8;
+/// Longest address that a host name is cut out of, bytes.
+const ADDRESS_BYTES_MAX: usize = 2_048;
 /// Most elements of a list (key ids, formats).
 pub const LIST_MAX: usize = 64;
 
@@ -46,6 +53,18 @@ pub enum Shape {
     Number,
     /// A time in any accepted spelling.
     Time,
+    /// A time, or one of the values that say that there is none; those are not kept.
+    End,
+    /// Text that only describes a device: trimmed, and cut at the length of a text.
+    Label,
+    /// Text of the usual length; or, up to so many bytes, their hex or base64.
+    Spelled(usize),
+    /// A host name, or an address from which everything else is cut off.
+    Host,
+    /// A UUID.
+    Uuid,
+    /// How a watermark is carried, as a word or as the number that edge tokens use.
+    Mode,
 }
 
 /// What becomes of a member.
@@ -159,6 +178,10 @@ const fn hide(name: &'static str, field: Field, shape: Shape) -> Member {
 const TEXT: Shape = Shape::Text(limits::TEXT_BYTES_MAX);
 const LOWER: Shape = Shape::Lower(limits::TEXT_BYTES_MAX);
 const TEXT_OR_INT: Shape = Shape::TextOrInt(limits::TEXT_BYTES_MAX);
+const LICENSE_ID: Shape = Shape::Spelled(limits::LICENSE_ID_BYTES_MAX);
+const PAYLOAD: Shape = Shape::TextOrInt(PAYLOAD_TEXT_BYTES_MAX);
+/// An identifier or, in direct mode, a whole pattern; hex is its longest spelling.
+const WMID: Shape = Shape::TextOrInt(2 * limits::PAYLOAD_BYTES_MAX);
 const MARK: Shape = Shape::Text(limits::FORENSIC_MARK_BYTES_MAX);
 
 /// The members of every record type. They stand first, in this order, in each type's table.
@@ -192,7 +215,7 @@ const LICENSE_ISSUED: &[Member] = &[
     m("persistent", Rule::Persistent),
     m("drm", Rule::Object(Room::Drm)),
     m("license", Rule::Object(Room::License)),
-    hide("session_id", Field::SessionId, TEXT),
+    hide("session_id", Field::SessionId, LICENSE_ID),
     keep("system_id", Field::DrmSystemId, TEXT_OR_INT),
     keep("vmp_status", Field::DrmVmpStatus, TEXT_OR_INT),
     keep("hdcp", Field::DrmHdcp, TEXT_OR_INT),
@@ -222,7 +245,7 @@ const CONTENT_PACKAGED: &[Member] = &[
     keep("encryption", Field::Encryption, Shape::Word(&[("cenc", "cenc"), ("cbcs", "cbcs")])),
     keep("multi_key", Field::MultiKey, Shape::Bool),
     m("track_types", Rule::List(Field::TrackTypes, Shape::Word(TRACKS))),
-    m("kids", Rule::List(Field::Kids, TEXT)),
+    m("kids", Rule::List(Field::Kids, Shape::Uuid)),
     keep("key_period_index", Field::KeyPeriodIndex, Shape::Int),
     keep("started_at", Field::StartedAt, Shape::Time),
     keep("finished_at", Field::FinishedAt, Shape::Time),
@@ -247,18 +270,36 @@ const SESSION_CREATED: &[Member] = &[
         Shape::AnyCase(&[("aes", "aes"), ("wmt", "wmt"), ("cwt", "cwt"), ("jwt", "jwt")]),
     ),
     hide("forensic_mark", Field::ForensicMark, MARK),
-    hide("payload", Field::Payload, TEXT_OR_INT),
+    hide("payload", Field::Payload, PAYLOAD),
     m("payload_encoding", Rule::PayloadEncoding),
+    keep("wmver", Field::WmVersion, Shape::Int),
     keep("wmvnd", Field::WmVendor, TEXT_OR_INT),
-    hide("wmid", Field::Wmid, TEXT_OR_INT),
+    hide("wmid", Field::Wmid, WMID),
+    // The same bits as a payload, where the token carries them itself.
+    hide("wmpattern", Field::Payload, PAYLOAD),
     keep("wmopid", Field::WmOperator, TEXT_OR_INT),
     keep("wmkeyver", Field::WmKeyVersion, TEXT_OR_INT),
     keep("wmpatlen", Field::WmPatternLength, Shape::Int),
-    keep("mode", Field::Mode, Shape::Word(&[("direct", "direct"), ("indirect", "indirect")])),
-    keep("expires_at", Field::ExpiresAt, Shape::Time),
+    m("wmsegduration", Rule::Drop),
+    keep("mode", Field::Mode, Shape::Mode),
+    // The names that edge code had before the standard.
+    keep("wmidtyp", Field::Mode, Shape::Mode),
+    m("wmidfmt", Rule::Drop),
+    keep("wmidkeyver", Field::WmKeyVersion, TEXT_OR_INT),
+    m("segduration", Rule::Drop),
+    // The keys of the claims in CBOR (ETSI TS 104 002).
+    keep("300", Field::WmVersion, Shape::Int),
+    keep("301", Field::WmVendor, TEXT_OR_INT),
+    keep("302", Field::WmPatternLength, Shape::Int),
+    m("303", Rule::Drop),
+    hide("304", Field::Payload, PAYLOAD),
+    hide("305", Field::Wmid, WMID),
+    keep("306", Field::WmOperator, TEXT_OR_INT),
+    keep("307", Field::WmKeyVersion, TEXT_OR_INT),
+    keep("expires_at", Field::ExpiresAt, Shape::End),
     keep("skip_bit", Field::SkipBit, Shape::Flag),
     keep("revocable", Field::Revocable, Shape::Bool),
-    keep("domain", Field::Domain, TEXT),
+    keep("domain", Field::Domain, Shape::Host),
     m("output_path", Rule::Drop),
 ];
 
@@ -320,10 +361,10 @@ const WATERMARK_DETECTED: &[Member] = &[
     keep("detector", Field::Detector, TEXT),
     keep("version", Field::Version, TEXT),
     m("title", Rule::Drop),
-    hide("payload", Field::Payload, TEXT_OR_INT),
+    hide("payload", Field::Payload, PAYLOAD),
     m("payload_encoding", Rule::PayloadEncoding),
     hide("forensic_mark", Field::ForensicMark, MARK),
-    hide("watermark_token", Field::WatermarkToken, TEXT),
+    hide("watermark_token", Field::WatermarkToken, PAYLOAD),
     m("matched_session", Rule::MatchedSession),
     keep("confidence", Field::Confidence, Shape::Number),
     keep("bits_recovered", Field::BitsRecovered, Shape::Int),
@@ -338,7 +379,7 @@ const WATERMARK_DETECTED: &[Member] = &[
         Field::SourceKind,
         Shape::Word(&[("url", "url"), ("upload", "upload"), ("live", "live")]),
     ),
-    keep("source_host", Field::SourceHost, TEXT),
+    keep("source_host", Field::SourceHost, Shape::Host),
     m("source_url", Rule::Drop),
     keep("requested_at", Field::RequestedAt, Shape::Time),
     keep("completed_at", Field::CompletedAt, Shape::Time),
@@ -353,10 +394,10 @@ const WATERMARK_DETECTED: &[Member] = &[
 const DEVICE: &[Member] = &[
     m("ids", Rule::DeviceIds),
     m("recommended", Rule::Recommended),
-    keep("make", Field::DeviceMake, TEXT),
+    keep("make", Field::DeviceMake, Shape::Label),
     m("model", Rule::Model),
     m("os", Rule::System(Field::DeviceOs)),
-    keep("os_version", Field::DeviceOsVersion, TEXT),
+    keep("os_version", Field::DeviceOsVersion, Shape::Label),
     m("platform", Rule::System(Field::DevicePlatform)),
 ];
 
@@ -375,10 +416,13 @@ const DRM: &[Member] = &[
 ];
 
 const LICENSE: &[Member] = &[
-    hide("request_id", Field::LicenseRequestId, TEXT),
-    hide("session_id", Field::SessionId, TEXT),
+    hide("request_id", Field::LicenseRequestId, LICENSE_ID),
+    hide("session_id", Field::SessionId, LICENSE_ID),
     keep("duration_s", Field::LicenseDuration, Shape::Int),
-    keep("expires_at", Field::LicenseExpiresAt, Shape::Time),
+    keep("expires_at", Field::LicenseExpiresAt, Shape::End),
+    keep("ro_end", Field::LicenseExpiresAt, Shape::End),
+    keep("ro_start", Field::LicenseStartsAt, Shape::End),
+    keep("ro_cnt", Field::LicensePlays, TEXT_OR_INT),
     keep("rental_s", Field::LicenseRental, Shape::Int),
     keep("playback_s", Field::LicensePlayback, Shape::Int),
     keep("allowed_tracks", Field::LicenseAllowedTracks, Shape::Word(ALLOWED_TRACKS)),
@@ -523,9 +567,17 @@ impl Shape {
     pub const fn text_max(self) -> Option<usize> {
         match self {
             Self::Text(max) | Self::Lower(max) | Self::TextOrInt(max) => Some(max),
-            Self::Word(_) | Self::AnyCase(_) | Self::Drm | Self::JobStatus | Self::Time => {
-                Some(usize::MAX)
-            }
+            Self::Spelled(bytes) => Some(2 * bytes),
+            Self::Host => Some(ADDRESS_BYTES_MAX),
+            Self::Word(_)
+            | Self::AnyCase(_)
+            | Self::Drm
+            | Self::JobStatus
+            | Self::Time
+            | Self::End
+            | Self::Label
+            | Self::Uuid
+            | Self::Mode => Some(usize::MAX),
             Self::Int | Self::Bool | Self::Flag | Self::Number => None,
         }
     }
@@ -541,10 +593,10 @@ impl Rule {
             Self::Source => Some(limits::SOURCE_BYTES_MAX),
             Self::Site => Some(limits::SITE_ID_BYTES_MAX),
             Self::ErrorCode => Some(ERROR_CODE_BYTES_MAX),
-            Self::Cid => Some(limits::CID_BYTES_MAX),
+            Self::Cid => Some(CID_TEXT_BYTES_MAX),
             Self::UserId => Some(limits::USER_ID_BYTES_MAX),
             Self::DeviceValue => Some(limits::DEVICE_ID_BYTES_MAX),
-            Self::System(_) | Self::Model | Self::MatchedSession => Some(limits::TEXT_BYTES_MAX),
+            Self::MatchedSession => Some(limits::TEXT_BYTES_MAX),
             Self::Keep(_, shape) | Self::Hide(_, shape) => shape.text_max(),
             Self::Schema
             | Self::Persistent

@@ -173,3 +173,19 @@ fn a_disk_with_little_room_takes_no_records() {
     assert_eq!(answer.count("accepted"), 1, "it was not kept before: {answer:?}");
     assert_eq!(users(&server, &billing), 2);
 }
+
+#[test]
+fn a_command_line_that_cannot_be_read_exits_with_64() {
+    let run = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_blindtally"));
+        command.args(arguments).output().unwrap()
+    };
+    for arguments in [&["serve", "--nope"][..], &["nope"], &[], &["token", "create"]] {
+        let ended = run(arguments);
+        assert_eq!(ended.status.code(), Some(64), "{arguments:?}: {ended:?}");
+        assert!(ended.stdout.is_empty() && !ended.stderr.is_empty(), "{ended:?}");
+    }
+    for arguments in [&["--help"][..], &["serve", "--help"], &["--version"]] {
+        assert_eq!(run(arguments).status.code(), Some(0), "{arguments:?}");
+    }
+}

@@ -360,13 +360,22 @@ def device(kind, raw, encoding, desktop):
 
 def payload(raw, encoding):
     """Bytes and bit length of a watermark payload."""
-    if encoding == "hex" and re.fullmatch(rb"[0-9a-fA-F]{1,128}", raw):
+    if encoding == "hex" and re.fullmatch(rb"[0-9a-fA-F]+", raw):
         digits = raw.decode()
         return bytes.fromhex(digits + "0" * (len(digits) % 2)), 4 * len(digits)
     if encoding == "base64":
-        value = read_base64(raw, range(65))
+        value = read_base64(raw, range(1, 1 << 16))
         if value is not None:
             return value, 8 * len(value)
+    if encoding == "uint" and re.fullmatch(rb"[0-9]{1,154}", raw):
+        number = int(raw)
+        size = max(1, (number.bit_length() + 7) // 8)
+        if size <= 64:
+            return number.to_bytes(size, "big"), 8 * size
+    if encoding == "ab" and re.fullmatch(rb"[aAbB01]+", raw):
+        bits = "".join("1" if variant in b"bB1" else "0" for variant in raw)
+        padded = bits + "0" * (-len(bits) % 8)
+        return int(padded, 2).to_bytes(len(padded) // 8, "big"), len(bits)
     return raw, 8 * len(raw)
 
 

@@ -12,16 +12,122 @@ fn short(change: impl FnOnce(&mut Deadlines)) -> Settings {
 }
 
 #[tokio::test]
-async fn a_slow_head_is_cut_long_before_an_idle_connection() {
+async fn a_slow_head_and_silence_are_cut_long_before_an_idle_connection() {
     let harness = start(short(|d| d.header = Duration::from_millis(100))).await;
     let mut slow = TcpStream::connect(harness.address).await.unwrap();
     assert!(raw(&mut slow, b"GET /livez HTTP/1.1\r\nHost:").await.is_some());
 
-    let mut idle = TcpStream::connect(harness.address).await.unwrap();
-    sleep(Duration::from_millis(300)).await;
-    let answer =
-        raw(&mut idle, b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
-    assert!(answer.unwrap().starts_with("HTTP/1.1 200"));
+    // Nor is there more time for a connection that says nothing at all.
+    let mut silent = TcpStream::connect(harness.address).await.unwrap();
+    assert!(raw(&mut silent, b"").await.is_some());
+}
+
+#[tokio::test]
+async fn one_peer_has_not_all_connections() {
+    let harness = start(Settings { peer_connections_max: 2, ..settings() }).await;
+    let open = |harness: &Harness| TcpStream::connect(harness.address);
+    let held = [open(&harness).await.unwrap(), open(&harness).await.unwrap()];
+    let mut third = open(&harness).await.unwrap();
+    assert_eq!(raw(&mut third, b"").await.as_deref(), Some(""), "it was not closed");
+    drop(held);
+    timeout(SOON, async {
+        loop {
+            let mut next = open(&harness).await.unwrap();
+            let ask = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+            if raw(&mut next, ask).await.is_some_and(|said| said.starts_with("HTTP/1.1 200")) {
+                return;
+            }
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_credential_that_ends_before_the_body_is_refused() {
+    for (role, line) in [
+        (Role::Producer, "POST /v1/records"),
+        (Role::Operator, "PUT /v1/sites/A"),
+        (Role::Operator, "POST /v1/tokens"),
+    ] {
+        let harness = start(settings()).await;
+        let token = &harness.tokens[&role];
+        let mut stream = TcpStream::connect(harness.address).await.unwrap();
+        let head = format!(
+            "{line} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\
+             Expect: 100-continue\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // The server asks for the body once the head has been proven.
+        let mut asked = [0; 25];
+        timeout(SOON, stream.read_exact(&mut asked)).await.unwrap().unwrap();
+        assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+        let revoke = format!("/v1/tokens/{}", &token[3..19]);
+        let revoked = harness.send(harness.request(Role::Operator, "DELETE", &revoke), "").await;
+        assert_eq!(revoked.status, 204);
+        let answer = raw(&mut stream, b"{}").await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{line}: {answer}");
+        assert!(harness.intake.bodies.lock().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn headers_that_must_stand_there_once() {
+    let harness = start(settings()).await;
+    let token = &harness.tokens[&Role::Operator];
+    let producer = &harness.tokens[&Role::Producer];
+    for (head, status) in [
+        ("GET /livez HTTP/1.1\r\n".to_owned(), 400),
+        ("GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n".to_owned(), 400),
+        ("GET /livez HTTP/1.0\r\n".to_owned(), 200),
+        (
+            format!(
+                "GET /v1/sites HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\
+                 Authorization: Bearer junk\r\n"
+            ),
+            401,
+        ),
+        (
+            format!(
+                "POST /v1/records HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {producer}\r\n\
+                 Content-Length: 0\r\nContent-Type: application/json\r\n\
+                 Content-Type: application/x-ndjson\r\n"
+            ),
+            415,
+        ),
+        (
+            format!(
+                "PUT /v1/sites/A HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\
+                 Content-Length: 0\r\nContent-Encoding: gzip\r\n"
+            ),
+            415,
+        ),
+        (
+            format!(
+                "GET /v1/sites/ACME/usage/2026-11?mnth=1 HTTP/1.1\r\nHost: x\r\n\
+                 Authorization: Bearer {token}\r\n"
+            ),
+            400,
+        ),
+    ] {
+        let mut stream = TcpStream::connect(harness.address).await.unwrap();
+        let ask = format!("{head}Connection: close\r\n\r\n");
+        let answer = raw(&mut stream, ask.as_bytes()).await.unwrap();
+        assert!(answer.get(9..12) == Some(&status.to_string()), "{head}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn bodies_that_the_desk_cannot_read_are_counted() {
+    let harness = start(settings()).await;
+    for (posted, status) in [(Posted::Unreadable, 400), (Posted::TooManyRecords, 413)] {
+        *harness.intake.next.lock().unwrap() = posted;
+        assert_eq!(harness.send(harness.post(), "[{").await.status, status);
+    }
+    assert_eq!(harness.intake.unreadable.load(Ordering::SeqCst), 2);
+    let exposition = crate::observe::metrics::Exposition::Prometheus;
+    let text = harness.registry.render(exposition);
+    assert!(text.contains("blindtally_requests_unreadable_total 2\n"), "{text}");
 }
 
 #[tokio::test]
@@ -194,7 +300,7 @@ async fn plain_http_stays_on_loopback() {
             Arc::new(TestClock::default()),
         ),
         sites: Sites::new(Arc::new(Memory::default())),
-        usage: Usage::new(Arc::new(Figures::of(&[])), Arc::new(TestClock::default())),
+        usage: Usage::new(Arc::new(Figures::of(&[]))),
         audit: audit().1,
         retention: crate::retention::fake::desk(kept.path(), &[], TestClock::default().now()),
         ready: Arc::new(|| Ok(())),

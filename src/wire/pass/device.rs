@@ -51,12 +51,13 @@ impl Pass<'_, '_> {
         self.object(Room::DeviceId)?;
         self.level -= 1;
         match self.draft {
-            Draft { kind: Some(kind), value: Some(value), encoding } => {
+            // Without a value it is an empty id, which is junk and costs the record nothing.
+            Draft { kind: Some(kind), value, encoding } => {
+                let value = value.unwrap_or(RawId::new(&[]));
                 self.record.devices.push(RawDevice { kind, value, encoding });
             }
             // A member that was there and unfit has left a fault, and that comes first.
             Draft { kind: None, .. } => self.note_missing("kind"),
-            Draft { value: None, .. } => self.note_missing("value"),
         }
         Ok(())
     }

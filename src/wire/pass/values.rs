@@ -10,7 +10,7 @@ use crate::model::vocab::{DeviceKind, Environment, IdEncoding, LicenseType, Reco
 use crate::wire::fault::Part;
 use crate::wire::json::Broken;
 use crate::wire::record::Value;
-use crate::wire::schema::{LIST_MAX, Room, Rule, Shape};
+use crate::wire::schema::{LIST_MAX, Room, Rule, Shape, Words};
 use crate::wire::words;
 
 impl<'a> Pass<'a, '_> {
@@ -41,7 +41,7 @@ impl<'a> Pass<'a, '_> {
             },
             Rule::Producer if !text.is_empty() => self.record.producer = Some(text),
             Rule::UserId => self.record.user_id = Some(RawId::new(text)),
-            Rule::Cid => self.record.cid = Some(text),
+            Rule::Cid => self.cid = Some(text),
             Rule::DeviceValue => self.draft.value = Some(RawId::new(text)),
             _ => self.take_word(rule, text),
         }
@@ -71,7 +71,11 @@ impl<'a> Pass<'a, '_> {
             Rule::PayloadEncoding => {
                 set(&mut record.payload_encoding, PayloadEncoding::from_name(text))
             }
-            Rule::DeviceEncoding => set(&mut self.draft.encoding, IdEncoding::from_name(text)),
+            // One that is unknown only describes the device: the id is read as if there were none.
+            Rule::DeviceEncoding => {
+                self.draft.encoding = IdEncoding::from_name(text);
+                return;
+            }
             Rule::DeviceKind => {
                 self.draft.kind = DeviceKind::from_name(text);
                 if self.draft.kind.is_none() {
@@ -90,12 +94,17 @@ impl<'a> Pass<'a, '_> {
     fn take_rare(&mut self, rule: Rule, text: &'a mut [u8]) {
         match rule {
             Rule::Keep(field, shape) => self.keep_text(field, shape, text),
+            Rule::Hide(_, Shape::Spelled(bytes)) if !words::spells(text, bytes) => {
+                self.note(Reason::TooLong);
+            }
             Rule::Hide(field, _) => self.hide_text(field, text),
             Rule::System(field) => {
+                let text = words::label(text);
                 self.record.desktop |= words::is_desktop(text);
                 self.record.stored.push((field, Value::Text(text)));
             }
             Rule::Model => {
+                let text = words::label(text);
                 // A desktop CDM names itself there.
                 self.record.desktop |= text.starts_with(b"ChromeCDM");
                 self.record.stored.push((Field::DeviceModel, Value::Text(text)));
@@ -123,6 +132,9 @@ impl<'a> Pass<'a, '_> {
         if !self.first(field) {
             return self.note(Reason::DuplicateField);
         }
+        if matches!(shape, Shape::End) && words::is_no_end(text) {
+            return;
+        }
         match text_value(shape, text) {
             Ok(value) => self.record.stored.push((field, value)),
             Err(reason) => self.note(reason),
@@ -131,6 +143,14 @@ impl<'a> Pass<'a, '_> {
 
     fn hide_text(&mut self, field: Field, text: &'a [u8]) {
         if self.first(field) {
+            let payload = matches!(field, Field::Payload | Field::WatermarkToken);
+            if payload && text.len() > words::PAYLOAD_TEXT_BYTES_ANY {
+                let pointer = self.path.with(Part::Name(self.entry.name));
+                let longer = self.long_payload.is_none_or(|(bytes, _)| bytes < text.len());
+                if longer {
+                    self.long_payload = Some((text.len(), pointer));
+                }
+            }
             self.record.raw.push((field, RawId::new(text)));
         } else {
             self.note(Reason::DuplicateField);
@@ -161,7 +181,7 @@ impl<'a> Pass<'a, '_> {
                 self.refuse(Reason::DuplicateField)
             }
             Rule::Data if next == b'{' => self.data(),
-            Rule::Ignored => self.skip(),
+            Rule::Ignored | Rule::Drop => self.skip(),
             rule if rule.is_attribute() => self.refuse(Reason::BadCloudEvent),
             rule => match next {
                 b'-' | b'0'..=b'9' => self.take_number(rule),
@@ -211,6 +231,13 @@ impl<'a> Pass<'a, '_> {
                 Err(Reason::BadValue) => Ok(()),
                 Err(reason) => Err(reason),
             },
+            Rule::Keep(field, Shape::End) if is_no_time(digits) => {
+                if self.first(field) {
+                    Ok(())
+                } else {
+                    Err(Reason::DuplicateField)
+                }
+            }
             Rule::Keep(field, shape) => number_value(shape, digits).and_then(|value| {
                 let first = self.first(field);
                 first.then(|| self.record.stored.push((field, value))).ok_or(Reason::DuplicateField)
@@ -265,6 +292,48 @@ impl<'a> Pass<'a, '_> {
         Ok(())
     }
 
+    /// What depends on more than one member: the content id by its encoding, and the length of a
+    /// payload by its encoding.
+    pub(super) fn settle(&mut self) {
+        if let Some(cid) = self.cid.take() {
+            self.settle_cid(cid);
+        }
+        if let Some((bytes, pointer)) = self.long_payload
+            && bytes > words::payload_text_max(self.record.payload_encoding)
+        {
+            self.fault.get_or_insert((Reason::TooLong, pointer));
+        }
+    }
+
+    fn settle_cid(&mut self, cid: &'a mut [u8]) {
+        let base64 = (Field::CidEncoding, Value::Text(b"base64"));
+        // Asked for by the member that says so: nearly no record has it.
+        let encoded = self.once[0] & 1 << Field::CidEncoding.code() != 0
+            && self.record.stored.contains(&base64);
+        let mut length = cid.len();
+        let mut fault = None;
+        if encoded {
+            match words::base64(cid) {
+                None => fault = Some(Reason::BadValue),
+                // Bytes that are no text are kept as they came, and so is their encoding.
+                Some(bytes) if std::str::from_utf8(&bytes).is_err() => {}
+                Some(bytes) => {
+                    length = bytes.len();
+                    cid.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+                    self.record.stored.retain(|kept| *kept != base64);
+                }
+            }
+        }
+        if length > limits::CID_BYTES_MAX {
+            fault.get_or_insert(Reason::TooLong);
+        }
+        if let Some(reason) = fault {
+            let pointer = self.in_data("cid");
+            self.fault.get_or_insert((reason, pointer));
+        }
+        self.record.cid = cid.get(..length);
+    }
+
     /// The CloudEvents attribute `time`, which must not stand beside `data.occurred_at`.
     pub(super) fn event_time(&mut self, text: &[u8]) {
         match Timestamp::parse(text) {
@@ -276,6 +345,15 @@ impl<'a> Pass<'a, '_> {
             None => self.note(Reason::BadTime),
         }
     }
+}
+
+/// How a watermark is carried; edge tokens give a number.
+const MODES: Words =
+    &[("direct", "direct"), ("indirect", "indirect"), ("0", "direct"), ("1", "indirect")];
+
+/// Whether a number stands for no time: zero, minus one, the largest integer, a length.
+fn is_no_time(digits: &[u8]) -> bool {
+    !is_fraction(digits) && time(digits).is_err()
 }
 
 fn set<T>(slot: &mut Option<T>, value: Option<T>) -> Option<()> {
@@ -291,10 +369,21 @@ fn text_value<'a>(shape: Shape, text: &'a mut [u8]) -> Result<Value<'a>, Reason>
             text.make_ascii_lowercase();
             return Ok(Value::Text(text));
         }
-        Shape::Time => {
+        Shape::Label => return Ok(Value::Text(words::label(text))),
+        Shape::Time | Shape::End => {
             let time = Timestamp::parse(text).ok_or(Reason::BadTime)?;
             return Ok(Value::Int(time.0));
         }
+        Shape::Host => {
+            let host = words::host(text).ok_or(Reason::BadValue)?;
+            let fits = host.len() <= limits::TEXT_BYTES_MAX;
+            return if fits { Ok(Value::Text(host)) } else { Err(Reason::TooLong) };
+        }
+        Shape::Uuid => {
+            let uuid = words::is_uuid(text).then_some(Value::Text(text));
+            return uuid.ok_or(Reason::BadValue);
+        }
+        Shape::Mode => words::find(MODES, text),
         Shape::Word(list) => words::find(list, text),
         Shape::AnyCase(list) => {
             text.make_ascii_lowercase();
@@ -302,7 +391,9 @@ fn text_value<'a>(shape: Shape, text: &'a mut [u8]) -> Result<Value<'a>, Reason>
         }
         Shape::Drm => words::drm_type(text).map(|drm| drm.name()),
         Shape::JobStatus => words::job_status(text),
-        Shape::Int | Shape::Bool | Shape::Flag | Shape::Number => return Err(Reason::WrongType),
+        Shape::Int | Shape::Bool | Shape::Flag | Shape::Number | Shape::Spelled(_) => {
+            return Err(Reason::WrongType);
+        }
     };
     word.map(|word| Value::Text(word.as_bytes())).ok_or(Reason::BadValue)
 }
@@ -314,7 +405,12 @@ fn number_value(shape: Shape, digits: &[u8]) -> Result<Value<'_>, Reason> {
         Shape::TextOrInt(max) => bare(digits, max).map(Value::Text),
         Shape::Number if digits.len() > limits::TEXT_BYTES_MAX => Err(Reason::TooLong),
         Shape::Number => Ok(Value::Text(digits)),
-        Shape::Time => time(digits).map(|time| Value::Int(time.0)),
+        Shape::Time | Shape::End => time(digits).map(|time| Value::Int(time.0)),
+        Shape::Label => Ok(Value::Text(digits.get(..limits::TEXT_BYTES_MAX).unwrap_or(digits))),
+        Shape::Mode => {
+            let word = words::find(MODES, digits).ok_or(Reason::BadValue)?;
+            Ok(Value::Text(word.as_bytes()))
+        }
         _ => Err(Reason::WrongType),
     }
 }

@@ -191,3 +191,39 @@ fn binary_events() {
     bad[5].1 = "soon";
     assert_eq!(binary(&bad, good).as_deref(), Ok("bad_time /time"));
 }
+
+/// How many bytes a fresh decoder looks at ahead of reading a body.
+fn looked(body: &str) -> u64 {
+    let mut decoder = Decoder::new(Limits::default());
+    let mut body = body.as_bytes().to_vec();
+    decoder.decode(Media::Json, &mut body, &mut |_, _| {}).unwrap();
+    decoder.looked_bytes()
+}
+
+#[test]
+fn looking_for_the_type_costs_no_more_than_the_body() {
+    let long = format!(r#"{{"user_id":"{}"}}"#, "x".repeat(1_600));
+    let near = format!(r#"{{"user_id":"x",{}}}"#, vec![r#""typex":1"#; 155].join(","));
+    let escaped = format!(r#"{{"user_id":"\u0041{}"}}"#, "x".repeat(1_600));
+    for one in [long, near, escaped] {
+        let body = |count: usize, last: &str| format!("[{}{last}]", vec![&*one; count].join(","));
+        let few = looked(&body(1_000, ""));
+        let many = looked(&body(10_000, ""));
+        assert!(many < 11 * few, "{many} bytes after {few}");
+        // Nor is it dearer where a record far behind has one.
+        let last = r#",{"type":"drm.license.issued"}"#;
+        let found = looked(&body(9_999, last));
+        assert!(found < 11 * few, "{found} bytes after {few}");
+    }
+}
+
+#[test]
+fn the_type_of_the_next_record_is_not_taken_for_that_of_this_one() {
+    let rest = r#""event_id":"e","site_id":"A","occurred_at":1795320960"#;
+    let next = format!(r#"{{"drm":true,{rest},"type":"watermark.content.packaged"}}"#);
+    for between in [",", " , ", ",\n  "] {
+        let body = format!(r#"[{{"drm":true,{rest}}}{between}{next}]"#);
+        let found = summary(Media::Json, &body);
+        assert_eq!(found, all(&["missing_field /type e", "ok e"]), "{body}");
+    }
+}

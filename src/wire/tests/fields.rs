@@ -9,6 +9,18 @@ const FIELDS: &[(&str, &str, &str)] = &[
     (LICENSE, r#""license":{"request_id":"r"}"#, "raw license.request_id 1"),
     (LICENSE, r#""license":{"duration_s":60}"#, "license.duration_s 60"),
     (LICENSE, r#""license":{"expires_at":"1795320960"}"#, "license.expires_at 1795320960000"),
+    (LICENSE, r#""license":{"expires_at":0}"#, ""),
+    (LICENSE, r#""license":{"expires_at":-1}"#, ""),
+    (LICENSE, r#""license":{"expires_at":9223372036854775807}"#, ""),
+    (LICENSE, r#""license":{"expires_at":"0"}"#, ""),
+    (LICENSE, r#""license":{"expires_at":""}"#, ""),
+    (LICENSE, r#""license":{"expires_at":"Never"}"#, ""),
+    (LICENSE, r#""license":{"expires_at":"0001-01-01T00:00:00Z"}"#, ""),
+    (
+        LICENSE,
+        r#""license":{"ro_start":"20261122041600","ro_end":"20261222041600","ro_cnt":3}"#,
+        "license.starts_at 1795320960000, license.expires_at 1797912960000, license.plays 3",
+    ),
     (LICENSE, r#""license":{"rental_s":1}"#, "license.rental_s 1"),
     (LICENSE, r#""license":{"playback_s":-1}"#, "license.playback_s -1"),
     (LICENSE, r#""license":{"allowed_tracks":"SD_HD"}"#, "license.allowed_tracks SD_HD"),
@@ -17,6 +29,7 @@ const FIELDS: &[(&str, &str, &str)] = &[
     (LICENSE, r#""client_ip":"10.0.0.1""#, ""),
     (LICENSE, r#""user_agent":"Mozilla""#, ""),
     (LICENSE, r#""error_message":"free text""#, ""),
+    (LICENSE, r#""error_message":{"code":8002},"user_agent":["x"],"client_ip":7"#, ""),
     (LICENSE, r#""drm":{"security_level":"L1"}"#, "drm.security_level L1"),
     (LICENSE, r#""drm":{"security_level":3000}"#, "drm.security_level 3000"),
     (LICENSE, r#""drm":{"cdm_version":"16.1"}"#, "drm.cdm_version 16.1"),
@@ -25,7 +38,9 @@ const FIELDS: &[(&str, &str, &str)] = &[
     (LICENSE, r#""vmp_status":"x""#, "drm.vmp_status x"),
     (LICENSE, r#""drm":{"hdcp":"2.2"}"#, "drm.hdcp 2.2"),
     (LICENSE, r#""device":{"make":"Acme"}"#, "device.make Acme"),
+    (LICENSE, r#""device":{"make":"  Acme "}"#, "device.make Acme"),
     (LICENSE, r#""device":{"model":"A1"}"#, "device.model A1"),
+    (LICENSE, r#""device":{"os_version":15.1}"#, "device.os_version 15.1"),
     (LICENSE, r#""device":{"os":"android"}"#, "device.os android"),
     (LICENSE, r#""device":{"os_version":"15"}"#, "device.os_version 15"),
     (LICENSE, r#""device":{"platform":"tv"}"#, "device.platform tv"),
@@ -65,11 +80,24 @@ const FIELDS: &[(&str, &str, &str)] = &[
         "wmvnd 1, wmopid 2, wmkeyver 3, wmpatlen 48",
     ),
     (SESSION, r#""wmid":"abc""#, "raw wmid 3"),
+    (SESSION, r#""wmver":1,"wmpattern":"q83v","wmsegduration":[2,1]"#, "raw payload 4, wmver 1"),
+    (
+        SESSION,
+        r#""300":1,"301":7,"302":48,"303":[2,1],"304":"0a","305":"x","306":9,"307":3"#,
+        "raw payload 2, raw wmid 1, wmver 1, wmvnd 7, wmpatlen 48, wmopid 9, wmkeyver 3",
+    ),
+    (
+        SESSION,
+        r#""wmidtyp":1,"wmidfmt":"ab","wmidkeyver":2,"segduration":2"#,
+        "mode indirect, wmkeyver 2",
+    ),
+    (SESSION, r#""wmidtyp":"0""#, "mode direct"),
     (SESSION, r#""mode":"indirect""#, "mode indirect"),
     (SESSION, r#""expires_at":"2026-11-22T04:16:00Z""#, "expires_at 1795320960000"),
     (SESSION, r#""skip_bit":2,"revocable":false"#, "skip_bit 2, revocable 0"),
     (SESSION, r#""skip_bit":true"#, "skip_bit 1"),
     (SESSION, r#""domain":"cdn.example""#, "domain cdn.example"),
+    (SESSION, r#""domain":"https://kim@CDN.example/kim?x""#, "domain cdn.example"),
     (SESSION, r#""output_path":"/home/kim""#, ""),
     (WM_PACKAGED, r#""job_id":"j","job_name":"n""#, "job_id j"),
     (
@@ -145,6 +173,11 @@ const FIELDS: &[(&str, &str, &str)] = &[
         DETECTED,
         r#""requested_at":1795320960,"completed_at":1795320960"#,
         "requested_at 1795320960000, completed_at 1795320960000",
+    ),
+    (
+        DETECTED,
+        r#""source_host":"https://u:p@pirate.example/watch?viewer=81231""#,
+        "source_host pirate.example",
     ),
     (DETECTED, r#""action":"revoked","evidence_hold":true"#, "action revoked, evidence_hold 1"),
 ];
@@ -330,4 +363,81 @@ fn a_type_looked_for_ahead_is_the_records_own() {
         decode(Media::NdJson, format!("{{{nested},{tail},{kind}}}").as_bytes()).unwrap()[0],
         Seen::Refused(_)
     ));
+}
+
+#[test]
+fn a_content_id_is_decoded_where_the_record_says_so() {
+    // The vector of reference/domain.md §7.4, in both orders of the members.
+    for more in [
+        r#""cid":"ZXhwNTY=","cid_encoding":"base64""#,
+        r#""cid_encoding":"base64","cid":"ZXhwNTY""#,
+    ] {
+        let record = taken(&record(LICENSE, more));
+        assert_eq!(record.cid.as_deref(), Some("exp56"));
+        assert_eq!(record.stored, []);
+    }
+    let plain = taken(&record(LICENSE, r#""cid":"ZXhwNTY=","cid_encoding":"utf8""#));
+    assert_eq!(plain.cid.as_deref(), Some("ZXhwNTY="));
+    // Bytes that are no text stay as they came.
+    let bytes = taken(&record(LICENSE, r#""cid":"/w==","cid_encoding":"base64""#));
+    assert_eq!(bytes.cid.as_deref(), Some("/w=="));
+    assert_eq!(bytes.stored, [("cid_encoding".to_owned(), "base64".to_owned())]);
+    let long = "QUJD".repeat(66);
+    let long = taken(&record(LICENSE, &format!(r#""cid":"{long}","cid_encoding":"base64""#)));
+    assert_eq!(long.cid, Some("ABC".repeat(66)));
+    for long in ["QUJD".repeat(67), "/w//".repeat(51)] {
+        let more = format!(r#""cid":"{long}","cid_encoding":"base64""#);
+        assert_eq!(refused(&record(LICENSE, &more)), "too_long /cid e-1");
+    }
+    let broken = r#""cid":"ZX!w","cid_encoding":"base64""#;
+    assert_eq!(refused(&record(LICENSE, broken)), "bad_value /cid e-1");
+}
+
+#[test]
+fn a_flaw_of_the_devices_description_costs_nothing() {
+    let long = "\u{d55c}".repeat(40);
+    for name in ["make", "model", "os", "os_version", "platform"] {
+        let record = taken(&record(LICENSE, &format!(r#""device":{{"{name}":"{long}"}}"#)));
+        assert_eq!(record.stored, [(format!("device.{name}"), "\u{d55c}".repeat(21))]);
+    }
+    for id in [r#"{"kind":"imei"}"#, r#"{"kind":"imei","value":null}"#] {
+        let record = taken(&record(LICENSE, &format!(r#""device":{{"ids":[{id}]}}"#)));
+        assert_eq!(record.devices, [("imei".to_owned(), 0, None)]);
+    }
+    let unknown = r#"{"kind":"playready_client_id","value":"BAMC","encoding":"base64"}"#;
+    let record = taken(&record(LICENSE, &format!(r#""device":{{"ids":[{unknown}]}}"#)));
+    assert_eq!(record.devices, [("playready_client_id".to_owned(), 4, None)]);
+}
+
+#[test]
+fn ids_and_payloads_have_the_length_of_their_bytes() {
+    let license = |text: &str| record(LICENSE, &format!(r#""license":{{"request_id":"{text}"}}"#));
+    for text in ["A".repeat(64), "a1".repeat(64), format!("{}==", "A".repeat(86))] {
+        taken(&license(&text));
+    }
+    for text in ["g!".repeat(33), "a1".repeat(65), format!("{}=", "A".repeat(87))] {
+        assert_eq!(refused(&license(&text)), "too_long /license/request_id e-1", "{text}");
+    }
+    let payload = |encoding: &str, text: &str| {
+        record(SESSION, &format!(r#""payload":"{text}","payload_encoding":"{encoding}""#))
+    };
+    for (encoding, length) in
+        [("hex", 16_384), ("ascii", 8_192), ("base64", 10_924), ("uint", 154), ("ab", 60_000)]
+    {
+        taken(&payload(encoding, &"1".repeat(length)));
+        if encoding != "ab" {
+            let over = refused(&payload(encoding, &"1".repeat(length + 1)));
+            assert_eq!(over, "too_long /payload e-1", "{encoding}");
+        }
+    }
+    taken(&record(SESSION, &format!(r#""wmid":"{}""#, "x".repeat(200))));
+    let token = format!(r#""watermark_token":"{}","payload_encoding":"hex""#, "0a".repeat(50));
+    taken(&record(DETECTED, &token));
+    let event = format!(
+        r#"{{"specversion":"1.0","id":"e-1","source":"p","type":"{SESSION}","subject":"A",
+            "time":"2026-11-22T04:16:00Z","data":{{"payload":"{}"}}}}"#,
+        "x".repeat(9_000)
+    );
+    let seen = decode(Media::CloudEvent, event.as_bytes()).unwrap();
+    assert_eq!(seen, [Seen::Refused("too_long /data/payload e-1".to_owned())]);
 }

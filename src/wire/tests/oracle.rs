@@ -165,7 +165,7 @@ proptest! {
         prop_assert_eq!(record.cid.as_ref(), Some(&texts[3]));
         prop_assert_eq!(record.at, at);
         prop_assert_eq!(&record.raw, &vec![("order_id".to_owned(), texts[4].len())]);
-        let stored = vec![("device.make".to_owned(), texts[5].clone())];
+        let stored = vec![("device.make".to_owned(), texts[5].trim_ascii().to_owned())];
         prop_assert_eq!(&record.stored, &stored);
         let found: Vec<(&str, usize)> =
             record.devices.iter().map(|(kind, length, _)| (&**kind, *length)).collect();

@@ -1,6 +1,6 @@
 //! Records and requests with marked ids wherever a caller could put one.
 
-use blindtally::wire::schema::{Room, Rule, Schemas};
+use blindtally::wire::schema::{Room, Rule, Schemas, Shape};
 use serde_json::{Map, Value, json};
 
 use super::ids::{DEVICE_KINDS, Mint};
@@ -42,7 +42,13 @@ pub const DROPPED: &[&str] = &[
     "output_path",
     "source_url",
     "title",
+    "wmsegduration",
+    "wmidfmt",
+    "segduration",
+    "303",
 ];
+/// Members that hold a payload, or what may be as long as one.
+const PAYLOADS: [&str; 3] = ["payload", "watermark_token", "wmid"];
 /// Key material and protocol bodies.
 const SECRETS: [&str; 16] = [
     "license",
@@ -232,17 +238,22 @@ impl Planter {
             let (member, inner, word) =
                 (self.mint.word(name), self.mint.word(name), self.mint.word(name));
             let long = format!("{word}{}", "x".repeat(300));
-            // A dropped member may hold any text.
-            let long_is_good = DROPPED.contains(&name);
-            let number_is_bad = !matches!(
-                Schemas::get().table(room).find(name.as_bytes()).unwrap().rule,
-                Rule::Keep(..) | Rule::Hide(..) | Rule::Recommended
+            let rule = Schemas::get().table(room).find(name.as_bytes()).unwrap().rule;
+            // A dropped member may hold anything.
+            let dropped = matches!(rule, Rule::Drop);
+            // What describes the device is cut, or ignored; and a payload may be that long.
+            let cut = matches!(
+                rule,
+                Rule::System(_) | Rule::Model | Rule::DeviceEncoding | Rule::Keep(_, Shape::Label)
             );
-            let mut values = vec![(json!({ member: inner }), false), (long.into(), long_is_good)];
+            let long_is_good = dropped || cut || PAYLOADS.contains(&name);
+            let number_is_bad =
+                !matches!(rule, Rule::Keep(..) | Rule::Hide(..) | Rule::Recommended);
+            let mut values = vec![(json!({ member: inner }), dropped), (long.into(), long_is_good)];
             if number_is_bad {
-                values.push((self.number(), false));
+                values.push((self.number(), dropped));
             }
-            values.push((json!([[self.mint.word(name)]]), false));
+            values.push((json!([[self.mint.word(name)]]), dropped));
             for (value, good) in values {
                 all.push(self.changed(base, path, name, value, good));
             }

@@ -168,16 +168,21 @@ fn a_flawed_device_or_user_never_costs_a_record() {
         ("wifi_mac", "06:23:45:67:89:ab"),
         ("idfa", "00000000-0000-0000-0000-000000000000"),
         ("fairplay_hu", ""),
+        ("imei", "null"),
     ] {
         let record = license(&format!("d{}", batch.len()), "u");
         batch.push(with(&record, "device", json!({"ids": [{"kind": kind, "value": value}]})));
     }
+    let record = |id: &str, device: Value| with(&license(id, "u"), "device", device);
+    batch.push(record("n1", json!({"ids": [{"kind": "imei", "value": null}]})));
+    batch.push(record("n2", json!({"ids": [{"kind": "imei"}], "model": "m".repeat(100)})));
+    batch.push(with(&license("n3", "u"), "license", json!({"expires_at": 0})));
     for user in [json!(""), json!("LICENSETOKEN"), json!("guest"), Value::Null] {
         batch.push(with(&license(&format!("u{}", batch.len()), ""), "user_id", user));
     }
     batch.push(without(&license("u", ""), "user_id"));
     let answer = world.lines(&batch);
-    assert_eq!(counts(&answer), [12, 12, 0, 0], "{answer:?}");
+    assert_eq!(counts(&answer), [16, 16, 0, 0], "{answer:?}");
     let usage = world.usage("A", month_of(&ago(0)));
     assert_eq!(usage["devices"], json!(0));
     assert_eq!((&usage["mau"], &usage["unattributed_licenses"]), (&json!(1), &json!(5)));
@@ -243,6 +248,19 @@ fn times_have_their_bounds() {
     assert_eq!((&error["code"], &error["pointer"]), (&json!("too_old"), &json!("/occurred_at")));
     let error = world.refused(&at("e", 35 * DAY + 120));
     assert_eq!((&error["code"], &error["event_id"]), (&json!("too_old"), &json!("e")));
+    // The pointer is that of the event, also where the engine finds it too old.
+    let event = |seconds: i64| {
+        let event = json!({
+            "specversion": "1.0", "id": "e", "type": "drm.license.issued", "source": "p",
+            "subject": "A", "time": ago(seconds), "data": {"outcome": "success"},
+        });
+        let media = [("content-type", "application/cloudevents+json")];
+        only_error(&world.post(&media, event.to_string()))
+    };
+    for seconds in [35 * DAY + 120, 37 * DAY + 7_200] {
+        let error = event(seconds);
+        assert_eq!((&error["code"], &error["pointer"]), (&json!("too_old"), &json!("/time")));
+    }
 }
 
 #[test]

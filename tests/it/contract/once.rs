@@ -107,6 +107,53 @@ fn a_key_belongs_to_one_body_and_one_producer() {
 }
 
 #[test]
+fn a_key_does_not_cross_the_sites_of_credentials() {
+    let world = World::new();
+    put_site(&world.server, "B", "{}");
+    let token_of = |sites: &[&str]| {
+        let body = json!({"role": "producer", "sites": sites, "name": "n", "producer": "same"});
+        token(&world.server, &body)
+    };
+    let post = |token: &str, body: &str| {
+        ask(&world.server, token, "POST", "/v1/records", &keyed("x"), body.as_bytes())
+    };
+    let (a, b) = (license("x1", "u"), with(&license("x2", "u"), "site_id", "B"));
+    let both = format!("{a}\n{b}\n");
+    // The same body means another thing to a credential that has other sites.
+    let of_a = post(&token_of(&["A"]), &both);
+    assert_eq!((of_a.status, counts(&of_a)), (200, [2, 1, 0, 1]), "{of_a:?}");
+    let of_both = post(&token_of(&["A", "B"]), &both);
+    assert_eq!(of_both.header("idempotent-replayed"), None);
+    assert_eq!((of_both.status, counts(&of_both)), (200, [2, 1, 1, 0]), "{of_both:?}");
+    let of_b = post(&token_of(&["B"]), &b.to_string());
+    assert_eq!((of_b.status, counts(&of_b)), (200, [1, 0, 1, 0]), "{of_b:?}");
+    let rotated = post(&token_of(&["B", "A"]), &both);
+    assert_eq!(rotated.header("idempotent-replayed"), Some("true"), "{rotated:?}");
+}
+
+#[test]
+fn a_key_covers_the_headers_of_an_event() {
+    let world = World::new();
+    let time = ago(0);
+    let post = |id: &str| {
+        let headers = [
+            JSON,
+            ("idempotency-key", "e"),
+            ("ce-specversion", "1.0"),
+            ("ce-type", "drm.license.issued"),
+            ("ce-source", "p"),
+            ("ce-subject", "A"),
+            ("ce-time", &time),
+            ("ce-id", id),
+        ];
+        world.post(&headers, r#"{"outcome":"success"}"#)
+    };
+    assert_eq!(counts(&post("b1")), [1, 1, 0, 0]);
+    assert_eq!(post("b1").header("idempotent-replayed"), Some("true"));
+    problem(&post("b2"), 422, "idempotency-mismatch");
+}
+
+#[test]
 fn only_success_is_kept() {
     let world = World::new();
     let bad = with(&license("o1", "u"), "schema", 3).to_string();

@@ -57,6 +57,47 @@ fn what_a_month_has_frozen_changes_with_the_next() {
 }
 
 #[test]
+fn a_record_that_was_refused_freezes_nothing() {
+    let world = World::new();
+    let zone = |site: &str, zone: &str| {
+        let body = json!({"time_zone": zone}).to_string();
+        operate(&world, "PUT", &format!("/v1/sites/{site}"), &body).json()
+    };
+    for site in ["N1", "N2", "N3"] {
+        put_site(&world.server, site, "{}");
+    }
+    let of = |site: &str| with(&license("n", "u"), "site_id", site);
+    let old = with(&of("N1"), "occurred_at", ago(35 * 86_400 + 600));
+    assert_eq!(world.refused(&old)["code"], json!("too_old"));
+    problem(&world.post(&[JSON], format!("[{},", of("N2"))), 400, "unreadable");
+    for site in ["N1", "N2"] {
+        let read = zone(site, "Asia/Seoul");
+        assert_eq!((&read["time_zone"], read.get("effective")), (&json!("Asia/Seoul"), None));
+        let usage = world.usage(site, "2026-11");
+        assert_eq!(usage["from"], json!("2026-10-31T15:00:00Z"), "{site}");
+        // Counted under what holds now, and frozen by this one.
+        assert_eq!(counts(&world.lines(&[of(site)])), [1, 1, 0, 0]);
+        assert_eq!(zone(site, "UTC")["effective"], json!({"time_zone": next_month()}));
+    }
+    // What a month was counted with stays over a restart.
+    assert_eq!(counts(&world.lines(&[of("N3")])), [1, 1, 0, 0]);
+    let world = world.restart();
+    let body = r#"{"time_zone":"Asia/Seoul"}"#;
+    let read = operate(&world, "PUT", "/v1/sites/N3", body).json();
+    assert_eq!(read["effective"], json!({"time_zone": next_month()}));
+}
+
+#[test]
+fn a_thousand_long_sentinels_fit() {
+    let world = World::new();
+    let sentinels: Vec<String> = (0..1_000).map(|n| format!("{n:0256}")).collect();
+    let body = json!({"sentinel_user_ids": sentinels}).to_string();
+    assert_eq!(operate(&world, "PUT", "/v1/sites/A", &body).status, 200);
+    let escaped = body.replace("\"0", "\"\\u0030");
+    assert_eq!(operate(&world, "PUT", "/v1/sites/A", &escaped).status, 200);
+}
+
+#[test]
 fn unfit_settings_of_a_site() {
     let world = World::new();
     for (body, code, pointer) in [

@@ -20,7 +20,7 @@ const LONG_FILES: &[(&str, usize, &str)] = &[
     ),
     ("src/engine/writer.rs", 520, "the one thread that commits, whole"),
     ("src/wire/json.rs", 620, "one reader, whose parts are inlined into each other"),
-    ("src/wire/schema.rs", 700, "tables: one line a member"),
+    ("src/wire/schema.rs", 720, "tables: one line a member"),
 ];
 
 /// Files with wider lines, how wide, and why.

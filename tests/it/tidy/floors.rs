@@ -62,13 +62,16 @@ const HOSTS: &[(&str, &[&str])] = &[
     ("toml", &["config"]),
     ("tracing_subscriber", &["observe/logs"]),
     ("xorf", &["store/filter"]),
-    ("zeroize", &["crypto", "identity", "ingest", "admin", "http", "app"]),
+    ("zeroize", &["crypto", "identity", "wire", "ingest", "admin", "http", "app"]),
     ("zstd::bulk", &["store/block", "load/feed"]),
     ("zstd::stream", &["http/inflate", "load/feed"]),
     // In every room that can fail, log, or wait.
     ("thiserror", &[""]),
-    ("tracing", &["observe", "engine", "admin", "ingest", "retention", "http", "app", "cli"]),
-    ("tokio", &["engine", "ingest", "admin", "retention", "http", "app", "cli", "load"]),
+    (
+        "tracing",
+        &["observe", "engine", "admin", "audit", "ingest", "retention", "http", "app", "cli"],
+    ),
+    ("tokio", &["engine", "ingest", "admin", "audit", "retention", "http", "app", "cli", "load"]),
 ];
 
 /// The floor of every room, as the table in the crate's page says.

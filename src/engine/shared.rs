@@ -1,0 +1,101 @@
+//! What the writer, the fold and the readers share.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use tokio::sync::watch;
+
+use super::directory::Directory;
+use super::journal::JournalKey;
+use super::{EngineError, fold, spill};
+use crate::keys::KeyRing;
+use crate::model::batch::SiteMonth;
+use crate::model::time::{Clock, Timestamp};
+use crate::model::usage::Counters;
+use crate::store::Store;
+
+/// The shared part.
+pub struct Shared {
+    pub(super) store: Arc<Store>,
+    pub(super) ring: Arc<KeyRing>,
+    pub(super) directory: Arc<Directory>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) journal_key: RwLock<Arc<JournalKey>>,
+    pub(super) published: RwLock<HashMap<SiteMonth, Counters>>,
+    pub(super) as_of: AtomicU64,
+    pub(super) queued_bytes: AtomicUsize,
+    pub(super) journal_bytes: AtomicUsize,
+    pub(super) floor: AtomicU32,
+    pub(super) groups: AtomicU64,
+    pub(super) folds: AtomicU64,
+    pub(super) folded_rows: AtomicU64,
+    pub(super) block_bytes: AtomicU64,
+    pub(super) sizes: Mutex<spill::Sizes>,
+    pub(super) disk_low: AtomicBool,
+    pub(super) stopped: AtomicBool,
+    pub(super) failure: watch::Sender<Option<EngineError>>,
+}
+
+impl Shared {
+    /// Nothing published yet; records before `floor` are too old.
+    pub(super) fn new(
+        (store, ring, directory): (Arc<Store>, Arc<KeyRing>, Arc<Directory>),
+        clock: Arc<dyn Clock>,
+        key: Arc<JournalKey>,
+        floor: u32,
+    ) -> Self {
+        Self {
+            store,
+            ring,
+            directory,
+            clock,
+            journal_key: RwLock::new(key),
+            published: RwLock::new(HashMap::new()),
+            as_of: AtomicU64::new(0),
+            queued_bytes: AtomicUsize::new(0),
+            journal_bytes: AtomicUsize::new(0),
+            floor: AtomicU32::new(floor),
+            groups: AtomicU64::new(0),
+            folds: AtomicU64::new(0),
+            folded_rows: AtomicU64::new(0),
+            block_bytes: AtomicU64::new(0),
+            sizes: Mutex::default(),
+            disk_low: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            failure: watch::Sender::new(None),
+        }
+    }
+
+    /// Shows readers the counters of a group that is on the disk.
+    pub(super) fn publish(&self, counters: Vec<(SiteMonth, Counters)>, now: Timestamp) {
+        let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
+        published.extend(counters);
+        self.as_of.store(now.0.max(0) as u64, Ordering::Release);
+    }
+
+    /// Notes what a fold did.
+    pub(super) fn note_fold(&self, stats: fold::Stats, sizes: spill::Sizes) {
+        *self.sizes.lock().unwrap_or_else(PoisonError::into_inner) = sizes;
+        self.folds.fetch_add(1, Ordering::Relaxed);
+        self.folded_rows.fetch_add(stats.rows, Ordering::Relaxed);
+        self.block_bytes.fetch_add(stats.bytes, Ordering::Relaxed);
+    }
+
+    /// Ends the engine for everybody.
+    pub(super) fn fail(&self, error: &EngineError) {
+        self.stopped.store(true, Ordering::Release);
+        self.failure.send_replace(Some(error.clone()));
+    }
+
+    /// The journal key that batches are sealed under now.
+    pub fn current_key(&self) -> Arc<JournalKey> {
+        Arc::clone(&self.journal_key.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Begins with the next journal key; answers the one before.
+    pub(super) fn rotate_key(&self, next: Arc<JournalKey>) -> Arc<JournalKey> {
+        let mut current = self.journal_key.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut current, next)
+    }
+}
