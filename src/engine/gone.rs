@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::PoisonError;
 
-use super::{EngineError, Shared};
+use super::EngineError;
+use super::shared::Shared;
 use crate::model::batch::{Bucket, Epoch, SiteMonth};
 use crate::model::ids::SiteNo;
 use crate::model::retention::Lot;

@@ -1,16 +1,18 @@
 //! What the writer, the fold and the readers share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
 use super::directory::Directory;
+use super::gone::Gone;
 use super::journal::JournalKey;
 use super::{EngineError, fold, spill};
 use crate::keys::KeyRing;
 use crate::model::batch::SiteMonth;
+use crate::model::retention::Lot;
 use crate::model::time::{Clock, Timestamp};
 use crate::model::usage::Counters;
 use crate::store::Store;
@@ -23,6 +25,13 @@ pub struct Shared {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) journal_key: RwLock<Arc<JournalKey>>,
     pub(super) published: RwLock<HashMap<SiteMonth, Counters>>,
+    pub(super) gone: RwLock<Gone>,
+    /// Months whose sets are destroyed.
+    pub(super) without_sets: RwLock<HashSet<SiteMonth>>,
+    /// Locked by who destroys.
+    pub(super) destroying: Mutex<()>,
+    /// What of a destruction has not ended.
+    pub(super) unfinished: RwLock<Vec<Lot>>,
     pub(super) as_of: AtomicU64,
     pub(super) queued_bytes: AtomicUsize,
     pub(super) journal_bytes: AtomicUsize,
@@ -52,6 +61,10 @@ impl Shared {
             clock,
             journal_key: RwLock::new(key),
             published: RwLock::new(HashMap::new()),
+            gone: RwLock::default(),
+            without_sets: RwLock::default(),
+            destroying: Mutex::default(),
+            unfinished: RwLock::default(),
             as_of: AtomicU64::new(0),
             queued_bytes: AtomicUsize::new(0),
             journal_bytes: AtomicUsize::new(0),

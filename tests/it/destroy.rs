@@ -86,8 +86,8 @@ fn fill(place: &Path) {
             details::push(&mut batch.details, 7, Item::Number(i64::from(event)));
             batch.ends.push(batch.details.len() as u32);
             let claim = Claim {
-                month: batch.month_index(SiteMonth { site: of.no, month }),
-                day: batch.day_index(at.day()),
+                month: batch.month_index(SiteMonth { site: of.no, month }).unwrap(),
+                day: batch.day_index(at.day()).unwrap(),
                 kind: RecordType::LicenseIssued,
                 drm: DrmType::Widevine,
                 effect: Effect::Issued,
@@ -182,7 +182,7 @@ fn figures(engine: &Engine) -> Vec<(Counters, Evidence)> {
     let november = Timestamp(NOW).day().month();
     let months = [november.previous(), november];
     let all = (0..3).flat_map(|number| months.map(|month| (site(number), month)));
-    let usage = all.map(|(site, month)| engine.usage(&site, month).unwrap());
+    let usage = all.map(|(site, month)| engine.usage(&site, month).unwrap().unwrap());
     usage.map(|usage| (usage.counters, usage.evidence)).collect()
 }
 

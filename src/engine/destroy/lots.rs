@@ -61,7 +61,8 @@ pub fn epoch_of(lot: &Lot) -> Epoch {
 /// When an epoch of a site ends: a month by the site's table, a day with the day of UTC.
 fn end_of(site: &Site, epoch: Epoch) -> Timestamp {
     match epoch {
-        Epoch::Month(month) => calendar::span(site, month).to,
+        // Every zone was known at the start.
+        Epoch::Month(month) => calendar::span(site, month).map_or(Timestamp::END, |span| span.to),
         Epoch::Day(Day(day)) => Day(day.saturating_add(1)).start(),
     }
 }

@@ -240,7 +240,7 @@ fn check_31_a_destroyed_month_keeps_its_figures_and_nothing_else() {
     world.fold_now();
     let (at, lots) = world.month_lots(0);
     assert_eq!(lots.len(), 5, "{lots:?}");
-    let before = world.engine().usage(&site_id(0), at.month).unwrap();
+    let before = world.engine().usage(&site_id(0), at.month).unwrap().unwrap();
     assert_eq!(before.evidence, Evidence::Live);
     let kept: u64 = world
         .model
@@ -255,7 +255,7 @@ fn check_31_a_destroyed_month_keeps_its_figures_and_nothing_else() {
     assert_eq!(report.lots.iter().map(|lot| lot.keys.len()).sum::<usize>(), 6);
     assert!(report.home_copy_opens, "a key file cannot end an epoch");
     for round in 0..2 {
-        let after = world.engine().usage(&site_id(0), at.month).unwrap();
+        let after = world.engine().usage(&site_id(0), at.month).unwrap().unwrap();
         assert_eq!((after.evidence, &after.counters), (Evidence::Destroyed, &before.counters));
         assert_eq!(world.month_lots(0).1, [], "{round}");
         assert_eq!(
@@ -550,7 +550,7 @@ fn check_36_cut_at_every_step_it_finishes_and_says_nothing_before() {
         world.lose(&lots);
         world.opens_all_but(&rows, &lots);
         assert_eq!(
-            world.engine().usage(&site_id(0), at.month).unwrap().evidence,
+            world.engine().usage(&site_id(0), at.month).unwrap().unwrap().evidence,
             Evidence::Destroyed
         );
         world.check();

@@ -22,7 +22,10 @@ impl Writer {
         let known = self.shared.directory.site(&id);
         let created = known.is_none();
         let (site, effective) = match known {
-            Some(site) => directory::changed(&site, settings, now),
+            Some(site) if !self.has_records(&site) => {
+                (directory::changed_at_once(&site, settings), None)
+            }
+            Some(site) => directory::changed(&site, settings, now)?,
             None => {
                 let no = self.shared.directory.next_no();
                 let site = Site {
@@ -55,7 +58,7 @@ impl Writer {
         if calendar::stored(&site, at).is_some() {
             return Ok(Some(site));
         }
-        let months = calendar::reaching(&site, at);
+        let months = calendar::reaching(&site, at)?;
         let grown = Site { months, ..Site::clone(&site) };
         self.shared.directory.put_site(&self.shared.store, grown).map(Some)
     }
