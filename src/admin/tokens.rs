@@ -382,7 +382,7 @@ mod tests {
         let operator = caller(Role::Operator, SiteScope::All);
         let request = br#"{"role":"billing","sites":["A"],"expires_in_days":1,"name":"n"}"#;
         let made = desk.tokens.create(&operator, &mut request.to_vec()).await.unwrap();
-        let made = String::from_utf8(made).unwrap();
+        let made = String::from_utf8(made.to_vec()).unwrap();
         let text = &made[made.find("bt_").unwrap()..][..63];
         desk.tokens.revoke(&operator, &text[3..19]).await.unwrap();
         let (first, _) = desk.tokens.mint_operator("first");

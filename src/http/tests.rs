@@ -124,7 +124,7 @@ pub async fn start(settings: Settings) -> Harness {
     });
     let clock = Arc::new(TestClock::default());
     let book = Arc::new(Memory::default());
-    let desk = Tokens::new(book.clone(), book.clone(), clock);
+    let desk = Tokens::new(book.clone(), book.clone(), clock.clone());
     let (ledger, audit) = audit();
     let mut tokens = BTreeMap::new();
     for role in Role::ALL {

@@ -86,7 +86,11 @@ impl Terms<'_> {
     fn records_days(&self, day: Day) -> Option<u32> {
         let month = day.month();
         let near = [month.previous(), month, month.next()];
-        let lies_in = |month: &Month| overlaps(calendar::span(self.site, *month), day);
+        // Without data of its zone, which no start allows, the site's months are those of UTC.
+        let lies_in = |month: &Month| match calendar::span(self.site, *month) {
+            Ok(span) => overlaps(span, day),
+            Err(_) => day.month() == *month,
+        };
         let days = |month: Month| self.site.settings_in(month).records_days;
         near.into_iter().filter(lies_in).filter_map(days).min()
     }
@@ -121,7 +125,8 @@ impl Terms<'_> {
     pub fn holds(&self, bucket: Bucket, month: Month) -> bool {
         match bucket.epoch {
             Epoch::Month(of) => of == month,
-            Epoch::Day(day) => overlaps(calendar::span(self.site, month), day),
+            // Where that cannot be told it may: what may be held is not destroyed.
+            Epoch::Day(day) => calendar::span(self.site, month).map_or(true, |s| overlaps(s, day)),
         }
     }
 

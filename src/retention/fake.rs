@@ -276,7 +276,7 @@ pub fn desk(folder: &std::path::Path, sites: &[&str], now: Timestamp) -> super::
             months: Vec::new(),
         };
         let lot = Lot::Sets(SiteMonth { site: site.no, month });
-        let ends_at = crate::engine::calendar::span(&site, month).to;
+        let ends_at = crate::engine::calendar::span(&site, month).unwrap().to;
         let keys = vec![KeyId(u64::from(no) + 10)];
         vault.with(|inside| {
             inside.lots.push(LotInfo { lot, site: site.id.clone(), keys, ends_at });

@@ -130,8 +130,7 @@ impl Inner {
 
     /// Whether the site has the month and something of it is left, or it is the present one.
     fn has_month(&self, site: &Site, month: Month, now: Timestamp) -> bool {
-        let span = calendar::span(site, month);
-        if span.contains(now) {
+        if calendar::span(site, month).is_ok_and(|span| span.contains(now)) {
             return true;
         }
         let terms = Terms { policy: self.policy_at(now), site, age_ms: self.vault.age_ms() };

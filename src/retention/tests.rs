@@ -59,15 +59,15 @@ fn site(id: &str, no: u32, zone: &str, records_days: Option<u32>) -> Site {
         past: Vec::new(),
         months: Vec::new(),
     };
-    site.months = calendar::reaching(&site, at("2026-01-15T00:00:00Z"));
-    site.months = calendar::reaching(&site, at("2026-12-15T00:00:00Z"));
+    site.months = calendar::reaching(&site, at("2026-01-15T00:00:00Z")).unwrap();
+    site.months = calendar::reaching(&site, at("2026-12-15T00:00:00Z")).unwrap();
     site
 }
 
 /// All lots of a site's month: one bucket of records and one of detections, sets and three keys.
 fn lots_of(site: &Site, name: &str, first_key: u64) -> Vec<LotInfo> {
     let at = SiteMonth { site: site.no, month: month(name) };
-    let ends_at = calendar::span(site, at.month).to;
+    let ends_at = calendar::span(site, at.month).unwrap().to;
     let bucket =
         |class| Lot::Records(Bucket { class, site: site.no, epoch: Epoch::Month(at.month) });
     let lots = [

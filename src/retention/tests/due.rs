@@ -73,7 +73,7 @@ proptest! {
         site.created_at = Timestamp(at("2026-01-01T00:00:00Z").0 + created * DAY_MS);
         let new_year = at("2026-01-01T00:00:00Z").0;
         site.terminated_at = ended.map(|days| Timestamp(new_year + days * DAY_MS));
-        let span = calendar::span(&site, month(name));
+        let span = calendar::span(&site, month(name)).unwrap();
         let mut lots = lots_of(&site, name, 1);
         if days.is_some() {
             for info in &mut lots {
