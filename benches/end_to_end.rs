@@ -2,8 +2,8 @@
 //!
 //! A server on a fresh directory and `blindtally load` on the same machine, over loopback, with
 //! bodies made before the sending. CPU is that of the server's process until the last answer, by
-//! thread, folds and compactions included; it is what to compare, since wall time is shared with the
-//! sender. No figure is a test.
+//! thread, folds and compactions included; it is what to compare, since wall time is shared with
+//! the sender. No figure is a test.
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 
 use std::fs;
@@ -100,7 +100,8 @@ fn get(dir: &Path, path: &str) -> io::Result<String> {
     let token = fs::read_to_string(dir.join("data-keys").join("operator.token"))?;
     let mut stream = std::net::TcpStream::connect(ADDRESS)?;
     let head = format!(
-        "GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\r\n",
+        "GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\
+         Authorization: Bearer {}\r\n\r\n",
         token.trim()
     );
     stream.write_all(head.as_bytes())?;

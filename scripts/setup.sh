@@ -6,6 +6,8 @@
 #   clang, libclang-dev           the bindings of RocksDB are made from its headers
 #   ccache                        RocksDB takes a quarter of an hour to compile, once
 #   python3                       the second implementation of the pseudonyms, in the tests
+#   softhsm2                      the tests keep root keys in a real PKCS#11 token, which it plays;
+#                                 neither building nor running Blindtally needs it
 set -euo pipefail
 
 missing=()
@@ -19,6 +21,7 @@ need pkg-config pkg-config
 need clang clang
 need ccache ccache
 need python3 python3
+need softhsm2-util softhsm2
 if [ -z "${LIBCLANG_PATH:-}" ] \
     && ! ldconfig -p 2>/dev/null | grep -q 'libclang[-.]' \
     && ! compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null; then

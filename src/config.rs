@@ -276,6 +276,7 @@ fn keys_settings(file: &File) -> Result<keys::Settings, ConfigError> {
         return Err(ConfigError::new("[keys] copies must hold paths of files."));
     }
     settings.copies = file.keys.copies.iter().map(PathBuf::from).collect();
+    settings.pkcs11 = pkcs11_settings(file)?;
     Ok(settings)
 }
 
@@ -325,6 +326,35 @@ fn ledger_settings(file: &File) -> Result<ledger::Settings, ConfigError> {
     }
     let name = ledger.name.clone();
     Ok(ledger::Settings { dir, signing_key, name, second_copy, marks: Vec::new() })
+}
+
+/// The token, where it is the root. What belongs to the other root is refused rather than ignored:
+/// whoever set it believes that it is in use.
+fn pkcs11_settings(file: &File) -> Result<Option<keys::Pkcs11Settings>, ConfigError> {
+    let keys = &file.keys;
+    let parts = [&keys.pkcs11_module, &keys.pkcs11_token, &keys.pkcs11_pin_file];
+    match keys.root.as_str() {
+        "key-file" if parts.iter().all(|part| part.is_empty()) => Ok(None),
+        "key-file" => Err(ConfigError::new(
+            "[keys] pkcs11_module, pkcs11_token and pkcs11_pin_file need [keys] root = \"pkcs11\".",
+        )),
+        "pkcs11" if parts.iter().any(|part| part.is_empty()) => Err(ConfigError::new(
+            "[keys] root = \"pkcs11\" needs pkcs11_module, pkcs11_token and pkcs11_pin_file.",
+        )),
+        "pkcs11" if !file.storage.root_key.is_empty() => Err(ConfigError::new(
+            "[storage] root_key belongs to [keys] root = \"key-file\"; leave out one of the two.",
+        )),
+        // By its whole path: a bare name would be looked for wherever the system looks.
+        "pkcs11" if !keys.pkcs11_module.starts_with('/') => Err(ConfigError::new(
+            "[keys] pkcs11_module must be a path from the root, like \"/usr/…\".",
+        )),
+        "pkcs11" => Ok(Some(keys::Pkcs11Settings {
+            module: PathBuf::from(&keys.pkcs11_module),
+            label: keys.pkcs11_token.clone(),
+            pin_file: PathBuf::from(&keys.pkcs11_pin_file),
+        })),
+        _ => Err(ConfigError::new("[keys] root must be \"key-file\" or \"pkcs11\".")),
+    }
 }
 
 fn ingest_settings(file: &File) -> Result<ingest::Settings, ConfigError> {

@@ -3,7 +3,7 @@
 //! no key is ever written but wrapped, into a place that can be overwritten.
 //!
 //! ```text
-//! root key            a RootProvider; the default is a key file                       (root)
+//! root key            a RootProvider: a key file, or a PKCS#11 token                  (root)
 //!  └ VEK              vault epoch key, in the VEK home, wrapped by the root           (vek)
 //!     ├ journal keys  directly under the VEK, so that its turn-over turns the
 //!     │               retired ones in every older copy of the register to noise
@@ -49,6 +49,7 @@ pub use opening::{Opened, Resumed};
 pub use register::RegisterError;
 pub use restore::{Restored, restore};
 pub use ring::{KeyInfo, KeyRing, SeenKeys, SiteMonthIds, SiteMonthKeys, WatermarkKeys};
+pub use root::pkcs11::{PinFault, Pkcs11Fault, Pkcs11Root, Pkcs11Settings};
 pub use root::{KeyFile, RootError, RootProvider, VekId};
 pub use slot::KeyKind;
 pub use vek::{LedgerMark, VekError};
@@ -75,6 +76,8 @@ pub struct Settings {
     pub vek_home: PathBuf,
     /// The root key file, for the default root provider.
     pub root_key: PathBuf,
+    /// A PKCS#11 token instead of the root key file.
+    pub pkcs11: Option<Pkcs11Settings>,
     /// Copies of the register on other media: files that are made where there are none, in
     /// directories that must exist.
     pub copies: Vec<PathBuf>,
@@ -87,6 +90,7 @@ impl Settings {
         Self {
             vek_home: dir.join("vek.home"),
             root_key: dir.join("root.key"),
+            pkcs11: None,
             copies: Vec::new(),
             dir,
         }

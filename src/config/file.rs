@@ -94,10 +94,26 @@ impl Default for Storage {
 }
 
 /// `[keys]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Keys {
     pub copies: Vec<String>,
+    pub root: String,
+    pub pkcs11_module: String,
+    pub pkcs11_token: String,
+    pub pkcs11_pin_file: String,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self {
+            copies: Vec::new(),
+            root: "key-file".to_owned(),
+            pkcs11_module: String::new(),
+            pkcs11_token: String::new(),
+            pkcs11_pin_file: String::new(),
+        }
+    }
 }
 
 /// `[ledger]`.

@@ -99,6 +99,35 @@ fn the_ledger_lies_beside_the_data_unless_said_otherwise() {
 }
 
 #[test]
+fn the_root_is_a_key_file_or_a_token_and_never_half_of_both() {
+    let token = "[keys]\nroot = \"pkcs11\"\npkcs11_module = \"/lib/token.so\"\n\
+                 pkcs11_token = \"bt\"\npkcs11_pin_file = \"/run/pin\"\n";
+    assert_eq!(compose_with("", &[]).unwrap().keys.pkcs11, None);
+    assert_eq!(
+        compose_with(token, &[]).unwrap().keys.pkcs11,
+        Some(keys::Pkcs11Settings {
+            module: PathBuf::from("/lib/token.so"),
+            label: "bt".to_owned(),
+            pin_file: PathBuf::from("/run/pin"),
+        })
+    );
+    for part in ["PKCS11_MODULE", "PKCS11_TOKEN", "PKCS11_PIN_FILE"] {
+        let part = format!("{ENV_PREFIX}KEYS__{part}");
+        assert!(refusal(token, &[(&part, "")]).contains("needs pkcs11_module"), "{part}");
+        assert!(refusal("", &[(&part, "/x")]).contains("need [keys] root"), "{part}");
+    }
+    for (name, value, says) in [
+        ("STORAGE__ROOT_KEY", "/root.key", "leave out one of the two"),
+        ("KEYS__PKCS11_MODULE", "token.so", "a path from the root"),
+        ("KEYS__ROOT", "hsm", "must be \"key-file\" or \"pkcs11\""),
+        ("KEYS__ROOT", "key-file", "need [keys] root"),
+    ] {
+        let sentence = refusal(token, &[(&format!("{ENV_PREFIX}{name}"), value)]);
+        assert!(sentence.contains(says), "{sentence}");
+    }
+}
+
+#[test]
 fn the_environment_wins_over_the_file() {
     let environment = [
         ("BLINDTALLY__SERVER__LISTEN", "127.0.0.1:1, [::1]:2"),

@@ -1,17 +1,65 @@
-//! Settings of a site hold at once until a record of it was accepted, and from then on what a month
-//! was opened with stays. Here is how the writer tells, and what keeps rows that were made before
-//! such a change from being counted after it.
+//! How sites change. Settings of a site hold at once until a record of it was accepted, and from
+//! then on what a month was opened with stays. Here is how the writer tells, and what keeps rows
+//! that were made before such a change from being counted after it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::writer::{Submission, Writer};
-use super::{EngineError, MonthSeen, calendar, directory};
-use crate::model::site::Site;
+use super::{EngineError, MonthSeen, SitePut, calendar, directory};
+use crate::model::ids::SiteId;
+use crate::model::site::{Site, SiteSettings};
+use crate::model::time::Timestamp;
 
 impl Writer {
+    pub(super) fn put_site(
+        &mut self,
+        id: SiteId,
+        settings: SiteSettings,
+    ) -> Result<SitePut, EngineError> {
+        let now = self.shared.clock.now();
+        let known = self.shared.directory.site(&id);
+        let created = known.is_none();
+        let (site, effective) = match known {
+            Some(site) if !self.has_records(&site) => {
+                (directory::changed_at_once(&site, settings), None)
+            }
+            Some(site) => directory::changed(&site, settings, now)?,
+            None => {
+                let no = self.shared.directory.next_no();
+                let site = Site {
+                    id,
+                    no,
+                    created_at: now,
+                    terminated_at: None,
+                    settings,
+                    pending: None,
+                    past: Vec::new(),
+                    months: Vec::new(),
+                };
+                (site, None)
+            }
+        };
+        let site = self.shared.directory.put_site(&self.shared.store, site)?;
+        Ok(SitePut { site, created, effective })
+    }
+
+    pub(super) fn reach(
+        &mut self,
+        id: &SiteId,
+        at: Timestamp,
+    ) -> Result<Option<Arc<Site>>, EngineError> {
+        let Some(site) = self.shared.directory.site(id) else { return Ok(None) };
+        if calendar::stored(&site, at).is_some() {
+            return Ok(Some(site));
+        }
+        let months = calendar::reaching(&site, at)?;
+        let grown = Site { months, ..Site::clone(&site) };
+        self.shared.directory.put_site(&self.shared.store, grown).map(Some)
+    }
+
     /// Whether a record was ever accepted for the site.
-    pub(super) fn has_records(&mut self, site: &Site) -> bool {
+    fn has_records(&mut self, site: &Site) -> bool {
         let months = self.state.months().iter();
         months.filter(|month| month.at.site == site.no).any(|month| month.counters.records > 0)
     }

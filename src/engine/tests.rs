@@ -487,30 +487,3 @@ fn journal_keys_are_retired_after_the_fold() {
 fn keys_range(world: &World) -> usize {
     world.engine().store().scan(Table::Journal, &[], None).unwrap().count()
 }
-
-/// Answers to an `Idempotency-Key` are durable with their batch, and gone when the batch failed.
-#[test]
-fn kept_answers_live_and_die_with_their_batch() {
-    let mut world = World::new(settings(false));
-    let answer = || Answer {
-        scope: [1; 32],
-        key: [2; 32],
-        body_digest: [7; 32],
-        render: Box::new(|outcome| Some(outcome.receipt.clone().into_bytes())),
-    };
-    let row = Row { site: 0, event: 1, user: 1, device: 1, drm: 0, effect: 0, hours_ago: 1 };
-    let rows = [(row, START)];
-    let batch = world.batch(&rows);
-    world.engine().store().fault.store(1, Ordering::SeqCst);
-    let failed = world.runtime.block_on(world.engine().append(batch.clone(), Some(answer())));
-    assert!(failed.is_err());
-    world.close();
-    world.open();
-    assert_eq!(world.engine().kept_answer(&[1; 32], &[2; 32]), Ok(None));
-    let outcome = world.runtime.block_on(world.engine().append(batch, Some(answer()))).unwrap();
-    world.close();
-    world.open();
-    let kept = world.engine().kept_answer(&[1; 32], &[2; 32]).unwrap().unwrap();
-    assert_eq!(kept, ([7; 32], outcome.receipt.into_bytes()));
-    assert_eq!(world.engine().kept_answer(&[3; 32], &[2; 32]), Ok(None));
-}

@@ -6,7 +6,6 @@
 //! process recovers from the journal. It never goes on after a failed write, and never syncs twice.
 
 mod destruction;
-mod sites;
 
 pub use destruction::Order;
 

@@ -424,9 +424,10 @@ proptest! {
                 queue.push_other(&key, OtherKind::Order, RawId::new(text.as_bytes()))
             }).collect();
             queue.run();
-            let one_by_one: Vec<Tag> = slots.iter().map(|slot| tag_in(&queue, *slot, &tag_key)).collect();
-            let job = |(at, slot): (usize, &super::Slot)| Job { slot: *slot, key: at as u32 % 2 * 2 };
-            let jobs: Vec<Job> = slots.iter().enumerate().map(job).collect();
+            let alone = slots.iter().map(|slot| tag_in(&queue, *slot, &tag_key));
+            let one_by_one: Vec<Tag> = alone.collect();
+            let jobs = slots.iter().zip([0, 2].into_iter().cycle());
+            let jobs: Vec<Job> = jobs.map(|(slot, key)| Job { slot: *slot, key }).collect();
             let other = TagKey::new(&secret(&"05".repeat(32)));
             assert_eq!(queue.tags(&jobs, &[&tag_key, &other, &tag_key]), one_by_one);
             let mut all: Vec<_> = texts.iter().cloned().zip(one_by_one).collect();

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashMap;
+
 use crate::crypto::HmacKey;
 use crate::engine::{Engine, EngineError, MonthSeen, calendar};
 use crate::identity::Sentinels;
@@ -36,13 +38,13 @@ pub struct DayPlace {
     pub day: Day,
     /// Makes the seen tags of the events of this site, producer and day.
     pub key: HmacKey,
-    producer: Box<[u8]>,
 }
 
 struct SitePlace {
     site: Arc<Site>,
     months: Vec<usize>,
-    days: Vec<usize>,
+    /// The days of each producer.
+    days: HashMap<Box<[u8]>, Vec<usize>>,
 }
 
 /// Why a record has no place.
@@ -72,8 +74,9 @@ pub struct Places<'e> {
     now: Timestamp,
     future_ms: i64,
     floor: Day,
-    sites: Vec<(Box<[u8]>, Option<SitePlace>)>,
-    last: usize,
+    /// Where the site of a name is; a producer may name very many.
+    names: HashMap<Box<[u8]>, usize>,
+    sites: Vec<Option<SitePlace>>,
     months: Vec<MonthPlace>,
     days: Vec<DayPlace>,
 }
@@ -87,8 +90,8 @@ impl<'e> Places<'e> {
             now: engine.clock().now(),
             future_ms,
             floor: engine.seen_floor(),
+            names: HashMap::new(),
             sites: Vec::new(),
-            last: 0,
             months: Vec::new(),
             days: Vec::new(),
         }
@@ -124,7 +127,7 @@ impl<'e> Places<'e> {
     /// When the record is refused or the engine cannot go on.
     pub fn of(&mut self, record: &Record<'_>, producer: &[u8]) -> Result<(usize, usize), NoPlace> {
         let at = self.site_of(record.site_id);
-        let site = self.sites[at].1.as_ref().ok_or(Reason::UnknownSite)?;
+        let site = self.sites[at].as_ref().ok_or(Reason::UnknownSite)?;
         if site.site.terminated_at.is_some() {
             return Err(Reason::SiteTerminated.into());
         }
@@ -138,11 +141,8 @@ impl<'e> Places<'e> {
         let when = record.occurred_at;
         let month =
             site.months.iter().find(|month| self.months[**month].span.contains(when)).copied();
-        let known = |known: &&usize| {
-            let known = &self.days[**known];
-            known.day == day && *known.producer == *producer
-        };
-        let known_day = site.days.iter().find(known).copied();
+        let days = site.days.get(producer).map_or(&[][..], Vec::as_slice);
+        let known_day = days.iter().find(|known| self.days[**known].day == day).copied();
         // In a month without a row no record was ever taken, so this is nobody's duplicate; and a
         // record that is refused must not open a month.
         if month.is_none() && self.is_old(record) && calendar::stored(&site.site, when).is_none() {
@@ -170,23 +170,20 @@ impl<'e> Places<'e> {
     }
 
     fn site_of(&mut self, id: &[u8]) -> usize {
-        if self.sites.get(self.last).is_some_and(|(known, _)| **known == *id) {
-            return self.last;
+        if let Some(known) = self.names.get(id) {
+            return *known;
         }
-        let known = self.sites.iter().position(|(known, _)| **known == *id);
-        self.last = known.unwrap_or_else(|| {
-            let site = SiteId::parse(id)
-                .filter(|id| self.caller.sites.holds(id))
-                .and_then(|id| self.engine.site(&id))
-                .map(|site| SitePlace { site, months: Vec::new(), days: Vec::new() });
-            self.sites.push((id.into(), site));
-            self.sites.len() - 1
-        });
-        self.last
+        let site = SiteId::parse(id)
+            .filter(|id| self.caller.sites.holds(id))
+            .and_then(|id| self.engine.site(&id))
+            .map(|site| SitePlace { site, months: Vec::new(), days: HashMap::new() });
+        self.names.insert(id.into(), self.sites.len());
+        self.sites.push(site);
+        self.sites.len() - 1
     }
 
     fn open_month(&mut self, at: usize, when: Timestamp) -> Result<usize, NoPlace> {
-        let Some(place) = self.sites[at].1.as_mut() else {
+        let Some(place) = self.sites[at].as_mut() else {
             return Err(EngineError::NoSite.into());
         };
         let span = match calendar::stored(&place.site, when) {
@@ -222,13 +219,13 @@ impl<'e> Places<'e> {
     }
 
     fn open_day(&mut self, at: usize, day: Day, producer: &[u8]) -> Result<usize, EngineError> {
-        let Some(place) = self.sites[at].1.as_mut() else { return Err(EngineError::NoSite) };
+        let Some(place) = self.sites[at].as_mut() else { return Err(EngineError::NoSite) };
         let seen = self.engine.ring().seen(day)?;
         let site = place.site.id.as_str().as_bytes();
         let length = [u8::try_from(site.len()).unwrap_or(u8::MAX)];
         let key = seen.mac.subkey(&[b"event/1", &length[..], site, producer].concat());
-        place.days.push(self.days.len());
-        self.days.push(DayPlace { day, key, producer: producer.into() });
+        place.days.entry(producer.into()).or_default().push(self.days.len());
+        self.days.push(DayPlace { day, key });
         Ok(self.days.len() - 1)
     }
 }

@@ -15,7 +15,7 @@ use super::slot::KeyName;
 use super::tree::{Core, Made, VEK, broken};
 use super::vek::VekHome;
 use super::witness::{NoWitness, Witness};
-use super::{KeyKind, KeyRing, KeysError, Settings, VekError};
+use super::{KeyKind, KeyRing, KeysError, Pkcs11Root, Settings, VekError};
 use crate::crypto::SealKey;
 
 /// What became of a turn-over that was cut short.
@@ -58,7 +58,8 @@ pub(super) struct Parts {
 }
 
 impl KeyRing {
-    /// Opens the vault of a key file, or makes one where there is none.
+    /// Opens the vault under the root of the settings, a key file or a PKCS#11 token, or makes one
+    /// where there is none.
     ///
     /// # Errors
     /// When another process has it, a part of it is missing, damaged beyond repair or of another
@@ -90,7 +91,8 @@ impl KeyRing {
     ) -> Result<(Self, Opened), KeysError> {
         let lock = home::lock(settings)?;
         let found = home::find(settings)?;
-        let root = match (root, found) {
+        let token = || settings.pkcs11.clone().map(|token| Arc::new(Pkcs11Root::new(token)) as _);
+        let root = match (root.or_else(token), found) {
             (Some(root), _) => root,
             (None, Found::Nothing) => Arc::new(KeyFile::load_or_create(&settings.root_key)?),
             (None, Found::Vault) => Arc::new(KeyFile::load(&settings.root_key)?),

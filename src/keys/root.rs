@@ -1,11 +1,14 @@
-//! The root key: what wraps the vault epoch key. The default is a key file; systemd credentials,
-//! KMS, PKCS#11 and Vault stand behind the same trait.
+//! The root key: what wraps the vault epoch key. The default is a key file; a PKCS#11 token is the
+//! other choice ([`pkcs11`]), and KMS and Vault would stand behind the same trait.
+
+pub mod pkcs11;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use self::pkcs11::Pkcs11Fault;
 use super::{VaultId, home, wipe};
 use crate::crypto::{Aad, SealKey, Secret};
 use crate::model::ids::KeyId;
@@ -51,6 +54,14 @@ pub enum RootError {
         name: String,
         /// In the provider's words, which hold no secret.
         why: String,
+    },
+    /// A PKCS#11 token.
+    #[error("the PKCS#11 token {label:?} cannot be used: {fault}")]
+    Pkcs11 {
+        /// Its label, as the settings say it.
+        label: String,
+        /// What is wrong with it.
+        fault: Pkcs11Fault,
     },
     /// Wrapped under another root key, or changed.
     #[error("the root key ({0}) does not open this vault; give the root key it was made with")]

@@ -9,6 +9,7 @@ mod cut;
 mod damage;
 mod destroy;
 mod hold;
+mod softhsm;
 mod vault;
 
 use std::collections::BTreeMap;

@@ -11,6 +11,7 @@ mod ledger;
 mod memory;
 mod million;
 mod month;
+mod softhsm;
 mod support;
 mod tidy;
 mod tls;

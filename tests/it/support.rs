@@ -4,6 +4,7 @@
 mod http;
 mod process;
 mod random;
+pub mod softhsm;
 
 pub use http::{Answer, Client, exchange};
 pub use process::{

@@ -352,6 +352,33 @@ fn an_idle_month_ends_by_its_own_zone() {
     assert_eq!(november.to, at("2026-11-30T15:00:00Z"), "the end of November in Seoul");
 }
 
+/// Answers to an `Idempotency-Key` are durable with their batch, and gone when the batch failed.
+#[test]
+fn kept_answers_live_and_die_with_their_batch() {
+    let mut world = World::new(settings(false));
+    let answer = || Answer {
+        scope: [1; 32],
+        key: [2; 32],
+        body_digest: [7; 32],
+        render: Box::new(|outcome| Some(outcome.receipt.clone().into_bytes())),
+    };
+    let row = Row { site: 0, event: 1, user: 1, device: 1, drm: 0, effect: 0, hours_ago: 1 };
+    let rows = [(row, START)];
+    let batch = world.batch(&rows);
+    world.engine().store().fault.store(1, Ordering::SeqCst);
+    let failed = world.runtime.block_on(world.engine().append(batch.clone(), Some(answer())));
+    assert!(failed.is_err());
+    world.close();
+    world.open();
+    assert_eq!(world.engine().kept_answer(&[1; 32], &[2; 32]), Ok(None));
+    let outcome = world.runtime.block_on(world.engine().append(batch, Some(answer()))).unwrap();
+    world.close();
+    world.open();
+    let kept = world.engine().kept_answer(&[1; 32], &[2; 32]).unwrap().unwrap();
+    assert_eq!(kept, ([7; 32], outcome.receipt.into_bytes()));
+    assert_eq!(world.engine().kept_answer(&[3; 32], &[2; 32]), Ok(None));
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     /// The ends of folds wait from here on.
@@ -404,13 +431,18 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, max_shrink_iters: 100, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 100, max_shrink_iters: 100, ..ProptestConfig::default()
+    })]
 
     /// Rows that come while a fold is under way, with sets on disk, and folds that then fail.
     #[test]
     fn folds_in_flight(steps in proptest::collection::vec(step(), 1..40), tight in any::<bool>()) {
         let mut world = World::new(Settings {
-            segment_bytes: 2_000_000, unfolded_bytes: 16_000_000, fold_after_ms: 0, ..settings(tight)
+            segment_bytes: 2_000_000,
+            unfolded_bytes: 16_000_000,
+            fold_after_ms: 0,
+            ..settings(tight)
         });
         for step in steps {
             world.step(step);

@@ -55,7 +55,8 @@ async fn a_credential_that_ends_before_the_body_is_refused() {
         let mut stream = TcpStream::connect(harness.address).await.unwrap();
         let head = format!(
             "{line} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\
-             Expect: 100-continue\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
+             Expect: 100-continue\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\
+             Connection: close\r\n\r\n"
         );
         stream.write_all(head.as_bytes()).await.unwrap();
         // The server asks for the body once the head has been proven.

@@ -10,12 +10,13 @@ use proptest::prelude::*;
 use super::destroy::{done, filled, live, opened_with_all_of, opened_with_the_home_of, victims};
 use super::disk::{Cut, Disk};
 use super::hsm::{Hsm, OneKey};
+use super::softhsm::{apart, root_of};
 use super::{CHUNK, HOME, OFF, Secrets, VAULT, disk_under, open_under};
 use crate::keys::medium::Medium;
 use crate::keys::ring::KeyRing;
 use crate::keys::slot::Slot;
 use crate::keys::vek::VekHome;
-use crate::keys::{Destruction, KeysError, LedgerMark, Resumed, RootProvider};
+use crate::keys::{Destruction, KeysError, LedgerMark, Resumed, RootProvider, VekId};
 use crate::model::ids::KeyId;
 
 /// Before the destruction.
@@ -153,6 +154,25 @@ fn a_destruction_cut_anywhere_is_resumed() {
             world.recover(false);
         }
     }
+}
+
+/// The same with a real token, which keeps what it did whatever the disk forgets.
+#[test]
+fn a_destruction_with_a_real_token_cut_anywhere_is_resumed() {
+    const TEST: &str = "keys::tests::cut::a_destruction_with_a_real_token_cut_anywhere_is_resumed";
+    apart(TEST, |token| {
+        for (fuse, cut) in (0..length()).flat_map(|fuse| cuts(1).map(move |cut| (fuse, cut))) {
+            let (world, ring) = World::new(Arc::new(root_of(token)));
+            world.disk.burn_after(fuse);
+            drop(ring.destroy(&world.victims, LedgerMark::default(), &()));
+            assert!(!ring.is_destroyed(&world.victims, 1));
+            drop(ring);
+            world.disk.power(cut);
+            world.recover(false);
+            assert_eq!(token.keys(), 1, "{fuse} {cut:?}");
+            world.root.end_epoch(VekId { vault: VAULT, epoch: 2 }).unwrap();
+        }
+    });
 }
 
 #[test]

@@ -18,12 +18,19 @@ const LOOK: Duration = Duration::from_millis(5);
 /// A directory of its own for data and keys; gone when this is dropped.
 pub struct Place {
     directory: tempfile::TempDir,
+    environment: Vec<(String, String)>,
 }
 
 impl Place {
     /// A new one.
     pub fn new() -> Self {
-        Self { directory: tempfile::tempdir().expect("a temporary directory") }
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        Self { directory, environment: Vec::new() }
+    }
+
+    /// Sets an environment variable, by its whole name, for every process that starts here.
+    pub fn set(&mut self, variable: &str, value: &str) {
+        self.environment.push((variable.to_owned(), value.to_owned()));
     }
 
     /// For whatever else a test writes.
@@ -142,6 +149,7 @@ pub fn kill_self() {
 fn spawn(place: &Place, settings: &[(&str, &str)]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_blindtally"));
     command.arg("serve").arg("--data").arg(place.data()).args(["--listen", "127.0.0.1:0"]);
+    command.envs(place.environment.iter().map(|(name, value)| (name, value)));
     command.envs(settings.iter().map(|(name, value)| (format!("BLINDTALLY__{name}"), value)));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().expect("the binary")

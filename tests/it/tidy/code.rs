@@ -19,7 +19,6 @@ const LONG_FILES: &[(&str, usize, &str)] = &[
         "the engine's door: its settings, its words and every call, on one page",
     ),
     ("src/engine/writer.rs", 520, "the one thread that commits, whole"),
-    ("src/wire/json.rs", 620, "one reader, whose parts are inlined into each other"),
     ("src/wire/schema.rs", 720, "tables: one line a member"),
 ];
 
