@@ -71,7 +71,7 @@ impl Inner {
                 standings.push(standing(info, due, &own, &terms));
             }
         }
-        standings.sort_by(|left, right| left.info.lot.cmp(&right.info.lot));
+        standings.sort_by_key(|standing| standing.info.lot);
         standings
     }
 

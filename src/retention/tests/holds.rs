@@ -35,7 +35,8 @@ async fn check_37_a_held_month_stays_until_two_have_released_it() {
     assert_eq!(world.run().await.unwrap().destroyed, 0, "one person is not enough");
     assert_eq!(release(&world, 2).await, Ok(true));
     assert_eq!(release(&world, 3).await, Err(DeskError::Released));
-    assert_eq!(world.desk.0.standings(world.clock.now())[0].is_overdue(world.clock.now()), false);
+    let now = world.clock.now();
+    assert!(!world.desk.0.standings(now)[0].is_overdue(now));
     let ran = world.run().await.unwrap();
     assert_eq!(ran.destroyed, 6);
     // The certificate says that it was held once.
