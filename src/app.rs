@@ -23,6 +23,7 @@ use crate::ingest::Ingest;
 use crate::model::reason::Reason;
 use crate::model::time::Clock;
 use crate::observe::{RecordCounters, Registry};
+use crate::retention::{Desk, StartError as RetentionError};
 use crate::usage::{Counts, Usage};
 
 pub use first_token::TokenFileError;
@@ -41,6 +42,9 @@ pub enum AppError {
     /// The operator token of the first start.
     #[error(transparent)]
     FirstToken(#[from] TokenFileError),
+    /// The retention desk.
+    #[error(transparent)]
+    Retention(#[from] RetentionError),
     /// The sockets.
     #[error(transparent)]
     Http(#[from] StartError),
@@ -62,6 +66,7 @@ impl AppError {
             self,
             Self::Http(StartError::PlainHttp(_) | StartError::Tls(_))
                 | Self::Open(OpenError::SameDevice)
+                | Self::Retention(RetentionError::Policy(_))
         )
     }
 }
@@ -71,7 +76,8 @@ pub struct App {
     server: Server,
     engine: Engine,
     audit: Audit,
-    watches: [tokio::task::JoinHandle<()>; 2],
+    retention: Desk,
+    watches: [tokio::task::JoinHandle<()>; 3],
 }
 
 impl App {
@@ -84,10 +90,10 @@ impl App {
         let keys = settings.keys.dir.clone();
         let (http, place, data) =
             (settings.http.clone(), settings.place, settings.store.data.clone());
-        let ingest = settings.ingest;
+        let (ingest, kept) = (settings.ingest, settings.retention.clone());
         let Rooms { engine, audit } = rooms::open(settings, Arc::clone(&clock)).await?;
         let scribe: Arc<dyn Scribe> = Arc::new(audit.clone());
-        let tokens = Tokens::new(Arc::new(engine.clone()), scribe, clock);
+        let tokens = Tokens::new(Arc::new(engine.clone()), scribe, Arc::clone(&clock));
         let registry = Registry::default();
         rooms::register(&engine, &registry);
         ledger::register(&audit, &registry);
@@ -96,13 +102,19 @@ impl App {
         let reasons = Reason::ALL.iter().map(|reason| reason.name());
         let records = RecordCounters::register(&registry, reasons);
         let ingest = Ingest::new(engine.clone(), ingest, records);
-        let desks = desks(&engine, ingest, tokens.clone(), audit.clone());
+        let vault = Arc::new(engine.clone());
+        let ledger = Arc::clone(audit.ledger());
+        let retention = Desk::new(vault, ledger, kept, clock);
         let served = async {
+            let retention = retention?;
+            retention.register(&registry);
+            let known = (tokens.clone(), audit.clone(), retention.clone());
+            let desks = desks(&engine, ingest, known);
             first_token::ensure(&tokens, &keys).await?;
-            Ok::<_, AppError>(Server::start(http, desks, &registry).await?)
+            Ok::<_, AppError>((Server::start(http, desks, &registry).await?, retention))
         };
-        let server = match served.await {
-            Ok(server) => server,
+        let (server, retention) = match served.await {
+            Ok(served) => served,
             Err(error) => {
                 rooms::close(engine).await;
                 return Err(error);
@@ -111,11 +123,12 @@ impl App {
         let watches = [
             tokio::spawn(watch::disk(engine.clone(), data, place.free_bytes_min)),
             tokio::spawn(watch::copies(engine.clone(), audit.clone(), behind)),
+            tokio::spawn(retention.clone().watch()),
         ];
         for address in server.addresses() {
             tracing::info!(%address, "ready");
         }
-        Ok(Self { server, engine, audit, watches })
+        Ok(Self { server, engine, audit, retention, watches })
     }
 
     /// The addresses that are listened on.
@@ -153,11 +166,16 @@ impl App {
             tracing::warn!("some requests did not finish before the drain deadline");
         }
         rooms::close(self.engine).await;
+        self.retention.rest().await;
         tracing::info!("stopped");
     }
 }
 
-fn desks(engine: &Engine, ingest: Ingest, tokens: Tokens, audit: Audit) -> Desks {
+fn desks(
+    engine: &Engine,
+    ingest: Ingest,
+    (tokens, audit, retention): (Tokens, Audit, Desk),
+) -> Desks {
     let book: Arc<dyn Book> = Arc::new(engine.clone());
     let counts: Arc<dyn Counts> = Arc::new(engine.clone());
     let intake: Arc<dyn Intake> = Arc::new(ingest);
@@ -168,6 +186,7 @@ fn desks(engine: &Engine, ingest: Ingest, tokens: Tokens, audit: Audit) -> Desks
         sites: Sites::new(book),
         usage: Usage::new(counts),
         audit,
+        retention,
         ready: Arc::new(move || ready.ready()),
     }
 }

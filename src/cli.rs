@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to people")]
 
 pub(crate) mod client;
+mod retention;
 mod verify;
 
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use crate::load;
 use crate::model::time::SystemClock;
 use crate::observe::logs;
 use client::{Ask, Target};
+use retention::{CertificateVerb, HoldVerb, RetentionVerb};
 
 /// The exit status of a request that the server refused, or that did not reach it.
 const EXIT_FAILED: u8 = 1;
@@ -51,6 +53,27 @@ enum Verb {
         target: Target,
         #[command(subcommand)]
         verb: TokenVerb,
+    },
+    /// See what is kept until when, and destroy what is due.
+    Retention {
+        #[command(flatten)]
+        target: Target,
+        #[command(subcommand)]
+        verb: RetentionVerb,
+    },
+    /// Open, list and release holds.
+    Hold {
+        #[command(flatten)]
+        target: Target,
+        #[command(subcommand)]
+        verb: HoldVerb,
+    },
+    /// Read and check certificates of destruction.
+    Certificate {
+        #[command(flatten)]
+        target: Target,
+        #[command(subcommand)]
+        verb: CertificateVerb,
     },
     /// Read the usage of a site's month.
     Usage {
@@ -111,6 +134,14 @@ enum SiteVerb {
     },
     /// List the sites.
     List,
+    /// End a site's collection at once; what is left is due within six months.
+    Terminate {
+        /// The site's id.
+        site: String,
+        /// What to say about it; never a person's name.
+        #[arg(long)]
+        reason: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -188,6 +219,12 @@ pub fn run() -> ExitCode {
         }
         Verb::Site { target, verb } => ask(&target, &site(verb)),
         Verb::Token { target, verb } => ask(&target, &token(verb)),
+        Verb::Retention { target, verb } => ask(&target, &retention::retention(verb)),
+        Verb::Hold { target, verb } => ask(&target, &retention::hold(verb)),
+        Verb::Certificate { target, verb } => match retention::certificate(verb) {
+            Ok(question) => ask(&target, &question),
+            Err(ended) => ended,
+        },
         Verb::Usage { target, site, month, csv } => {
             let path = format!("/v1/sites/{}/usage/{}", escape(&site), escape(&month));
             ask(&target, &Ask { csv, ..Ask::get(path) })
@@ -269,6 +306,7 @@ fn site(verb: SiteVerb) -> Ask {
         }
         SiteVerb::Get { site } => Ask::get(format!("/v1/sites/{}", escape(&site))),
         SiteVerb::List => Ask::get("/v1/sites".to_owned()),
+        SiteVerb::Terminate { site, reason } => retention::terminate(&site, reason.as_ref()),
     }
 }
 

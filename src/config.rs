@@ -17,6 +17,7 @@ use crate::keys;
 use crate::ledger;
 use crate::model::time::DAY_MS;
 use crate::observe::logs;
+use crate::retention;
 use crate::store;
 use crate::wire;
 use file::File;
@@ -39,6 +40,8 @@ pub struct Settings {
     pub store: store::Settings,
     /// Of the key register.
     pub keys: keys::Settings,
+    /// Of the retention desk.
+    pub retention: retention::Settings,
     /// Of the ledger. An empty name is for the app to choose; the marks are for it to read.
     pub ledger: ledger::Settings,
     /// Of the place where both lie.
@@ -141,6 +144,7 @@ fn settings(file: &File) -> Result<Settings, ConfigError> {
         engine: engine_settings(file)?,
         store: store_settings(file)?,
         keys: keys_settings(file)?,
+        retention: retention_settings(file)?,
         ledger: ledger_settings(file)?,
         place: Place {
             allow_same_device: file.storage.allow_same_device,
@@ -223,7 +227,7 @@ fn tls_files(file: &File) -> Result<Option<http::TlsFiles>, ConfigError> {
 
 fn engine_settings(file: &File) -> Result<engine::Settings, ConfigError> {
     let (limits, memory, fold) = (&file.limits, &file.memory, &file.fold);
-    let age_days = whole("[limits] age_days", limits.age_days, 35, 366)?;
+    let age_days = whole("[limits] age_days", limits.age_days, 35, 180)?;
     let fold_after = whole("[fold] seconds", fold.seconds, 1, 86_400)?;
     Ok(engine::Settings {
         tally_bytes: size("[memory] tally_bytes", memory.tally_bytes, 1 << 20, 1 << 40)?,
@@ -274,6 +278,22 @@ fn keys_settings(file: &File) -> Result<keys::Settings, ConfigError> {
     settings.copies = file.keys.copies.iter().map(PathBuf::from).collect();
     settings.pkcs11 = pkcs11_settings(file)?;
     Ok(settings)
+}
+
+fn retention_settings(file: &File) -> Result<retention::Settings, ConfigError> {
+    let said = &file.retention;
+    let profile = retention::policy::Profile::from_name(said.profile.as_bytes());
+    let profile = profile.ok_or_else(|| {
+        ConfigError::new("[retention] profile must be \"kr-pipa\" or \"eu-gdpr\".")
+    })?;
+    let minutes = whole("[retention] run_minutes", said.run_minutes, 1, 1_440)?;
+    let jump = whole("[retention] clock_jump_days", said.clock_jump_days, 1, 60)?;
+    Ok(retention::Settings {
+        profile,
+        policy: (!said.policy.is_empty()).then(|| PathBuf::from(&said.policy)),
+        every: Duration::from_secs(minutes * 60),
+        jump_days: u32::try_from(jump).unwrap_or(1),
+    })
 }
 
 fn ledger_settings(file: &File) -> Result<ledger::Settings, ConfigError> {

@@ -5,6 +5,7 @@
 //! into blocks ([`fold`]); readers see counters that were published after their sync.
 
 pub mod calendar;
+mod desk;
 pub mod destroy;
 pub mod directory;
 mod distinct;

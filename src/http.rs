@@ -19,6 +19,7 @@ mod peers;
 mod problem;
 mod query;
 mod records;
+mod retention;
 mod router;
 mod server;
 mod service;
@@ -38,6 +39,7 @@ pub use tls::{TlsError, TlsFiles};
 
 use crate::admin::{Sites, Tokens};
 use crate::audit::Audit;
+use crate::retention::Desk;
 use crate::usage::Usage;
 
 /// What the server is told. All sizes are bytes.
@@ -96,6 +98,8 @@ pub struct Desks {
     pub usage: Usage,
     /// Writes and reads the ledger.
     pub audit: Audit,
+    /// Knows what must go and what must stay.
+    pub retention: Desk,
     /// Says whether records can be taken.
     pub ready: Readiness,
 }

@@ -17,6 +17,7 @@ mod pass;
 pub mod problem;
 pub mod receipt;
 pub mod record;
+pub mod retention;
 pub mod schema;
 pub mod usage;
 mod words;

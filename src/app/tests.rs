@@ -172,3 +172,77 @@ async fn the_last_month_is_answered() {
     app.drain().await;
     assert!(answered.is_ok_and(|(status, _)| status == 200), "the connection was cut");
 }
+
+impl SetClock {
+    fn set(&self, text: &str) {
+        let at = crate::model::time::Timestamp::parse(text.as_bytes()).unwrap();
+        self.0.store(at.0, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+/// Makes a token of a role and gives it back.
+async fn token_of(app: &App, operator: &str, role: &str) -> String {
+    let create =
+        format!(r#"{{"role":"{role}","sites":["*"],"name":"{role}","expires_in_days":3650}}"#);
+    let (_, made) = ask(app, operator, with_body(Method::POST, "/v1/tokens", create)).await;
+    made_token(&made)
+}
+
+async fn post_one(app: &App, producer: &str, occurred_at: &str) {
+    let record = format!(
+        r#"{{"event_id":"e-{occurred_at}","type":"drm.license.issued","site_id":"ACME",
+            "occurred_at":"{occurred_at}","outcome":"success","user_id":"v","request_type":"new"}}"#
+    );
+    let (status, receipt) =
+        ask(app, producer, with_body(Method::POST, "/v1/records", record)).await;
+    assert!(status == 200 && receipt.contains("\"accepted\":1"), "{receipt}");
+}
+
+/// From a record to a certificate that anybody can check, over a restart, with a held month beside.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_due_is_destroyed_with_a_certificate_and_what_is_held_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SetClock(Default::default()));
+    clock.set("2026-05-20T00:00:00Z");
+    let app = App::start(settings(directory.path()), clock.clone()).await.unwrap();
+    let file = directory.path().join("data-keys/operator.token");
+    let operator = std::fs::read_to_string(&file).unwrap();
+    ask(&app, &operator, with_body(Method::PUT, "/v1/sites/ACME", "{}".to_owned())).await;
+    let producer = token_of(&app, &operator, "producer").await;
+    let custodian = token_of(&app, &operator, "custodian").await;
+    let auditor = token_of(&app, &operator, "auditor").await;
+    let privacy = token_of(&app, &operator, "privacy").await;
+    post_one(&app, &producer, "2026-05-19T00:00:00Z").await;
+    clock.set("2026-06-20T00:00:00Z");
+    post_one(&app, &producer, "2026-06-19T00:00:00Z").await;
+    let hold = r#"{"months":["2026-06"],"ground":"unpaid","review_at":"2027-06-01T00:00:00Z"}"#;
+    let hold = with_body(Method::POST, "/v1/sites/ACME/holds", hold.to_owned());
+    assert_eq!(ask(&app, &privacy, hold).await.0, 201);
+    app.drain().await;
+
+    clock.set("2027-02-01T00:00:00Z");
+    let app = App::start(settings(directory.path()), clock.clone()).await.unwrap();
+    let post = |path: &str| with_body(Method::POST, path, String::new());
+    let (status, refused) = ask(&app, &custodian, post("/v1/retention/run")).await;
+    assert!(status == 409 && refused.contains("clock-unconfirmed"), "{refused}");
+    assert_eq!(ask(&app, &custodian, post("/v1/retention/confirm-clock")).await.0, 200);
+    let (status, ran) = ask(&app, &custodian, post("/v1/retention/run")).await;
+    assert!(status == 200 && ran.contains("\"failed\":0"), "{ran}");
+    let at = ran.find("[\"c").unwrap() + 2;
+    let id: String = ran[at..].chars().take_while(|c| *c != '"').collect();
+    let (_, text) = ask(&app, &auditor, Ask::get(format!("/v1/certificates/{id}"))).await;
+    let key = directory.path().join("data-ledger/verifier.key");
+    let key = std::fs::read_to_string(key).unwrap();
+    let body = crate::retention::certificate::verify(text.as_bytes(), &key).unwrap();
+    let epochs: Vec<String> = body.lots.iter().map(|lot| lot.epoch.to_string()).collect();
+    assert!(!epochs.is_empty() && epochs.iter().all(|epoch| epoch == "2026-05"), "{epochs:?}");
+    assert_eq!(body.lots.iter().filter_map(|lot| lot.records).sum::<u64>(), 1, "{text}");
+    let (_, held) = ask(&app, &auditor, Ask::get("/v1/retention?state=held".to_owned())).await;
+    assert!(held.contains("\"epoch\":\"2026-06\"") && held.contains("\"h1\""), "{held}");
+    let (_, due) = ask(&app, &auditor, Ask::get("/v1/retention?state=due".to_owned())).await;
+    assert!(!due.contains("\"epoch\":\"20"), "{due}");
+    // The figures of both months stay.
+    let usage = Ask::get("/v1/sites/ACME/usage/2026-05".to_owned());
+    assert!(ask(&app, &operator, usage).await.1.contains("\"mau\":1"));
+    app.drain().await;
+}

@@ -18,6 +18,7 @@ pub(super) struct File {
     pub limits: Limits,
     pub memory: Memory,
     pub fold: Fold,
+    pub retention: Retention,
     pub log: Log,
 }
 
@@ -187,6 +188,27 @@ pub(super) struct Fold {
 impl Default for Fold {
     fn default() -> Self {
         Self { segment_bytes: 64 << 20, unfolded_bytes: 512 << 20, seconds: 60 }
+    }
+}
+
+/// `[retention]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Retention {
+    pub profile: String,
+    pub policy: String,
+    pub run_minutes: u64,
+    pub clock_jump_days: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            profile: "kr-pipa".to_owned(),
+            policy: String::new(),
+            run_minutes: 60,
+            clock_jump_days: 3,
+        }
     }
 }
 

@@ -36,6 +36,7 @@ fn defaults_are_those_of_the_rooms() {
     assert_eq!(settings.engine, engine::Settings::default());
     assert_eq!(settings.ingest, ingest::Settings::default());
     assert_eq!(settings.logs, logs::Settings::default());
+    assert_eq!(settings.retention, retention::Settings::default());
 }
 
 #[test]
@@ -173,7 +174,15 @@ fn a_bad_configuration_is_one_sentence() {
         ("[log]\nlevel = \"loud\"", "[log] level must be"),
         ("[fold]\nseconds = -1", "[fold] seconds must be a whole number."),
         ("[fold]\nseconds = 0", "[fold] seconds must be from 1 to 86400, and is 0."),
-        ("[limits]\nage_days = 34", "[limits] age_days must be from 35 to 366, and is 34."),
+        (
+            "[retention]\nprofile = \"us\"",
+            "[retention] profile must be \"kr-pipa\" or \"eu-gdpr\".",
+        ),
+        (
+            "[retention]\nclock_jump_days = 0",
+            "[retention] clock_jump_days must be from 1 to 60, and is 0.",
+        ),
+        ("[limits]\nage_days = 34", "[limits] age_days must be from 35 to 180, and is 34."),
         ("[storage]\nallow_same_device = 1", "must be true or false."),
         ("[tls]\ncertificate = \"a.pem\"", "must be set together."),
         ("[ledger]\nname = \"a b\"", "[ledger] name must be 1 to 128 printable"),

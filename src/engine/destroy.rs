@@ -202,10 +202,12 @@ impl Engine {
         let thread = spawn("destroy", &self.shared, move || {
             let _ = reply.send(work(&engine));
         })?;
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        threads.retain(|thread| !thread.is_finished());
-        threads.push(thread);
-        drop(threads);
+        // A scope of its own: a lock that lives to the end would not go to another thread.
+        {
+            let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+            threads.retain(|thread| !thread.is_finished());
+            threads.push(thread);
+        }
         answer.await.map_err(|_| EngineError::Stopped)?
     }
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::desk::DeskOrder;
 use super::fold::{Cut, Delta, Folded, Folder};
 use super::gone::Takes;
 use super::journal::{self, JournalKey, SealedBatch};
@@ -67,6 +68,8 @@ pub enum Message {
     PutToken(Box<Token>, Reply<()>),
     /// Remove a token.
     DeleteToken(String, Reply<bool>),
+    /// What the retention desk asks for.
+    Desk(DeskOrder),
     /// Fold everything, then answer.
     Fold(Reply<()>),
     /// A part of a destruction.
@@ -210,6 +213,7 @@ impl Writer {
                 let was = self.shared.directory.delete_token(&self.shared.store, &key_id)?;
                 let _ = reply.send(Ok(was));
             }
+            Message::Desk(order) => self.desk(order)?,
             Message::Fold(reply) => {
                 if self.folded_through + 1 >= self.next_group {
                     self.retire_keys()?;

@@ -11,6 +11,7 @@ use super::body::BodyError;
 use super::inflate;
 use crate::admin::{AdminError, AuthError};
 use crate::audit::AuditError;
+use crate::retention::DeskError;
 use crate::usage::UsageError;
 use crate::wire::fault::Flaw;
 use crate::wire::problem::Problem;
@@ -86,6 +87,18 @@ kinds! {
     /// A content coding that is not read here.
     UnsupportedCoding = "unsupported-coding", UNSUPPORTED_MEDIA_TYPE,
         "The content coding of the body is not read here.";
+    /// A month that the site never had.
+    UnknownMonth = "unknown-month", UNPROCESSABLE_ENTITY,
+        "The site has no such month, or nothing of it is left.";
+    /// The second request to release a hold by the same person.
+    SamePerson = "same-person", CONFLICT, "Another person must release the hold.";
+    /// The hold has ended.
+    HoldReleased = "hold-released", CONFLICT, "The hold has ended.";
+    /// The clock jumped ahead.
+    ClockUnconfirmed = "clock-unconfirmed", CONFLICT,
+        "The clock jumped ahead; confirm it, or set it right, before anything is destroyed.";
+    /// There is no jump of the clock.
+    NothingToConfirm = "nothing-to-confirm", CONFLICT, "There is no jump of the clock to confirm.";
     /// A member of the body is unfit.
     Unfit = "unfit", UNPROCESSABLE_ENTITY, "The body does not fit its schema.";
     /// The key was used with another body.
@@ -226,6 +239,26 @@ impl From<AdminError> for Refusal {
             AdminError::DiskFull => Kind::DiskFull,
             AdminError::Stopped => Kind::Stopped,
             AdminError::Failed => Kind::Internal,
+        };
+        kind.into()
+    }
+}
+
+impl From<DeskError> for Refusal {
+    fn from(error: DeskError) -> Self {
+        let kind = match error {
+            DeskError::Unreadable => Kind::Unreadable,
+            DeskError::Unfit(flaw) => return Self { flaw: Some(flaw), ..Kind::Unfit.into() },
+            DeskError::NotFound => Kind::NotFound,
+            DeskError::UnknownMonth => Kind::UnknownMonth,
+            DeskError::SamePerson => Kind::SamePerson,
+            DeskError::Released => Kind::HoldReleased,
+            DeskError::ClockAhead => Kind::ClockUnconfirmed,
+            DeskError::NothingToConfirm => Kind::NothingToConfirm,
+            DeskError::Busy => Kind::Busy,
+            DeskError::DiskFull => Kind::DiskFull,
+            DeskError::Stopped => Kind::Stopped,
+            DeskError::Failed => Kind::Internal,
         };
         kind.into()
     }

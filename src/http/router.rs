@@ -26,6 +26,24 @@ pub enum Route {
     TokenList,
     /// End a token.
     TokenRevoke,
+    /// End a site's collection.
+    SiteTerminate,
+    /// Open a hold.
+    HoldOpen,
+    /// Read a site's holds.
+    HoldList,
+    /// Release a hold.
+    HoldRelease,
+    /// Read what is kept, and until when.
+    RetentionList,
+    /// Destroy what is due.
+    RetentionRun,
+    /// Confirm a jump of the clock.
+    ClockConfirm,
+    /// Read the certificates.
+    CertificateList,
+    /// Read a certificate.
+    CertificateGet,
     /// Read entries of the ledger.
     LedgerList,
     /// Read the ledger's last checkpoint.
@@ -68,7 +86,12 @@ pub struct Row {
 
 const PRODUCER: Access = Access::Roles(&[Role::Producer]);
 const OPERATOR: Access = Access::Roles(&[Role::Operator]);
+const PRIVACY: Access = Access::Roles(&[Role::Privacy]);
+const CUSTODIAN: Access = Access::Roles(&[Role::Custodian]);
 const AUDITOR: Access = Access::Roles(&[Role::Auditor]);
+const LOTS: Access = Access::Roles(&[Role::Auditor, Role::Operator]);
+/// Who opens holds, who ends them, and who checks both.
+const HOLDS: Access = Access::Roles(&[Role::Privacy, Role::Auditor, Role::Custodian]);
 const BILLING: Access = Access::Roles(&[Role::Billing, Role::Operator]);
 
 const GET: Method = Method::GET;
@@ -77,7 +100,7 @@ const POST: Method = Method::POST;
 const DELETE: Method = Method::DELETE;
 
 #[rustfmt::skip]
-static TABLE: [Row; 16] = [
+static TABLE: [Row; 25] = [
     row(Route::Records,     POST,   "/v1/records",                    "records",      PRODUCER),
     row(Route::SiteUsage,   GET,    "/v1/sites/{site}/usage/{month}", "site_usage",   BILLING),
     row(Route::UsageList,   GET,    "/v1/usage",                      "usage_list",   BILLING),
@@ -87,6 +110,15 @@ static TABLE: [Row; 16] = [
     row(Route::TokenCreate, POST,   "/v1/tokens",                     "token_create", OPERATOR),
     row(Route::TokenList,   GET,    "/v1/tokens",                     "token_list",   OPERATOR),
     row(Route::TokenRevoke, DELETE, "/v1/tokens/{key_id}",            "token_revoke", OPERATOR),
+    row(Route::SiteTerminate, POST, "/v1/sites/{site}/terminate",     "site_terminate",  OPERATOR),
+    row(Route::HoldOpen,      POST, "/v1/sites/{site}/holds",         "hold_open",       PRIVACY),
+    row(Route::HoldList,      GET,  "/v1/sites/{site}/holds",         "hold_list",       HOLDS),
+    row(Route::HoldRelease, DELETE, "/v1/sites/{site}/holds/{hold}",  "hold_release",    CUSTODIAN),
+    row(Route::RetentionList, GET,  "/v1/retention",                  "retention_list",  LOTS),
+    row(Route::RetentionRun,  POST, "/v1/retention/run",              "retention_run",   CUSTODIAN),
+    row(Route::ClockConfirm,  POST, "/v1/retention/confirm-clock",    "clock_confirm",   CUSTODIAN),
+    row(Route::CertificateList, GET, "/v1/certificates",              "certificate_list", AUDITOR),
+    row(Route::CertificateGet, GET, "/v1/certificates/{id}",          "certificate_get", AUDITOR),
     row(Route::LedgerList,  GET,    "/v1/ledger",                     "ledger_list",  AUDITOR),
     row(Route::LedgerHead,  GET,    "/v1/ledger/head",                "ledger_head",  AUDITOR),
     row(Route::LedgerProof, GET,    "/v1/ledger/{index}/proof",       "ledger_proof", AUDITOR),
@@ -166,7 +198,9 @@ mod tests {
     fn every_path_leads_to_its_row() {
         for row in table() {
             let path = row.path.replace("{site}", "ACME").replace("{month}", "2026-11");
-            let path = path.replace("{key_id}", "abc").replace("{index}", "7");
+            let path =
+                path.replace("{key_id}", "abc").replace("{hold}", "h1").replace("{id}", "c1");
+            let path = path.replace("{index}", "7");
             let Found::Row(found, captures) = find(&row.method, &path) else {
                 panic!("{path} leads nowhere");
             };

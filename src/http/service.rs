@@ -177,6 +177,17 @@ impl Service {
                 self.desks.tokens.revoke(&caller, first).await?;
                 Ok(empty(StatusCode::NO_CONTENT))
             }
+            Route::SiteTerminate
+            | Route::HoldOpen
+            | Route::HoldList
+            | Route::HoldRelease
+            | Route::RetentionList
+            | Route::RetentionRun
+            | Route::ClockConfirm
+            | Route::CertificateList
+            | Route::CertificateGet => {
+                self.retention(row.route, &caller, captures, (parts, body)).await
+            }
             Route::LedgerList => self.ledger_list(&caller, parts).await,
             Route::LedgerHead => self.ledger_head(parts),
             Route::LedgerProof => {
@@ -286,7 +297,7 @@ impl Service {
     }
 
     /// The body of a request about a site or a token; a site's sentinels are ids, so it is wiped.
-    async fn small_body(
+    pub(super) async fn small_body(
         &self,
         caller: &Caller,
         parts: &Parts,
@@ -340,12 +351,12 @@ pub fn one<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Twice;
 
-fn json(status: StatusCode, body: Vec<u8>) -> Answer {
+pub(super) fn json(status: StatusCode, body: Vec<u8>) -> Answer {
     answer(status, JSON, body)
 }
 
 /// The site of a path, where the caller may know of it; else 404, as for one that does not exist.
-fn site(caller: &Caller, text: &str) -> Result<SiteId, Refusal> {
+pub(super) fn site(caller: &Caller, text: &str) -> Result<SiteId, Refusal> {
     let site = SiteId::parse(text.as_bytes()).filter(|site| caller.sites.holds(site));
     site.ok_or_else(|| Kind::NotFound.into())
 }

@@ -3,6 +3,7 @@
 mod access;
 mod bodies;
 mod life;
+mod retention;
 mod secure;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::admin::fake::{Memory, TestClock};
 use crate::audit::fake::audit;
 use crate::ingest::Posted;
 use crate::model::caller::{Caller, Role, SiteScope, Token};
+use crate::model::time::Clock;
 use crate::observe::Registry;
 use crate::usage::fake::Figures;
 
@@ -79,6 +81,8 @@ pub struct Harness {
     pub intake: Arc<StubIntake>,
     /// The metrics.
     pub registry: Registry,
+    /// The ledger of the retention desk.
+    _kept: tempfile::TempDir,
     /// The directory of the ledger.
     pub _ledger: tempfile::TempDir,
 }
@@ -120,7 +124,7 @@ pub async fn start(settings: Settings) -> Harness {
     });
     let clock = Arc::new(TestClock::default());
     let book = Arc::new(Memory::default());
-    let desk = Tokens::new(book.clone(), book.clone(), clock);
+    let desk = Tokens::new(book.clone(), book.clone(), clock.clone());
     let (ledger, audit) = audit();
     let mut tokens = BTreeMap::new();
     for role in Role::ALL {
@@ -128,8 +132,11 @@ pub async fn start(settings: Settings) -> Harness {
         desk.adopt(Token { role: *role, sites: SiteScope::All, ..token }).await.unwrap();
         tokens.insert(*role, text.to_string());
     }
+    let kept = tempfile::tempdir().unwrap();
+    let retention = crate::retention::fake::desk(kept.path(), &["ACME", "B"], clock.now());
     let desks = Desks {
         intake: Arc::new(StubDoor(Arc::clone(&intake))),
+        retention,
         tokens: desk,
         sites: Sites::new(book),
         usage: Usage::new(Arc::new(Figures::of(&["ACME", "B"]))),
@@ -139,7 +146,7 @@ pub async fn start(settings: Settings) -> Harness {
     let registry = Registry::default();
     let server = Server::start(settings, desks, &registry).await.unwrap();
     let address = server.addresses()[0];
-    Harness { server, address, tokens, intake, registry, _ledger: ledger }
+    Harness { server, address, tokens, intake, registry, _kept: kept, _ledger: ledger }
 }
 
 /// An answer.

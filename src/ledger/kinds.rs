@@ -79,6 +79,9 @@ kinds! {
     DestructionIntent "destruction" Intent {
         profile: Word,
         buckets: Vec<Bucket>,
+        keys: Keys,
+        /// SHA-256 over number (8 bytes, big-endian) and commitment of each key, in their order.
+        commitments: Digest,
     }
     /// A destruction has ended.
     DestructionResult "destruction" Result {

@@ -70,7 +70,12 @@ fn intent() -> Entry {
         due: NOW,
         sites: vec![site(1), site(2)],
     };
-    let event = Event::DestructionIntent { profile: Word::of("kr-pipa"), buckets: vec![bucket] };
+    let event = Event::DestructionIntent {
+        profile: Word::of("kr-pipa"),
+        buckets: vec![bucket],
+        keys: Keys::of([7, 9, 8, 12].map(KeyId)),
+        commitments: Digest([0xc5; 32]),
+    };
     Entry::new(NOW, Actor::Server, event)
 }
 

@@ -19,6 +19,8 @@ pub const SITES_END: &[u8] = b"site0";
 pub const TOKENS: &[u8] = b"token/";
 /// After every token's row.
 pub const TOKENS_END: &[u8] = b"token0";
+/// Before a row of a desk's own.
+pub const DESK: &[u8] = b"desk/";
 
 /// The row of a destruction under way.
 pub const DESTRUCTION: &[u8] = b"destruction";
@@ -47,6 +49,11 @@ pub fn site(id: &SiteId) -> Vec<u8> {
 /// A token's row.
 pub fn token(key_id: &str) -> Vec<u8> {
     [TOKENS, key_id.as_bytes()].concat()
+}
+
+/// A desk's row of a name.
+pub fn desk(name: &str) -> Vec<u8> {
+    [DESK, name.as_bytes()].concat()
 }
 
 /// The row of a destroyed lot.

@@ -95,6 +95,34 @@ impl Table {
         (table.name() == name).then_some(table)
     }
 
+    /// What every table is one of: its name without class and month.
+    pub const KINDS: [&'static str; 9] = [
+        "default",
+        "journal",
+        "counters",
+        "answers",
+        "seen",
+        "tally",
+        "blocks",
+        "headers",
+        "blockkeys",
+    ];
+
+    /// Its name without class and month; one of [`Table::KINDS`].
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Meta => "default",
+            Self::Journal => "journal",
+            Self::Counters => "counters",
+            Self::Answers => "answers",
+            Self::Seen => "seen",
+            Self::Tally(_) => "tally",
+            Self::Blocks(..) => "blocks",
+            Self::Headers(..) => "headers",
+            Self::BlockKeys(..) => "blockkeys",
+        }
+    }
+
     /// The tables that exist from the start.
     const FIXED: [Self; 5] = [Self::Meta, Self::Journal, Self::Counters, Self::Answers, Self::Seen];
 }

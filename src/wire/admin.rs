@@ -183,7 +183,7 @@ fn short(name: &str) -> Option<String> {
 }
 
 /// The strict reading of a small body: one flaw ends it.
-struct Form<'a> {
+pub(super) struct Form<'a> {
     reader: Reader<'a>,
     path: Pointer,
     seen: Vec<Pointer>,
@@ -193,7 +193,7 @@ type OnMember<'m, 'a> = &'m mut dyn FnMut(&mut Form<'a>, &[u8]) -> Result<(), Fl
 
 impl<'a> Form<'a> {
     /// Reads a body that is one object.
-    fn read(
+    pub(super) fn read(
         body: &'a mut [u8],
         mut each: impl FnMut(&mut Self, &[u8]) -> Result<(), Flaw>,
     ) -> Result<(), Flaw> {
@@ -207,11 +207,11 @@ impl<'a> Form<'a> {
         form.reader.end().map_err(|_| bad)
     }
 
-    fn flaw(&self, reason: Reason) -> Flaw {
+    pub(super) fn flaw(&self, reason: Reason) -> Flaw {
         Flaw { reason, pointer: self.path }
     }
 
-    fn unknown(&self) -> Flaw {
+    pub(super) fn unknown(&self) -> Flaw {
         self.flaw(Reason::UnknownField)
     }
 
@@ -234,7 +234,7 @@ impl<'a> Form<'a> {
     }
 
     /// Reads a known member, once.
-    fn member(
+    pub(super) fn member(
         &mut self,
         name: &'static str,
         read: impl FnOnce(&mut Self) -> Result<(), Flaw>,
@@ -249,7 +249,7 @@ impl<'a> Form<'a> {
         Ok(())
     }
 
-    fn optional<T>(
+    pub(super) fn optional<T>(
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<T, Flaw>,
     ) -> Result<Option<T>, Flaw> {
@@ -276,7 +276,7 @@ impl<'a> Form<'a> {
         }
     }
 
-    fn text(&mut self, min: usize, max: usize) -> Result<String, Flaw> {
+    pub(super) fn text(&mut self, min: usize, max: usize) -> Result<String, Flaw> {
         if self.reader.peek() != b'"' {
             return Err(self.flaw(Reason::WrongType));
         }
@@ -299,7 +299,10 @@ impl<'a> Form<'a> {
         number.filter(|days| (1..=max).contains(days)).ok_or_else(|| self.flaw(Reason::BadValue))
     }
 
-    fn list<T>(&mut self, read: impl Fn(&mut Self) -> Result<T, Flaw>) -> Result<Vec<T>, Flaw> {
+    pub(super) fn list<T>(
+        &mut self,
+        read: impl Fn(&mut Self) -> Result<T, Flaw>,
+    ) -> Result<Vec<T>, Flaw> {
         if !self.reader.take(b'[') {
             return Err(self.flaw(Reason::WrongType));
         }

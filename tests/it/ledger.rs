@@ -67,7 +67,12 @@ fn fill(ledger: &Ledger) -> LedgerMark {
         sites: ["ACME", "B.C"].map(|site| SiteId::parse(site.as_bytes()).unwrap()).to_vec(),
     };
     let profile = Word::of("kr-pipa");
-    let begun = append(Event::DestructionIntent { profile, buckets: vec![bucket] });
+    let begun = append(Event::DestructionIntent {
+        profile,
+        buckets: vec![bucket],
+        keys: Keys::of([3, 4, 9].map(KeyId)),
+        commitments: Digest([0xc5; 32]),
+    });
     let alarm = Event::Alarm { reason: Alarm::ClockBack };
     let later = Timestamp(NOW.0 + 1_234);
     let group = [

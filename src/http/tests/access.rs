@@ -14,7 +14,13 @@ fn expected(route: Route, role: Role) -> bool {
         | Route::TokenCreate
         | Route::TokenList
         | Route::TokenRevoke
+        | Route::SiteTerminate
         | Route::Metrics => role == Role::Operator,
+        Route::HoldOpen => role == Role::Privacy,
+        Route::HoldList => matches!(role, Role::Privacy | Role::Auditor | Role::Custodian),
+        Route::HoldRelease | Route::RetentionRun | Route::ClockConfirm => role == Role::Custodian,
+        Route::RetentionList => matches!(role, Role::Auditor | Role::Operator),
+        Route::CertificateList | Route::CertificateGet => role == Role::Auditor,
         Route::LedgerList | Route::LedgerHead | Route::LedgerProof => role == Role::Auditor,
         Route::Live | Route::Ready | Route::Version => true,
     }
@@ -23,7 +29,9 @@ fn expected(route: Route, role: Role) -> bool {
 fn path(pattern: &str) -> String {
     let path = pattern.replace("{site}", "ACME").replace("{month}", "2026-11");
     let path = path.replace("{index}", "0");
-    path.replace("{key_id}", "aaaaaaaaaaaaaaaa").replace("/v1/usage", "/v1/usage?month=2026-11")
+    let path = path.replace("{key_id}", "aaaaaaaaaaaaaaaa");
+    let path = path.replace("{hold}", "h1").replace("{id}", "c1");
+    path.replace("/v1/usage", "/v1/usage?month=2026-11")
 }
 
 #[tokio::test]

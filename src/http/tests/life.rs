@@ -292,6 +292,7 @@ async fn http2_with_prior_knowledge() {
 async fn plain_http_stays_on_loopback() {
     let open = Settings { listen: vec!["0.0.0.0:0".parse().unwrap()], ..settings() };
     let stub = start(settings()).await;
+    let kept = tempfile::tempdir().unwrap();
     let desks = Desks {
         intake: Arc::new(StubDoor(stub.intake)),
         tokens: Tokens::new(
@@ -302,6 +303,7 @@ async fn plain_http_stays_on_loopback() {
         sites: Sites::new(Arc::new(Memory::default())),
         usage: Usage::new(Arc::new(Figures::of(&[]))),
         audit: audit().1,
+        retention: crate::retention::fake::desk(kept.path(), &[], TestClock::default().now()),
         ready: Arc::new(|| Ok(())),
     };
     let refused = Server::start(open, desks, &Registry::default()).await.unwrap_err();

@@ -70,14 +70,13 @@ fn bounds_hold() {
         assert!(serde_json::from_str::<Keys>(&text).is_err(), "{bad}");
     }
     // As many buckets as a destruction of every site may name.
-    let Event::DestructionIntent { profile, mut buckets } = intent().event else { panic!() };
+    let mut event = intent().event;
     let longest = |no: usize| SiteId::parse(format!("{no:064}").as_bytes()).unwrap();
+    let Event::DestructionIntent { buckets, .. } = &mut event else { panic!() };
     buckets[0].sites = (0..50_000).map(longest).collect();
-    let event = Event::DestructionIntent { profile, buckets };
     assert!(recorded(1, event.clone()).encode().unwrap().len() < LINE_BYTES_MAX);
-    let Event::DestructionIntent { profile, mut buckets } = event else { panic!() };
+    let Event::DestructionIntent { buckets, .. } = &mut event else { panic!() };
     buckets[0].sites.extend((0..20_000).map(longest));
-    let event = Event::DestructionIntent { profile, buckets };
     assert!(recorded(1, event).encode().is_err());
 }
 

@@ -20,6 +20,15 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("GET", "/v1/ledger/head", &["auditor"]),
     ("GET", "/v1/ledger/0/proof", &["auditor"]),
     ("GET", "/metrics", &["operator"]),
+    ("POST", "/v1/sites/NONE/terminate", &["operator"]),
+    ("POST", "/v1/sites/A/holds", &["privacy"]),
+    ("GET", "/v1/sites/A/holds", &["privacy", "auditor", "custodian"]),
+    ("DELETE", "/v1/sites/A/holds/h1", &["custodian"]),
+    ("GET", "/v1/retention", &["auditor", "operator"]),
+    ("POST", "/v1/retention/run", &["custodian"]),
+    ("POST", "/v1/retention/confirm-clock", &["custodian"]),
+    ("GET", "/v1/certificates", &["auditor"]),
+    ("GET", "/v1/certificates/c1", &["auditor"]),
 ];
 
 /// Paths that nobody may take, whatever the role: they do not exist.

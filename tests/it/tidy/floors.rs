@@ -48,7 +48,7 @@ const HOSTS: &[(&str, &[&str])] = &[
     ("hyper", &["http", "cli", "load"]),
     ("hyper_util", &["http", "cli/client", "load"]),
     ("indicatif", &["load"]),
-    ("jiff", &["engine/calendar", "engine/directory", "admin/sites", "load"]),
+    ("jiff", &["engine/calendar", "engine/directory", "admin/sites", "retention/due", "load"]),
     ("libc", &["app/process"]),
     ("md5", &["identity/junk"]),
     ("memchr", &["wire"]),
@@ -68,8 +68,11 @@ const HOSTS: &[(&str, &[&str])] = &[
     ("zstd::stream", &["http/inflate", "load/feed"]),
     // In every room that can fail, log, or wait.
     ("thiserror", &[""]),
-    ("tracing", &["observe", "engine", "admin", "audit", "ingest", "http", "app", "cli"]),
-    ("tokio", &["engine", "ingest", "admin", "audit", "http", "app", "cli", "load"]),
+    (
+        "tracing",
+        &["observe", "engine", "admin", "audit", "ingest", "retention", "http", "app", "cli"],
+    ),
+    ("tokio", &["engine", "ingest", "admin", "audit", "retention", "http", "app", "cli", "load"]),
 ];
 
 /// The floor of every room, as the table in the crate's page says.

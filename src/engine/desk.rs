@@ -1,0 +1,116 @@
+//! What the retention desk asks of the engine: rows of its own, sealed and kept by the writer like
+//! all others, and the end of a site's collection.
+
+use std::sync::Arc;
+
+use super::writer::{Message, Reply, Writer};
+use super::{Engine, EngineError};
+use crate::crypto::Aad;
+use crate::model::ids::SiteId;
+use crate::model::site::Site;
+use crate::model::time::Timestamp;
+use crate::store::{Changes, Table, keys};
+
+/// An order to the writer.
+pub enum DeskOrder {
+    /// Write a row, already sealed.
+    Put(Vec<u8>, Vec<u8>, Reply<()>),
+    /// Remove a row.
+    Delete(Vec<u8>, Reply<()>),
+    /// End a site's collection.
+    Terminate(SiteId, Timestamp, Reply<Arc<Site>>),
+}
+
+/// Names are ASCII, so this comes after all that begin with the same text.
+const AFTER_ALL: u8 = 0x7f;
+
+impl Engine {
+    /// The desk's rows whose name begins so, in the order of their names.
+    ///
+    /// # Errors
+    /// When a row cannot be read or opened.
+    pub fn desk_rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
+        let (from, key) = (keys::desk(prefix), self.shared.ring.state_key());
+        let to = [&from[..], &[AFTER_ALL]].concat();
+        let mut rows = Vec::new();
+        for row in self.shared.store.scan(Table::Meta, &from, Some(&to))? {
+            let (row, sealed) = row?;
+            let damaged = || EngineError::Damaged("a row of the retention desk".into());
+            let name = row.get(keys::DESK.len()..).map(<[u8]>::to_vec).ok_or_else(damaged)?;
+            let name = String::from_utf8(name).map_err(|_| damaged())?;
+            rows.push((name, key.open(&aad(&row), &sealed).map_err(|_| damaged())?));
+        }
+        Ok(rows)
+    }
+
+    /// Writes a row of the desk, whose name is ASCII; it is durable when this returns.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    pub async fn put_desk_row(&self, name: &str, bytes: &[u8]) -> Result<(), EngineError> {
+        let row = keys::desk(name);
+        let sealed = self.shared.ring.state_key().seal(&aad(&row), bytes);
+        self.ask(|reply| Message::Desk(DeskOrder::Put(row, sealed, reply))).await
+    }
+
+    /// Removes a row of the desk.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    pub async fn delete_desk_row(&self, name: &str) -> Result<(), EngineError> {
+        let row = keys::desk(name);
+        self.ask(|reply| Message::Desk(DeskOrder::Delete(row, reply))).await
+    }
+
+    /// Ends a site's collection; one that has ended keeps its time.
+    ///
+    /// # Errors
+    /// When there is no such site or the engine has stopped.
+    pub async fn terminate_site(
+        &self,
+        id: SiteId,
+        at: Timestamp,
+    ) -> Result<Arc<Site>, EngineError> {
+        self.ask(|reply| Message::Desk(DeskOrder::Terminate(id, at, reply))).await
+    }
+}
+
+impl Writer {
+    /// Does what the desk asks for.
+    pub fn desk(&mut self, order: DeskOrder) -> Result<(), EngineError> {
+        match order {
+            DeskOrder::Put(row, sealed, reply) => {
+                let mut changes = Changes::default();
+                changes.put(Table::Meta, row, sealed);
+                self.shared.store.apply(&changes)?;
+                let _ = reply.send(Ok(()));
+            }
+            DeskOrder::Delete(row, reply) => {
+                let mut changes = Changes::default();
+                changes.delete(Table::Meta, row);
+                self.shared.store.apply(&changes)?;
+                let _ = reply.send(Ok(()));
+            }
+            DeskOrder::Terminate(id, at, reply) => {
+                let _ = reply.send(match self.terminate(&id, at)? {
+                    Some(site) => Ok(site),
+                    None => Err(EngineError::NoSite),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn terminate(&self, id: &SiteId, at: Timestamp) -> Result<Option<Arc<Site>>, EngineError> {
+        let Some(site) = self.shared.directory.site(id) else { return Ok(None) };
+        if site.terminated_at.is_some() {
+            return Ok(Some(site));
+        }
+        let ended = Site { terminated_at: Some(at), ..Site::clone(&site) };
+        self.shared.directory.put_site(&self.shared.store, ended).map(Some)
+    }
+}
+
+fn aad(row: &[u8]) -> Aad {
+    Aad::new("desk/1").bytes(row)
+}

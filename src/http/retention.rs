@@ -1,0 +1,77 @@
+//! The routes of the retention desk: lots, holds, runs, certificates, the end of a site.
+
+use hyper::StatusCode;
+use hyper::http::request::Parts;
+
+use super::answer::Answer;
+use super::problem::{Kind, Refusal};
+use super::query::Query;
+use super::router::Route;
+use super::service::{Incoming, Service, json, site};
+use crate::model::caller::Caller;
+use crate::retention::{Desk, Question};
+
+/// Most and usual number of lots in one answer.
+const LOTS_MAX: usize = 10_000;
+const LOTS_DEFAULT: usize = 1_000;
+
+impl Service {
+    /// Answers a route of the retention desk.
+    pub(super) async fn retention(
+        &self,
+        route: Route,
+        caller: &Caller,
+        [first, second]: [&str; 2],
+        (parts, body): (&Parts, &mut Incoming),
+    ) -> Result<Answer, Refusal> {
+        let desk = &self.desks().retention;
+        let ok = |text| Ok(json(StatusCode::OK, text));
+        match route {
+            Route::SiteTerminate => {
+                let site = site(caller, first)?;
+                let mut text = self.small_body(caller, parts, body).await?;
+                ok(desk.terminate(caller, site, &mut text).await?)
+            }
+            Route::HoldOpen => {
+                let site = site(caller, first)?;
+                let mut text = self.small_body(caller, parts, body).await?;
+                let opened = desk.open_hold(caller, site, &mut text).await?;
+                Ok(json(StatusCode::CREATED, opened))
+            }
+            Route::HoldList => ok(desk.holds(&site(caller, first)?)?),
+            Route::HoldRelease => {
+                let site = site(caller, first)?;
+                let (ended, text) = desk.release_hold(caller, site, second).await?;
+                Ok(json(if ended { StatusCode::OK } else { StatusCode::ACCEPTED }, text))
+            }
+            Route::RetentionList => list(desk, caller, parts),
+            Route::RetentionRun => ok(desk.run(caller).await?),
+            Route::ClockConfirm => ok(desk.confirm_clock(caller).await?),
+            Route::CertificateList => ok(desk.certificates(caller)?),
+            Route::CertificateGet => ok(desk.certificate(caller, first)?),
+            _ => Err(Kind::NotFound.into()),
+        }
+    }
+}
+
+fn list(desk: &Desk, caller: &Caller, parts: &Parts) -> Result<Answer, Refusal> {
+    let known = ["site", "state", "limit", "cursor"];
+    let query = Query::parse(parts.uri.query(), &known).ok_or(Kind::BadQuery)?;
+    let state = match query.get("state") {
+        None => None,
+        Some(name) => Some(Question::state_of(name).ok_or(Kind::BadQuery)?),
+    };
+    let limit = match query.get("limit").map(str::parse) {
+        None => LOTS_DEFAULT,
+        Some(Ok(limit @ 1..=LOTS_MAX)) => limit,
+        Some(_) => return Err(Kind::BadQuery.into()),
+    };
+    let from = match query.get("cursor").map(str::parse) {
+        None => 0,
+        Some(Ok(from)) => from,
+        Some(Err(_)) => return Err(Kind::BadCursor.into()),
+    };
+    let site = query.get("site").map(|text| site(caller, text)).transpose()?;
+    let question = Question { site, state, limit, from };
+    Ok(json(StatusCode::OK, desk.list(caller, &question)?))
+}

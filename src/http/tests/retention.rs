@@ -1,0 +1,89 @@
+//! The routes of the retention desk: holds with two people, runs, certificates, pages.
+
+use super::*;
+
+const HOLD: &str =
+    r#"{"months":["2026-11"],"ground":"billing_dispute","review_at":"2027-01-01T00:00:00Z"}"#;
+
+#[tokio::test]
+async fn a_hold_is_opened_by_one_and_ended_by_two() {
+    let harness = start(settings()).await;
+    let holds = "/v1/sites/ACME/holds";
+    let made = harness.send(harness.request(Role::Privacy, "POST", holds), HOLD).await;
+    assert_eq!(made.status, 201, "{}", made.body);
+    assert!(made.body.contains("\"id\":\"h1\"") && made.body.contains("\"state\":\"open\""));
+    assert!(harness.get(Role::Auditor, holds).await.body.contains("billing_dispute"));
+    let release = || harness.request(Role::Custodian, "DELETE", "/v1/sites/ACME/holds/h1");
+    let first = harness.send(release(), "").await;
+    assert_eq!(first.status, 202, "{}", first.body);
+    assert!(first.body.contains("\"state\":\"release_requested\""), "{}", first.body);
+    assert!(first.body.contains("\"needs\":\"second person\""), "{}", first.body);
+    let again = harness.send(release(), "").await;
+    assert_eq!(again.status, 409);
+    assert!(again.body.contains("/same-person\""), "{}", again.body);
+    let create = r#"{"role":"custodian","sites":["*"],"name":"another"}"#;
+    let made = harness.send(harness.request(Role::Operator, "POST", "/v1/tokens"), create).await;
+    let at = made.body.find("bt_").unwrap();
+    let other = format!("Bearer {}", &made.body[at..at + 63]);
+    let asked = || request("DELETE", "/v1/sites/ACME/holds/h1").header("authorization", &other);
+    let ended = harness.send(asked(), "").await;
+    assert_eq!(ended.status, 200, "{}", ended.body);
+    assert!(ended.body.contains("\"state\":\"released\""), "{}", ended.body);
+    let after = harness.send(asked(), "").await;
+    assert_eq!(after.status, 409);
+    assert!(after.body.contains("/hold-released\""), "{}", after.body);
+}
+
+#[tokio::test]
+async fn what_cannot_be_held_is_a_plain_problem() {
+    let harness = start(settings()).await;
+    let post = |path: &str| harness.request(Role::Privacy, "POST", path);
+    let unknown = HOLD.replace("2026-11", "2020-01");
+    let refused = harness.send(post("/v1/sites/ACME/holds"), unknown).await;
+    assert_eq!(refused.status, 422);
+    assert!(refused.body.contains("/unknown-month\""), "{}", refused.body);
+    assert_eq!(harness.send(post("/v1/sites/NONE/holds"), HOLD).await.status, 404);
+    let unfit = harness.send(post("/v1/sites/ACME/holds"), "{\"months\":1}").await;
+    assert_eq!(unfit.status, 422);
+    assert!(unfit.body.contains("/months"), "{}", unfit.body);
+    assert_eq!(harness.send(post("/v1/sites/ACME/holds"), "nonsense").await.status, 400);
+}
+
+#[tokio::test]
+async fn runs_lots_and_certificates() {
+    let harness = start(settings()).await;
+    let ran = harness.send(harness.request(Role::Custodian, "POST", "/v1/retention/run"), "").await;
+    assert_eq!(ran.status, 200, "{}", ran.body);
+    assert!(ran.body.contains("\"destroyed\":2"), "{}", ran.body);
+    let listed = harness.get(Role::Auditor, "/v1/retention?state=certified&site=ACME").await;
+    assert!(listed.body.contains("\"certificate\":\"c"), "{}", listed.body);
+    assert!(!listed.body.contains("\"site_id\":\"B\""), "{}", listed.body);
+    let certificates = harness.get(Role::Auditor, "/v1/certificates").await.body;
+    let at = certificates.find("\"id\":\"c").unwrap() + 6;
+    let id: String = certificates[at..].chars().take_while(|c| *c != '"').collect();
+    let path = format!("/v1/certificates/{id}");
+    let certificate = harness.get(Role::Auditor, &path).await;
+    assert!(certificate.body.starts_with("{\"body\":{\"format\":\"blindtally/certificate/1\""));
+    assert_eq!(harness.get(Role::Auditor, "/v1/certificates/c9999").await.status, 404);
+    for bad in ["?limit=0", "?state=x", "?x=1"] {
+        let got = harness.get(Role::Auditor, &format!("/v1/retention{bad}")).await;
+        assert_eq!(got.status, 400, "{bad}");
+    }
+    assert_eq!(harness.get(Role::Auditor, "/v1/retention?site=a%20b").await.status, 404);
+    let asked = harness.request(Role::Custodian, "POST", "/v1/retention/confirm-clock");
+    let confirm = harness.send(asked, "").await;
+    assert_eq!(confirm.status, 409);
+    assert!(confirm.body.contains("/nothing-to-confirm\""), "{}", confirm.body);
+}
+
+#[tokio::test]
+async fn a_site_ends_once() {
+    let harness = start(settings()).await;
+    let path = "/v1/sites/ACME/terminate";
+    let ended = harness.send(harness.request(Role::Operator, "POST", path), "").await;
+    assert_eq!(ended.status, 200, "{}", ended.body);
+    assert!(ended.body.contains("\"terminated_at\":\"2026-11-22T04:16:00Z\""), "{}", ended.body);
+    let body = r#"{"reason":"the contract ended"}"#;
+    let again = harness.send(harness.request(Role::Operator, "POST", path), body).await;
+    assert_eq!(again.body, ended.body);
+}

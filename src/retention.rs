@@ -1,0 +1,320 @@
+//! The desk for what must go and what must stay: which lot is due when and by which rule, what is
+//! on hold, the destruction of what is due, and the certificate of it.
+//!
+//! One destruction, in this order: the plan is written down ([`run`]), the ledger is told with a
+//! commitment to each key, the engine destroys, the desk looks for itself, the ledger is told what
+//! came of it, and a certificate is issued ([`certificate`]). Cut anywhere, the next run goes on.
+//!
+//! Invariants: what is due and not held is destroyed within the hour, and a failure is an alarm,
+//! never a success (R1); what is held is not destroyed, and a hold ends by two credentials (R2); a
+//! clock that is set back prolongs nothing, and one that jumps ahead destroys nothing until
+//! somebody says that it is right ([`clock`]). Nothing here sees a record or a pseudonym.
+
+pub mod certificate;
+mod clock;
+mod due;
+#[cfg(test)]
+pub mod fake;
+mod figures;
+mod holds;
+mod list;
+mod plan;
+pub mod policy;
+mod run;
+mod termination;
+#[cfg(test)]
+mod tests;
+pub mod vault;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::engine::EngineError;
+use crate::ledger::{Actor, Credential, Entry, Event, Ledger, LedgerError, Receipt};
+use crate::model::caller::Caller;
+use crate::model::reason::Reason;
+use crate::model::time::{Clock, Timestamp};
+use crate::observe::Registry;
+use crate::wire::fault::Flaw;
+use crate::wire::retention::BadForm;
+use crate::wire::retention::rows::{ClockRow, HoldRow, RunRow};
+use figures::Figures;
+pub use list::Question;
+use policy::{Policy, PolicyError, Profile};
+pub use vault::{DestroyReport, LotInfo, LotReport, Vault, Verification};
+
+/// How the desk works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The law that grounds and periods follow.
+    pub profile: Profile,
+    /// A policy file that changes the profile's periods.
+    pub policy: Option<PathBuf>,
+    /// The pause between two runs.
+    pub every: Duration,
+    /// How far the clock may be ahead of the last run before somebody must confirm it, days.
+    pub jump_days: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            profile: Profile::KrPipa,
+            policy: None,
+            every: Duration::from_secs(3_600),
+            jump_days: 3,
+        }
+    }
+}
+
+/// Why the desk does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// Its rows.
+    #[error("what the retention desk keeps cannot be read: {0}")]
+    Rows(#[from] EngineError),
+    /// A row of another form.
+    #[error("what the retention desk keeps is damaged; put back the data directory")]
+    Damaged(#[from] BadForm),
+}
+
+/// Why a request about retention was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeskError {
+    /// The body is no JSON object.
+    #[error("the body cannot be read")]
+    Unreadable,
+    /// A member does not fit.
+    #[error("a member does not fit")]
+    Unfit(Flaw),
+    /// Nothing of that name, or nothing for this caller.
+    #[error("there is nothing of that name")]
+    NotFound,
+    /// A month that the site never had, or of which nothing is left.
+    #[error("the site has no such month, or nothing of it is left")]
+    UnknownMonth,
+    /// The second request to release a hold by the first person.
+    #[error("another person must release the hold")]
+    SamePerson,
+    /// The hold has ended.
+    #[error("the hold has ended")]
+    Released,
+    /// The clock jumped ahead.
+    #[error("the clock jumped ahead and nobody has confirmed it")]
+    ClockAhead,
+    /// There is no jump.
+    #[error("there is no jump of the clock to confirm")]
+    NothingToConfirm,
+    /// The engine's queue is full.
+    #[error("the engine is busy")]
+    Busy,
+    /// The disk is full.
+    #[error("the disk is full")]
+    DiskFull,
+    /// The engine has stopped.
+    #[error("the engine has stopped")]
+    Stopped,
+    /// Keys, ledger or disk refused; the log says more.
+    #[error("it failed")]
+    Failed,
+}
+
+impl From<EngineError> for DeskError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Busy => Self::Busy,
+            EngineError::DiskFull => Self::DiskFull,
+            EngineError::Stopped => Self::Stopped,
+            EngineError::NoSite => Self::NotFound,
+            other @ (EngineError::Damaged(_) | EngineError::Refused(_)) => {
+                tracing::error!(error = %other, "retention: the engine refused");
+                Self::Failed
+            }
+        }
+    }
+}
+
+impl From<LedgerError> for DeskError {
+    fn from(error: LedgerError) -> Self {
+        tracing::error!(%error, "retention: the ledger refused");
+        Self::Failed
+    }
+}
+
+impl From<BadForm> for DeskError {
+    fn from(_: BadForm) -> Self {
+        tracing::error!("retention: a row cannot be written or read");
+        Self::Failed
+    }
+}
+
+impl From<Flaw> for DeskError {
+    fn from(flaw: Flaw) -> Self {
+        // A text that is no JSON object has no place to point to.
+        if flaw.reason == Reason::BadJson { Self::Unreadable } else { Self::Unfit(flaw) }
+    }
+}
+
+/// What the desk holds in memory of its rows.
+#[derive(Default)]
+struct State {
+    holds: BTreeMap<u64, HoldRow>,
+    clock: Option<ClockRow>,
+    run: Option<RunRow>,
+}
+
+struct Inner {
+    vault: Arc<dyn Vault>,
+    ledger: Arc<Ledger>,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    /// In force until the next one takes effect.
+    policy: Policy,
+    /// What the policy file says, with its text.
+    next: Option<(Policy, Vec<u8>)>,
+    state: Mutex<State>,
+    /// Held for a whole run.
+    running: tokio::sync::Mutex<()>,
+    /// Held while it is decided what goes and what stays, and while holds change.
+    deciding: tokio::sync::Mutex<()>,
+    figures: Figures,
+}
+
+/// The desk; cheap to clone.
+#[derive(Clone)]
+pub struct Desk(Arc<Inner>);
+
+/// The row of the policy in force, where it came from a file.
+const POLICY: &str = "policy";
+
+impl Desk {
+    /// Opens the desk: the policy is read and checked, and its rows are loaded.
+    ///
+    /// # Errors
+    /// When anything that can be kept has no rule, the policy cannot be used, or a row is damaged.
+    pub fn new(
+        vault: Arc<dyn Vault>,
+        ledger: Arc<Ledger>,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StartError> {
+        let mut policy = Policy::of(settings.profile);
+        let kept = vault.load_rows(POLICY)?.into_iter().next().map(|(_, text)| text);
+        if let Some(text) = &kept {
+            policy = Policy::kept(text, settings.profile)?;
+        }
+        let mut next = None;
+        if let Some(path) = &settings.policy {
+            let text = std::fs::read(path).map_err(|_| PolicyError::File)?;
+            if kept.as_ref() != Some(&text) {
+                next = Some((Policy::read(&text, &policy)?, text));
+            }
+        }
+        for policy in next.iter().map(|(next, _)| next).chain([&policy]) {
+            policy.check(vault.age_ms())?;
+        }
+        let state = Mutex::new(load(vault.as_ref())?);
+        Ok(Self(Arc::new(Inner {
+            vault,
+            ledger,
+            settings,
+            clock,
+            policy,
+            next,
+            state,
+            running: tokio::sync::Mutex::default(),
+            deciding: tokio::sync::Mutex::default(),
+            figures: Figures::default(),
+        })))
+    }
+
+    /// Shows the desk's figures in the metrics.
+    pub fn register(&self, registry: &Registry) {
+        self.0.figures.register(registry);
+    }
+
+    /// Runs now and then, as long as it is polled: what the app spawns.
+    pub async fn watch(self) {
+        loop {
+            match self.run_by(Actor::Server).await {
+                Ok(_) | Err(DeskError::ClockAhead) => {}
+                Err(error) => tracing::error!(%error, "a retention run did not end"),
+            }
+            tokio::time::sleep(self.0.settings.every).await;
+        }
+    }
+
+    /// Waits for a run that is under way; with the engine stopped it ends at its next step.
+    pub async fn rest(&self) {
+        drop(self.0.running.lock().await);
+    }
+
+    /// Goes the whole way even when nobody waits for it any more.
+    async fn whole<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, DeskError>> + Send + 'static,
+    ) -> Result<T, DeskError> {
+        // An error means that it ended with a panic, which has been logged.
+        tokio::spawn(work).await.unwrap_or(Err(DeskError::Failed))
+    }
+}
+
+fn load(vault: &dyn Vault) -> Result<State, StartError> {
+    let mut state = State::default();
+    for (_, row) in vault.load_rows(holds::ROWS)? {
+        let hold = HoldRow::parse(&row)?;
+        state.holds.insert(hold.number, hold);
+    }
+    for (_, row) in vault.load_rows(clock::ROW)? {
+        state.clock = Some(ClockRow::parse(&row)?);
+    }
+    for (_, row) in vault.load_rows(run::ROW)? {
+        state.run = Some(RunRow::parse(&row)?);
+    }
+    Ok(state)
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The policy in force.
+    fn policy_at(&self, now: Timestamp) -> &Policy {
+        match &self.next {
+            Some((next, _)) if next.effective.start() <= now => next,
+            _ => &self.policy,
+        }
+    }
+
+    /// Asks the ledger, which waits for the disk.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Ledger) -> Result<T, LedgerError> + Send + 'static,
+    ) -> Result<T, DeskError> {
+        let ledger = Arc::clone(&self.ledger);
+        let asked = tokio::task::spawn_blocking(move || question(&ledger)).await;
+        Ok(asked.map_err(|_| DeskError::Failed)??)
+    }
+
+    async fn append(&self, entry: Entry) -> Result<Receipt, DeskError> {
+        self.ask(move |ledger| ledger.append(entry)).await
+    }
+
+    async fn alarm(&self, reason: crate::ledger::Alarm) -> Result<(), DeskError> {
+        tracing::error!(%reason, "retention: somebody should look");
+        self.figures.alarm(reason);
+        let event = Event::Alarm { reason };
+        self.append(Entry::new(self.clock.now(), Actor::Server, event)).await.map(|_| ())
+    }
+}
+
+/// Who asked, as the ledger writes it.
+fn credential(caller: &Caller) -> Result<Credential, DeskError> {
+    Credential::parse(&caller.key_id).ok_or(DeskError::Failed)
+}

@@ -1,0 +1,265 @@
+//! Holds: what is not destroyed although it is due, because somebody disputes it. A hold is a
+//! predicate on site, months and classes, so it covers what arrives later too.
+
+use super::due::Terms;
+use super::{Desk, DeskError, Inner, credential};
+use crate::engine::calendar;
+use crate::ledger::{Actor, Alarm, Entry, Event, Note, Word};
+use crate::model::caller::Caller;
+use crate::model::ids::SiteId;
+use crate::model::reason::Reason;
+use crate::model::retention::Lot;
+use crate::model::site::Site;
+use crate::model::time::{Month, Timestamp};
+use crate::model::vocab::Class;
+use crate::wire::fault::{Flaw, Pointer};
+use crate::wire::retention::rows::{Asked, HoldRow};
+use crate::wire::retention::{HoldRequest, view};
+
+/// Before the name of each hold's row.
+pub(super) const ROWS: &str = "hold/";
+
+/// Whether a hold covers a lot of its site, when it is open.
+pub(super) fn covers(hold: &HoldRow, terms: &Terms<'_>, lot: Lot) -> bool {
+    let wants = |class: Class| hold.classes.is_empty() || hold.classes.contains(&class);
+    let month = |month: &Month| hold.months.contains(month);
+    hold.site == terms.site.id
+        && match lot {
+            Lot::Records(bucket) => {
+                wants(bucket.class) && hold.months.iter().any(|month| terms.holds(bucket, *month))
+            }
+            Lot::Sets(at) => wants(Class::Sets) && month(&at.month),
+            // Without these keys nobody can tell whose records are held.
+            Lot::RecordKey(at) | Lot::WatermarkKey(at) => {
+                (wants(Class::Records) || wants(Class::Detections)) && month(&at.month)
+            }
+            Lot::BaseKey(at) => month(&at.month),
+        }
+}
+
+impl Desk {
+    /// Opens a hold. The request's text is used up.
+    ///
+    /// # Errors
+    /// [`DeskError`]; nothing is held then.
+    pub async fn open_hold(
+        &self,
+        caller: &Caller,
+        site: SiteId,
+        text: &mut [u8],
+    ) -> Result<Vec<u8>, DeskError> {
+        let request = HoldRequest::parse(text)?;
+        let (inner, by) = (self.0.clone(), credential(caller)?.to_string());
+        self.whole(async move { inner.open_hold(by, &site, request).await }).await
+    }
+
+    /// A site's holds, those that have ended included.
+    ///
+    /// # Errors
+    /// When there is no such site.
+    pub fn holds(&self, site: &SiteId) -> Result<Vec<u8>, DeskError> {
+        self.0.vault.site(site).ok_or(DeskError::NotFound)?;
+        let state = self.0.state();
+        let own: Vec<_> = state.holds.values().filter(|hold| hold.site == *site).cloned().collect();
+        drop(state);
+        Ok(view::holds_to_json(&own, self.0.clock.now()))
+    }
+
+    /// Asks for the end of a hold, or ends it when another person has asked before. Whether it has
+    /// ended, and the answer.
+    ///
+    /// # Errors
+    /// [`DeskError::SamePerson`] for a second request by the first person.
+    pub async fn release_hold(
+        &self,
+        caller: &Caller,
+        site: SiteId,
+        id: &str,
+    ) -> Result<(bool, Vec<u8>), DeskError> {
+        let number = view::hold_number(id).ok_or(DeskError::NotFound)?;
+        let (inner, caller) = (self.0.clone(), caller.clone());
+        self.whole(async move { inner.release_hold(&caller, &site, number).await }).await
+    }
+}
+
+impl Inner {
+    async fn open_hold(
+        &self,
+        by: String,
+        site: &SiteId,
+        request: HoldRequest,
+    ) -> Result<Vec<u8>, DeskError> {
+        let found = self.vault.site(site).ok_or(DeskError::NotFound)?;
+        let now = self.clock.now();
+        if request.review_at <= now {
+            let pointer = Pointer::of("review_at");
+            return Err(DeskError::Unfit(Flaw { reason: Reason::BadValue, pointer }));
+        }
+        // Nothing is planned for destruction meanwhile, so it is before the hold or after it.
+        let _deciding = self.deciding.lock().await;
+        if request.months.iter().any(|month| !self.has_month(&found, *month, now)) {
+            let event = Event::HoldRefused {
+                hold: None,
+                site: site.clone(),
+                why: Word::of("unknown_month"),
+            };
+            self.append(Entry::new(now, actor(&by)?, event)).await?;
+            return Err(DeskError::UnknownMonth);
+        }
+        let last = self.state().holds.last_key_value().map_or(0, |(number, _)| *number);
+        let hold = HoldRow {
+            number: last + 1,
+            site: site.clone(),
+            months: request.months,
+            classes: request.classes,
+            ground: request.ground.to_owned(),
+            review_at: request.review_at,
+            reason: request.reason,
+            opened: Asked { by, at: now },
+            in_ledger: false,
+            requested: None,
+            released: None,
+            alarmed: false,
+        };
+        // First it holds, then the ledger says so; a cut between the two is made good by a run.
+        self.keep_hold(hold.clone()).await?;
+        let hold = self.note_hold(hold).await?;
+        let (lots, too_late) = self.covered(&hold, &found);
+        Ok(view::opened_to_json(&hold, now, lots, too_late))
+    }
+
+    /// Whether the site has the month and something of it is left, or it is the present one.
+    fn has_month(&self, site: &Site, month: Month, now: Timestamp) -> bool {
+        if calendar::span(site, month).is_ok_and(|span| span.contains(now)) {
+            return true;
+        }
+        let terms = Terms { policy: self.policy_at(now), site, age_ms: self.vault.age_ms() };
+        let of_month = |lot: Lot| match lot {
+            Lot::Records(bucket) => terms.holds(bucket, month),
+            Lot::Sets(at) | Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
+                at.month == month
+            }
+        };
+        let stored = site.months.iter().any(|span| span.month == month);
+        let lots = self.vault.lots();
+        stored && lots.iter().any(|info| info.site == site.id && of_month(info.lot))
+    }
+
+    /// How many living lots a hold covers, and how many of those are being destroyed already.
+    fn covered(&self, hold: &HoldRow, site: &Site) -> (usize, usize) {
+        let now = self.clock.now();
+        let terms = Terms { policy: self.policy_at(now), site, age_ms: self.vault.age_ms() };
+        let going: Vec<Lot> = {
+            let state = self.state();
+            state.run.iter().flat_map(|run| &run.lots).map(|planned| planned.lot).collect()
+        };
+        let lots = self.vault.lots();
+        let own = lots.iter().filter(|info| info.site == site.id);
+        let covered: Vec<_> = own.filter(|info| covers(hold, &terms, info.lot)).collect();
+        let too_late = covered.iter().filter(|info| going.contains(&info.lot)).count();
+        (covered.len() - too_late, too_late)
+    }
+
+    async fn release_hold(
+        &self,
+        caller: &Caller,
+        site: &SiteId,
+        number: u64,
+    ) -> Result<(bool, Vec<u8>), DeskError> {
+        let by = credential(caller)?;
+        let _deciding = self.deciding.lock().await;
+        let known = self.state().holds.get(&number).filter(|hold| hold.site == *site).cloned();
+        let mut hold = known.ok_or(DeskError::NotFound)?;
+        let now = self.clock.now();
+        if hold.released.is_some() {
+            return Err(DeskError::Released);
+        }
+        let asked = Asked { by: by.to_string(), at: now };
+        let entry = |event| Entry::new(now, Actor::Credential(by.clone()), event);
+        match hold.requested.clone() {
+            None => {
+                let (hold_no, site) = (number, site.clone());
+                let event = Event::HoldReleaseRequested { hold: hold_no, site, reason: None };
+                self.append(entry(event)).await?;
+                hold.requested = Some(asked);
+                self.keep_hold(hold.clone()).await?;
+                Ok((false, view::requested_to_json(&hold, now)))
+            }
+            Some(first) if first.by == asked.by => {
+                let (hold, site) = (Some(number), site.clone());
+                let event = Event::HoldRefused { hold, site, why: Word::of("same_person") };
+                self.append(entry(event)).await?;
+                Err(DeskError::SamePerson)
+            }
+            Some(first) => {
+                let requested_by = parse(&first.by)?;
+                let event = Event::HoldReleased { hold: number, site: site.clone(), requested_by };
+                self.append(entry(event)).await?;
+                hold.released = Some(asked);
+                self.keep_hold(hold.clone()).await?;
+                Ok((true, view::hold_to_json(&hold, now)))
+            }
+        }
+    }
+
+    async fn keep_hold(&self, hold: HoldRow) -> Result<(), DeskError> {
+        let name = format!("{ROWS}{:020}", hold.number);
+        self.vault.put_row(name, hold.to_bytes()?).await?;
+        self.state().holds.insert(hold.number, hold);
+        Ok(())
+    }
+
+    /// Tells the ledger of a hold that it does not have yet.
+    async fn note_hold(&self, mut hold: HoldRow) -> Result<HoldRow, DeskError> {
+        let event = Event::HoldOpened {
+            hold: hold.number,
+            site: hold.site.clone(),
+            months: hold.months.clone(),
+            classes: hold.classes.iter().map(|class| Word::of(class.name())).collect(),
+            ground: word(&hold.ground),
+            review_at: hold.review_at,
+            reason: hold.reason.as_deref().and_then(Note::parse),
+        };
+        self.append(Entry::new(hold.opened.at, actor(&hold.opened.by)?, event)).await?;
+        hold.in_ledger = true;
+        self.keep_hold(hold.clone()).await?;
+        Ok(hold)
+    }
+
+    /// What a run does for holds: those that a cut kept from the ledger, and missed reviews.
+    pub(super) async fn look_after_holds(&self) -> Result<(), DeskError> {
+        let _deciding = self.deciding.lock().await;
+        let holds: Vec<HoldRow> = self.state().holds.values().cloned().collect();
+        let now = self.clock.now();
+        for mut hold in holds {
+            if !hold.in_ledger {
+                hold = self.note_hold(hold).await?;
+            }
+            if is_unreviewed(&hold, now) && !hold.alarmed {
+                self.alarm(Alarm::HoldUnreviewed).await?;
+                hold.alarmed = true;
+                self.keep_hold(hold).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether somebody should have looked at it.
+pub(super) fn is_unreviewed(hold: &HoldRow, now: Timestamp) -> bool {
+    hold.released.is_none() && hold.review_at < now
+}
+
+/// The ledger's word of a ground; a row of our own has no other.
+fn word(ground: &str) -> Word {
+    let known = HoldRequest::GROUNDS.iter().find(|known| **known == ground);
+    Word::of(known.copied().unwrap_or("unknown"))
+}
+
+fn parse(by: &str) -> Result<crate::ledger::Credential, DeskError> {
+    crate::ledger::Credential::parse(by).ok_or(DeskError::Failed)
+}
+
+fn actor(by: &str) -> Result<Actor, DeskError> {
+    parse(by).map(Actor::Credential)
+}

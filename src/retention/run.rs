@@ -1,0 +1,402 @@
+//! A run: what is due and not held is destroyed, and what a cut left half-way is finished first.
+//!
+//! The row `run` says how far the one destruction under way has got:
+//!
+//! 1. the plan with the commitments is written, without the number of an intent
+//! 2. the ledger has the intent; its number is written into the row
+//! 3. the engine destroys; its report is written into the row
+//! 4. the ledger has the result
+//! 5. the certificate is issued (or the lots are noted as failed), and the row is removed
+//!
+//! Each step can be found again: an intent by its commitments, a result by its operation.
+
+use std::collections::BTreeSet;
+
+use super::certificate::{self, Issue};
+use super::figures::Look;
+use super::holds::is_unreviewed;
+use super::plan::{Standing, buckets, committed, digest_of, keys_of};
+use super::policy::Profile;
+use super::vault::{DestroyReport, Verification};
+use super::{Desk, DeskError, Inner, credential};
+use crate::ledger::{
+    Actor, Alarm, Credential, Digest, Entry, Event, Keys, Ledger, LedgerError, Phase, Recorded,
+    Verification as Said, Word,
+};
+use crate::model::caller::Caller;
+use crate::model::ids::KeyId;
+use crate::model::retention::Lot;
+use crate::model::time::Timestamp;
+use crate::wire::retention::rows::{Committed, FailedRow, Reported, RunRow};
+use crate::wire::retention::view::RunView;
+
+/// The row's name.
+pub(super) const ROW: &str = "run";
+/// Before the names of the rows of destructions that failed.
+pub(super) const FAILED: &str = "failed/";
+/// Entries that are read from the ledger at once.
+const READ_ENTRIES: u64 = 1_000;
+
+/// How a destruction ended.
+enum End {
+    /// Done, with a certificate.
+    Certified,
+    /// A copy of the register off the host is waited for.
+    Waiting,
+    /// Not shown to be destroyed.
+    Failed,
+}
+
+impl Desk {
+    /// Destroys what is due now, as a custodian asks.
+    ///
+    /// # Errors
+    /// [`DeskError::ClockAhead`] while a jump of the clock waits for its confirmation.
+    pub async fn run(&self, caller: &Caller) -> Result<Vec<u8>, DeskError> {
+        let actor = Actor::Credential(credential(caller)?);
+        Ok(self.run_by(actor).await?.to_json())
+    }
+
+    /// The same for the server by itself.
+    ///
+    /// # Errors
+    /// As [`Desk::run`].
+    pub async fn run_by(&self, actor: Actor) -> Result<RunView, DeskError> {
+        let inner = self.0.clone();
+        self.whole(async move { inner.run(actor).await }).await
+    }
+}
+
+impl Inner {
+    async fn run(&self, actor: Actor) -> Result<RunView, DeskError> {
+        let _one = self.running.lock().await;
+        let ran = self.destroy_due(&actor).await;
+        // Whatever became of it, somebody may be waiting to see what is overdue.
+        self.look().await?;
+        if ran.is_ok() {
+            self.figures.ran(self.clock.now());
+        }
+        ran
+    }
+
+    async fn destroy_due(&self, actor: &Actor) -> Result<RunView, DeskError> {
+        self.look_after_holds().await?;
+        let now = self.believe(self.clock.now()).await?;
+        self.announce_policy(now).await?;
+        let mut view = RunView::default();
+        let left = self.state().run.clone();
+        if let Some(row) = left
+            && let Some(row) = self.found_again(row).await?
+            && !matches!(self.carry_on(row, true, &mut view).await?, End::Certified)
+        {
+            return Ok(view);
+        }
+        self.close_strangers(now).await?;
+        let left = self.vault.unfinished_destruction();
+        if !left.is_empty() {
+            tracing::error!(lots = left.len(), "retention: a destruction without a plan goes on");
+            let mark = self.ask(Ledger::mark).await?;
+            self.vault.destroy(left, mark).await?;
+        }
+        while let Some(row) = self.begin(actor, now).await? {
+            if !matches!(self.carry_on(row, false, &mut view).await?, End::Certified) {
+                break;
+            }
+        }
+        Ok(view)
+    }
+
+    /// Plans a destruction and tells the ledger; `None` when nothing is due.
+    async fn begin(&self, actor: &Actor, now: Timestamp) -> Result<Option<RunRow>, DeskError> {
+        // From here to the intent no hold comes in between.
+        let _deciding = self.deciding.lock().await;
+        let lots = self.plan(now);
+        if lots.is_empty() {
+            return Ok(None);
+        }
+        let policy = self.policy_at(now);
+        let row = RunRow {
+            operation: None,
+            by: actor.to_string(),
+            begun_at: now,
+            profile: policy.profile.name().to_owned(),
+            policy: Digest(policy.digest),
+            vek_before: self.vault.vek_epoch()?,
+            lots,
+            alarmed: false,
+            report: None,
+        };
+        self.keep_run(&row).await?;
+        let keys = all_keys(&row);
+        let event = Event::DestructionIntent {
+            profile: Word::of(policy.profile.name()),
+            buckets: buckets(&row.lots, policy.profile),
+            keys: keys_of(&keys),
+            commitments: digest_of(&keys),
+        };
+        let receipt = self.append(Entry::new(now, actor.clone(), event)).await?;
+        let row = RunRow { operation: Some(receipt.operation), ..row };
+        self.keep_run(&row).await?;
+        Ok(Some(row))
+    }
+
+    /// A row that a cut left: with its operation, or removed when the ledger never heard of it.
+    async fn found_again(&self, mut row: RunRow) -> Result<Option<RunRow>, DeskError> {
+        if row.operation.is_some() {
+            return Ok(Some(row));
+        }
+        let wanted = digest_of(&all_keys(&row));
+        let begun_at = row.begun_at;
+        let open = self.ask(Ledger::unfinished).await?;
+        let own = open.iter().find(|entry| {
+            let Event::DestructionIntent { commitments, .. } = &entry.event else { return false };
+            *commitments == wanted && entry.time == begun_at
+        });
+        let Some(entry) = own else {
+            self.drop_run().await?;
+            return Ok(None);
+        };
+        row.operation = Some(entry.number);
+        self.keep_run(&row).await?;
+        Ok(Some(row))
+    }
+
+    /// From the intent to the end; `again` when it is not known what was done before.
+    async fn carry_on(
+        &self,
+        mut row: RunRow,
+        again: bool,
+        view: &mut RunView,
+    ) -> Result<End, DeskError> {
+        let Some(operation) = row.operation else { return Err(DeskError::Failed) };
+        if row.report.is_none() {
+            let lots: Vec<Lot> = row.lots.iter().map(|planned| planned.lot).collect();
+            let mark = self.ask(Ledger::mark).await?;
+            let report = self.vault.destroy(lots, mark).await?;
+            if !report.waiting_for.is_empty() {
+                self.alarm_once(&mut row, Alarm::RegisterCopyUnreachable).await?;
+                view.waiting = true;
+                return Ok(End::Waiting);
+            }
+            if report.verification != Verification::Passed && !report.nothing {
+                // The engine has not ended it: it stays `destroying`, and the next run goes on.
+                self.alarm_once(&mut row, Alarm::VerificationFailed).await?;
+                view.failed += 1;
+                return Ok(End::Failed);
+            }
+            row.report = Some(self.looked_at(&row, &report, again));
+            self.keep_run(&row).await?;
+        }
+        let Some(reported) = row.report.clone() else { return Err(DeskError::Failed) };
+        let result = self.result(&row, &reported, operation).await?;
+        if !reported.passed {
+            let failed = Alarm::VerificationFailed;
+            let reason = if reported.nothing { Alarm::NothingDestroyed } else { failed };
+            self.alarm(reason).await?;
+            let name = format!("{FAILED}{operation:020}");
+            let ended_at = reported.ended_at;
+            let failed = FailedRow { operation, ended_at, lots: row.lots };
+            self.vault.put_row(name, failed.to_bytes()?).await?;
+            self.drop_run().await?;
+            view.failed += 1;
+            return Ok(End::Failed);
+        }
+        view.destroyed += row.lots.len() as u64;
+        self.figures.destroyed(row.lots.len() as u64);
+        let issue = Issue { row: &row, reported: &reported, operation, result };
+        view.certificates.push(self.certify(issue).await?);
+        self.drop_run().await?;
+        Ok(End::Certified)
+    }
+
+    /// The engine's report, and what the desk finds itself: no planned lot lives, every planned key
+    /// is gone, and each had the commitment that the ledger has.
+    fn looked_at(&self, row: &RunRow, report: &DestroyReport, again: bool) -> Reported {
+        let planned = all_keys(row);
+        let keys: Vec<KeyId> = planned.iter().map(|key| KeyId(key.key)).collect();
+        let living: BTreeSet<Lot> = self.vault.lots().into_iter().map(|info| info.lot).collect();
+        let gone = row.lots.iter().all(|planned| !living.contains(&planned.lot));
+        let ended = self.vault.unfinished_destruction().is_empty();
+        let destroyed = gone && ended && self.vault.is_destroyed(&keys, row.vek_before);
+        // A start may have finished what a cut had left: then there is nothing to do any more.
+        let finished = again && report.nothing && destroyed;
+        let ended_at = self.clock.now().max(row.begun_at);
+        if report.nothing {
+            return Reported {
+                records: None,
+                keys: if finished { keys_of(&planned) } else { Keys::default() },
+                old_epoch: row.vek_before,
+                new_epoch: self.vault.vek_epoch().unwrap_or(row.vek_before),
+                generation: None,
+                files_removed: 0,
+                bytes_reclaimed: 0,
+                home_copy_opens: true,
+                passed: finished,
+                nothing: !finished,
+                ended_at,
+            };
+        }
+        let victims = report.lots.iter().flat_map(|lot| &lot.keys);
+        let same = victims.clone().all(|victim| {
+            let own = planned.iter().find(|key| key.key == victim.key.id.0);
+            own.is_none_or(|own| own.commitment.0 == victim.commitment)
+        });
+        let records = |lot: Lot| report.lots.iter().find(|done| done.lot == lot);
+        let records: Option<Vec<u64>> =
+            row.lots.iter().map(|planned| Some(records(planned.lot)?.records)).collect();
+        Reported {
+            records,
+            keys: keys_of(&planned),
+            old_epoch: report.old_epoch,
+            new_epoch: report.new_epoch,
+            generation: Some(report.generation),
+            files_removed: report.files_removed,
+            bytes_reclaimed: report.bytes_reclaimed,
+            home_copy_opens: report.home_copy_opens,
+            passed: destroyed && same,
+            nothing: false,
+            ended_at,
+        }
+    }
+
+    async fn alarm_once(&self, row: &mut RunRow, reason: Alarm) -> Result<(), DeskError> {
+        if !std::mem::replace(&mut row.alarmed, true) {
+            self.alarm(reason).await?;
+            self.keep_run(row).await?;
+        }
+        Ok(())
+    }
+
+    /// The ledger's entry of the result, made unless it is there.
+    async fn result(
+        &self,
+        row: &RunRow,
+        reported: &Reported,
+        operation: u64,
+    ) -> Result<u64, DeskError> {
+        let found = self.find(operation, move |entry| {
+            entry.operation == operation && entry.event.phase() == Phase::Result
+        });
+        if let Some(entry) = found.await? {
+            return Ok(entry.number);
+        }
+        let event = Event::DestructionResult {
+            buckets: row.lots.len() as u64,
+            records: reported.records.iter().flatten().sum(),
+            keys: reported.keys.clone(),
+            vek_before: reported.old_epoch,
+            vek_after: reported.new_epoch,
+            verification: Said {
+                passed: reported.passed,
+                opened_none_of: if reported.passed { reported.keys.count() } else { 0 },
+                // The engine does not say how many it searched.
+                files_searched: 0,
+            },
+        };
+        let entry = Entry::result(reported.ended_at, actor_of(&row.by)?, operation, event);
+        Ok(self.append(entry).await?.index)
+    }
+
+    /// Intents that this data directory knows nothing of: it was put back from an older time. What
+    /// they meant is destroyed again by its due time; here they get their result.
+    async fn close_strangers(&self, now: Timestamp) -> Result<(), DeskError> {
+        for entry in self.ask(Ledger::unfinished).await? {
+            let Event::DestructionIntent { buckets, keys, .. } = &entry.event else { continue };
+            let event = Event::DestructionResult {
+                buckets: buckets.len() as u64,
+                records: 0,
+                keys: keys.clone(),
+                vek_before: 0,
+                vek_after: self.vault.vek_epoch()?,
+                verification: Said { passed: false, opened_none_of: 0, files_searched: 0 },
+            };
+            self.append(Entry::result(now, Actor::Server, entry.number, event)).await?;
+            self.alarm(Alarm::VerificationFailed).await?;
+        }
+        Ok(())
+    }
+
+    /// The first entry after one that is wanted.
+    pub(super) async fn find(
+        &self,
+        after: u64,
+        wanted: impl Fn(&Recorded) -> bool + Send + 'static,
+    ) -> Result<Option<Recorded>, DeskError> {
+        self.ask(move |ledger| {
+            let (mut from, size) = (after + 1, ledger.head()?.size);
+            while from < size {
+                let lines = ledger.read(from, READ_ENTRIES)?;
+                for (line, entry) in lines.iter().zip(from..) {
+                    let read = Recorded::decode(line.as_bytes());
+                    let read = read.map_err(|_| LedgerError::Changed { entry })?;
+                    if wanted(&read) {
+                        return Ok(Some(read));
+                    }
+                }
+                from += lines.len().max(1) as u64;
+            }
+            Ok(None)
+        })
+        .await
+    }
+
+    /// Counts what is due, held and overdue, and alarms when something became overdue.
+    async fn look(&self) -> Result<(), DeskError> {
+        let real = self.clock.now();
+        let (believed, _) = self.believed();
+        // What is overdue by the clock is shown even when the clock is not believed.
+        let now = real.max(believed);
+        let standings = self.standings(believed);
+        let count = |wanted: &dyn Fn(&Standing) -> bool| {
+            let lots = standings.iter().filter(|standing| wanted(standing)).count();
+            i64::try_from(lots).unwrap_or(i64::MAX)
+        };
+        let holds = |state: &super::State| {
+            state.holds.values().filter(|hold| is_unreviewed(hold, real)).count()
+        };
+        let look = Look {
+            due: count(&|standing| standing.is_free(now)),
+            held: count(&|standing| standing.due <= now && !standing.holds.is_empty()),
+            overdue: count(&|standing| standing.is_overdue(now)),
+            unreviewed: i64::try_from(holds(&self.state())).unwrap_or(i64::MAX),
+        };
+        let was_overdue = self.figures.look(look);
+        if look.overdue > 0 && !was_overdue {
+            self.alarm(Alarm::DestructionOverdue).await?;
+        }
+        Ok(())
+    }
+
+    async fn keep_run(&self, row: &RunRow) -> Result<(), DeskError> {
+        self.vault.put_row(ROW.to_owned(), row.to_bytes()?).await?;
+        self.state().run = Some(row.clone());
+        Ok(())
+    }
+
+    async fn drop_run(&self) -> Result<(), DeskError> {
+        let operation = self.state().run.as_ref().and_then(|run| run.operation);
+        if let Some(operation) = operation {
+            self.vault.delete_row(certificate::draft_row(operation)).await?;
+        }
+        self.vault.delete_row(ROW.to_owned()).await?;
+        self.state().run = None;
+        Ok(())
+    }
+}
+
+/// The keys of all lots, in order.
+pub(super) fn all_keys(row: &RunRow) -> Vec<Committed> {
+    committed(row.lots.iter().map(|planned| planned.keys.clone()))
+}
+
+/// The profile that a row was planned under.
+pub(super) fn profile_of(row: &RunRow) -> Result<Profile, DeskError> {
+    Profile::from_name(row.profile.as_bytes()).ok_or(DeskError::Failed)
+}
+
+fn actor_of(by: &str) -> Result<Actor, DeskError> {
+    match by {
+        "server" => Ok(Actor::Server),
+        _ => Credential::parse(by).map(Actor::Credential).ok_or(DeskError::Failed),
+    }
+}

@@ -1,0 +1,52 @@
+//! The end of a site: collection stops at once, and what is left is due within six months.
+
+use super::{Desk, DeskError, Inner, credential};
+use crate::ledger::{Actor, Credential, Entry, Event, Note};
+use crate::model::caller::Caller;
+use crate::model::ids::SiteId;
+use crate::wire::admin::site_to_value;
+use crate::wire::retention::TerminateRequest;
+
+/// Before the name of the row that says that the ledger has a site's end.
+const ROWS: &str = "terminated/";
+
+impl Desk {
+    /// Ends a site's collection. A site that has ended keeps its time. The request's text is used
+    /// up.
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    pub async fn terminate(
+        &self,
+        caller: &Caller,
+        site: SiteId,
+        text: &mut [u8],
+    ) -> Result<Vec<u8>, DeskError> {
+        let request = TerminateRequest::parse(text)?;
+        let (inner, by) = (self.0.clone(), credential(caller)?);
+        self.whole(async move { inner.terminate(by, site, request).await }).await
+    }
+}
+
+impl Inner {
+    async fn terminate(
+        &self,
+        by: Credential,
+        site: SiteId,
+        request: TerminateRequest,
+    ) -> Result<Vec<u8>, DeskError> {
+        let _deciding = self.deciding.lock().await;
+        let now = self.clock.now();
+        let ended = self.vault.terminate(site.clone(), now).await?;
+        let row = format!("{ROWS}{site}");
+        // A cut between the two is made good by the same request again.
+        if self.vault.load_rows(&row)?.iter().all(|(name, _)| *name != row) {
+            let reason = request.reason.as_deref().and_then(Note::parse);
+            let terminated_at = ended.terminated_at.unwrap_or(now);
+            let event = Event::SiteTerminated { site, terminated_at, reason };
+            self.append(Entry::new(now, Actor::Credential(by), event)).await?;
+            self.vault.put_row(row, Vec::new()).await?;
+        }
+        Ok(site_to_value(&ended).to_string().into_bytes())
+    }
+}

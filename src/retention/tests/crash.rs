@@ -1,0 +1,111 @@
+//! A process that ends anywhere: the next one finishes, and never says more than is true.
+
+use super::*;
+use crate::ledger::Phase;
+use crate::retention::fake::{Cut, Fault};
+
+/// Intents, passed results and certificates in the ledger, and certificates that are kept.
+fn told(world: &World) -> [usize; 4] {
+    let entries = world.entries();
+    let of = |wanted: &dyn Fn(&Event) -> bool| {
+        entries.iter().filter(|entry| wanted(&entry.event)).count()
+    };
+    let kept = world.vault.with(|inside| {
+        inside.rows.keys().filter(|name| name.starts_with(certificate::ROWS)).count()
+    });
+    let passed = |event: &Event| match event {
+        Event::DestructionResult { verification, .. } => verification.passed,
+        _ => false,
+    };
+    [
+        of(&|event| matches!(event, Event::DestructionIntent { .. })),
+        of(&passed),
+        of(&|event| matches!(event, Event::CertificateIssued { .. })),
+        kept,
+    ]
+}
+
+/// Whatever was cut, what the ledger says to be destroyed is.
+fn no_lie(world: &World) {
+    let living: u64 = world.vault.with(|inside| {
+        inside.lots.iter().filter(|info| matches!(info.lot, Lot::Sets(_))).count() as u64
+    });
+    let [_, passed, issued, kept] = told(world);
+    assert!(living == 0 || [passed, issued, kept] == [0; 3], "{living} {passed} {issued} {kept}");
+}
+
+#[tokio::test]
+async fn check_36_a_run_cut_anywhere_is_finished_by_the_next() {
+    let mut cuts = 0;
+    for number in 0.. {
+        let mut done = true;
+        for cut in [Cut::Before(number), Cut::After(number)] {
+            let mut world = World::at("2026-08-03T00:00:00Z");
+            world.vault.with(|inside| inside.cut = Some(cut));
+            let ran = world.run().await;
+            no_lie(&world);
+            let reached = world.vault.with(|inside| inside.changes) > number;
+            assert_eq!(ran.is_err(), reached, "{cut:?}");
+            done &= !reached;
+            cuts += usize::from(reached);
+            world.vault.with(|inside| inside.cut = None);
+            world.restart();
+            world.run().await.unwrap();
+            let [intents, passed, issued, kept] = told(&world);
+            assert_eq!([passed, issued, kept], [1, 1, 1], "{cut:?}");
+            assert_eq!(intents, 1, "{cut:?}");
+            assert!(world.ledger.unfinished().unwrap().is_empty());
+            assert_eq!(world.living().len(), 10);
+            let left = world.vault.with(|inside| inside.rows.keys().cloned().collect::<Vec<_>>());
+            assert!(left.iter().all(|row| row == "clock" || row.starts_with("certificate/")));
+            let auditor = caller(Role::Auditor, 0);
+            let id = format!(
+                "c{}",
+                world.entries().iter().find(|e| e.event.phase() == Phase::Intent).unwrap().number
+            );
+            let text = world.desk.certificate(&auditor, &id).unwrap();
+            certificate::verify(&text, &world.key()).unwrap();
+        }
+        if done {
+            break;
+        }
+    }
+    assert!(cuts >= 20, "only {cuts} cuts were reached");
+}
+
+#[tokio::test]
+async fn keys_that_went_before_the_end_are_not_destroyed_twice() {
+    let mut world = World::at("2026-08-03T00:00:00Z");
+    world.vault.with(|inside| inside.fault = Some(Fault::HalfWay));
+    assert_eq!(world.run().await, Err(DeskError::Stopped));
+    no_lie_half_way(&world);
+    world.restart();
+    let ran = world.run().await.unwrap();
+    assert_eq!((ran.destroyed, ran.failed), (2, 0));
+    assert_eq!(told(&world), [1, 1, 1, 1]);
+    let epoch = world.vault.with(|inside| inside.epoch);
+    assert_eq!(epoch, 8, "one turn-over");
+}
+
+fn no_lie_half_way(world: &World) {
+    assert_eq!(told(world), [1, 0, 0, 0]);
+    assert_eq!(world.ledger.unfinished().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_hold_cut_from_its_entry_gets_it_later() {
+    for cut in [Cut::After(0), Cut::Before(1)] {
+        let mut world = World::at("2026-06-01T00:00:00Z");
+        world.vault.with(|inside| inside.cut = Some(cut));
+        let body = r#"{"months":["2026-05"],"ground":"unpaid","review_at":"2026-09-01T00:00:00Z"}"#;
+        let mut text = body.as_bytes().to_vec();
+        let site = site_id("ACME");
+        let opened = world.desk.open_hold(&caller(Role::Privacy, 7), site, &mut text).await;
+        assert_eq!(opened, Err(DeskError::Stopped));
+        world.vault.with(|inside| inside.cut = None);
+        world.restart();
+        world.run().await.unwrap();
+        assert!(world.kinds().contains(&"hold_opened"), "{cut:?}");
+        assert_eq!(world.live_until(at("2026-08-10T00:00:00Z")).await, 1, "it holds");
+    }
+}

@@ -1,0 +1,175 @@
+//! Runs: what goes, when, and what is said of it.
+
+use super::*;
+use crate::retention::fake::Fault;
+
+#[tokio::test]
+async fn what_is_due_goes_and_nothing_else() {
+    let world = World::at("2026-06-01T00:00:00Z");
+    assert_eq!(world.run().await.unwrap(), Default::default());
+    // 72 hours, 60 days: the sets are due on 3 August.
+    assert_eq!(world.live_until(at("2026-08-02T23:00:00Z")).await, 0);
+    assert_eq!(world.list(Some("due")).matches("\"class\"").count(), 9, "only the rules");
+    world.clock.set(at("2026-08-03T00:00:00Z"));
+    let ran = world.run().await.unwrap();
+    assert_eq!((ran.destroyed, ran.certificates.len()), (2, 1));
+    assert!(!world.living().contains("ACME sets") && world.living().contains("ACME key.base"));
+    assert_eq!(world.live_until(at("2026-11-30T23:59:00Z")).await, 0);
+    world.clock.set(at("2026-12-01T00:00:00Z"));
+    assert_eq!(world.run().await.unwrap().destroyed, 10);
+    assert!(world.living().is_empty());
+    assert_eq!(count(&world.list(Some("certified")), "\"certificate\":\"c"), 12);
+    assert!(world.alarms().is_empty(), "{:?}", world.alarms());
+    // Intent, result and certificate in order, and nothing is open.
+    let kinds = world.kinds();
+    assert_eq!(kinds[kinds.len() - 3..], ["destruction", "destruction", "certificate_issued"]);
+    assert!(world.ledger.unfinished().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_intent_names_lots_keys_and_commitments_before_anything_goes() {
+    let world = World::at("2026-08-02T00:00:00Z");
+    world.run().await.unwrap();
+    world.clock.set(at("2026-08-03T00:00:00Z"));
+    world.run().await.unwrap();
+    let entries = world.entries();
+    let intent = entries.iter().find(|entry| entry.event.phase() == crate::ledger::Phase::Intent);
+    let Event::DestructionIntent { profile, buckets, keys, .. } = &intent.unwrap().event else {
+        panic!("no intent");
+    };
+    assert_eq!((profile.as_str(), buckets.len(), keys.count()), ("kr-pipa", 1, 4));
+    assert_eq!(buckets[0].sites, [site_id("ACME"), site_id("B.C")]);
+    assert_eq!(buckets[0].rule.as_str(), "kr-pipa/c3");
+}
+
+#[tokio::test]
+async fn check_40_nothing_destroyed_is_an_alarm() {
+    let world = World::at("2026-08-03T00:00:00Z");
+    world.vault.with(|inside| inside.fault = Some(Fault::Nothing));
+    let ran = world.run().await.unwrap();
+    assert_eq!((ran.destroyed, ran.failed, ran.certificates.len()), (0, 1, 0));
+    assert_eq!(world.alarms(), ["nothing_destroyed"]);
+    assert!(world.ledger.unfinished().unwrap().is_empty());
+    // The next run tries again, with an intent of its own.
+    assert_eq!(world.run().await.unwrap().destroyed, 2);
+}
+
+#[tokio::test]
+async fn a_lie_of_the_engine_is_found_out() {
+    let world = World::at("2026-08-03T00:00:00Z");
+    world.vault.with(|inside| inside.fault = Some(Fault::Lies));
+    let ran = world.run().await.unwrap();
+    assert_eq!((ran.destroyed, ran.failed, ran.certificates.len()), (0, 1, 0));
+    assert_eq!(world.alarms(), ["verification_failed"]);
+    assert_eq!(world.run().await.unwrap().destroyed, 2);
+}
+
+#[tokio::test]
+async fn what_still_opens_stays_under_destruction() {
+    let world = World::at("2026-08-03T00:00:00Z");
+    world.vault.with(|inside| inside.fault = Some(Fault::StillOpens));
+    let ran = world.run().await.unwrap();
+    assert_eq!((ran.destroyed, ran.failed), (0, 1));
+    assert_eq!(world.alarms(), ["verification_failed"]);
+    assert_eq!(count(&world.list(Some("destroying")), "site_id"), 2);
+    assert_eq!(world.ledger.unfinished().unwrap().len(), 1);
+    assert_eq!(world.run().await.unwrap().destroyed, 2);
+    assert!(world.ledger.unfinished().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_copy_that_is_not_there_is_waited_for() {
+    let world = World::at("2026-08-03T00:00:00Z");
+    for _ in 0..2 {
+        world.vault.with(|inside| inside.fault = Some(Fault::Waiting));
+        let ran = world.run().await.unwrap();
+        assert!(ran.waiting && ran.destroyed == 0);
+        assert_eq!(count(&world.list(Some("destroying")), "site_id"), 2);
+    }
+    assert_eq!(world.alarms(), ["register_copy_unreachable"]);
+    let ran = world.run().await.unwrap();
+    assert_eq!((ran.destroyed, ran.waiting), (2, false));
+}
+
+#[tokio::test]
+async fn check_38_what_is_overdue_is_an_alarm_and_a_metric() {
+    let world = World::at("2026-08-03T00:00:00Z");
+    let registry = Registry::default();
+    world.desk.register(&registry);
+    for day in 3..=9 {
+        world.clock.set(at(&format!("2026-08-0{day}T00:00:00Z")));
+        world.vault.with(|inside| inside.fault = Some(Fault::Waiting));
+        world.run().await.unwrap();
+        let overdue = world.desk.0.figures.last().overdue;
+        assert_eq!(overdue, if day > 8 { 2 } else { 0 }, "day {day}");
+    }
+    assert_eq!(world.alarms(), ["register_copy_unreachable", "destruction_overdue"]);
+    let text = registry.render(crate::observe::metrics::Exposition::Prometheus);
+    assert!(text.contains("blindtally_retention_lots_overdue 2\n"), "{text}");
+    assert!(text.contains("{reason=\"destruction_overdue\"} 1\n"), "{text}");
+    world.run().await.unwrap();
+    assert_eq!(world.desk.0.figures.last(), Default::default());
+}
+
+#[tokio::test]
+async fn termination_brings_everything_forward() {
+    let world = World::at("2026-06-01T00:00:00Z");
+    world.run().await.unwrap();
+    let operator = caller(Role::Operator, 3);
+    let site = site_id("ACME");
+    let mut text = br#"{"reason":"contract ended"}"#.to_vec();
+    let ended = world.desk.terminate(&operator, site.clone(), &mut text).await.unwrap();
+    assert!(
+        String::from_utf8(ended).unwrap().contains("\"terminated_at\":\"2026-06-01T00:00:00Z\"")
+    );
+    // Again: the same time, and no second entry.
+    world.clock.set(at("2026-06-02T00:00:00Z"));
+    let again = world.desk.terminate(&operator, site.clone(), &mut Vec::new()).await.unwrap();
+    assert!(String::from_utf8(again).unwrap().contains("2026-06-01T00:00:00Z"));
+    assert_eq!(world.kinds().iter().filter(|kind| **kind == "site_terminated").count(), 1);
+    let none = world.desk.terminate(&operator, site_id("NONE"), &mut Vec::new()).await;
+    assert_eq!(none, Err(DeskError::NotFound));
+    let bad = world.desk.terminate(&operator, site, &mut br#"{"reason":"\u00e9"}"#.to_vec()).await;
+    assert!(matches!(bad, Err(DeskError::Unfit(_))));
+    // A bucket of December is due at the termination's end, not its own.
+    world.vault.with(|inside| {
+        let site = inside.sites[&site_id("ACME")].clone();
+        inside.lots = lots_of(&site, "2026-11", 500);
+    });
+    let listed = world.list(None);
+    assert_eq!(count(&listed, "\"due\":\"2026-12-01T00:00:00Z\""), 6, "{listed}");
+}
+
+#[tokio::test]
+async fn many_lots_go_in_several_destructions() {
+    let vault = Memory::default();
+    vault.with(|inside| {
+        for no in 1..=300 {
+            let site = site(&format!("S{no}"), no, "UTC", None);
+            inside.lots.extend(lots_of(&site, "2026-05", u64::from(no) * 100));
+            inside.sites.insert(site.id.clone(), Arc::new(site));
+        }
+    });
+    let world = World::over(vault, at("2026-12-01T00:00:00Z"), Settings::default());
+    let ran = world.run().await.unwrap();
+    assert_eq!((ran.destroyed, ran.certificates.len()), (1_800, 2));
+    assert!(world.living().is_empty());
+}
+
+#[tokio::test]
+async fn the_list_has_pages_and_shows_own_sites_only() {
+    let world = World::at("2026-06-01T00:00:00Z");
+    let page = |from| Question { site: None, state: None, limit: 5, from };
+    let auditor = caller(Role::Auditor, 0);
+    let text = |question: &Question, caller: &Caller| {
+        String::from_utf8(world.desk.list(caller, question).unwrap()).unwrap()
+    };
+    let first = text(&page(0), &auditor);
+    assert!(first.contains("\"next_cursor\":\"5\"") && count(&first, "site_id") == 5, "{first}");
+    let last = text(&page(10), &auditor);
+    assert!(!last.contains("next_cursor") && count(&last, "site_id") == 2, "{last}");
+    let own = Token { sites: SiteScope::Some([site_id("B.C")].into()), ..Token::clone(&auditor) };
+    let all = Question { site: None, state: None, limit: 100, from: 0 };
+    let listed = text(&all, &Arc::new(own));
+    assert!(!listed.contains("ACME") && count(&listed, "site_id") == 6, "{listed}");
+}

@@ -1,0 +1,100 @@
+//! What this desk needs of the engine; a trait, so that its tests need no disk.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::engine::{Engine, EngineError};
+use crate::keys::vek::LedgerMark;
+use crate::model::ids::{KeyId, SiteId};
+use crate::model::retention::Lot;
+use crate::model::site::Site;
+use crate::model::time::Timestamp;
+
+pub use crate::engine::destroy::{DestroyReport, LotInfo, LotReport, Verification};
+
+/// A change of state that is under way.
+pub type Change<'a, T> = Pin<Box<dyn Future<Output = Result<T, EngineError>> + Send + 'a>>;
+
+/// What this desk needs of the engine.
+pub trait Vault: Send + Sync + 'static {
+    /// Every living lot.
+    fn lots(&self) -> Vec<LotInfo>;
+    /// The site of an id.
+    fn site(&self, id: &SiteId) -> Option<Arc<Site>>;
+    /// The accepted age of records, milliseconds.
+    fn age_ms(&self) -> i64;
+    /// The commitment of a living key.
+    fn commitment(&self, key: KeyId) -> Option<[u8; 32]>;
+    /// The VEK epoch in force.
+    ///
+    /// # Errors
+    /// When the keys cannot be used any more.
+    fn vek_epoch(&self) -> Result<u64, EngineError>;
+    /// Whether keys that lived in a VEK epoch are destroyed now.
+    fn is_destroyed(&self, keys: &[KeyId], epoch: u64) -> bool;
+    /// Lots whose destruction began and has not ended.
+    fn unfinished_destruction(&self) -> Vec<Lot>;
+    /// Destroys lots, after the ledger's entry that this is the mark of.
+    fn destroy(&self, lots: Vec<Lot>, mark: LedgerMark) -> Change<'_, DestroyReport>;
+    /// Ends a site's collection; one that has ended keeps its time.
+    fn terminate(&self, site: SiteId, at: Timestamp) -> Change<'_, Arc<Site>>;
+    /// The desk's rows whose name begins so, in the order of their names.
+    ///
+    /// # Errors
+    /// When a row cannot be read.
+    fn load_rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, EngineError>;
+    /// Writes a row of the desk; it is durable when this is done.
+    fn put_row(&self, name: String, bytes: Vec<u8>) -> Change<'_, ()>;
+    /// Removes a row of the desk.
+    fn delete_row(&self, name: String) -> Change<'_, ()>;
+}
+
+impl Vault for Engine {
+    fn lots(&self) -> Vec<LotInfo> {
+        Self::lots(self)
+    }
+
+    fn site(&self, id: &SiteId) -> Option<Arc<Site>> {
+        Self::site(self, id)
+    }
+
+    fn age_ms(&self) -> i64 {
+        self.settings().age_ms
+    }
+
+    fn commitment(&self, key: KeyId) -> Option<[u8; 32]> {
+        self.ring().commitment(key)
+    }
+
+    fn vek_epoch(&self) -> Result<u64, EngineError> {
+        Ok(self.ring().vek_epoch()?)
+    }
+
+    fn is_destroyed(&self, keys: &[KeyId], epoch: u64) -> bool {
+        self.ring().is_destroyed(keys, epoch)
+    }
+
+    fn unfinished_destruction(&self) -> Vec<Lot> {
+        Self::unfinished_destruction(self)
+    }
+
+    fn destroy(&self, lots: Vec<Lot>, mark: LedgerMark) -> Change<'_, DestroyReport> {
+        Box::pin(Self::destroy(self, lots, mark, Arc::new(())))
+    }
+
+    fn terminate(&self, site: SiteId, at: Timestamp) -> Change<'_, Arc<Site>> {
+        Box::pin(self.terminate_site(site, at))
+    }
+
+    fn load_rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
+        self.desk_rows(prefix)
+    }
+
+    fn put_row(&self, name: String, bytes: Vec<u8>) -> Change<'_, ()> {
+        Box::pin(async move { self.put_desk_row(&name, &bytes).await })
+    }
+
+    fn delete_row(&self, name: String) -> Change<'_, ()> {
+        Box::pin(async move { self.delete_desk_row(&name).await })
+    }
+}

@@ -1,0 +1,173 @@
+//! A certificate of destruction as it is written: one JSON object, one spelling.
+
+use serde::{Deserialize, Serialize};
+
+use super::rows::Committed;
+use super::spoken::text;
+use super::{BadForm, read, written};
+use crate::ledger::{Digest, Epoch, Proof};
+use crate::model::ids::SiteId;
+use crate::model::time::Timestamp;
+
+/// What the form is called.
+pub const FORMAT: &str = "blindtally/certificate/1";
+/// Longest certificate that is read, bytes.
+pub const CERTIFICATE_BYTES_MAX: usize = 64 << 20;
+
+/// A certificate: what it says, and the proof that the ledger has its digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// What it says.
+    pub body: Body,
+    /// The ledger's entry with the SHA-256 of the body, under a signed checkpoint.
+    pub issued: Proof,
+}
+
+/// What a certificate says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Body {
+    /// [`FORMAT`].
+    pub format: String,
+    /// Its id.
+    pub id: String,
+    /// The name of the ledger, and of its key.
+    pub ledger: String,
+    /// When it was issued.
+    #[serde(with = "text")]
+    pub issued_at: Timestamp,
+    /// The profile of the policy.
+    pub profile: String,
+    /// The SHA-256 of the policy.
+    pub policy: Digest,
+    /// Who began the destruction: `server` or a credential.
+    pub initiated_by: String,
+    /// When it began.
+    #[serde(with = "text")]
+    pub begun_at: Timestamp,
+    /// When it had ended.
+    #[serde(with = "text")]
+    pub ended_at: Timestamp,
+    /// What was destroyed.
+    pub lots: Vec<CertifiedLot>,
+    /// The key above all keys.
+    pub vek: Vek,
+    /// How it was done.
+    pub method: Method,
+    /// How it was checked.
+    pub verification: Checked,
+    /// What this does not show.
+    pub limits: Vec<String>,
+    /// The ledger's entry before the destruction.
+    pub intent: Proof,
+    /// The ledger's entry after it.
+    pub result: Proof,
+}
+
+/// A lot that was destroyed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertifiedLot {
+    /// Its class.
+    pub class: String,
+    /// The site.
+    #[serde(with = "text")]
+    pub site: SiteId,
+    /// Month or day.
+    pub epoch: Epoch,
+    /// The rule.
+    pub rule: String,
+    /// The legal ground of the rule.
+    pub ground: String,
+    /// When it was due.
+    #[serde(with = "text")]
+    pub due: Timestamp,
+    /// Records; `null` where a start finished the destruction and the count went with the keys.
+    pub records: Option<u64>,
+    /// Its keys with their commitments.
+    pub keys: Vec<Committed>,
+    /// Holds that covered it once and were released; none covered it when it was destroyed.
+    pub released_holds: Vec<u64>,
+}
+
+/// The key above all keys, which was replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vek {
+    /// The epoch that was destroyed.
+    pub destroyed_epoch: u64,
+    /// The epoch in force.
+    pub new_epoch: u64,
+    /// The register's generation; `null` where a start finished the destruction.
+    pub register_generation: Option<u64>,
+    /// Whether a copy of the VEK home from before, with the root key, would open old registers.
+    pub home_copy_opens: bool,
+}
+
+/// How it was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Method {
+    /// What was done to the keys.
+    pub keys: String,
+    /// What was done to the sealed bytes.
+    pub data: String,
+    /// What the medium is known to be.
+    pub medium: String,
+    /// What older copies and backups open.
+    pub copies: String,
+}
+
+/// How it was checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checked {
+    /// Nothing opened and nothing was left.
+    pub passed: bool,
+    /// Keys that were tried and did not open.
+    pub keys_tried: u64,
+    /// Files that were removed.
+    pub files_removed: u64,
+    /// Bytes that were reclaimed.
+    pub bytes_reclaimed: u64,
+}
+
+impl Body {
+    /// The bytes that its digest is made of.
+    ///
+    /// # Errors
+    /// When there is no memory for them.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, BadForm> {
+        written(self)
+    }
+
+    /// Reads what [`Body::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// When it has another form.
+    pub fn parse(bytes: &[u8]) -> Result<Self, BadForm> {
+        read(bytes)
+    }
+}
+
+impl Certificate {
+    /// Its bytes.
+    ///
+    /// # Errors
+    /// When there is no memory for them.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, BadForm> {
+        written(self)
+    }
+
+    /// Reads what [`Certificate::to_bytes`] wrote; a newline at the end may be there.
+    ///
+    /// # Errors
+    /// When it has another form.
+    pub fn parse(bytes: &[u8]) -> Result<Self, BadForm> {
+        if bytes.len() > CERTIFICATE_BYTES_MAX {
+            return Err(BadForm);
+        }
+        read(bytes.strip_suffix(b"\n").unwrap_or(bytes))
+    }
+}

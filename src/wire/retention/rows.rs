@@ -1,0 +1,193 @@
+//! The rows that the desk keeps (sealed by the engine): holds, the clock, a destruction under way.
+
+use serde::{Deserialize, Serialize};
+
+use super::spoken::{classes, lot, maybe, text, texts};
+use super::{BadForm, read, written};
+use crate::ledger::{Digest, Keys};
+use crate::model::ids::SiteId;
+use crate::model::retention::Lot;
+use crate::model::time::{Month, Timestamp};
+use crate::model::vocab::Class;
+
+/// Gives a row its bytes.
+macro_rules! row {
+    ($($name:ident),*) => {$(
+        impl $name {
+            /// Its bytes.
+            ///
+            /// # Errors
+            /// When there is no memory for them.
+            pub fn to_bytes(&self) -> Result<Vec<u8>, BadForm> {
+                written(self)
+            }
+
+            /// Reads what [`Self::to_bytes`] wrote.
+            ///
+            /// # Errors
+            /// When it has another form.
+            pub fn parse(bytes: &[u8]) -> Result<Self, BadForm> {
+                read(bytes)
+            }
+        }
+    )*};
+}
+row!(HoldRow, ClockRow, RunRow, FailedRow);
+
+/// Who asked for something, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    /// The public part of the credential.
+    pub by: String,
+    /// When.
+    #[serde(with = "text")]
+    pub at: Timestamp,
+}
+
+/// A hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HoldRow {
+    /// Its number, from 1, given once.
+    pub number: u64,
+    /// The site.
+    #[serde(with = "text")]
+    pub site: SiteId,
+    /// The months.
+    #[serde(with = "texts")]
+    pub months: Vec<Month>,
+    /// What is held; empty for everything.
+    #[serde(with = "classes")]
+    pub classes: Vec<Class>,
+    /// Why.
+    pub ground: String,
+    /// When somebody must look again.
+    #[serde(with = "text")]
+    pub review_at: Timestamp,
+    /// What the caller said.
+    pub reason: Option<String>,
+    /// Who opened it.
+    pub opened: Asked,
+    /// Whether the ledger has it.
+    pub in_ledger: bool,
+    /// The first person who wants it to end.
+    pub requested: Option<Asked>,
+    /// The second.
+    pub released: Option<Asked>,
+    /// Whether the alarm of its missed review was given.
+    pub alarmed: bool,
+}
+
+/// What the desk knows of time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClockRow {
+    /// The latest time that was believed.
+    #[serde(with = "text")]
+    pub high_water: Timestamp,
+    /// The time of a jump that nobody has confirmed.
+    #[serde(with = "maybe")]
+    pub jump: Option<Timestamp>,
+    /// Whether the alarm of a clock that went back was given.
+    pub back: bool,
+    /// The policy that the ledger was told of last.
+    pub policy: Digest,
+}
+
+/// A key of a lot with its commitment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Committed {
+    /// Its number in the register.
+    pub key: u64,
+    /// `HMAC-SHA-256(key, "blindtally/commit/1")`, made before the key was destroyed.
+    pub commitment: Digest,
+}
+
+/// A lot that is to be destroyed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Planned {
+    /// The lot.
+    #[serde(with = "lot")]
+    pub lot: Lot,
+    /// Its site.
+    #[serde(with = "text")]
+    pub site: SiteId,
+    /// When it was due.
+    #[serde(with = "text")]
+    pub due: Timestamp,
+    /// Its keys.
+    pub keys: Vec<Committed>,
+    /// Holds that covered it and were released.
+    pub released_holds: Vec<u64>,
+}
+
+/// What the engine said of a destruction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reported {
+    /// Records of each lot, in the order of the plan; `null` where a start finished the destruction
+    /// and the count went with the keys.
+    pub records: Option<Vec<u64>>,
+    /// The keys that are gone.
+    pub keys: Keys,
+    /// The VEK epoch that was destroyed.
+    pub old_epoch: u64,
+    /// The VEK epoch in force.
+    pub new_epoch: u64,
+    /// The register's generation; `null` where a start finished the destruction.
+    pub generation: Option<u64>,
+    /// Files that were removed.
+    pub files_removed: u64,
+    /// Bytes that were reclaimed.
+    pub bytes_reclaimed: u64,
+    /// Whether a copy of the VEK home of before, with the root key, would open old registers.
+    pub home_copy_opens: bool,
+    /// Whether everything that was checked is gone.
+    pub passed: bool,
+    /// There was nothing to destroy.
+    pub nothing: bool,
+    /// When it ended.
+    #[serde(with = "text")]
+    pub ended_at: Timestamp,
+}
+
+/// A destruction under way: there is one at most.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunRow {
+    /// The number of its intent in the ledger; `null` until that is known to be there.
+    pub operation: Option<u64>,
+    /// Who began it.
+    pub by: String,
+    /// When.
+    #[serde(with = "text")]
+    pub begun_at: Timestamp,
+    /// The profile of the policy.
+    pub profile: String,
+    /// The policy.
+    pub policy: Digest,
+    /// The VEK epoch before it.
+    pub vek_before: u64,
+    /// What is to be destroyed.
+    pub lots: Vec<Planned>,
+    /// Whether the alarm was given of what keeps it from ending.
+    pub alarmed: bool,
+    /// What the engine said, once it is done.
+    pub report: Option<Reported>,
+}
+
+/// Lots of a destruction whose verification did not pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailedRow {
+    /// The number of its intent in the ledger.
+    pub operation: u64,
+    /// When it ended.
+    #[serde(with = "text")]
+    pub ended_at: Timestamp,
+    /// What was to be destroyed.
+    pub lots: Vec<Planned>,
+}
