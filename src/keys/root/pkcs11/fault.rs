@@ -10,7 +10,10 @@ use cryptoki::error::{Error, RvError};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Pkcs11Fault {
     /// The library is missing, or is no PKCS#11 module for this machine.
-    #[error("its module {} cannot be loaded; install it, or correct [keys] pkcs11_module", .0.display())]
+    #[error(
+        "its module {} cannot be loaded; install it, or correct [keys] pkcs11_module",
+        .0.display()
+    )]
     Module(PathBuf),
     /// No slot holds it.
     #[error("no slot holds it; connect it and start its service, or correct [keys] pkcs11_token")]
