@@ -1,6 +1,6 @@
 //! Every change of state: journal, duplicates, tallies, blocks, fold, recovery.
 //!
-//! [`Engine::append`] takes a batch without raw ids, seals it, and answers when it is durable and
+//! [`Engine::commit`] takes a batch without raw ids, seals it, and answers when it is durable and
 //! counted. One writer thread judges and commits ([`writer`]); one fold thread turns the journal
 //! into blocks ([`fold`]); readers see counters that were published after their sync.
 
@@ -13,6 +13,7 @@ mod error;
 pub mod fold;
 pub mod gone;
 pub mod journal;
+pub mod log;
 pub mod partition;
 mod recover;
 mod runs;
@@ -49,8 +50,9 @@ pub use error::EngineError;
 use fold::Folder;
 use gone::Gone;
 use journal::JournalKey;
+pub use log::Log;
 use shared::Shared;
-use writer::{FoldOrder, JournalKeys, Message, Submission, Writer};
+use writer::{FoldOrder, JournalKeys, Message, Writer};
 
 /// How much the engine may hold, and how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -248,61 +250,38 @@ impl Engine {
         Ok(Self { shared, queue, threads: Arc::new(Mutex::new(threads)), settings })
     }
 
-    /// Takes a batch; answers when it is on the disk, judged and counted.
+    /// Takes a batch and waits for its outcome ([`Log`]).
     ///
     /// # Errors
     /// Busy, out of disk, or stopped; then nothing was acknowledged and the same batch may be sent
     /// again.
-    pub async fn append(
+    pub async fn commit(
         &self,
         batch: Batch,
-        answer: Option<Answer>,
-    ) -> Result<Outcome, EngineError> {
-        self.append_to(batch, Vec::new(), answer).await
-    }
-
-    /// As [`Engine::append`], for rows that were made under these months: where one of them has
-    /// changed since, the answer is busy, and the same body makes other rows.
-    ///
-    /// # Errors
-    /// As [`Engine::append`].
-    pub async fn append_to(
-        &self,
-        mut batch: Batch,
         months: Vec<MonthSeen>,
         answer: Option<Answer>,
     ) -> Result<Outcome, EngineError> {
-        if self.shared.disk_low.load(Ordering::Acquire) {
-            return Err(EngineError::DiskFull);
+        self.outcome(self.append(batch, months, answer)?).await
+    }
+
+    /// Queues a message; what comes back is the way of its answer.
+    fn tell<T>(
+        &self,
+        message: impl FnOnce(writer::Reply<T>) -> Message,
+    ) -> Result<oneshot::Receiver<Result<T, EngineError>>, EngineError> {
+        if self.shared.stopped.load(Ordering::Acquire) {
+            return Err(EngineError::Stopped);
         }
-        let unfolded = self.shared.journal_bytes.load(Ordering::Acquire);
-        if unfolded > self.settings.unfolded_bytes {
-            return Err(EngineError::Busy);
-        }
-        let sealed =
-            journal::seal(&batch, crate::crypto::random_bytes(), self.shared.current_key());
-        batch.details = Vec::new();
-        batch.ends = Vec::new();
-        let bytes = sealed.bytes.len();
-        let waiting = self.shared.queued_bytes.fetch_add(bytes, Ordering::AcqRel);
-        if waiting > 0 && waiting + bytes > self.settings.queue_bytes {
-            self.shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
-            return Err(EngineError::Busy);
-        }
-        let submission = |reply| Submission { batch, sealed, months, answer, reply };
-        self.ask(|reply| Message::Append(Box::new(submission(reply)))).await
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(message(reply)).map_err(|_| EngineError::Stopped)?;
+        Ok(answer)
     }
 
     async fn ask<T>(
         &self,
         message: impl FnOnce(writer::Reply<T>) -> Message,
     ) -> Result<T, EngineError> {
-        if self.shared.stopped.load(Ordering::Acquire) {
-            return Err(EngineError::Stopped);
-        }
-        let (reply, answer) = oneshot::channel();
-        self.queue.send(message(reply)).map_err(|_| EngineError::Stopped)?;
-        answer.await.map_err(|_| EngineError::Stopped)?
+        self.tell(message)?.await.map_err(|_| EngineError::Stopped)?
     }
 
     /// The answer kept for an `Idempotency-Key`: the digest of its body, and the answer.

@@ -1,7 +1,7 @@
 //! The desk for batches of records: from a body to a receipt.
 //!
 //! decode ([`wire`](crate::wire)) → places and rows without raw ids ([`places`], [`prepare`]) →
-//! [`Engine::append`], which answers when the batch is on the disk and counted → receipt.
+//! [`Engine::commit`], which answers when the batch is on the disk and counted → receipt.
 
 mod places;
 mod prepare;
@@ -214,7 +214,7 @@ impl Ingest {
         if batch.claims.is_empty() {
             return self.counted(&draft, &nothing());
         }
-        match self.engine.append_to(batch, months, None).await {
+        match self.engine.commit(batch, months, None).await {
             Ok(outcome) => self.counted(&draft, &outcome),
             Err(error) => error.into(),
         }
@@ -258,7 +258,7 @@ impl Ingest {
         };
         let KeyName { scope, key } = name;
         let answer = Answer { scope, key, body_digest, render: Box::new(render) };
-        match self.engine.append_to(batch, months, Some(answer)).await {
+        match self.engine.commit(batch, months, Some(answer)).await {
             Ok(outcome) => self.counted(&draft, &outcome),
             Err(error) => error.into(),
         }

@@ -222,7 +222,7 @@ impl World {
     fn submit(&mut self, rows: Vec<(Row, i64)>) {
         let batch = self.batch(&rows);
         let wanted = self.apply(&rows, &batch);
-        let outcome = self.runtime.block_on(self.engine().append(batch, None)).unwrap();
+        let outcome = self.runtime.block_on(self.engine().commit(batch, Vec::new(), None)).unwrap();
         assert_eq!(outcome.verdicts, wanted);
         self.last = rows;
     }
@@ -231,7 +231,7 @@ impl World {
     fn crash(&mut self, after: bool, rows: Vec<(Row, i64)>) {
         let batch = self.batch(&rows);
         self.engine().store().fault.store(if after { 2 } else { 1 }, Ordering::SeqCst);
-        let failed = self.runtime.block_on(self.engine().append(batch.clone(), None));
+        let failed = self.runtime.block_on(self.engine().commit(batch.clone(), Vec::new(), None));
         assert!(failed.is_err());
         assert!(self.engine().ready().is_err(), "after a failed write nothing goes on");
         self.close();

@@ -99,7 +99,7 @@ fn fill(place: &Path) {
             };
             batch.claims.push(claim);
         }
-        run(engine.append(batch, None)).unwrap();
+        run(engine.commit(batch, Vec::new(), None)).unwrap();
         if part == 1 {
             run(engine.fold()).unwrap();
         }

@@ -310,7 +310,8 @@ fn a_batch_on_its_way_is_judged_by_what_is_destroyed_meanwhile() {
         (again, [Verdict::TooOld, Verdict::Duplicate, Verdict::Duplicate, Verdict::Duplicate]),
     ] {
         let expected = world.apply(&rows, &batch);
-        let outcome = world.runtime.block_on(world.engine().append(batch, None)).unwrap();
+        let outcome =
+            world.runtime.block_on(world.engine().commit(batch, Vec::new(), None)).unwrap();
         assert_eq!((&outcome.verdicts[..], &expected[..]), (&wanted[..], &wanted[..]));
         world.check();
         // From the journal it comes to the same.

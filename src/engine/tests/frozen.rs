@@ -14,7 +14,7 @@ fn a_row_made_under_settings_that_changed_is_sent_back() {
     };
     let append = |batch: Batch, seen: &Arc<Site>| {
         let months = vec![(Arc::clone(seen), batch.months[0].month)];
-        world.runtime.block_on(world.engine().append_to(batch, months, None))
+        world.runtime.block_on(world.engine().commit(batch, months, None))
     };
     let batch = world.batch(&[(row, START)]);
     let seen = world.engine().site(&site_id(0)).unwrap();

@@ -23,7 +23,7 @@ impl World {
         let rows: Vec<(Row, i64)> =
             rows.iter().map(|row| (*row, now - i64::from(row.hours_ago) * HOUR)).collect();
         let batch = self.batch(&rows);
-        self.runtime.block_on(self.engine().append(batch, None))
+        self.runtime.block_on(self.engine().commit(batch, Vec::new(), None))
     }
 
     fn put(&self, site: u8, settings: SiteSettings) -> SitePut {
@@ -138,7 +138,7 @@ fn a_kept_answer_is_found_after_the_clock_went_back_over_midnight() {
     let world = World::new(settings(false));
     world.shift(DAY);
     let batch = world.batch(&[(row(0, 1, 1), START)]);
-    world.runtime.block_on(world.engine().append(batch, Some(answer()))).unwrap();
+    world.runtime.block_on(world.engine().commit(batch, Vec::new(), Some(answer()))).unwrap();
     world.shift(-DAY);
     assert!(world.engine().kept_answer(&[1; 32], &[2; 32]).unwrap().is_some());
 }
@@ -155,7 +155,7 @@ fn a_writer_that_panics_stops_the_engine() {
     let world = World::new(settings(false));
     let batch = world.batch(&[(row(0, 1, 1), START)]);
     let answer = Answer { render: Box::new(|_| panic!("in the writer")), ..answer() };
-    let failed = world.runtime.block_on(world.engine().append(batch, Some(answer)));
+    let failed = world.runtime.block_on(world.engine().commit(batch, Vec::new(), Some(answer)));
     assert!(failed.is_err());
     assert!(world.ends_within_a_second());
 }
@@ -366,12 +366,14 @@ fn kept_answers_live_and_die_with_their_batch() {
     let rows = [(row, START)];
     let batch = world.batch(&rows);
     world.engine().store().fault.store(1, Ordering::SeqCst);
-    let failed = world.runtime.block_on(world.engine().append(batch.clone(), Some(answer())));
+    let failed =
+        world.runtime.block_on(world.engine().commit(batch.clone(), Vec::new(), Some(answer())));
     assert!(failed.is_err());
     world.close();
     world.open();
     assert_eq!(world.engine().kept_answer(&[1; 32], &[2; 32]), Ok(None));
-    let outcome = world.runtime.block_on(world.engine().append(batch, Some(answer()))).unwrap();
+    let outcome =
+        world.runtime.block_on(world.engine().commit(batch, Vec::new(), Some(answer()))).unwrap();
     world.close();
     world.open();
     let kept = world.engine().kept_answer(&[1; 32], &[2; 32]).unwrap().unwrap();

@@ -1,0 +1,77 @@
+//! The seam between a request and whoever decides about its batch: today the writer thread of this
+//! process, later a partitioned log whose owners may be elsewhere. Appending gives a position; what
+//! became of the batch is known once it is durable and judged.
+
+use std::sync::atomic::Ordering;
+
+use tokio::sync::oneshot;
+
+use super::writer::{Message, Submission};
+use super::{Answer, Engine, EngineError, MonthSeen, Outcome, journal};
+use crate::model::batch::Batch;
+
+/// Takes batches, and tells what became of them.
+pub trait Log {
+    /// Where an appended batch is.
+    type Position: Send;
+
+    /// Takes a batch whose rows were made under these months: where one of them has changed since,
+    /// its outcome is busy, and the same body makes other rows.
+    ///
+    /// # Errors
+    /// Busy, out of disk, or stopped; then nothing was taken, and the same batch may be sent again.
+    fn append(
+        &self,
+        batch: Batch,
+        months: Vec<MonthSeen>,
+        answer: Option<Answer>,
+    ) -> Result<Self::Position, EngineError>;
+
+    /// What became of a batch; waits until it is on the disk, judged and counted.
+    ///
+    /// # Errors
+    /// As [`Log::append`]; then nothing was acknowledged.
+    fn outcome(
+        &self,
+        position: Self::Position,
+    ) -> impl Future<Output = Result<Outcome, EngineError>> + Send;
+}
+
+/// A batch in the writer's queue.
+pub struct Queued(oneshot::Receiver<Result<Outcome, EngineError>>);
+
+impl Log for Engine {
+    type Position = Queued;
+
+    fn append(
+        &self,
+        mut batch: Batch,
+        months: Vec<MonthSeen>,
+        answer: Option<Answer>,
+    ) -> Result<Queued, EngineError> {
+        if self.shared.disk_low.load(Ordering::Acquire) {
+            return Err(EngineError::DiskFull);
+        }
+        let unfolded = self.shared.journal_bytes.load(Ordering::Acquire);
+        if unfolded > self.settings.unfolded_bytes {
+            return Err(EngineError::Busy);
+        }
+        let sealed =
+            journal::seal(&batch, crate::crypto::random_bytes(), self.shared.current_key());
+        batch.details = Vec::new();
+        batch.ends = Vec::new();
+        let bytes = sealed.bytes.len();
+        let waiting = self.shared.queued_bytes.fetch_add(bytes, Ordering::AcqRel);
+        if waiting > 0 && waiting + bytes > self.settings.queue_bytes {
+            self.shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
+            return Err(EngineError::Busy);
+        }
+        let submission = |reply| Submission { batch, sealed, months, answer, reply };
+        let outcome = self.tell(|reply| Message::Append(Box::new(submission(reply))))?;
+        Ok(Queued(outcome))
+    }
+
+    async fn outcome(&self, Queued(outcome): Queued) -> Result<Outcome, EngineError> {
+        outcome.await.map_err(|_| EngineError::Stopped)?
+    }
+}
