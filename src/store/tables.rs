@@ -380,8 +380,9 @@ impl Store {
         {
             use std::sync::atomic::Ordering::SeqCst;
             self.largest_sync.fetch_max(changes.bytes, SeqCst);
-            let ends_fold = changes.list.iter().any(|(table, change)| {
-                matches!(change, Change::Put(key, _) if *table == Table::Meta && key == keys::POSITION)
+            let ends_fold = changes.list.iter().any(|(table, change)| match change {
+                Change::Put(key, _) => *table == Table::Meta && key == keys::POSITION,
+                _ => false,
             });
             // 99: the end of a fold waits; 98: it panics.
             while ends_fold && self.fault.load(SeqCst) == 99 {

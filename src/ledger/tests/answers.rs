@@ -58,7 +58,8 @@ fn a_line_is_what_an_auditor_expects() {
             r#"{"number":1,"time":"2026-11-22T04:16:00Z","operation":1,"phase":"intent","kind":"#,
             r#""destruction","actor":"server","fields":{"profile":"kr-pipa","buckets":[{"class""#,
             r#":"records","epoch":"2026-05","rule":"kr-pipa/c2","due":"2026-11-22T04:16:00Z","s"#,
-            r#"ites":["SITE-1","SITE-2"]}]}}"#,
+            r#"ites":["SITE-1","SITE-2"]}],"keys":{"count":4,"ranges":[[7,9],[12,12]]},"com"#,
+            r#"mitments":"c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5"}}"#,
         ]
         .concat()
     );

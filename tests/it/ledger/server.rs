@@ -136,9 +136,10 @@ fn it_holds_what_was_done() {
     assert!(made >= 8, "keys of a month, a day, a journal and the state: {made}");
     let by = |token: &str| Actor::Credential(credential(token));
     let revoked = Event::TokenRevoked { token: credential(&producer) };
-    let wanted: [(Actor, &dyn Fn(&Event) -> bool); 6] = [
+    let wanted: [(Actor, &dyn Fn(&Event) -> bool); 7] = [
         (Actor::Server, &|event| matches!(event, Event::ServerStarted { .. })),
         (Actor::Server, &issued(&operator, "operator", true)),
+        (Actor::Server, &|event| matches!(event, Event::PolicyLoaded { .. })),
         (by(&operator), &issued(&producer, "producer", true)),
         (by(&operator), &issued(&auditor, "auditor", false)),
         (by(&operator), &|event| *event == revoked),

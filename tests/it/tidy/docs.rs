@@ -113,7 +113,7 @@ fn every_row_of_the_default_table_is_described() {
     let known: Names = rows.chain(["format".to_owned()]).collect();
     let page = text_of("docs/FORMATS.md");
     let (_, after) = page.split_once("### The default table\n").unwrap();
-    let said = heads(after.split("\n## ").next().unwrap());
+    let said = heads(after.split("\n##").next().unwrap());
     let said = said.iter().map(|name| name.split('<').next().unwrap().to_owned()).collect();
     none(&differences("docs/FORMATS.md", &said, &known));
 }
