@@ -3,8 +3,8 @@
 
 use blindtally::crypto::{BaseKey, Secret, TagKey};
 use blindtally::identity::{
-    DeviceId, OtherKind, Payload, PayloadEncoding, PseudonymQueue, RawId, Sentinels, Slot, device,
-    payload, user,
+    DeviceId, Job, OtherKind, Payload, PayloadEncoding, PseudonymQueue, RawId, Sentinels, Slot,
+    device, payload, user,
 };
 use blindtally::model::vocab::{DeviceKind, IdEncoding};
 
@@ -31,7 +31,7 @@ impl Tags {
         self.queue.clear();
         let slot = push(&mut self.queue, &self.base);
         self.queue.run();
-        self.queue.tag(slot, &self.key).0
+        self.queue.tags(&[Job { slot, key: 0 }], &[&self.key])[0].0
     }
 
     /// Of a user; `None` for one that stands for nobody.
