@@ -63,6 +63,14 @@ fn print_stored(dir: &Path, server: &Server, records: u64) -> io::Result<()> {
     let written = server.written()? as f64 / records as f64;
     println!("at rest      {at_rest:.1} sealed bytes a record");
     println!("written      {written:.1} bytes a record, {:.2} for each at rest", written / at_rest);
+    let each = |name: &str| value(name) / records as f64;
+    println!(
+        "             log {:.1}, files {:.1}, files from files {:.1}; {:.1} in files at the end",
+        each("blindtally_log_bytes_total"),
+        each("blindtally_flush_bytes_total"),
+        each("blindtally_compaction_bytes_total"),
+        each("blindtally_file_bytes"),
+    );
     let (bytes, members) = (value("blindtally_tally_bytes"), value("blindtally_tally_members"));
     println!("sets         {members} members, {:.1} bytes of memory each", bytes / members);
     println!(

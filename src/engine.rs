@@ -43,7 +43,7 @@ use crate::model::limits;
 use crate::model::site::{MonthSpan, Site, SiteSettings};
 use crate::model::time::{Clock, DAY_MS, Day, Month, Timestamp};
 use crate::model::usage::{Counters, Evidence};
-use crate::store::{Store, Table, keys};
+use crate::store::{Store, Table, Written, keys};
 
 use directory::Directory;
 pub use error::EngineError;
@@ -171,6 +171,8 @@ pub struct EngineFigures {
     pub queued_bytes: u64,
     /// How large the sets were after the last fold.
     pub sizes: spill::Sizes,
+    /// Bytes written to the disk since the start, by cause.
+    pub written: Written,
 }
 
 /// The engine's door.
@@ -426,6 +428,7 @@ impl Engine {
             block_bytes: shared.block_bytes.load(Ordering::Relaxed),
             sizes: *shared.sizes.lock().unwrap_or_else(PoisonError::into_inner),
             queued_bytes: shared.queued_bytes.load(Ordering::Relaxed) as u64,
+            written: shared.store.written(),
         }
     }
 

@@ -17,4 +17,6 @@ pub mod rows;
 mod tables;
 pub mod verdict;
 
-pub use tables::{Changes, Files, Reclaimed, RowRange, Settings, Store, StoreError, Table};
+pub use tables::{
+    Changes, Files, Reclaimed, RowRange, Settings, Store, StoreError, Table, Written,
+};

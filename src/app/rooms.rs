@@ -163,6 +163,12 @@ pub fn register(engine: &Engine, registry: &Registry) {
     total("blindtally_folds", "Folds that ended well.", |f| f.folds);
     total("blindtally_folded_rows", "Rows that folds wrote into blocks.", |f| f.folded_rows);
     total("blindtally_block_bytes", "Bytes of blocks written.", |f| f.block_bytes);
+    let help = "Bytes written to the log of the tables.";
+    total("blindtally_log_bytes", help, |f| f.written.log);
+    let help = "Bytes written from memory to files of the tables.";
+    total("blindtally_flush_bytes", help, |f| f.written.flush);
+    let help = "Bytes written from files to files of the tables.";
+    total("blindtally_compaction_bytes", help, |f| f.written.compaction);
     let gauge = |name, help, read: fn(EngineFigures) -> u64| {
         let engine = engine.clone();
         let read = move || i64::try_from(read(engine.figures())).unwrap_or(i64::MAX);
@@ -174,6 +180,10 @@ pub fn register(engine: &Engine, registry: &Registry) {
     gauge("blindtally_tally_members", help, |f| f.sizes.tally_members);
     let help = "Memory of the slots that know duplicates, bytes, as of the last fold.";
     gauge("blindtally_seen_bytes", help, |f| f.sizes.seen_bytes as u64);
+    let files = engine.clone();
+    registry.probe("blindtally_file_bytes", "Bytes of all files of the tables.", move || {
+        i64::try_from(files.store().file_bytes()).unwrap_or(i64::MAX)
+    });
     let queued = engine.clone();
     let help = "Sealed bytes that wait for the writer.";
     registry.probe("blindtally_queue_bytes", help, move || {

@@ -1,11 +1,13 @@
 //! The tables (column families), one change set, scans, and the check of the format's version.
 
 mod reclaim;
+mod written;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rocksdb::statistics::StatsLevel;
 use rocksdb::{
     BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBRecoveryMode,
     DBWithThreadMode, Direction, InfoLogger, IteratorMode, LogLevel, MultiThreaded, Options,
@@ -13,6 +15,7 @@ use rocksdb::{
 };
 
 pub use reclaim::{Files, Reclaimed, RowRange};
+pub use written::Written;
 
 #[cfg(test)]
 use super::keys;
@@ -167,6 +170,8 @@ type Pair = (Box<[u8]>, Box<[u8]>);
 /// The open tables.
 pub struct Store {
     db: Db,
+    /// The settings it was opened with; they hold the counts of what was written.
+    options: Options,
     cache: Cache,
     path: PathBuf,
     names: Mutex<BTreeSet<Table>>,
@@ -260,9 +265,13 @@ impl Store {
             tables.insert(table);
             families.push(ColumnFamilyDescriptor::new(name, table_options(table, &cache)));
         }
-        let db = Db::open_cf_descriptors(&database_options(), &path, families)?;
+        let mut options = database_options();
+        options.enable_statistics();
+        options.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
+        let db = Db::open_cf_descriptors(&options, &path, families)?;
         let store = Self {
             db,
+            options,
             cache,
             path,
             names: Mutex::new(tables),
