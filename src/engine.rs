@@ -43,7 +43,7 @@ use crate::model::limits;
 use crate::model::site::{MonthSpan, Site, SiteSettings};
 use crate::model::time::{Clock, DAY_MS, Day, Month, Timestamp};
 use crate::model::usage::{Counters, Evidence};
-use crate::store::{Store, Table, Written, keys};
+use crate::store::{Half, Store, Table, Written, keys};
 
 use directory::Directory;
 pub use error::EngineError;
@@ -230,6 +230,7 @@ impl Engine {
             settings: settings.clone(),
             folder: orders,
             next_group: found.last_group + 1,
+            half: Half::A,
             pending_bytes: found.pending_bytes,
             pending_since: (found.pending_bytes > 0).then_some(now),
             keys: JournalKeys {

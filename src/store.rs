@@ -18,5 +18,5 @@ mod tables;
 pub mod verdict;
 
 pub use tables::{
-    Changes, Files, Reclaimed, RowRange, Settings, Store, StoreError, Table, Written,
+    Changes, Files, Half, Reclaimed, RowRange, Settings, Store, StoreError, Table, Written,
 };

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::directory::Directory;
-use super::journal::{self, JournalError, JournalKey, OpenGroup};
+use super::journal::{self, JournalError, JournalKey, OpenGroup, StoredGroup};
 use super::runs::{self, Run, RunError, SetId};
 use crate::crypto::SealKey;
 use crate::keys::{KeyRing, KeysError};
@@ -23,7 +23,7 @@ use crate::model::usage::Counters;
 use crate::store::pages::Entry;
 use crate::store::rows::Position;
 use crate::store::verdict::encode_counters;
-use crate::store::{Changes, Store, StoreError, Table, keys};
+use crate::store::{Changes, Half, Store, StoreError, Table, keys};
 
 pub use ahead::discard_unfinished;
 pub use blocks::{BlockPlace, block_key_opens, ranges, read_block, read_header};
@@ -32,6 +32,8 @@ pub use remove::{blocks_of, rows_of_sets, tables_of};
 use ahead::{Ahead, Intent};
 use blocks::Sorted;
 
+/// Folded groups that the memory of a half of the journal holds before it is cleared, bytes.
+const DEAD_BYTES: usize = 4 << 20;
 /// Runs of one size class that are merged into one.
 const RUNS_MERGED: usize = 8;
 /// Most tags of a merged run: merging takes about 40 bytes of memory a tag.
@@ -77,6 +79,8 @@ pub struct Delta {
 pub struct Cut {
     /// The last group of the fold.
     pub through: u64,
+    /// The half of the journal that takes no group from here on, until the fold has ended.
+    pub half: Half,
     /// New members of sets.
     pub deltas: Vec<Delta>,
     /// Counters that changed.
@@ -125,6 +129,8 @@ pub struct Folder {
     position: Position,
     runs: HashMap<SetId, Vec<Run>>,
     fragments: blocks::Fragments,
+    /// Bytes of folded groups that the memory of each half of the journal still holds.
+    dead: [usize; 2],
 }
 
 impl Folder {
@@ -140,7 +146,7 @@ impl Folder {
         runs: HashMap<SetId, Vec<Run>>,
     ) -> Result<Self, FoldError> {
         let fragments = blocks::Fragments::load(&store)?;
-        Ok(Self { store, ring, directory, position, runs, fragments })
+        Ok(Self { store, ring, directory, position, runs, fragments, dead: [0; 2] })
     }
 
     /// Folds all groups up to the cut.
@@ -148,7 +154,7 @@ impl Folder {
     /// # Errors
     /// When anything cannot be read or written; then the engine must stop and recover.
     pub fn fold(&mut self, cut: Cut) -> Result<Folded, FoldError> {
-        let groups = self.groups(cut.through)?;
+        let (groups, rows_of_groups) = self.groups(cut.through)?;
         let store = Arc::clone(&self.store);
         let rows = Sorted::of(&groups, &self.directory)?;
         let mut last = Changes::default();
@@ -174,8 +180,9 @@ impl Folder {
         self.position.next_block = writer.next;
         drop(rows);
         drop(groups);
-        for group in self.position.folded_through + 1..=cut.through {
-            last.delete(Table::Journal, keys::group(group));
+        for (half, number, bytes) in rows_of_groups {
+            last.delete(Table::Journal(half), keys::group(number));
+            self.dead[half as usize] += bytes;
         }
         let (runs, merged) = self.fold_sets(&mut ahead, cut.deltas)?;
         ahead.finish(&mut last)?;
@@ -195,6 +202,7 @@ impl Folder {
         self.position.seen_floor = cut.floor.0;
         last.put(Table::Meta, keys::POSITION, self.position.encode());
         self.store.apply(&last)?;
+        self.clear(cut.half)?;
         for day in &cut.dropped {
             self.ring.drop_seen(*day)?;
         }
@@ -224,17 +232,27 @@ impl Folder {
         Ok(self.store.apply_ahead(&changes)?)
     }
 
-    fn groups(&self, through: u64) -> Result<Vec<OpenGroup>, FoldError> {
-        let from = keys::group(self.position.folded_through + 1);
-        let to = keys::group(through + 1);
+    /// The groups that are not folded, and where each lies: half, number, bytes.
+    fn groups(&self, through: u64) -> Result<(Vec<OpenGroup>, Vec<(Half, u64, usize)>), FoldError> {
         let key_of = |id| self.ring.by_id(id);
-        let mut groups = Vec::new();
-        for row in self.store.scan(Table::Journal, &from, Some(&to))? {
-            let (key, value) = row?;
-            let number = keys::group_number(&key).ok_or(crate::store::codec::Corrupt("group"))?;
-            groups.push(journal::decode_group(number, &value, &key_of)?);
+        let (mut groups, mut rows) = (Vec::new(), Vec::new());
+        let from = self.position.folded_through + 1;
+        for stored in journal::stored(&self.store, from, through + 1)? {
+            let StoredGroup { number, half, row } = stored?;
+            groups.push(journal::decode_group(number, &row, &key_of)?);
+            rows.push((half, number, row.len()));
         }
-        Ok(groups)
+        Ok((groups, rows))
+    }
+
+    /// Gives back the memory and the log of a half whose groups are all folded. Nothing of them is
+    /// written to a file: they are deleted. A little is left until it is worth a file.
+    fn clear(&mut self, half: Half) -> Result<(), FoldError> {
+        if self.dead[half as usize] >= DEAD_BYTES {
+            self.dead[half as usize] = 0;
+            self.store.flush_tables(&[Table::Journal(half)].into())?;
+        }
+        Ok(())
     }
 
     /// Writes the runs of new members; answers the runs of each set, and those that were merged.

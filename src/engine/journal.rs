@@ -13,6 +13,7 @@ use crate::model::ids::KeyId;
 use crate::store::batch as batch_format;
 use crate::store::codec::{Corrupt, Put, Reader};
 use crate::store::verdict::GroupVerdict;
+use crate::store::{Half, Store, StoreError, Table, keys};
 
 const VERSION: u8 = 1;
 
@@ -64,6 +65,44 @@ pub fn encode_group(
     let aad = verdict_aad(group, batches.iter().map(|batch| &batch.serial));
     key.seal_into(&aad, &verdict.encode(), &mut out);
     out
+}
+
+/// A group as it is stored.
+pub struct StoredGroup {
+    /// Its number.
+    pub number: u64,
+    /// The table it lies in.
+    pub half: Half,
+    /// Its row.
+    pub row: Box<[u8]>,
+}
+
+/// The stored groups from a number up to, and without, another, in their order; the two halves
+/// are read side by side.
+///
+/// # Errors
+/// When the disk refuses or a row key is none of a group.
+pub fn stored(
+    store: &Store,
+    from: u64,
+    end: u64,
+) -> Result<impl Iterator<Item = Result<StoredGroup, StoreError>> + '_, StoreError> {
+    let (from, end) = (keys::group(from), keys::group(end));
+    let rows = |half| {
+        let rows = store.scan(Table::Journal(half), &from, Some(&end))?;
+        let group = move |row: Result<(Box<[u8]>, Box<[u8]>), StoreError>| {
+            let (key, row) = row?;
+            let number = keys::group_number(&key).ok_or(Corrupt("group"))?;
+            Ok::<_, StoreError>(StoredGroup { number, half, row })
+        };
+        Ok::<_, StoreError>(rows.map(group).peekable())
+    };
+    let (mut a, mut b) = (rows(Half::A)?, rows(Half::B)?);
+    Ok(std::iter::from_fn(move || match (a.peek(), b.peek()) {
+        (Some(Ok(left)), Some(Ok(right))) if right.number < left.number => b.next(),
+        (None, _) | (Some(Ok(_)), Some(Err(_))) => b.next(),
+        _ => a.next(),
+    }))
 }
 
 /// A group read back.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::distinct::DistinctSet;
 use super::fold::{FoldError, discard_unfinished};
-use super::journal;
+use super::journal::{self, StoredGroup};
 use super::runs::{self, Run, SetId};
 use super::state::{Apply, MonthState, State, TALLY_KINDS, Window};
 use super::writer::RingKeys;
@@ -220,14 +220,12 @@ fn replay(
     let ring = RingKeys(shared);
     let mut last = position.folded_through;
     let mut bytes = 0;
-    let first = keys::group(position.folded_through + 1);
-    for row in shared.store.scan(Table::Journal, &first, None)? {
-        let (key, value) = row?;
-        let number = keys::group_number(&key).ok_or(crate::store::codec::Corrupt("group"))?;
+    for stored in journal::stored(&shared.store, position.folded_through + 1, u64::MAX)? {
+        let StoredGroup { number, row, .. } = stored?;
         if number != last + 1 {
             return Err(EngineError::Damaged(format!("journal group {} is missing", last + 1)));
         }
-        let group = journal::decode_group(number, &value, &key_of)?;
+        let group = journal::decode_group(number, &row, &key_of)?;
         for (batch, verdicts) in group.batches.iter().zip(&group.verdict.batches) {
             state.apply(Apply {
                 batch,
@@ -248,7 +246,7 @@ fn replay(
             }
         }
         last = number;
-        bytes += value.len();
+        bytes += row.len();
     }
     Ok((last, bytes))
 }

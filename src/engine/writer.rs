@@ -32,7 +32,7 @@ use crate::model::retention::Lot;
 use crate::model::site::{Site, SiteSettings};
 use crate::model::time::{DAY_MS, Day, Timestamp};
 use crate::store::verdict::GroupVerdict;
-use crate::store::{Changes, Table, keys};
+use crate::store::{Changes, Half, Table, keys};
 
 /// A group takes batches up to this many sealed bytes: a larger write only adds latency.
 const GROUP_BYTES_MAX: usize = 8 << 20;
@@ -141,6 +141,8 @@ pub struct Writer {
     pub folder: Sender<FoldOrder>,
     /// The number of the next group.
     pub next_group: u64,
+    /// The half of the journal that takes the groups of now.
+    pub half: Half,
     /// Sealed bytes that are not folded.
     pub pending_bytes: usize,
     /// When the earliest group that is not folded was written.
@@ -301,7 +303,7 @@ impl Writer {
         let row = journal::encode_group(number, &batches, &verdict, &current.key);
         let mut changes = Changes::default();
         let row_bytes = row.len();
-        changes.put(Table::Journal, keys::group(number), row);
+        changes.put(Table::Journal(self.half), keys::group(number), row);
         let rows = std::mem::take(&mut verdict.batches);
         let mut outcomes = Vec::with_capacity(rows.len());
         for ((index, verdicts), (_, answer)) in rows.into_iter().enumerate().zip(&mut waiters) {
@@ -385,7 +387,9 @@ impl Writer {
         let floor = self.state.floor();
         let answers_before =
             Day(self.shared.clock.now().day().0.saturating_sub(limits::IDEMPOTENCY_DAYS + 1));
-        let cut = Cut { through, deltas, counters, dropped, floor, answers_before };
+        let half = self.half;
+        self.half = half.other();
+        let cut = Cut { through, half, deltas, counters, dropped, floor, answers_before };
         self.folder.send(FoldOrder::Fold(Box::new(cut))).map_err(|_| EngineError::Stopped)?;
         self.folding = true;
         self.folding_bytes = std::mem::take(&mut self.pending_bytes);

@@ -39,13 +39,43 @@ pub struct Settings {
     pub block_cache_bytes: usize,
 }
 
+/// The journal has two tables, written to in turn, so that the one that a fold has taken in can be
+/// cleared while the other one is written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Half {
+    /// The first.
+    A,
+    /// The second.
+    B,
+}
+
+impl Half {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::A, Self::B];
+
+    /// The other one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::A => "a",
+            Self::B => "b",
+        }
+    }
+}
+
 /// A table; its name on disk is [`Table::name`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Table {
     /// Format, position, sites, tokens.
     Meta,
     /// Groups of sealed batches with their verdicts, until folded.
-    Journal,
+    Journal(Half),
     /// The counters of each site and month.
     Counters,
     /// Sealed answers to `Idempotency-Key`s.
@@ -67,7 +97,7 @@ impl Table {
     pub fn name(self) -> String {
         match self {
             Self::Meta => "default".to_owned(),
-            Self::Journal => "journal".to_owned(),
+            Self::Journal(half) => format!("journal.{}", half.name()),
             Self::Counters => "counters".to_owned(),
             Self::Answers => "answers".to_owned(),
             Self::Seen => "seen".to_owned(),
@@ -85,7 +115,10 @@ impl Table {
         let mut class = || Class::from_name(parts.next()?.as_bytes());
         let table = match kind {
             "default" => Self::Meta,
-            "journal" => Self::Journal,
+            "journal" => {
+                let half = parts.next()?;
+                Self::Journal(Half::ALL.into_iter().find(|known| known.name() == half)?)
+            }
             "counters" => Self::Counters,
             "answers" => Self::Answers,
             "seen" => Self::Seen,
@@ -115,7 +148,7 @@ impl Table {
     pub const fn kind(self) -> &'static str {
         match self {
             Self::Meta => "default",
-            Self::Journal => "journal",
+            Self::Journal(_) => "journal",
             Self::Counters => "counters",
             Self::Answers => "answers",
             Self::Seen => "seen",
@@ -127,7 +160,14 @@ impl Table {
     }
 
     /// The tables that exist from the start.
-    const FIXED: [Self; 5] = [Self::Meta, Self::Journal, Self::Counters, Self::Answers, Self::Seen];
+    const FIXED: [Self; 6] = [
+        Self::Meta,
+        Self::Journal(Half::A),
+        Self::Journal(Half::B),
+        Self::Counters,
+        Self::Answers,
+        Self::Seen,
+    ];
 }
 
 /// The store cannot be opened, or an operation failed. The text names files and settings, never
@@ -421,7 +461,7 @@ impl Store {
         let of_fold = fault > 2;
         let meant = changes.list.iter().any(|(table, change)| match change {
             Change::Put(key, _) if of_fold => *table == Table::Meta && key == keys::POSITION,
-            Change::Put(..) => *table == Table::Journal,
+            Change::Put(..) => matches!(table, Table::Journal(_)),
             _ => false,
         });
         (fault > 0 && meant).then(|| {
@@ -442,12 +482,12 @@ impl Store {
     ///
     /// # Errors
     /// When the disk refuses or a file is corrupt.
-    pub fn scan(
-        &self,
+    pub fn scan<'s>(
+        &'s self,
         table: Table,
         from: &[u8],
         to: Option<&[u8]>,
-    ) -> Result<impl Iterator<Item = Result<Pair, StoreError>> + '_, StoreError> {
+    ) -> Result<impl Iterator<Item = Result<Pair, StoreError>> + use<'s>, StoreError> {
         let mut options = ReadOptions::default();
         if let Some(to) = to {
             options.set_iterate_upper_bound(to.to_vec());
@@ -510,17 +550,26 @@ fn database_options() -> Options {
     options
 }
 
-/// Settings of a table: everything is sealed, so nothing compresses. Journal and blocks are written
-/// in the order of their keys, so that files move down without being rewritten; the journal's
-/// memory is large enough that most groups are folded and deleted before it would be flushed.
+/// Files of a small table that wait, unsorted among each other, before they are merged downwards.
+const FILES_UNMERGED: i32 = 16;
+
+/// Memory of a half of the journal, bytes. The fold clears it long before; what is not folded is
+/// bounded by the engine.
+const JOURNAL_MEMORY_BYTES: usize = 1 << 30;
+
+/// Settings of a table: everything is sealed, so nothing compresses. Blocks are written in the
+/// order of their keys, so that files move down without being rewritten; the journal's memory is
+/// large enough that its groups are folded and deleted before it would be written to files. Each
+/// fold adds a file to the small tables, over all sites and days: a merge rewrites all of them, so
+/// it waits for many, and a filter spares a look into each.
 fn table_options(table: Table, cache: &Cache) -> Options {
     let mut options = Options::default();
     options.set_compression_type(rocksdb::DBCompressionType::None);
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_cache(cache);
     match table {
-        Table::Journal => {
-            options.set_write_buffer_size(256 << 20);
+        Table::Journal(_) => {
+            options.set_write_buffer_size(JOURNAL_MEMORY_BYTES);
             options.set_max_write_buffer_number(2);
         }
         Table::Blocks(..) => {
@@ -531,7 +580,14 @@ fn table_options(table: Table, cache: &Cache) -> Options {
             options.set_write_buffer_size(16 << 20);
             blocks.set_bloom_filter(10.0, false);
         }
-        _ => options.set_write_buffer_size(16 << 20),
+        Table::Seen | Table::Tally(_) | Table::Headers(..) | Table::BlockKeys(..) => {
+            options.set_write_buffer_size(16 << 20);
+            blocks.set_bloom_filter(10.0, false);
+            options.set_level_zero_file_num_compaction_trigger(FILES_UNMERGED);
+            options.set_level_zero_slowdown_writes_trigger(3 * FILES_UNMERGED);
+            options.set_level_zero_stop_writes_trigger(4 * FILES_UNMERGED);
+        }
+        Table::Meta | Table::Counters => options.set_write_buffer_size(16 << 20),
     }
     options.set_block_based_table_factory(&blocks);
     options

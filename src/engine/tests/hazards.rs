@@ -198,12 +198,9 @@ fn what_waits_for_a_slow_fold_is_bounded() {
             break;
         }
     }
-    let bytes: usize = world
-        .engine()
-        .store()
-        .scan(Table::Journal, &[], None)
+    let bytes: usize = journal::stored(world.engine().store(), 0, u64::MAX)
         .unwrap()
-        .map(|row| row.unwrap().1.len())
+        .map(|group| group.unwrap().row.len())
         .sum();
     world.engine().store().fault.store(0, Ordering::SeqCst);
     world.engine().stop();

@@ -4,7 +4,7 @@ use super::*;
 use crate::model::time::Day;
 use crate::model::vocab::RecordType;
 use crate::retention::policy::{Life, Period, RetentionClass, TABLES, TYPES, covered};
-use crate::store::Table;
+use crate::store::{Half, Table};
 
 fn text(published: &str, effective: &str, material: bool, periods: &str) -> String {
     format!(
@@ -36,7 +36,7 @@ fn check_39_every_record_type_and_table_has_a_rule() {
     let class = Class::Records;
     let tables = [
         Table::Meta,
-        Table::Journal,
+        Table::Journal(Half::A),
         Table::Counters,
         Table::Answers,
         Table::Seen,
