@@ -11,6 +11,10 @@
 //! lines that anybody may have put there. What a checkpoint signs must be there, byte for byte, or
 //! the start is refused. So the order of the two syncs is the whole of the argument. Hashes and
 //! line ends are not synced at all: they follow from the lines and are made anew where they differ.
+//!
+//! A killed process, and a failed sync, leave a checkpoint that is read but is not on the disk (a
+//! failed sync even marks it clean, so that no later one writes it). So a start writes the last
+//! checkpoint again and syncs it before anybody, the second copy above all, hears of it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,6 +22,7 @@ use std::io;
 use super::entry::{Entry, Head, Recorded};
 use super::medium::{Lines, Log};
 use super::note::{Checkpoint, Signer};
+use super::noted::Noted;
 use super::notes::{is_torn, tail};
 use super::tree::{self, Frontier, Hash, Nodes};
 use super::words::Phase;
@@ -186,6 +191,8 @@ pub(super) struct Found {
     pub(super) cut_bytes: u64,
     /// Hashes or line ends were made anew.
     pub(super) rebuilt: bool,
+    /// What the entries say of the vaults of keys.
+    pub(super) noted: Noted,
 }
 
 /// Reads everything once, checks it against the last checkpoint and the witnesses, and cuts what
@@ -216,6 +223,7 @@ pub(super) fn recover(
         ..Writer::default()
     };
     writer.open = std::mem::take(&mut walk.open);
+    let noted = std::mem::take(&mut walk.noted);
     let differs = walk.differs;
     let beyond = walk.beyond().map_err(io_error("read", ENTRIES))?;
     // A checkpoint was begun only when all of its lines were durable.
@@ -230,19 +238,32 @@ pub(super) fn recover(
         cut_entries: beyond.frontier.size() - size,
         cut_bytes: beyond.bytes + tail.rest.len() as u64,
         rebuilt: differs,
+        noted,
     };
     cut(files, &writer).map_err(io_error("cut", ENTRIES))?;
     if differs {
         rebuild(files, size).map_err(io_error("rebuild", "the hashes"))?;
     }
     let checkpoint = match signed {
-        Some(checkpoint) => checkpoint,
+        Some(checkpoint) => {
+            let done = writer.settle(files, &checkpoint);
+            done.map_err(io_error("write", CHECKPOINTS))?;
+            checkpoint
+        }
         None => writer.first(files, signer).map_err(io_error("write", CHECKPOINTS))?,
     };
     Ok((writer, checkpoint, found))
 }
 
 impl Writer {
+    /// Makes the last checkpoint, and what it signs, durable, whoever wrote it.
+    fn settle(&self, files: &Files, last: &Checkpoint) -> io::Result<()> {
+        files.entries.sync()?;
+        let note = last.to_string();
+        files.checkpoints.write_at(self.notes - note.len() as u64, note.as_bytes())?;
+        files.checkpoints.sync()
+    }
+
     /// The checkpoint of a ledger without entries.
     fn first(&mut self, files: &Files, signer: &Signer) -> io::Result<Checkpoint> {
         let checkpoint = signer.sign(0, tree::empty()).ok_or(io::ErrorKind::OutOfMemory)?;
@@ -260,6 +281,7 @@ struct Walk<'a> {
     lines: Lines<'a>,
     frontier: Frontier,
     open: BTreeMap<u64, String>,
+    noted: Noted,
     hashes: Compared<'a>,
     ends: Compared<'a>,
     /// What is still to be compared, smallest size last.
@@ -286,6 +308,7 @@ impl<'a> Walk<'a> {
             lines: Lines::new(&*files.entries).map_err(io_error("read", ENTRIES))?,
             frontier: Frontier::default(),
             open: BTreeMap::new(),
+            noted: Noted::default(),
             hashes: Compared::new(&*files.hashes).map_err(io_error("read", "the hashes"))?,
             ends: Compared::new(&*files.ends).map_err(io_error("read", "the line ends"))?,
             witnesses,
@@ -313,6 +336,7 @@ impl<'a> Walk<'a> {
             }
             let head = Head::read(line).filter(|head| head.number == entry);
             let head = head.ok_or(LedgerError::Changed { entry })?;
+            self.noted.read((head.kind, head.phase), line);
             match head.phase {
                 Phase::Intent => drop(self.open.insert(entry, head.kind.to_owned())),
                 Phase::Result => drop(self.open.remove(&head.operation)),

@@ -64,8 +64,8 @@ pub enum Pkcs11Fault {
     TwoKeys(u64),
     /// Destroying such a key would prove nothing.
     #[error(
-        "its key of vault epoch {0} was not made in it, or can be taken out of it; use a token \
-         that keeps keys inside"
+        "its key of vault epoch {0} was not made in it, or can be taken out of it, copied or \
+         renamed; use a token that keeps keys inside and as they are"
     )]
     Loose(u64),
     /// It said that it did.
@@ -124,7 +124,9 @@ impl Pkcs11Fault {
             RvError::TokenNotPresent | RvError::TokenNotRecognized | RvError::SlotIdInvalid => {
                 Self::NoToken
             }
-            RvError::DeviceRemoved
+            // Whoever was to initialize it again could not.
+            RvError::CryptokiNotInitialized
+            | RvError::DeviceRemoved
             | RvError::SessionClosed
             | RvError::SessionHandleInvalid
             | RvError::UserNotLoggedIn
