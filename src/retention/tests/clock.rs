@@ -66,3 +66,30 @@ async fn three_days_need_no_confirmation_and_a_moment_more_does() {
     world.clock.set(at("2026-08-05T00:00:00.001Z"));
     assert_eq!(world.run().await, Err(DeskError::ClockAhead));
 }
+
+#[tokio::test]
+async fn a_site_ends_at_the_believed_time() {
+    let world = World::at("2026-06-20T00:00:00Z");
+    world.run().await.unwrap();
+    let operator = caller(Role::Operator, 3);
+    let end = async |site| {
+        let ended = world.desk.terminate(&operator, site_id(site), &mut []).await;
+        ended.map(|text| String::from_utf8(text).unwrap())
+    };
+    // By this clock six months after the end are over, by the believed time they begin.
+    world.clock.set(at("2025-12-01T00:00:00Z"));
+    let ended = end("ACME").await.unwrap();
+    assert!(ended.contains("\"terminated_at\":\"2026-06-20T00:00:00Z\""), "{ended}");
+    assert_eq!(world.run().await.unwrap().destroyed, 0);
+    assert_eq!(world.living().len(), 12);
+    // A time that nobody believes ends nothing, and neither makes anything late.
+    world.clock.set(at("2027-12-01T00:00:00Z"));
+    assert_eq!(end("B.C").await, Err(DeskError::ClockAhead));
+    assert!(world.vault.with(|inside| inside.sites[&site_id("B.C")].terminated_at.is_none()));
+    let entries = world.entries();
+    let told = entries.iter().filter_map(|entry| match entry.event {
+        Event::SiteTerminated { terminated_at, .. } => Some(terminated_at),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [at("2026-06-20T00:00:00Z")]);
+}
