@@ -2,8 +2,8 @@
 //! back what was due, and one that jumps ahead does not make anything due before a person says that
 //! it is right.
 
-use super::{Desk, DeskError, Inner, POLICY, credential};
-use crate::ledger::{Actor, Alarm, Digest, Entry, Event, Word};
+use super::{Desk, DeskError, Inner, credential};
+use crate::ledger::{Actor, Alarm, Digest, Entry, Event};
 use crate::model::caller::Caller;
 use crate::model::time::{DAY_MS, Timestamp};
 use crate::wire::retention::rows::ClockRow;
@@ -68,7 +68,7 @@ impl Inner {
         row.high_water.0.saturating_add(i64::from(self.settings.jump_days) * DAY_MS)
     }
 
-    async fn keep_clock(&self, row: ClockRow) -> Result<(), DeskError> {
+    pub(super) async fn keep_clock(&self, row: ClockRow) -> Result<(), DeskError> {
         self.vault.put_row(ROW.to_owned(), row.to_bytes()?).await?;
         self.state().clock = Some(row);
         Ok(())
@@ -88,28 +88,6 @@ impl Inner {
         row.jump = None;
         self.keep_clock(row).await?;
         Ok(view::confirmed_to_json(from, real))
-    }
-
-    /// Tells the ledger of a policy that has taken effect.
-    pub(super) async fn announce_policy(&self, now: Timestamp) -> Result<(), DeskError> {
-        let policy = self.policy_at(now);
-        let digest = Digest(policy.digest);
-        let known = self.state().clock.clone();
-        let Some(mut row) = known.filter(|row| row.policy != digest) else { return Ok(()) };
-        let event = Event::PolicyLoaded {
-            digest,
-            profile: Word::of(policy.profile.name()),
-            published: policy.published,
-            effective: policy.effective,
-        };
-        self.append(Entry::new(now, Actor::Server, event)).await?;
-        if let Some((next, text)) = &self.next
-            && next == policy
-        {
-            self.vault.put_row(POLICY.to_owned(), text.clone()).await?;
-        }
-        row.policy = digest;
-        self.keep_clock(row).await
     }
 }
 

@@ -63,7 +63,10 @@ impl Desk {
             high_water: believed,
             unconfirmed: !confirmed,
             profile: policy.profile.name(),
-            dates: (policy.published.to_string(), policy.effective.to_string()),
+            dates: (
+                policy.published.to_string(),
+                inner.effective(policy).unwrap_or(policy.effective).to_string(),
+            ),
             rules: rules(policy),
             lots,
             next_cursor,

@@ -82,6 +82,7 @@ impl Inner {
     async fn destroy_due(&self, actor: &Actor) -> Result<RunView, DeskError> {
         self.look_after_holds().await?;
         let now = self.believe(self.clock.now()).await?;
+        self.keep_notice(now).await?;
         self.announce_policy(now).await?;
         let mut view = RunView::default();
         let left = self.state().run.clone();

@@ -21,7 +21,7 @@ use crate::model::caller::{Role, SiteScope, Token};
 use crate::model::ids::{KeyId, SiteId, SiteNo};
 use crate::model::retention::Lot;
 use crate::model::site::{Site, SiteSettings};
-use crate::model::time::{DAY_MS, Month};
+use crate::model::time::{DAY_MS, Month, Timestamp};
 use crate::model::vocab::Class;
 
 /// The desk with everything around it.

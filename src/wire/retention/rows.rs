@@ -32,7 +32,7 @@ macro_rules! row {
         }
     )*};
 }
-row!(HoldRow, ClockRow, RunRow, FailedRow);
+row!(HoldRow, ClockRow, NoticeRow, RunRow, FailedRow);
 
 /// Who asked for something, and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +93,15 @@ pub struct ClockRow {
     pub back: bool,
     /// The policy that the ledger was told of last.
     pub policy: Digest,
+}
+
+/// A policy file that was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoticeRow {
+    /// When a run saw it first, by the believed time.
+    #[serde(with = "text")]
+    pub seen_at: Timestamp,
 }
 
 /// A key of a lot with its commitment.

@@ -186,6 +186,12 @@ fn a_clock_row_comes_back() {
 }
 
 #[test]
+fn a_notice_comes_back() {
+    let row = NoticeRow { seen_at: Timestamp(1_795_320_960_001) };
+    assert_eq!(NoticeRow::parse(&row.to_bytes().unwrap()), Ok(row));
+}
+
+#[test]
 fn ids_of_holds_have_one_spelling() {
     assert_eq!(view::hold_number("h12"), Some(12));
     for bad in ["", "h", "12", "h012", "h+1", "h1 ", "H1", "h99999999999999999999"] {
