@@ -54,6 +54,8 @@ pub enum Fault {
     Lies,
     /// The keys go, and then the process ends, before the lots are done.
     HalfWay,
+    /// It does not begin: a request holds an old journal key.
+    Busy,
 }
 
 /// What a vault is made of.
@@ -170,6 +172,7 @@ fn destroy(inside: &mut Inside, lots: &[Lot]) -> Result<DestroyReport, EngineErr
             let verification = Verification::KeyStillOpens;
             return Ok(DestroyReport { verification, ..report(inside, done, old_epoch) });
         }
+        Some(Fault::Busy) => return Err(EngineError::Busy),
         Some(Fault::HalfWay) | None => {}
     }
     let was_unfinished = !inside.unfinished.is_empty();

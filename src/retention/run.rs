@@ -45,6 +45,8 @@ enum End {
     Waiting,
     /// Not shown to be destroyed.
     Failed,
+    /// Given up before it began, because something of it is held by now.
+    Withdrawn,
 }
 
 impl Desk {
@@ -88,7 +90,7 @@ impl Inner {
         let left = self.state().run.clone();
         if let Some(row) = left
             && let Some(row) = self.found_again(row).await?
-            && !matches!(self.carry_on(row, true, &mut view).await?, End::Certified)
+            && matches!(self.carry_on(row, true, &mut view).await?, End::Waiting | End::Failed)
         {
             return Ok(view);
         }
@@ -170,6 +172,9 @@ impl Inner {
         view: &mut RunView,
     ) -> Result<End, DeskError> {
         let Some(operation) = row.operation else { return Err(DeskError::Failed) };
+        if again && self.is_held_meanwhile(&mut row).await? {
+            tracing::warn!("retention: a plan that a cut had left is given up, some of it is held");
+        }
         if row.report.is_none() {
             let lots: Vec<Lot> = row.lots.iter().map(|planned| planned.lot).collect();
             let mark = self.ask(Ledger::mark).await?;
@@ -190,6 +195,10 @@ impl Inner {
         }
         let Some(reported) = row.report.clone() else { return Err(DeskError::Failed) };
         let result = self.result(&row, &reported, operation).await?;
+        if reported.withdrawn {
+            self.drop_run().await?;
+            return Ok(End::Withdrawn);
+        }
         if !reported.passed {
             let failed = Alarm::VerificationFailed;
             let reason = if reported.nothing { Alarm::NothingDestroyed } else { failed };
@@ -208,6 +217,29 @@ impl Inner {
         view.certificates.push(self.certify(issue).await?);
         self.drop_run().await?;
         Ok(End::Certified)
+    }
+
+    /// Whether something of a plan that a cut left is on hold by now, and the engine has not begun
+    /// with it. Then the row says that it is given up.
+    async fn is_held_meanwhile(&self, row: &mut RunRow) -> Result<bool, DeskError> {
+        // From here until the row is written no hold comes in between, and none ends.
+        let _deciding = self.deciding.lock().await;
+        if row.report.is_some() || !self.vault.unfinished_destruction().is_empty() {
+            return Ok(false);
+        }
+        let standings = self.standings(self.believed().0);
+        let is_planned =
+            |lot: Lot| row.lots.binary_search_by_key(&lot, |planned| planned.lot).is_ok();
+        let own = || standings.iter().filter(|standing| is_planned(standing.info.lot));
+        // With a lot gone the engine is done with all of them, and only its report is lost.
+        let all_live = own().count() == row.lots.len();
+        if !all_live || own().all(|standing| standing.holds.is_empty()) {
+            return Ok(false);
+        }
+        let ended_at = self.clock.now().max(row.begun_at);
+        row.report = Some(Reported::withdrawn(self.vault.vek_epoch()?, ended_at));
+        self.keep_run(row).await?;
+        Ok(true)
     }
 
     /// The engine's report, and what the desk finds itself: no planned lot lives, every planned key
@@ -234,6 +266,7 @@ impl Inner {
                 home_copy_opens: true,
                 passed: finished,
                 nothing: !finished,
+                withdrawn: false,
                 ended_at,
             };
         }
@@ -256,6 +289,7 @@ impl Inner {
             home_copy_opens: report.home_copy_opens,
             passed: destroyed && same,
             nothing: false,
+            withdrawn: false,
             ended_at,
         }
     }

@@ -149,6 +149,7 @@ proptest! {
             home_copy_opens: true,
             passed: true,
             nothing: false,
+            withdrawn: operation.is_none(),
             ended_at: Timestamp(1_795_320_960_123),
         };
         let row = RunRow {
