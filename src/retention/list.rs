@@ -93,7 +93,7 @@ impl Inner {
             holds: standing.holds.clone(),
             certificate: None,
         };
-        let standings = self.standings(believed);
+        let standings = self.all_standings(believed);
         let living: BTreeSet<Lot> = standings.iter().map(|standing| standing.info.lot).collect();
         let mut views: Vec<LotView> = standings.iter().map(view).collect();
         for (_, row) in self.vault.load_rows(FAILED)? {

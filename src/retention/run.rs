@@ -19,6 +19,7 @@ use super::plan::{Standing, buckets, committed, digest_of, keys_of};
 use super::policy::Profile;
 use super::vault::{DestroyReport, Verification};
 use super::{Desk, DeskError, Inner, credential};
+use crate::engine::EngineError;
 use crate::ledger::{
     Actor, Alarm, Credential, Digest, Entry, Event, Keys, Ledger, LedgerError, Phase, Recorded,
     Verification as Said, Word,
@@ -178,7 +179,10 @@ impl Inner {
         if row.report.is_none() {
             let lots: Vec<Lot> = row.lots.iter().map(|planned| planned.lot).collect();
             let mark = self.ask(Ledger::mark).await?;
-            let report = self.vault.destroy(lots, mark).await?;
+            let report = match self.vault.destroy(lots, mark).await {
+                Ok(report) => report,
+                Err(error) => return self.not_destroyed(&mut row, error).await,
+            };
             if !report.waiting_for.is_empty() {
                 self.alarm_once(&mut row, Alarm::RegisterCopyUnreachable).await?;
                 view.waiting = true;
@@ -294,6 +298,15 @@ impl Inner {
         }
     }
 
+    /// The engine refused: it may be the root provider, and the next run tries again. An engine that
+    /// has stopped or is busy for a minute needs nobody who looks at this.
+    async fn not_destroyed(&self, row: &mut RunRow, error: EngineError) -> Result<End, DeskError> {
+        if !matches!(error, EngineError::Stopped | EngineError::Busy) {
+            self.alarm_once(row, Alarm::DestructionFailed).await?;
+        }
+        Err(error.into())
+    }
+
     async fn alarm_once(&self, row: &mut RunRow, reason: Alarm) -> Result<(), DeskError> {
         if !std::mem::replace(&mut row.alarmed, true) {
             self.alarm(reason).await?;
@@ -381,7 +394,7 @@ impl Inner {
         let (believed, _) = self.believed();
         // What is overdue by the clock is shown even when the clock is not believed.
         let now = real.max(believed);
-        let standings = self.standings(believed);
+        let standings = self.all_standings(believed);
         let count = |wanted: &dyn Fn(&Standing) -> bool| {
             let lots = standings.iter().filter(|standing| wanted(standing)).count();
             i64::try_from(lots).unwrap_or(i64::MAX)
