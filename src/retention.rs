@@ -18,6 +18,7 @@ pub mod fake;
 mod figures;
 mod holds;
 mod list;
+mod notice;
 mod plan;
 pub mod policy;
 mod run;
@@ -35,11 +36,11 @@ use crate::engine::EngineError;
 use crate::ledger::{Actor, Credential, Entry, Event, Ledger, LedgerError, Receipt};
 use crate::model::caller::Caller;
 use crate::model::reason::Reason;
-use crate::model::time::{Clock, Timestamp};
+use crate::model::time::Clock;
 use crate::observe::Registry;
 use crate::wire::fault::Flaw;
 use crate::wire::retention::BadForm;
-use crate::wire::retention::rows::{ClockRow, HoldRow, RunRow};
+use crate::wire::retention::rows::{ClockRow, HoldRow, NoticeRow, RunRow};
 use figures::Figures;
 pub use list::Question;
 use policy::{Policy, PolicyError, Profile};
@@ -54,7 +55,8 @@ pub struct Settings {
     pub policy: Option<PathBuf>,
     /// The pause between two runs.
     pub every: Duration,
-    /// How far the clock may be ahead of the last run before somebody must confirm it, days.
+    /// How far the clock may be ahead of the time that has passed, after a start of the last run,
+    /// before somebody must confirm it, days.
     pub jump_days: u32,
 }
 
@@ -165,7 +167,11 @@ impl From<Flaw> for DeskError {
 struct State {
     holds: BTreeMap<u64, HoldRow>,
     clock: Option<ClockRow>,
+    /// Of this process, once it has believed a time.
+    anchor: Option<clock::Anchor>,
     run: Option<RunRow>,
+    /// When policy files were seen first, by the names of their rows.
+    notices: BTreeMap<String, NoticeRow>,
 }
 
 struct Inner {
@@ -270,6 +276,9 @@ fn load(vault: &dyn Vault) -> Result<State, StartError> {
         let hold = HoldRow::parse(&row)?;
         state.holds.insert(hold.number, hold);
     }
+    for (name, row) in vault.load_rows(notice::ROWS)? {
+        state.notices.insert(name, NoticeRow::parse(&row)?);
+    }
     for (_, row) in vault.load_rows(clock::ROW)? {
         state.clock = Some(ClockRow::parse(&row)?);
     }
@@ -282,14 +291,6 @@ fn load(vault: &dyn Vault) -> Result<State, StartError> {
 impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The policy in force.
-    fn policy_at(&self, now: Timestamp) -> &Policy {
-        match &self.next {
-            Some((next, _)) if next.effective.start() <= now => next,
-            _ => &self.policy,
-        }
     }
 
     /// Asks the ledger, which waits for the disk.

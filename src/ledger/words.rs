@@ -156,6 +156,8 @@ vocabulary! {
         VerificationFailed = 9, "verification_failed";
         /// A hold has passed its review date.
         HoldUnreviewed = 10, "hold_unreviewed";
+        /// A destruction was refused, by the root provider or a disk, and is tried again.
+        DestructionFailed = 11, "destruction_failed";
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::vault::{Change, DestroyReport, LotInfo, LotReport, Vault, Verification};
 use crate::crypto::sha256;
@@ -16,12 +17,23 @@ use crate::model::retention::Lot;
 use crate::model::site::Site;
 use crate::model::time::{Clock, Timestamp};
 
-/// A clock that tests move.
-pub struct TestClock(pub AtomicI64);
+/// A clock that tests move: what it says, and how many milliseconds it has run.
+pub struct TestClock(pub AtomicI64, pub AtomicI64);
 
 impl TestClock {
-    /// Sets it.
+    /// A clock that begins at a time.
+    pub const fn at(now: Timestamp) -> Self {
+        Self(AtomicI64::new(now.0), AtomicI64::new(0))
+    }
+
+    /// Time passes until then; the clock is set back where it lies behind.
     pub fn set(&self, at: Timestamp) {
+        let passed = at.0 - self.0.swap(at.0, Ordering::Relaxed);
+        self.1.fetch_add(passed.max(0), Ordering::Relaxed);
+    }
+
+    /// Somebody sets it, and no time passes.
+    pub fn jump(&self, at: Timestamp) {
         self.0.store(at.0, Ordering::Relaxed);
     }
 }
@@ -29,6 +41,10 @@ impl TestClock {
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::Relaxed))
+    }
+
+    fn running(&self) -> Duration {
+        Duration::from_millis(self.1.load(Ordering::Relaxed).unsigned_abs())
     }
 }
 
@@ -54,6 +70,10 @@ pub enum Fault {
     Lies,
     /// The keys go, and then the process ends, before the lots are done.
     HalfWay,
+    /// It does not begin: a request holds an old journal key.
+    Busy,
+    /// The register lets go of the keys, and the root provider does not end their epoch.
+    Away,
 }
 
 /// What a vault is made of.
@@ -69,8 +89,11 @@ pub struct Inside {
     pub gone: BTreeSet<KeyId>,
     /// VEK epoch.
     pub epoch: u64,
-    /// Lots whose keys are gone and whose bytes are not.
+    /// Lots whose destruction has begun and not ended.
     pub unfinished: Vec<Lot>,
+    /// Lots whose keys the register has let go of while their epoch lives: it does not list them any
+    /// more, and they are not destroyed.
+    pub turned: Vec<LotInfo>,
     /// The next destruction misbehaves.
     pub fault: Option<Fault>,
     /// Where it is cut.
@@ -146,10 +169,18 @@ fn report(inside: &Inside, lots: Vec<LotReport>, old_epoch: u64) -> DestroyRepor
     }
 }
 
+/// The register is written in both copies, and the epoch from before lives.
+fn turn(inside: &mut Inside, lots: &[Lot], living: &[LotInfo]) {
+    inside.epoch += u64::from(inside.turned.is_empty());
+    inside.lots.retain(|info| !lots.contains(&info.lot));
+    inside.turned = living.to_vec();
+    inside.unfinished = lots.to_vec();
+}
+
 fn destroy(inside: &mut Inside, lots: &[Lot]) -> Result<DestroyReport, EngineError> {
-    let old_epoch = inside.epoch;
-    let living: Vec<LotInfo> =
-        inside.lots.iter().filter(|info| lots.contains(&info.lot)).cloned().collect();
+    let old_epoch = inside.epoch - u64::from(!inside.turned.is_empty());
+    let known = inside.turned.iter().chain(&inside.lots);
+    let living: Vec<LotInfo> = known.filter(|info| lots.contains(&info.lot)).cloned().collect();
     let done = living.iter().map(|info| LotReport {
         lot: info.lot,
         records: 100,
@@ -162,20 +193,27 @@ fn destroy(inside: &mut Inside, lots: &[Lot]) -> Result<DestroyReport, EngineErr
         // It did not even begin.
         Some(Fault::Lies) => return Ok(report(inside, done, old_epoch)),
         Some(Fault::Waiting) => {
+            turn(inside, lots, &living);
             let waiting_for = vec![PathBuf::from("elsewhere")];
             return Ok(DestroyReport { waiting_for, ..report(inside, Vec::new(), old_epoch) });
         }
         Some(Fault::StillOpens) => {
-            inside.unfinished = lots.to_vec();
+            turn(inside, lots, &living);
             let verification = Verification::KeyStillOpens;
             return Ok(DestroyReport { verification, ..report(inside, done, old_epoch) });
         }
+        Some(Fault::Away) => {
+            turn(inside, lots, &living);
+            return Err(EngineError::Refused("the token cannot be reached".into()));
+        }
+        Some(Fault::Busy) => return Err(EngineError::Busy),
         Some(Fault::HalfWay) | None => {}
     }
-    let was_unfinished = !inside.unfinished.is_empty();
+    let was_unfinished = !inside.unfinished.is_empty() && inside.turned.is_empty();
     inside.unfinished.clear();
     if !living.is_empty() {
-        inside.epoch += 1;
+        inside.epoch += u64::from(inside.turned.is_empty());
+        inside.turned.clear();
         inside.gone.extend(living.iter().flat_map(|info| &info.keys).copied());
         inside.lots.retain(|info| !lots.contains(&info.lot));
     }
@@ -212,7 +250,7 @@ impl Vault for Memory {
     fn is_destroyed(&self, keys: &[KeyId], epoch: u64) -> bool {
         self.with(|inside| {
             let all = keys.iter().all(|key| inside.gone.contains(key));
-            !keys.is_empty() && all && inside.epoch > epoch
+            !keys.is_empty() && all && inside.epoch > epoch && inside.turned.is_empty()
         })
     }
 
@@ -291,6 +329,6 @@ pub fn desk(folder: &std::path::Path, sites: &[&str], now: Timestamp) -> super::
         marks: Vec::new(),
     };
     let ledger = Arc::new(crate::ledger::Ledger::open(&settings, now).unwrap().0);
-    let clock = Arc::new(TestClock(AtomicI64::new(now.0)));
+    let clock = Arc::new(TestClock::at(now));
     super::Desk::new(Arc::new(vault), ledger, super::Settings::default(), clock).unwrap()
 }

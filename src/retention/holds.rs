@@ -1,6 +1,8 @@
 //! Holds: what is not destroyed although it is due, because somebody disputes it. A hold is a
 //! predicate on site, months and classes, so it covers what arrives later too.
 
+use std::collections::BTreeSet;
+
 use super::due::Terms;
 use super::{Desk, DeskError, Inner, credential};
 use crate::engine::calendar;
@@ -97,7 +99,8 @@ impl Inner {
         }
         // Nothing is planned for destruction meanwhile, so it is before the hold or after it.
         let _deciding = self.deciding.lock().await;
-        if request.months.iter().any(|month| !self.has_month(&found, *month, now)) {
+        let left = self.lots_of(site);
+        if request.months.iter().any(|month| !self.has_month(&found, *month, &left, now)) {
             let event = Event::HoldRefused {
                 hold: None,
                 site: site.clone(),
@@ -124,12 +127,23 @@ impl Inner {
         // First it holds, then the ledger says so; a cut between the two is made good by a run.
         self.keep_hold(hold.clone()).await?;
         let hold = self.note_hold(hold).await?;
-        let (lots, too_late) = self.covered(&hold, &found);
+        let (lots, too_late) = self.covered(&hold, &found, &left);
         Ok(view::opened_to_json(&hold, now, lots, too_late))
     }
 
+    /// What is left of a site: its living lots, and those that are being destroyed, whose keys the
+    /// register may not list any more.
+    fn lots_of(&self, site: &SiteId) -> BTreeSet<Lot> {
+        let living = self.vault.lots().into_iter().filter(|info| info.site == *site);
+        let mut lots: BTreeSet<Lot> = living.map(|info| info.lot).collect();
+        let state = self.state();
+        let going = state.run.iter().flat_map(|run| &run.lots);
+        lots.extend(going.filter(|planned| planned.site == *site).map(|planned| planned.lot));
+        lots
+    }
+
     /// Whether the site has the month and something of it is left, or it is the present one.
-    fn has_month(&self, site: &Site, month: Month, now: Timestamp) -> bool {
+    fn has_month(&self, site: &Site, month: Month, left: &BTreeSet<Lot>, now: Timestamp) -> bool {
         if calendar::span(site, month).is_ok_and(|span| span.contains(now)) {
             return true;
         }
@@ -141,23 +155,21 @@ impl Inner {
             }
         };
         let stored = site.months.iter().any(|span| span.month == month);
-        let lots = self.vault.lots();
-        stored && lots.iter().any(|info| info.site == site.id && of_month(info.lot))
+        stored && left.iter().any(|lot| of_month(*lot))
     }
 
-    /// How many living lots a hold covers, and how many of those are being destroyed already.
-    fn covered(&self, hold: &HoldRow, site: &Site) -> (usize, usize) {
+    /// How many lots a hold covers and keeps, and how many of what is left it covers that are being
+    /// destroyed already.
+    fn covered(&self, hold: &HoldRow, site: &Site, left: &BTreeSet<Lot>) -> (usize, usize) {
         let now = self.clock.now();
         let terms = Terms { policy: self.policy_at(now), site, age_ms: self.vault.age_ms() };
-        let going: Vec<Lot> = {
+        let going: BTreeSet<Lot> = {
             let state = self.state();
             state.run.iter().flat_map(|run| &run.lots).map(|planned| planned.lot).collect()
         };
-        let lots = self.vault.lots();
-        let own = lots.iter().filter(|info| info.site == site.id);
-        let covered: Vec<_> = own.filter(|info| covers(hold, &terms, info.lot)).collect();
-        let too_late = covered.iter().filter(|info| going.contains(&info.lot)).count();
-        (covered.len() - too_late, too_late)
+        let covered = left.iter().filter(|lot| covers(hold, &terms, **lot));
+        let (late, kept): (Vec<&Lot>, Vec<&Lot>) = covered.partition(|lot| going.contains(lot));
+        (kept.len(), late.len())
     }
 
     async fn release_hold(

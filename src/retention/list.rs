@@ -63,7 +63,10 @@ impl Desk {
             high_water: believed,
             unconfirmed: !confirmed,
             profile: policy.profile.name(),
-            dates: (policy.published.to_string(), policy.effective.to_string()),
+            dates: (
+                policy.published.to_string(),
+                inner.effective(policy).unwrap_or(policy.effective).to_string(),
+            ),
             rules: rules(policy),
             lots,
             next_cursor,
@@ -90,7 +93,7 @@ impl Inner {
             holds: standing.holds.clone(),
             certificate: None,
         };
-        let standings = self.standings(believed);
+        let standings = self.all_standings(believed);
         let living: BTreeSet<Lot> = standings.iter().map(|standing| standing.info.lot).collect();
         let mut views: Vec<LotView> = standings.iter().map(view).collect();
         for (_, row) in self.vault.load_rows(FAILED)? {

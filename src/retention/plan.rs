@@ -1,7 +1,7 @@
 //! What is to be destroyed now: due, and not on hold. Keys that open held buckets are held with
 //! them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Inner;
 use super::due::Terms;
@@ -21,7 +21,7 @@ pub(super) const LOTS_MAX: usize = 1_000;
 /// How long after its due time a lot must be gone, milliseconds: 5 days.
 pub(super) const DEADLINE_MS: i64 = 5 * DAY_MS;
 
-/// A living lot and what is decided of it.
+/// A lot and what is decided of it.
 #[derive(Clone, Debug)]
 pub(super) struct Standing {
     /// The lot.
@@ -71,6 +71,38 @@ impl Inner {
                 standings.push(standing(info, due, &own, &terms));
             }
         }
+        standings.sort_by_key(|standing| standing.info.lot);
+        standings
+    }
+
+    /// Every living lot, and those of the destruction under way that the register does not list any
+    /// more: while it waits for a copy or for the root provider, what it means is due, may be late,
+    /// and is not destroyed. No hold keeps what the engine has begun with.
+    pub(super) fn all_standings(&self, now: Timestamp) -> Vec<Standing> {
+        let mut standings = self.standings(now);
+        let shut: BTreeSet<Lot> = self.vault.unfinished_destruction().into_iter().collect();
+        let begun = standings.iter_mut().filter(|standing| shut.contains(&standing.info.lot));
+        begun.for_each(|standing| standing.holds.clear());
+        let living: BTreeSet<Lot> = standings.iter().map(|standing| standing.info.lot).collect();
+        let state = self.state();
+        let lots = state.run.iter().flat_map(|run| &run.lots);
+        for planned in lots.filter(|planned| !living.contains(&planned.lot)) {
+            let released = planned.released_holds.iter().filter_map(|hold| state.holds.get(hold));
+            let ends = released.filter_map(|hold| Some(hold.released.as_ref()?.at));
+            standings.push(Standing {
+                info: LotInfo {
+                    lot: planned.lot,
+                    site: planned.site.clone(),
+                    keys: planned.keys.iter().map(|key| KeyId(key.key)).collect(),
+                    ends_at: planned.due,
+                },
+                due: planned.due,
+                holds: Vec::new(),
+                released: planned.released_holds.clone(),
+                free_at: ends.fold(planned.due, Timestamp::max),
+            });
+        }
+        drop(state);
         standings.sort_by_key(|standing| standing.info.lot);
         standings
     }

@@ -229,8 +229,10 @@ pub struct Policy {
     pub profile: Profile,
     /// When it was published.
     pub published: Day,
-    /// From when on it holds.
+    /// From when on it holds at the earliest.
     pub effective: Day,
+    /// How long before it takes effect it must be known, days.
+    pub notice_days: u32,
     /// Its rules.
     pub rules: Vec<Rule>,
     /// The SHA-256 of its text.
@@ -244,7 +246,7 @@ impl Policy {
         let (published, effective) = (Day(20_454), Day(20_485));
         let rules = rules_of(profile);
         let digest = sha256(&[profile.name().as_bytes(), said(&rules).as_bytes()]);
-        Self { profile, published, effective, rules, digest }
+        Self { profile, published, effective, notice_days: NOTICE_DAYS, rules, digest }
     }
 
     /// Reads a policy that changes `before`.
@@ -253,7 +255,7 @@ impl Policy {
     /// When it has another form, too little notice, or hides that it is a material change.
     pub fn read(text: &[u8], before: &Self) -> Result<Self, PolicyError> {
         let doc = PolicyDoc::parse(text).map_err(|_| PolicyError::Form)?;
-        let needed = if doc.material { MATERIAL_NOTICE_DAYS } else { NOTICE_DAYS };
+        let needed = notice_of(&doc);
         let given = i64::from(doc.effective.0) - i64::from(doc.published.0);
         if given < i64::from(needed) {
             return Err(PolicyError::Notice { given, needed });
@@ -283,7 +285,14 @@ impl Policy {
         let mut rules = rules_of(profile);
         change(&mut rules, &doc.periods)?;
         let digest = sha256(&[&doc.to_bytes()]);
-        Ok(Self { profile, published: doc.published, effective: doc.effective, rules, digest })
+        Ok(Self {
+            profile,
+            published: doc.published,
+            effective: doc.effective,
+            notice_days: notice_of(doc),
+            rules,
+            digest,
+        })
     }
 
     /// The rule of a class.
@@ -320,6 +329,10 @@ impl Policy {
         }
         covered(&self.rules, TYPES, TABLES)
     }
+}
+
+const fn notice_of(doc: &PolicyDoc) -> u32 {
+    if doc.material { MATERIAL_NOTICE_DAYS } else { NOTICE_DAYS }
 }
 
 /// Whether every record type and kind of table leads to a rule.

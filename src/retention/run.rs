@@ -19,6 +19,7 @@ use super::plan::{Standing, buckets, committed, digest_of, keys_of};
 use super::policy::Profile;
 use super::vault::{DestroyReport, Verification};
 use super::{Desk, DeskError, Inner, credential};
+use crate::engine::EngineError;
 use crate::ledger::{
     Actor, Alarm, Credential, Digest, Entry, Event, Keys, Ledger, LedgerError, Phase, Recorded,
     Verification as Said, Word,
@@ -45,6 +46,8 @@ enum End {
     Waiting,
     /// Not shown to be destroyed.
     Failed,
+    /// Given up before it began, because something of it is held by now.
+    Withdrawn,
 }
 
 impl Desk {
@@ -82,12 +85,13 @@ impl Inner {
     async fn destroy_due(&self, actor: &Actor) -> Result<RunView, DeskError> {
         self.look_after_holds().await?;
         let now = self.believe(self.clock.now()).await?;
+        self.keep_notice(now).await?;
         self.announce_policy(now).await?;
         let mut view = RunView::default();
         let left = self.state().run.clone();
         if let Some(row) = left
             && let Some(row) = self.found_again(row).await?
-            && !matches!(self.carry_on(row, true, &mut view).await?, End::Certified)
+            && matches!(self.carry_on(row, true, &mut view).await?, End::Waiting | End::Failed)
         {
             return Ok(view);
         }
@@ -169,10 +173,16 @@ impl Inner {
         view: &mut RunView,
     ) -> Result<End, DeskError> {
         let Some(operation) = row.operation else { return Err(DeskError::Failed) };
+        if again && self.is_held_meanwhile(&mut row).await? {
+            tracing::warn!("retention: a plan that a cut had left is given up, some of it is held");
+        }
         if row.report.is_none() {
             let lots: Vec<Lot> = row.lots.iter().map(|planned| planned.lot).collect();
             let mark = self.ask(Ledger::mark).await?;
-            let report = self.vault.destroy(lots, mark).await?;
+            let report = match self.vault.destroy(lots, mark).await {
+                Ok(report) => report,
+                Err(error) => return self.not_destroyed(&mut row, error).await,
+            };
             if !report.waiting_for.is_empty() {
                 self.alarm_once(&mut row, Alarm::RegisterCopyUnreachable).await?;
                 view.waiting = true;
@@ -189,6 +199,10 @@ impl Inner {
         }
         let Some(reported) = row.report.clone() else { return Err(DeskError::Failed) };
         let result = self.result(&row, &reported, operation).await?;
+        if reported.withdrawn {
+            self.drop_run().await?;
+            return Ok(End::Withdrawn);
+        }
         if !reported.passed {
             let failed = Alarm::VerificationFailed;
             let reason = if reported.nothing { Alarm::NothingDestroyed } else { failed };
@@ -207,6 +221,29 @@ impl Inner {
         view.certificates.push(self.certify(issue).await?);
         self.drop_run().await?;
         Ok(End::Certified)
+    }
+
+    /// Whether something of a plan that a cut left is on hold by now, and the engine has not begun
+    /// with it. Then the row says that it is given up.
+    async fn is_held_meanwhile(&self, row: &mut RunRow) -> Result<bool, DeskError> {
+        // From here until the row is written no hold comes in between, and none ends.
+        let _deciding = self.deciding.lock().await;
+        if row.report.is_some() || !self.vault.unfinished_destruction().is_empty() {
+            return Ok(false);
+        }
+        let standings = self.standings(self.believed().0);
+        let is_planned =
+            |lot: Lot| row.lots.binary_search_by_key(&lot, |planned| planned.lot).is_ok();
+        let own = || standings.iter().filter(|standing| is_planned(standing.info.lot));
+        // With a lot gone the engine is done with all of them, and only its report is lost.
+        let all_live = own().count() == row.lots.len();
+        if !all_live || own().all(|standing| standing.holds.is_empty()) {
+            return Ok(false);
+        }
+        let ended_at = self.clock.now().max(row.begun_at);
+        row.report = Some(Reported::withdrawn(self.vault.vek_epoch()?, ended_at));
+        self.keep_run(row).await?;
+        Ok(true)
     }
 
     /// The engine's report, and what the desk finds itself: no planned lot lives, every planned key
@@ -233,6 +270,7 @@ impl Inner {
                 home_copy_opens: true,
                 passed: finished,
                 nothing: !finished,
+                withdrawn: false,
                 ended_at,
             };
         }
@@ -255,8 +293,18 @@ impl Inner {
             home_copy_opens: report.home_copy_opens,
             passed: destroyed && same,
             nothing: false,
+            withdrawn: false,
             ended_at,
         }
+    }
+
+    /// The engine refused: it may be the root provider, and the next run tries again. An engine that
+    /// has stopped or is busy for a minute needs nobody who looks at this.
+    async fn not_destroyed(&self, row: &mut RunRow, error: EngineError) -> Result<End, DeskError> {
+        if !matches!(error, EngineError::Stopped | EngineError::Busy) {
+            self.alarm_once(row, Alarm::DestructionFailed).await?;
+        }
+        Err(error.into())
     }
 
     async fn alarm_once(&self, row: &mut RunRow, reason: Alarm) -> Result<(), DeskError> {
@@ -346,7 +394,7 @@ impl Inner {
         let (believed, _) = self.believed();
         // What is overdue by the clock is shown even when the clock is not believed.
         let now = real.max(believed);
-        let standings = self.standings(believed);
+        let standings = self.all_standings(believed);
         let count = |wanted: &dyn Fn(&Standing) -> bool| {
             let lots = standings.iter().filter(|standing| wanted(standing)).count();
             i64::try_from(lots).unwrap_or(i64::MAX)

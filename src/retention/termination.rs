@@ -15,7 +15,8 @@ impl Desk {
     /// up.
     ///
     /// # Errors
-    /// [`DeskError`].
+    /// [`DeskError::ClockAhead`] while a jump of the clock waits for its confirmation: what is left
+    /// of the site would be due by a time that nobody believes.
     pub async fn terminate(
         &self,
         caller: &Caller,
@@ -36,7 +37,11 @@ impl Inner {
         request: TerminateRequest,
     ) -> Result<Vec<u8>, DeskError> {
         let _deciding = self.deciding.lock().await;
-        let now = self.clock.now();
+        // Not the clock: set back by half a year it would make everything of the site due at once.
+        let (now, is_believed) = self.believed();
+        if !is_believed {
+            return Err(DeskError::ClockAhead);
+        }
         let ended = self.vault.terminate(site.clone(), now).await?;
         let row = format!("{ROWS}{site}");
         // A cut between the two is made good by the same request again.

@@ -109,3 +109,47 @@ async fn a_hold_cut_from_its_entry_gets_it_later() {
         assert_eq!(world.live_until(at("2026-08-10T00:00:00Z")).await, 1, "it holds");
     }
 }
+
+#[tokio::test]
+async fn a_plan_that_a_cut_left_looks_at_holds_again() {
+    let (privacy, custodians) =
+        (caller(Role::Privacy, 7), [1, 2].map(|one| caller(Role::Custodian, one)));
+    let body = r#"{"months":["2026-05"],"ground":"unpaid","review_at":"2027-01-01T00:00:00Z"}"#;
+    // Cut before the engine began, or sent away by it; and cut again where the plan is given up.
+    for (again, busy) in [(None, false), (None, true), (Some(1), false), (Some(2), false)] {
+        let mut world = World::at("2026-08-03T00:00:00Z");
+        world.vault.with(|inside| match busy {
+            true => inside.fault = Some(Fault::Busy),
+            false => inside.cut = Some(Cut::Before(4)),
+        });
+        world.run().await.unwrap_err();
+        assert_eq!(told(&world)[0], 1, "the ledger has the intent");
+        world.vault.with(|inside| (inside.cut, inside.changes) = (None, 0));
+        if !busy {
+            world.restart();
+        }
+        let mut text = body.as_bytes().to_vec();
+        world.desk.open_hold(&privacy, site_id("ACME"), &mut text).await.unwrap();
+        if let Some(more) = again {
+            world.vault.with(|inside| inside.cut = Some(Cut::After(inside.changes + more)));
+            world.run().await.unwrap_err();
+            world.vault.with(|inside| inside.cut = None);
+            world.restart();
+        }
+        let ran = world.run().await.unwrap();
+        assert_eq!((ran.destroyed, ran.failed), (1, 0), "that of the other site");
+        assert!(world.living().contains("ACME sets") && !world.living().contains("B.C sets"));
+        // The first intent has a result that did not pass, the second one that did.
+        assert_eq!(told(&world), [2, 1, 1, 1]);
+        assert!(world.ledger.unfinished().unwrap().is_empty());
+        assert!(world.alarms().is_empty(), "{:?}", world.alarms());
+        for custodian in &custodians {
+            world.desk.release_hold(custodian, site_id("ACME"), "h1").await.unwrap();
+        }
+        let ran = world.run().await.unwrap();
+        assert_eq!(ran.destroyed, 1);
+        let text = world.desk.certificate(&caller(Role::Auditor, 0), &ran.certificates[0]).unwrap();
+        let body = certificate::verify(&text, &world.key()).unwrap();
+        assert_eq!(body.lots[0].released_holds, [1]);
+    }
+}

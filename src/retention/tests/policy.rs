@@ -125,34 +125,97 @@ fn periods_and_form_are_checked() {
     }
 }
 
-#[tokio::test]
-async fn a_policy_takes_effect_on_its_day_and_the_ledger_says_so() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("policy.json");
-    std::fs::write(&path, text("2026-11-01", "2026-11-09", false, r#"{"c2_months":5}"#)).unwrap();
-    let settings = Settings { policy: Some(path.clone()), ..Settings::default() };
+/// A world whose only lot, the records of May, is due on 1 December, or on 1 November by a policy
+/// with these dates that keeps records for five months.
+fn with_policy(now: &str, published: &str, effective: &str) -> (World, PathBuf) {
     let vault = Memory::default();
     let site = site("ACME", 1, "UTC", None);
     vault.with(|inside| {
         inside.lots = vec![lots_of(&site, "2026-05", 100).remove(0)];
         inside.sites.insert(site.id.clone(), Arc::new(site));
     });
-    let mut world = World::over(vault, at("2026-11-08T12:00:00Z"), settings);
+    let folder = tempfile::tempdir().unwrap().keep();
+    let path = folder.join("policy.json");
+    std::fs::write(&path, text(published, effective, false, r#"{"c2_months":5}"#)).unwrap();
+    let settings = Settings { policy: Some(path), ..Settings::default() };
+    (World::over(vault, at(now), settings), folder)
+}
+
+fn loaded(world: &World) -> usize {
+    world.kinds().iter().filter(|kind| **kind == "policy_loaded").count()
+}
+
+#[tokio::test]
+async fn a_policy_takes_effect_on_its_day_and_the_ledger_says_so() {
+    let (mut world, folder) = with_policy("2026-10-31T12:00:00Z", "2026-11-01", "2026-11-09");
+    world.run().await.unwrap();
     // Five months after the end of May are over, six are not.
-    assert_eq!(world.run().await.unwrap().destroyed, 0);
+    assert_eq!(world.live_until(at("2026-11-08T23:59:59Z")).await, 0);
     world.clock.set(at("2026-11-09T00:00:00Z"));
     assert_eq!(world.run().await.unwrap().destroyed, 1);
-    let loaded = |kinds: &[&str]| kinds.iter().filter(|kind| **kind == "policy_loaded").count();
-    assert_eq!(loaded(&world.kinds()), 2);
+    assert_eq!(loaded(&world), 2);
     // It stays in force without its file.
-    std::fs::remove_file(&path).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
     let settings = Settings::default();
     let (vault, ledger, clock) = (world.vault.clone(), world.ledger.clone(), world.clock.clone());
     world.desk = Desk::new(vault, ledger, settings, clock).unwrap();
     world.run().await.unwrap();
-    assert_eq!(loaded(&world.kinds()), 2);
+    assert_eq!(loaded(&world), 2);
     assert!(world.list(None).contains("\"effective\":\"2026-11-09\""));
     assert!(world.list(None).contains("5 months"));
+}
+
+#[tokio::test]
+async fn check_59_notice_is_counted_from_when_the_server_saw_the_policy() {
+    // By its own dates it has been in force for half a year.
+    let (mut world, folder) = with_policy("2026-11-02T12:00:00Z", "2026-05-01", "2026-05-08");
+    assert_eq!(world.run().await.unwrap().destroyed, 0);
+    world.restart();
+    assert_eq!(world.live_until(at("2026-11-09T23:59:59Z")).await, 0);
+    assert_eq!(loaded(&world), 1, "the built-in one only");
+    // Seven whole days later, from the next day on.
+    world.clock.set(at("2026-11-10T00:00:00Z"));
+    assert_eq!(world.run().await.unwrap().destroyed, 1);
+    let told = world.entries().into_iter().filter_map(|entry| match entry.event {
+        Event::PolicyLoaded { effective, .. } => Some(effective),
+        _ => None,
+    });
+    assert_eq!(told.last(), Some(at("2026-11-10T00:00:00Z").day()), "not what the file says");
+    // And so it is shown after a start.
+    world.restart();
+    assert!(world.list(None).contains("\"effective\":\"2026-11-10\""));
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test]
+async fn check_59_a_policy_that_was_withdrawn_needs_its_notice_again() {
+    let (mut world, folder) = with_policy("2026-11-02T00:00:00Z", "2026-05-01", "2026-05-08");
+    let with = world.desk.0.settings.clone();
+    world.run().await.unwrap();
+    for settings in [Settings::default(), with] {
+        let (vault, ledger) = (world.vault.clone(), world.ledger.clone());
+        world.desk = Desk::new(vault, ledger, settings, world.clock.clone()).unwrap();
+        assert_eq!(world.run().await.unwrap().destroyed, 0);
+        assert_eq!(world.live_until(Timestamp(world.clock.now().0 + 6 * DAY_MS)).await, 0);
+    }
+    assert_eq!(world.clock.now(), at("2026-11-14T00:00:00Z"));
+    assert_eq!(world.live_until(at("2026-11-16T00:00:00Z")).await, 1);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test]
+async fn check_59_a_material_change_waits_for_thirty_days() {
+    let (mut world, folder) = with_policy("2026-11-02T00:00:00Z", "2026-05-01", "2026-06-01");
+    let material = text("2026-05-01", "2026-06-01", true, r#"{"c2_months":5}"#);
+    std::fs::write(folder.join("policy.json"), material).unwrap();
+    world.restart();
+    // Due on 1 December by the new policy, on 1 January by the one before.
+    world.vault.with(|inside| inside.lots[0].ends_at = at("2026-07-01T00:00:00Z"));
+    assert_eq!(world.run().await.unwrap().destroyed, 0);
+    assert_eq!(world.live_until(at("2026-12-01T23:59:59Z")).await, 0);
+    world.clock.set(at("2026-12-02T00:00:00Z"));
+    assert_eq!(world.run().await.unwrap().destroyed, 1);
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]

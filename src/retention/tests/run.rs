@@ -173,3 +173,35 @@ async fn the_list_has_pages_and_shows_own_sites_only() {
     let listed = text(&all, &Arc::new(own));
     assert!(!listed.contains("ACME") && count(&listed, "site_id") == 6, "{listed}");
 }
+
+#[tokio::test]
+async fn what_waits_to_be_destroyed_is_shown_counted_and_told_to_holds() {
+    for (fault, alarm) in [
+        (Fault::Waiting, "register_copy_unreachable"),
+        (Fault::Away, "destruction_failed"),
+        (Fault::StillOpens, "verification_failed"),
+    ] {
+        let world = World::at("2026-08-03T00:00:00Z");
+        for day in 3..=9 {
+            world.clock.set(at(&format!("2026-08-0{day}T00:00:00Z")));
+            world.vault.with(|inside| inside.fault = Some(fault));
+            assert_eq!(world.run().await.is_err(), fault == Fault::Away);
+            world.vault.with(|inside| assert_eq!(inside.lots.len(), 10, "the register has let go"));
+            assert_eq!(count(&world.list(Some("destroying")), "site_id"), 2, "{fault:?} {day}");
+            let look = world.desk.0.figures.last();
+            assert_eq!((look.due, look.overdue), (2, if day > 8 { 2 } else { 0 }), "{fault:?}");
+        }
+        assert_eq!(world.alarms(), [alarm, "destruction_overdue"]);
+        // All that is left of the month is what goes.
+        world.vault.with(|inside| inside.lots.clear());
+        let hold = r#"{"months":["2026-05"],"ground":"unpaid","review_at":"2027-01-01T00:00:00Z"}"#;
+        let (privacy, site) = (caller(Role::Privacy, 7), site_id("ACME"));
+        let opened = world.desk.open_hold(&privacy, site, &mut hold.as_bytes().to_vec()).await;
+        let opened = String::from_utf8(opened.unwrap()).unwrap();
+        assert!(opened.contains("\"lots\":0,") && opened.contains("\"too_late\":1"), "{opened}");
+        assert_eq!(world.desk.0.figures.last().held, 0, "no hold keeps it");
+        assert_eq!(world.run().await.unwrap().destroyed, 2);
+        assert_eq!(count(&world.list(Some("destroying")), "site_id"), 0);
+        assert_eq!(world.desk.0.figures.last(), Default::default());
+    }
+}

@@ -87,7 +87,8 @@ pub struct CertifiedLot {
     pub records: Option<u64>,
     /// Its keys with their commitments.
     pub keys: Vec<Committed>,
-    /// Holds that covered it once and were released; none covered it when it was destroyed.
+    /// Holds that covered it once and were released; none covered it when its destruction began.
+    /// A hold that was opened later says itself for how many lots it came too late.
     pub released_holds: Vec<u64>,
 }
 

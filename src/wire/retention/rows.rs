@@ -32,7 +32,7 @@ macro_rules! row {
         }
     )*};
 }
-row!(HoldRow, ClockRow, RunRow, FailedRow);
+row!(HoldRow, ClockRow, NoticeRow, RunRow, FailedRow);
 
 /// Who asked for something, and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +95,15 @@ pub struct ClockRow {
     pub policy: Digest,
 }
 
+/// A policy file that was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoticeRow {
+    /// When a run saw it first, by the believed time.
+    #[serde(with = "text")]
+    pub seen_at: Timestamp,
+}
+
 /// A key of a lot with its commitment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -149,9 +158,32 @@ pub struct Reported {
     pub passed: bool,
     /// There was nothing to destroy.
     pub nothing: bool,
+    /// It was given up before the engine began, because something of it came to be on hold.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withdrawn: bool,
     /// When it ended.
     #[serde(with = "text")]
     pub ended_at: Timestamp,
+}
+
+impl Reported {
+    /// What is said of a plan that was given up before the engine began.
+    pub fn withdrawn(epoch: u64, ended_at: Timestamp) -> Self {
+        Self {
+            records: None,
+            keys: Keys::default(),
+            old_epoch: epoch,
+            new_epoch: epoch,
+            generation: None,
+            files_removed: 0,
+            bytes_reclaimed: 0,
+            home_copy_opens: true,
+            passed: false,
+            nothing: false,
+            withdrawn: true,
+            ended_at,
+        }
+    }
 }
 
 /// A destruction under way: there is one at most.

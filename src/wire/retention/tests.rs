@@ -149,6 +149,7 @@ proptest! {
             home_copy_opens: true,
             passed: true,
             nothing: false,
+            withdrawn: operation.is_none(),
             ended_at: Timestamp(1_795_320_960_123),
         };
         let row = RunRow {
@@ -183,6 +184,12 @@ fn a_clock_row_comes_back() {
         let row = ClockRow { high_water, jump, back: true, policy: Digest([1; 32]) };
         assert_eq!(ClockRow::parse(&row.to_bytes().unwrap()), Ok(row));
     }
+}
+
+#[test]
+fn a_notice_comes_back() {
+    let row = NoticeRow { seen_at: Timestamp(1_795_320_960_001) };
+    assert_eq!(NoticeRow::parse(&row.to_bytes().unwrap()), Ok(row));
 }
 
 #[test]
