@@ -24,6 +24,7 @@ mod run;
 mod termination;
 #[cfg(test)]
 mod tests;
+mod turn_over;
 pub mod vault;
 
 use std::collections::BTreeMap;
@@ -39,7 +40,7 @@ use crate::model::time::{Clock, Timestamp};
 use crate::observe::Registry;
 use crate::wire::fault::Flaw;
 use crate::wire::retention::BadForm;
-use crate::wire::retention::rows::{ClockRow, HoldRow, RunRow};
+use crate::wire::retention::rows::{ClockRow, HoldRow, RunRow, TurnRow};
 use figures::Figures;
 pub use list::Question;
 use policy::{Policy, PolicyError, Profile};
@@ -56,6 +57,8 @@ pub struct Settings {
     pub every: Duration,
     /// How far the clock may be ahead of the last run before somebody must confirm it, days.
     pub jump_days: u32,
+    /// The longest time from the retirement of a key to the turn-over of the vault epoch.
+    pub turn_over: Duration,
 }
 
 impl Default for Settings {
@@ -65,6 +68,7 @@ impl Default for Settings {
             policy: None,
             every: Duration::from_secs(3_600),
             jump_days: 3,
+            turn_over: Duration::from_secs(24 * 3_600),
         }
     }
 }
@@ -166,6 +170,7 @@ struct State {
     holds: BTreeMap<u64, HoldRow>,
     clock: Option<ClockRow>,
     run: Option<RunRow>,
+    turn: Option<TurnRow>,
 }
 
 struct Inner {
@@ -218,7 +223,10 @@ impl Desk {
         for policy in next.iter().map(|(next, _)| next).chain([&policy]) {
             policy.check(vault.age_ms())?;
         }
-        let state = Mutex::new(load(vault.as_ref())?);
+        let (state, figures) = (load(vault.as_ref())?, Figures::default());
+        if let Some(last) = state.turn.and_then(|row| row.last) {
+            figures.turned(last);
+        }
         Ok(Self(Arc::new(Inner {
             vault,
             ledger,
@@ -226,10 +234,10 @@ impl Desk {
             clock,
             policy,
             next,
-            state,
+            state: Mutex::new(state),
             running: tokio::sync::Mutex::default(),
             deciding: tokio::sync::Mutex::default(),
-            figures: Figures::default(),
+            figures,
         })))
     }
 
@@ -275,6 +283,9 @@ fn load(vault: &dyn Vault) -> Result<State, StartError> {
     }
     for (_, row) in vault.load_rows(run::ROW)? {
         state.run = Some(RunRow::parse(&row)?);
+    }
+    for (_, row) in vault.load_rows(turn_over::ROW)? {
+        state.turn = Some(TurnRow::parse(&row)?);
     }
     Ok(state)
 }

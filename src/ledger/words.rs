@@ -156,6 +156,8 @@ vocabulary! {
         VerificationFailed = 9, "verification_failed";
         /// A hold has passed its review date.
         HoldUnreviewed = 10, "hold_unreviewed";
+        /// Keys were retired and the vault epoch was not turned over in time.
+        TurnOverLate = 11, "turn_over_late";
     }
 }
 
