@@ -288,11 +288,13 @@ fn retention_settings(file: &File) -> Result<retention::Settings, ConfigError> {
     })?;
     let minutes = whole("[retention] run_minutes", said.run_minutes, 1, 1_440)?;
     let jump = whole("[retention] clock_jump_days", said.clock_jump_days, 1, 60)?;
+    let hours = whole("[retention] turn_over_hours", said.turn_over_hours, 1, 24)?;
     Ok(retention::Settings {
         profile,
         policy: (!said.policy.is_empty()).then(|| PathBuf::from(&said.policy)),
         every: Duration::from_secs(minutes * 60),
         jump_days: u32::try_from(jump).unwrap_or(1),
+        turn_over: Duration::from_secs(hours * 3_600),
     })
 }
 

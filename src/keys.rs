@@ -42,7 +42,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use copies::{CopyFault, CopyStatus};
-pub use destroy::{Destroyed, Destruction, Step, Steps, Victim};
+pub use destroy::{Destroyed, Destruction, EpochStanding, Step, Steps, Victim};
 pub use hold::HeldKey;
 pub use marks::{FileMark, Said, Stand, marks, stands};
 pub use opening::{Opened, Resumed};

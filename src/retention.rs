@@ -25,6 +25,7 @@ mod run;
 mod termination;
 #[cfg(test)]
 mod tests;
+mod turn_over;
 pub mod vault;
 
 use std::collections::BTreeMap;
@@ -40,7 +41,7 @@ use crate::model::time::Clock;
 use crate::observe::Registry;
 use crate::wire::fault::Flaw;
 use crate::wire::retention::BadForm;
-use crate::wire::retention::rows::{ClockRow, HoldRow, NoticeRow, RunRow};
+use crate::wire::retention::rows::{ClockRow, HoldRow, NoticeRow, RunRow, TurnRow};
 use figures::Figures;
 pub use list::Question;
 use policy::{Policy, PolicyError, Profile};
@@ -58,6 +59,8 @@ pub struct Settings {
     /// How far the clock may be ahead of the time that has passed, after a start of the last run,
     /// before somebody must confirm it, days.
     pub jump_days: u32,
+    /// The longest time from the retirement of a key to the turn-over of the vault epoch.
+    pub turn_over: Duration,
 }
 
 impl Default for Settings {
@@ -67,6 +70,7 @@ impl Default for Settings {
             policy: None,
             every: Duration::from_secs(3_600),
             jump_days: 3,
+            turn_over: Duration::from_secs(24 * 3_600),
         }
     }
 }
@@ -172,6 +176,7 @@ struct State {
     run: Option<RunRow>,
     /// When policy files were seen first, by the names of their rows.
     notices: BTreeMap<String, NoticeRow>,
+    turn: Option<TurnRow>,
 }
 
 struct Inner {
@@ -224,7 +229,10 @@ impl Desk {
         for policy in next.iter().map(|(next, _)| next).chain([&policy]) {
             policy.check(vault.age_ms())?;
         }
-        let state = Mutex::new(load(vault.as_ref())?);
+        let (state, figures) = (load(vault.as_ref())?, Figures::default());
+        if let Some(last) = state.turn.and_then(|row| row.last) {
+            figures.turned(last);
+        }
         Ok(Self(Arc::new(Inner {
             vault,
             ledger,
@@ -232,10 +240,10 @@ impl Desk {
             clock,
             policy,
             next,
-            state,
+            state: Mutex::new(state),
             running: tokio::sync::Mutex::default(),
             deciding: tokio::sync::Mutex::default(),
-            figures: Figures::default(),
+            figures,
         })))
     }
 
@@ -284,6 +292,9 @@ fn load(vault: &dyn Vault) -> Result<State, StartError> {
     }
     for (_, row) in vault.load_rows(run::ROW)? {
         state.run = Some(RunRow::parse(&row)?);
+    }
+    for (_, row) in vault.load_rows(turn_over::ROW)? {
+        state.turn = Some(TurnRow::parse(&row)?);
     }
     Ok(state)
 }

@@ -305,3 +305,53 @@ async fn what_was_certified_destroyed_is_not_served_from_copies() {
     };
     assert!(matches!(&refused, AppError::Open(error) if older(error)), "{refused}");
 }
+
+/// A journal key that a fold retired opens nothing in an older register within a day, without
+/// anybody's asking.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_vault_epoch_turns_over_by_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SetClock(Default::default()));
+    clock.set("2026-05-20T00:00:00Z");
+    let app = App::start(settings(directory.path()), clock.clone()).await.unwrap();
+    let file = directory.path().join("data-keys/operator.token");
+    let operator = std::fs::read_to_string(&file).unwrap();
+    ask(&app, &operator, with_body(Method::PUT, "/v1/sites/ACME", "{}".to_owned())).await;
+    let producer = token_of(&app, &operator, "producer").await;
+    let custodian = token_of(&app, &operator, "custodian").await;
+    let auditor = token_of(&app, &operator, "auditor").await;
+    let run = || with_body(Method::POST, "/v1/retention/run", String::new());
+    assert_eq!(ask(&app, &custodian, run()).await.0, 200);
+    // Before the fold a copy of the register opens the journal.
+    post_one(&app, &producer, "2026-05-19T00:00:00Z").await;
+    let registers =
+        ["a", "b"].map(|copy| directory.path().join(format!("data-keys/register.{copy}")));
+    let old = registers.clone().map(|register| std::fs::read(register).unwrap());
+    app.engine.fold().await.unwrap();
+    // The fold behind it comes after the end of the first one's key.
+    post_one(&app, &producer, "2026-05-19T00:00:01Z").await;
+    app.engine.fold().await.unwrap();
+    let listed = |answer: &str| serde_json::from_str::<serde_json::Value>(answer).unwrap();
+    let (_, before) = ask(&app, &auditor, Ask::get("/v1/retention".to_owned())).await;
+    assert_eq!(listed(&before)["turn_over"]["vek_epoch"], 1, "{before}");
+    clock.set("2026-05-20T23:30:00Z");
+    let (_, ran) = ask(&app, &custodian, run()).await;
+    assert!(ran.contains("\"destroyed\":0"), "{ran}");
+    let (_, after) = ask(&app, &auditor, Ask::get("/v1/retention".to_owned())).await;
+    let turned = listed(&after)["turn_over"].clone();
+    assert_eq!(
+        (&turned["vek_epoch"], &turned["last"]),
+        (&2.into(), &"2026-05-20T23:30:00Z".into())
+    );
+    let (_, metrics) = ask(&app, &operator, Ask::get("/metrics".to_owned())).await;
+    assert!(metrics.contains("blindtally_keys_turned_over_seconds 1779319800"), "{metrics}");
+    let (_, ledger) = ask(&app, &auditor, Ask::get("/v1/ledger?from=0".to_owned())).await;
+    assert!(ledger.contains("\\\"vek_epoch\\\":2"), "{ledger}");
+    app.drain().await;
+    // The old register under today's root key and VEK home.
+    for (register, old) in registers.iter().zip(&old) {
+        std::fs::write(register, old).unwrap();
+    }
+    let refused = App::start(settings(directory.path()), clock.clone()).await.err().unwrap();
+    assert!(refused.to_string().contains("is wrapped for vault epoch 1"), "{refused}");
+}

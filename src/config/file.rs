@@ -199,6 +199,7 @@ pub(super) struct Retention {
     pub policy: String,
     pub run_minutes: u64,
     pub clock_jump_days: u64,
+    pub turn_over_hours: u64,
 }
 
 impl Default for Retention {
@@ -208,6 +209,7 @@ impl Default for Retention {
             policy: String::new(),
             run_minutes: 60,
             clock_jump_days: 3,
+            turn_over_hours: 24,
         }
     }
 }

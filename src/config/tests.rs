@@ -179,6 +179,10 @@ fn a_bad_configuration_is_one_sentence() {
             "[retention] profile must be \"kr-pipa\" or \"eu-gdpr\".",
         ),
         (
+            "[retention]\nturn_over_hours = 25",
+            "[retention] turn_over_hours must be from 1 to 24, and is 25.",
+        ),
+        (
             "[retention]\nclock_jump_days = 0",
             "[retention] clock_jump_days must be from 1 to 60, and is 0.",
         ),

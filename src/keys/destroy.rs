@@ -136,11 +136,27 @@ pub enum Destruction {
     NothingToDestroy,
 }
 
+/// How the vault epoch stands, for whoever decides when it is turned over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochStanding {
+    /// The VEK epoch that wraps the register.
+    pub epoch: u64,
+    /// Keys that have ended in this vault's life, retired or destroyed. It never goes back.
+    pub ended: u64,
+    /// The same right after the turn-over to this epoch, if that was in this process: what has
+    /// ended since can still be opened in an older copy of the register.
+    pub ended_before: Option<u64>,
+    /// A turn-over or destruction waits for a copy off the host.
+    pub waiting: bool,
+}
+
 /// The VEK home, and a turn-over that has not ended.
 pub(super) struct Turning {
     pub(super) home: VekHome<Box<dyn Medium>>,
     pub(super) root: Arc<dyn RootProvider>,
     pub(super) pending: Option<Pending>,
+    /// How many keys had ended when the register was written under today's VEK.
+    pub(super) ended_before: Option<u64>,
 }
 
 /// A turn-over whose register is written.
@@ -263,6 +279,21 @@ impl KeyRing {
         Ok(self.core()?.register.vek_epoch())
     }
 
+    /// How the vault epoch stands.
+    ///
+    /// # Errors
+    /// When the keys cannot be used any more.
+    pub fn epoch_standing(&self) -> Result<EpochStanding, KeysError> {
+        let core = self.core()?;
+        let turning = self.turning()?;
+        Ok(EpochStanding {
+            epoch: core.register.vek_epoch(),
+            ended: ended(&core),
+            ended_before: turning.ended_before,
+            waiting: turning.pending.is_some(),
+        })
+    }
+
     /// The register's generation: one more with each write.
     ///
     /// # Errors
@@ -306,7 +337,7 @@ impl KeyRing {
         (plan, missing, mark): (Plan, Vec<KeyId>, LedgerMark),
         steps: &dyn Steps,
     ) -> Result<(), KeysError> {
-        let Turning { home, root, pending } = turning;
+        let Turning { home, root, pending, ended_before } = turning;
         if home.turning() {
             // An attempt before this one ended between home and register.
             self.note(home.discard_next(root.as_ref()).map_err(KeysError::from))?;
@@ -339,6 +370,7 @@ impl KeyRing {
         let (rewrapped, read_back) = (written.rewrapped, written.read_back);
         let draft = Destroyed { victims, missing, rewrapped, read_back, ..Destroyed::of(core) };
         *pending = Some(Pending { draft, old: written.old, found: false });
+        *ended_before = Some(ended(core));
         Ok(())
     }
 
@@ -349,7 +381,7 @@ impl KeyRing {
         turning: &mut Turning,
         steps: &dyn Steps,
     ) -> Result<Destruction, KeysError> {
-        let Turning { home, root, pending } = turning;
+        let Turning { home, root, pending, .. } = turning;
         let Some(open) = pending.as_mut() else { return Err(KeysError::Unfinished) };
         let confirmed = core.confirm();
         if !confirmed.waiting.is_empty() {
@@ -375,6 +407,11 @@ impl KeyRing {
         draft.held = self.held();
         Ok(Destruction::Done(draft))
     }
+}
+
+/// Keys that have ended: numbers that were given and have no living key.
+fn ended(core: &Core) -> u64 {
+    core.register.next_key().saturating_sub(1).saturating_sub(core.by_id.len() as u64)
 }
 
 /// Tries what should not open any more.

@@ -145,7 +145,8 @@ impl KeyRing {
         }
         core.register.follow(parts.copies);
         refuse_copies(&core)?;
-        let ring = Self::assemble(core, Turning { home, root, pending }, settings, lock)?;
+        let turning = Turning { home, root, pending, ended_before: None };
+        let ring = Self::assemble(core, turning, settings, lock)?;
         match ring.resume(&())? {
             None => {}
             Some(Destruction::Waiting(_)) => resumed = Resumed::Waiting,

@@ -158,6 +158,8 @@ vocabulary! {
         HoldUnreviewed = 10, "hold_unreviewed";
         /// A destruction was refused, by the root provider or a disk, and is tried again.
         DestructionFailed = 11, "destruction_failed";
+        /// Keys were retired and the vault epoch was not turned over in time.
+        TurnOverLate = 12, "turn_over_late";
     }
 }
 

@@ -10,7 +10,7 @@ use super::vault::{Change, DestroyReport, LotInfo, LotReport, Vault, Verificatio
 use crate::crypto::sha256;
 use crate::engine::EngineError;
 use crate::keys::vek::LedgerMark;
-use crate::keys::{KeyInfo, KeyKind, Victim};
+use crate::keys::{EpochStanding, KeyInfo, KeyKind, Victim};
 use crate::model::ids::{KeyId, SiteId};
 use crate::model::limits;
 use crate::model::retention::Lot;
@@ -89,6 +89,14 @@ pub struct Inside {
     pub gone: BTreeSet<KeyId>,
     /// VEK epoch.
     pub epoch: u64,
+    /// Keys that have ended.
+    pub ended: u64,
+    /// The same when this process turned the epoch over last.
+    pub ended_before: Option<u64>,
+    /// A turn-over waits for a copy off the host.
+    pub turn_waits: bool,
+    /// A copy off the host cannot be reached by turn-overs.
+    pub no_copy: bool,
     /// Lots whose destruction has begun and not ended.
     pub unfinished: Vec<Lot>,
     /// Lots whose keys the register has let go of while their epoch lives: it does not list them any
@@ -214,6 +222,8 @@ fn destroy(inside: &mut Inside, lots: &[Lot]) -> Result<DestroyReport, EngineErr
     if !living.is_empty() {
         inside.epoch += u64::from(inside.turned.is_empty());
         inside.turned.clear();
+        inside.ended += living.iter().map(|info| info.keys.len() as u64).sum::<u64>();
+        inside.ended_before = Some(inside.ended);
         inside.gone.extend(living.iter().flat_map(|info| &info.keys).copied());
         inside.lots.retain(|info| !lots.contains(&info.lot));
     }
@@ -245,6 +255,26 @@ impl Vault for Memory {
 
     fn vek_epoch(&self) -> Result<u64, EngineError> {
         Ok(self.with(|inside| inside.epoch))
+    }
+
+    fn epoch_standing(&self) -> Result<EpochStanding, EngineError> {
+        Ok(self.with(|inside| EpochStanding {
+            epoch: inside.epoch,
+            ended: inside.ended,
+            ended_before: inside.ended_before,
+            waiting: inside.turn_waits,
+        }))
+    }
+
+    fn turn_over(&self, _mark: LedgerMark) -> Change<'_, Vec<PathBuf>> {
+        self.change(|inside| {
+            if !inside.turn_waits {
+                inside.epoch += 1;
+                inside.ended_before = Some(inside.ended);
+            }
+            inside.turn_waits = inside.no_copy;
+            Ok(if inside.no_copy { vec![PathBuf::from("elsewhere")] } else { Vec::new() })
+        })
     }
 
     fn is_destroyed(&self, keys: &[KeyId], epoch: u64) -> bool {

@@ -15,13 +15,21 @@ struct Cells {
     overdue: AtomicI64,
     unreviewed: AtomicI64,
     last_run: AtomicI64,
+    last_turn: AtomicI64,
+}
+
+#[derive(Debug)]
+struct Counters {
+    alarms: Counter,
+    destroyed: Counter,
+    turn_failures: Counter,
 }
 
 /// What there is to see of the desk.
 #[derive(Debug, Default)]
 pub struct Figures {
     cells: Arc<Cells>,
-    alarms: OnceLock<(Counter, Counter)>,
+    counters: OnceLock<Counters>,
 }
 
 /// Counts of one look.
@@ -52,6 +60,8 @@ impl Figures {
         });
         let help = "When the last run ended, seconds since 1970.";
         probe("blindtally_retention_last_run_seconds", help, |c| &c.last_run);
+        let help = "When the vault epoch was turned over last, seconds since 1970.";
+        probe("blindtally_keys_turned_over_seconds", help, |c| &c.last_turn);
         let alarms = registry.counter(
             "blindtally_retention_alarms",
             "Alarms of the retention desk by reason.",
@@ -59,24 +69,38 @@ impl Figures {
         );
         let help = "Lots destroyed.";
         let destroyed = registry.counter("blindtally_retention_lots_destroyed", help, vec![]);
+        let help = "Turn-overs of the vault epoch that failed, or wait for a copy off the host.";
+        let turn_failures = registry.counter("blindtally_keys_turn_over_failures", help, vec![]);
         // A second registration changes nothing.
-        let _ = self.alarms.set((alarms, destroyed));
+        let _ = self.counters.set(Counters { alarms, destroyed, turn_failures });
     }
 
     /// Counts an alarm.
     pub fn alarm(&self, reason: Alarm) {
-        if let (Some((alarms, _)), Some(at)) =
-            (self.alarms.get(), Alarm::ALL.iter().position(|known| *known == reason))
+        if let (Some(counters), Some(at)) =
+            (self.counters.get(), Alarm::ALL.iter().position(|known| *known == reason))
         {
-            alarms.up(&[at]);
+            counters.alarms.up(&[at]);
         }
     }
 
     /// Counts lots that were destroyed.
     pub fn destroyed(&self, lots: u64) {
-        if let Some((_, destroyed)) = self.alarms.get() {
-            destroyed.add(&[], lots);
+        if let Some(counters) = self.counters.get() {
+            counters.destroyed.add(&[], lots);
         }
+    }
+
+    /// Counts a turn-over that did not end.
+    pub fn turn_failed(&self) {
+        if let Some(counters) = self.counters.get() {
+            counters.turn_failures.up(&[]);
+        }
+    }
+
+    /// Keeps when the vault epoch was turned over.
+    pub fn turned(&self, at: Timestamp) {
+        self.cells.last_turn.store(at.0.div_euclid(1_000), Ordering::Relaxed);
     }
 
     /// Keeps a look, and whether lots were overdue at the one before.

@@ -62,6 +62,7 @@ impl Desk {
             as_of: inner.clock.now(),
             high_water: believed,
             unconfirmed: !confirmed,
+            turn_over: inner.turn_view()?,
             profile: policy.profile.name(),
             dates: (
                 policy.published.to_string(),

@@ -73,7 +73,16 @@ impl Desk {
 impl Inner {
     async fn run(&self, actor: Actor) -> Result<RunView, DeskError> {
         let _one = self.running.lock().await;
-        let ran = self.destroy_due(&actor).await;
+        let now = self.clock.now();
+        let ran = match self.finish_turn_over(now).await {
+            // Nothing can begin before it has ended.
+            Ok(false) => Ok(RunView { waiting: true, ..RunView::default() }),
+            Ok(true) => self.destroy_due(&actor).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = self.turn_over_in_time(now).await {
+            tracing::error!(%error, "the turn-over of the vault epoch did not end");
+        }
         // Whatever became of it, somebody may be waiting to see what is overdue.
         self.look().await?;
         if ran.is_ok() {

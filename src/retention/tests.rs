@@ -7,6 +7,7 @@ mod due;
 mod holds;
 mod policy;
 mod run;
+mod turn_over;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

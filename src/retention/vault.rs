@@ -1,9 +1,11 @@
 //! What this desk needs of the engine; a trait, so that its tests need no disk.
 
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::engine::{Engine, EngineError};
+use crate::keys::EpochStanding;
 use crate::keys::vek::LedgerMark;
 use crate::model::ids::{KeyId, SiteId};
 use crate::model::retention::Lot;
@@ -30,6 +32,14 @@ pub trait Vault: Send + Sync + 'static {
     /// # Errors
     /// When the keys cannot be used any more.
     fn vek_epoch(&self) -> Result<u64, EngineError>;
+    /// How the vault epoch stands.
+    ///
+    /// # Errors
+    /// When the keys cannot be used any more.
+    fn epoch_standing(&self) -> Result<EpochStanding, EngineError>;
+    /// Turns the vault epoch over, after the ledger's entry that this is the mark of; the copies
+    /// off the host that it waits for.
+    fn turn_over(&self, mark: LedgerMark) -> Change<'_, Vec<PathBuf>>;
     /// Whether keys that lived in a VEK epoch are destroyed now.
     fn is_destroyed(&self, keys: &[KeyId], epoch: u64) -> bool;
     /// Lots whose destruction began and has not ended.
@@ -68,6 +78,15 @@ impl Vault for Engine {
 
     fn vek_epoch(&self) -> Result<u64, EngineError> {
         Ok(self.ring().vek_epoch()?)
+    }
+
+    fn epoch_standing(&self) -> Result<EpochStanding, EngineError> {
+        Ok(self.ring().epoch_standing()?)
+    }
+
+    fn turn_over(&self, mark: LedgerMark) -> Change<'_, Vec<PathBuf>> {
+        let turned = Self::turn_over(self, mark);
+        Box::pin(async move { turned.await.map(|report| report.waiting_for) })
     }
 
     fn is_destroyed(&self, keys: &[KeyId], epoch: u64) -> bool {

@@ -32,7 +32,7 @@ macro_rules! row {
         }
     )*};
 }
-row!(HoldRow, ClockRow, NoticeRow, RunRow, FailedRow);
+row!(HoldRow, ClockRow, NoticeRow, TurnRow, RunRow, FailedRow);
 
 /// Who asked for something, and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +102,24 @@ pub struct NoticeRow {
     /// When a run saw it first, by the believed time.
     #[serde(with = "text")]
     pub seen_at: Timestamp,
+}
+
+/// What the desk knows of the turn-over of the vault epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TurnRow {
+    /// The epoch in force.
+    pub vek_epoch: u64,
+    /// Keys that had ended when it began: what ended later still opens in older copies.
+    pub ended: u64,
+    /// When it began; `null` where nobody has seen a turn-over yet.
+    #[serde(with = "maybe")]
+    pub last: Option<Timestamp>,
+    /// From when on the time to the next one counts.
+    #[serde(with = "text")]
+    pub from: Timestamp,
+    /// Whether the alarm of a late one was given.
+    pub alarmed: bool,
 }
 
 /// A key of a lot with its commitment.

@@ -163,6 +163,27 @@ pub struct RuleView {
     pub epoch: &'static str,
 }
 
+/// The turn-over of the vault epoch, which makes noise of retired keys in older copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TurnView {
+    /// The epoch in force.
+    pub vek_epoch: u64,
+    /// When it began, if that is known.
+    pub last: Option<Timestamp>,
+    /// By when the next one is to be; none while no key was retired.
+    pub next_by: Option<Timestamp>,
+}
+
+impl TurnView {
+    fn to_value(self) -> Value {
+        json!({
+            "vek_epoch": self.vek_epoch,
+            "last": self.last.map(|at| at.to_string()),
+            "next_by": self.next_by.map(|at| at.to_string()),
+        })
+    }
+}
+
 /// The list of lots with what it follows from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListView {
@@ -172,6 +193,8 @@ pub struct ListView {
     pub high_water: Timestamp,
     /// Whether a jump of the clock waits for a confirmation.
     pub unconfirmed: bool,
+    /// The turn-over of the vault epoch.
+    pub turn_over: TurnView,
     /// The profile.
     pub profile: &'static str,
     /// The policy's dates.
@@ -204,6 +227,7 @@ impl ListView {
                 "high_water": self.high_water.to_string(),
                 "state": if self.unconfirmed { "unconfirmed" } else { "confirmed" },
             },
+            "turn_over": self.turn_over.to_value(),
             "policy": {
                 "profile": self.profile,
                 "published": published,
