@@ -4,6 +4,7 @@
 //! numbers of sites, months and runs. Writes go through [`Changes`], which apply as a whole or not
 //! at all.
 
+pub mod backup;
 pub mod batch;
 pub mod block;
 pub mod codec;
@@ -17,4 +18,6 @@ pub mod rows;
 mod tables;
 pub mod verdict;
 
-pub use tables::{Changes, Files, Reclaimed, RowRange, Settings, Store, StoreError, Table};
+pub use tables::{
+    Changes, Files, RESTORING, Reclaimed, RowRange, Settings, Store, StoreError, Table,
+};
