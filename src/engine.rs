@@ -4,6 +4,7 @@
 //! counted. One writer thread judges and commits ([`writer`]); one fold thread turns the journal
 //! into blocks ([`fold`]); readers see counters that were published after their sync.
 
+pub mod backup;
 pub mod calendar;
 mod desk;
 pub mod destroy;
@@ -16,6 +17,7 @@ pub mod journal;
 pub mod log;
 pub mod partition;
 mod recover;
+pub mod restore;
 mod runs;
 mod shared;
 pub mod spill;
@@ -51,6 +53,7 @@ use fold::Folder;
 use gone::Gone;
 use journal::JournalKey;
 pub use log::Log;
+use restore::{Parts, Replay, Replayed};
 use shared::Shared;
 use writer::{FoldOrder, JournalKeys, Message, Writer};
 
@@ -195,9 +198,28 @@ impl Engine {
         settings: Settings,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, EngineError> {
+        restore::refuse_unfit(&store)?;
+        Ok(Self::open_restored(store, ring, settings, clock, &Replay::default())?.0)
+    }
+
+    /// As [`Engine::open`], on data that may have been put back from a backup: it is made fit to
+    /// what the ledger tells before anything is opened ([`restore`]).
+    ///
+    /// # Errors
+    /// As [`Engine::open`], and when the register is older than the data.
+    pub fn open_restored(
+        store: Store,
+        ring: KeyRing,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        replay: &Replay,
+    ) -> Result<(Self, Replayed), EngineError> {
         let (store, ring) = (Arc::new(store), Arc::new(ring));
         check_vault(&store, &ring)?;
         let directory = Arc::new(Directory::load(&store, ring.state_key())?);
+        let (now, age_ms) = (clock.now(), settings.age_ms);
+        let parts = Parts { store: &store, ring: &ring, directory: &directory, now, age_ms };
+        let replayed = restore::replay(&parts, replay)?;
         let mut stale: Vec<_> = ring
             .list()
             .into_iter()
@@ -244,13 +266,14 @@ impl Engine {
             folding_bytes: 0,
             fold_waiters: Vec::new(),
             folded_through: position.folded_through,
+            barrier: writer::Barrier::default(),
         };
         let back = queue.clone();
         let threads = vec![
             spawn("writer", &shared, move || writer.run(&messages))?,
             spawn("fold", &shared, move || writer::fold_thread(folder, &fold_orders, &back))?,
         ];
-        Ok(Self { shared, queue, threads: Arc::new(Mutex::new(threads)), settings })
+        Ok((Self { shared, queue, threads: Arc::new(Mutex::new(threads)), settings }, replayed))
     }
 
     /// Takes a batch and waits for its outcome ([`Log`]).
@@ -278,6 +301,14 @@ impl Engine {
         let (reply, answer) = oneshot::channel();
         self.queue.send(message(reply)).map_err(|_| EngineError::Stopped)?;
         Ok(answer)
+    }
+
+    /// The same for a thread that may wait.
+    fn wait_for<T>(
+        &self,
+        message: impl FnOnce(writer::Reply<T>) -> Message,
+    ) -> Result<T, EngineError> {
+        self.tell(message)?.blocking_recv().map_err(|_| EngineError::Stopped)?
     }
 
     async fn ask<T>(

@@ -4,6 +4,7 @@
 //! numbers of sites, months and runs. Writes go through [`Changes`], which apply as a whole or not
 //! at all.
 
+pub mod backup;
 pub mod batch;
 pub mod block;
 pub mod codec;
@@ -18,5 +19,6 @@ mod tables;
 pub mod verdict;
 
 pub use tables::{
-    Changes, Files, Half, Reclaimed, RowRange, Settings, Store, StoreError, Table, Written,
+    Changes, Files, Half, RESTORING, Reclaimed, RowRange, Settings, Store, StoreError, Table,
+    Written,
 };

@@ -18,6 +18,7 @@ mod trial;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
+pub(super) use lots::lot_of;
 use tokio::sync::oneshot;
 
 use super::{Engine, EngineError, spawn};
@@ -190,7 +191,7 @@ impl Engine {
     }
 
     /// Works on a thread of its own, which the end of the engine waits for.
-    async fn aside<T: Send + 'static>(
+    pub(super) async fn aside<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<T, EngineError> + Send + 'static,
     ) -> Result<T, EngineError> {

@@ -11,6 +11,7 @@ mod remove;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::backup::mark_now;
 use super::directory::Directory;
 use super::journal::{self, JournalError, JournalKey, OpenGroup, StoredGroup};
 use super::runs::{self, Run, RunError, SetId};
@@ -201,6 +202,7 @@ impl Folder {
         self.position.folded_through = cut.through;
         self.position.seen_floor = cut.floor.0;
         last.put(Table::Meta, keys::POSITION, self.position.encode());
+        last.put(Table::Meta, keys::MARK, mark_now(&self.ring)?.encode());
         self.store.apply(&last)?;
         self.clear(cut.half)?;
         for day in &cut.dropped {

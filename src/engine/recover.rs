@@ -171,7 +171,8 @@ fn load_seen(
         if Day(id.owner) < state.floor() {
             continue;
         }
-        let keys = shared.ring.seen(Day(id.owner))?;
+        // Never made anew here: what is stored was sealed under one that was there.
+        let keys = shared.ring.seen_existing(Day(id.owner))?.ok_or_else(|| missing_key(id))?;
         let set = load_set(&shared.store, &keys.seal, id, &numbers, (&mut left, 0))?;
         all_runs.insert(id, set.runs().to_vec());
         state.seen().insert(Day(id.owner), set);

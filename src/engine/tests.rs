@@ -60,7 +60,7 @@ enum Op {
     CrashFold(bool),
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Model {
     seen: BTreeSet<(u8, u16, u32)>,
     users: BTreeMap<SiteMonth, BTreeMap<u16, u8>>,
@@ -294,7 +294,8 @@ impl World {
 
     /// Whether the desk would let a record of this time in.
     fn takes(&self, site: u8, at: Timestamp) -> bool {
-        let site = self.engine().site(&site_id(site)).unwrap();
+        // Data that was put back may have to learn of a month whose keys are gone.
+        let site = self.engine().reach(&site_id(site), at).unwrap();
         let month = calendar::stored(&site, at).map(|span| span.month);
         let named = |month| SiteMonth { site: site.no, month };
         month.is_none_or(|month| self.engine().takes_records(named(month)))

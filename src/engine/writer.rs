@@ -5,8 +5,10 @@
 //! is nothing to take back when a write fails: the thread ends, every waiter gets an error, and the
 //! process recovers from the journal. It never goes on after a failed write, and never syncs twice.
 
+mod barrier;
 mod destruction;
 
+pub use barrier::{Barrier, Copied};
 pub use destruction::Order;
 
 use std::sync::Arc;
@@ -72,6 +74,8 @@ pub enum Message {
     Desk(DeskOrder),
     /// Fold everything, then answer.
     Fold(Reply<()>),
+    /// Copy the data at a barrier.
+    Checkpoint(Reply<Copied>),
     /// A part of a destruction.
     Destruction(Box<Order>),
     /// A fold ended.
@@ -157,6 +161,8 @@ pub struct Writer {
     pub fold_waiters: Vec<(u64, Reply<()>)>,
     /// The last group that is folded.
     pub folded_through: u64,
+    /// A backup that waits for everything to be folded.
+    pub barrier: Barrier,
 }
 
 impl Writer {
@@ -173,7 +179,7 @@ impl Writer {
     fn work(&mut self, queue: &Receiver<Message>) -> Result<(), EngineError> {
         let mut left_over = None;
         loop {
-            let message = match left_over.take() {
+            let message = match left_over.take().or_else(|| self.next_held()) {
                 Some(message) => message,
                 None => match queue.recv_timeout(TICK) {
                     Ok(message) => message,
@@ -185,6 +191,9 @@ impl Writer {
                 },
             };
             match message {
+                Message::Append(batch) if self.barrier.waiter.is_some() => {
+                    self.barrier.held.push_back(batch);
+                }
                 Message::Append(first) => {
                     let (group, rest) = gather(first, queue);
                     left_over = rest;
@@ -226,7 +235,14 @@ impl Writer {
                 }
             }
             Message::Destruction(order) => self.destruction(*order)?,
-            Message::Folded(folded) => self.folded((*folded)?)?,
+            Message::Checkpoint(reply) => {
+                self.barrier.waiter = Some(reply);
+                self.try_barrier()?;
+            }
+            Message::Folded(folded) => {
+                self.folded((*folded)?)?;
+                self.try_barrier()?;
+            }
             Message::Append(_) | Message::Stop => {}
         }
         Ok(())
@@ -407,11 +423,10 @@ impl Writer {
     /// The clock alone does not raise it: one that is ahead for a moment would have every record
     /// refused from then on. The latest day that has a slot must agree.
     fn floor(&mut self) -> Day {
-        let margin = self.settings.age_ms + limits::FUTURE_MS_MAX + 3_600_000;
-        let Some(latest) = self.state.seen().keys().next_back() else { return self.state.floor() };
-        let latest_end = latest.start().0 + DAY_MS;
-        let before = self.shared.clock.now().0.min(latest_end).saturating_sub(margin);
-        Day(u32::try_from(before.div_euclid(DAY_MS)).unwrap_or(0))
+        let Some(latest) = self.state.seen().keys().next_back().copied() else {
+            return self.state.floor();
+        };
+        floor(self.shared.clock.now(), latest, self.settings.age_ms)
     }
 
     fn folded(&mut self, folded: Folded) -> Result<(), EngineError> {
@@ -470,6 +485,14 @@ impl Writer {
         }
         self.folder.send(FoldOrder::Retire(ids)).map_err(|_| EngineError::Stopped)
     }
+}
+
+/// The first day whose slot must be kept, by the clock and by the latest day that has one.
+pub fn floor(now: Timestamp, latest: Day, age_ms: i64) -> Day {
+    let margin = age_ms + limits::FUTURE_MS_MAX + 3_600_000;
+    let latest_end = latest.start().0 + DAY_MS;
+    let before = now.0.min(latest_end).saturating_sub(margin);
+    Day(u32::try_from(before.div_euclid(DAY_MS)).unwrap_or(0))
 }
 
 /// The associated data of a kept answer.

@@ -26,6 +26,10 @@ pub const DESK: &[u8] = b"desk/";
 pub const DESTRUCTION: &[u8] = b"destruction";
 /// A row that is only ever removed, to begin a new log.
 pub const RECLAIM: &[u8] = b"reclaim";
+/// What the data knows of keys and ledger, as of its last fold.
+pub const MARK: &[u8] = b"mark";
+/// The row that says that this data was put back from a backup, or is one.
+pub const BACKUP: &[u8] = b"backup";
 /// Before the row of each destroyed lot.
 pub const GONE: &[u8] = b"gone/";
 /// After the row of every destroyed lot.

@@ -1,5 +1,6 @@
 //! The tables (column families), one change set, scans, and the check of the format's version.
 
+mod checkpoint;
 mod reclaim;
 mod written;
 
@@ -14,6 +15,7 @@ use rocksdb::{
     ReadOptions, WriteBatch, WriteOptions,
 };
 
+pub use checkpoint::RESTORING;
 pub use reclaim::{Files, Reclaimed, RowRange};
 pub use written::Written;
 
@@ -183,6 +185,12 @@ pub enum StoreError {
         /// The version found.
         found: String,
     },
+    /// A backup was being put back, and was not to the end.
+    #[error(
+        "{} was not wholly put back from a backup; run the same `blindtally restore data` again",
+        .0.display()
+    )]
+    HalfRestored(PathBuf),
     /// A table that this version does not know.
     #[error("the data directory has a table that this program does not know ({0})")]
     UnknownTable(String),
@@ -287,6 +295,7 @@ impl Store {
         std::fs::create_dir_all(&path).map_err(|error| {
             StoreError::Rocks(format!("{} cannot be made ({})", path.display(), error.kind()))
         })?;
+        checkpoint::tidy(&path)?;
         let cache = Cache::new_lru_cache(settings.block_cache_bytes);
         let mut names = if path.join("CURRENT").exists() {
             Db::list_cf(&database_options(), &path)?

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::LotInfo;
+use crate::engine::directory::Directory;
 use crate::engine::{Shared, calendar};
 use crate::keys::{KeyInfo, KeyKind};
 use crate::model::batch::{Bucket, Epoch, SiteMonth};
@@ -12,8 +13,8 @@ use crate::model::site::Site;
 use crate::model::time::{Day, Month, Timestamp};
 
 /// The lot that a key belongs to; `None` for keys of no lot, and of no known site.
-fn lot_of(shared: &Shared, key: &KeyInfo) -> Option<Lot> {
-    let site = shared.directory.site(key.site.as_ref()?)?.no;
+pub fn lot_of(directory: &Directory, key: &KeyInfo) -> Option<Lot> {
+    let site = directory.site(key.site.as_ref()?)?.no;
     let at = SiteMonth { site, month: Month(key.epoch) };
     Some(match key.kind {
         KeyKind::Bucket => {
@@ -33,7 +34,7 @@ fn lot_of(shared: &Shared, key: &KeyInfo) -> Option<Lot> {
 pub fn living(shared: &Shared) -> BTreeMap<Lot, Vec<KeyInfo>> {
     let mut lots: BTreeMap<Lot, Vec<KeyInfo>> = BTreeMap::new();
     for key in shared.ring.list() {
-        if let Some(lot) = lot_of(shared, &key) {
+        if let Some(lot) = lot_of(&shared.directory, &key) {
             lots.entry(lot).or_default().push(key);
         }
     }

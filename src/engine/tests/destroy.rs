@@ -4,6 +4,7 @@
 //! of today, a destruction that is reported while a key opens, a name that is given again, a row or
 //! file that is left. The numbers in names are those of the checks of the privacy study.
 
+mod backup;
 mod checks;
 
 use std::sync::atomic::AtomicU32;

@@ -1,0 +1,295 @@
+//! Data that was put back from a backup is made fit to the keys and to the ledger of today before
+//! anything else sees it: what was destroyed since then goes from it, its names are never given
+//! again, tokens that were revoked and sites that ended stay so.
+//!
+//! Which lots were destroyed the ledger says; whether a lot lives the register says. What the data
+//! needs and neither of them explains is refused: the register is older than the data then.
+//!
+//! Numbers go on far beyond those that the lost data may have used, so that no receipt, block or
+//! run is named twice. Slots of duplicates end where the lost data had ended them, at the latest.
+//!
+//! Every step can be repeated, and the row of the backup says "not yet" until the last one, which
+//! is one change set.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::backup::backup_of;
+use super::destroy::lot_of;
+use super::directory::Directory;
+use super::fold::{Folder, tables_of};
+use super::gone::Gone;
+use super::runs;
+use super::{EngineError, writer};
+use crate::crypto::seal;
+use crate::keys::KeyRing;
+use crate::model::batch::{Bucket, Epoch, SiteMonth};
+use crate::model::ids::{SiteId, SiteNo};
+use crate::model::retention::Lot;
+use crate::model::time::{Day, Timestamp};
+use crate::model::vocab::Class;
+use crate::store::backup::BackupRow;
+use crate::store::codec::Corrupt;
+use crate::store::rows::Position;
+use crate::store::{Changes, RowRange, Store, Table, keys};
+
+/// Numbers go on at the generation of the register times this, so that each restore, also of the
+/// same backup, has numbers of its own: the register is written at each start and each fold, and
+/// fewer groups, blocks and runs than this are made in between.
+const NUMBERS_EACH: u64 = 1 << 32;
+
+/// A lot as the ledger names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Its site.
+    pub site: SiteId,
+    /// What it is of.
+    pub kind: NamedKind,
+    /// Its month or day.
+    pub epoch: Epoch,
+}
+
+/// What a lot is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamedKind {
+    /// A bucket.
+    Records(Class),
+    /// A month's sets.
+    Sets,
+    /// The record key of a month.
+    RecordKey,
+    /// The watermark key of a month.
+    WatermarkKey,
+    /// The base key of a month.
+    BaseKey,
+}
+
+impl Named {
+    fn lot(&self, directory: &Directory) -> Option<Lot> {
+        let site = directory.site(&self.site)?.no;
+        let at = SiteMonth { site, month: self.epoch.month() };
+        Some(match self.kind {
+            NamedKind::Records(class) => Lot::Records(Bucket { class, site, epoch: self.epoch }),
+            NamedKind::Sets => Lot::Sets(at),
+            NamedKind::RecordKey => Lot::RecordKey(at),
+            NamedKind::WatermarkKey => Lot::WatermarkKey(at),
+            NamedKind::BaseKey => Lot::BaseKey(at),
+        })
+    }
+}
+
+/// What the ledger tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replay {
+    /// Lots whose destruction began at any time.
+    pub destroyed: Vec<Named>,
+    /// Sites whose collection ended, and when.
+    pub terminated: Vec<(SiteId, Timestamp)>,
+    /// Tokens that were revoked.
+    pub revoked: Vec<String>,
+    /// The time of its last entry.
+    pub last: Timestamp,
+}
+
+/// What was made fit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// Lots that are gone from the data now.
+    pub lots: u64,
+    /// Tokens that were revoked.
+    pub tokens: u64,
+    /// Sites that ended.
+    pub sites: u64,
+}
+
+/// What the work is done on.
+pub(super) struct Parts<'a> {
+    pub(super) store: &'a Arc<Store>,
+    pub(super) ring: &'a Arc<KeyRing>,
+    pub(super) directory: &'a Arc<Directory>,
+    pub(super) now: Timestamp,
+    pub(super) age_ms: i64,
+}
+
+/// Refuses data that was put back and that nobody has made fit.
+pub(super) fn refuse_unfit(store: &Store) -> Result<(), EngineError> {
+    match backup_of(store)? {
+        Some(row) if !row.replayed => Err(EngineError::Refused(
+            "this data is a backup that was not made fit to today's ledger".into(),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Makes data that was put back fit; nothing to do on any other.
+pub(super) fn replay(parts: &Parts<'_>, replay: &Replay) -> Result<Replayed, EngineError> {
+    let Some(row) = backup_of(parts.store)? else { return Ok(Replayed::default()) };
+    if row.replayed {
+        return Ok(Replayed::default());
+    }
+    let gone = Gone::load(parts.store)?;
+    let living: BTreeSet<Lot> =
+        parts.ring.list().iter().filter_map(|key| lot_of(parts.directory, key)).collect();
+    let named = replay.destroyed.iter().filter_map(|named| named.lot(parts.directory));
+    let lost: BTreeSet<Lot> =
+        named.filter(|lot| !living.contains(lot) && !gone.contains(lot)).collect();
+    let position = parts.store.get(Table::Meta, keys::POSITION)?;
+    let position = Position::decode(&position.ok_or(Corrupt("position"))?)?;
+    let floor = position.seen_floor.max(parts.floor(replay.last).0);
+    let known = |lot: &Lot| living.contains(lot) || lost.contains(lot) || gone.contains(lot);
+    parts.fits(&known, &|lot| living.contains(lot), Day(floor))?;
+    let replayed = Replayed { lots: lost.len() as u64, ..parts.people(replay)? };
+    let lots: Vec<Lot> = lost.into_iter().collect();
+    parts.remove(&lots, position)?;
+    parts.end(&lots, &gone, Position { seen_floor: floor, ..position }, row)?;
+    Ok(replayed)
+}
+
+impl Parts<'_> {
+    /// Where the lost data may have ended its slots, at the latest.
+    fn floor(&self, last: Timestamp) -> Day {
+        let latest = self.ring.seen_days().last().copied();
+        latest.map_or(Day(0), |day| writer::floor(self.now.max(last), day, self.age_ms))
+    }
+
+    /// Everything in the data must have its key, unless its destruction is in the ledger.
+    fn fits(
+        &self,
+        known: &dyn Fn(&Lot) -> bool,
+        lives: &dyn Fn(&Lot) -> bool,
+        floor: Day,
+    ) -> Result<(), EngineError> {
+        for (bucket, wrapped) in stored_buckets(self.store)? {
+            let lot = Lot::Records(bucket);
+            let by = seal::key_id(&wrapped).map_err(|error| damaged(&error.to_string()))?;
+            // A bucket's name is given once, so its living key is the one that the block names.
+            let opens = self.ring.by_id(by).is_some();
+            if !known(&lot) || (lives(&lot) && !opens) {
+                return Err(older("the records of", &bucket.epoch.month().to_string()));
+            }
+        }
+        for row in self.store.scan(Table::Counters, &[], None)? {
+            let at = keys::counters_of(&row?.0).ok_or(Corrupt("counters"))?;
+            let month = at.month.to_string();
+            for lot in [Lot::Sets(at), Lot::RecordKey(at), Lot::WatermarkKey(at), Lot::BaseKey(at)]
+            {
+                if !known(&lot) {
+                    return Err(older("the pseudonyms of", &month));
+                }
+            }
+        }
+        let living: BTreeSet<Day> = self.ring.seen_days().into_iter().collect();
+        for (set, _) in runs::list(self.store, Table::Seen)? {
+            let day = Day(set.owner);
+            if day >= floor && !living.contains(&day) {
+                return Err(older("the duplicates of", &day.month().to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tokens and sites as the ledger has them.
+    fn people(&self, replay: &Replay) -> Result<Replayed, EngineError> {
+        let mut done = Replayed::default();
+        for token in &replay.revoked {
+            done.tokens += u64::from(self.directory.delete_token(self.store, token)?);
+        }
+        for (id, at) in &replay.terminated {
+            let Some(site) = self.directory.site(id) else { continue };
+            if site.terminated_at.is_none() {
+                let mut ended = (*site).clone();
+                ended.terminated_at = Some(*at);
+                self.directory.put_site(self.store, ended)?;
+                done.sites += 1;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Rows of destroyed lots go, and the files that held them.
+    fn remove(&self, lots: &[Lot], position: Position) -> Result<(), EngineError> {
+        if lots.is_empty() {
+            return Ok(());
+        }
+        let tables: BTreeSet<Table> = lots.iter().flat_map(tables_of).collect();
+        let before = self.store.files(&tables)?;
+        let parts = (Arc::clone(self.store), Arc::clone(self.ring), Arc::clone(self.directory));
+        let (store, ring, directory) = parts;
+        Folder::new(store, ring, directory, position, Default::default())?.remove(lots)?;
+        // Whole tables, because an attempt before this one may have removed the rows already.
+        let whole = |table: &Table| -> RowRange { (*table, Vec::new(), vec![0xff; ROW_KEY_MAX]) };
+        let ranges: Vec<RowRange> = tables.iter().map(whole).collect();
+        let reclaimed = self.store.reclaim(&before, &tables, &ranges)?;
+        if reclaimed.left > 0 {
+            return Err(EngineError::Refused(
+                "files of what was destroyed are still there; start the server again".into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The last step: from here on the data is like any other.
+    fn end(
+        &self,
+        lots: &[Lot],
+        gone: &Gone,
+        position: Position,
+        row: BackupRow,
+    ) -> Result<(), EngineError> {
+        let mut changes = Changes::default();
+        let first = self.ring.generation()?.checked_mul(NUMBERS_EACH);
+        let first = first.ok_or_else(|| damaged("the register's generation"))?;
+        let position = Position {
+            folded_through: position.folded_through.max(first),
+            next_block: position.next_block.max(first),
+            next_run: position.next_run.max(first),
+            seen_floor: position.seen_floor,
+        };
+        gone.rows(lots, position.folded_through + 1, &mut changes);
+        let to = keys::page(position.seen_floor, 0, 0, 0);
+        changes.delete_range(Table::Seen, keys::page(0, 0, 0, 0), to);
+        changes.put(Table::Meta, keys::POSITION, position.encode());
+        changes.put(Table::Meta, keys::BACKUP, BackupRow { replayed: true, ..row }.encode());
+        Ok(self.store.apply(&changes)?)
+    }
+}
+
+/// Longer than any row key of these tables, bytes.
+const ROW_KEY_MAX: usize = 18;
+
+/// Each bucket that has blocks, with the wrapped key of one of them.
+fn stored_buckets(store: &Store) -> Result<Vec<(Bucket, Vec<u8>)>, EngineError> {
+    let mut found = Vec::new();
+    for table in store.tables() {
+        let Table::BlockKeys(class, _) = table else { continue };
+        let mut from = Vec::new();
+        loop {
+            let Some(row) = store.scan(table, &from, None)?.next() else { break };
+            let (key, wrapped) = row?;
+            let parts = keys::block_of(&key).ok_or(Corrupt("block key"))?;
+            let (fragment, site, epoch, _) = parts;
+            let bucket = Bucket { class, site, epoch: Epoch::from_code(epoch) };
+            found.push((bucket, wrapped.into_vec()));
+            from = behind(fragment, site, epoch);
+        }
+    }
+    Ok(found)
+}
+
+/// The first row key behind all blocks of a bucket.
+fn behind(fragment: bool, site: SiteNo, epoch: u32) -> Vec<u8> {
+    let mut key = keys::block(fragment, site, epoch, u64::MAX);
+    key.push(0);
+    key
+}
+
+fn damaged(what: &str) -> EngineError {
+    EngineError::Damaged(what.to_owned())
+}
+
+fn older(what: &str, month: &str) -> EngineError {
+    EngineError::Refused(format!(
+        "the register has no key for {what} {month}, and the ledger does not say that it was \
+         destroyed: the keys directory is older than the data; put back the newest register"
+    ))
+}
