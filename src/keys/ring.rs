@@ -9,6 +9,7 @@
 //! Secrets are opened from their wrapped form when first used; every wrapped key was opened once at
 //! the start, so that a damaged one stops the start and not a request.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
@@ -102,7 +103,8 @@ pub struct KeyRing {
     pub(super) core: Mutex<Core>,
     pub(super) cache: RwLock<Cache>,
     pub(super) turning: Mutex<Turning>,
-    pub(super) failed: OnceLock<io::ErrorKind>,
+    /// Shared with the ring of holds: whoever asks one of them hears of both.
+    pub(super) failed: Arc<OnceLock<io::ErrorKind>>,
     pub(super) state: Arc<SealKey>,
     pub(super) settings: Settings,
     /// The ring of holds, once it is needed.
@@ -214,7 +216,7 @@ impl KeyRing {
     }
 
     /// Makes the keys of buckets where there are none, all in one write of the register. A bucket
-    /// is named as in [`KeyRing::bucket`].
+    /// is named as in [`KeyRing::bucket`]; one that is named twice gets one key.
     ///
     /// # Errors
     /// When one of them is retired, or the register cannot be written.
@@ -222,9 +224,11 @@ impl KeyRing {
         self.usable()?;
         let mut core = self.core()?;
         let mut names = Vec::new();
+        let mut seen = HashSet::new();
         for (site, class, epoch) in buckets {
             let name = [KeyName::bucket(site, *class, *epoch)];
-            if core.find_all(&name)?.is_none() {
+            // Two keys of one name would be a vault that never opens again.
+            if core.find_all(&name)?.is_none() && seen.insert(name[0].clone()) {
                 names.extend(name);
             }
         }
@@ -391,7 +395,8 @@ impl KeyRing {
 
     /// A thread that panicked while it held the lock may have left half a change.
     pub(super) fn core(&self) -> Result<MutexGuard<'_, Core>, KeysError> {
-        self.core.lock().map_err(|_| KeysError::Failed(io::ErrorKind::Other))
+        let half = |_| KeysError::Failed(*self.failed.get_or_init(|| io::ErrorKind::Other));
+        self.core.lock().map_err(half)
     }
 
     /// After a failed write nothing is written again in this process.

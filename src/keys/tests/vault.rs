@@ -268,6 +268,46 @@ fn the_buckets_of_a_fold_are_one_write() {
     assert_eq!(ring.bucket(&site(1), Class::Records, 5).unwrap().id(), old.id());
     ring.retire(&[old.id()]).unwrap();
     assert!(matches!(ring.make_buckets(&names), Err(KeysError::Retired { .. })));
+    // A name twice is one key, and the vault opens again.
+    let twice = [7, 8, 7].map(|epoch| (site(1), Class::Records, epoch));
+    let before = ring.list().len();
+    ring.make_buckets(&twice).unwrap();
+    assert_eq!(ring.list().len(), before + 4, "two nodes, two keys");
+    drop(ring);
+    let (ring, _) = KeyRing::open(&settings).unwrap();
+    assert_eq!(ring.list().len(), before + 4);
+}
+
+/// Names that were retired are remembered as long as somebody may ask for them, and no longer: the
+/// life of a process is longer than that.
+#[test]
+fn retired_names_do_not_pile_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ring, _) = KeyRing::open(&settings(dir.path())).unwrap();
+    let day = |month: u8| Day(20_000 + 30 * u32::from(month));
+    let bucket = |month: u8| {
+        let by_day = crate::model::batch::Epoch::Day(day(month)).code();
+        let keys = [by_day, self::month(month).0];
+        keys.map(|epoch| ring.bucket(&site(1), Class::Records, epoch).map(|key| key.id()))
+    };
+    let mut most = 0;
+    for no in 0..30 {
+        let seen = ring.seen(day(no)).unwrap().seal.id();
+        let keys = ring.site_month(&site(1), month(no)).unwrap();
+        let [one, two] = bucket(no).map(Result::unwrap);
+        ring.retire(&[seen, one, two]).unwrap();
+        done(ring.destroy(&[keys.ids.tally, keys.ids.sets], LedgerMark::default(), &()));
+        most = most.max(ring.core().unwrap().retired.len());
+        for ago in 0..=no.min(7) {
+            let retired = |result: Result<_, KeysError>| {
+                matches!(result, Err(KeysError::Retired { .. }))
+            };
+            assert!(bucket(no - ago).into_iter().all(retired), "{no} {ago}");
+            assert!(retired(ring.seen(day(no - ago)).map(|keys| keys.seal.id())));
+        }
+    }
+    // Five names a month, for nine months and the one that is partly over.
+    assert!(most <= 50, "{most}");
 }
 
 #[test]
