@@ -90,7 +90,8 @@ async fn check_60_many_small_steps_are_one_large_one() {
         believed += u32::from(world.run().await.is_ok());
     }
     assert_eq!(believed, 1, "three days ahead of what has passed, no more");
-    assert_eq!((world.living().len(), world.alarms()), (12, vec!["clock_ahead"]));
+    assert_eq!(world.living().len(), 12);
+    assert_eq!(world.alarms().iter().filter(|alarm| **alarm == "clock_ahead").count(), 1);
     // Set right it is believed again, and what has passed counts in full.
     world.clock.jump(at("2026-07-30T20:00:00Z"));
     world.run().await.unwrap();
