@@ -299,7 +299,7 @@ impl Ledger {
     /// When there are fewer, or a hash cannot be read.
     pub fn root(&self, size: u64) -> Result<Hash, LedgerError> {
         self.within(size)?;
-        tree::root(&self.files, size).map_err(io_error("read", HASHES))
+        tree::root(&*self.files, size).map_err(io_error("read", HASHES))
     }
 
     /// Lines from an entry on, without their newlines: at most `limit`, and at most
@@ -331,7 +331,7 @@ impl Ledger {
         if index >= size {
             return Err(LedgerError::Beyond { asked: index, size });
         }
-        tree::inclusion(&self.files, index, size).map_err(io_error("read", HASHES))
+        tree::inclusion(&*self.files, index, size).map_err(io_error("read", HASHES))
     }
 
     /// The proof of RFC 6962 that the first `from` entries are the beginning of the first `to`.
@@ -343,7 +343,7 @@ impl Ledger {
         if from > to {
             return Err(LedgerError::Beyond { asked: from, size: to });
         }
-        tree::consistency(&self.files, from, to).map_err(io_error("read", HASHES))
+        tree::consistency(&*self.files, from, to).map_err(io_error("read", HASHES))
     }
 
     /// An entry with its proof under the last checkpoint, for a certificate.

@@ -17,6 +17,7 @@ mod due;
 pub mod fake;
 mod figures;
 mod holds;
+mod late;
 mod list;
 mod notice;
 mod plan;
@@ -35,7 +36,7 @@ use std::time::Duration;
 
 use crate::engine::EngineError;
 use crate::ledger::{Actor, Credential, Entry, Event, Ledger, LedgerError, Receipt};
-use crate::model::caller::Caller;
+use crate::model::caller::{Caller, SiteScope};
 use crate::model::reason::Reason;
 use crate::model::time::Clock;
 use crate::observe::Registry;
@@ -110,6 +111,9 @@ pub enum DeskError {
     /// The hold has ended.
     #[error("the hold has ended")]
     Released,
+    /// What is asked for is about every site, and the credential is not.
+    #[error("a credential of all sites is needed")]
+    NeedsAllSites,
     /// The clock jumped ahead.
     #[error("the clock jumped ahead and nobody has confirmed it")]
     ClockAhead,
@@ -189,6 +193,8 @@ struct Inner {
     /// What the policy file says, with its text.
     next: Option<(Policy, Vec<u8>)>,
     state: Mutex<State>,
+    /// Given to who looks through rows, lots and certificates, off the reactor.
+    reading: tokio::sync::Semaphore,
     /// Held for a whole run.
     running: tokio::sync::Mutex<()>,
     /// Held while it is decided what goes and what stays, and while holds change.
@@ -200,6 +206,8 @@ struct Inner {
 #[derive(Clone)]
 pub struct Desk(Arc<Inner>);
 
+/// Most look-ups at once.
+const READERS_MAX: usize = 2;
 /// The row of the policy in force, where it came from a file.
 const POLICY: &str = "policy";
 
@@ -233,7 +241,7 @@ impl Desk {
         if let Some(last) = state.turn.and_then(|row| row.last) {
             figures.turned(last);
         }
-        Ok(Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             vault,
             ledger,
             settings,
@@ -241,10 +249,13 @@ impl Desk {
             policy,
             next,
             state: Mutex::new(state),
+            reading: tokio::sync::Semaphore::new(READERS_MAX),
             running: tokio::sync::Mutex::default(),
             deciding: tokio::sync::Mutex::default(),
             figures,
-        })))
+        });
+        late::judge(&inner);
+        Ok(Self(inner))
     }
 
     /// Shows the desk's figures in the metrics.
@@ -266,6 +277,22 @@ impl Desk {
     /// Waits for a run that is under way; with the engine stopped it ends at its next step.
     pub async fn rest(&self) {
         drop(self.0.running.lock().await);
+    }
+
+    /// Looks something up off the reactor: the keys may be locked for as long as they are turned
+    /// over, and rows are read from the disk. Few at once, so that nobody takes all threads.
+    ///
+    /// # Errors
+    /// Those of the look.
+    pub async fn look_up<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Self) -> Result<T, DeskError> + Send + 'static,
+    ) -> Result<T, DeskError> {
+        let _one_of_few = self.0.reading.acquire().await.map_err(|_| DeskError::Stopped)?;
+        let desk = self.clone();
+        // An error means that it ended with a panic, which has been logged.
+        let looked = tokio::task::spawn_blocking(move || look(&desk)).await;
+        looked.unwrap_or(Err(DeskError::Failed))
     }
 
     /// Goes the whole way even when nobody waits for it any more.
@@ -324,6 +351,11 @@ impl Inner {
         let event = Event::Alarm { reason };
         self.append(Entry::new(self.clock.now(), Actor::Server, event)).await.map(|_| ())
     }
+}
+
+/// Whoever acts on every site at once needs a credential of every site.
+fn everywhere(caller: &Caller) -> Result<(), DeskError> {
+    if caller.sites == SiteScope::All { Ok(()) } else { Err(DeskError::NeedsAllSites) }
 }
 
 /// Who asked, as the ledger writes it.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::gone::Dues;
 use super::writer::{Message, Reply, Writer};
 use super::{Engine, EngineError};
 use crate::crypto::Aad;
@@ -17,6 +18,8 @@ pub enum DeskOrder {
     Put(Vec<u8>, Vec<u8>, Reply<()>),
     /// Remove a row.
     Delete(Vec<u8>, Reply<()>),
+    /// Drop what is older than its stated life at a time.
+    Expire(Timestamp, Reply<()>),
     /// End a site's collection.
     Terminate(SiteId, Timestamp, Reply<Arc<Site>>),
 }
@@ -30,17 +33,38 @@ impl Engine {
     /// # Errors
     /// When a row cannot be read or opened.
     pub fn desk_rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
-        let (from, key) = (keys::desk(prefix), self.shared.ring.state_key());
+        let from = keys::desk(prefix);
         let to = [&from[..], &[AFTER_ALL]].concat();
         let mut rows = Vec::new();
         for row in self.shared.store.scan(Table::Meta, &from, Some(&to))? {
-            let (row, sealed) = row?;
-            let damaged = || EngineError::Damaged("a row of the retention desk".into());
-            let name = row.get(keys::DESK.len()..).map(<[u8]>::to_vec).ok_or_else(damaged)?;
-            let name = String::from_utf8(name).map_err(|_| damaged())?;
-            rows.push((name, key.open(&aad(&row), &sealed).map_err(|_| damaged())?));
+            rows.push(self.desk_row(row?)?);
         }
         Ok(rows)
+    }
+
+    /// The desk's first row from a name on, of those whose name begins so.
+    ///
+    /// # Errors
+    /// When the row cannot be read or opened.
+    pub fn desk_row_from(
+        &self,
+        prefix: &str,
+        from: &str,
+    ) -> Result<Option<(String, Vec<u8>)>, EngineError> {
+        let to = [&keys::desk(prefix)[..], &[AFTER_ALL]].concat();
+        let mut rows = self.shared.store.scan(Table::Meta, &keys::desk(from), Some(&to))?;
+        rows.next().map(|row| self.desk_row(row?)).transpose()
+    }
+
+    fn desk_row(
+        &self,
+        (row, sealed): (Box<[u8]>, Box<[u8]>),
+    ) -> Result<(String, Vec<u8>), EngineError> {
+        let damaged = || EngineError::Damaged("a row of the retention desk".into());
+        let name = row.get(keys::DESK.len()..).map(<[u8]>::to_vec).ok_or_else(damaged)?;
+        let name = String::from_utf8(name).map_err(|_| damaged())?;
+        let key = self.shared.ring.state_key();
+        Ok((name, key.open(&aad(&row), &sealed).map_err(|_| damaged())?))
     }
 
     /// Writes a row of the desk, whose name is ASCII; it is durable when this returns.
@@ -60,6 +84,21 @@ impl Engine {
     pub async fn delete_desk_row(&self, name: &str) -> Result<(), EngineError> {
         let row = keys::desk(name);
         self.ask(|reply| Message::Desk(DeskOrder::Delete(row, reply))).await
+    }
+
+    /// Asks the desk from now on which buckets are due, so that no record is stored in one. The first
+    /// desk that says so is asked.
+    pub fn judge_by(&self, dues: Box<dyn Dues>) {
+        let _ = self.shared.dues.set(dues);
+    }
+
+    /// Drops seen slots and kept answers that are older than their stated life, also where no record
+    /// comes in any more. It is done when this returns.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    pub async fn expire(&self, believed: Timestamp) -> Result<(), EngineError> {
+        self.ask(|reply| Message::Desk(DeskOrder::Expire(believed, reply))).await
     }
 
     /// Ends a site's collection; one that has ended keeps its time.
@@ -91,6 +130,7 @@ impl Writer {
                 self.shared.store.apply(&changes)?;
                 let _ = reply.send(Ok(()));
             }
+            DeskOrder::Expire(now, reply) => self.expire(now, reply)?,
             DeskOrder::Terminate(id, at, reply) => {
                 let _ = reply.send(match self.terminate(&id, at)? {
                     Some(site) => Ok(site),

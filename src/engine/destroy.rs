@@ -96,8 +96,9 @@ pub enum Verification {
 pub struct LotReport {
     /// Which.
     pub lot: Lot,
-    /// The records in it; 0 for a lot that is a key or a set.
-    pub records: u64,
+    /// The records in it; 0 for a lot that is a key or a set, `None` where a block of it could not
+    /// be read to count them.
+    pub records: Option<u64>,
     /// Its keys; none where it had no living one.
     pub keys: Vec<Victim>,
 }
@@ -120,6 +121,9 @@ pub struct DestroyReport {
     pub nothing: bool,
     /// What verification found. Unless it passed the destruction has not ended.
     pub verification: Verification,
+    /// Keys whose wrapped form from before was tried at the end and did not open. None where a start
+    /// finished the destruction of the keys: it has no such form any more.
+    pub keys_tried: u64,
     /// Files that are gone.
     pub files_removed: u64,
     /// By how much the tables of the lots became smaller, bytes.

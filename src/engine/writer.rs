@@ -7,9 +7,11 @@
 
 mod barrier;
 mod destruction;
+mod expiry;
 
 pub use barrier::{Barrier, Copied};
 pub use destruction::Order;
+pub use expiry::floor;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,13 +28,13 @@ use super::runs::SetId;
 use super::state::{Apply, SetKeys, State, Window};
 use super::{Answer, EngineError, MonthSeen, Outcome, Settings, Shared, SitePut, spill};
 use crate::crypto::{Aad, SealKey};
-use crate::model::batch::{Batch, SiteMonth};
+use crate::model::batch::{Batch, Epoch, SiteMonth};
 use crate::model::caller::Token;
 use crate::model::ids::{KeyId, SiteId};
-use crate::model::limits;
 use crate::model::retention::Lot;
 use crate::model::site::{Site, SiteSettings};
-use crate::model::time::{DAY_MS, Day, Timestamp};
+use crate::model::time::{Day, Timestamp};
+use crate::model::vocab::Class;
 use crate::store::verdict::GroupVerdict;
 use crate::store::{Changes, Half, Table, keys};
 
@@ -94,6 +96,8 @@ pub enum FoldOrder {
     Forget(Vec<(SetId, u64)>),
     /// Remove the rows of destroyed lots.
     Remove(Vec<Lot>, Reply<()>),
+    /// Drop the slots and the answers of days before these two.
+    Expire(Day, Day, Reply<()>),
 }
 
 /// Runs the fold thread until the writer ends.
@@ -104,6 +108,10 @@ pub fn fold_thread(mut folder: Folder, orders: &Receiver<FoldOrder>, writer: &Se
             FoldOrder::Retire(ids) => folder.retire(&ids).map(|()| None),
             FoldOrder::Forget(merged) => folder.forget(&merged).map(|()| None),
             FoldOrder::Remove(lots, reply) => folder.remove(&lots).map(|()| {
+                let _ = reply.send(Ok(()));
+                None
+            }),
+            FoldOrder::Expire(slots, answers, reply) => folder.expire(slots, answers).map(|()| {
                 let _ = reply.send(Ok(()));
                 None
             }),
@@ -401,8 +409,7 @@ impl Writer {
         }
         let through = self.next_group - 1;
         let floor = self.state.floor();
-        let answers_before =
-            Day(self.shared.clock.now().day().0.saturating_sub(limits::IDEMPOTENCY_DAYS + 1));
+        let answers_before = expiry::first_answers_at(self.shared.clock.now());
         let half = self.half;
         self.half = half.other();
         let cut = Cut { through, half, deltas, counters, dropped, floor, answers_before };
@@ -423,10 +430,10 @@ impl Writer {
     /// The clock alone does not raise it: one that is ahead for a moment would have every record
     /// refused from then on. The latest day that has a slot must agree.
     fn floor(&mut self) -> Day {
-        let Some(latest) = self.state.seen().keys().next_back().copied() else {
-            return self.state.floor();
-        };
-        floor(self.shared.clock.now(), latest, self.settings.age_ms)
+        let latest = self.state.seen().keys().next_back().copied();
+        latest.map_or(self.state.floor(), |latest| {
+            floor(self.shared.clock.now(), latest, self.settings.age_ms)
+        })
     }
 
     fn folded(&mut self, folded: Folded) -> Result<(), EngineError> {
@@ -487,14 +494,6 @@ impl Writer {
     }
 }
 
-/// The first day whose slot must be kept, by the clock and by the latest day that has one.
-pub fn floor(now: Timestamp, latest: Day, age_ms: i64) -> Day {
-    let margin = age_ms + limits::FUTURE_MS_MAX + 3_600_000;
-    let latest_end = latest.start().0 + DAY_MS;
-    let before = now.0.min(latest_end).saturating_sub(margin);
-    Day(u32::try_from(before.div_euclid(DAY_MS)).unwrap_or(0))
-}
-
 /// The associated data of a kept answer.
 pub fn answer_aad(row: &[u8]) -> Aad {
     Aad::new("answer/1").bytes(row)
@@ -524,6 +523,10 @@ impl SetKeys for RingKeys<'_> {
     fn takes(&self, at: SiteMonth, group: u64) -> Takes {
         let site = self.0.directory.by_no(at.site);
         self.0.gone(|gone| gone.takes(at, group, site.as_deref()))
+    }
+
+    fn past_due(&self, at: SiteMonth, days: &[Day]) -> Vec<(Epoch, Class)> {
+        self.0.past_due(at, days)
     }
 
     fn month(&self, at: SiteMonth) -> Option<Arc<SealKey>> {

@@ -22,6 +22,8 @@ use crate::wire::retention::certificate::{
 use crate::wire::retention::rows::{Reported, RunRow};
 use crate::wire::retention::view::{CertificateView, certificates_to_json};
 
+/// Most certificates that are opened for a page of their list.
+const PAGE_MAX: usize = 100;
 /// Before the names of certificates' rows.
 pub(super) const ROWS: &str = "certificate/";
 /// Before the name of the row of a body whose entry may not be in the ledger yet.
@@ -79,22 +81,34 @@ const LIMIT_COUNT: &str = "The destruction was cut short and finished by the nex
     number of records went with the keys, and whether a copy of the VEK home would open anything \
     is taken for granted.";
 
+const LIMIT_UNCOUNTED: &str = "Where the number of records is null a block could not be read \
+    before its key was destroyed, so nobody knows how many records were in it.";
+
+const LIMIT_UNTRIED: &str = "Not every key was tried at the end: a start finished the destruction \
+    and had no wrapped form of it any more. That it is gone is known by the register and by the \
+    end of its vault epoch.";
+
 impl Desk {
-    /// The certificates whose sites are all the caller's.
+    /// The certificates whose sites are all the caller's, from the number of an intent on: a page
+    /// opens [`PAGE_MAX`] certificates, and shows those of them that are the caller's.
     ///
     /// # Errors
     /// When a row cannot be read.
-    pub fn certificates(&self, caller: &Caller) -> Result<Vec<u8>, DeskError> {
-        let mut list = Vec::new();
-        for (_, row) in self.0.vault.load_rows(ROWS)? {
+    pub fn certificates(&self, caller: &Caller, from: u64) -> Result<Vec<u8>, DeskError> {
+        let (mut list, mut from) = (Vec::new(), from);
+        for opened in 0.. {
+            let Some((operation, row)) = self.0.certificate_from(from)? else { break };
+            if opened == PAGE_MAX {
+                return Ok(certificates_to_json(&list, Some(operation)));
+            }
             let body = Certificate::parse(&row)?.body;
             if body.lots.iter().all(|lot| caller.sites.holds(&lot.site)) {
-                let operation = body.intent.index;
                 let (id, issued_at, lots) = (body.id, body.issued_at, body.lots.len());
                 list.push(CertificateView { id, issued_at, operation, lots });
             }
+            from = operation.saturating_add(1);
         }
-        Ok(certificates_to_json(&list))
+        Ok(certificates_to_json(&list, None))
     }
 
     /// A certificate, byte for byte as it was issued.
@@ -112,6 +126,18 @@ impl Desk {
 }
 
 impl Inner {
+    /// The first certificate of an intent of this number or a later one: the number and its bytes.
+    pub(super) fn certificate_from(
+        &self,
+        operation: u64,
+    ) -> Result<Option<(u64, Vec<u8>)>, DeskError> {
+        let Some((name, row)) = self.vault.load_row_from(ROWS, &row_of(operation))? else {
+            return Ok(None);
+        };
+        let number = name.strip_prefix(ROWS).and_then(|number| number.parse().ok());
+        Ok(Some((number.ok_or(DeskError::Failed)?, row)))
+    }
+
     /// Issues the certificate of a destruction whose result is in the ledger; its id.
     pub(super) async fn certify(&self, issue: Issue<'_>) -> Result<String, DeskError> {
         let operation = issue.operation;
@@ -159,11 +185,16 @@ impl Inner {
             rule: rule_name(profile, class_of(planned.lot)).to_owned(),
             ground: ground_of(policy, planned.lot).to_owned(),
             due: planned.due,
-            records: reported.records.as_ref().and_then(|records| records.get(at)).copied(),
+            records: reported.records.as_ref().and_then(|records| *records.get(at)?),
             keys: planned.keys.clone(),
             released_holds: planned.released_holds.clone(),
         });
-        let limits = LIMITS.into_iter().chain(reported.generation.is_none().then_some(LIMIT_COUNT));
+        let uncounted = reported.records.iter().flatten().any(Option::is_none);
+        let limits = LIMITS
+            .into_iter()
+            .chain(reported.generation.is_none().then_some(LIMIT_COUNT))
+            .chain(uncounted.then_some(LIMIT_UNCOUNTED))
+            .chain((reported.keys_tried < reported.keys.count()).then_some(LIMIT_UNTRIED));
         let copies = if reported.home_copy_opens { COPIES_FILE } else { COPIES_DEVICE };
         Ok(Body {
             format: FORMAT.to_owned(),
@@ -190,7 +221,7 @@ impl Inner {
             },
             verification: Checked {
                 passed: reported.passed,
-                keys_tried: reported.keys.count(),
+                keys_tried: reported.keys_tried,
                 files_removed: reported.files_removed,
                 bytes_reclaimed: reported.bytes_reclaimed,
             },
@@ -293,12 +324,15 @@ fn agrees_with_result(
     if !(verification.passed && body.verification.passed) {
         return Err(CertificateError::NotPassed);
     }
+    let own: usize = body.lots.iter().map(|lot| lot.keys.len()).sum();
+    let own = own as u64;
     let counted: u64 = body.lots.iter().filter_map(|lot| lot.records).sum();
     let checks = [
         (result.operation == intent.number, "operations"),
         (*buckets == body.lots.len() as u64, "lots"),
         (*records == counted, "records"),
-        (keys.count() == body.verification.keys_tried, "keys"),
+        (keys.count() == own, "keys"),
+        (verification.opened_none_of == body.verification.keys_tried, "trials"),
         (*vek_before == body.vek.destroyed_epoch && *vek_after == body.vek.new_epoch, "epochs"),
         (result.time == body.ended_at, "times"),
     ];

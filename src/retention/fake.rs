@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::vault::{Change, DestroyReport, LotInfo, LotReport, Vault, Verification};
+use super::vault::{Change, DestroyReport, Dues, LotInfo, LotReport, Row, Vault, Verification};
 use crate::crypto::sha256;
 use crate::engine::EngineError;
 use crate::keys::vek::LedgerMark;
@@ -70,6 +70,8 @@ pub enum Fault {
     Lies,
     /// The keys go, and then the process ends, before the lots are done.
     HalfWay,
+    /// A block of the first bucket cannot be read to count its records.
+    Uncounted,
     /// It does not begin: a request holds an old journal key.
     Busy,
     /// The register lets go of the keys, and the root provider does not end their epoch.
@@ -99,11 +101,19 @@ pub struct Inside {
     pub no_copy: bool,
     /// Lots whose destruction has begun and not ended.
     pub unfinished: Vec<Lot>,
-    /// Lots whose keys the register has let go of while their epoch lives: it does not list them any
-    /// more, and they are not destroyed.
+    /// Lots whose keys the register has let go of while their epoch lives: it does not list them,
+    /// and they are not destroyed.
     pub turned: Vec<LotInfo>,
     /// The next destruction misbehaves.
     pub fault: Option<Fault>,
+    /// The latest time that it was told to drop by what it keeps by itself.
+    pub expired: Option<Timestamp>,
+    /// Who says which buckets are due.
+    pub dues: Option<Box<dyn Dues>>,
+    /// Rows that were read and opened so far.
+    pub opened: usize,
+    /// How often living lots were listed.
+    pub listed: usize,
     /// Where it is cut.
     pub cut: Option<Cut>,
     /// Changes so far.
@@ -165,6 +175,7 @@ fn victim(key: KeyId) -> Victim {
 fn report(inside: &Inside, lots: Vec<LotReport>, old_epoch: u64) -> DestroyReport {
     DestroyReport {
         nothing: lots.is_empty(),
+        keys_tried: lots.iter().map(|lot| lot.keys.len() as u64).sum(),
         lots,
         old_epoch,
         new_epoch: inside.epoch,
@@ -175,6 +186,12 @@ fn report(inside: &Inside, lots: Vec<LotReport>, old_epoch: u64) -> DestroyRepor
         bytes_reclaimed: 4_096,
         home_copy_opens: true,
     }
+}
+
+/// As the engine counts: records are in buckets only, and here no two have as many.
+fn records_of(lot: Lot) -> Option<u64> {
+    let Lot::Records(bucket) = lot else { return Some(0) };
+    Some(u64::from(bucket.site.0) * 1_000 + u64::from(bucket.class.code()))
 }
 
 /// The register is written in both copies, and the epoch from before lives.
@@ -191,10 +208,10 @@ fn destroy(inside: &mut Inside, lots: &[Lot]) -> Result<DestroyReport, EngineErr
     let living: Vec<LotInfo> = known.filter(|info| lots.contains(&info.lot)).cloned().collect();
     let done = living.iter().map(|info| LotReport {
         lot: info.lot,
-        records: 100,
+        records: records_of(info.lot),
         keys: info.keys.iter().copied().map(victim).collect(),
     });
-    let done: Vec<LotReport> = done.collect();
+    let mut done: Vec<LotReport> = done.collect();
     let fault = inside.fault.take();
     match fault {
         Some(Fault::Nothing) => return Ok(report(inside, Vec::new(), old_epoch)),
@@ -214,6 +231,10 @@ fn destroy(inside: &mut Inside, lots: &[Lot]) -> Result<DestroyReport, EngineErr
             turn(inside, lots, &living);
             return Err(EngineError::Refused("the token cannot be reached".into()));
         }
+        Some(Fault::Uncounted) => {
+            let bucket = done.iter_mut().find(|lot| matches!(lot.lot, Lot::Records(_)));
+            bucket.into_iter().for_each(|lot| lot.records = None);
+        }
         Some(Fault::Busy) => return Err(EngineError::Busy),
         Some(Fault::HalfWay) | None => {}
     }
@@ -231,14 +252,18 @@ fn destroy(inside: &mut Inside, lots: &[Lot]) -> Result<DestroyReport, EngineErr
         inside.unfinished = lots.to_vec();
         return Err(EngineError::Stopped);
     }
-    let again = || lots.iter().map(|lot| LotReport { lot: *lot, records: 0, keys: Vec::new() });
+    let again =
+        || lots.iter().map(|lot| LotReport { lot: *lot, records: Some(0), keys: Vec::new() });
     let done = if was_unfinished { again().collect() } else { done };
     Ok(report(inside, done, old_epoch))
 }
 
 impl Vault for Memory {
     fn lots(&self) -> Vec<LotInfo> {
-        self.with(|inside| inside.lots.clone())
+        self.with(|inside| {
+            inside.listed += 1;
+            inside.lots.clone()
+        })
     }
 
     fn site(&self, id: &SiteId) -> Option<Arc<Site>> {
@@ -292,6 +317,15 @@ impl Vault for Memory {
         self.change(|inside| destroy(inside, &lots))
     }
 
+    fn judge_by(&self, dues: Box<dyn Dues>) {
+        self.with(|inside| inside.dues = Some(dues));
+    }
+
+    fn expire(&self, believed: Timestamp) -> Change<'_, ()> {
+        self.with(|inside| inside.expired = Some(believed));
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     fn terminate(&self, site: SiteId, at: Timestamp) -> Change<'_, Arc<Site>> {
         self.change(|inside| {
             let known = inside.sites.get_mut(&site).ok_or(EngineError::NoSite)?;
@@ -304,9 +338,21 @@ impl Vault for Memory {
     fn load_rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
         let rows = |inside: &mut Inside| {
             let own = inside.rows.iter().filter(|(name, _)| name.starts_with(prefix));
-            own.map(|(name, row)| (name.clone(), row.clone())).collect()
+            let own: Vec<Row> = own.map(|(name, row)| (name.clone(), row.clone())).collect();
+            inside.opened += own.len();
+            own
         };
         Ok(self.with(rows))
+    }
+
+    fn load_row_from(&self, prefix: &str, from: &str) -> Result<Option<Row>, EngineError> {
+        let first = |inside: &mut Inside| {
+            let mut rows = inside.rows.range(from.to_owned()..);
+            let (name, row) = rows.next().filter(|(name, _)| name.starts_with(prefix))?;
+            inside.opened += 1;
+            Some((name.clone(), row.clone()))
+        };
+        Ok(self.with(first))
     }
 
     fn put_row(&self, name: String, bytes: Vec<u8>) -> Change<'_, ()> {

@@ -18,7 +18,7 @@ use super::holds::is_unreviewed;
 use super::plan::{Standing, buckets, committed, digest_of, keys_of};
 use super::policy::Profile;
 use super::vault::{DestroyReport, Verification};
-use super::{Desk, DeskError, Inner, credential};
+use super::{Desk, DeskError, Inner, credential, everywhere};
 use crate::engine::EngineError;
 use crate::ledger::{
     Actor, Alarm, Credential, Digest, Entry, Event, Keys, Ledger, LedgerError, Phase, Recorded,
@@ -54,8 +54,10 @@ impl Desk {
     /// Destroys what is due now, as a custodian asks.
     ///
     /// # Errors
+    /// [`DeskError::NeedsAllSites`] for a credential of some sites: a run is of all of them.
     /// [`DeskError::ClockAhead`] while a jump of the clock waits for its confirmation.
     pub async fn run(&self, caller: &Caller) -> Result<Vec<u8>, DeskError> {
+        everywhere(caller)?;
         let actor = Actor::Credential(credential(caller)?);
         Ok(self.run_by(actor).await?.to_json())
     }
@@ -96,6 +98,7 @@ impl Inner {
         let now = self.believe(self.clock.now()).await?;
         self.keep_notice(now).await?;
         self.announce_policy(now).await?;
+        self.vault.expire(now).await?;
         let mut view = RunView::default();
         let left = self.state().run.clone();
         if let Some(row) = left
@@ -271,6 +274,7 @@ impl Inner {
             return Reported {
                 records: None,
                 keys: if finished { keys_of(&planned) } else { Keys::default() },
+                keys_tried: 0,
                 old_epoch: row.vek_before,
                 new_epoch: self.vault.vek_epoch().unwrap_or(row.vek_before),
                 generation: None,
@@ -289,11 +293,12 @@ impl Inner {
             own.is_none_or(|own| own.commitment.0 == victim.commitment)
         });
         let records = |lot: Lot| report.lots.iter().find(|done| done.lot == lot);
-        let records: Option<Vec<u64>> =
+        let records: Option<Vec<Option<u64>>> =
             row.lots.iter().map(|planned| Some(records(planned.lot)?.records)).collect();
         Reported {
             records,
             keys: keys_of(&planned),
+            keys_tried: report.keys_tried,
             old_epoch: report.old_epoch,
             new_epoch: report.new_epoch,
             generation: Some(report.generation),
@@ -307,8 +312,8 @@ impl Inner {
         }
     }
 
-    /// The engine refused: it may be the root provider, and the next run tries again. An engine that
-    /// has stopped or is busy for a minute needs nobody who looks at this.
+    /// The engine refused, perhaps because of the root provider, and the next run tries again. One
+    /// that has stopped or is busy for a minute needs nobody who looks at this.
     async fn not_destroyed(&self, row: &mut RunRow, error: EngineError) -> Result<End, DeskError> {
         if !matches!(error, EngineError::Stopped | EngineError::Busy) {
             self.alarm_once(row, Alarm::DestructionFailed).await?;
@@ -339,13 +344,13 @@ impl Inner {
         }
         let event = Event::DestructionResult {
             buckets: row.lots.len() as u64,
-            records: reported.records.iter().flatten().sum(),
+            records: reported.records.iter().flatten().flatten().sum(),
             keys: reported.keys.clone(),
             vek_before: reported.old_epoch,
             vek_after: reported.new_epoch,
             verification: Said {
                 passed: reported.passed,
-                opened_none_of: if reported.passed { reported.keys.count() } else { 0 },
+                opened_none_of: if reported.passed { reported.keys_tried } else { 0 },
                 // The engine does not say how many it searched.
                 files_searched: 0,
             },

@@ -13,9 +13,13 @@ use crate::model::site::Site;
 use crate::model::time::Timestamp;
 
 pub use crate::engine::destroy::{DestroyReport, LotInfo, LotReport, Verification};
+pub use crate::engine::gone::Dues;
 
 /// A change of state that is under way.
 pub type Change<'a, T> = Pin<Box<dyn Future<Output = Result<T, EngineError>> + Send + 'a>>;
+
+/// A row of the desk: its name and its bytes.
+pub type Row = (String, Vec<u8>);
 
 /// What this desk needs of the engine.
 pub trait Vault: Send + Sync + 'static {
@@ -46,6 +50,10 @@ pub trait Vault: Send + Sync + 'static {
     fn unfinished_destruction(&self) -> Vec<Lot>;
     /// Destroys lots, after the ledger's entry that this is the mark of.
     fn destroy(&self, lots: Vec<Lot>, mark: LedgerMark) -> Change<'_, DestroyReport>;
+    /// Has the engine ask which buckets are due before it keeps a record.
+    fn judge_by(&self, dues: Box<dyn Dues>);
+    /// Drops what the engine keeps by itself and whose life is over at a believed time.
+    fn expire(&self, believed: Timestamp) -> Change<'_, ()>;
     /// Ends a site's collection; one that has ended keeps its time.
     fn terminate(&self, site: SiteId, at: Timestamp) -> Change<'_, Arc<Site>>;
     /// The desk's rows whose name begins so, in the order of their names.
@@ -53,6 +61,11 @@ pub trait Vault: Send + Sync + 'static {
     /// # Errors
     /// When a row cannot be read.
     fn load_rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, EngineError>;
+    /// The desk's first row from a name on, of those whose name begins so.
+    ///
+    /// # Errors
+    /// When the row cannot be read.
+    fn load_row_from(&self, prefix: &str, from: &str) -> Result<Option<Row>, EngineError>;
     /// Writes a row of the desk; it is durable when this is done.
     fn put_row(&self, name: String, bytes: Vec<u8>) -> Change<'_, ()>;
     /// Removes a row of the desk.
@@ -101,12 +114,24 @@ impl Vault for Engine {
         Box::pin(Self::destroy(self, lots, mark, Arc::new(())))
     }
 
+    fn judge_by(&self, dues: Box<dyn Dues>) {
+        Self::judge_by(self, dues);
+    }
+
+    fn expire(&self, believed: Timestamp) -> Change<'_, ()> {
+        Box::pin(Self::expire(self, believed))
+    }
+
     fn terminate(&self, site: SiteId, at: Timestamp) -> Change<'_, Arc<Site>> {
         Box::pin(self.terminate_site(site, at))
     }
 
     fn load_rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
         self.desk_rows(prefix)
+    }
+
+    fn load_row_from(&self, prefix: &str, from: &str) -> Result<Option<Row>, EngineError> {
+        self.desk_row_from(prefix, from)
     }
 
     fn put_row(&self, name: String, bytes: Vec<u8>) -> Change<'_, ()> {

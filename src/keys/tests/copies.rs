@@ -54,7 +54,7 @@ fn a_copy_whose_name_stands_for_another_file_is_carried_over() {
         assert!(slots(&disk.durable(0)) == slots(&disk.durable(OFF)), "a turn-over");
     }
     // Between the write and its confirmation there is nothing to write.
-    struct Replaces(super::disk::Disk);
+    struct Replaces(disk::Disk);
     impl crate::keys::Steps for Replaces {
         fn done(&self, step: crate::keys::Step) {
             if step == crate::keys::Step::Rewrapped {

@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::destroy::done;
 use super::{holds, month, site};
 use crate::crypto::Aad;
-use crate::keys::{KeyKind, KeyRing, KeysError, Resumed, RootError, Settings};
+use crate::keys::{KeyKind, KeyRing, KeysError, LedgerMark, Resumed, RootError, Settings};
 use crate::model::ids::KeyId;
 use crate::model::time::Day;
 use crate::model::vocab::Class;

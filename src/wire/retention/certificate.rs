@@ -83,7 +83,8 @@ pub struct CertifiedLot {
     /// When it was due.
     #[serde(with = "text")]
     pub due: Timestamp,
-    /// Records; `null` where a start finished the destruction and the count went with the keys.
+    /// Records; `null` where a start finished the destruction and the count went with the keys, or
+    /// where a block could not be read to count them.
     pub records: Option<u64>,
     /// Its keys with their commitments.
     pub keys: Vec<Committed>,
@@ -126,7 +127,8 @@ pub struct Method {
 pub struct Checked {
     /// Nothing opened and nothing was left.
     pub passed: bool,
-    /// Keys that were tried and did not open.
+    /// Keys whose wrapped form from before was tried and did not open; fewer than there were where
+    /// a start finished the destruction.
     pub keys_tried: u64,
     /// Files that were removed.
     pub files_removed: u64,

@@ -38,8 +38,9 @@ fn check_31_a_destroyed_month_keeps_its_figures_and_nothing_else() {
         .sum();
     let report = world.destroyed(&lots);
     assert_eq!(report.new_epoch, report.old_epoch + 1);
-    assert_eq!(report.lots.iter().map(|lot| lot.records).sum::<u64>(), kept);
+    assert_eq!(report.lots.iter().filter_map(|lot| lot.records).sum::<u64>(), kept);
     assert_eq!(report.lots.iter().map(|lot| lot.keys.len()).sum::<usize>(), 6);
+    assert_eq!(report.keys_tried, 6);
     assert!(report.home_copy_opens, "a key file cannot end an epoch");
     for round in 0..2 {
         let after = world.engine().usage(&site_id(0), at.month).unwrap().unwrap();
@@ -55,6 +56,44 @@ fn check_31_a_destroyed_month_keeps_its_figures_and_nothing_else() {
         assert_eq!(world.month_lots(0).1, [], "a name is given once");
         world.reopen();
     }
+}
+
+#[test]
+fn a_block_that_cannot_be_read_is_destroyed_uncounted() {
+    let mut world = World::filled();
+    world.fold_now();
+    let (_, lots) = world.month_lots(0);
+    let (_, others) = world.month_lots(1);
+    let rows = world.rows();
+    // One header of site 0 is damaged: another value stands in its place.
+    let store = Arc::clone(world.engine().store());
+    let (table, key) = rows
+        .iter()
+        .find_map(|row| {
+            let Table::BlockKeys(class, _) = row.0 else { return None };
+            let place = BlockPlace::from_key(class, &row.1)?;
+            let [_, header, _] = place.rows();
+            lots.contains(&Lot::Records(place.bucket)).then_some(header)
+        })
+        .unwrap();
+    let mut changes = store::Changes::default();
+    changes.put(table, key, b"damaged".to_vec());
+    store.apply(&changes).unwrap();
+    let all = [lots.clone(), others.clone()].concat();
+    let counted: u64 = others
+        .iter()
+        .filter_map(|lot| match lot {
+            Lot::Records(bucket) => Some(world.model.kept[bucket].len() as u64),
+            _ => None,
+        })
+        .sum();
+    let report = world.destroyed(&all);
+    let of = |lot: &Lot| report.lots.iter().find(|done| done.lot == *lot).unwrap().records;
+    assert!(lots.iter().all(|lot| of(lot).is_none() == matches!(lot, Lot::Records(_))));
+    assert_eq!(others.iter().map(|lot| of(lot).unwrap()).sum::<u64>(), counted);
+    assert!(counted > 0);
+    world.opens_all_but(&rows, &all);
+    world.check_blocks();
 }
 
 #[test]
@@ -176,6 +215,7 @@ fn check_43_who_holds_a_key_holds_nothing_afterwards() {
 
 #[test]
 fn check_36_cut_at_every_step_it_finishes_and_says_nothing_before() {
+    let mut tried = Vec::new();
     for step in 0..=STEPS {
         let mut world = World::filled();
         let (at, mut lots) = world.month_lots(0);
@@ -203,7 +243,8 @@ fn check_36_cut_at_every_step_it_finishes_and_says_nothing_before() {
             Some(report) => {
                 let keys: usize = report.lots.iter().map(|lot| lot.keys.len()).sum();
                 assert_eq!(keys, 7, "what was destroyed is known after a start, too");
-                assert!(report.lots.iter().any(|lot| lot.records > 0));
+                tried.push(report.keys_tried);
+                assert!(report.lots.iter().any(|lot| lot.records > Some(0)));
             }
         }
         world.lose(&lots);
@@ -220,6 +261,10 @@ fn check_36_cut_at_every_step_it_finishes_and_says_nothing_before() {
         world.check_blocks();
         world.close();
     }
+    // All of them before the register is written, none where a start found it written.
+    let all = tried.iter().take_while(|keys| **keys == 7).count();
+    assert!(all >= 5 && tried[all..].iter().all(|keys| *keys == 0), "{tried:?}");
+    assert!(all + 5 <= tried.len(), "{tried:?}");
 }
 
 /// Every row that is stored opens under a key in force, and then under none but those that somebody
@@ -234,7 +279,7 @@ fn a_trial_finds_what_opens() {
     let none = DoomedKey { kind: 0, id: KeyId(u64::MAX), parent: KeyId(0), commitment: [0; 32] };
     let doomed = |lot: &Lot| DoomedLot {
         lot: *lot,
-        records: 0,
+        records: Some(0),
         blocks: (0, 0),
         keys: vec![none.clone()],
     };
