@@ -271,7 +271,7 @@ fn check_36_cut_at_every_step_it_finishes_and_says_nothing_before() {
 /// still holds: the trial says so, or it would pass whatever it is given.
 #[test]
 fn a_trial_finds_what_opens() {
-    let mut world = World::filled();
+    let world = World::filled();
     world.fold_now();
     let (_, lots) = world.month_lots(0);
     let shared = &world.engine().shared;
