@@ -33,7 +33,7 @@ pub mod root;
 mod settle;
 mod slot;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tree;
 pub mod vek;
 pub mod witness;

@@ -1,6 +1,6 @@
 //! The keys as a whole: cuts at every step, damage everywhere, files of others, secrets in files.
 
-pub(in crate::keys) mod disk;
+pub(crate) mod disk;
 pub(in crate::keys) mod hsm;
 
 mod copies;

@@ -11,6 +11,10 @@
 //! lines that anybody may have put there. What a checkpoint signs must be there, byte for byte, or
 //! the start is refused. So the order of the two syncs is the whole of the argument. Hashes and
 //! line ends are not synced at all: they follow from the lines and are made anew where they differ.
+//!
+//! A killed process, and a failed sync, leave a checkpoint that is read but is not on the disk (a
+//! failed sync even marks it clean, so that no later one writes it). So a start writes the last
+//! checkpoint again and syncs it before anybody, the second copy above all, hears of it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -236,13 +240,27 @@ pub(super) fn recover(
         rebuild(files, size).map_err(io_error("rebuild", "the hashes"))?;
     }
     let checkpoint = match signed {
-        Some(checkpoint) => checkpoint,
+        Some(checkpoint) => {
+            let done = writer.settle(files, &checkpoint);
+            done.map_err(io_error("write", CHECKPOINTS))?;
+            checkpoint
+        }
         None => writer.first(files, signer).map_err(io_error("write", CHECKPOINTS))?,
     };
     Ok((writer, checkpoint, found))
 }
 
 impl Writer {
+    /// Makes the last checkpoint, and what it signs, durable, whoever wrote it.
+    fn settle(&self, files: &Files, last: &Checkpoint) -> io::Result<()> {
+        if last.size > 0 {
+            files.entries.sync()?;
+        }
+        let note = last.to_string();
+        files.checkpoints.write_at(self.notes - note.len() as u64, note.as_bytes())?;
+        files.checkpoints.sync()
+    }
+
     /// The checkpoint of a ledger without entries.
     fn first(&mut self, files: &Files, signer: &Signer) -> io::Result<Checkpoint> {
         let checkpoint = signer.sign(0, tree::empty()).ok_or(io::ErrorKind::OutOfMemory)?;

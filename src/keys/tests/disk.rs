@@ -1,5 +1,9 @@
 //! A disk whose power can be cut between any two operations, and which then keeps any part of what
-//! was not synced: whole sectors, torn sectors, or nothing.
+//! was not synced: whole sectors, torn sectors, or nothing. The ledger's tests use it too.
+//!
+//! A sync that fails does what Linux may do: what it was to write is marked clean, so that readers
+//! go on seeing it and no later sync writes it, unless it is written again. How much of it is on
+//! the disk shows at the next power cut.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -11,7 +15,7 @@ const SECTOR: usize = 512;
 
 /// What survives of the sectors that were not synced.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::keys) enum Cut {
+pub(crate) enum Cut {
     /// Nothing.
     Lost,
     /// Everything, and it is on the disk.
@@ -24,7 +28,7 @@ pub(in crate::keys) enum Cut {
 
 /// Some files.
 #[derive(Clone)]
-pub(in crate::keys) struct Disk(Arc<Mutex<State>>);
+pub(crate) struct Disk(Arc<Mutex<State>>);
 
 struct State {
     files: Vec<Stored>,
@@ -41,17 +45,22 @@ struct State {
 struct Stored {
     durable: Vec<u8>,
     seen: Vec<u8>,
+    /// What the next sync writes.
     dirty: BTreeSet<usize>,
+    /// What a sync that failed left in memory only; no later one writes it.
+    dropped: BTreeSet<usize>,
+    /// The shortest length since the last sync.
+    cut: Option<usize>,
 }
 
 /// A file on it.
-pub(in crate::keys) struct DiskFile {
+pub(crate) struct DiskFile {
     disk: Disk,
     at: usize,
 }
 
 impl Disk {
-    pub(in crate::keys) fn new(files: usize) -> Self {
+    pub(crate) fn new(files: usize) -> Self {
         let files = vec![Stored::default(); files];
         Self(Arc::new(Mutex::new(State {
             files,
@@ -63,18 +72,18 @@ impl Disk {
         })))
     }
 
-    pub(in crate::keys) fn file(&self, at: usize) -> DiskFile {
+    pub(crate) fn file(&self, at: usize) -> DiskFile {
         DiskFile { disk: self.clone(), at }
     }
 
     /// A file, if it can be reached.
-    pub(in crate::keys) fn reach(&self, at: usize) -> io::Result<DiskFile> {
+    pub(crate) fn reach(&self, at: usize) -> io::Result<DiskFile> {
         let away = self.0.lock().unwrap().away.contains(&at);
         if away { Err(io::ErrorKind::HostUnreachable.into()) } else { Ok(self.file(at)) }
     }
 
     /// Cuts a file off, or lets it be reached again.
-    pub(in crate::keys) fn away(&self, at: usize, away: bool) {
+    pub(crate) fn away(&self, at: usize, away: bool) {
         let mut state = self.0.lock().unwrap();
         if away {
             state.away.insert(at)
@@ -84,38 +93,38 @@ impl Disk {
     }
 
     /// From now on the writes of a file succeed and leave it as it is.
-    pub(in crate::keys) fn forget_writes_of(&self, at: usize) {
+    pub(crate) fn forget_writes_of(&self, at: usize) {
         self.0.lock().unwrap().liar = Some(at);
     }
 
     /// Lets this many writes and syncs happen; the next one is the last and fails.
-    pub(in crate::keys) fn burn_after(&self, operations: u32) {
+    pub(crate) fn burn_after(&self, operations: u32) {
         self.0.lock().unwrap().fuse = Some(operations);
     }
 
     /// Writes and syncs so far.
-    pub(in crate::keys) fn operations(&self) -> u32 {
+    pub(crate) fn operations(&self) -> u32 {
         self.0.lock().unwrap().operations
     }
 
     /// What a reader sees.
-    pub(in crate::keys) fn bytes(&self, at: usize) -> Vec<u8> {
+    pub(crate) fn bytes(&self, at: usize) -> Vec<u8> {
         self.0.lock().unwrap().files[at].seen.clone()
     }
 
     /// What is on the disk for certain.
-    pub(in crate::keys) fn durable(&self, at: usize) -> Vec<u8> {
+    pub(crate) fn durable(&self, at: usize) -> Vec<u8> {
         self.0.lock().unwrap().files[at].durable.clone()
     }
 
     /// Puts another content there, durably.
-    pub(in crate::keys) fn set(&self, at: usize, bytes: Vec<u8>) {
-        let stored = Stored { durable: bytes.clone(), seen: bytes, dirty: BTreeSet::new() };
+    pub(crate) fn set(&self, at: usize, bytes: Vec<u8>) {
+        let stored = Stored { durable: bytes.clone(), seen: bytes, ..Stored::default() };
         self.0.lock().unwrap().files[at] = stored;
     }
 
     /// Power off and on again.
-    pub(in crate::keys) fn power(&self, cut: Cut) {
+    pub(crate) fn power(&self, cut: Cut) {
         let mut state = self.0.lock().unwrap();
         (state.fuse, state.dead, state.liar) = (None, false, None);
         let mut seed = match cut {
@@ -125,9 +134,9 @@ impl Disk {
         for file in &mut state.files {
             match cut {
                 Cut::Killed => {}
-                Cut::Kept => file.settle(|_| SECTOR),
-                Cut::Lost => file.settle(|_| 0),
-                Cut::Seeded(_) => file.settle(|_| survivors(&mut seed)),
+                Cut::Kept => file.settle(|| SECTOR),
+                Cut::Lost => file.settle(|| 0),
+                Cut::Seeded(_) => file.settle(|| survivors(&mut seed)),
             }
         }
     }
@@ -147,17 +156,50 @@ fn survivors(seed: &mut u64) -> usize {
 }
 
 impl Stored {
-    fn settle(&mut self, mut survivors: impl FnMut(usize) -> usize) {
-        for sector in std::mem::take(&mut self.dirty) {
-            let from = sector * SECTOR;
-            let to = self.seen.len().min(from + survivors(sector));
-            if to > from {
-                let length = self.durable.len().max(to);
-                self.durable.resize(length, 0);
-                self.durable[from..to].copy_from_slice(&self.seen[from..to]);
-            }
+    fn settle(&mut self, mut survivors: impl FnMut() -> usize) {
+        if let Some(cut) = self.cut.take().filter(|_| survivors() > 0) {
+            self.durable.truncate(cut);
         }
+        let mut sectors = std::mem::take(&mut self.dirty);
+        sectors.append(&mut self.dropped);
+        sectors.into_iter().for_each(|sector| self.keep(sector, survivors()));
         self.seen = self.durable.clone();
+    }
+
+    /// Some bytes of a sector reach the disk.
+    fn keep(&mut self, sector: usize, bytes: usize) {
+        let from = sector * SECTOR;
+        let to = self.seen.len().min(from + bytes);
+        if to > from {
+            let length = self.durable.len().max(to);
+            self.durable.resize(length, 0);
+            self.durable[from..to].copy_from_slice(&self.seen[from..to]);
+        }
+    }
+
+    fn write(&mut self, at: usize, bytes: &[u8]) {
+        let to = at + bytes.len();
+        let length = self.seen.len().max(to);
+        self.seen.resize(length, 0);
+        self.seen[at..to].copy_from_slice(bytes);
+        for sector in at / SECTOR..to.div_ceil(SECTOR) {
+            self.dirty.insert(sector);
+            self.dropped.remove(&sector);
+        }
+    }
+
+    fn shorten(&mut self, to: usize) {
+        self.seen.truncate(to);
+        self.cut = Some(self.cut.map_or(to, |before| before.min(to)));
+        self.dirty.retain(|sector| sector * SECTOR < to);
+        self.dropped.retain(|sector| sector * SECTOR < to);
+    }
+
+    fn sync(&mut self) {
+        if let Some(cut) = self.cut.take() {
+            self.durable.truncate(cut);
+        }
+        std::mem::take(&mut self.dirty).into_iter().for_each(|sector| self.keep(sector, SECTOR));
     }
 }
 
@@ -184,43 +226,71 @@ impl DiskFile {
             None => (true, Ok(())),
         }
     }
-}
 
-impl Medium for DiskFile {
-    fn size(&self) -> io::Result<u64> {
-        Ok(self.disk.0.lock().unwrap().files[self.at].seen.len() as u64)
+    /// The length that a reader sees.
+    pub(crate) fn length(&self) -> u64 {
+        self.disk.0.lock().unwrap().files[self.at].seen.len() as u64
     }
 
-    fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
+    /// Reads what a reader sees.
+    pub(crate) fn read(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
         let state = self.disk.0.lock().unwrap();
         let bytes = state.files[self.at].seen.get(at as usize..at as usize + into.len());
         into.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
 
-    fn write_at(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+    /// Writes; the last write before a cut happens and fails.
+    pub(crate) fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.0.lock().unwrap();
         let (happens, result) = Self::spend(&mut state, self.at);
         if happens && !bytes.is_empty() && state.liar != Some(self.at) {
-            let file = &mut state.files[self.at];
-            let (from, to) = (at as usize, at as usize + bytes.len());
-            let length = file.seen.len().max(to);
-            file.seen.resize(length, 0);
-            file.seen[from..to].copy_from_slice(bytes);
-            file.dirty.extend(from / SECTOR..to.div_ceil(SECTOR));
+            state.files[self.at].write(at as usize, bytes);
         }
         result
     }
 
-    fn sync(&mut self) -> io::Result<()> {
+    /// Cuts the file to a length.
+    pub(crate) fn shorten(&self, to: u64) -> io::Result<()> {
         let mut state = self.disk.0.lock().unwrap();
-        // A failed sync leaves everything as uncertain as before.
-        let (_, result) = Self::spend(&mut state, self.at);
-        if result.is_ok() {
-            let file = &mut state.files[self.at];
-            file.durable = file.seen.clone();
-            file.dirty.clear();
+        let (happens, result) = Self::spend(&mut state, self.at);
+        if happens {
+            state.files[self.at].shorten(to as usize);
         }
         result
+    }
+
+    /// Syncs; one that fails drops what it was to write.
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        let mut state = self.disk.0.lock().unwrap();
+        let (happens, result) = Self::spend(&mut state, self.at);
+        let file = &mut state.files[self.at];
+        match &result {
+            Ok(()) => file.sync(),
+            Err(_) if happens => {
+                let mut dirty = std::mem::take(&mut file.dirty);
+                file.dropped.append(&mut dirty);
+            }
+            Err(_) => {}
+        }
+        result
+    }
+}
+
+impl Medium for DiskFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.length())
+    }
+
+    fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
+        self.read(at, into)
+    }
+
+    fn write_at(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.write(at, bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.flush()
     }
 }

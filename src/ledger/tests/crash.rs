@@ -1,12 +1,12 @@
 //! Power cuts and kills at every write and sync.
 
-use super::disk::{Cut, Disk};
+use super::disk::{Cut, Disk, disk, files};
 use super::*;
 use crate::ledger::Receipt;
 use crate::ledger::tree;
 
 fn start(disk: &Disk) -> Result<(Ledger, Opened), LedgerError> {
-    Ledger::start(disk.files(), signer(), None, &[], NOW)
+    Ledger::start(files(disk), signer(), None, &[], NOW)
 }
 
 /// What a life of the ledger was told.
@@ -45,6 +45,10 @@ fn check(disk: &Disk, told: &Told, under_way: usize) -> Opened {
     assert!(lines.starts_with(&told.lines));
     assert!([0, under_way].contains(&(lines.len() - told.lines.len())), "{}", lines.len());
     ledger.covers(told.mark).unwrap();
+    // What a start takes for true, others may copy at once: it is on the disk by then.
+    for at in [0, 1] {
+        assert!(disk.durable(at) == disk.bytes(at), "file {at} is only in memory");
+    }
     let mut frontier = tree::Frontier::default();
     lines.iter().for_each(|line| frontier.push(tree::leaf(line.as_bytes()), &mut Vec::new()));
     assert_eq!(ledger.head().unwrap().root, frontier.root());
@@ -62,13 +66,14 @@ fn check(disk: &Disk, told: &Told, under_way: usize) -> Opened {
 
 #[test]
 fn no_cut_loses_what_was_acknowledged() {
-    let whole = Disk::new();
+    let whole = disk();
     live(&whole, &mut Told::default());
     let (mut torn, mut cut_lines) = (0, 0);
     for fuse in 0..whole.operations() {
-        let cuts = [Cut::Lost, Cut::Kept].into_iter().chain((0..60).map(Cut::Seeded));
+        let cuts = [Cut::Lost, Cut::Kept, Cut::Killed].into_iter();
+        let cuts = cuts.chain((0..60).map(Cut::Seeded));
         for cut in cuts {
-            let (disk, mut told) = (Disk::new(), Told::default());
+            let (disk, mut told) = (disk(), Told::default());
             disk.burn_after(fuse);
             let under_way = live(&disk, &mut told);
             disk.power(cut);
@@ -85,7 +90,7 @@ fn no_cut_loses_what_was_acknowledged() {
 fn a_cut_while_recovering_is_recovered() {
     for seed in 0..40 {
         for first in 10..20 {
-            let (disk, mut told) = (Disk::new(), Told::default());
+            let (disk, mut told) = (disk(), Told::default());
             disk.burn_after(first);
             let under_way = live(&disk, &mut told);
             disk.power(Cut::Seeded(seed));
@@ -99,9 +104,32 @@ fn a_cut_while_recovering_is_recovered() {
     }
 }
 
+/// A process that is killed before its checkpoint is synced, or whose sync failed, leaves one that
+/// can be read. The next start may only go on from it once it is on the disk.
+#[test]
+fn what_a_start_goes_on_from_survives_the_next_cut() {
+    let whole = disk();
+    live(&whole, &mut Told::default());
+    for fuse in 0..whole.operations() {
+        let (disk, mut told) = (disk(), Told::default());
+        disk.burn_after(fuse);
+        live(&disk, &mut told);
+        disk.power(Cut::Killed);
+        let (ledger, _) = start(&disk).unwrap();
+        let head = ledger.head().unwrap();
+        // Written behind what was only in memory, and lost as a whole.
+        disk.burn_after(1);
+        assert!(ledger.append(read_of(60)).is_err());
+        drop(ledger);
+        disk.power(Cut::Lost);
+        let (ledger, _) = start(&disk).unwrap();
+        ledger.covers(head.mark()).unwrap();
+    }
+}
+
 #[test]
 fn derived_files_are_made_anew() {
-    let (disk, mut told) = (Disk::new(), Told::default());
+    let (disk, mut told) = (disk(), Told::default());
     live(&disk, &mut told);
     let (hashes, ends) = (disk.bytes(2), disk.bytes(3));
     for at in [2, 3] {
@@ -119,7 +147,7 @@ fn derived_files_are_made_anew() {
 /// say; nothing is cut because of it.
 #[test]
 fn a_start_refuses_every_change() {
-    let disk = Disk::new();
+    let disk = disk();
     live(&disk, &mut Told::default());
     let good: Vec<_> = (0..4).map(|at| disk.bytes(at)).collect();
     for (at, byte) in (0..good[0].len()).map(|byte| (0, byte)) {
@@ -157,7 +185,7 @@ fn a_start_refuses_every_change() {
 
 #[test]
 fn missing_files_are_refused() {
-    let disk = Disk::new();
+    let disk = disk();
     live(&disk, &mut Told::default());
     let good: Vec<_> = (0..4).map(|at| disk.bytes(at)).collect();
     disk.set(1, Vec::new());
@@ -167,7 +195,7 @@ fn missing_files_are_refused() {
     assert!(matches!(start(&disk), Err(LedgerError::Ends { entry: 0, signed: 9 })));
     let other = Signer::new(NAME, SigningKey::new(&Secret::random()).unwrap()).unwrap();
     disk.set(0, good[0].clone());
-    let started = Ledger::start(disk.files(), other, None, &[], NOW);
+    let started = Ledger::start(files(&disk), other, None, &[], NOW);
     assert!(matches!(started, Err(LedgerError::Signature)));
     start(&disk).unwrap();
 }
