@@ -44,7 +44,7 @@ use std::path::PathBuf;
 pub use copies::{CopyFault, CopyStatus};
 pub use destroy::{Destroyed, Destruction, Step, Steps, Victim};
 pub use hold::HeldKey;
-pub use marks::{FileMark, Said, marks};
+pub use marks::{FileMark, Said, Stand, marks, stands};
 pub use opening::{Opened, Resumed};
 pub use register::RegisterError;
 pub use restore::{Restored, restore};
@@ -53,7 +53,7 @@ pub use root::pkcs11::{PinFault, Pkcs11Fault, Pkcs11Root, Pkcs11Settings};
 pub use root::{KeyFile, RootError, RootProvider, VekId};
 pub use slot::KeyKind;
 pub use vek::{LedgerMark, VekError};
-pub use witness::{NoWitness, RegisterWrite, Unwitnessed, Witness};
+pub use witness::{Known, NoWitness, RegisterWrite, Unwitnessed, Witness};
 
 use crate::crypto::Secret;
 use crate::model::ids::KeyId;
@@ -135,6 +135,18 @@ pub enum KeysError {
         register: u64,
         /// The newest epoch at the home.
         home: u64,
+    },
+    /// Older than the ledger.
+    #[error(
+        "the key register is at generation {} and vault epoch {}, but the ledger knows of \
+         generation {} and epoch {}: the keys were put back from an older time; put back the \
+         newest ones", .register.0, .register.1, .noted.0, .noted.1
+    )]
+    Older {
+        /// Generation and epoch of the register.
+        register: (u64, u64),
+        /// Those that it has had for certain.
+        noted: (u64, u64),
     },
     /// A wrapped key that its parent does not open.
     #[error(

@@ -24,6 +24,7 @@ mod key_file;
 pub mod kinds;
 pub mod medium;
 pub mod note;
+mod noted;
 mod notes;
 pub mod proof;
 mod second;
@@ -51,6 +52,7 @@ pub use key_file::KeyFileError;
 pub use kinds::Event;
 use note::Signer;
 pub use note::{Checkpoint, VerifierKey};
+pub use noted::Noted;
 pub use proof::{Proof, ProofError, verify_proof};
 pub use second::SecondCopy;
 use second::{Opener, Second};
@@ -148,6 +150,7 @@ pub struct Ledger {
     queue: Mutex<Vec<Waiting>>,
     writer: Mutex<(Writer, Second)>,
     published: RwLock<Published>,
+    noted: Noted,
     _lock: Option<File>,
 }
 
@@ -195,6 +198,7 @@ impl Ledger {
                 second: second.state(),
             }),
             writer: Mutex::new((writer, second)),
+            noted: found.noted,
             _lock: None,
         };
         if stale && alarm.is_none() {
@@ -351,6 +355,11 @@ impl Ledger {
         let entry = entry.ok_or(LedgerError::Beyond { asked: index, size: head.size })?;
         let hashes = hashes.into_iter().map(Digest).collect();
         Ok(Proof { entry, index, size: head.size, hashes, checkpoint: head.to_string() })
+    }
+
+    /// What the entries say of the vaults of keys, as of the start.
+    pub fn noted_at_start(&self) -> &Noted {
+        &self.noted
     }
 
     /// The intents that have no result yet, oldest first: what a start has to finish.

@@ -8,7 +8,7 @@ use crate::audit::Audit;
 use crate::config::Settings;
 use crate::crypto::random_bytes;
 use crate::keys::vek::LedgerMark;
-use crate::keys::{self, FileMark, RegisterWrite, Said, Unwitnessed, Witness};
+use crate::keys::{self, FileMark, Known, RegisterWrite, Said, Unwitnessed, VaultId, Witness};
 use crate::ledger::{Actor, CHECKPOINTS, Event, Keys, Ledger, SecondCopy, Vault};
 use crate::model::time::Clock;
 use crate::observe::Registry;
@@ -77,6 +77,10 @@ impl Witness for RegisterWitness {
             self.0.fail(&format!("the key register cannot be written, because {error}"));
             Unwitnessed
         })
+    }
+
+    fn known(&self, vault: VaultId) -> Known {
+        self.0.ledger().noted_at_start().of(&vault.0)
     }
 }
 

@@ -246,3 +246,60 @@ async fn what_is_due_is_destroyed_with_a_certificate_and_what_is_held_stays() {
     assert!(ask(&app, &operator, usage).await.1.contains("\"mau\":1"));
     app.drain().await;
 }
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// Register, VEK home and data from before a destruction open everything by themselves; the ledger
+/// that tells of it has stayed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_certified_destroyed_is_not_served_from_copies() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SetClock(Default::default()));
+    clock.set("2026-05-20T00:00:00Z");
+    let app = App::start(settings(directory.path()), clock.clone()).await.unwrap();
+    let file = directory.path().join("data-keys/operator.token");
+    let operator = std::fs::read_to_string(&file).unwrap();
+    ask(&app, &operator, with_body(Method::PUT, "/v1/sites/ACME", "{}".to_owned())).await;
+    let producer = token_of(&app, &operator, "producer").await;
+    let custodian = token_of(&app, &operator, "custodian").await;
+    post_one(&app, &producer, "2026-05-19T00:00:00Z").await;
+    app.drain().await;
+    let places = ["data", "data-keys"].map(|name| directory.path().join(name));
+    let copies = places.each_ref().map(|place| place.with_extension("copy"));
+    places.iter().zip(&copies).for_each(|(place, copy)| copy_dir(place, copy));
+
+    clock.set("2027-02-01T00:00:00Z");
+    let app = App::start(settings(directory.path()), clock.clone()).await.unwrap();
+    let post = |path: &str| with_body(Method::POST, path, String::new());
+    assert_eq!(ask(&app, &custodian, post("/v1/retention/confirm-clock")).await.0, 200);
+    let (status, ran) = ask(&app, &custodian, post("/v1/retention/run")).await;
+    assert!(status == 200 && ran.contains("[\"c"), "{ran}");
+    app.drain().await;
+
+    let checked = || verify::run(&settings(directory.path()), &verify::Request::default());
+    let report = checked();
+    assert!(report.findings.is_empty(), "{report:?}");
+    assert!(report.checked.iter().any(|line| line.contains("the ledger is sure of")));
+    for (place, copy) in places.iter().zip(&copies) {
+        std::fs::remove_dir_all(place).unwrap();
+        copy_dir(copy, place);
+    }
+    let findings = checked().findings;
+    assert!(findings.iter().any(|found| found.contains("from an older time")), "{findings:?}");
+    let refused = App::start(settings(directory.path()), clock).await.err().unwrap();
+    let older = |error: &OpenError| {
+        matches!(error, OpenError::Keys(crate::keys::KeysError::Older { .. }))
+    };
+    assert!(matches!(&refused, AppError::Open(error) if older(error)), "{refused}");
+}

@@ -95,7 +95,12 @@ impl Report {
         let marks = carried(files);
         let second = second.map(PathBuf::as_path);
         match verify::verify(dir, &Against { key: &key, second_copy: second, marks: &marks }) {
-            Ok(found) => self.of_ledger(dir, &key, &found),
+            Ok(found) => {
+                self.of_ledger(dir, &key, &found);
+                if !files.is_empty() {
+                    self.age_of_keys(settings, &found);
+                }
+            }
             Err(error) => self.findings.push(format!(
                 "the ledger in {} cannot be read: {}",
                 dir.display(),
@@ -116,6 +121,24 @@ impl Report {
         self.findings.extend(found.findings.iter().map(ToString::to_string));
         if found.findings.len() >= verify::FINDINGS_MAX {
             self.findings.push("there are more findings than are listed".to_owned());
+        }
+    }
+
+    /// Whether the keys are as new as the ledger knows.
+    fn age_of_keys(&mut self, settings: &Settings, found: &LedgerReport) {
+        let stands = match keys::stands(&settings.keys) {
+            Ok(stands) => stands,
+            Err(error) => return self.findings.push(error.to_string()),
+        };
+        for stand in stands {
+            let known = found.noted.of(&stand.vault.0);
+            match known.admit(stand.generation, stand.vek_epoch) {
+                Ok(()) => self.checked.push(format!(
+                    "the key register is at generation {}, and the ledger is sure of {}",
+                    stand.generation, known.generation
+                )),
+                Err(error) => self.findings.push(error.to_string()),
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use super::home::{any, at, files};
 use super::medium::DiskFile;
 use super::slot::{Copy, HEADER_BYTES, Header, HeaderRead};
 use super::vek::{LedgerMark, VekHome};
-use super::{KeysError, Settings, VekError};
+use super::{KeysError, Settings, VaultId, VekError};
 
 /// What a file says of the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,37 @@ pub fn marks(settings: &Settings) -> Result<Vec<FileMark>, KeysError> {
     Ok(found)
 }
 
+/// How far a vault is, by the newer of its register's two copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stand {
+    /// The vault.
+    pub vault: VaultId,
+    /// The register's generation.
+    pub generation: u64,
+    /// The VEK epoch that wraps it.
+    pub vek_epoch: u64,
+}
+
+/// How far the vaults are, that of holds included where there is one. A vault whose headers are
+/// both missing or damaged has no place in the answer.
+///
+/// # Errors
+/// When a file is there and cannot be read.
+pub fn stands(settings: &Settings) -> Result<Vec<Stand>, KeysError> {
+    let mut stands = Vec::new();
+    for settings in [settings.clone(), settings.of_hold()] {
+        let [_, a, b] = files(&settings);
+        let headers = [header(Copy::A, &a)?, header(Copy::B, &b)?];
+        let newest = headers.into_iter().flatten().flatten().max_by_key(|header| header.generation);
+        stands.extend(newest.map(|header| Stand {
+            vault: header.vault,
+            generation: header.generation,
+            vek_epoch: header.vek_epoch,
+        }));
+    }
+    Ok(stands)
+}
+
 fn marks_of(settings: &Settings) -> Result<Vec<FileMark>, KeysError> {
     let [home, a, b] = files(settings);
     let said = [vek_home(&home)?, register(Copy::A, &a)?, register(Copy::B, &b)?];
@@ -70,11 +101,20 @@ fn vek_home(path: &Path) -> Result<Said, KeysError> {
 }
 
 fn register(copy: Copy, path: &Path) -> Result<Said, KeysError> {
-    let Some(file) = open(path)? else { return Ok(Said::Missing) };
+    Ok(match header(copy, path)? {
+        None => Said::Missing,
+        Some(None) => Said::Damaged,
+        Some(Some(header)) => Said::Mark(header.ledger),
+    })
+}
+
+/// The header of a copy, if the file is there; inside, if the header is good.
+fn header(copy: Copy, path: &Path) -> Result<Option<Option<Header>>, KeysError> {
+    let Some(file) = open(path)? else { return Ok(None) };
     let mut page = Vec::with_capacity(HEADER_BYTES);
     file.take(HEADER_BYTES as u64).read_to_end(&mut page).map_err(at("read", path))?;
-    match Header::parse(copy, &page) {
-        HeaderRead::Good(header) => Ok(Said::Mark(header.ledger)),
-        _ => Ok(Said::Damaged),
-    }
+    Ok(Some(match Header::parse(copy, &page) {
+        HeaderRead::Good(header) => Some(header),
+        _ => None,
+    }))
 }

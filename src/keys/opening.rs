@@ -119,6 +119,9 @@ impl KeyRing {
         let mut home = VekHome::open(parts.home)?;
         let open = FileRegister::open_chunked(parts.register, home.vault(), parts.chunk)?;
         let epoch = open.register.header().vek_epoch;
+        // Before the home and the root provider are touched.
+        let known = witness.known(home.vault());
+        known.admit(open.register.header().generation, epoch)?;
         // The register says which VEK is in force; see the table in `vek`.
         let vek = home.vek(epoch, root.as_ref()).map_err(|error| match error {
             VekError::NoEpoch(register) => KeysError::VekEpoch { register, home: home.epoch() },
@@ -126,6 +129,7 @@ impl KeyRing {
         })?;
         let vek = SealKey::new(VEK, &vek);
         let mut core = Core::open(Box::new(open.register), open.live, vek, witness)?;
+        core.register.raise_next_key(known.next_key);
         let (mut resumed, mut pending) = (Resumed::Nothing, None);
         match (home.turning(), home.epoch() == epoch) {
             (true, true) => {

@@ -182,6 +182,8 @@ pub(super) trait KeyRegister: Send {
     fn vek_epoch(&self) -> u64;
     /// The next key's number.
     fn next_key(&self) -> u64;
+    /// Makes the next key's number at least this one; it is written with the next batch.
+    fn raise_next_key(&mut self, least: u64);
     /// Grows by one with each write.
     fn generation(&self) -> u64;
     /// The ledger's mark of the last write.
@@ -219,6 +221,8 @@ pub(super) struct FileRegister<M> {
     /// Free slots, the lowest last.
     free: Vec<u32>,
     chunk: u32,
+    /// The least number of the next key, where somebody knows of more than the header.
+    next_key: u64,
     failed: Option<io::ErrorKind>,
     off: Vec<OffCopy>,
 }
@@ -283,7 +287,9 @@ impl<M: Medium> FileRegister<M> {
             }
         }
         let (header, slots) = (settled.header.clone(), settled.header.slots);
-        let register = Self { copies, header, slots, free, chunk, failed: None, off: Vec::new() };
+        let next_key = header.next_key;
+        let (failed, off) = (None, Vec::new());
+        let register = Self { copies, header, slots, free, chunk, next_key, failed, off };
         Ok(OpenRegister { register, live, repaired })
     }
 
@@ -393,7 +399,11 @@ impl<M: Medium> KeyRegister for FileRegister<M> {
     }
 
     fn next_key(&self) -> u64 {
-        self.header.next_key
+        self.header.next_key.max(self.next_key)
+    }
+
+    fn raise_next_key(&mut self, least: u64) {
+        self.next_key = self.next_key.max(least);
     }
 
     fn generation(&self) -> u64 {

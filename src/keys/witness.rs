@@ -3,7 +3,7 @@
 //! the keys shows at the start.
 
 use super::vek::LedgerMark;
-use super::{KeyKind, VaultId};
+use super::{KeyKind, KeysError, VaultId};
 use crate::model::ids::KeyId;
 
 /// A write of the register, before it happens.
@@ -28,6 +28,32 @@ pub struct RegisterWrite {
 #[error("the ledger did not take the entry of a write of the key register, which was not done")]
 pub struct Unwitnessed;
 
+/// What the ledger knows of a vault: keys that are older open what it says is destroyed, and would
+/// give numbers a second time. All zero where it knows of nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The generation of the newest write of the register that happened for certain.
+    pub generation: u64,
+    /// The VEK epoch after it.
+    pub vek_epoch: u64,
+    /// Above every number that was given to a key, also by writes that may not have happened.
+    pub next_key: u64,
+}
+
+impl Known {
+    /// Refuses a register that is older than that.
+    ///
+    /// # Errors
+    /// [`KeysError::Older`].
+    pub fn admit(&self, generation: u64, vek_epoch: u64) -> Result<(), KeysError> {
+        if generation >= self.generation && vek_epoch >= self.vek_epoch {
+            return Ok(());
+        }
+        let noted = (self.generation, self.vek_epoch);
+        Err(KeysError::Older { register: (generation, vek_epoch), noted })
+    }
+}
+
 /// The ledger, as the register sees it.
 pub trait Witness: Send + Sync {
     /// Notes a write, durably, and answers the ledger's mark after the entry. The keys are locked
@@ -39,6 +65,12 @@ pub trait Witness: Send + Sync {
     /// # Errors
     /// When the entry cannot be made; then the write does not happen.
     fn note(&self, write: &RegisterWrite) -> Result<LedgerMark, Unwitnessed>;
+
+    /// What is known of a vault from before this process.
+    fn known(&self, vault: VaultId) -> Known {
+        let _ = vault;
+        Known::default()
+    }
 }
 
 /// Nobody: the mark stays as it is.

@@ -22,6 +22,7 @@ use std::io;
 use super::entry::{Entry, Head, Recorded};
 use super::medium::{Lines, Log};
 use super::note::{Checkpoint, Signer};
+use super::noted::Noted;
 use super::notes::{is_torn, tail};
 use super::tree::{self, Frontier, Hash, Nodes};
 use super::words::Phase;
@@ -190,6 +191,8 @@ pub(super) struct Found {
     pub(super) cut_bytes: u64,
     /// Hashes or line ends were made anew.
     pub(super) rebuilt: bool,
+    /// What the entries say of the vaults of keys.
+    pub(super) noted: Noted,
 }
 
 /// Reads everything once, checks it against the last checkpoint and the witnesses, and cuts what
@@ -220,6 +223,7 @@ pub(super) fn recover(
         ..Writer::default()
     };
     writer.open = std::mem::take(&mut walk.open);
+    let noted = std::mem::take(&mut walk.noted);
     let differs = walk.differs;
     let beyond = walk.beyond().map_err(io_error("read", ENTRIES))?;
     // A checkpoint was begun only when all of its lines were durable.
@@ -234,6 +238,7 @@ pub(super) fn recover(
         cut_entries: beyond.frontier.size() - size,
         cut_bytes: beyond.bytes + tail.rest.len() as u64,
         rebuilt: differs,
+        noted,
     };
     cut(files, &writer).map_err(io_error("cut", ENTRIES))?;
     if differs {
@@ -278,6 +283,7 @@ struct Walk<'a> {
     lines: Lines<'a>,
     frontier: Frontier,
     open: BTreeMap<u64, String>,
+    noted: Noted,
     hashes: Compared<'a>,
     ends: Compared<'a>,
     /// What is still to be compared, smallest size last.
@@ -304,6 +310,7 @@ impl<'a> Walk<'a> {
             lines: Lines::new(&*files.entries).map_err(io_error("read", ENTRIES))?,
             frontier: Frontier::default(),
             open: BTreeMap::new(),
+            noted: Noted::default(),
             hashes: Compared::new(&*files.hashes).map_err(io_error("read", "the hashes"))?,
             ends: Compared::new(&*files.ends).map_err(io_error("read", "the line ends"))?,
             witnesses,
@@ -331,6 +338,7 @@ impl<'a> Walk<'a> {
             }
             let head = Head::read(line).filter(|head| head.number == entry);
             let head = head.ok_or(LedgerError::Changed { entry })?;
+            self.noted.read((head.kind, head.phase), line);
             match head.phase {
                 Phase::Intent => drop(self.open.insert(entry, head.kind.to_owned())),
                 Phase::Result => drop(self.open.remove(&head.operation)),

@@ -4,6 +4,7 @@ mod answers;
 mod crash;
 mod disk;
 mod lines;
+mod noted;
 mod second_copy;
 mod tamper;
 

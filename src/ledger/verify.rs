@@ -10,6 +10,7 @@ use std::path::Path;
 use super::entry::Recorded;
 use super::medium::{DiskLog, Lines, Log};
 use super::note::{Checkpoint, VerifierKey};
+use super::noted::Noted;
 use super::notes::{Next, Notes};
 use super::tree::{self, Frontier, Hash, Nodes};
 use super::words::Phase;
@@ -129,6 +130,8 @@ pub struct Report {
     pub root: Hash,
     /// Checkpoints with good signatures that agree, those of the second copy included.
     pub checkpoints: u64,
+    /// What the entries say of the vaults of keys.
+    pub noted: Noted,
     /// What does not agree, at most [`FINDINGS_MAX`]; empty for a good ledger.
     pub findings: Vec<Finding>,
 }
@@ -147,7 +150,8 @@ impl Report {
 pub fn verify(dir: &Path, against: &Against<'_>) -> io::Result<Report> {
     let open = |path: &Path| File::open(path).map(DiskLog);
     let entries = open(&dir.join(ENTRIES))?;
-    let mut report = Report { size: 0, root: tree::empty(), checkpoints: 0, findings: Vec::new() };
+    let (noted, findings) = (Noted::default(), Vec::new());
+    let mut report = Report { size: 0, root: tree::empty(), checkpoints: 0, noted, findings };
     let (own, copy) = (open(&dir.join(CHECKPOINTS)), against.second_copy.map(open));
     let mut trails = Vec::new();
     for (source, log) in [(Knower::Checkpoints, Some(&own)), (Knower::SecondCopy, copy.as_ref())] {
@@ -398,6 +402,7 @@ impl Order {
             report.say(Finding::Again(number));
         }
         self.expected = self.expected.max(number.saturating_add(1));
+        report.noted.read((entry.event.kind(), entry.event.phase()), line);
         match entry.event.phase() {
             Phase::Intent => drop(self.open.insert(number, entry.event.kind())),
             Phase::Done => {}

@@ -373,6 +373,22 @@ impl Keys {
     pub fn ranges(&self) -> &[(u64, u64)] {
         &self.ranges
     }
+
+    /// Whether any key is among both.
+    pub(super) fn shares(&self, other: &Self) -> bool {
+        let (mut ours, mut theirs) = (self.ranges.iter(), other.ranges.iter());
+        let (mut one, mut two) = (ours.next(), theirs.next());
+        while let (Some((from, to)), Some((first, last))) = (one, two) {
+            if to < first {
+                one = ours.next();
+            } else if last < from {
+                two = theirs.next();
+            } else {
+                return true;
+            }
+        }
+        false
+    }
 }
 
 impl TryFrom<KeyRanges> for Keys {

@@ -14,8 +14,8 @@ use crate::keys::slot::{SLOT_BYTES, Slot, SlotRead};
 use crate::keys::tree::{VEK, open_slot};
 use crate::keys::vek::VekHome;
 use crate::keys::{
-    Destroyed, Destruction, KeyKind, KeysError, LedgerMark, RegisterWrite, RootError, RootProvider,
-    Step, Steps, Unwitnessed, VekId, Witness,
+    Destroyed, Destruction, KeyKind, KeysError, Known, LedgerMark, RegisterWrite, RootError,
+    RootProvider, Step, Steps, Unwitnessed, VaultId, VekId, Witness,
 };
 use crate::model::ids::{KeyId, SiteId};
 use crate::model::time::Day;
@@ -62,7 +62,7 @@ pub(super) fn live(bytes: &[u8]) -> Vec<(u32, Slot)> {
 
 /// The wrapped bytes of each live key, from the files of a vault.
 pub(super) fn live_of(register: &[u8], home: &[u8]) -> Vec<(KeyId, Vec<u8>)> {
-    let vault = crate::keys::VaultId(home[10..26].try_into().unwrap());
+    let vault = VaultId(home[10..26].try_into().unwrap());
     let chunks = slots(register).as_chunks::<SLOT_BYTES>().0;
     let read = (0..).zip(chunks).filter_map(|(no, bytes)| match Slot::parse(vault, no, bytes) {
         SlotRead::Live(slot) => Some((slot.id, slot.wrapped.to_vec())),
@@ -394,9 +394,14 @@ fn a_device_that_does_not_answer_is_asked_again() {
 struct Book {
     writes: Mutex<Vec<RegisterWrite>>,
     refuses: Mutex<bool>,
+    known: Known,
 }
 
 impl Witness for Book {
+    fn known(&self, _: VaultId) -> Known {
+        self.known
+    }
+
     fn note(&self, write: &RegisterWrite) -> Result<LedgerMark, Unwitnessed> {
         if *self.refuses.lock().unwrap() {
             return Err(Unwitnessed);
@@ -450,6 +455,35 @@ fn every_write_is_witnessed_before_it_happens() {
     drop(ring);
     let (ring, _) = open_under(&disk, Arc::new(OneKey)).unwrap();
     assert_eq!(ring.mark().unwrap(), LedgerMark { size: 99, root: [9; 32] });
+}
+
+/// Keys that the ledger knows to be older open nothing, and nothing is touched.
+#[test]
+fn keys_older_than_the_ledger_are_refused() {
+    let disk = disk();
+    let (ring, _) = open_under(&disk, Arc::new(OneKey)).unwrap();
+    filled(&ring);
+    let highest = ring.list().last().unwrap().id.0;
+    let (generation, vek_epoch) = (ring.generation().unwrap(), 1);
+    drop(ring);
+    let open = |generation, vek_epoch, next_key| {
+        let known = Known { generation, vek_epoch, next_key };
+        let witness = Arc::new(Book { known, ..Book::default() });
+        KeyRing::from_parts(Parts { witness, ..parts(&disk, Arc::new(OneKey)) })
+    };
+    for (noted, epoch) in [(generation + 1, vek_epoch), (generation, vek_epoch + 1)] {
+        let home = disk.bytes(HOME);
+        let refused = open(noted, epoch, 0).err().unwrap();
+        assert!(matches!(refused, KeysError::Older { .. }), "{refused}");
+        assert_eq!(disk.bytes(HOME), home);
+    }
+    // Numbers that the ledger has seen are given to no other key; the header follows with a write.
+    let (ring, _) = open(generation, vek_epoch, highest + 100).unwrap();
+    assert_eq!(ring.generation().unwrap(), generation);
+    assert_eq!(ring.journal().unwrap().id(), KeyId(highest + 100));
+    drop(ring);
+    let (ring, _) = open_under(&disk, Arc::new(OneKey)).unwrap();
+    assert_eq!(ring.journal().unwrap().id(), KeyId(highest + 101));
 }
 
 /// Ten thousand sites in one node: the writes do not grow with them.
