@@ -116,8 +116,8 @@ pub struct Destroyed {
     pub read_back: u64,
     /// The copies off the host that were confirmed.
     pub copies: Vec<PathBuf>,
-    /// Whether a copy of the VEK home from before, with the root key, would still open the
-    /// destroyed VEK. A root provider that ends epochs makes this false.
+    /// Whether a copy of the VEK home from before, with the root key, may still open the destroyed
+    /// VEK. A root provider that ends epochs makes this false, unless a cut came between.
     pub home_copy_opens: bool,
     /// Requests that still hold keys of pseudonyms of the victims (or of keys retired before) in
     /// memory; [`KeyRing::held`] tells when the last of them has ended.
@@ -357,7 +357,8 @@ impl KeyRing {
         }
         open.draft.copies = confirmed.done;
         steps.done(Step::Copies);
-        let opens = self.note(home.destroy_previous(root.as_ref()).map_err(KeysError::from))?;
+        let ended = home.destroy_previous(root.as_ref(), open.found);
+        let opens = self.note(ended.map_err(KeysError::from))?;
         // A second call finds zeros there and cannot tell.
         open.draft.home_copy_opens |= opens;
         steps.done(Step::VekDestroyed);

@@ -141,7 +141,7 @@ impl KeyRing {
                 resumed = Resumed::RolledBack;
             }
             // Once more, because the last zeros may have been torn, or never have reached the disk.
-            (false, _) => drop(home.destroy_previous(root.as_ref())?),
+            (false, _) => drop(home.destroy_previous(root.as_ref(), true)?),
         }
         core.register.follow(parts.copies);
         refuse_copies(&core)?;

@@ -55,6 +55,9 @@ pub enum RootError {
         /// In the provider's words, which hold no secret.
         why: String,
     },
+    /// A provider that keeps a key for each epoch has none of this one.
+    #[error("the root provider {0} has no key of this vault epoch: it has ended")]
+    Ended(String),
     /// A PKCS#11 token.
     #[error("the PKCS#11 token {label:?} cannot be used: {fault}")]
     Pkcs11 {
@@ -66,6 +69,14 @@ pub enum RootError {
     /// Wrapped under another root key, or changed.
     #[error("the root key ({0}) does not open this vault; give the root key it was made with")]
     Other(String),
+}
+
+impl RootError {
+    /// Whether it says that there is no key of the epoch, and not merely that it cannot be used
+    /// now.
+    pub fn is_ended(&self) -> bool {
+        matches!(self, Self::Ended(_) | Self::Pkcs11 { fault: Pkcs11Fault::NoKey(_), .. })
+    }
 }
 
 /// One VEK: the vault it belongs to (the register of holds is a vault of its own) and its epoch.
@@ -118,7 +129,7 @@ pub trait RootProvider: Send + Sync {
     ///
     /// # Errors
     /// When the provider cannot be reached or refuses, the bytes are not its own, or the epoch has
-    /// ended.
+    /// ended: that one must be told from the others ([`RootError::is_ended`]).
     fn unwrap(&self, vek: VekId, aad: &Aad, wrapped: &[u8]) -> Result<Secret, RootError>;
 }
 

@@ -21,6 +21,11 @@
 //! n+1 is discarded. Torn zeros may leave the whole wrapped VEK in a slot that reads as empty, and
 //! zeros that are read may not be on the disk yet; so each start that finds one VEK ends what was
 //! before it, and zeros and syncs the other slot, once more.
+//!
+//! A provider that has no key of an epoch may have destroyed it, or somebody may have put it aside
+//! under another name, where it goes on opening copies of the home. So before a provider is told to
+//! end an epoch for the first time, its slot is opened once more; only a key that was there then,
+//! and is not there afterwards, counts as destroyed.
 
 use std::io;
 
@@ -66,6 +71,13 @@ pub enum VekError {
     /// A root provider whose wrapping is too long.
     #[error("the root provider's wrapping of {0} bytes does not fit the VEK home")]
     TooLong(usize),
+    /// The provider cannot destroy what it has not.
+    #[error(
+        "the root provider has no key of vault epoch {0}, which it was not told to destroy yet: \
+         somebody removed it or put it aside, so nothing would show that it is destroyed; find out \
+         who and where it is, then start again"
+    )]
+    GoneBefore(u64),
     /// Zeros were written and something else was read.
     #[error("the VEK home did not keep the zeros written over the previous VEK")]
     NotZeroed,
@@ -100,6 +112,8 @@ struct VekSlot {
 pub struct VekHome<M> {
     medium: M,
     slots: [Option<VekSlot>; 2],
+    /// Once the provider was told to end the epoch before: whether that opened just before.
+    ending: Option<bool>,
 }
 
 impl<M: Medium> VekHome<M> {
@@ -119,7 +133,7 @@ impl<M: Medium> VekHome<M> {
         bytes[..SLOT_BYTES].copy_from_slice(&slot.encode());
         medium.write_at(0, &bytes)?;
         medium.sync()?;
-        Ok(Self { medium, slots: [Some(slot), None] })
+        Ok(Self { medium, slots: [Some(slot), None], ending: None })
     }
 
     /// Opens a home.
@@ -136,7 +150,7 @@ impl<M: Medium> VekHome<M> {
             [None, None] => Err(VekError::Damaged),
             [Some(one), Some(two)] if one.vault != two.vault => Err(VekError::TwoVaults),
             [Some(one), Some(two)] if one.epoch.abs_diff(two.epoch) != 1 => Err(VekError::Damaged),
-            _ => Ok(Self { medium, slots }),
+            _ => Ok(Self { medium, slots, ending: None }),
         }
     }
 
@@ -214,19 +228,45 @@ impl<M: Medium> VekHome<M> {
     /// Second half of a turn-over: has the root provider end whatever is before the newest VEK,
     /// zeros it, and reads the zeros back. To be called only when every copy of the register is
     /// re-wrapped for the newest epoch; from then on every older copy of the register is noise.
-    /// Calling it again does no harm. Answers whether a copy of the home from before would still
-    /// open: it does where the provider keeps one root key for all epochs.
+    /// Calling it again does no harm. `resumed` says that it may have been called before a cut.
+    ///
+    /// Answers whether a copy of the home from before may still open: it does where the provider
+    /// keeps one root key for all epochs, and nobody knows where a cut came between, because then a
+    /// key that is gone may have been put aside.
     ///
     /// # Errors
-    /// When the provider or the medium fails or the zeros are not there afterwards.
-    pub fn destroy_previous(&mut self, root: &dyn RootProvider) -> Result<bool, VekError> {
+    /// When the provider or the medium fails, the provider has no key of the epoch before although
+    /// nobody told it to end it, or the zeros are not there afterwards.
+    pub fn destroy_previous(
+        &mut self,
+        root: &dyn RootProvider,
+        resumed: bool,
+    ) -> Result<bool, VekError> {
         let (at, newest) = self.newest().ok_or(VekError::Damaged)?;
+        let (vault, before) = (newest.vault, newest.epoch.saturating_sub(1));
         let old = self.slots[1 - at].clone();
-        if let Some(epoch) = newest.epoch.checked_sub(1).filter(|epoch| *epoch > 0) {
-            root.end_epoch(VekId { vault: newest.vault, epoch })?;
+        let opened = match (&old, self.ending) {
+            (Some(_), Some(opened)) => opened,
+            (Some(old), None) => {
+                let opened = old.opens(root)?;
+                if !opened && !resumed {
+                    return Err(VekError::GoneBefore(before));
+                }
+                opened
+            }
+            (None, _) => false,
+        };
+        self.ending = Some(opened);
+        if before > 0 {
+            root.end_epoch(VekId { vault, epoch: before })?;
         }
+        let opens = match &old {
+            Some(old) => old.opens(root)? || !opened,
+            None => false,
+        };
         self.zero(1 - at)?;
-        Ok(old.is_some_and(|old| old.unwrap(root).is_ok()))
+        self.ending = None;
+        Ok(opens)
     }
 
     /// Takes the first half of a turn-over back: the newest VEK has wrapped nothing. Only for a
@@ -286,6 +326,16 @@ impl VekSlot {
 
     fn unwrap(&self, root: &dyn RootProvider) -> Result<Secret, VekError> {
         Ok(root.unwrap(self.id(), &aad(self.vault, self.epoch), &self.wrapped)?)
+    }
+
+    /// Whether its provider has a key that opens it. Any other error than that there is none says
+    /// nothing.
+    fn opens(&self, root: &dyn RootProvider) -> Result<bool, VekError> {
+        match self.unwrap(root) {
+            Ok(_) => Ok(true),
+            Err(VekError::Root(error)) if error.is_ended() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn encode(&self) -> [u8; SLOT_BYTES] {
@@ -378,8 +428,8 @@ mod tests {
         assert_eq!((home.epoch(), home.ledger()), (2, mark));
         assert_eq!(home.vek(1, &root).unwrap().expose(), &[1; 32]);
         assert_eq!(home.vek(2, &root).unwrap().expose(), &[2; 32]);
-        home.destroy_previous(&root).unwrap();
-        home.destroy_previous(&root).unwrap();
+        home.destroy_previous(&root, false).unwrap();
+        home.destroy_previous(&root, false).unwrap();
         assert!(matches!(home.vek(1, &root), Err(VekError::NoEpoch(1))));
         assert_eq!(disk.bytes(0)[..SLOT_BYTES], [0; SLOT_BYTES]);
         let wrapped = &old[WRAPPED_AT..WRAPPED_AT + 73];
@@ -396,7 +446,7 @@ mod tests {
             let mut home = VekHome::create(disk.file(0), VAULT, &root, &secret(1)).unwrap();
             disk.burn_after(fuse);
             let wrote = home.write_next(&root, &secret(2), LedgerMark::default()).is_ok();
-            let gone = wrote && home.destroy_previous(&root).is_ok();
+            let gone = wrote && home.destroy_previous(&root, false).is_ok();
             disk.power(Cut::Seeded(seed));
             let mut home = VekHome::open(disk.file(0)).unwrap();
             // Until the new one is acknowledged the register is wrapped for the old one.
@@ -404,7 +454,7 @@ mod tests {
                 assert_eq!(home.vek(1, &root).unwrap().expose(), &[1; 32]);
             } else {
                 assert_eq!(home.vek(2, &root).unwrap().expose(), &[2; 32]);
-                home.destroy_previous(&root).unwrap();
+                home.destroy_previous(&root, false).unwrap();
             }
             assert!(!gone);
         }
@@ -438,7 +488,7 @@ mod tests {
         disk.set(0, torn);
         let mut home = VekHome::open(disk.file(0)).unwrap();
         assert!(!home.turning() && !home.is_alone().unwrap());
-        home.destroy_previous(&root).unwrap();
+        home.destroy_previous(&root, false).unwrap();
         assert!(home.is_alone().unwrap());
         assert_eq!(disk.durable(0)[..SLOT_BYTES], [0; SLOT_BYTES]);
     }
@@ -454,18 +504,28 @@ mod tests {
         hsm.end_epoch(VekId { vault: VAULT, epoch: 1 }).unwrap();
         let mut home = VekHome::open(disk.file(0)).unwrap();
         assert!(home.turning());
-        assert!(!home.destroy_previous(&hsm).unwrap(), "a copy of the home opens nothing");
-        assert!(!home.destroy_previous(&hsm).unwrap());
+        // The key is not there before: only a start that goes on with it may take that for an end,
+        // and even that does not know that it was one.
+        assert!(matches!(home.destroy_previous(&hsm, false), Err(VekError::GoneBefore(1))));
+        assert!(home.turning());
+        assert!(home.destroy_previous(&hsm, true).unwrap());
+        assert!(!home.destroy_previous(&hsm, true).unwrap());
         assert_eq!(home.vek(2, &hsm).unwrap().expose(), &[2; 32]);
         disk.set(0, copy);
         let home = VekHome::open(disk.file(0)).unwrap();
         assert!(matches!(home.vek(1, &hsm), Err(VekError::Root(_))));
+        // Without a cut it is known.
+        let disk = Disk::new(1);
+        let mut home = VekHome::create(disk.file(0), VAULT, &hsm, &secret(1)).unwrap();
+        home.write_next(&hsm, &secret(2), LedgerMark::default()).unwrap();
+        assert!(!home.destroy_previous(&hsm, false).unwrap(), "a copy of the home opens nothing");
+        assert!(!home.destroy_previous(&hsm, false).unwrap());
         // One root key for all cannot do that, and says so.
         let (_dir, root) = root();
         let disk = Disk::new(1);
         let mut home = VekHome::create(disk.file(0), VAULT, &root, &secret(1)).unwrap();
         home.write_next(&root, &secret(2), LedgerMark::default()).unwrap();
-        assert!(home.destroy_previous(&root).unwrap());
+        assert!(home.destroy_previous(&root, false).unwrap());
     }
 
     #[test]

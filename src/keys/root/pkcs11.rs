@@ -1,9 +1,9 @@
 //! A root provider behind PKCS#11: an HSM, or a program that behaves like one.
 //!
 //! Each VEK epoch has an AES-256 key of its own in the token. It was made there, cannot be read
-//! out, copied or wrapped, and wraps one VEK with AES-GCM. When the epoch ends the token destroys
-//! it; then a copy of the VEK home from before opens nothing, with the token and its PIN neither.
-//! (Unless somebody copied the token itself: that is between its owner and its maker.)
+//! out, copied, renamed or wrapped, and wraps one VEK with AES-GCM. When the epoch ends the token
+//! destroys it; then a copy of the VEK home from before opens nothing, with the token and its PIN
+//! neither. (Unless somebody copied the token itself: that is between its owner and its maker.)
 //!
 //! Every call opens a session, logs in with the PIN as its file says it now, and ends both again:
 //! calls are a handful a day, so the token stands open for moments only, no PIN stays in memory,
@@ -228,6 +228,8 @@ fn template(vek: VekId) -> Vec<Attribute> {
         Attribute::Sensitive(true),
         Attribute::Extractable(false),
         Attribute::Copyable(false),
+        // By another name it would outlive its epoch.
+        Attribute::Modifiable(false),
         Attribute::Encrypt(true),
         Attribute::Decrypt(true),
         Attribute::Wrap(false),
@@ -251,20 +253,25 @@ fn only(session: &Session, vek: VekId) -> Result<ObjectHandle, Pkcs11Fault> {
     }
 }
 
-/// Whether a key was made in the token and has never been anywhere else.
+/// Whether a key was made in the token, has never been anywhere else, and cannot get another name
+/// or a twin.
 fn stays_inside(session: &Session, key: ObjectHandle) -> Result<bool, Pkcs11Fault> {
     let asked = [
         AttributeType::Local,
         AttributeType::Sensitive,
         AttributeType::AlwaysSensitive,
         AttributeType::NeverExtractable,
+        AttributeType::Copyable,
+        AttributeType::Modifiable,
     ];
     let answers = session.get_attributes(key, &asked)?;
     let said = |wanted: &Attribute| answers.contains(wanted);
     Ok(said(&Attribute::Local(true))
         && said(&Attribute::Sensitive(true))
         && said(&Attribute::AlwaysSensitive(true))
-        && said(&Attribute::NeverExtractable(true)))
+        && said(&Attribute::NeverExtractable(true))
+        && said(&Attribute::Copyable(false))
+        && said(&Attribute::Modifiable(false)))
 }
 
 fn gcm<'a>(iv: &'a mut [u8; IV_BYTES], aad: &'a Aad) -> Result<Mechanism<'a>, Pkcs11Fault> {

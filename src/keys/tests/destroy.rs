@@ -15,7 +15,7 @@ use crate::keys::tree::{VEK, open_slot};
 use crate::keys::vek::VekHome;
 use crate::keys::{
     Destroyed, Destruction, KeyKind, KeysError, Known, LedgerMark, RegisterWrite, RootError,
-    RootProvider, Step, Steps, Unwitnessed, VaultId, VekId, Witness,
+    RootProvider, Step, Steps, Unwitnessed, VaultId, VekError, VekId, Witness,
 };
 use crate::model::ids::{KeyId, SiteId};
 use crate::model::time::Day;
@@ -387,6 +387,34 @@ fn a_device_that_does_not_answer_is_asked_again() {
         assert_eq!(hsm.epochs(VAULT), [2]);
         assert!(ring.is_destroyed(&ids, 1));
     }
+}
+
+/// A key that the device has no more, before it was told to end it, is not a destroyed one; nor is
+/// one of which the device does not say whether it has it.
+#[test]
+fn a_key_that_was_put_aside_is_not_taken_for_destroyed() {
+    let hsm = Hsm::default();
+    let disk = disk_under(&hsm, super::CHUNK);
+    let root = Arc::new(Sulking(hsm.clone(), Mutex::new(None)));
+    let (ring, _) = open_under(&disk, Arc::clone(&root) as _).unwrap();
+    filled(&ring);
+    let ids = victims(&ring);
+    let vek = VekId { vault: VAULT, epoch: 1 };
+    let aside = hsm.take(vek);
+    for _ in 0..2 {
+        let refused = ring.destroy(&ids, LedgerMark::default(), &()).err().unwrap();
+        assert!(matches!(refused, KeysError::Vek(VekError::GoneBefore(1))), "{refused}");
+        assert!(!ring.is_destroyed(&ids, 1));
+        assert!(disk.durable(HOME)[..512] != [0; 512], "what it wrapped stays to be looked at");
+    }
+    hsm.put(vek, aside);
+    *root.1.lock().unwrap() = Some("unwrap");
+    let refused = ring.destroy(&ids, LedgerMark::default(), &()).err().unwrap();
+    assert!(matches!(refused, KeysError::Vek(VekError::Root(_))), "{refused}");
+    assert!(disk.durable(HOME)[..512] != [0; 512]);
+    *root.1.lock().unwrap() = None;
+    let destroyed = done(ring.destroy(&ids, LedgerMark::default(), &()));
+    assert!(!destroyed.home_copy_opens && hsm.epochs(VAULT) == [2]);
 }
 
 /// A ledger in memory that can refuse.

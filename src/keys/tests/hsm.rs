@@ -18,8 +18,18 @@ impl Hsm {
         keys.keys().filter(|vek| vek.vault == vault).map(|vek| vek.epoch).collect()
     }
 
+    /// Takes a key away, as by another name.
+    pub(in crate::keys) fn take(&self, vek: VekId) -> SealKey {
+        self.0.lock().unwrap().remove(&vek).unwrap()
+    }
+
+    /// Puts it back.
+    pub(in crate::keys) fn put(&self, vek: VekId, key: SealKey) {
+        self.0.lock().unwrap().insert(vek, key);
+    }
+
     fn refused(&self) -> RootError {
-        RootError::Provider { name: self.name().into(), why: "no such object".into() }
+        RootError::Ended(self.name().into())
     }
 }
 
@@ -47,7 +57,8 @@ impl RootProvider for Hsm {
     fn unwrap(&self, vek: VekId, aad: &Aad, wrapped: &[u8]) -> Result<Secret, RootError> {
         let keys = self.0.lock().unwrap();
         let key = keys.get(&vek).ok_or_else(|| self.refused())?;
-        let mut plain = key.open(aad, wrapped).map_err(|_| self.refused())?;
+        let other = |_| RootError::Other(self.name().into());
+        let mut plain = key.open(aad, wrapped).map_err(other)?;
         Ok(Secret::take(&mut plain).unwrap())
     }
 }

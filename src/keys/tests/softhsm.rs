@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use cryptoki::context::Pkcs11;
+use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeInfo, AttributeType, KeyType, ObjectClass};
 use cryptoki::session::{Session, UserType};
 use cryptoki::types::AuthPin;
@@ -178,6 +179,10 @@ fn a_wrapping_key_never_leaves_the_token() {
         assert_eq!(said.unwrap(), wanted);
         session.copy_object(*key, &[Attribute::Extractable(true)]).unwrap_err();
         session.update_attributes(*key, &[Attribute::Extractable(true)]).unwrap_err();
+        // Neither a twin nor another name, under which it would outlive its epoch.
+        session.copy_object(*key, &[Attribute::Id(vec![9])]).unwrap_err();
+        session.update_attributes(*key, &[Attribute::Id(vec![9])]).unwrap_err();
+        session.update_attributes(*key, &[Attribute::Label(vec![9])]).unwrap_err();
     });
 }
 
@@ -213,6 +218,47 @@ fn a_key_from_elsewhere_is_refused() {
         root.end_epoch(next).unwrap();
         root.end_epoch(VEK).unwrap();
         assert_eq!(token.keys(), 0, "the end takes whatever has the name");
+    });
+}
+
+/// Made in the token and kept inside, but with attributes that let somebody keep it by another
+/// name: it is not used, and one that is already gone by its name is not taken for destroyed.
+#[test]
+fn a_key_that_can_be_put_aside_is_refused() {
+    apart("keys::tests::softhsm::a_key_that_can_be_put_aside_is_refused", |token| {
+        let settings = vault_in(token.dir().join("keys"), token);
+        let (ring, _) = KeyRing::open(&settings).unwrap();
+        filled(&ring);
+        let due = victims(&ring);
+        let (vault, root) = (ring.core().unwrap().vault, root_of(token));
+        let make = |vek: VekId, more: [Attribute; 2]| {
+            let id = [vek.vault.0.as_slice(), &vek.epoch.to_be_bytes()].concat();
+            let mut template = vec![
+                Attribute::Class(ObjectClass::SECRET_KEY),
+                Attribute::KeyType(KeyType::AES),
+                Attribute::Token(true),
+                Attribute::Id(id),
+                Attribute::ValueLen(32.into()),
+                Attribute::Sensitive(true),
+                Attribute::Extractable(false),
+            ];
+            template.extend(more);
+            session().generate_key(&Mechanism::AesKeyGen, &template).unwrap();
+        };
+        let next = VekId { vault, epoch: 2 };
+        for more in [
+            [Attribute::Copyable(true), Attribute::Modifiable(false)],
+            [Attribute::Copyable(false), Attribute::Modifiable(true)],
+        ] {
+            make(next, more);
+            assert_eq!(fault(root.begin_epoch(next)), Pkcs11Fault::Loose(2));
+            root.end_epoch(next).unwrap();
+        }
+        // As if it had been renamed.
+        root.end_epoch(VekId { vault, epoch: 1 }).unwrap();
+        let refused = ring.destroy(&due, LedgerMark::default(), &()).err().unwrap();
+        assert!(matches!(refused, KeysError::Vek(VekError::GoneBefore(1))), "{refused:?}");
+        assert!(!ring.is_destroyed(&due, 1));
     });
 }
 

@@ -163,7 +163,7 @@ fn an_epoch_that_the_home_does_not_hold_is_refused() {
     let mut home = super::super::home::open_vek(&settings).unwrap();
     assert_eq!(home.epoch(), 1);
     home.write_next(&root, &next, Default::default()).unwrap();
-    home.destroy_previous(&root).unwrap();
+    home.destroy_previous(&root, false).unwrap();
     assert!(matches!(error(&settings), KeysError::VekEpoch { register: 1, home: 2 }));
 }
 

@@ -64,8 +64,8 @@ pub enum Pkcs11Fault {
     TwoKeys(u64),
     /// Destroying such a key would prove nothing.
     #[error(
-        "its key of vault epoch {0} was not made in it, or can be taken out of it; use a token \
-         that keeps keys inside"
+        "its key of vault epoch {0} was not made in it, or can be taken out of it, copied or \
+         renamed; use a token that keeps keys inside and as they are"
     )]
     Loose(u64),
     /// It said that it did.
