@@ -79,7 +79,7 @@ impl Pkcs11Root {
             match self.logged_in(&module) {
                 // Some modules look for their tokens once, when they are initialized.
                 Err(Pkcs11Fault::NoToken | Pkcs11Fault::Gone) => {
-                    module.clone().finalize()?;
+                    finalize(&module)?;
                     initialize(&module)?;
                     self.logged_in(&module)
                 }
@@ -189,6 +189,14 @@ fn loaded(modules: &mut BTreeMap<PathBuf, Pkcs11>, path: &Path) -> Result<Pkcs11
 fn initialize(module: &Pkcs11) -> Result<(), Pkcs11Fault> {
     match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
         Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Also of a module that an earlier attempt left without being initialized.
+fn finalize(module: &Pkcs11) -> Result<(), Pkcs11Fault> {
+    match module.clone().finalize() {
+        Ok(()) | Err(Error::Pkcs11(RvError::CryptokiNotInitialized, _)) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }

@@ -303,6 +303,26 @@ fn a_token_is_known_by_its_label() {
     });
 }
 
+/// A module that could not be initialized again stays without, until it can.
+#[test]
+fn a_module_that_is_not_initialized_is_initialized_again() {
+    apart("keys::tests::softhsm::a_module_that_is_not_initialized_is_initialized_again", |token| {
+        let root = root_of(token);
+        root.begin_epoch(VEK).unwrap();
+        // The token is gone, so the module is initialized once more; its configuration is gone
+        // as well, so that this fails.
+        let moved = [token.tokens(), token.conf()].map(|path| (path.with_extension("away"), path));
+        moved.iter().for_each(|(away, path)| fs::rename(path, away).unwrap());
+        (0..3).for_each(|_| drop(fault(root.begin_epoch(VEK))));
+        moved.iter().for_each(|(away, path)| fs::rename(away, path).unwrap());
+        root.begin_epoch(VEK).unwrap();
+        // Ended by somebody else in this process.
+        Pkcs11::new(SoftHsm::module()).unwrap().finalize().unwrap();
+        root.begin_epoch(VEK).unwrap();
+        assert_eq!(token.keys(), 1);
+    });
+}
+
 /// Removed while the vault is open, and connected again.
 #[test]
 fn a_token_may_go_away_and_come_back() {

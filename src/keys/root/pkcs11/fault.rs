@@ -124,7 +124,9 @@ impl Pkcs11Fault {
             RvError::TokenNotPresent | RvError::TokenNotRecognized | RvError::SlotIdInvalid => {
                 Self::NoToken
             }
-            RvError::DeviceRemoved
+            // Whoever was to initialize it again could not.
+            RvError::CryptokiNotInitialized
+            | RvError::DeviceRemoved
             | RvError::SessionClosed
             | RvError::SessionHandleInvalid
             | RvError::UserNotLoggedIn

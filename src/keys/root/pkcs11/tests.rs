@@ -20,6 +20,7 @@ fn codes_become_sentences() {
         (RvError::PinExpired, Pkcs11Fault::PinUnset),
         (RvError::TokenNotPresent, Pkcs11Fault::NoToken),
         (RvError::DeviceRemoved, Pkcs11Fault::Gone),
+        (RvError::CryptokiNotInitialized, Pkcs11Fault::Gone),
         (RvError::SessionHandleInvalid, Pkcs11Fault::Gone),
         (RvError::MechanismInvalid, Pkcs11Fault::Mechanism),
     ] {
