@@ -364,7 +364,7 @@ impl KeyRing {
         steps.done(Step::VekDestroyed);
         self.cache.write().unwrap_or_else(PoisonError::into_inner).wipe();
         steps.done(Step::CachesDropped);
-        verify(core, home, open)?;
+        self.note(verify(core, home, open))?;
         steps.done(Step::Verified);
         let Some(Pending { mut draft, .. }) = pending.take() else {
             return Err(KeysError::Unfinished);

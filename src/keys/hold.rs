@@ -84,7 +84,8 @@ impl KeyRing {
         home::make_dir_of(&settings.vek_home)?;
         let root = Arc::clone(&self.turning()?.root);
         let witness = Arc::clone(&self.core()?.witness);
-        let (ring, _) = Self::open_witnessed(&settings, Some(root), witness)?;
+        let (mut ring, _) = Self::open_witnessed(&settings, Some(root), witness)?;
+        ring.failed = Arc::clone(&self.failed);
         let ring = Arc::new(ring);
         *hold = Some(Arc::clone(&ring));
         Ok(Some(ring))

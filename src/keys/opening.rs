@@ -175,7 +175,7 @@ impl KeyRing {
             core: Mutex::new(core),
             cache: RwLock::new(cache),
             turning: Mutex::new(turning),
-            failed: OnceLock::new(),
+            failed: Arc::new(OnceLock::new()),
             state,
             settings,
             hold: Mutex::new(None),

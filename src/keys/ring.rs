@@ -102,7 +102,8 @@ pub struct KeyRing {
     pub(super) core: Mutex<Core>,
     pub(super) cache: RwLock<Cache>,
     pub(super) turning: Mutex<Turning>,
-    pub(super) failed: OnceLock<io::ErrorKind>,
+    /// Shared with the ring of holds: whoever asks one of them hears of both.
+    pub(super) failed: Arc<OnceLock<io::ErrorKind>>,
     pub(super) state: Arc<SealKey>,
     pub(super) settings: Settings,
     /// The ring of holds, once it is needed.
@@ -391,7 +392,8 @@ impl KeyRing {
 
     /// A thread that panicked while it held the lock may have left half a change.
     pub(super) fn core(&self) -> Result<MutexGuard<'_, Core>, KeysError> {
-        self.core.lock().map_err(|_| KeysError::Failed(io::ErrorKind::Other))
+        let half = |_| KeysError::Failed(*self.failed.get_or_init(|| io::ErrorKind::Other));
+        self.core.lock().map_err(half)
     }
 
     /// After a failed write nothing is written again in this process.

@@ -148,6 +148,8 @@ fn a_destruction_cut_anywhere_is_resumed() {
             // The copy off the host is the one whose failure is waited for and not fatal.
             let waits = matches!(&result, Ok(Destruction::Waiting(_)));
             assert!(waits || matches!(result, Err(KeysError::Failed(_))), "{fuse}: {result:?}");
+            // Which is what ends the engine, and with it the process.
+            assert_eq!(ring.usable().is_err(), !waits);
             assert!(!ring.is_destroyed(&world.victims, 1));
             drop(ring);
             world.disk.power(cut);
@@ -220,6 +222,7 @@ fn a_write_that_was_not_kept_stops_the_destruction() {
         world.disk.forget_writes_of(copy);
         let refused = ring.destroy(&world.victims, LedgerMark::default(), &());
         assert!(matches!(refused, Err(KeysError::Register(_))), "{refused:?}");
+        assert!(ring.usable().is_err());
         assert!(matches!(ring.journal(), Err(KeysError::Failed(_))));
         let home = VekHome::open(world.disk.file(HOME)).unwrap();
         assert!(home.vek(1, world.root.as_ref()).is_ok(), "the old VEK lives");

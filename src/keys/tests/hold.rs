@@ -86,6 +86,32 @@ fn held_keys_outlive_the_main_ones_and_end_on_their_own() {
 }
 
 /// The hold vault's files lie where they should, and follow to their copies.
+/// The engine asks the main ring only.
+#[test]
+fn what_fails_in_one_ring_is_known_in_both() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ring, _) = KeyRing::open(&Settings::in_dir(dir.path().join("keys"))).unwrap();
+    let hold = ring.hold().unwrap();
+    hold.break_writes();
+    assert!(ring.usable().is_err() && matches!(ring.journal(), Err(KeysError::Failed(_))));
+}
+
+#[test]
+fn a_change_that_was_left_half_done_is_a_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ring, _) = KeyRing::open(&Settings::in_dir(dir.path().join("keys"))).unwrap();
+    let panicked = std::thread::scope(|scope| {
+        let holds = || {
+            let _core = ring.core().unwrap();
+            panic!("on purpose");
+        };
+        scope.spawn(holds).join()
+    });
+    assert!(panicked.is_err());
+    assert!(matches!(ring.journal(), Err(KeysError::Failed(_))));
+    assert!(ring.usable().is_err(), "the engine would go on");
+}
+
 #[test]
 fn the_hold_vault_has_files_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
