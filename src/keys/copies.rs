@@ -14,6 +14,10 @@
 //! A copy lies in a directory of the other medium, not at its mount point, so that it cannot be
 //! reached while the medium is not mounted. Mounts over the network must give up with an error in
 //! time (`soft`), because a write that hangs holds up whoever needs a new key.
+//!
+//! A file that is open goes on taking writes when its name stands for another by now, or for none:
+//! moved away, put back from a backup, unmounted. So each write looks first whether the name still
+//! stands for the file that is open, and carries everything over where it does not.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -21,7 +25,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::home::sync_parent;
-use super::medium::{DiskFile, Medium};
+use super::medium::{DiskFile, FileId, Medium};
 use super::pages::{self, BackError, Inspect, Touched, place, write_slots};
 use super::slot::{Copy, HEADER_BYTES, Header, HeaderRead};
 
@@ -61,18 +65,23 @@ pub struct CopyStatus {
 /// How a copy's file is opened.
 type Open = Box<dyn Fn() -> io::Result<Box<dyn Medium>> + Send>;
 
+/// Which file has the copy's name.
+type Look = Box<dyn Fn() -> io::Result<FileId> + Send>;
+
 /// Where a copy lies.
 pub(super) struct Remote {
     /// Its name.
     pub(super) path: PathBuf,
     /// Opens it, and makes it where there is none.
     pub(super) open: Open,
+    /// Which file has its name now.
+    pub(super) look: Look,
 }
 
 impl Remote {
     /// A file.
     pub(super) fn file(path: PathBuf) -> Self {
-        let place = path.clone();
+        let (place, name) = (path.clone(), path.clone());
         let open = move || {
             let mut options = OpenOptions::new();
             let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -80,7 +89,7 @@ impl Remote {
             sync_parent(&place)?;
             Ok(Box::new(DiskFile(file)) as Box<dyn Medium>)
         };
-        Self { path, open: Box::new(open) }
+        Self { path, open: Box::new(open), look: Box::new(move || FileId::named(&name)) }
     }
 }
 
@@ -121,10 +130,19 @@ impl OffCopy {
         }
     }
 
+    /// Whether the name still stands for the file that is open.
+    fn is_in_place(&self) -> bool {
+        let same = |medium: &dyn Medium| -> io::Result<bool> {
+            Ok((self.remote.look)()? == medium.identity()?)
+        };
+        self.medium.as_deref().is_some_and(|medium| same(medium).unwrap_or(false))
+    }
+
     /// After a write of the register: the slots it touched, or all of them if the copy was behind.
     pub(super) fn follow(&mut self, header: &Header, bytes: &Touched, source: &dyn Medium) {
         let next = self.generation.is_some_and(|own| own + 1 == header.generation);
-        match self.medium.take().filter(|_| next && self.slots == header.slots) {
+        let next = next && self.slots == header.slots && self.is_in_place();
+        match self.medium.take().filter(|_| next) {
             None => self.catch_up(header, source),
             Some(mut medium) => {
                 let done = write_slots(&mut medium, bytes)
@@ -149,7 +167,7 @@ impl OffCopy {
         source: &dyn Medium,
         inspect: &mut dyn Inspect,
     ) -> Option<u32> {
-        if self.generation != Some(header.generation) {
+        if self.generation != Some(header.generation) || !self.is_in_place() {
             self.catch_up(header, source);
         }
         let medium = self.medium.take()?;

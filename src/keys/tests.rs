@@ -76,12 +76,13 @@ fn parts(disk: &Disk, root: Arc<dyn RootProvider>) -> Parts {
 
 /// A copy off the host that is a file of the same disk.
 fn off_host(disk: &Disk) -> Remote {
-    let disk = disk.clone();
+    let (disk, looked) = (disk.clone(), disk.clone());
     let open = move || {
         let file = disk.reach(OFF)?;
         Ok(Box::new(file) as Box<dyn super::medium::Medium>)
     };
-    Remote { path: "off".into(), open: Box::new(open) }
+    let look = Box::new(move || looked.identity(OFF));
+    Remote { path: "off".into(), open: Box::new(open), look }
 }
 
 /// With a copy off the host.

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::destroy::{done, filled, live, victims};
+use super::disk::Disk;
 use super::hsm::OneKey;
 use super::{HOME, OFF, disk, open_under, site, slots};
 use crate::keys::{
-    CopyFault, Destruction, KeyRing, KeysError, LedgerMark, Resumed, Settings, restore,
+    CopyFault, Destruction, KeyRing, KeysError, LedgerMark, Resumed, Settings, Step, Steps, restore,
 };
 use crate::model::vocab::Class;
 
@@ -36,6 +37,62 @@ fn a_copy_follows_every_write() {
     assert_eq!(disk.operations() - before, 9);
     done(ring.destroy(&victims_of(&ring), LedgerMark::default(), &()));
     check();
+}
+
+/// Cuts the copy off before the register is written.
+struct CutsOff(Disk);
+
+impl Steps for CutsOff {
+    fn done(&self, step: Step) {
+        if step == Step::Rewrapped {
+            self.0.away(OFF, true);
+        }
+    }
+}
+
+/// Moved away, put back from an older time, or gone: the file that is open is not the copy any
+/// more, whatever is written to it.
+#[test]
+fn a_copy_whose_name_stands_for_another_file_is_carried_over() {
+    let disk = disk();
+    let (ring, _) = open_under(&disk, Arc::new(OneKey)).unwrap();
+    filled(&ring);
+    for replaced in [disk.bytes(OFF), Vec::new()] {
+        disk.replace(OFF, replaced.clone());
+        ring.journal().unwrap();
+        assert!(slots(&disk.durable(0)) == slots(&disk.durable(OFF)), "an ordinary write");
+        disk.replace(OFF, replaced);
+        done(ring.turn_over(LedgerMark::default(), &()));
+        assert!(slots(&disk.durable(0)) == slots(&disk.durable(OFF)), "a turn-over");
+    }
+    // Another file comes to lie there while the destruction waits for the copy.
+    let waiting = ring.turn_over(LedgerMark::default(), &CutsOff(disk.clone())).unwrap();
+    assert!(matches!(waiting, Destruction::Waiting(_)));
+    disk.away(OFF, false);
+    disk.replace(OFF, b"notes".to_vec());
+    let waiting = ring.resume(&()).unwrap();
+    assert!(matches!(waiting, Some(Destruction::Waiting(_))), "{waiting:?}");
+    assert_eq!(ring.copies().unwrap()[0].fault, Some(CopyFault::Foreign));
+    assert!(disk.bytes(OFF) == b"notes");
+}
+
+/// With files of the system: the shelf is taken away while the copy on it is open.
+#[test]
+fn a_copy_that_was_moved_away_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = with_copy(dir.path());
+    let (ring, _) = KeyRing::open(&settings).unwrap();
+    filled(&ring);
+    let ids = victims(&ring);
+    let (far, away) = (dir.path().join("far"), dir.path().join("away"));
+    fs::rename(&far, &away).unwrap();
+    ring.journal().unwrap();
+    assert!(ring.copies().unwrap()[0].behind > 0);
+    let waiting = ring.destroy(&ids, LedgerMark::default(), &()).unwrap();
+    assert_eq!(waiting, Destruction::Waiting(settings.copies.clone()));
+    fs::rename(&away, &far).unwrap();
+    let destroyed = done(ring.destroy(&ids, LedgerMark::default(), &()));
+    assert_eq!(destroyed.copies, settings.copies);
 }
 
 fn victims_of(ring: &KeyRing) -> Vec<crate::model::ids::KeyId> {

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use crate::keys::medium::Medium;
+use crate::keys::medium::{FileId, Medium};
 
 const SECTOR: usize = 512;
 
@@ -32,6 +32,8 @@ pub(crate) struct Disk(Arc<Mutex<State>>);
 
 struct State {
     files: Vec<Stored>,
+    /// Which file each name stands for.
+    names: Vec<usize>,
     fuse: Option<u32>,
     dead: bool,
     operations: u32,
@@ -56,14 +58,18 @@ struct Stored {
 /// A file on it.
 pub(crate) struct DiskFile {
     disk: Disk,
+    /// Its name, when it was opened.
+    name: usize,
     at: usize,
 }
 
 impl Disk {
     pub(crate) fn new(files: usize) -> Self {
+        let names = (0..files).collect();
         let files = vec![Stored::default(); files];
         Self(Arc::new(Mutex::new(State {
             files,
+            names,
             fuse: None,
             dead: false,
             operations: 0,
@@ -72,8 +78,23 @@ impl Disk {
         })))
     }
 
-    pub(crate) fn file(&self, at: usize) -> DiskFile {
-        DiskFile { disk: self.clone(), at }
+    pub(crate) fn file(&self, name: usize) -> DiskFile {
+        let at = self.0.lock().unwrap().names[name];
+        DiskFile { disk: self.clone(), name, at }
+    }
+
+    /// Which file has a name, if it can be reached.
+    pub(crate) fn identity(&self, name: usize) -> io::Result<FileId> {
+        self.reach(name)?.identity()
+    }
+
+    /// Gives a name to another file, with this content, durably. Whoever has the one before open
+    /// keeps it.
+    pub(crate) fn replace(&self, name: usize, bytes: Vec<u8>) {
+        let stored = Stored { durable: bytes.clone(), seen: bytes, ..Stored::default() };
+        let mut state = self.0.lock().unwrap();
+        state.names[name] = state.files.len();
+        state.files.push(stored);
     }
 
     /// A file, if it can be reached.
@@ -109,18 +130,22 @@ impl Disk {
 
     /// What a reader sees.
     pub(crate) fn bytes(&self, at: usize) -> Vec<u8> {
-        self.0.lock().unwrap().files[at].seen.clone()
+        let state = self.0.lock().unwrap();
+        state.files[state.names[at]].seen.clone()
     }
 
     /// What is on the disk for certain.
     pub(crate) fn durable(&self, at: usize) -> Vec<u8> {
-        self.0.lock().unwrap().files[at].durable.clone()
+        let state = self.0.lock().unwrap();
+        state.files[state.names[at]].durable.clone()
     }
 
     /// Puts another content there, durably.
     pub(crate) fn set(&self, at: usize, bytes: Vec<u8>) {
         let stored = Stored { durable: bytes.clone(), seen: bytes, ..Stored::default() };
-        self.0.lock().unwrap().files[at] = stored;
+        let mut state = self.0.lock().unwrap();
+        let at = state.names[at];
+        state.files[at] = stored;
     }
 
     /// Power off and on again.
@@ -205,9 +230,9 @@ impl Stored {
 
 impl DiskFile {
     /// Spends one operation; whether it may be carried out, and whether it succeeds.
-    fn spend(state: &mut State, at: usize) -> (bool, io::Result<()>) {
+    fn spend(state: &mut State, name: usize) -> (bool, io::Result<()>) {
         let error = || Err(io::Error::other("power cut"));
-        if state.away.contains(&at) {
+        if state.away.contains(&name) {
             return (false, Err(io::ErrorKind::HostUnreachable.into()));
         }
         if state.dead {
@@ -243,8 +268,8 @@ impl DiskFile {
     /// Writes; the last write before a cut happens and fails.
     pub(crate) fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.0.lock().unwrap();
-        let (happens, result) = Self::spend(&mut state, self.at);
-        if happens && !bytes.is_empty() && state.liar != Some(self.at) {
+        let (happens, result) = Self::spend(&mut state, self.name);
+        if happens && !bytes.is_empty() && state.liar != Some(self.name) {
             state.files[self.at].write(at as usize, bytes);
         }
         result
@@ -253,7 +278,7 @@ impl DiskFile {
     /// Cuts the file to a length.
     pub(crate) fn shorten(&self, to: u64) -> io::Result<()> {
         let mut state = self.disk.0.lock().unwrap();
-        let (happens, result) = Self::spend(&mut state, self.at);
+        let (happens, result) = Self::spend(&mut state, self.name);
         if happens {
             state.files[self.at].shorten(to as usize);
         }
@@ -263,7 +288,7 @@ impl DiskFile {
     /// Syncs; one that fails drops what it was to write.
     pub(crate) fn flush(&self) -> io::Result<()> {
         let mut state = self.disk.0.lock().unwrap();
-        let (happens, result) = Self::spend(&mut state, self.at);
+        let (happens, result) = Self::spend(&mut state, self.name);
         let file = &mut state.files[self.at];
         match &result {
             Ok(()) => file.sync(),
@@ -280,6 +305,10 @@ impl DiskFile {
 impl Medium for DiskFile {
     fn size(&self) -> io::Result<u64> {
         Ok(self.length())
+    }
+
+    fn identity(&self) -> io::Result<FileId> {
+        Ok(FileId(0, self.at as u64))
     }
 
     fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
