@@ -77,7 +77,7 @@ pub struct App {
     engine: Engine,
     audit: Audit,
     retention: Desk,
-    watches: [tokio::task::JoinHandle<()>; 3],
+    watches: [tokio::task::JoinHandle<()>; 4],
 }
 
 impl App {
@@ -123,6 +123,7 @@ impl App {
         let watches = [
             tokio::spawn(watch::disk(engine.clone(), data, place.free_bytes_min)),
             tokio::spawn(watch::copies(engine.clone(), audit.clone(), behind)),
+            tokio::spawn(watch::second_copy(audit.clone())),
             tokio::spawn(retention.clone().watch()),
         ];
         for address in server.addresses() {
@@ -162,11 +163,17 @@ impl App {
     pub async fn drain(self) {
         tracing::info!("draining");
         self.watches.iter().for_each(tokio::task::JoinHandle::abort);
+        for watch in self.watches {
+            // An error says that it was aborted.
+            let _ = watch.await;
+        }
         if !self.server.drain().await {
             tracing::warn!("some requests did not finish before the drain deadline");
         }
         rooms::close(self.engine).await;
         self.retention.rest().await;
+        let ledger = Arc::clone(self.audit.ledger());
+        let _ = tokio::task::spawn_blocking(move || ledger.finish_second_copy()).await;
         tracing::info!("stopped");
     }
 }

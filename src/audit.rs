@@ -124,6 +124,18 @@ impl Audit {
         answer.await.map(String::into_bytes)
     }
 
+    /// Looks after the second copy of the checkpoints; its alarms are entries.
+    ///
+    /// # Errors
+    /// As [`Audit::note_now`].
+    pub async fn watch_second_copy(&self) -> Result<(), AuditError> {
+        let watch = |desk: &Self| {
+            let watched = desk.ledger.watch_second_copy(desk.clock.now());
+            watched.map_err(|error| desk.refused(&error))
+        };
+        self.off_reactor(watch).await
+    }
+
     /// Says that something could not be written down that had to be; the process must end.
     pub fn fail(&self, sentence: &str) {
         self.failure.send_if_modified(|failure| {

@@ -55,7 +55,7 @@ pub use note::{Checkpoint, VerifierKey};
 pub use noted::Noted;
 pub use proof::{Proof, ProofError, verify_proof};
 pub use second::SecondCopy;
-use second::{Opener, Second};
+use second::{Place, START_WAIT, STOP_WAIT, Second};
 use tree::{Hash, Nodes};
 pub use words::{
     Actor, Alarm, Bucket, Credential, Digest, Epoch, Keys, Note, Phase, Vault, Verification, Word,
@@ -133,7 +133,6 @@ pub struct Opened {
 struct Published {
     checkpoint: Checkpoint,
     failed: Option<io::ErrorKind>,
-    second: SecondCopy,
 }
 
 /// An entry that waits to be written, and where its answer is put.
@@ -145,11 +144,12 @@ struct Waiting {
 /// The ledger. All calls may come from many threads; appends that wait for each other are written
 /// together.
 pub struct Ledger {
-    files: Files,
+    files: Arc<Files>,
     signer: Signer,
     queue: Mutex<Vec<Waiting>>,
-    writer: Mutex<(Writer, Second)>,
+    writer: Mutex<Writer>,
     published: RwLock<Published>,
+    second: Option<Second>,
     noted: Noted,
     _lock: Option<File>,
 }
@@ -170,41 +170,43 @@ impl Ledger {
     fn start(
         files: Files,
         signer: Signer,
-        opener: Option<Opener>,
+        place: Option<Place>,
         marks: &[LedgerMark],
         now: Timestamp,
     ) -> Result<(Self, Opened), LedgerError> {
-        let configured = opener.is_some();
-        let mut second = Second::new(opener);
-        let copied = second.attach(signer.public());
+        let files = Arc::new(files);
+        let begin = |place| {
+            let ours = (signer.public().clone(), Arc::clone(&files));
+            Second::begin(place, ours, START_WAIT).map_err(io_error("follow", "the second copy"))
+        };
+        let (second, copied) = match place.map(begin).transpose()? {
+            Some((second, copied)) => (Some(second), copied),
+            None => (None, None),
+        };
         let mut witnesses: Vec<_> = marks.iter().map(|mark| (Witness::Keys, *mark)).collect();
         witnesses.extend(copied.iter().map(|last| (Witness::SecondCopy, last.mark())));
         let (writer, checkpoint, found) = book::recover(&files, &signer, &witnesses)?;
         let size = checkpoint.size;
-        let alarm = match second.state() {
+        let standing = second.as_ref().map_or(SecondCopy::NotConfigured, Second::standing);
+        let alarm = match standing {
             SecondCopy::Unreachable(_) => Some(Alarm::SecondCopyUnreachable),
             SecondCopy::Disagrees => Some(Alarm::SecondCopyDisagrees),
             SecondCopy::InStep if copied.is_none() && size > 0 => Some(Alarm::SecondCopyNew),
             SecondCopy::InStep | SecondCopy::NotConfigured => None,
         };
-        let stale = configured && copied.is_none_or(|last| last.size < size);
+        let stale = copied.is_none_or(|last| last.size < size);
         let ledger = Self {
             files,
             signer,
             queue: Mutex::default(),
-            published: RwLock::new(Published {
-                checkpoint: checkpoint.clone(),
-                failed: None,
-                second: second.state(),
-            }),
-            writer: Mutex::new((writer, second)),
+            published: RwLock::new(Published { checkpoint: checkpoint.clone(), failed: None }),
+            writer: Mutex::new(writer),
+            second,
             noted: found.noted,
             _lock: None,
         };
-        if stale && alarm.is_none() {
-            let (_, second) = &mut *ledger.writing();
-            second.push(&checkpoint, ledger.signer.public(), |_| true);
-            ledger.publish_second(second.state());
+        if let (Some(second), true, None) = (&ledger.second, stale, alarm) {
+            second.offer(&checkpoint, now);
         }
         if let Some(reason) = alarm {
             ledger.append(Entry::new(now, Actor::Server, Event::Alarm { reason }))?;
@@ -297,7 +299,7 @@ impl Ledger {
     /// When there are fewer, or a hash cannot be read.
     pub fn root(&self, size: u64) -> Result<Hash, LedgerError> {
         self.within(size)?;
-        tree::root(&self.files, size).map_err(io_error("read", HASHES))
+        tree::root(&*self.files, size).map_err(io_error("read", HASHES))
     }
 
     /// Lines from an entry on, without their newlines: at most `limit`, and at most
@@ -329,7 +331,7 @@ impl Ledger {
         if index >= size {
             return Err(LedgerError::Beyond { asked: index, size });
         }
-        tree::inclusion(&self.files, index, size).map_err(io_error("read", HASHES))
+        tree::inclusion(&*self.files, index, size).map_err(io_error("read", HASHES))
     }
 
     /// The proof of RFC 6962 that the first `from` entries are the beginning of the first `to`.
@@ -341,7 +343,7 @@ impl Ledger {
         if from > to {
             return Err(LedgerError::Beyond { asked: from, size: to });
         }
-        tree::consistency(&self.files, from, to).map_err(io_error("read", HASHES))
+        tree::consistency(&*self.files, from, to).map_err(io_error("read", HASHES))
     }
 
     /// An entry with its proof under the last checkpoint, for a certificate.
@@ -367,7 +369,7 @@ impl Ledger {
     /// # Errors
     /// When a line cannot be read.
     pub fn unfinished(&self) -> Result<Vec<Recorded>, LedgerError> {
-        let open = self.writing().0.open();
+        let open = self.writing().open();
         let read = |entry| -> Result<Recorded, LedgerError> {
             let line = self.read(entry, 1)?.pop().unwrap_or_default();
             Recorded::decode(line.as_bytes()).map_err(|_| LedgerError::Changed { entry })
@@ -377,11 +379,27 @@ impl Ledger {
 
     /// How the second copy of the checkpoints stands. It never waits for a write.
     pub fn second_copy(&self) -> SecondCopy {
-        self.published.read().unwrap_or_else(PoisonError::into_inner).second
+        self.second.as_ref().map_or(SecondCopy::NotConfigured, Second::standing)
     }
 
-    fn publish_second(&self, state: SecondCopy) {
-        self.published.write().unwrap_or_else(PoisonError::into_inner).second = state;
+    /// Looks after the second copy: one that became worse, or that lacks an entry for too long, is
+    /// an alarm; one that could not be reached is tried again. To be called now and then.
+    ///
+    /// # Errors
+    /// When the alarm cannot be written.
+    pub fn watch_second_copy(&self, now: Timestamp) -> Result<(), LedgerError> {
+        let Some(second) = &self.second else { return Ok(()) };
+        second.look(&self.head()?, now);
+        let alarm = |reason| Entry::new(now, Actor::Server, Event::Alarm { reason });
+        second.take_alarm().map_or(Ok(()), |reason| self.append(alarm(reason)).map(drop))
+    }
+
+    /// Waits until the second copy has the last checkpoint, or could not be written; some seconds
+    /// at most.
+    pub fn finish_second_copy(&self) {
+        if let Some(second) = &self.second {
+            second.settle(STOP_WAIT);
+        }
     }
 
     /// The public key, which outsiders check everything with.
@@ -409,32 +427,28 @@ impl Ledger {
         if size > ours { Err(LedgerError::Beyond { asked: size, size: ours }) } else { Ok(()) }
     }
 
-    fn writing(&self) -> MutexGuard<'_, (Writer, Second)> {
+    fn writing(&self) -> MutexGuard<'_, Writer> {
         unpoisoned(self.writer.lock())
     }
 
-    /// Writes entries, publishes the checkpoint, copies it, and alarms if that failed.
+    /// Writes entries, publishes the checkpoint, has it copied, and says what became of those
+    /// before.
     fn write<'a>(
         &self,
-        (writer, second): &mut (Writer, Second),
+        writer: &mut Writer,
         entries: impl Iterator<Item = &'a Entry> + Clone,
     ) -> Result<Vec<Result<Receipt, LedgerError>>, LedgerError> {
         let last = entries.clone().last().map(|entry| entry.time);
         let (receipts, checkpoint) = self.commit(writer, entries)?;
-        let (Some(checkpoint), Some(time)) = (checkpoint, last) else { return Ok(receipts) };
-        let ours = |found: &Checkpoint| {
-            let root = found.size <= checkpoint.size;
-            root && tree::root(&self.files, found.size).is_ok_and(|root| root == found.root)
+        let (Some(checkpoint), Some(time), Some(second)) = (checkpoint, last, &self.second) else {
+            return Ok(receipts);
         };
-        let worse = second.push(&checkpoint, self.signer.public(), ours);
-        self.publish_second(second.state());
-        if worse {
-            let reason = match second.state() {
-                SecondCopy::Disagrees => Alarm::SecondCopyDisagrees,
-                _ => Alarm::SecondCopyUnreachable,
-            };
+        second.offer(&checkpoint, time);
+        if let Some(reason) = second.take_alarm() {
             let alarm = Entry::new(time, Actor::Server, Event::Alarm { reason });
-            self.commit(writer, std::iter::once(&alarm))?;
+            if let (_, Some(checkpoint)) = self.commit(writer, std::iter::once(&alarm))? {
+                second.offer(&checkpoint, time);
+            }
         }
         Ok(receipts)
     }
@@ -453,6 +467,12 @@ impl Ledger {
             Err(_) => published.failed = Some(io::ErrorKind::Other),
         }
         done
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.finish_second_copy();
     }
 }
 

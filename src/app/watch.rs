@@ -1,4 +1,5 @@
-//! What the app looks at again and again: the room on the data disk, the copies of the register.
+//! What the app looks at again and again: the room on the data disk, the copies of the register,
+//! the second copy of the ledger's checkpoints.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use crate::observe::Gauge;
 
 /// How often the free space of the data directory is looked at.
 const DISK_LOOK: Duration = Duration::from_secs(2);
-/// How often the copies of the register off the host are looked at.
+/// How often the copies of the register off the host, and that of the checkpoints, are looked at.
 const COPIES_LOOK: Duration = Duration::from_secs(2);
 
 /// Tells the engine when the disk has little room, so that records are refused (507) while there is
@@ -31,6 +32,15 @@ pub async fn disk(engine: Engine, data: PathBuf, free_bytes_min: u64) {
             was_low = low;
         }
         tokio::time::sleep(DISK_LOOK).await;
+    }
+}
+
+/// Looks after the second copy of the ledger's checkpoints, which leaves its alarms there.
+pub async fn second_copy(audit: Audit) {
+    loop {
+        // An error stops the process by itself.
+        let _ = audit.watch_second_copy().await;
+        tokio::time::sleep(COPIES_LOOK).await;
     }
 }
 

@@ -10,14 +10,15 @@ use super::error::io_error;
 use super::key_file::{self, KeyFileError};
 use super::medium::{DiskLog, Log};
 use super::note::Signer;
-use super::second::Opener;
+use super::second::Place;
 use super::{CHECKPOINTS, ENDS, ENTRIES, HASHES, LOCK, LedgerError, Settings, VERIFIER_KEY};
+use crate::keys::medium::FileId;
 
 /// Everything that a start needs, open.
 pub(super) struct Home {
     pub(super) files: Files,
     pub(super) signer: Signer,
-    pub(super) second: Option<Opener>,
+    pub(super) second: Option<Place>,
     pub(super) lock: File,
 }
 
@@ -40,12 +41,14 @@ pub(super) fn open(settings: &Settings) -> Result<Home, LedgerError> {
         ends: open(ENDS)?,
     };
     key_file::sync_parent(&dir.join(LOCK)).map_err(io_error("sync", "the directory"))?;
-    let second = settings.second_copy.clone().map(|path| -> Opener {
-        Box::new(move || {
+    let second = settings.second_copy.clone().map(|path| {
+        let name = path.clone();
+        let open = move || {
             let log = log(&path)?;
             key_file::sync_parent(&path)?;
             Ok(log)
-        })
+        };
+        Place { open: Box::new(open), look: Box::new(move || FileId::named(&name)) }
     });
     Ok(Home { files, signer, second, lock })
 }

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::entry::LINE_BYTES_MAX;
+use crate::keys::medium::FileId;
 
 /// A file that grows at its end. It may be cut only behind what was acknowledged.
 pub trait Log: Send + Sync {
@@ -14,6 +15,12 @@ pub trait Log: Send + Sync {
     /// # Errors
     /// What the system says.
     fn size(&self) -> io::Result<u64>;
+
+    /// Which file it is.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn identity(&self) -> io::Result<FileId>;
 
     /// Reads exactly as many bytes as `into` holds.
     ///
@@ -47,6 +54,10 @@ pub struct DiskLog(pub File);
 impl Log for DiskLog {
     fn size(&self) -> io::Result<u64> {
         self.0.metadata().map(|meta| meta.len())
+    }
+
+    fn identity(&self) -> io::Result<FileId> {
+        FileId::open(&self.0)
     }
 
     fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<()> {

@@ -4,6 +4,7 @@ use std::io;
 
 pub(super) use crate::keys::tests::disk::{Cut, Disk};
 
+use crate::keys::medium::{FileId, Medium};
 use crate::keys::tests::disk::DiskFile;
 use crate::ledger::book::Files;
 use crate::ledger::medium::Log;
@@ -22,6 +23,10 @@ pub(super) fn files(disk: &Disk) -> Files {
 impl Log for DiskFile {
     fn size(&self) -> io::Result<u64> {
         Ok(self.length())
+    }
+
+    fn identity(&self) -> io::Result<FileId> {
+        Medium::identity(self)
     }
 
     fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
