@@ -44,6 +44,7 @@ use std::path::PathBuf;
 pub use copies::{CopyFault, CopyStatus};
 pub use destroy::{Destroyed, Destruction, Step, Steps, Victim};
 pub use hold::HeldKey;
+pub use home::exists;
 pub use marks::{FileMark, Said, Stand, marks, stands};
 pub use opening::{Opened, Resumed};
 pub use register::RegisterError;

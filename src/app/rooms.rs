@@ -8,7 +8,7 @@ use super::ledger::{self, RegisterWitness};
 use crate::audit::{Audit, AuditError};
 use crate::config::Settings;
 use crate::engine::{Engine, EngineError, EngineFigures};
-use crate::keys::{KeyRing, KeysError};
+use crate::keys::{self, KeyRing, KeysError};
 use crate::ledger::{Actor, Event, LedgerError, Word};
 use crate::model::time::Clock;
 use crate::observe::Registry;
@@ -85,15 +85,15 @@ pub async fn close(engine: Engine) {
 }
 
 fn open_now(settings: Settings, clock: Arc<dyn Clock>) -> Result<Rooms, OpenError> {
-    let (keys, data) = (settings.keys.dir.clone(), settings.store.data.clone());
+    let (dir, data) = (settings.keys.dir.clone(), settings.store.data.clone());
     // Looked at before anything is made: a new vault beside old data would hide the loss.
-    if has_entries(&data)? && !has_entries(&keys)? {
-        return Err(OpenError::KeysGone(data, keys));
+    if has_entries(&data)? && !keys::exists(&settings.keys)? {
+        return Err(OpenError::KeysGone(data, dir));
     }
-    make_directory(&keys)?;
+    make_directory(&dir)?;
     make_directory(&data)?;
     let homes = [&settings.keys.vek_home, &settings.keys.root_key];
-    let apart = homes.into_iter().map(|file| device_of_file(file)).chain([device(&keys)]);
+    let apart = homes.into_iter().map(|file| device_of_file(file)).chain([device(&dir)]);
     let apart = apart.collect::<Result<Vec<u64>, _>>()?;
     if apart.contains(&device(&data)?) {
         if !settings.place.allow_same_device {
@@ -108,7 +108,7 @@ fn open_now(settings: Settings, clock: Arc<dyn Clock>) -> Result<Rooms, OpenErro
     // Once more, now that nobody else can write to the keys.
     audit.ledger().covers(ring.mark()?)?;
     if opened.first_start && had_data {
-        return Err(OpenError::KeysGone(data, keys));
+        return Err(OpenError::KeysGone(data, dir));
     }
     if opened.repaired > 0 {
         tracing::warn!(slots = opened.repaired, "the key register was repaired from its copy");

@@ -98,6 +98,22 @@ async fn data_without_keys_is_not_opened() {
         App::start(settings(directory.path()), Arc::new(SystemClock)).await.err().unwrap();
     assert!(matches!(refused, AppError::Open(OpenError::KeysGone(..))), "{refused}");
     assert!(!keys.exists(), "a new vault was made beside old data");
+
+    // What else lies in that directory makes no vault of it, and nothing is made or noted.
+    std::fs::rename(directory.path().join("elsewhere"), &keys).unwrap();
+    let vault = ["vek.home", "register.a", "register.b"].map(|name| keys.join(name));
+    vault.iter().for_each(|file| std::fs::remove_file(file).unwrap());
+    let entries = directory.path().join("data-ledger/entries.ndjson");
+    let noted = std::fs::read(&entries).unwrap();
+    for _ in 0..2 {
+        let refused =
+            App::start(settings(directory.path()), Arc::new(SystemClock)).await.err().unwrap();
+        assert!(matches!(refused, AppError::Open(OpenError::KeysGone(..))), "{refused}");
+        let left = std::fs::read_dir(&keys).unwrap().map(|entry| entry.unwrap().file_name());
+        let left: Vec<_> = left.filter(|name| !name.to_string_lossy().contains('.')).collect();
+        assert!(left.is_empty() && vault.iter().all(|file| !file.exists()), "{left:?}");
+        assert_eq!(std::fs::read(&entries).unwrap(), noted);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -298,8 +314,7 @@ async fn what_was_certified_destroyed_is_not_served_from_copies() {
     let findings = checked().findings;
     assert!(findings.iter().any(|found| found.contains("from an older time")), "{findings:?}");
     let refused = App::start(settings(directory.path()), clock).await.err().unwrap();
-    let older = |error: &OpenError| {
-        matches!(error, OpenError::Keys(crate::keys::KeysError::Older { .. }))
-    };
+    let older =
+        |error: &OpenError| matches!(error, OpenError::Keys(crate::keys::KeysError::Older { .. }));
     assert!(matches!(&refused, AppError::Open(error) if older(error)), "{refused}");
 }

@@ -59,6 +59,20 @@ pub(super) fn any(settings: &Settings) -> Result<bool, KeysError> {
     Ok(false)
 }
 
+/// Whether there is a vault: any of its files has its own name. A caller that has data and finds
+/// none must not go on: the first opening would make a new one.
+///
+/// # Errors
+/// When a file cannot be looked for.
+pub fn exists(settings: &Settings) -> Result<bool, KeysError> {
+    for path in files(settings) {
+        if path.try_exists().map_err(at("look for", &path))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn make_dir(dir: &Path) -> Result<(), KeysError> {
     if dir.as_os_str().is_empty() || dir.is_dir() {
         return Ok(());

@@ -52,6 +52,10 @@ fn users(server: &Server, billing: &str) -> u64 {
 fn data_without_its_keys_is_refused() {
     let place = Place::new();
     drop(start(&place, &[]));
+    for file in ["vek.home", "register.a", "register.b"] {
+        std::fs::remove_file(place.keys().join(file)).unwrap();
+    }
+    refused(&place, "holds no keys");
     std::fs::remove_dir_all(place.keys()).unwrap();
     refused(&place, "holds no keys");
     assert!(!place.keys().join("register.a").exists(), "no new vault beside old data");
