@@ -100,7 +100,8 @@ pub struct Destroyed {
     /// The keys; empty for a turn-over. Empty also where a start finished it: the keys are gone,
     /// and only the ledger's intent knows them (see [`KeyRing::is_destroyed`]).
     pub victims: Vec<Victim>,
-    /// Numbers that were asked for and had no living key.
+    /// Numbers that were asked for and had no living key. Where a start found the turn-over under
+    /// way these are all that were asked for: [`KeyRing::is_destroyed`] knows more of them.
     pub missing: Vec<KeyId>,
     /// The VEK epoch that was destroyed.
     pub old_epoch: u64,
@@ -190,11 +191,16 @@ impl KeyRing {
         self.usable()?;
         let mut core = self.core()?;
         let mut turning = self.turning()?;
-        if let Some(pending) = &turning.pending {
+        if let Some(pending) = &mut turning.pending {
             let own = |id: &KeyId| pending.draft.victims.iter().any(|victim| victim.key.id == *id);
             let other = victims.iter().any(|id| core.by_id.contains_key(id));
             if other || !(pending.found || victims.iter().any(own)) {
                 return Err(KeysError::Unfinished);
+            }
+            if pending.found {
+                // It is not known what went with it, so what was asked for may be none of it.
+                let asked: BTreeSet<KeyId> = victims.iter().copied().collect();
+                pending.draft.missing = asked.into_iter().collect();
             }
             return self.finish(&mut core, &mut turning, steps);
         }
