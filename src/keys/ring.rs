@@ -9,6 +9,7 @@
 //! Secrets are opened from their wrapped form when first used; every wrapped key was opened once at
 //! the start, so that a damaged one stops the start and not a request.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
@@ -215,7 +216,7 @@ impl KeyRing {
     }
 
     /// Makes the keys of buckets where there are none, all in one write of the register. A bucket
-    /// is named as in [`KeyRing::bucket`].
+    /// is named as in [`KeyRing::bucket`]; one that is named twice gets one key.
     ///
     /// # Errors
     /// When one of them is retired, or the register cannot be written.
@@ -223,9 +224,11 @@ impl KeyRing {
         self.usable()?;
         let mut core = self.core()?;
         let mut names = Vec::new();
+        let mut seen = HashSet::new();
         for (site, class, epoch) in buckets {
             let name = [KeyName::bucket(site, *class, *epoch)];
-            if core.find_all(&name)?.is_none() {
+            // Two keys of one name would be a vault that never opens again.
+            if core.find_all(&name)?.is_none() && seen.insert(name[0].clone()) {
                 names.extend(name);
             }
         }

@@ -268,6 +268,14 @@ fn the_buckets_of_a_fold_are_one_write() {
     assert_eq!(ring.bucket(&site(1), Class::Records, 5).unwrap().id(), old.id());
     ring.retire(&[old.id()]).unwrap();
     assert!(matches!(ring.make_buckets(&names), Err(KeysError::Retired { .. })));
+    // A name twice is one key, and the vault opens again.
+    let twice = [7, 8, 7].map(|epoch| (site(1), Class::Records, epoch));
+    let before = ring.list().len();
+    ring.make_buckets(&twice).unwrap();
+    assert_eq!(ring.list().len(), before + 4, "two nodes, two keys");
+    drop(ring);
+    let (ring, _) = KeyRing::open(&settings).unwrap();
+    assert_eq!(ring.list().len(), before + 4);
 }
 
 #[test]
