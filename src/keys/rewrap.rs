@@ -147,6 +147,7 @@ impl Core {
     fn take_over(&mut self, plan: &Plan, mut turned: Turned) -> Vec<(u32, Slot)> {
         // The old VEK, and below the old nodes' keys, are wiped as they are dropped.
         self.vek = turned.vek;
+        let mut gone = Vec::with_capacity(plan.gone.len());
         for id in &plan.gone {
             self.nodes.remove(id);
             let Some(entry) = self.by_id.remove(id) else { continue };
@@ -155,10 +156,9 @@ impl Core {
             if let Some(node) = self.nodes.get_mut(&entry.slot.parent) {
                 node.children -= 1;
             }
-            if !matches!(name.kind, KeyKind::Node | KeyKind::Journal) {
-                self.retired.insert(name);
-            }
+            gone.push(name);
         }
+        self.remember(gone);
         for (old, new) in &plan.fresh {
             self.by_id.remove(old);
             let children = self.nodes.remove(old).map_or(0, |node| node.children);

@@ -11,12 +11,18 @@ use super::vek::LedgerMark;
 use super::witness::{RegisterWrite, Witness};
 use super::{KeyKind, KeysError, VaultId};
 use crate::crypto::{SealKey, Secret};
+use crate::model::batch::Epoch;
 use crate::model::ids::{KeyId, SiteId};
 use crate::model::time::{Day, Month};
 use crate::model::vocab::Class;
 
 /// The parent of nodes and journal keys: the VEK, which has no number of its own.
 pub(super) const VEK: KeyId = KeyId(0);
+
+/// For how many months before the newest of its kind and class a retired name is remembered. A
+/// record is taken for 180 days at most, so nobody asks for an older one; and who could, remembers
+/// by itself, as across restarts.
+const RETIRED_MONTHS: u32 = 8;
 
 /// The tree.
 pub(super) struct Core {
@@ -65,6 +71,15 @@ impl KeyName {
     pub(super) fn bucket(site: &SiteId, class: Class, epoch: u32) -> Self {
         let owner = Some(site.clone());
         Self { class: Some(class), owner, ..Self::plain(KeyKind::Bucket, epoch) }
+    }
+
+    /// The month that it belongs to.
+    fn month(&self) -> u32 {
+        match (self.kind, Epoch::from_code(self.epoch)) {
+            (KeyKind::Seen, _) => Day(self.epoch).month().0,
+            (_, Epoch::Month(month)) => month.0,
+            (_, Epoch::Day(day)) => day.month().0,
+        }
     }
 
     /// The node that wraps a key of this name; `None` where the VEK does.
@@ -299,6 +314,24 @@ impl Core {
         Ok(mark.later(self.witness.note(&write)?))
     }
 
+    /// Remembers names that must not be given again, and forgets those that nobody asks for.
+    pub(super) fn remember(&mut self, gone: Vec<KeyName>) {
+        let lasting = |name: &KeyName| !matches!(name.kind, KeyKind::Node | KeyKind::Journal);
+        let before = self.retired.len();
+        self.retired.extend(gone.into_iter().filter(lasting));
+        if self.retired.len() == before {
+            return;
+        }
+        let group = |name: &KeyName| (name.kind.code(), name.class.map(Class::code));
+        let mut newest: HashMap<_, u32> = HashMap::new();
+        for name in self.by_name.keys().chain(&self.retired) {
+            let month = newest.entry(group(name)).or_default();
+            *month = (*month).max(name.month());
+        }
+        let newest = |name: &KeyName| newest.get(&group(name)).copied().unwrap_or(0);
+        self.retired.retain(|name| name.month().saturating_add(RETIRED_MONTHS) >= newest(name));
+    }
+
     pub(super) fn retire(&mut self, ids: &[KeyId]) -> Result<Vec<Slot>, KeysError> {
         let mut gone: BTreeMap<KeyId, (u32, Slot)> = BTreeMap::new();
         let mut orphaned: HashMap<KeyId, u32> = HashMap::new();
@@ -331,10 +364,8 @@ impl Core {
             if let Some(node) = self.nodes.get_mut(&slot.parent) {
                 node.children -= 1;
             }
-            if !matches!(slot.name.kind, KeyKind::Node | KeyKind::Journal) {
-                self.retired.insert(slot.name.clone());
-            }
         }
+        self.remember(batch.gone.iter().map(|(_, slot)| slot.name.clone()).collect());
         Ok(batch.gone.into_iter().map(|(_, slot)| slot).collect())
     }
 }

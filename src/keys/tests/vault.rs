@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::destroy::done;
 use super::{holds, month, site};
 use crate::crypto::Aad;
-use crate::keys::{KeyKind, KeyRing, KeysError, Resumed, RootError, Settings};
+use crate::keys::{KeyKind, KeyRing, KeysError, LedgerMark, Resumed, RootError, Settings};
 use crate::model::ids::KeyId;
 use crate::model::time::Day;
 use crate::model::vocab::Class;
@@ -278,9 +279,41 @@ fn the_buckets_of_a_fold_are_one_write() {
     assert_eq!(ring.list().len(), before + 4);
 }
 
+/// Names that were retired are remembered as long as somebody may ask for them, and no longer: the
+/// life of a process is longer than that.
+#[test]
+fn retired_names_do_not_pile_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ring, _) = KeyRing::open(&settings(dir.path())).unwrap();
+    // The first of January 2026, as the months begin then.
+    let day = |month: u8| Day(20_454 + 30 * u32::from(month));
+    let bucket = |month: u8| {
+        let by_day = crate::model::batch::Epoch::Day(day(month)).code();
+        let keys = [by_day, self::month(month).0];
+        keys.map(|epoch| ring.bucket(&site(1), Class::Records, epoch).map(|key| key.id()))
+    };
+    let mut most = 0;
+    for no in 0..30 {
+        let seen = ring.seen(day(no)).unwrap().seal.id();
+        let keys = ring.site_month(&site(1), month(no)).unwrap();
+        let [one, two] = bucket(no).map(Result::unwrap);
+        ring.retire(&[seen, one, two]).unwrap();
+        done(ring.destroy(&[keys.ids.tally, keys.ids.sets], LedgerMark::default(), &()));
+        most = most.max(ring.core().unwrap().retired.len());
+        for ago in 0..=no.min(7) {
+            let retired =
+                |result: Result<_, KeysError>| matches!(result, Err(KeysError::Retired { .. }));
+            assert!(bucket(no - ago).into_iter().all(retired), "{no} {ago}");
+            assert!(retired(ring.seen(day(no - ago)).map(|keys| keys.seal.id())));
+        }
+    }
+    // Five names a month, for nine months and the one that is partly over.
+    assert!(most <= 50, "{most}");
+}
+
 #[test]
 fn marks_are_read_from_the_files_and_nothing_is_changed() {
-    use crate::keys::{LedgerMark, RegisterWrite, Said, Unwitnessed, Witness, marks};
+    use crate::keys::{RegisterWrite, Said, Unwitnessed, Witness, marks};
     struct Four;
     impl Witness for Four {
         fn note(&self, _: &RegisterWrite) -> Result<LedgerMark, Unwitnessed> {
