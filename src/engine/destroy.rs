@@ -13,7 +13,7 @@
 
 mod lots;
 mod run;
-mod trial;
+pub(super) mod trial;
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};

@@ -11,7 +11,7 @@ use crate::crypto::{Aad, HmacKey, KeyDestroyed, OpenError, SealKey, Secret};
 use crate::keys::opening::Parts;
 use crate::keys::ring::KeyRing;
 use crate::keys::slot::{SLOT_BYTES, Slot, SlotRead};
-use crate::keys::tree::{VEK, open_slot};
+use crate::keys::tree::{Node, VEK, open_slot};
 use crate::keys::vek::VekHome;
 use crate::keys::{
     Destroyed, Destruction, KeyKind, KeysError, Known, LedgerMark, RegisterWrite, RootError,
@@ -512,6 +512,36 @@ fn keys_older_than_the_ledger_are_refused() {
     drop(ring);
     let (ring, _) = open_under(&disk, Arc::new(OneKey)).unwrap();
     assert_eq!(ring.journal().unwrap().id(), KeyId(highest + 101));
+}
+
+/// A node's key that should be gone and is not: what was wrapped by it still opens, so nothing is
+/// said to be destroyed until it does not.
+#[test]
+fn what_still_opens_is_not_destroyed() {
+    let disk = disk();
+    let (ring, _) = open_under(&disk, Arc::new(OneKey)).unwrap();
+    filled(&ring);
+    let ids = victims(&ring);
+    let bucket = ring.bucket(&site(0), Class::Records, 5).unwrap().id();
+    let infos = ring.list();
+    let node = infos.iter().find(|info| info.id == bucket).unwrap().parent;
+    let below: Vec<KeyId> = infos.iter().filter(|i| i.parent == node).map(|i| i.id).collect();
+    let key = SealKey::new(node, &ring.core().unwrap().secret(node).unwrap());
+    disk.away(OFF, true);
+    let waiting = ring.destroy(&ids, LedgerMark::default(), &()).unwrap();
+    assert!(matches!(waiting, Destruction::Waiting(_)));
+    ring.core().unwrap().nodes.insert(node, Node { key, children: 0 });
+    disk.away(OFF, false);
+    for _ in 0..2 {
+        match ring.destroy(&ids, LedgerMark::default(), &()) {
+            Err(KeysError::StillOpens(id)) => assert!(below.contains(&id), "{id}"),
+            other => panic!("{other:?}"),
+        }
+        assert!(!ring.is_destroyed(&ids, 1));
+    }
+    ring.core().unwrap().nodes.remove(&node);
+    assert_eq!(done(ring.destroy(&ids, LedgerMark::default(), &())).victims.len(), ids.len());
+    assert!(ring.is_destroyed(&ids, 1));
 }
 
 /// Ten thousand sites in one node: the writes do not grow with them.

@@ -4,6 +4,9 @@ use std::path::Path;
 
 use super::*;
 use crate::crypto::{Aad, OpenError};
+use crate::engine::destroy::trial;
+use crate::keys::{KeyInfo, KeyKind};
+use crate::store::destruction::{DoomedKey, DoomedLot, UnderWay};
 
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
@@ -217,4 +220,35 @@ fn check_36_cut_at_every_step_it_finishes_and_says_nothing_before() {
         world.check_blocks();
         world.close();
     }
+}
+
+/// Every row that is stored opens under a key in force, and then under none but those that somebody
+/// still holds: the trial says so, or it would pass whatever it is given.
+#[test]
+fn a_trial_finds_what_opens() {
+    let world = World::filled();
+    world.fold_now();
+    let (_, lots) = world.month_lots(0);
+    let shared = &world.engine().shared;
+    // A key that never lived, so that only rows are counted.
+    let none = DoomedKey { kind: 0, id: KeyId(u64::MAX), parent: KeyId(0), commitment: [0; 32] };
+    let doomed =
+        |lot: &Lot| DoomedLot { lot: *lot, records: 0, blocks: (0, 0), keys: vec![none.clone()] };
+    let lots = lots.iter().map(doomed).collect();
+    let row = UnderWay { folded: true, vek_epoch: 1, lots };
+    let found = trial::all(shared, &row, &[]).unwrap();
+    assert!(found.rows > 1 && found.opens == found.rows, "{found:?}");
+    let ring = world.engine().ring();
+    let seals = |info: &KeyInfo| matches!(info.kind, KeyKind::Bucket | KeyKind::Sets);
+    let ids: Vec<KeyId> = ring.list().into_iter().filter(seals).map(|info| info.id).collect();
+    let held: Vec<_> = ids.iter().filter_map(|id| ring.by_id(*id)).collect();
+    ring.retire(&ids).unwrap();
+    let rows = found.rows;
+    let opens = |held: &[_]| trial::all(shared, &row, held).unwrap();
+    assert_eq!(opens(&[]), trial::Found { opens: 0, rows });
+    assert_eq!(opens(&held), trial::Found { opens: rows, rows });
+    // A key that lives is one more.
+    let mut row = row.clone();
+    row.lots[0].keys[0].id = ring.state_key().id();
+    assert_eq!(trial::all(shared, &row, &[]).unwrap(), trial::Found { opens: 1, rows });
 }
