@@ -8,9 +8,7 @@ use crate::audit::Audit;
 use crate::config::Settings;
 use crate::crypto::random_bytes;
 use crate::keys::vek::LedgerMark;
-use crate::keys::{
-    self, FileMark, Known, RegisterWrite, Said, Unwitnessed, VaultId, Witness,
-};
+use crate::keys::{self, FileMark, Known, RegisterWrite, Said, Unwitnessed, VaultId, Witness};
 use crate::ledger::{Actor, CHECKPOINTS, Event, Keys, Ledger, SecondCopy, Vault};
 use crate::model::time::Clock;
 use crate::observe::Registry;

@@ -318,9 +318,8 @@ async fn what_was_certified_destroyed_is_not_served_from_copies() {
     let findings = checked().findings;
     assert!(findings.iter().any(|found| found.contains("from an older time")), "{findings:?}");
     let refused = App::start(settings(directory.path()), clock).await.err().unwrap();
-    let older = |error: &OpenError| {
-        matches!(error, OpenError::Keys(crate::keys::KeysError::Older { .. }))
-    };
+    let older =
+        |error: &OpenError| matches!(error, OpenError::Keys(crate::keys::KeysError::Older { .. }));
     assert!(matches!(&refused, AppError::Open(error) if older(error)), "{refused}");
 }
 

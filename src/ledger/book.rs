@@ -258,7 +258,9 @@ pub(super) fn recover(
 impl Writer {
     /// Makes the last checkpoint, and what it signs, durable, whoever wrote it.
     fn settle(&self, files: &Files, last: &Checkpoint) -> io::Result<()> {
-        files.entries.sync()?;
+        if last.size > 0 {
+            files.entries.sync()?;
+        }
         let note = last.to_string();
         files.checkpoints.write_at(self.notes - note.len() as u64, note.as_bytes())?;
         files.checkpoints.sync()

@@ -193,10 +193,8 @@ impl Desk {
             state.busy = false;
             self.changed.notify_all();
             let rests = |state: &mut State| state.next.is_none() && !state.closing;
-            let mut state = self
-                .changed
-                .wait_while(state, rests)
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut state =
+                self.changed.wait_while(state, rests).unwrap_or_else(PoisonError::into_inner);
             let Some(next) = state.next.take() else { return };
             state.busy = true;
             drop(state);

@@ -48,6 +48,8 @@ fn written() -> Written {
         let reason = Note::parse("case \"7\" \\ closed");
         let event = Event::HoldReleaseRequested { hold, site, reason };
         ledger.append(Entry::new(NOW, Actor::Server, event)).unwrap();
+        // The copy has the newest checkpoint only; here it is to have all of them.
+        ledger.finish_second_copy();
     }
     let size = ledger.head().unwrap().size;
     let proofs = (0..size).map(|index| ledger.proof(index).unwrap().to_json().unwrap()).collect();
@@ -57,7 +59,10 @@ fn written() -> Written {
 
 /// A start, a destruction in two entries, and a group; the mark after it.
 fn fill(ledger: &Ledger) -> LedgerMark {
-    let append = |event| ledger.append(Entry::new(NOW, Actor::Server, event)).unwrap();
+    let append = |event| {
+        ledger.finish_second_copy();
+        ledger.append(Entry::new(NOW, Actor::Server, event)).unwrap()
+    };
     append(Event::ServerStarted { version: Word::of("0.1.0") });
     let bucket = Bucket {
         class: Word::of("records"),
@@ -84,6 +89,7 @@ fn fill(ledger: &Ledger) -> LedgerMark {
         ),
         Entry::new(later, Actor::Server, alarm),
     ];
+    ledger.finish_second_copy();
     assert!(ledger.append_all(&group).unwrap().iter().all(Result::is_ok));
     let ended = Event::DestructionResult {
         buckets: 2,
@@ -94,6 +100,7 @@ fn fill(ledger: &Ledger) -> LedgerMark {
         verification: Verification { passed: true, opened_none_of: 9, files_searched: 3 },
     };
     let ended = Entry::result(later, Actor::Server, begun.operation, ended);
+    ledger.finish_second_copy();
     ledger.append(ended).unwrap().mark()
 }
 

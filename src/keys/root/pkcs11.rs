@@ -1,9 +1,9 @@
 //! A root provider behind PKCS#11: an HSM, or a program that behaves like one.
 //!
 //! Each VEK epoch has an AES-256 key of its own in the token. It was made there, cannot be read
-//! out, copied, renamed or wrapped, and wraps one VEK with AES-GCM. When the epoch ends the token destroys
-//! it; then a copy of the VEK home from before opens nothing, with the token and its PIN neither.
-//! (Unless somebody copied the token itself: that is between its owner and its maker.)
+//! out, copied, renamed or wrapped, and wraps one VEK with AES-GCM. When the epoch ends the token
+//! destroys it; then a copy of the VEK home from before opens nothing, with the token and its PIN
+//! neither. (Unless somebody copied the token itself: that is between its owner and its maker.)
 //!
 //! Every call opens a session, logs in with the PIN as its file says it now, and ends both again:
 //! calls are a handful a day, so the token stands open for moments only, no PIN stays in memory,

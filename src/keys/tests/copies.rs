@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::destroy::{done, filled, live, victims};
+use super::disk::Disk;
 use super::hsm::OneKey;
 use super::{HOME, OFF, disk, open_under, site, slots};
 use crate::keys::{
-    CopyFault, Destruction, KeyRing, KeysError, LedgerMark, Resumed, Settings, restore,
+    CopyFault, Destruction, KeyRing, KeysError, LedgerMark, Resumed, Settings, Step, Steps, restore,
 };
 use crate::model::vocab::Class;
 
@@ -38,6 +39,17 @@ fn a_copy_follows_every_write() {
     check();
 }
 
+/// Cuts the copy off before the register is written.
+struct CutsOff(Disk);
+
+impl Steps for CutsOff {
+    fn done(&self, step: Step) {
+        if step == Step::Rewrapped {
+            self.0.away(OFF, true);
+        }
+    }
+}
+
 /// Moved away, put back from an older time, or gone: the file that is open is not the copy any
 /// more, whatever is written to it.
 #[test]
@@ -53,16 +65,8 @@ fn a_copy_whose_name_stands_for_another_file_is_carried_over() {
         done(ring.turn_over(LedgerMark::default(), &()));
         assert!(slots(&disk.durable(0)) == slots(&disk.durable(OFF)), "a turn-over");
     }
-    // Between the write and its confirmation there is nothing to write.
-    struct Replaces(disk::Disk);
-    impl crate::keys::Steps for Replaces {
-        fn done(&self, step: crate::keys::Step) {
-            if step == crate::keys::Step::Rewrapped {
-                self.0.away(OFF, true);
-            }
-        }
-    }
-    let waiting = ring.turn_over(LedgerMark::default(), &Replaces(disk.clone())).unwrap();
+    // Another file comes to lie there while the destruction waits for the copy.
+    let waiting = ring.turn_over(LedgerMark::default(), &CutsOff(disk.clone())).unwrap();
     assert!(matches!(waiting, Destruction::Waiting(_)));
     disk.away(OFF, false);
     disk.replace(OFF, b"notes".to_vec());
@@ -79,11 +83,11 @@ fn a_copy_that_was_moved_away_is_waited_for() {
     let settings = with_copy(dir.path());
     let (ring, _) = KeyRing::open(&settings).unwrap();
     filled(&ring);
+    let ids = victims(&ring);
     let (far, away) = (dir.path().join("far"), dir.path().join("away"));
     fs::rename(&far, &away).unwrap();
     ring.journal().unwrap();
     assert!(ring.copies().unwrap()[0].behind > 0);
-    let ids = victims(&ring);
     let waiting = ring.destroy(&ids, LedgerMark::default(), &()).unwrap();
     assert_eq!(waiting, Destruction::Waiting(settings.copies.clone()));
     fs::rename(&away, &far).unwrap();

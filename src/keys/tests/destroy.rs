@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use super::disk::Disk;
-use super::hsm::{Hsm, OneKey};
+use super::hsm::OneKey;
 use super::{HOME, OFF, VAULT, disk, disk_under, holds, month, open_under, parts, site, slots};
 use crate::crypto::{Aad, HmacKey, KeyDestroyed, OpenError, SealKey, Secret};
 use crate::keys::opening::Parts;
@@ -14,8 +14,8 @@ use crate::keys::slot::{SLOT_BYTES, Slot, SlotRead};
 use crate::keys::tree::{Node, VEK, open_slot};
 use crate::keys::vek::VekHome;
 use crate::keys::{
-    Destroyed, Destruction, KeyKind, KeysError, Known, LedgerMark, RegisterWrite, RootError,
-    RootProvider, Step, Steps, Unwitnessed, VaultId, VekError, VekId, Witness,
+    Destroyed, Destruction, KeyKind, KeysError, Known, LedgerMark, RegisterWrite, RootProvider,
+    Step, Steps, Unwitnessed, VaultId, Witness,
 };
 use crate::model::ids::{KeyId, SiteId};
 use crate::model::time::Day;
@@ -313,108 +313,6 @@ fn each_step_is_durable_before_the_next() {
     let (ring, _) = open_under(&disk, Arc::new(OneKey)).unwrap();
     filled(&ring);
     done(ring.destroy(&victims(&ring), LedgerMark::default(), &Watch(disk.clone())));
-}
-
-/// A device that destroys makes even a copy of the VEK home noise.
-#[test]
-fn with_a_device_a_copy_of_the_home_opens_nothing() {
-    let hsm = Hsm::default();
-    let disk = disk_under(&hsm, super::CHUNK);
-    let (ring, _) = open_under(&disk, Arc::new(hsm.clone())).unwrap();
-    filled(&ring);
-    let (home, old) = (disk.bytes(HOME), live(&disk.bytes(0)));
-    let destroyed = done(ring.destroy(&victims(&ring), LedgerMark::default(), &()));
-    assert!(!destroyed.home_copy_opens);
-    assert_eq!(hsm.epochs(VAULT), [2]);
-    drop(ring);
-    disk.set(HOME, home);
-    let home = VekHome::open(disk.file(HOME)).unwrap();
-    assert!(home.vek(1, &hsm).is_err());
-    assert!(opened_with_the_home_of(&disk, &hsm, &old).is_empty());
-}
-
-/// A device that does not answer at one of its four calls.
-struct Sulking(Hsm, Mutex<Option<&'static str>>);
-
-impl Sulking {
-    fn ask(&self, call: &str) -> Result<(), RootError> {
-        let no = *self.1.lock().unwrap() == Some(call);
-        let refused = || RootError::Provider { name: "test device".into(), why: "busy".into() };
-        if no { Err(refused()) } else { Ok(()) }
-    }
-}
-
-impl RootProvider for Sulking {
-    fn name(&self) -> &'static str {
-        "test device"
-    }
-
-    fn begin_epoch(&self, vek: VekId) -> Result<(), RootError> {
-        self.ask("begin").and_then(|()| self.0.begin_epoch(vek))
-    }
-
-    fn end_epoch(&self, vek: VekId) -> Result<(), RootError> {
-        self.ask("end").and_then(|()| self.0.end_epoch(vek))
-    }
-
-    fn wrap(&self, vek: VekId, aad: &Aad, plain: &[u8; 32]) -> Result<Vec<u8>, RootError> {
-        self.ask("wrap").and_then(|()| self.0.wrap(vek, aad, plain))
-    }
-
-    fn unwrap(&self, vek: VekId, aad: &Aad, wrapped: &[u8]) -> Result<Secret, RootError> {
-        self.ask("unwrap").and_then(|()| self.0.unwrap(vek, aad, wrapped))
-    }
-}
-
-#[test]
-fn a_device_that_does_not_answer_is_asked_again() {
-    for call in ["begin", "wrap", "end"] {
-        let hsm = Hsm::default();
-        let disk = disk_under(&hsm, super::CHUNK);
-        let root = Arc::new(Sulking(hsm.clone(), Mutex::new(None)));
-        let (ring, _) = open_under(&disk, Arc::clone(&root) as _).unwrap();
-        filled(&ring);
-        let ids = victims(&ring);
-        *root.1.lock().unwrap() = Some(call);
-        for _ in 0..2 {
-            let refused = ring.destroy(&ids, LedgerMark::default(), &());
-            assert!(matches!(refused, Err(KeysError::Vek(_))), "{call}");
-            assert!(!ring.is_destroyed(&ids, 1));
-        }
-        ring.journal().unwrap();
-        *root.1.lock().unwrap() = None;
-        assert_eq!(done(ring.destroy(&ids, LedgerMark::default(), &())).victims.len(), 4);
-        assert_eq!(hsm.epochs(VAULT), [2]);
-        assert!(ring.is_destroyed(&ids, 1));
-    }
-}
-
-/// A key that the device has no more, before it was told to end it, is not a destroyed one; nor is
-/// one of which the device does not say whether it has it.
-#[test]
-fn a_key_that_was_put_aside_is_not_taken_for_destroyed() {
-    let hsm = Hsm::default();
-    let disk = disk_under(&hsm, super::CHUNK);
-    let root = Arc::new(Sulking(hsm.clone(), Mutex::new(None)));
-    let (ring, _) = open_under(&disk, Arc::clone(&root) as _).unwrap();
-    filled(&ring);
-    let ids = victims(&ring);
-    let vek = VekId { vault: VAULT, epoch: 1 };
-    let aside = hsm.take(vek);
-    for _ in 0..2 {
-        let refused = ring.destroy(&ids, LedgerMark::default(), &()).err().unwrap();
-        assert!(matches!(refused, KeysError::Vek(VekError::GoneBefore(1))), "{refused}");
-        assert!(!ring.is_destroyed(&ids, 1));
-        assert!(disk.durable(HOME)[..512] != [0; 512], "what it wrapped stays to be looked at");
-    }
-    hsm.put(vek, aside);
-    *root.1.lock().unwrap() = Some("unwrap");
-    let refused = ring.destroy(&ids, LedgerMark::default(), &()).err().unwrap();
-    assert!(matches!(refused, KeysError::Vek(VekError::Root(_))), "{refused}");
-    assert!(disk.durable(HOME)[..512] != [0; 512]);
-    *root.1.lock().unwrap() = None;
-    let destroyed = done(ring.destroy(&ids, LedgerMark::default(), &()));
-    assert!(!destroyed.home_copy_opens && hsm.epochs(VAULT) == [2]);
 }
 
 /// A ledger in memory that can refuse.

@@ -285,7 +285,8 @@ fn the_buckets_of_a_fold_are_one_write() {
 fn retired_names_do_not_pile_up() {
     let dir = tempfile::tempdir().unwrap();
     let (ring, _) = KeyRing::open(&settings(dir.path())).unwrap();
-    let day = |month: u8| Day(20_000 + 30 * u32::from(month));
+    // The first of January 2026, as the months begin then.
+    let day = |month: u8| Day(20_454 + 30 * u32::from(month));
     let bucket = |month: u8| {
         let by_day = crate::model::batch::Epoch::Day(day(month)).code();
         let keys = [by_day, self::month(month).0];
@@ -300,9 +301,8 @@ fn retired_names_do_not_pile_up() {
         done(ring.destroy(&[keys.ids.tally, keys.ids.sets], LedgerMark::default(), &()));
         most = most.max(ring.core().unwrap().retired.len());
         for ago in 0..=no.min(7) {
-            let retired = |result: Result<_, KeysError>| {
-                matches!(result, Err(KeysError::Retired { .. }))
-            };
+            let retired =
+                |result: Result<_, KeysError>| matches!(result, Err(KeysError::Retired { .. }));
             assert!(bucket(no - ago).into_iter().all(retired), "{no} {ago}");
             assert!(retired(ring.seen(day(no - ago)).map(|keys| keys.seal.id())));
         }
@@ -313,7 +313,7 @@ fn retired_names_do_not_pile_up() {
 
 #[test]
 fn marks_are_read_from_the_files_and_nothing_is_changed() {
-    use crate::keys::{LedgerMark, RegisterWrite, Said, Unwitnessed, Witness, marks};
+    use crate::keys::{RegisterWrite, Said, Unwitnessed, Witness, marks};
     struct Four;
     impl Witness for Four {
         fn note(&self, _: &RegisterWrite) -> Result<LedgerMark, Unwitnessed> {

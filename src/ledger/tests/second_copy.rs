@@ -224,8 +224,7 @@ fn a_copy_that_hangs_holds_up_nobody() {
     let gates = [Arc::new(Gate::default()), Arc::new(Gate::default())];
     gates[0].set(true);
     let place = behind(&other, gates.each_ref());
-    let (ledger, opened) =
-        Ledger::start(files(&own), signer(), Some(place), &[], NOW).unwrap();
+    let (ledger, opened) = Ledger::start(files(&own), signer(), Some(place), &[], NOW).unwrap();
     assert_eq!(opened.second_copy, SecondCopy::InStep);
     (1..4).for_each(|no| assert!(ledger.append(read_of(no)).is_ok()));
     let at = |millis: i64| Timestamp(NOW.0 + millis);
