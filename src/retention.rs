@@ -55,7 +55,8 @@ pub struct Settings {
     pub policy: Option<PathBuf>,
     /// The pause between two runs.
     pub every: Duration,
-    /// How far the clock may be ahead of the last run before somebody must confirm it, days.
+    /// How far the clock may be ahead of the time that has passed, after a start of the last run,
+    /// before somebody must confirm it, days.
     pub jump_days: u32,
 }
 
@@ -166,6 +167,8 @@ impl From<Flaw> for DeskError {
 struct State {
     holds: BTreeMap<u64, HoldRow>,
     clock: Option<ClockRow>,
+    /// Of this process, once it has believed a time.
+    anchor: Option<clock::Anchor>,
     run: Option<RunRow>,
     /// When policy files were seen first, by the names of their rows.
     notices: BTreeMap<String, NoticeRow>,

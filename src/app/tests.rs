@@ -225,7 +225,9 @@ async fn what_is_due_is_destroyed_with_a_certificate_and_what_is_held_stays() {
     let post = |path: &str| with_body(Method::POST, path, String::new());
     let (status, refused) = ask(&app, &custodian, post("/v1/retention/run")).await;
     assert!(status == 409 && refused.contains("clock-unconfirmed"), "{refused}");
-    assert_eq!(ask(&app, &custodian, post("/v1/retention/confirm-clock")).await.0, 200);
+    let named = r#"{"time":"2027-02-01T00:00:00Z"}"#.to_owned();
+    let confirm = with_body(Method::POST, "/v1/retention/confirm-clock", named);
+    assert_eq!(ask(&app, &custodian, confirm).await.0, 200);
     let (status, ran) = ask(&app, &custodian, post("/v1/retention/run")).await;
     assert!(status == 200 && ran.contains("\"failed\":0"), "{ran}");
     let at = ran.find("[\"c").unwrap() + 2;

@@ -26,7 +26,11 @@ pub enum RetentionVerb {
     /// Destroy what is due now.
     Run,
     /// Say that a jump of the server's clock is right.
-    ConfirmClock,
+    ConfirmClock {
+        /// The time that it is, by another clock than the server's, e.g. 2027-01-01T00:00:00Z.
+        #[arg(long)]
+        time: String,
+    },
 }
 
 /// Holds.
@@ -98,8 +102,9 @@ pub fn retention(verb: RetentionVerb) -> Ask {
             Ask::get(format!("/v1/retention{mark}{query}"))
         }
         RetentionVerb::Run => post("/v1/retention/run".to_owned(), String::new()),
-        RetentionVerb::ConfirmClock => {
-            post("/v1/retention/confirm-clock".to_owned(), String::new())
+        RetentionVerb::ConfirmClock { time } => {
+            let body = format!("{{\"time\":{}}}", quote(&time));
+            post("/v1/retention/confirm-clock".to_owned(), body)
         }
     }
 }
@@ -194,6 +199,8 @@ mod tests {
         assert_eq!(asked.path, "/v1/retention?site=A%20B");
         let asked = retention(RetentionVerb::List { site: None, state: None });
         assert_eq!(asked.path, "/v1/retention");
+        let asked = retention(RetentionVerb::ConfirmClock { time: "2027-01-01T00:00:00Z".into() });
+        assert_eq!(asked.body, "{\"time\":\"2027-01-01T00:00:00Z\"}");
         let asked = hold(HoldVerb::Open {
             site: "A".into(),
             months: vec!["2026-10".into(), "2026-11".into()],

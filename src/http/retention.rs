@@ -46,7 +46,10 @@ impl Service {
             }
             Route::RetentionList => list(desk, caller, parts),
             Route::RetentionRun => ok(desk.run(caller).await?),
-            Route::ClockConfirm => ok(desk.confirm_clock(caller).await?),
+            Route::ClockConfirm => {
+                let mut text = self.small_body(caller, parts, body).await?;
+                ok(desk.confirm_clock(caller, &mut text).await?)
+            }
             Route::CertificateList => ok(desk.certificates(caller)?),
             Route::CertificateGet => ok(desk.certificate(caller, first)?),
             _ => Err(Kind::NotFound.into()),

@@ -1,27 +1,53 @@
 //! Which time is believed. The latest believed time is kept: a clock that is set back does not take
 //! back what was due, and one that jumps ahead does not make anything due before a person says that
 //! it is right.
+//!
+//! What is a jump: within a process, a clock that is further ahead than the time that has passed
+//! since the process first believed it, by a clock that nobody can set, so that many small steps
+//! are one large one; after a start, a clock further ahead than the latest believed time, because
+//! nobody knows how long the server was off.
+
+use std::time::Duration;
 
 use super::{Desk, DeskError, Inner, credential};
 use crate::ledger::{Actor, Alarm, Digest, Entry, Event};
 use crate::model::caller::Caller;
+use crate::model::reason::Reason;
 use crate::model::time::{DAY_MS, Timestamp};
+use crate::wire::fault::{Flaw, Pointer};
 use crate::wire::retention::rows::ClockRow;
-use crate::wire::retention::view;
+use crate::wire::retention::{ConfirmRequest, view};
 
 /// The row's name.
 pub(super) const ROW: &str = "clock";
 /// How far back a clock may go without an alarm: ordinary corrections do.
 const BACK_MS: i64 = 60_000;
+/// How far the clock may be from the time that a confirmation names: what a person needs to look at
+/// another clock and to type it.
+const CONFIRM_MS: i64 = 10 * 60_000;
+
+/// A time that this process believed, and how long its clock had run then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Anchor {
+    at: Timestamp,
+    running: Duration,
+}
 
 impl Desk {
-    /// A custodian says that a jump of the clock is right.
+    /// A custodian says that a jump of the clock is right, and which time it is. The request's text
+    /// is used up.
     ///
     /// # Errors
-    /// [`DeskError::NothingToConfirm`] when there is none.
-    pub async fn confirm_clock(&self, caller: &Caller) -> Result<Vec<u8>, DeskError> {
+    /// [`DeskError::NothingToConfirm`] when there is none; [`DeskError::Unfit`] when the clock says
+    /// another time than the custodian.
+    pub async fn confirm_clock(
+        &self,
+        caller: &Caller,
+        text: &mut [u8],
+    ) -> Result<Vec<u8>, DeskError> {
+        let named = ConfirmRequest::parse(text)?.time;
         let (inner, by) = (self.0.clone(), credential(caller)?);
-        self.whole(async move { inner.confirm(Actor::Credential(by)).await }).await
+        self.whole(async move { inner.confirm(Actor::Credential(by), named).await }).await
     }
 }
 
@@ -32,6 +58,7 @@ impl Inner {
         let Some(mut row) = known else {
             let row = ClockRow { high_water: real, jump: None, back: false, policy: NO_POLICY };
             self.keep_clock(row).await?;
+            self.anchor(real);
             return Ok(real);
         };
         if real.0 > self.limit(&row) {
@@ -51,21 +78,38 @@ impl Inner {
         row.high_water = row.high_water.max(real);
         let now = row.high_water;
         self.keep_clock(row).await?;
+        if self.state().anchor.is_none() {
+            self.anchor(now);
+        }
         Ok(now)
     }
 
     /// The time that is believed now, without keeping it.
     pub(super) fn believed(&self) -> (Timestamp, bool) {
         let real = self.clock.now();
-        match &self.state().clock {
+        let known = self.state().clock.clone();
+        match known {
             None => (real, true),
-            Some(row) if real.0 > self.limit(row) => (row.high_water, false),
+            Some(row) if real.0 > self.limit(&row) => (row.high_water, false),
             Some(row) => (row.high_water.max(real), true),
         }
     }
 
+    /// The latest time that is no jump.
     fn limit(&self, row: &ClockRow) -> i64 {
-        row.high_water.0.saturating_add(i64::from(self.settings.jump_days) * DAY_MS)
+        let anchor = self.state().anchor;
+        let expected = anchor.map_or(row.high_water, |anchor| {
+            let passed = self.clock.running().saturating_sub(anchor.running).as_millis();
+            Timestamp(anchor.at.0.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX)))
+        });
+        let ahead = expected.0.saturating_add(i64::from(self.settings.jump_days) * DAY_MS);
+        // What was believed once is no jump.
+        ahead.max(row.high_water.0)
+    }
+
+    fn anchor(&self, at: Timestamp) {
+        let running = self.clock.running();
+        self.state().anchor = Some(Anchor { at, running });
     }
 
     pub(super) async fn keep_clock(&self, row: ClockRow) -> Result<(), DeskError> {
@@ -74,19 +118,26 @@ impl Inner {
         Ok(())
     }
 
-    async fn confirm(&self, actor: Actor) -> Result<Vec<u8>, DeskError> {
+    async fn confirm(&self, actor: Actor, named: Timestamp) -> Result<Vec<u8>, DeskError> {
         let _one = self.running.lock().await;
         let real = self.clock.now();
         let known = self.state().clock.clone();
         let Some(mut row) = known.filter(|row| real.0 > self.limit(row)) else {
             return Err(DeskError::NothingToConfirm);
         };
+        // Whoever says that the clock is right says it of the time that they know, not of whatever
+        // the clock says when the request comes in.
+        if real.0.abs_diff(named.0) > CONFIRM_MS.unsigned_abs() {
+            let pointer = Pointer::of("time");
+            return Err(DeskError::Unfit(Flaw { reason: Reason::BadValue, pointer }));
+        }
         let from = row.high_water;
         let event = Event::ClockConfirmed { from, to: real };
         self.append(Entry::new(real, actor, event)).await?;
         row.high_water = real;
         row.jump = None;
         self.keep_clock(row).await?;
+        self.anchor(real);
         Ok(view::confirmed_to_json(from, real))
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::vault::{Change, DestroyReport, LotInfo, LotReport, Vault, Verification};
 use crate::crypto::sha256;
@@ -16,12 +17,23 @@ use crate::model::retention::Lot;
 use crate::model::site::Site;
 use crate::model::time::{Clock, Timestamp};
 
-/// A clock that tests move.
-pub struct TestClock(pub AtomicI64);
+/// A clock that tests move: what it says, and how many milliseconds it has run.
+pub struct TestClock(pub AtomicI64, pub AtomicI64);
 
 impl TestClock {
-    /// Sets it.
+    /// A clock that begins at a time.
+    pub const fn at(now: Timestamp) -> Self {
+        Self(AtomicI64::new(now.0), AtomicI64::new(0))
+    }
+
+    /// Time passes until then; the clock is set back where it lies behind.
     pub fn set(&self, at: Timestamp) {
+        let passed = at.0 - self.0.swap(at.0, Ordering::Relaxed);
+        self.1.fetch_add(passed.max(0), Ordering::Relaxed);
+    }
+
+    /// Somebody sets it, and no time passes.
+    pub fn jump(&self, at: Timestamp) {
         self.0.store(at.0, Ordering::Relaxed);
     }
 }
@@ -29,6 +41,10 @@ impl TestClock {
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::Relaxed))
+    }
+
+    fn running(&self) -> Duration {
+        Duration::from_millis(self.1.load(Ordering::Relaxed).unsigned_abs())
     }
 }
 
@@ -313,6 +329,6 @@ pub fn desk(folder: &std::path::Path, sites: &[&str], now: Timestamp) -> super::
         marks: Vec::new(),
     };
     let ledger = Arc::new(crate::ledger::Ledger::open(&settings, now).unwrap().0);
-    let clock = Arc::new(TestClock(AtomicI64::new(now.0)));
+    let clock = Arc::new(TestClock::at(now));
     super::Desk::new(Arc::new(vault), ledger, super::Settings::default(), clock).unwrap()
 }

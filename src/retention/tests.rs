@@ -10,7 +10,6 @@ mod run;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 
 use super::fake::{Memory, TestClock};
 use super::*;
@@ -130,7 +129,7 @@ impl World {
     fn over(vault: Memory, now: Timestamp, settings: Settings) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Arc::new(open_ledger(folder.path(), now));
-        let (vault, clock) = (Arc::new(vault), Arc::new(TestClock(AtomicI64::new(now.0))));
+        let (vault, clock) = (Arc::new(vault), Arc::new(TestClock::at(now)));
         let desk = Desk::new(vault.clone(), ledger.clone(), settings, clock.clone()).unwrap();
         Self { folder, vault, ledger, clock, desk }
     }

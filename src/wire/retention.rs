@@ -8,7 +8,7 @@ pub mod rows;
 mod spoken;
 pub mod view;
 
-pub use request::{HOLD_MONTHS_MAX, HoldRequest, TerminateRequest};
+pub use request::{ConfirmRequest, HOLD_MONTHS_MAX, HoldRequest, TerminateRequest};
 
 use serde::{Deserialize, Serialize};
 

@@ -71,7 +71,7 @@ async fn runs_lots_and_certificates() {
     }
     assert_eq!(harness.get(Role::Auditor, "/v1/retention?site=a%20b").await.status, 404);
     let asked = harness.request(Role::Custodian, "POST", "/v1/retention/confirm-clock");
-    let confirm = harness.send(asked, "").await;
+    let confirm = harness.send(asked, r#"{"time":"2026-11-22T04:16:00Z"}"#).await;
     assert_eq!(confirm.status, 409);
     assert!(confirm.body.contains("/nothing-to-confirm\""), "{}", confirm.body);
 }

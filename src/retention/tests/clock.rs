@@ -28,8 +28,9 @@ async fn check_60_a_jump_ahead_destroys_nothing_until_it_is_confirmed() {
     let mut world = World::at("2026-07-30T00:00:00Z");
     world.run().await.unwrap();
     let custodian = caller(Role::Custodian, 5);
-    assert_eq!(world.desk.confirm_clock(&custodian).await, Err(DeskError::NothingToConfirm));
-    world.clock.set(at("2027-08-03T00:00:00Z"));
+    let none = confirm(&world, "2026-07-30T00:00:00Z").await;
+    assert_eq!(none, Err(DeskError::NothingToConfirm));
+    world.clock.jump(at("2027-08-03T00:00:00Z"));
     for _ in 0..2 {
         assert_eq!(world.run().await, Err(DeskError::ClockAhead));
         world.restart();
@@ -39,8 +40,8 @@ async fn check_60_a_jump_ahead_destroys_nothing_until_it_is_confirmed() {
     assert_eq!(world.alarms().iter().filter(|alarm| **alarm == "clock_ahead").count(), 1);
     assert!(world.list(None).contains("\"state\":\"unconfirmed\""));
     assert!(world.list(None).contains("\"high_water\":\"2026-07-30T00:00:00Z\""));
-    let confirmed = world.desk.confirm_clock(&custodian).await.unwrap();
-    assert!(String::from_utf8(confirmed).unwrap().contains("2027-08-03T00:00:00Z"));
+    let confirmed = confirm(&world, "2027-08-03T00:09:00Z").await.unwrap();
+    assert!(confirmed.contains("\"to\":\"2027-08-03T00:00:00Z\""), "{confirmed}");
     assert!(world.kinds().contains(&"clock_confirmed"));
     assert_eq!(world.run().await.unwrap().destroyed, 12);
 }
@@ -49,22 +50,82 @@ async fn check_60_a_jump_ahead_destroys_nothing_until_it_is_confirmed() {
 async fn a_jump_that_was_a_mistake_leaves_no_trace_in_what_is_due() {
     let world = World::at("2026-07-30T00:00:00Z");
     world.run().await.unwrap();
-    world.clock.set(at("2027-08-03T00:00:00Z"));
+    world.clock.jump(at("2027-08-03T00:00:00Z"));
     assert_eq!(world.run().await, Err(DeskError::ClockAhead));
-    world.clock.set(at("2026-07-30T01:00:00Z"));
+    world.clock.jump(at("2026-07-30T01:00:00Z"));
     assert_eq!(world.run().await.unwrap().destroyed, 0);
     assert_eq!(world.living().len(), 12);
     assert!(!world.alarms().contains(&"clock_back"));
 }
 
+async fn confirm(world: &World, time: &str) -> Result<String, DeskError> {
+    let mut text = format!("{{\"time\":\"{time}\"}}").into_bytes();
+    let confirmed = world.desk.confirm_clock(&caller(Role::Custodian, 5), &mut text).await;
+    confirmed.map(|text| String::from_utf8(text).unwrap())
+}
+
 #[tokio::test]
 async fn three_days_need_no_confirmation_and_a_moment_more_does() {
+    let mut world = World::at("2026-07-30T00:00:00Z");
+    world.run().await.unwrap();
+    world.clock.jump(at("2026-08-02T00:00:00Z"));
+    world.run().await.unwrap();
+    // A server that was off: the same, and nobody knows for how long.
+    world.restart();
+    world.clock.jump(at("2026-08-05T00:00:00.001Z"));
+    assert_eq!(world.run().await, Err(DeskError::ClockAhead));
+    world.clock.jump(at("2026-08-05T00:00:00Z"));
+    world.run().await.unwrap();
+}
+
+#[tokio::test]
+async fn check_60_many_small_steps_are_one_large_one() {
     let world = World::at("2026-07-30T00:00:00Z");
     world.run().await.unwrap();
-    world.clock.set(at("2026-08-02T00:00:00Z"));
+    // An hour passes, and the clock makes two days of it.
+    let mut believed = 0;
+    for _ in 0..20 {
+        world.clock.set(Timestamp(world.clock.now().0 + 3_600_000));
+        world.clock.jump(Timestamp(world.clock.now().0 + 47 * 3_600_000));
+        believed += u32::from(world.run().await.is_ok());
+    }
+    assert_eq!(believed, 1, "three days ahead of what has passed, no more");
+    assert_eq!(world.living().len(), 12);
+    assert_eq!(world.alarms().iter().filter(|alarm| **alarm == "clock_ahead").count(), 1);
+    // Set right it is believed again, and what has passed counts in full.
+    world.clock.jump(at("2026-07-30T20:00:00Z"));
     world.run().await.unwrap();
-    world.clock.set(at("2026-08-05T00:00:00.001Z"));
+    world.clock.set(at("2026-08-30T00:00:00Z"));
+    assert_eq!(world.run().await.unwrap().destroyed, 2);
+    // After a confirmation the steps are counted from there.
+    world.clock.jump(at("2026-10-01T00:00:00Z"));
+    confirm(&world, "2026-10-01T00:00:00Z").await.unwrap();
+    world.clock.jump(at("2026-10-03T00:00:00Z"));
+    world.run().await.unwrap();
+    world.clock.jump(at("2026-10-05T00:00:00Z"));
     assert_eq!(world.run().await, Err(DeskError::ClockAhead));
+}
+
+#[tokio::test]
+async fn check_60_a_confirmation_names_the_time() {
+    let world = World::at("2026-07-30T00:00:00Z");
+    world.run().await.unwrap();
+    world.clock.jump(at("2027-08-03T00:00:00Z"));
+    assert_eq!(world.run().await, Err(DeskError::ClockAhead));
+    // Meant for another time than the clock says by now.
+    for time in ["2026-08-03T00:00:00Z", "2027-08-02T23:49:59Z", "2027-08-03T00:10:01Z", "now"] {
+        let refused = confirm(&world, time).await;
+        assert!(matches!(refused, Err(DeskError::Unfit(_))), "{time}: {refused:?}");
+    }
+    for text in ["", "{}", "[]"] {
+        let custodian = caller(Role::Custodian, 5);
+        let refused = world.desk.confirm_clock(&custodian, &mut text.as_bytes().to_vec()).await;
+        assert!(matches!(refused, Err(DeskError::Unfit(_) | DeskError::Unreadable)), "{text}");
+    }
+    assert!(!world.kinds().contains(&"clock_confirmed"));
+    assert_eq!(world.run().await, Err(DeskError::ClockAhead));
+    confirm(&world, "2027-08-03T00:10:00Z").await.unwrap();
+    assert_eq!(world.run().await.unwrap().destroyed, 12);
 }
 
 #[tokio::test]
@@ -83,7 +144,7 @@ async fn a_site_ends_at_the_believed_time() {
     assert_eq!(world.run().await.unwrap().destroyed, 0);
     assert_eq!(world.living().len(), 12);
     // A time that nobody believes ends nothing, and neither makes anything late.
-    world.clock.set(at("2027-12-01T00:00:00Z"));
+    world.clock.jump(at("2027-12-01T00:00:00Z"));
     assert_eq!(end("B.C").await, Err(DeskError::ClockAhead));
     assert!(world.vault.with(|inside| inside.sites[&site_id("B.C")].terminated_at.is_none()));
     let entries = world.entries();

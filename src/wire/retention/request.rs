@@ -57,9 +57,7 @@ impl HoldRequest {
                 Ok(())
             }),
             b"review_at" => form.member("review_at", |form| {
-                let text = form.text(0, TIME_BYTES_MAX)?;
-                let at = Timestamp::parse(text.as_bytes());
-                review_at = Some(at.ok_or_else(|| form.flaw(Reason::BadTime))?);
+                review_at = Some(instant(form)?);
                 Ok(())
             }),
             b"classes" => form.member("classes", |form| {
@@ -97,6 +95,11 @@ fn month(form: &mut Form<'_>) -> Result<Month, Flaw> {
     Month::parse(text.as_bytes()).ok_or_else(|| form.flaw(Reason::BadValue))
 }
 
+fn instant(form: &mut Form<'_>) -> Result<Timestamp, Flaw> {
+    let text = form.text(0, TIME_BYTES_MAX)?;
+    Timestamp::parse(text.as_bytes()).ok_or_else(|| form.flaw(Reason::BadTime))
+}
+
 fn class(form: &mut Form<'_>) -> Result<Class, Flaw> {
     let text = form.text(0, WORD_BYTES_MAX)?;
     Class::from_name(text.as_bytes()).ok_or_else(|| form.flaw(Reason::BadValue))
@@ -106,6 +109,32 @@ fn plain(form: &mut Form<'_>) -> Result<String, Flaw> {
     let text = form.text(1, REASON_BYTES_MAX)?;
     let fits = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     if fits { Ok(text) } else { Err(form.flaw(Reason::BadValue)) }
+}
+
+/// The body of `POST /v1/retention/confirm-clock`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConfirmRequest {
+    /// The time that it is, by another clock than the server's.
+    pub time: Timestamp,
+}
+
+impl ConfirmRequest {
+    /// Reads the body.
+    ///
+    /// # Errors
+    /// The first member that does not fit.
+    pub fn parse(body: &mut [u8]) -> Result<Self, Flaw> {
+        let mut time = None;
+        Form::read(body, |form, name| match name {
+            b"time" => form.member("time", |form| {
+                time = Some(instant(form)?);
+                Ok(())
+            }),
+            _ => Err(form.unknown()),
+        })?;
+        let missing = Flaw { reason: Reason::MissingField, pointer: Pointer::of("time") };
+        Ok(Self { time: time.ok_or(missing)? })
+    }
 }
 
 /// The body of `POST /v1/sites/{site_id}/terminate`, which may be missing.
