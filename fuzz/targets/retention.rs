@@ -7,14 +7,14 @@ use blindtally::retention::certificate::verify;
 use blindtally::retention::policy::{Policy, Profile};
 use blindtally::wire::fault::Flaw;
 use blindtally::wire::retention::certificate::{Body, Certificate};
-use blindtally::wire::retention::rows::{ClockRow, FailedRow, HoldRow, RunRow};
-use blindtally::wire::retention::{HOLD_MONTHS_MAX, HoldRequest, TerminateRequest};
+use blindtally::wire::retention::rows::{ClockRow, FailedRow, HoldRow, NoticeRow, RunRow};
+use blindtally::wire::retention::{ConfirmRequest, HOLD_MONTHS_MAX, HoldRequest, TerminateRequest};
 use blindtally_fuzz::choose;
 use libfuzzer_sys::fuzz_target;
 
 /// A key that signed none of this.
 const KEY: &str = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
-const MEMBERS: &[&str] = &["months", "ground", "review_at", "classes", "reason"];
+const MEMBERS: &[&str] = &["months", "ground", "review_at", "classes", "reason", "time"];
 
 fuzz_target!(|data: &[u8]| {
     let Some((form, bytes)) = choose(data, 8) else { return };
@@ -29,6 +29,9 @@ fuzz_target!(|data: &[u8]| {
             Err(flaw) => check(flaw),
         },
         1 => {
+            if let Err(flaw) = ConfirmRequest::parse(&mut bytes.to_vec()) {
+                check(flaw);
+            }
             if let Err(flaw) = TerminateRequest::parse(&mut bytes.to_vec()) {
                 check(flaw);
             }
@@ -40,7 +43,10 @@ fuzz_target!(|data: &[u8]| {
             }
         }
         3 => again(HoldRow::parse(bytes).map(|row| row.to_bytes()), bytes),
-        4 => again(ClockRow::parse(bytes).map(|row| row.to_bytes()), bytes),
+        4 => {
+            again(NoticeRow::parse(bytes).map(|row| row.to_bytes()), bytes);
+            again(ClockRow::parse(bytes).map(|row| row.to_bytes()), bytes);
+        }
         5 => again(RunRow::parse(bytes).map(|row| row.to_bytes()), bytes),
         6 => again(FailedRow::parse(bytes).map(|row| row.to_bytes()), bytes),
         _ => {
