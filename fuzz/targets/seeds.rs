@@ -84,7 +84,7 @@ fn stored(to: &Path) -> io::Result<()> {
     let at = SiteMonth { site: SiteNo(1), month: MONTH };
     write(to, "key-gone", b'0' + 12, &keys::gone(&Lot::Sets(at)))?;
     let key = DoomedKey { kind: 6, id: KeyId(9), parent: KeyId(3), commitment: [7; 32] };
-    let sets = DoomedLot { lot: Lot::Sets(at), records: 0, blocks: (0, 0), keys: vec![key] };
+    let sets = DoomedLot { lot: Lot::Sets(at), records: Some(0), blocks: (0, 0), keys: vec![key] };
     let under_way = UnderWay { folded: true, vek_epoch: 2, lots: vec![sets] };
     write(to, "destruction", b'0' + 14, &under_way.encode())?;
     write(to, "gone", b'0' + 15, &encode_gone(300))?;

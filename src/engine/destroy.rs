@@ -95,8 +95,9 @@ pub enum Verification {
 pub struct LotReport {
     /// Which.
     pub lot: Lot,
-    /// The records in it; 0 for a lot that is a key or a set.
-    pub records: u64,
+    /// The records in it; 0 for a lot that is a key or a set, `None` where a block of it could not
+    /// be read to count them.
+    pub records: Option<u64>,
     /// Its keys; none where it had no living one.
     pub keys: Vec<Victim>,
 }

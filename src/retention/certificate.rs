@@ -79,6 +79,9 @@ const LIMIT_COUNT: &str = "The destruction was cut short and finished by the nex
     number of records went with the keys, and whether a copy of the VEK home would open anything \
     is taken for granted.";
 
+const LIMIT_UNCOUNTED: &str = "Where the number of records is null a block could not be read \
+    before its key was destroyed, so nobody knows how many records were in it.";
+
 impl Desk {
     /// The certificates whose sites are all the caller's.
     ///
@@ -159,11 +162,15 @@ impl Inner {
             rule: rule_name(profile, class_of(planned.lot)).to_owned(),
             ground: ground_of(policy, planned.lot).to_owned(),
             due: planned.due,
-            records: reported.records.as_ref().and_then(|records| records.get(at)).copied(),
+            records: reported.records.as_ref().and_then(|records| *records.get(at)?),
             keys: planned.keys.clone(),
             released_holds: planned.released_holds.clone(),
         });
-        let limits = LIMITS.into_iter().chain(reported.generation.is_none().then_some(LIMIT_COUNT));
+        let uncounted = reported.records.iter().flatten().any(Option::is_none);
+        let limits = LIMITS
+            .into_iter()
+            .chain(reported.generation.is_none().then_some(LIMIT_COUNT))
+            .chain(uncounted.then_some(LIMIT_UNCOUNTED));
         let copies = if reported.home_copy_opens { COPIES_FILE } else { COPIES_DEVICE };
         Ok(Body {
             format: FORMAT.to_owned(),

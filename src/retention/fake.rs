@@ -70,6 +70,8 @@ pub enum Fault {
     Lies,
     /// The keys go, and then the process ends, before the lots are done.
     HalfWay,
+    /// A block of the first bucket cannot be read to count its records.
+    Uncounted,
     /// It does not begin: a request holds an old journal key.
     Busy,
     /// The register lets go of the keys, and the root provider does not end their epoch.
@@ -91,8 +93,8 @@ pub struct Inside {
     pub epoch: u64,
     /// Lots whose destruction has begun and not ended.
     pub unfinished: Vec<Lot>,
-    /// Lots whose keys the register has let go of while their epoch lives: it does not list them any
-    /// more, and they are not destroyed.
+    /// Lots whose keys the register has let go of while their epoch lives: it does not list them,
+    /// and they are not destroyed.
     pub turned: Vec<LotInfo>,
     /// The next destruction misbehaves.
     pub fault: Option<Fault>,
@@ -169,6 +171,12 @@ fn report(inside: &Inside, lots: Vec<LotReport>, old_epoch: u64) -> DestroyRepor
     }
 }
 
+/// As the engine counts: records are in buckets only, and here no two have as many.
+fn records_of(lot: Lot) -> Option<u64> {
+    let Lot::Records(bucket) = lot else { return Some(0) };
+    Some(u64::from(bucket.site.0) * 1_000 + u64::from(bucket.class.code()))
+}
+
 /// The register is written in both copies, and the epoch from before lives.
 fn turn(inside: &mut Inside, lots: &[Lot], living: &[LotInfo]) {
     inside.epoch += u64::from(inside.turned.is_empty());
@@ -183,10 +191,10 @@ fn destroy(inside: &mut Inside, lots: &[Lot]) -> Result<DestroyReport, EngineErr
     let living: Vec<LotInfo> = known.filter(|info| lots.contains(&info.lot)).cloned().collect();
     let done = living.iter().map(|info| LotReport {
         lot: info.lot,
-        records: 100,
+        records: records_of(info.lot),
         keys: info.keys.iter().copied().map(victim).collect(),
     });
-    let done: Vec<LotReport> = done.collect();
+    let mut done: Vec<LotReport> = done.collect();
     let fault = inside.fault.take();
     match fault {
         Some(Fault::Nothing) => return Ok(report(inside, Vec::new(), old_epoch)),
@@ -206,6 +214,10 @@ fn destroy(inside: &mut Inside, lots: &[Lot]) -> Result<DestroyReport, EngineErr
             turn(inside, lots, &living);
             return Err(EngineError::Refused("the token cannot be reached".into()));
         }
+        Some(Fault::Uncounted) => {
+            let bucket = done.iter_mut().find(|lot| matches!(lot.lot, Lot::Records(_)));
+            bucket.into_iter().for_each(|lot| lot.records = None);
+        }
         Some(Fault::Busy) => return Err(EngineError::Busy),
         Some(Fault::HalfWay) | None => {}
     }
@@ -221,7 +233,8 @@ fn destroy(inside: &mut Inside, lots: &[Lot]) -> Result<DestroyReport, EngineErr
         inside.unfinished = lots.to_vec();
         return Err(EngineError::Stopped);
     }
-    let again = || lots.iter().map(|lot| LotReport { lot: *lot, records: 0, keys: Vec::new() });
+    let again =
+        || lots.iter().map(|lot| LotReport { lot: *lot, records: Some(0), keys: Vec::new() });
     let done = if was_unfinished { again().collect() } else { done };
     Ok(report(inside, done, old_epoch))
 }

@@ -280,7 +280,7 @@ impl Inner {
             own.is_none_or(|own| own.commitment.0 == victim.commitment)
         });
         let records = |lot: Lot| report.lots.iter().find(|done| done.lot == lot);
-        let records: Option<Vec<u64>> =
+        let records: Option<Vec<Option<u64>>> =
             row.lots.iter().map(|planned| Some(records(planned.lot)?.records)).collect();
         Reported {
             records,
@@ -330,7 +330,7 @@ impl Inner {
         }
         let event = Event::DestructionResult {
             buckets: row.lots.len() as u64,
-            records: reported.records.iter().flatten().sum(),
+            records: reported.records.iter().flatten().flatten().sum(),
             keys: reported.keys.clone(),
             vek_before: reported.old_epoch,
             vek_after: reported.new_epoch,

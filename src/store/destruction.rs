@@ -11,6 +11,8 @@ use crate::model::time::Month;
 use crate::model::vocab::Class;
 
 const VERSION: u8 = 1;
+/// Stands for a number of records that is not known.
+const UNCOUNTED: u64 = u64::MAX;
 /// Bytes of a lot.
 const LOT_BYTES: usize = 10;
 /// Least bytes of a lot's part: lot, records, blocks, number of keys.
@@ -92,8 +94,8 @@ pub struct DoomedKey {
 pub struct DoomedLot {
     /// Which.
     pub lot: Lot,
-    /// The records in it.
-    pub records: u64,
+    /// The records in it; `None` where a block could not be read to count them.
+    pub records: Option<u64>,
     /// The numbers of its blocks: the first, and the one behind the last; equal for none. Its rows
     /// may be gone from their tables and still stand in a file.
     pub blocks: (u64, u64),
@@ -120,7 +122,7 @@ impl UnderWay {
         out.varint(self.lots.len() as u64);
         for doomed in &self.lots {
             out.extend_from_slice(&encode_lot(&doomed.lot));
-            out.varint(doomed.records);
+            out.varint(doomed.records.unwrap_or(UNCOUNTED));
             out.varint(doomed.blocks.0);
             out.varint(doomed.blocks.1);
             out.varint(doomed.keys.len() as u64);
@@ -148,7 +150,7 @@ impl UnderWay {
         let mut row = Self { folded: folded == 1, vek_epoch: reader.varint()?, lots: Vec::new() };
         for _ in 0..reader.count_of(PART_BYTES_MIN)? {
             let lot = decode_lot(reader.bytes(LOT_BYTES)?).ok_or(corrupt)?;
-            let records = reader.varint()?;
+            let records = Some(reader.varint()?).filter(|records| *records != UNCOUNTED);
             let blocks = (reader.varint()?, reader.varint()?);
             let mut doomed = DoomedLot { lot, records, blocks, keys: Vec::new() };
             for _ in 0..reader.count_of(KEY_BYTES_MIN)? {
@@ -211,7 +213,7 @@ mod tests {
         fn rows_round_trip(
             folded in any::<bool>(), vek_epoch in any::<u64>(), from_group in any::<u64>(),
             parts in proptest::collection::vec(
-                (lot(), any::<u64>(), any::<(u64, u64)>(),
+                (lot(), proptest::option::of(0..u64::MAX), any::<(u64, u64)>(),
                  proptest::collection::vec(key(), 0..4)), 0..5),
         ) {
             let part = |(lot, records, blocks, keys)| DoomedLot { lot, records, blocks, keys };

@@ -117,7 +117,7 @@ impl Run<'_> {
                 commitment: ring.commitment(key.id).unwrap_or_default(),
             };
             let keys = living.remove(lot).unwrap_or_default().into_iter().map(key).collect();
-            DoomedLot { lot: *lot, records: 0, blocks: (0, 0), keys }
+            DoomedLot { lot: *lot, records: Some(0), blocks: (0, 0), keys }
         };
         let lots = lots.iter().map(doomed).collect();
         Ok(UnderWay { folded: false, vek_epoch: ring.vek_epoch()?, lots })
@@ -156,18 +156,24 @@ impl Run<'_> {
         Err(EngineError::Busy)
     }
 
-    /// Counts the records of a lot, and notes where its blocks are.
+    /// Counts the records of a lot, and notes where its blocks are. A block that cannot be read is
+    /// destroyed like all others: its records are not counted, and nobody says how many they were.
     fn survey(&self, doomed: &mut DoomedLot) -> Result<(), EngineError> {
         let (Lot::Records(bucket), shared) = (doomed.lot, &self.engine.shared) else {
             return Ok(());
         };
-        (doomed.records, doomed.blocks) = (0, (0, 0));
+        (doomed.records, doomed.blocks) = (Some(0), (0, 0));
         let Some(key) = doomed.keys.first().and_then(|key| shared.ring.by_id(key.id)) else {
             return Ok(());
         };
         let places = blocks_of(&shared.store, bucket)?;
         for place in &places {
-            doomed.records += read_header(&shared.store, &key, *place)?.rows as u64;
+            let header = read_header(&shared.store, &key, *place);
+            let header = header.inspect_err(|error| {
+                tracing::error!(%error, "a block that is destroyed cannot be counted");
+            });
+            let rows = header.ok().map(|header| header.rows as u64);
+            doomed.records = doomed.records.zip(rows).map(|(sum, rows)| sum + rows);
         }
         let numbers = || places.iter().map(|place| place.number);
         if let (Some(first), Some(last)) = (numbers().min(), numbers().max()) {

@@ -21,10 +21,10 @@ pub struct Found {
 }
 
 /// Tries everything of the lots that is stored. `held` are their keys as they were handed out
-/// before.
+/// before. What the disk does not give back opens nothing, and is still there.
 ///
 /// # Errors
-/// When the disk refuses.
+/// When a table cannot be searched at all.
 pub fn all(shared: &Shared, row: &UnderWay, held: &[Arc<SealKey>]) -> Result<Found, EngineError> {
     let mut found = Found::default();
     let keys: BTreeSet<KeyId> =
@@ -37,9 +37,20 @@ pub fn all(shared: &Shared, row: &UnderWay, held: &[Arc<SealKey>]) -> Result<Fou
     for doomed in row.lots.iter().filter(|doomed| bare || !doomed.keys.is_empty()) {
         match doomed.lot {
             Lot::Records(bucket) => {
-                for place in blocks_of(store, bucket)? {
+                let Ok(places) = blocks_of(store, bucket) else {
+                    found.unreadable();
+                    continue;
+                };
+                for place in places {
                     let [.., (table, key)] = place.rows();
-                    let Some(wrapped) = store.get(table, &key)? else { continue };
+                    let wrapped = match store.get(table, &key) {
+                        Ok(Some(wrapped)) => wrapped,
+                        Ok(None) => continue,
+                        Err(_) => {
+                            found.unreadable();
+                            continue;
+                        }
+                    };
                     let opens = |key: &SealKey| block_key_opens(key, place, &wrapped);
                     found.note(shared, &wrapped, held, opens);
                 }
@@ -50,7 +61,11 @@ pub fn all(shared: &Shared, row: &UnderWay, held: &[Arc<SealKey>]) -> Result<Fou
                     continue;
                 }
                 for row in store.scan(table, &from, Some(&to))? {
-                    let (key, sealed) = row?;
+                    let Ok((key, sealed)) = row else {
+                        // Nothing behind it is reached.
+                        found.unreadable();
+                        break;
+                    };
                     let opens = |by: &SealKey| runs::row_opens(by, table, &key, &sealed);
                     found.note(shared, &sealed, held, opens);
                 }
@@ -62,6 +77,11 @@ pub fn all(shared: &Shared, row: &UnderWay, held: &[Arc<SealKey>]) -> Result<Fou
 }
 
 impl Found {
+    fn unreadable(&mut self) {
+        tracing::error!("a row of what is destroyed cannot be read");
+        self.rows += 1;
+    }
+
     fn note(
         &mut self,
         shared: &Shared,

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::retention::certificate::{CertificateError, verify};
+use crate::retention::fake::Fault;
+use crate::wire::retention::certificate::Body;
 
 async fn issued() -> (World, Vec<u8>) {
     let world = World::at("2026-08-03T00:00:00Z");
@@ -17,7 +19,7 @@ async fn it_says_what_was_destroyed_and_proves_it() {
     let body = verify(&text, &world.key()).unwrap();
     assert_eq!(body.lots.len(), 2);
     let lot = &body.lots[0];
-    assert_eq!((lot.class.as_str(), lot.site.as_str(), lot.records), ("sets", "ACME", Some(100)));
+    assert_eq!((lot.class.as_str(), lot.site.as_str(), lot.records), ("sets", "ACME", Some(0)));
     assert_eq!((lot.rule.as_str(), lot.epoch.to_string()), ("kr-pipa/c3", "2026-05".to_owned()));
     assert!(lot.ground.contains("PIPA") && lot.keys.len() == 2);
     assert_eq!((body.vek.destroyed_epoch, body.vek.new_epoch), (7, 8));
@@ -27,6 +29,43 @@ async fn it_says_what_was_destroyed_and_proves_it() {
     assert!(body.verification.passed && body.verification.keys_tried == 4);
     let listed = world.desk.certificates(&caller(Role::Auditor, 0)).unwrap();
     assert!(String::from_utf8(listed).unwrap().contains(&format!("\"id\":\"{}\"", body.id)));
+}
+
+/// The records of each bucket in a certificate, and their sum by the ledger's result.
+fn counted(world: &World, body: &Body) -> (Vec<(String, Option<u64>)>, u64) {
+    let buckets = body.lots.iter().filter(|lot| ["records", "detections"].contains(&&*lot.class));
+    let each = buckets.map(|lot| (format!("{} {}", lot.site, lot.class), lot.records)).collect();
+    let told = world.entries().into_iter().filter_map(|entry| match entry.event {
+        Event::DestructionResult { records, .. } => Some(records),
+        _ => None,
+    });
+    (each, told.last().unwrap())
+}
+
+#[tokio::test]
+async fn records_are_those_that_the_engine_counted_in_each_bucket() {
+    for (fault, first, sum) in [(None, Some(1_002), 6_018), (Some(Fault::Uncounted), None, 5_016)] {
+        let world = World::at("2026-12-01T00:00:00Z");
+        world.vault.with(|inside| inside.fault = fault);
+        let ran = world.run().await.unwrap();
+        let auditor = caller(Role::Auditor, 0);
+        let text = world.desk.certificate(&auditor, &ran.certificates[0]).unwrap();
+        let body = verify(&text, &world.key()).unwrap();
+        let each = [
+            ("ACME records", first),
+            ("ACME detections", Some(1_007)),
+            ("B.C records", Some(2_002)),
+            ("B.C detections", Some(2_007)),
+        ];
+        let (mut said, told) = counted(&world, &body);
+        said.sort_by_key(|(lot, _)| lot.replace("records", "a"));
+        assert_eq!((said, told), (each.map(|(lot, count)| (lot.to_owned(), count)).to_vec(), sum));
+        let others =
+            body.lots.iter().filter(|lot| !["records", "detections"].contains(&&*lot.class));
+        assert!(others.clone().count() == 8 && others.clone().all(|lot| lot.records == Some(0)));
+        let said = body.limits.iter().any(|limit| limit.contains("could not be read"));
+        assert_eq!(said, first.is_none());
+    }
 }
 
 #[tokio::test]

@@ -83,7 +83,8 @@ pub struct CertifiedLot {
     /// When it was due.
     #[serde(with = "text")]
     pub due: Timestamp,
-    /// Records; `null` where a start finished the destruction and the count went with the keys.
+    /// Records; `null` where a start finished the destruction and the count went with the keys, or
+    /// where a block could not be read to count them.
     pub records: Option<u64>,
     /// Its keys with their commitments.
     pub keys: Vec<Committed>,

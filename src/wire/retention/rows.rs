@@ -138,8 +138,8 @@ pub struct Planned {
 #[serde(deny_unknown_fields)]
 pub struct Reported {
     /// Records of each lot, in the order of the plan; `null` where a start finished the destruction
-    /// and the count went with the keys.
-    pub records: Option<Vec<u64>>,
+    /// and the count went with the keys, and of a lot with a block that could not be read.
+    pub records: Option<Vec<Option<u64>>>,
     /// The keys that are gone.
     pub keys: Keys,
     /// The VEK epoch that was destroyed.

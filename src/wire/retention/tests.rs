@@ -134,7 +134,7 @@ proptest! {
     fn a_run_row_comes_back(
         operation in prop::option::of(any::<u64>()),
         lots in prop::collection::vec(planned(), 0..5),
-        records in prop::option::of(prop::collection::vec(any::<u64>(), 0..3)),
+        records in prop::option::of(prop::collection::vec(any::<Option<u64>>(), 0..3)),
         keys in prop::collection::vec(any::<u64>(), 0..6),
         reported in any::<bool>(),
     ) {
