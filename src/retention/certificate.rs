@@ -82,6 +82,10 @@ const LIMIT_COUNT: &str = "The destruction was cut short and finished by the nex
 const LIMIT_UNCOUNTED: &str = "Where the number of records is null a block could not be read \
     before its key was destroyed, so nobody knows how many records were in it.";
 
+const LIMIT_UNTRIED: &str = "Not every key was tried at the end: a start finished the destruction \
+    and had no wrapped form of it any more. That it is gone is known by the register and by the \
+    end of its vault epoch.";
+
 impl Desk {
     /// The certificates whose sites are all the caller's.
     ///
@@ -170,7 +174,8 @@ impl Inner {
         let limits = LIMITS
             .into_iter()
             .chain(reported.generation.is_none().then_some(LIMIT_COUNT))
-            .chain(uncounted.then_some(LIMIT_UNCOUNTED));
+            .chain(uncounted.then_some(LIMIT_UNCOUNTED))
+            .chain((reported.keys_tried < reported.keys.count()).then_some(LIMIT_UNTRIED));
         let copies = if reported.home_copy_opens { COPIES_FILE } else { COPIES_DEVICE };
         Ok(Body {
             format: FORMAT.to_owned(),
@@ -197,7 +202,7 @@ impl Inner {
             },
             verification: Checked {
                 passed: reported.passed,
-                keys_tried: reported.keys.count(),
+                keys_tried: reported.keys_tried,
                 files_removed: reported.files_removed,
                 bytes_reclaimed: reported.bytes_reclaimed,
             },
@@ -300,12 +305,15 @@ fn agrees_with_result(
     if !(verification.passed && body.verification.passed) {
         return Err(CertificateError::NotPassed);
     }
+    let own: usize = body.lots.iter().map(|lot| lot.keys.len()).sum();
+    let own = own as u64;
     let counted: u64 = body.lots.iter().filter_map(|lot| lot.records).sum();
     let checks = [
         (result.operation == intent.number, "operations"),
         (*buckets == body.lots.len() as u64, "lots"),
         (*records == counted, "records"),
-        (keys.count() == body.verification.keys_tried, "keys"),
+        (keys.count() == own, "keys"),
+        (verification.opened_none_of == body.verification.keys_tried, "trials"),
         (*vek_before == body.vek.destroyed_epoch && *vek_after == body.vek.new_epoch, "epochs"),
         (result.time == body.ended_at, "times"),
     ];

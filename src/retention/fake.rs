@@ -159,6 +159,7 @@ fn victim(key: KeyId) -> Victim {
 fn report(inside: &Inside, lots: Vec<LotReport>, old_epoch: u64) -> DestroyReport {
     DestroyReport {
         nothing: lots.is_empty(),
+        keys_tried: lots.iter().map(|lot| lot.keys.len() as u64).sum(),
         lots,
         old_epoch,
         new_epoch: inside.epoch,

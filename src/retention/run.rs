@@ -262,6 +262,7 @@ impl Inner {
             return Reported {
                 records: None,
                 keys: if finished { keys_of(&planned) } else { Keys::default() },
+                keys_tried: 0,
                 old_epoch: row.vek_before,
                 new_epoch: self.vault.vek_epoch().unwrap_or(row.vek_before),
                 generation: None,
@@ -285,6 +286,7 @@ impl Inner {
         Reported {
             records,
             keys: keys_of(&planned),
+            keys_tried: report.keys_tried,
             old_epoch: report.old_epoch,
             new_epoch: report.new_epoch,
             generation: Some(report.generation),
@@ -298,8 +300,8 @@ impl Inner {
         }
     }
 
-    /// The engine refused: it may be the root provider, and the next run tries again. An engine that
-    /// has stopped or is busy for a minute needs nobody who looks at this.
+    /// The engine refused, perhaps because of the root provider, and the next run tries again. One
+    /// that has stopped or is busy for a minute needs nobody who looks at this.
     async fn not_destroyed(&self, row: &mut RunRow, error: EngineError) -> Result<End, DeskError> {
         if !matches!(error, EngineError::Stopped | EngineError::Busy) {
             self.alarm_once(row, Alarm::DestructionFailed).await?;
@@ -336,7 +338,7 @@ impl Inner {
             vek_after: reported.new_epoch,
             verification: Said {
                 passed: reported.passed,
-                opened_none_of: if reported.passed { reported.keys.count() } else { 0 },
+                opened_none_of: if reported.passed { reported.keys_tried } else { 0 },
                 // The engine does not say how many it searched.
                 files_searched: 0,
             },

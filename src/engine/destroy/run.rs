@@ -276,6 +276,7 @@ impl Run<'_> {
             waiting_for: Vec::new(),
             nothing: false,
             verification: Verification::Passed,
+            keys_tried: done.victims.len() as u64,
             files_removed: 0,
             bytes_reclaimed: 0,
             home_copy_opens: done.home_copy_opens,

@@ -85,6 +85,18 @@ async fn keys_that_went_before_the_end_are_not_destroyed_twice() {
     assert_eq!(told(&world), [1, 1, 1, 1]);
     let epoch = world.vault.with(|inside| inside.epoch);
     assert_eq!(epoch, 8, "one turn-over");
+    // Nobody claims a trial that the start could not make.
+    let text = world.desk.certificate(&caller(Role::Auditor, 0), &ran.certificates[0]).unwrap();
+    let body = certificate::verify(&text, &world.key()).unwrap();
+    assert!(body.verification.passed && body.verification.keys_tried == 0);
+    assert!(body.limits.iter().any(|limit| limit.contains("Not every key was tried")));
+    let told = world.entries().into_iter().filter_map(|entry| match entry.event {
+        Event::DestructionResult { verification, keys, .. } => {
+            Some((verification.opened_none_of, keys.count()))
+        }
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [(0, 4)]);
 }
 
 fn no_lie_half_way(world: &World) {

@@ -127,7 +127,8 @@ pub struct Method {
 pub struct Checked {
     /// Nothing opened and nothing was left.
     pub passed: bool,
-    /// Keys that were tried and did not open.
+    /// Keys whose wrapped form from before was tried and did not open; fewer than there were where
+    /// a start finished the destruction.
     pub keys_tried: u64,
     /// Files that were removed.
     pub files_removed: u64,

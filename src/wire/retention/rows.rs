@@ -142,6 +142,9 @@ pub struct Reported {
     pub records: Option<Vec<Option<u64>>>,
     /// The keys that are gone.
     pub keys: Keys,
+    /// How many of them were tried at the end and did not open; the rest is known by the register.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub keys_tried: u64,
     /// The VEK epoch that was destroyed.
     pub old_epoch: u64,
     /// The VEK epoch in force.
@@ -166,12 +169,18 @@ pub struct Reported {
     pub ended_at: Timestamp,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl Reported {
     /// What is said of a plan that was given up before the engine began.
     pub fn withdrawn(epoch: u64, ended_at: Timestamp) -> Self {
         Self {
             records: None,
             keys: Keys::default(),
+            keys_tried: 0,
             old_epoch: epoch,
             new_epoch: epoch,
             generation: None,

@@ -141,6 +141,7 @@ proptest! {
         let report = Reported {
             records,
             keys: Keys::of(keys.into_iter().map(KeyId)),
+            keys_tried: u64::from(reported) * 5,
             old_epoch: 1,
             new_epoch: 2,
             generation: None,

@@ -37,6 +37,7 @@ fn check_31_a_destroyed_month_keeps_its_figures_and_nothing_else() {
     assert_eq!(report.new_epoch, report.old_epoch + 1);
     assert_eq!(report.lots.iter().filter_map(|lot| lot.records).sum::<u64>(), kept);
     assert_eq!(report.lots.iter().map(|lot| lot.keys.len()).sum::<usize>(), 6);
+    assert_eq!(report.keys_tried, 6);
     assert!(report.home_copy_opens, "a key file cannot end an epoch");
     for round in 0..2 {
         let after = world.engine().usage(&site_id(0), at.month).unwrap().unwrap();
@@ -211,6 +212,7 @@ fn check_43_who_holds_a_key_holds_nothing_afterwards() {
 
 #[test]
 fn check_36_cut_at_every_step_it_finishes_and_says_nothing_before() {
+    let mut tried = Vec::new();
     for step in 0..=STEPS {
         let mut world = World::filled();
         let (at, mut lots) = world.month_lots(0);
@@ -238,6 +240,7 @@ fn check_36_cut_at_every_step_it_finishes_and_says_nothing_before() {
             Some(report) => {
                 let keys: usize = report.lots.iter().map(|lot| lot.keys.len()).sum();
                 assert_eq!(keys, 7, "what was destroyed is known after a start, too");
+                tried.push(report.keys_tried);
                 assert!(report.lots.iter().any(|lot| lot.records > Some(0)));
             }
         }
@@ -255,4 +258,8 @@ fn check_36_cut_at_every_step_it_finishes_and_says_nothing_before() {
         world.check_blocks();
         world.close();
     }
+    // All of them before the register is written, none where a start found it written.
+    let all = tried.iter().take_while(|keys| **keys == 7).count();
+    assert!(all >= 5 && tried[all..].iter().all(|keys| *keys == 0), "{tried:?}");
+    assert!(all + 5 <= tried.len(), "{tried:?}");
 }
