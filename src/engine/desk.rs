@@ -17,6 +17,8 @@ pub enum DeskOrder {
     Put(Vec<u8>, Vec<u8>, Reply<()>),
     /// Remove a row.
     Delete(Vec<u8>, Reply<()>),
+    /// Drop what is older than its stated life at a time.
+    Expire(Timestamp, Reply<()>),
     /// End a site's collection.
     Terminate(SiteId, Timestamp, Reply<Arc<Site>>),
 }
@@ -62,6 +64,15 @@ impl Engine {
         self.ask(|reply| Message::Desk(DeskOrder::Delete(row, reply))).await
     }
 
+    /// Drops seen slots and kept answers that are older than their stated life, also where no record
+    /// comes in any more. It is done when this returns.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    pub async fn expire(&self, believed: Timestamp) -> Result<(), EngineError> {
+        self.ask(|reply| Message::Desk(DeskOrder::Expire(believed, reply))).await
+    }
+
     /// Ends a site's collection; one that has ended keeps its time.
     ///
     /// # Errors
@@ -91,6 +102,7 @@ impl Writer {
                 self.shared.store.apply(&changes)?;
                 let _ = reply.send(Ok(()));
             }
+            DeskOrder::Expire(now, reply) => self.expire(now, reply)?,
             DeskOrder::Terminate(id, at, reply) => {
                 let _ = reply.send(match self.terminate(&id, at)? {
                     Some(site) => Ok(site),

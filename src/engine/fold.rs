@@ -15,7 +15,7 @@ use super::directory::Directory;
 use super::journal::{self, JournalError, JournalKey, OpenGroup};
 use super::runs::{self, Run, RunError, SetId};
 use crate::crypto::SealKey;
-use crate::keys::{KeyRing, KeysError};
+use crate::keys::{KeyInfo, KeyKind, KeyRing, KeysError};
 use crate::model::batch::SiteMonth;
 use crate::model::ids::KeyId;
 use crate::model::time::Day;
@@ -200,6 +200,28 @@ impl Folder {
         }
         let next_key = Arc::new(JournalKey { key: self.ring.journal()? });
         Ok(Folded { through: cut.through, runs, merged, next_key, stats })
+    }
+
+    /// Drops the slots and the kept answers of days before these two, with the keys of the days.
+    ///
+    /// # Errors
+    /// When the disk or the register refuses; then the engine must stop and recover.
+    pub fn expire(&mut self, slots: Day, answers: Day) -> Result<(), FoldError> {
+        let mut changes = Changes::default();
+        if self.store.has(Table::Seen) {
+            let to = keys::page(slots.0, 0, 0, 0);
+            changes.delete_range(Table::Seen, keys::page(0, 0, 0, 0), to);
+        }
+        self.runs.retain(|set, _| set.table != Table::Seen || set.owner >= slots.0);
+        let answers_to = keys::answer(answers.0, &[0; 16]);
+        changes.delete_range(Table::Answers, keys::answer(0, &[0; 16]), answers_to);
+        self.position.seen_floor = self.position.seen_floor.max(slots.0);
+        changes.put(Table::Meta, keys::POSITION, self.position.encode());
+        self.store.apply(&changes)?;
+        let is_over = |key: &KeyInfo| key.kind == KeyKind::Seen && key.epoch < slots.0;
+        let over = self.ring.list().into_iter().filter(is_over).map(|key| key.id);
+        let over: Vec<KeyId> = over.collect();
+        if over.is_empty() { Ok(()) } else { Ok(self.ring.retire(&over)?) }
     }
 
     /// Retires journal keys that no group needs any more.

@@ -6,6 +6,7 @@
 //! process recovers from the journal. It never goes on after a failed write, and never syncs twice.
 
 mod destruction;
+mod expiry;
 
 pub use destruction::Order;
 
@@ -27,7 +28,6 @@ use crate::crypto::{Aad, SealKey};
 use crate::model::batch::{Batch, SiteMonth};
 use crate::model::caller::Token;
 use crate::model::ids::{KeyId, SiteId};
-use crate::model::limits;
 use crate::model::retention::Lot;
 use crate::model::site::{Site, SiteSettings};
 use crate::model::time::{DAY_MS, Day, Timestamp};
@@ -90,6 +90,8 @@ pub enum FoldOrder {
     Forget(Vec<(SetId, u64)>),
     /// Remove the rows of destroyed lots.
     Remove(Vec<Lot>, Reply<()>),
+    /// Drop the slots and the answers of days before these two.
+    Expire(Day, Day, Reply<()>),
 }
 
 /// Runs the fold thread until the writer ends.
@@ -100,6 +102,10 @@ pub fn fold_thread(mut folder: Folder, orders: &Receiver<FoldOrder>, writer: &Se
             FoldOrder::Retire(ids) => folder.retire(&ids).map(|()| None),
             FoldOrder::Forget(merged) => folder.forget(&merged).map(|()| None),
             FoldOrder::Remove(lots, reply) => folder.remove(&lots).map(|()| {
+                let _ = reply.send(Ok(()));
+                None
+            }),
+            FoldOrder::Expire(slots, answers, reply) => folder.expire(slots, answers).map(|()| {
                 let _ = reply.send(Ok(()));
                 None
             }),
@@ -383,8 +389,7 @@ impl Writer {
         }
         let through = self.next_group - 1;
         let floor = self.state.floor();
-        let answers_before =
-            Day(self.shared.clock.now().day().0.saturating_sub(limits::IDEMPOTENCY_DAYS + 1));
+        let answers_before = expiry::first_answers_at(self.shared.clock.now());
         let cut = Cut { through, deltas, counters, dropped, floor, answers_before };
         self.folder.send(FoldOrder::Fold(Box::new(cut))).map_err(|_| EngineError::Stopped)?;
         self.folding = true;
@@ -403,11 +408,9 @@ impl Writer {
     /// The clock alone does not raise it: one that is ahead for a moment would have every record
     /// refused from then on. The latest day that has a slot must agree.
     fn floor(&mut self) -> Day {
-        let margin = self.settings.age_ms + limits::FUTURE_MS_MAX + 3_600_000;
         let Some(latest) = self.state.seen().keys().next_back() else { return self.state.floor() };
         let latest_end = latest.start().0 + DAY_MS;
-        let before = self.shared.clock.now().0.min(latest_end).saturating_sub(margin);
-        Day(u32::try_from(before.div_euclid(DAY_MS)).unwrap_or(0))
+        self.first_slot_at(self.shared.clock.now().min(Timestamp(latest_end)))
     }
 
     fn folded(&mut self, folded: Folded) -> Result<(), EngineError> {

@@ -98,6 +98,8 @@ pub struct Inside {
     pub turned: Vec<LotInfo>,
     /// The next destruction misbehaves.
     pub fault: Option<Fault>,
+    /// The latest time that it was told to drop by what it keeps by itself.
+    pub expired: Option<Timestamp>,
     /// Where it is cut.
     pub cut: Option<Cut>,
     /// Changes so far.
@@ -274,6 +276,11 @@ impl Vault for Memory {
 
     fn destroy(&self, lots: Vec<Lot>, _mark: LedgerMark) -> Change<'_, DestroyReport> {
         self.change(|inside| destroy(inside, &lots))
+    }
+
+    fn expire(&self, believed: Timestamp) -> Change<'_, ()> {
+        self.with(|inside| inside.expired = Some(believed));
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn terminate(&self, site: SiteId, at: Timestamp) -> Change<'_, Arc<Site>> {

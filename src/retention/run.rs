@@ -87,6 +87,7 @@ impl Inner {
         let now = self.believe(self.clock.now()).await?;
         self.keep_notice(now).await?;
         self.announce_policy(now).await?;
+        self.vault.expire(now).await?;
         let mut view = RunView::default();
         let left = self.state().run.clone();
         if let Some(row) = left

@@ -36,6 +36,8 @@ pub trait Vault: Send + Sync + 'static {
     fn unfinished_destruction(&self) -> Vec<Lot>;
     /// Destroys lots, after the ledger's entry that this is the mark of.
     fn destroy(&self, lots: Vec<Lot>, mark: LedgerMark) -> Change<'_, DestroyReport>;
+    /// Drops what the engine keeps by itself and whose life is over at a believed time.
+    fn expire(&self, believed: Timestamp) -> Change<'_, ()>;
     /// Ends a site's collection; one that has ended keeps its time.
     fn terminate(&self, site: SiteId, at: Timestamp) -> Change<'_, Arc<Site>>;
     /// The desk's rows whose name begins so, in the order of their names.
@@ -80,6 +82,10 @@ impl Vault for Engine {
 
     fn destroy(&self, lots: Vec<Lot>, mark: LedgerMark) -> Change<'_, DestroyReport> {
         Box::pin(Self::destroy(self, lots, mark, Arc::new(())))
+    }
+
+    fn expire(&self, believed: Timestamp) -> Change<'_, ()> {
+        Box::pin(Self::expire(self, believed))
     }
 
     fn terminate(&self, site: SiteId, at: Timestamp) -> Change<'_, Arc<Site>> {

@@ -456,3 +456,55 @@ proptest! {
         world.close();
     }
 }
+
+/// Pages of seen slots, kept answers, and the days that have a key.
+fn kept(world: &World) -> (usize, usize, Vec<Day>) {
+    let engine = world.engine();
+    let rows = |table| engine.store().scan(table, &[], None).unwrap().count();
+    (rows(Table::Seen), rows(Table::Answers), engine.ring().seen_days())
+}
+
+#[test]
+fn an_idle_server_drops_slots_and_answers_when_their_life_is_over() {
+    let mut world = World::new(settings(false));
+    let at = |text: &str| Timestamp::parse(text.as_bytes()).unwrap();
+    let start = Timestamp(world.now());
+    assert_eq!(start, at("2026-11-22T04:16:00Z"));
+    let batch = world.batch(&[(row(0, 1, 1), start.0 - HOUR)]);
+    world.runtime.block_on(world.engine().commit(batch, Vec::new(), Some(answer()))).unwrap();
+    world.fold();
+    // A row in the journal outlives the slot that it is in.
+    world.raw(&[row(0, 2, 1)]).unwrap();
+    let before = kept(&world);
+    assert!(before.0 > 0 && before.1 == 1 && before.2 == [start.day()], "{before:?}");
+    let expire = |world: &World, clock: Timestamp, believed: Timestamp| {
+        world.clock.0.store(clock.0, Ordering::SeqCst);
+        world.runtime.block_on(world.engine().expire(believed)).unwrap();
+    };
+    // Neither the clock alone nor the belief alone drops anything.
+    let later = at("2027-06-01T00:00:00Z");
+    expire(&world, later, start);
+    expire(&world, start, later);
+    let late = at("2026-11-30T23:59:59Z");
+    expire(&world, late, late);
+    assert_eq!(kept(&world), before);
+    let late = at("2026-12-01T00:00:00Z");
+    expire(&world, late, late);
+    assert_eq!(kept(&world), (before.0, 0, before.2.clone()), "answers: 9 days at most");
+    // The end of the day, 35 days, 5 minutes and an hour.
+    let late = at("2026-12-28T01:04:59.999Z");
+    expire(&world, late, late);
+    assert_eq!(kept(&world).0, before.0);
+    let late = at("2026-12-28T01:05:00Z");
+    expire(&world, late, late);
+    assert_eq!(kept(&world), (0, 0, Vec::new()));
+    for _ in 0..2 {
+        assert_eq!(world.engine().seen_floor(), Day(start.day().0 + 1));
+        let verdicts = world.raw(&[row(0, 1, 36 * 24)]).unwrap().verdicts;
+        assert_eq!(verdicts, [Verdict::TooOld]);
+        world.close();
+        world.open();
+    }
+    world.fold();
+    assert_eq!(kept(&world).0, 0);
+}

@@ -154,3 +154,19 @@ async fn a_site_ends_at_the_believed_time() {
     });
     assert_eq!(told.collect::<Vec<_>>(), [at("2026-06-20T00:00:00Z")]);
 }
+
+#[tokio::test]
+async fn what_the_engine_keeps_by_itself_goes_by_the_believed_time() {
+    let world = World::at("2026-06-20T00:00:00Z");
+    world.run().await.unwrap();
+    let told = || world.vault.with(|inside| inside.expired);
+    world.clock.jump(at("2026-01-01T00:00:00Z"));
+    world.run().await.unwrap();
+    assert_eq!(told(), Some(at("2026-06-20T00:00:00Z")));
+    world.clock.jump(at("2027-01-01T00:00:00Z"));
+    world.run().await.unwrap_err();
+    assert_eq!(told(), Some(at("2026-06-20T00:00:00Z")), "nothing goes by a time of a jump");
+    world.clock.jump(at("2026-06-21T00:00:00Z"));
+    world.run().await.unwrap();
+    assert_eq!(told(), Some(at("2026-06-21T00:00:00Z")));
+}

@@ -1,0 +1,41 @@
+//! What a server without records drops: slots that know duplicates, and kept answers. A cut drops
+//! them too, but a cut needs new records, and a slot before it needs a newer one.
+
+use super::{FoldOrder, Reply, Writer};
+use crate::engine::EngineError;
+use crate::model::limits;
+use crate::model::time::{DAY_MS, Day, Timestamp};
+
+/// How long after the accepted age and the tolerance ahead a slot is kept, milliseconds.
+const SLOT_MARGIN_MS: i64 = 3_600_000;
+
+impl Writer {
+    /// Drops what is older than its stated life at a time that somebody believes.
+    ///
+    /// The clock must agree: of the two the earlier one holds, so that neither a clock that is
+    /// ahead for a moment nor one that was ahead once drops anything early.
+    ///
+    /// # Errors
+    /// When the fold thread has ended.
+    pub fn expire(&mut self, believed: Timestamp, reply: Reply<()>) -> Result<(), EngineError> {
+        let now = believed.min(self.shared.clock.now());
+        self.state.raise_floor(self.first_slot_at(now));
+        let floor = self.state.floor();
+        self.shared.floor.store(floor.0, std::sync::atomic::Ordering::Release);
+        let order = FoldOrder::Expire(floor, first_answers_at(now), reply);
+        self.folder.send(order).map_err(|_| EngineError::Stopped)
+    }
+
+    /// The first day whose slot must still be kept at a time.
+    pub(super) fn first_slot_at(&self, now: Timestamp) -> Day {
+        let margin = self.settings.age_ms + limits::FUTURE_MS_MAX + SLOT_MARGIN_MS;
+        let before = now.0.saturating_sub(margin);
+        Day(u32::try_from(before.div_euclid(DAY_MS)).unwrap_or(0))
+    }
+}
+
+/// The first day whose answers must still be kept at a time; a day more than is promised, since the
+/// clock may have been set back over midnight.
+pub(super) fn first_answers_at(now: Timestamp) -> Day {
+    Day(now.day().0.saturating_sub(limits::IDEMPOTENCY_DAYS + 1))
+}
