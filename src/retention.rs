@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use crate::engine::EngineError;
 use crate::ledger::{Actor, Credential, Entry, Event, Ledger, LedgerError, Receipt};
-use crate::model::caller::Caller;
+use crate::model::caller::{Caller, SiteScope};
 use crate::model::reason::Reason;
 use crate::model::time::Clock;
 use crate::observe::Registry;
@@ -106,6 +106,9 @@ pub enum DeskError {
     /// The hold has ended.
     #[error("the hold has ended")]
     Released,
+    /// What is asked for is about every site, and the credential is not.
+    #[error("a credential of all sites is needed")]
+    NeedsAllSites,
     /// The clock jumped ahead.
     #[error("the clock jumped ahead and nobody has confirmed it")]
     ClockAhead,
@@ -313,6 +316,11 @@ impl Inner {
         let event = Event::Alarm { reason };
         self.append(Entry::new(self.clock.now(), Actor::Server, event)).await.map(|_| ())
     }
+}
+
+/// Whoever acts on every site at once needs a credential of every site.
+fn everywhere(caller: &Caller) -> Result<(), DeskError> {
+    if caller.sites == SiteScope::All { Ok(()) } else { Err(DeskError::NeedsAllSites) }
 }
 
 /// Who asked, as the ledger writes it.

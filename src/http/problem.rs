@@ -62,6 +62,9 @@ kinds! {
     BadCredential = "bad-credential", UNAUTHORIZED, "The credential is not valid.";
     /// A role that may not do this.
     WrongRole = "wrong-role", FORBIDDEN, "The role of the credential may not do this.";
+    /// About every site, with a credential of some.
+    NeedsAllSites = "needs-all-sites", FORBIDDEN,
+        "This is about every site, and needs a credential of all sites.";
     /// More than the caller has may not be given.
     BeyondCaller = "beyond-caller", FORBIDDEN,
         "A credential cannot give sites that it does not have.";
@@ -253,6 +256,7 @@ impl From<DeskError> for Refusal {
             DeskError::UnknownMonth => Kind::UnknownMonth,
             DeskError::SamePerson => Kind::SamePerson,
             DeskError::Released => Kind::HoldReleased,
+            DeskError::NeedsAllSites => Kind::NeedsAllSites,
             DeskError::ClockAhead => Kind::ClockUnconfirmed,
             DeskError::NothingToConfirm => Kind::NothingToConfirm,
             DeskError::Busy => Kind::Busy,

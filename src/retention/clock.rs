@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use super::{Desk, DeskError, Inner, credential};
+use super::{Desk, DeskError, Inner, credential, everywhere};
 use crate::ledger::{Actor, Alarm, Digest, Entry, Event};
 use crate::model::caller::Caller;
 use crate::model::reason::Reason;
@@ -38,13 +38,15 @@ impl Desk {
     /// is used up.
     ///
     /// # Errors
-    /// [`DeskError::NothingToConfirm`] when there is none; [`DeskError::Unfit`] when the clock says
+    /// [`DeskError::NeedsAllSites`] for a credential of some sites: a time makes lots of all sites
+    /// due. [`DeskError::NothingToConfirm`] when there is none; [`DeskError::Unfit`] when the clock says
     /// another time than the custodian.
     pub async fn confirm_clock(
         &self,
         caller: &Caller,
         text: &mut [u8],
     ) -> Result<Vec<u8>, DeskError> {
+        everywhere(caller)?;
         let named = ConfirmRequest::parse(text)?.time;
         let (inner, by) = (self.0.clone(), credential(caller)?);
         self.whole(async move { inner.confirm(Actor::Credential(by), named).await }).await

@@ -18,7 +18,7 @@ use super::holds::is_unreviewed;
 use super::plan::{Standing, buckets, committed, digest_of, keys_of};
 use super::policy::Profile;
 use super::vault::{DestroyReport, Verification};
-use super::{Desk, DeskError, Inner, credential};
+use super::{Desk, DeskError, Inner, credential, everywhere};
 use crate::engine::EngineError;
 use crate::ledger::{
     Actor, Alarm, Credential, Digest, Entry, Event, Keys, Ledger, LedgerError, Phase, Recorded,
@@ -54,8 +54,10 @@ impl Desk {
     /// Destroys what is due now, as a custodian asks.
     ///
     /// # Errors
+    /// [`DeskError::NeedsAllSites`] for a credential of some sites: a run is of all of them.
     /// [`DeskError::ClockAhead`] while a jump of the clock waits for its confirmation.
     pub async fn run(&self, caller: &Caller) -> Result<Vec<u8>, DeskError> {
+        everywhere(caller)?;
         let actor = Actor::Credential(credential(caller)?);
         Ok(self.run_by(actor).await?.to_json())
     }

@@ -205,3 +205,21 @@ async fn what_waits_to_be_destroyed_is_shown_counted_and_told_to_holds() {
         assert_eq!(world.desk.0.figures.last(), Default::default());
     }
 }
+
+#[tokio::test]
+async fn a_credential_of_some_sites_does_nothing_to_all_of_them() {
+    let world = World::at("2026-08-03T00:00:00Z");
+    let custodian = caller(Role::Custodian, 5);
+    let own = SiteScope::Some([site_id("ACME"), site_id("B.C")].into());
+    let own: Caller = Arc::new(Token { sites: own, ..Token::clone(&custodian) });
+    assert_eq!(world.desk.run(&own).await, Err(DeskError::NeedsAllSites));
+    assert_eq!(world.living().len(), 12);
+    world.run().await.unwrap();
+    world.clock.jump(at("2026-12-01T00:00:00Z"));
+    let time = || br#"{"time":"2026-12-01T00:00:00Z"}"#.to_vec();
+    let refused = world.desk.confirm_clock(&own, &mut time()).await;
+    assert_eq!(refused, Err(DeskError::NeedsAllSites));
+    assert_eq!(world.desk.run(&custodian).await, Err(DeskError::ClockAhead));
+    world.desk.confirm_clock(&custodian, &mut time()).await.unwrap();
+    assert!(world.desk.run(&custodian).await.is_ok());
+}
