@@ -187,6 +187,8 @@ struct Inner {
     /// What the policy file says, with its text.
     next: Option<(Policy, Vec<u8>)>,
     state: Mutex<State>,
+    /// Given to who looks through rows, lots and certificates, off the reactor.
+    reading: tokio::sync::Semaphore,
     /// Held for a whole run.
     running: tokio::sync::Mutex<()>,
     /// Held while it is decided what goes and what stays, and while holds change.
@@ -198,6 +200,8 @@ struct Inner {
 #[derive(Clone)]
 pub struct Desk(Arc<Inner>);
 
+/// Most look-ups at once.
+const READERS_MAX: usize = 2;
 /// The row of the policy in force, where it came from a file.
 const POLICY: &str = "policy";
 
@@ -236,6 +240,7 @@ impl Desk {
             policy,
             next,
             state,
+            reading: tokio::sync::Semaphore::new(READERS_MAX),
             running: tokio::sync::Mutex::default(),
             deciding: tokio::sync::Mutex::default(),
             figures: Figures::default(),
@@ -261,6 +266,22 @@ impl Desk {
     /// Waits for a run that is under way; with the engine stopped it ends at its next step.
     pub async fn rest(&self) {
         drop(self.0.running.lock().await);
+    }
+
+    /// Looks something up off the reactor: the keys may be locked for as long as they are turned
+    /// over, and rows are read from the disk. Few at once, so that nobody takes all threads.
+    ///
+    /// # Errors
+    /// Those of the look.
+    pub async fn look_up<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Self) -> Result<T, DeskError> + Send + 'static,
+    ) -> Result<T, DeskError> {
+        let _one_of_few = self.0.reading.acquire().await.map_err(|_| DeskError::Stopped)?;
+        let desk = self.clone();
+        // An error means that it ended with a panic, which has been logged.
+        let looked = tokio::task::spawn_blocking(move || look(&desk)).await;
+        looked.unwrap_or(Err(DeskError::Failed))
     }
 
     /// Goes the whole way even when nobody waits for it any more.

@@ -32,17 +32,38 @@ impl Engine {
     /// # Errors
     /// When a row cannot be read or opened.
     pub fn desk_rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
-        let (from, key) = (keys::desk(prefix), self.shared.ring.state_key());
+        let from = keys::desk(prefix);
         let to = [&from[..], &[AFTER_ALL]].concat();
         let mut rows = Vec::new();
         for row in self.shared.store.scan(Table::Meta, &from, Some(&to))? {
-            let (row, sealed) = row?;
-            let damaged = || EngineError::Damaged("a row of the retention desk".into());
-            let name = row.get(keys::DESK.len()..).map(<[u8]>::to_vec).ok_or_else(damaged)?;
-            let name = String::from_utf8(name).map_err(|_| damaged())?;
-            rows.push((name, key.open(&aad(&row), &sealed).map_err(|_| damaged())?));
+            rows.push(self.desk_row(row?)?);
         }
         Ok(rows)
+    }
+
+    /// The desk's first row from a name on, of those whose name begins so.
+    ///
+    /// # Errors
+    /// When the row cannot be read or opened.
+    pub fn desk_row_from(
+        &self,
+        prefix: &str,
+        from: &str,
+    ) -> Result<Option<(String, Vec<u8>)>, EngineError> {
+        let to = [&keys::desk(prefix)[..], &[AFTER_ALL]].concat();
+        let mut rows = self.shared.store.scan(Table::Meta, &keys::desk(from), Some(&to))?;
+        rows.next().map(|row| self.desk_row(row?)).transpose()
+    }
+
+    fn desk_row(
+        &self,
+        (row, sealed): (Box<[u8]>, Box<[u8]>),
+    ) -> Result<(String, Vec<u8>), EngineError> {
+        let damaged = || EngineError::Damaged("a row of the retention desk".into());
+        let name = row.get(keys::DESK.len()..).map(<[u8]>::to_vec).ok_or_else(damaged)?;
+        let name = String::from_utf8(name).map_err(|_| damaged())?;
+        let key = self.shared.ring.state_key();
+        Ok((name, key.open(&aad(&row), &sealed).map_err(|_| damaged())?))
     }
 
     /// Writes a row of the desk, whose name is ASCII; it is durable when this returns.

@@ -38,26 +38,37 @@ impl Service {
                 let opened = desk.open_hold(caller, site, &mut text).await?;
                 Ok(json(StatusCode::CREATED, opened))
             }
-            Route::HoldList => ok(desk.holds(&site(caller, first)?)?),
+            Route::HoldList => {
+                let site = site(caller, first)?;
+                ok(desk.look_up(move |desk| desk.holds(&site)).await?)
+            }
             Route::HoldRelease => {
                 let site = site(caller, first)?;
                 let (ended, text) = desk.release_hold(caller, site, second).await?;
                 Ok(json(if ended { StatusCode::OK } else { StatusCode::ACCEPTED }, text))
             }
-            Route::RetentionList => list(desk, caller, parts),
+            Route::RetentionList => list(desk, caller, parts).await,
             Route::RetentionRun => ok(desk.run(caller).await?),
             Route::ClockConfirm => {
                 let mut text = self.small_body(caller, parts, body).await?;
                 ok(desk.confirm_clock(caller, &mut text).await?)
             }
-            Route::CertificateList => ok(desk.certificates(caller)?),
-            Route::CertificateGet => ok(desk.certificate(caller, first)?),
+            Route::CertificateList => {
+                let query = Query::parse(parts.uri.query(), &["cursor"]).ok_or(Kind::BadQuery)?;
+                let from = query.get("cursor").map_or(Ok(0), str::parse);
+                let (from, caller) = (from.map_err(|_| Kind::BadCursor)?, caller.clone());
+                ok(desk.look_up(move |desk| desk.certificates(&caller, from)).await?)
+            }
+            Route::CertificateGet => {
+                let (id, caller) = (first.to_owned(), caller.clone());
+                ok(desk.look_up(move |desk| desk.certificate(&caller, &id)).await?)
+            }
             _ => Err(Kind::NotFound.into()),
         }
     }
 }
 
-fn list(desk: &Desk, caller: &Caller, parts: &Parts) -> Result<Answer, Refusal> {
+async fn list(desk: &Desk, caller: &Caller, parts: &Parts) -> Result<Answer, Refusal> {
     let known = ["site", "state", "limit", "cursor"];
     let query = Query::parse(parts.uri.query(), &known).ok_or(Kind::BadQuery)?;
     let state = match query.get("state") {
@@ -76,5 +87,7 @@ fn list(desk: &Desk, caller: &Caller, parts: &Parts) -> Result<Answer, Refusal> 
     };
     let site = query.get("site").map(|text| site(caller, text)).transpose()?;
     let question = Question { site, state, limit, from };
-    Ok(json(StatusCode::OK, desk.list(caller, &question)?))
+    let caller = caller.clone();
+    let text = desk.look_up(move |desk| desk.list(&caller, &question)).await?;
+    Ok(json(StatusCode::OK, text))
 }

@@ -22,6 +22,8 @@ use crate::wire::retention::certificate::{
 use crate::wire::retention::rows::{Reported, RunRow};
 use crate::wire::retention::view::{CertificateView, certificates_to_json};
 
+/// Most certificates that are opened for a page of their list.
+const PAGE_MAX: usize = 100;
 /// Before the names of certificates' rows.
 pub(super) const ROWS: &str = "certificate/";
 /// Before the name of the row of a body whose entry may not be in the ledger yet.
@@ -87,21 +89,26 @@ const LIMIT_UNTRIED: &str = "Not every key was tried at the end: a start finishe
     end of its vault epoch.";
 
 impl Desk {
-    /// The certificates whose sites are all the caller's.
+    /// The certificates whose sites are all the caller's, from the number of an intent on: a page
+    /// opens [`PAGE_MAX`] certificates, and shows those of them that are the caller's.
     ///
     /// # Errors
     /// When a row cannot be read.
-    pub fn certificates(&self, caller: &Caller) -> Result<Vec<u8>, DeskError> {
-        let mut list = Vec::new();
-        for (_, row) in self.0.vault.load_rows(ROWS)? {
+    pub fn certificates(&self, caller: &Caller, from: u64) -> Result<Vec<u8>, DeskError> {
+        let (mut list, mut from) = (Vec::new(), from);
+        for opened in 0.. {
+            let Some((operation, row)) = self.0.certificate_from(from)? else { break };
+            if opened == PAGE_MAX {
+                return Ok(certificates_to_json(&list, Some(operation)));
+            }
             let body = Certificate::parse(&row)?.body;
             if body.lots.iter().all(|lot| caller.sites.holds(&lot.site)) {
-                let operation = body.intent.index;
                 let (id, issued_at, lots) = (body.id, body.issued_at, body.lots.len());
                 list.push(CertificateView { id, issued_at, operation, lots });
             }
+            from = operation.saturating_add(1);
         }
-        Ok(certificates_to_json(&list))
+        Ok(certificates_to_json(&list, None))
     }
 
     /// A certificate, byte for byte as it was issued.
@@ -119,6 +126,18 @@ impl Desk {
 }
 
 impl Inner {
+    /// The first certificate of an intent of this number or a later one: the number and its bytes.
+    pub(super) fn certificate_from(
+        &self,
+        operation: u64,
+    ) -> Result<Option<(u64, Vec<u8>)>, DeskError> {
+        let Some((name, row)) = self.vault.load_row_from(ROWS, &row_of(operation))? else {
+            return Ok(None);
+        };
+        let number = name.strip_prefix(ROWS).and_then(|number| number.parse().ok());
+        Ok(Some((number.ok_or(DeskError::Failed)?, row)))
+    }
+
     /// Issues the certificate of a destruction whose result is in the ledger; its id.
     pub(super) async fn certify(&self, issue: Issue<'_>) -> Result<String, DeskError> {
         let operation = issue.operation;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::vault::{Change, DestroyReport, LotInfo, LotReport, Vault, Verification};
+use super::vault::{Change, DestroyReport, LotInfo, LotReport, Row, Vault, Verification};
 use crate::crypto::sha256;
 use crate::engine::EngineError;
 use crate::keys::vek::LedgerMark;
@@ -100,6 +100,10 @@ pub struct Inside {
     pub fault: Option<Fault>,
     /// The latest time that it was told to drop by what it keeps by itself.
     pub expired: Option<Timestamp>,
+    /// Rows that were read and opened so far.
+    pub opened: usize,
+    /// How often living lots were listed.
+    pub listed: usize,
     /// Where it is cut.
     pub cut: Option<Cut>,
     /// Changes so far.
@@ -244,7 +248,10 @@ fn destroy(inside: &mut Inside, lots: &[Lot]) -> Result<DestroyReport, EngineErr
 
 impl Vault for Memory {
     fn lots(&self) -> Vec<LotInfo> {
-        self.with(|inside| inside.lots.clone())
+        self.with(|inside| {
+            inside.listed += 1;
+            inside.lots.clone()
+        })
     }
 
     fn site(&self, id: &SiteId) -> Option<Arc<Site>> {
@@ -295,9 +302,21 @@ impl Vault for Memory {
     fn load_rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
         let rows = |inside: &mut Inside| {
             let own = inside.rows.iter().filter(|(name, _)| name.starts_with(prefix));
-            own.map(|(name, row)| (name.clone(), row.clone())).collect()
+            let own: Vec<Row> = own.map(|(name, row)| (name.clone(), row.clone())).collect();
+            inside.opened += own.len();
+            own
         };
         Ok(self.with(rows))
+    }
+
+    fn load_row_from(&self, prefix: &str, from: &str) -> Result<Option<Row>, EngineError> {
+        let first = |inside: &mut Inside| {
+            let mut rows = inside.rows.range(from.to_owned()..);
+            let (name, row) = rows.next().filter(|(name, _)| name.starts_with(prefix))?;
+            inside.opened += 1;
+            Some((name.clone(), row.clone()))
+        };
+        Ok(self.with(first))
     }
 
     fn put_row(&self, name: String, bytes: Vec<u8>) -> Change<'_, ()> {

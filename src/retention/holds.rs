@@ -2,6 +2,7 @@
 //! predicate on site, months and classes, so it covers what arrives later too.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::due::Terms;
 use super::{Desk, DeskError, Inner, credential};
@@ -99,7 +100,7 @@ impl Inner {
         }
         // Nothing is planned for destruction meanwhile, so it is before the hold or after it.
         let _deciding = self.deciding.lock().await;
-        let left = self.lots_of(site);
+        let left = self.lots_of(site).await?;
         if request.months.iter().any(|month| !self.has_month(&found, *month, &left, now)) {
             let event = Event::HoldRefused {
                 hold: None,
@@ -133,13 +134,17 @@ impl Inner {
 
     /// What is left of a site: its living lots, and those that are being destroyed, whose keys the
     /// register may not list any more.
-    fn lots_of(&self, site: &SiteId) -> BTreeSet<Lot> {
-        let living = self.vault.lots().into_iter().filter(|info| info.site == *site);
+    async fn lots_of(&self, site: &SiteId) -> Result<BTreeSet<Lot>, DeskError> {
+        // The keys are locked while they are turned over.
+        let vault = Arc::clone(&self.vault);
+        let listed = tokio::task::spawn_blocking(move || vault.lots()).await;
+        let listed = listed.map_err(|_| DeskError::Failed)?;
+        let living = listed.into_iter().filter(|info| info.site == *site);
         let mut lots: BTreeSet<Lot> = living.map(|info| info.lot).collect();
         let state = self.state();
         let going = state.run.iter().flat_map(|run| &run.lots);
         lots.extend(going.filter(|planned| planned.site == *site).map(|planned| planned.lot));
-        lots
+        Ok(lots)
     }
 
     /// Whether the site has the month and something of it is left, or it is the present one.

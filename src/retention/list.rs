@@ -1,10 +1,10 @@
 //! The list of lots: what lives with its due time and state, and what was destroyed with its
-//! certificate.
+//! certificate. Certificates are never removed, so a page opens no more of them than it shows, and
+//! never more than a few.
 
 use std::collections::BTreeSet;
 
-use super::certificate;
-use super::plan::{Standing, class_of, epoch_of, rule_name, word_of};
+use super::plan::{LOTS_MAX, Standing, class_of, epoch_of, rule_name, word_of};
 use super::policy::Policy;
 use super::run::FAILED;
 use super::{Desk, DeskError, Inner};
@@ -25,8 +25,40 @@ pub struct Question {
     pub state: Option<&'static str>,
     /// Most lots.
     pub limit: usize,
-    /// Lots to leave out: where the page before ended.
+    /// Where the page before ended: lots to leave out, or a place among the certificates.
     pub from: usize,
+}
+
+/// Most certificates that are opened for one page: each may have a thousand lots.
+const OPENED_MAX: usize = 32;
+/// The bit of a cursor that stands for a place among the certificates.
+const CERTIFIED: usize = 1 << (usize::BITS - 1);
+/// Bits of such a cursor for the lots of its certificate to leave out; a certificate has fewer.
+const SKIP_BITS: u32 = 14;
+const _: () = assert!(LOTS_MAX < 1 << SKIP_BITS);
+
+/// A place among the certificates: the number of an intent, and lots of its certificate to leave
+/// out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    operation: u64,
+    skip: usize,
+}
+
+impl Place {
+    const FIRST: Self = Self { operation: 0, skip: 0 };
+
+    fn of(cursor: usize) -> Option<Self> {
+        let place = (cursor & CERTIFIED != 0).then_some(cursor & !CERTIFIED)?;
+        let skip = place & ((1 << SKIP_BITS) - 1);
+        Some(Self { operation: (place >> SKIP_BITS) as u64, skip })
+    }
+
+    fn cursor(self) -> usize {
+        // A ledger has fewer entries than this has bits for.
+        let operation = usize::try_from(self.operation).unwrap_or(usize::MAX);
+        CERTIFIED | (operation << SKIP_BITS) | self.skip
+    }
 }
 
 /// Every state of a lot.
@@ -48,15 +80,24 @@ impl Desk {
     pub fn list(&self, caller: &Caller, question: &Question) -> Result<Vec<u8>, DeskError> {
         let inner = &self.0;
         let (believed, confirmed) = inner.believed();
-        let mut lots = inner.lot_views(believed)?;
-        lots.retain(|lot| {
+        let wanted = |lot: &LotView| {
             caller.sites.holds(&lot.site)
                 && question.site.as_ref().is_none_or(|site| *site == lot.site)
                 && question.state.is_none_or(|state| state == lot.state)
-        });
-        let end = question.from.saturating_add(question.limit);
-        let next_cursor = (lots.len() > end).then_some(end);
-        let lots = lots.into_iter().skip(question.from).take(question.limit).collect();
+        };
+        let (mut lots, mut next_cursor) = (Vec::new(), None);
+        let place = Place::of(question.from);
+        if place.is_none() && question.state != Some("certified") {
+            let mut own = inner.lot_views(believed)?;
+            own.retain(wanted);
+            let end = question.from.saturating_add(question.limit);
+            next_cursor = (own.len() > end).then_some(end);
+            lots.extend(own.into_iter().skip(question.from).take(question.limit));
+        }
+        if next_cursor.is_none() && question.state.is_none_or(|state| state == "certified") {
+            let place = place.unwrap_or(Place::FIRST);
+            next_cursor = inner.certified(&mut lots, place, question.limit, &wanted)?;
+        }
         let policy = inner.policy_at(believed);
         let list = ListView {
             as_of: inner.clock.now(),
@@ -114,11 +155,36 @@ impl Inner {
                 });
             }
         }
-        for (_, row) in self.vault.load_rows(certificate::ROWS)? {
-            let body = Certificate::parse(&row)?.body;
-            views.extend(body.lots.iter().filter_map(|lot| certified(lot, &body.id)));
-        }
         Ok(views)
+    }
+
+    /// Adds lots with a certificate from a place on until there are so many; where the next page
+    /// begins.
+    fn certified(
+        &self,
+        lots: &mut Vec<LotView>,
+        mut place: Place,
+        limit: usize,
+        wanted: &dyn Fn(&LotView) -> bool,
+    ) -> Result<Option<usize>, DeskError> {
+        for opened in 0.. {
+            let Some((operation, row)) = self.certificate_from(place.operation)? else { break };
+            let skip = if operation == place.operation { place.skip } else { 0 };
+            place = Place { operation, skip };
+            if lots.len() >= limit || opened == OPENED_MAX {
+                return Ok(Some(place.cursor()));
+            }
+            let body = Certificate::parse(&row)?.body;
+            let own = body.lots.iter().filter_map(|lot| certified(lot, &body.id)).filter(wanted);
+            let mut own = own.skip(skip);
+            let room = limit - lots.len();
+            lots.extend(own.by_ref().take(room));
+            if own.next().is_some() {
+                return Ok(Some(Place { operation, skip: skip + room }.cursor()));
+            }
+            place = Place { operation: operation.saturating_add(1), skip: 0 };
+        }
+        Ok(None)
     }
 }
 

@@ -15,6 +15,9 @@ pub use crate::engine::destroy::{DestroyReport, LotInfo, LotReport, Verification
 /// A change of state that is under way.
 pub type Change<'a, T> = Pin<Box<dyn Future<Output = Result<T, EngineError>> + Send + 'a>>;
 
+/// A row of the desk: its name and its bytes.
+pub type Row = (String, Vec<u8>);
+
 /// What this desk needs of the engine.
 pub trait Vault: Send + Sync + 'static {
     /// Every living lot.
@@ -45,6 +48,11 @@ pub trait Vault: Send + Sync + 'static {
     /// # Errors
     /// When a row cannot be read.
     fn load_rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, EngineError>;
+    /// The desk's first row from a name on, of those whose name begins so.
+    ///
+    /// # Errors
+    /// When the row cannot be read.
+    fn load_row_from(&self, prefix: &str, from: &str) -> Result<Option<Row>, EngineError>;
     /// Writes a row of the desk; it is durable when this is done.
     fn put_row(&self, name: String, bytes: Vec<u8>) -> Change<'_, ()>;
     /// Removes a row of the desk.
@@ -94,6 +102,10 @@ impl Vault for Engine {
 
     fn load_rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
         self.desk_rows(prefix)
+    }
+
+    fn load_row_from(&self, prefix: &str, from: &str) -> Result<Option<Row>, EngineError> {
+        self.desk_row_from(prefix, from)
     }
 
     fn put_row(&self, name: String, bytes: Vec<u8>) -> Change<'_, ()> {

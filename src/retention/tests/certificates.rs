@@ -27,7 +27,7 @@ async fn it_says_what_was_destroyed_and_proves_it() {
     assert!(body.method.copies.contains("copy of the VEK home"));
     assert!(body.method.medium.contains("logical overwrite"));
     assert!(body.verification.passed && body.verification.keys_tried == 4);
-    let listed = world.desk.certificates(&caller(Role::Auditor, 0)).unwrap();
+    let listed = world.desk.certificates(&caller(Role::Auditor, 0), 0).unwrap();
     assert!(String::from_utf8(listed).unwrap().contains(&format!("\"id\":\"{}\"", body.id)));
 }
 
@@ -118,7 +118,7 @@ async fn only_those_with_all_its_sites_see_it() {
     let auditor = caller(Role::Auditor, 0);
     let own = Token { sites: SiteScope::Some([site_id("B.C")].into()), ..Token::clone(&auditor) };
     let own: Caller = Arc::new(own);
-    assert_eq!(world.desk.certificates(&own).unwrap(), b"{\"items\":[]}");
+    assert_eq!(world.desk.certificates(&own, 0).unwrap(), b"{\"items\":[]}");
     let id = world.entries().iter().find_map(|entry| match entry.event {
         Event::CertificateIssued { destruction, .. } => Some(format!("c{destruction}")),
         _ => None,
@@ -130,4 +130,84 @@ async fn only_those_with_all_its_sites_see_it() {
         let refused = world.desk.certificate(&auditor, nowhere);
         assert_eq!(refused, Err(DeskError::NotFound), "{nowhere}");
     }
+}
+
+/// As many certificates, each of one lot, of two sites in turn.
+async fn many(certificates: u64) -> World {
+    let world = World::at("2026-12-01T00:00:00Z");
+    let all = world.vault.with(|inside| std::mem::take(&mut inside.lots));
+    let sets = |site: u64| all[usize::try_from(site * 6 + 2).unwrap()].clone();
+    for number in 0..certificates {
+        let lot = LotInfo { keys: vec![KeyId(1_000 + number)], ..sets(number % 2) };
+        world.vault.with(|inside| inside.lots.push(lot));
+        assert_eq!(world.run().await.unwrap().certificates.len(), 1);
+    }
+    world.vault.with(|inside| inside.lots = all[..3].to_vec());
+    world
+}
+
+/// The cursor of a page, if there is a next one.
+fn cursor(page: &str) -> Option<usize> {
+    let at = page.find("\"next_cursor\":\"")? + 15;
+    page[at..].split('"').next()?.parse().ok()
+}
+
+#[tokio::test]
+async fn a_page_opens_no_more_certificates_than_it_needs() {
+    let world = many(80).await;
+    let auditor = caller(Role::Auditor, 0);
+    let ask = |site: Option<&str>, state, limit, from| {
+        world.vault.with(|inside| (inside.opened, inside.listed) = (0, 0));
+        let question = Question { site: site.map(site_id), state, limit, from };
+        let page = world.desk.list(&auditor, &question).unwrap();
+        let (opened, listed) = world.vault.with(|inside| (inside.opened, inside.listed));
+        (String::from_utf8(page).unwrap(), opened, listed)
+    };
+    // What lives comes first, and costs no certificate but the look for a next page.
+    let (page, opened, listed) = ask(None, None, 3, 0);
+    assert_eq!((count(&page, "site_id"), opened, listed), (3, 1, 1), "{page}");
+    let (_, opened, _) = ask(None, Some("due"), 10_000, 0);
+    assert_eq!(opened, 0);
+    let (page, opened, listed) = ask(None, Some("certified"), 1, 0);
+    assert_eq!((count(&page, "site_id"), opened, listed), (1, 2, 0));
+    // All pages together hold every lot once, however few of them a page may open or wants.
+    for (site, limit, wanted) in [(None, 7, 83), (Some("B.C"), 50, 40), (Some("ACME"), 1, 43)] {
+        let (mut from, mut lots, mut ids, mut pages) = (0, 0, BTreeSet::new(), 0);
+        loop {
+            let (page, opened, _) = ask(site, None, limit, from);
+            assert!(count(&page, "site_id") <= limit && opened <= 33, "{opened}");
+            let told = page.split("\"certificate\":\"").skip(1);
+            let told = told.map(|rest| rest.split('"').next().unwrap().to_owned());
+            let before = ids.len();
+            let on_page: Vec<String> = told.collect();
+            ids.extend(on_page.iter().cloned());
+            assert_eq!(ids.len(), before + on_page.len(), "each once");
+            (lots, pages) = (lots + count(&page, "site_id"), pages + 1);
+            let Some(next) = cursor(&page) else { break };
+            assert!(pages < 100);
+            from = next;
+        }
+        assert_eq!(lots, wanted, "{site:?}");
+    }
+}
+
+#[tokio::test]
+async fn certificates_are_listed_in_pages() {
+    let world = many(150).await;
+    let auditor = caller(Role::Auditor, 0);
+    let page = |from: usize| {
+        world.vault.with(|inside| inside.opened = 0);
+        let page = world.desk.certificates(&auditor, from as u64).unwrap();
+        (String::from_utf8(page).unwrap(), world.vault.with(|inside| inside.opened))
+    };
+    let (first, opened) = page(0);
+    assert_eq!((count(&first, "\"id\""), opened), (100, 101));
+    let (second, opened) = page(cursor(&first).unwrap());
+    assert_eq!((count(&second, "\"id\""), opened, cursor(&second)), (50, 50, None));
+    let id = |page: &str, last: bool| {
+        let mut ids = page.split("\"id\":\"c").skip(1);
+        let id = if last { ids.last() } else { ids.next() };
+        id.unwrap().split('"').next().unwrap().parse::<u64>().unwrap()
+    };
+    assert!(id(&first, true) < id(&second, false));
 }

@@ -232,8 +232,8 @@ pub struct CertificateView {
     pub lots: usize,
 }
 
-/// The certificates of a caller.
-pub fn certificates_to_json(list: &[CertificateView]) -> Vec<u8> {
+/// The certificates of a caller, and where the next page begins.
+pub fn certificates_to_json(list: &[CertificateView], next: Option<u64>) -> Vec<u8> {
     let items = list.iter().map(|one| {
         json!({
             "id": one.id,
@@ -242,7 +242,11 @@ pub fn certificates_to_json(list: &[CertificateView]) -> Vec<u8> {
             "lots": one.lots,
         })
     });
-    text(&json!({"items": items.collect::<Vec<_>>()}))
+    let mut value = json!({"items": items.collect::<Vec<_>>()});
+    if let (Some(next), Value::Object(members)) = (next, &mut value) {
+        members.insert("next_cursor".to_owned(), json!(next.to_string()));
+    }
+    text(&value)
 }
 
 fn text(value: &Value) -> Vec<u8> {
