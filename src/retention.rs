@@ -17,6 +17,7 @@ mod due;
 pub mod fake;
 mod figures;
 mod holds;
+mod late;
 mod list;
 mod notice;
 mod plan;
@@ -232,7 +233,7 @@ impl Desk {
             policy.check(vault.age_ms())?;
         }
         let state = Mutex::new(load(vault.as_ref())?);
-        Ok(Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             vault,
             ledger,
             settings,
@@ -244,7 +245,9 @@ impl Desk {
             running: tokio::sync::Mutex::default(),
             deciding: tokio::sync::Mutex::default(),
             figures: Figures::default(),
-        })))
+        });
+        late::judge(&inner);
+        Ok(Self(inner))
     }
 
     /// Shows the desk's figures in the metrics.

@@ -248,3 +248,33 @@ async fn what_is_due_is_destroyed_with_a_certificate_and_what_is_held_stays() {
     assert!(ask(&app, &operator, usage).await.1.contains("\"mau\":1"));
     app.drain().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_comes_after_its_bucket_was_due_is_not_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SetClock(Default::default()));
+    clock.set("2026-05-21T04:00:00Z");
+    let app = App::start(settings(directory.path()), clock.clone()).await.unwrap();
+    let file = directory.path().join("data-keys/operator.token");
+    let operator = std::fs::read_to_string(&file).unwrap();
+    let site = r#"{"retention":{"records_days":1}}"#.to_owned();
+    let put = with_body(Method::PUT, "/v1/sites/ACME", site);
+    assert_eq!(ask(&app, &operator, put).await.0, 201);
+    let producer = token_of(&app, &operator, "producer").await;
+    for (at, kept) in [("2026-05-01T12:00:00Z", false), ("2026-05-21T03:00:00Z", true)] {
+        let record = format!(
+            r#"{{"event_id":"{at}","type":"drm.license.issued","site_id":"ACME",
+                "occurred_at":"{at}","outcome":"success","user_id":"{at}","request_type":"new"}}"#
+        );
+        let post = with_body(Method::POST, "/v1/records", record);
+        let (status, receipt) = ask(&app, &producer, post).await;
+        assert!(status == 200 && receipt.contains("\"accepted\":1"), "{receipt}");
+        assert_eq!(receipt.contains("\"not_retained\":1"), !kept, "{receipt}");
+    }
+    let usage = Ask::get("/v1/sites/ACME/usage/2026-05".to_owned());
+    assert!(ask(&app, &operator, usage).await.1.contains("\"mau\":2"), "both are counted");
+    app.engine.fold().await.unwrap();
+    let (_, lots) = ask(&app, &operator, Ask::get("/v1/retention".to_owned())).await;
+    assert!(!lots.contains("2026-05-01") && lots.contains("\"epoch\":\"2026-05-21\""), "{lots}");
+    app.drain().await;
+}

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::gone::Dues;
 use super::writer::{Message, Reply, Writer};
 use super::{Engine, EngineError};
 use crate::crypto::Aad;
@@ -83,6 +84,12 @@ impl Engine {
     pub async fn delete_desk_row(&self, name: &str) -> Result<(), EngineError> {
         let row = keys::desk(name);
         self.ask(|reply| Message::Desk(DeskOrder::Delete(row, reply))).await
+    }
+
+    /// Asks the desk from now on which buckets are due, so that no record is stored in one. The first
+    /// desk that says so is asked.
+    pub fn judge_by(&self, dues: Box<dyn Dues>) {
+        let _ = self.shared.dues.set(dues);
     }
 
     /// Drops seen slots and kept answers that are older than their stated life, also where no record

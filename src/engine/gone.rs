@@ -12,7 +12,7 @@ use crate::model::batch::{Bucket, Epoch, SiteMonth};
 use crate::model::ids::SiteNo;
 use crate::model::retention::Lot;
 use crate::model::site::{MonthSpan, Site};
-use crate::model::time::{Month, Timestamp};
+use crate::model::time::{Day, Month, Timestamp};
 use crate::model::vocab::Class;
 use crate::store::codec::Corrupt;
 use crate::store::destruction::{decode_gone, encode_gone};
@@ -38,6 +38,16 @@ pub enum Takes {
     /// Nothing: its figures are final.
     Nothing,
 }
+
+/// Who knows when a bucket is due: the desk above. Without one no bucket is.
+pub trait Dues: Send + Sync {
+    /// Whether the records of a bucket should be destroyed by now, with nothing that holds them.
+    /// Its epoch ends then.
+    fn is_over(&self, site: &Site, bucket: Bucket, ends_at: Timestamp) -> bool;
+}
+
+/// Classes that have buckets.
+const BUCKETS: [Class; 2] = [Class::Records, Class::Detections];
 
 /// The epoch that keeps a row: the site's month, or the row's UTC day where the site keeps its
 /// records for a shorter period.
@@ -134,6 +144,30 @@ impl Shared {
         lots.iter().for_each(|lot| gone.add(*lot, from_group));
     }
 
+    /// The buckets for rows of a month and of these days that are due, whether they ever were or
+    /// not: a record that comes so late would be stored only to be destroyed.
+    pub fn past_due(&self, at: SiteMonth, days: &[Day]) -> Vec<(Epoch, Class)> {
+        let Some((dues, site)) = self.dues.get().zip(self.directory.by_no(at.site)) else {
+            return Vec::new();
+        };
+        let epochs: Vec<(Epoch, Timestamp)> = match site.settings_in(at.month).records_days {
+            Some(_) => {
+                let end = |day: &Day| Day(day.0.saturating_add(1)).start();
+                days.iter().map(|day| (Epoch::Day(*day), end(day))).collect()
+            }
+            None => {
+                let span = site.months.iter().find(|span| span.month == at.month);
+                span.map(|span| (Epoch::Month(at.month), span.to)).into_iter().collect()
+            }
+        };
+        let named = epochs.iter().flat_map(|named| BUCKETS.map(|class| (*named, class)));
+        let is_over = |((epoch, ends_at), class): &((Epoch, Timestamp), Class)| {
+            let bucket = Bucket { class: *class, site: at.site, epoch: *epoch };
+            dues.is_over(&site, bucket, *ends_at)
+        };
+        named.filter(is_over).map(|((epoch, _), class)| (epoch, class)).collect()
+    }
+
     /// Notes that the sets of a month are destroyed.
     pub fn without_sets(&self, at: SiteMonth) {
         self.without_sets.write().unwrap_or_else(PoisonError::into_inner).insert(at);
@@ -145,7 +179,7 @@ mod tests {
     use super::*;
     use crate::model::ids::SiteId;
     use crate::model::site::SiteSettings;
-    use crate::model::time::{DAY_MS, Day};
+    use crate::model::time::DAY_MS;
 
     fn site(days: Option<u32>) -> Site {
         let month = Day(20_000).month();

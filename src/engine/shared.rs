@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
 use super::directory::Directory;
-use super::gone::Gone;
+use super::gone::{Dues, Gone};
 use super::journal::JournalKey;
 use super::{EngineError, fold, spill};
 use crate::keys::KeyRing;
@@ -26,6 +26,8 @@ pub struct Shared {
     pub(super) journal_key: RwLock<Arc<JournalKey>>,
     pub(super) published: RwLock<HashMap<SiteMonth, Counters>>,
     pub(super) gone: RwLock<Gone>,
+    /// Who says which buckets are due, once somebody does.
+    pub(super) dues: OnceLock<Box<dyn Dues>>,
     /// Months whose sets are destroyed.
     pub(super) without_sets: RwLock<HashSet<SiteMonth>>,
     /// Locked by who destroys.
@@ -62,6 +64,7 @@ impl Shared {
             journal_key: RwLock::new(key),
             published: RwLock::new(HashMap::new()),
             gone: RwLock::default(),
+            dues: OnceLock::new(),
             without_sets: RwLock::default(),
             destroying: Mutex::default(),
             unfinished: RwLock::default(),

@@ -141,6 +141,8 @@ impl MonthState {
 pub trait SetKeys {
     /// What a month takes from a group on.
     fn takes(&self, at: SiteMonth, group: u64) -> Takes;
+    /// Buckets for rows of a month and of these days that are due by now.
+    fn past_due(&self, at: SiteMonth, days: &[Day]) -> Vec<(Epoch, Class)>;
     /// The key of a site-month's sets; the month's keys exist, since a batch was made with them.
     fn month(&self, at: SiteMonth) -> Option<Arc<SealKey>>;
     /// The key of a day's seen slot.
@@ -256,14 +258,19 @@ impl State {
         self.open_slots(batch, keys).ok_or(missing)?;
         let mut places = Vec::with_capacity(batch.months.len());
         for at in &batch.months {
-            places.push(match keys.takes(*at, group) {
-                Takes::Nothing => MonthPlace::Closed,
-                Takes::All => MonthPlace::Open(self.month_index(*at, keys).ok_or(missing)?, None),
-                Takes::Counts(gone) => {
-                    let index = self.month_index(*at, keys).ok_or(missing)?;
-                    MonthPlace::Open(index, Some((at.month, gone)))
+            let mut gone = match keys.takes(*at, group) {
+                Takes::Nothing => {
+                    places.push(MonthPlace::Closed);
+                    continue;
                 }
-            });
+                Takes::All => Vec::new(),
+                Takes::Counts(gone) => gone,
+            };
+            if verdicts.is_none() {
+                gone.extend(keys.past_due(*at, &batch.days));
+            }
+            let index = self.month_index(*at, keys).ok_or(missing)?;
+            places.push(MonthPlace::Open(index, (!gone.is_empty()).then_some((at.month, gone))));
         }
         let Self { months, seen, cache, .. } = self;
         let mut slots: Vec<Option<&mut DistinctSet>> = Vec::with_capacity(batch.days.len());
@@ -338,12 +345,12 @@ pub struct Apply<'a> {
 enum MonthPlace {
     /// It takes nothing any more.
     Closed,
-    /// Where it is, and which of its buckets are destroyed.
+    /// Where it is, and which of its buckets are destroyed or due.
     Open(usize, Option<(Month, Vec<(Epoch, Class)>)>),
 }
 
 impl MonthPlace {
-    /// Whether the bucket of a row is destroyed.
+    /// Whether the bucket of a row is destroyed, or due.
     fn lost(&self, claim: &Claim) -> bool {
         let Self::Open(_, Some((month, gone))) = self else { return false };
         let class = claim.kind.class();

@@ -25,12 +25,13 @@ use super::runs::SetId;
 use super::state::{Apply, SetKeys, State, Window};
 use super::{Answer, EngineError, MonthSeen, Outcome, Settings, Shared, SitePut, spill};
 use crate::crypto::{Aad, SealKey};
-use crate::model::batch::{Batch, SiteMonth};
+use crate::model::batch::{Batch, Epoch, SiteMonth};
 use crate::model::caller::Token;
 use crate::model::ids::{KeyId, SiteId};
 use crate::model::retention::Lot;
 use crate::model::site::{Site, SiteSettings};
 use crate::model::time::{DAY_MS, Day, Timestamp};
+use crate::model::vocab::Class;
 use crate::store::verdict::GroupVerdict;
 use crate::store::{Changes, Table, keys};
 
@@ -500,6 +501,10 @@ impl SetKeys for RingKeys<'_> {
     fn takes(&self, at: SiteMonth, group: u64) -> Takes {
         let site = self.0.directory.by_no(at.site);
         self.0.gone(|gone| gone.takes(at, group, site.as_deref()))
+    }
+
+    fn past_due(&self, at: SiteMonth, days: &[Day]) -> Vec<(Epoch, Class)> {
+        self.0.past_due(at, days)
     }
 
     fn month(&self, at: SiteMonth) -> Option<Arc<SealKey>> {

@@ -68,6 +68,15 @@ impl Terms<'_> {
         dues
     }
 
+    /// When a bucket is due, whether it lives or not.
+    pub fn of_bucket(&self, bucket: Bucket, ends_at: Timestamp) -> Timestamp {
+        let due = self.bucket(bucket, ends_at);
+        match self.site.terminated_at {
+            Some(ended) => due.min(add_months(ended, TERMINATION_MONTHS)),
+            None => due,
+        }
+    }
+
     /// A bucket: so many months after its month, or the site's own days after its day, whichever is
     /// earlier.
     fn bucket(&self, bucket: Bucket, ends_at: Timestamp) -> Timestamp {

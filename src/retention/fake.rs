@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::vault::{Change, DestroyReport, LotInfo, LotReport, Row, Vault, Verification};
+use super::vault::{Change, DestroyReport, Dues, LotInfo, LotReport, Row, Vault, Verification};
 use crate::crypto::sha256;
 use crate::engine::EngineError;
 use crate::keys::vek::LedgerMark;
@@ -100,6 +100,8 @@ pub struct Inside {
     pub fault: Option<Fault>,
     /// The latest time that it was told to drop by what it keeps by itself.
     pub expired: Option<Timestamp>,
+    /// Who says which buckets are due.
+    pub dues: Option<Box<dyn Dues>>,
     /// Rows that were read and opened so far.
     pub opened: usize,
     /// How often living lots were listed.
@@ -283,6 +285,10 @@ impl Vault for Memory {
 
     fn destroy(&self, lots: Vec<Lot>, _mark: LedgerMark) -> Change<'_, DestroyReport> {
         self.change(|inside| destroy(inside, &lots))
+    }
+
+    fn judge_by(&self, dues: Box<dyn Dues>) {
+        self.with(|inside| inside.dues = Some(dues));
     }
 
     fn expire(&self, believed: Timestamp) -> Change<'_, ()> {

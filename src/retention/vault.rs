@@ -11,6 +11,7 @@ use crate::model::site::Site;
 use crate::model::time::Timestamp;
 
 pub use crate::engine::destroy::{DestroyReport, LotInfo, LotReport, Verification};
+pub use crate::engine::gone::Dues;
 
 /// A change of state that is under way.
 pub type Change<'a, T> = Pin<Box<dyn Future<Output = Result<T, EngineError>> + Send + 'a>>;
@@ -39,6 +40,8 @@ pub trait Vault: Send + Sync + 'static {
     fn unfinished_destruction(&self) -> Vec<Lot>;
     /// Destroys lots, after the ledger's entry that this is the mark of.
     fn destroy(&self, lots: Vec<Lot>, mark: LedgerMark) -> Change<'_, DestroyReport>;
+    /// Has the engine ask which buckets are due before it keeps a record.
+    fn judge_by(&self, dues: Box<dyn Dues>);
     /// Drops what the engine keeps by itself and whose life is over at a believed time.
     fn expire(&self, believed: Timestamp) -> Change<'_, ()>;
     /// Ends a site's collection; one that has ended keeps its time.
@@ -90,6 +93,10 @@ impl Vault for Engine {
 
     fn destroy(&self, lots: Vec<Lot>, mark: LedgerMark) -> Change<'_, DestroyReport> {
         Box::pin(Self::destroy(self, lots, mark, Arc::new(())))
+    }
+
+    fn judge_by(&self, dues: Box<dyn Dues>) {
+        Self::judge_by(self, dues);
     }
 
     fn expire(&self, believed: Timestamp) -> Change<'_, ()> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::batch::Epoch;
+use crate::model::retention::Lot;
 use crate::model::site::{MonthSpan, Site};
 
 const DAY: i64 = 24 * HOUR;
@@ -507,4 +508,47 @@ fn an_idle_server_drops_slots_and_answers_when_their_life_is_over() {
     }
     world.fold();
     assert_eq!(kept(&world).0, 0);
+}
+
+/// Buckets of site 2 (days) up to a day, and of no other site, are over.
+struct OverUpTo(Day);
+
+impl gone::Dues for OverUpTo {
+    fn is_over(&self, site: &Site, bucket: Bucket, ends_at: Timestamp) -> bool {
+        assert_eq!(bucket.epoch.month(), Timestamp(ends_at.0 - 1).day().month());
+        let Epoch::Day(day) = bucket.epoch else { return false };
+        assert_eq!(ends_at, Day(day.0 + 1).start());
+        site.id == site_id(2) && day <= self.0
+    }
+}
+
+#[test]
+fn a_record_whose_bucket_is_due_is_counted_and_never_kept() {
+    let mut world = World::new(settings(false));
+    let start = Timestamp(world.now()).day();
+    world.engine().judge_by(Box::new(OverUpTo(Day(start.0 - 5))));
+    // 20 days late, just due, not due yet; and another site, whose buckets are months.
+    let rows = [row(2, 1, 20 * 24), row(2, 2, 5 * 24), row(2, 3, 4 * 24), row(0, 4, 20 * 24)];
+    let wanted = [Verdict::NotRetained, Verdict::NotRetained, Verdict::Accepted, Verdict::Accepted];
+    assert_eq!(world.raw(&rows).unwrap().verdicts, wanted);
+    let mau = |world: &World| {
+        let months = ["2026-10", "2026-11"].map(|month| Month::parse(month.as_bytes()).unwrap());
+        let of = |month| world.engine().usage(&site_id(2), month).unwrap().unwrap().counters.mau;
+        months.map(of).iter().sum::<u64>()
+    };
+    for round in 0..3 {
+        // A replay has nobody to ask, and comes to what was answered.
+        assert_eq!(mau(&world), 3, "{round}");
+        let again = world.raw(&rows).unwrap().verdicts;
+        assert_eq!(again, [Verdict::Duplicate; 4]);
+        if round == 1 {
+            world.fold();
+        }
+        world.close();
+        world.open();
+    }
+    assert_eq!(world.epochs(2), BTreeSet::from([Epoch::Day(Day(start.0 - 4))]));
+    let lots = world.engine().lots();
+    let buckets = lots.iter().filter(|info| matches!(info.lot, Lot::Records(_)));
+    assert_eq!(buckets.filter(|info| info.site == site_id(2)).count(), 1, "no name was given");
 }

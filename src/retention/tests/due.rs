@@ -135,3 +135,48 @@ fn a_living_bucket_keeps_the_key_of_its_records() {
     let key = SiteMonth { site: site.no, month: month("2026-07") };
     assert_eq!(dues[&Lot::RecordKey(key)], at("2027-02-01T00:00:00Z"));
 }
+
+#[tokio::test]
+async fn a_bucket_is_over_when_it_would_be_due_and_nothing_holds_it() {
+    let vault = Memory::default();
+    let site = site("ACME", 1, "UTC", Some(1));
+    vault.with(|inside| inside.sites.insert(site.id.clone(), Arc::new(site.clone())));
+    let world = World::over(vault, at("2026-11-22T04:16:00Z"), Settings::default());
+    world.run().await.unwrap();
+    let is_over = |class, text: &str| {
+        let day = at(text).day();
+        let bucket = Bucket { class, site: site.no, epoch: Epoch::Day(day) };
+        let ends_at = Timestamp(day.start().0 + DAY_MS);
+        let site = world.vault.site(&site.id).unwrap();
+        world.vault.with(|inside| inside.dues.as_ref().unwrap().is_over(&site, bucket, ends_at))
+    };
+    for class in [Class::Records, Class::Detections] {
+        assert!(is_over(class, "2026-11-02T00:00:00Z") && is_over(class, "2026-11-20T00:00:00Z"));
+        assert!(!is_over(class, "2026-11-21T00:00:00Z") && !is_over(class, "2026-11-22T00:00:00Z"));
+    }
+    // A month's bucket of another rule: six months.
+    let month =
+        Bucket { class: Class::Records, site: site.no, epoch: Epoch::Month(month("2026-05")) };
+    let of_month = |ends_at| {
+        world.vault.with(|inside| inside.dues.as_ref().unwrap().is_over(&site, month, at(ends_at)))
+    };
+    assert!(of_month("2026-05-22T04:16:00Z") && !of_month("2026-05-22T04:16:00.001Z"));
+    // A clock that nobody believes costs no record, and one set back keeps none.
+    world.clock.jump(at("2027-11-22T00:00:00Z"));
+    assert!(!is_over(Class::Records, "2026-11-21T00:00:00Z"));
+    world.clock.jump(at("2026-11-01T00:00:00Z"));
+    assert!(is_over(Class::Records, "2026-11-20T00:00:00Z"));
+    // What is held is kept, also what comes later.
+    let hold = r#"{"months":["2026-11"],"classes":["records"],"ground":"unpaid",
+        "review_at":"2027-01-01T00:00:00Z"}"#;
+    let mut text = hold.as_bytes().to_vec();
+    world.desk.open_hold(&caller(Role::Privacy, 7), site.id.clone(), &mut text).await.unwrap();
+    assert!(!is_over(Class::Records, "2026-11-02T00:00:00Z"));
+    assert!(is_over(Class::Detections, "2026-11-02T00:00:00Z"));
+    assert!(is_over(Class::Records, "2026-10-30T00:00:00Z"), "of another month");
+    for person in [1, 2] {
+        let custodian = caller(Role::Custodian, person);
+        world.desk.release_hold(&custodian, site.id.clone(), "h1").await.unwrap();
+    }
+    assert!(is_over(Class::Records, "2026-11-02T00:00:00Z"));
+}
