@@ -161,7 +161,11 @@ impl App {
     /// Stops accepting, lets running requests finish, closes what stands below.
     pub async fn drain(self) {
         tracing::info!("draining");
-        self.watches.iter().for_each(tokio::task::JoinHandle::abort);
+        for watch in self.watches {
+            watch.abort();
+            // What it holds is let go of when it has ended; that it was ended is no news.
+            let _ = watch.await;
+        }
         if !self.server.drain().await {
             tracing::warn!("some requests did not finish before the drain deadline");
         }

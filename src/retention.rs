@@ -191,7 +191,7 @@ struct Inner {
     /// Given to who looks through rows, lots and certificates, off the reactor.
     reading: tokio::sync::Semaphore,
     /// Held for a whole run.
-    running: tokio::sync::Mutex<()>,
+    running: Arc<tokio::sync::Mutex<()>>,
     /// Held while it is decided what goes and what stays, and while holds change.
     deciding: tokio::sync::Mutex<()>,
     figures: Figures,
@@ -242,7 +242,7 @@ impl Desk {
             next,
             state,
             reading: tokio::sync::Semaphore::new(READERS_MAX),
-            running: tokio::sync::Mutex::default(),
+            running: Arc::default(),
             deciding: tokio::sync::Mutex::default(),
             figures: Figures::default(),
         });
