@@ -30,7 +30,7 @@ use crate::model::caller::Token;
 use crate::model::ids::{KeyId, SiteId};
 use crate::model::retention::Lot;
 use crate::model::site::{Site, SiteSettings};
-use crate::model::time::{DAY_MS, Day, Timestamp};
+use crate::model::time::{Day, Timestamp};
 use crate::model::vocab::Class;
 use crate::store::verdict::GroupVerdict;
 use crate::store::{Changes, Table, keys};
@@ -369,7 +369,7 @@ impl Writer {
         if self.folding || self.folded_through + 1 >= self.next_group {
             return Ok(());
         }
-        let floor = self.floor();
+        let (floor, answers_before) = self.first_kept();
         let dropped = self.state.raise_floor(floor);
         self.shared.floor.store(self.state.floor().0, Ordering::Release);
         let mut counters: Vec<(SiteMonth, _)> = Vec::new();
@@ -390,7 +390,6 @@ impl Writer {
         }
         let through = self.next_group - 1;
         let floor = self.state.floor();
-        let answers_before = expiry::first_answers_at(self.shared.clock.now());
         let cut = Cut { through, deltas, counters, dropped, floor, answers_before };
         self.folder.send(FoldOrder::Fold(Box::new(cut))).map_err(|_| EngineError::Stopped)?;
         self.folding = true;
@@ -401,17 +400,6 @@ impl Writer {
             self.keys.old.push((old, self.keys.current_last));
         }
         Ok(())
-    }
-
-    /// The first day whose slot must still be kept: a slot goes when its end is older than the
-    /// accepted age, the tolerance ahead and an hour.
-    ///
-    /// The clock alone does not raise it: one that is ahead for a moment would have every record
-    /// refused from then on. The latest day that has a slot must agree.
-    fn floor(&mut self) -> Day {
-        let Some(latest) = self.state.seen().keys().next_back() else { return self.state.floor() };
-        let latest_end = latest.start().0 + DAY_MS;
-        self.first_slot_at(self.shared.clock.now().min(Timestamp(latest_end)))
     }
 
     fn folded(&mut self, folded: Folded) -> Result<(), EngineError> {

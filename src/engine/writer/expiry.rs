@@ -26,7 +26,21 @@ impl Writer {
         self.folder.send(order).map_err(|_| EngineError::Stopped)
     }
 
-    /// The first day whose slot must still be kept at a time.
+    /// The first days whose slot, and whose answers, must still be kept at a cut.
+    ///
+    /// The clock alone ends nothing: one that is ahead for a moment would have every record refused
+    /// from then on. The latest day that has a slot must agree.
+    pub(super) fn first_kept(&mut self) -> (Day, Day) {
+        let Some(latest) = self.state.seen().keys().next_back() else {
+            return (self.state.floor(), Day(0));
+        };
+        let latest_end = Timestamp(latest.start().0 + DAY_MS);
+        let now = self.shared.clock.now().min(latest_end);
+        (self.first_slot_at(now), first_answers_at(now))
+    }
+
+    /// The first day whose slot must still be kept at a time: a slot goes when its end is older
+    /// than the accepted age, the tolerance ahead and an hour.
     pub(super) fn first_slot_at(&self, now: Timestamp) -> Day {
         let margin = self.settings.age_ms + limits::FUTURE_MS_MAX + SLOT_MARGIN_MS;
         let before = now.0.saturating_sub(margin);
@@ -36,6 +50,6 @@ impl Writer {
 
 /// The first day whose answers must still be kept at a time; a day more than is promised, since the
 /// clock may have been set back over midnight.
-pub(super) fn first_answers_at(now: Timestamp) -> Day {
+fn first_answers_at(now: Timestamp) -> Day {
     Day(now.day().0.saturating_sub(limits::IDEMPOTENCY_DAYS + 1))
 }
