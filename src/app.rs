@@ -162,9 +162,9 @@ impl App {
     /// Stops accepting, lets running requests finish, closes what stands below.
     pub async fn drain(self) {
         tracing::info!("draining");
-        self.watches.iter().for_each(tokio::task::JoinHandle::abort);
         for watch in self.watches {
-            // An error says that it was aborted.
+            watch.abort();
+            // What it holds is let go of when it has ended; that it was ended is no news.
             let _ = watch.await;
         }
         if !self.server.drain().await {

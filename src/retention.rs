@@ -196,7 +196,7 @@ struct Inner {
     /// Given to who looks through rows, lots and certificates, off the reactor.
     reading: tokio::sync::Semaphore,
     /// Held for a whole run.
-    running: tokio::sync::Mutex<()>,
+    running: Arc<tokio::sync::Mutex<()>>,
     /// Held while it is decided what goes and what stays, and while holds change.
     deciding: tokio::sync::Mutex<()>,
     figures: Figures,
@@ -250,7 +250,7 @@ impl Desk {
             next,
             state: Mutex::new(state),
             reading: tokio::sync::Semaphore::new(READERS_MAX),
-            running: tokio::sync::Mutex::default(),
+            running: Arc::default(),
             deciding: tokio::sync::Mutex::default(),
             figures,
         });

@@ -86,14 +86,14 @@ impl Engine {
         self.ask(|reply| Message::Desk(DeskOrder::Delete(row, reply))).await
     }
 
-    /// Asks the desk from now on which buckets are due, so that no record is stored in one. The first
-    /// desk that says so is asked.
+    /// Asks the desk from now on which buckets are due, so that no record is stored in one. The
+    /// first desk that says so is asked.
     pub fn judge_by(&self, dues: Box<dyn Dues>) {
         let _ = self.shared.dues.set(dues);
     }
 
-    /// Drops seen slots and kept answers that are older than their stated life, also where no record
-    /// comes in any more. It is done when this returns.
+    /// Drops seen slots and kept answers that are older than their stated life, also where no
+    /// record comes in any more. It is done when this returns.
     ///
     /// # Errors
     /// When the engine has stopped.

@@ -121,8 +121,8 @@ pub struct DestroyReport {
     pub nothing: bool,
     /// What verification found. Unless it passed the destruction has not ended.
     pub verification: Verification,
-    /// Keys whose wrapped form from before was tried at the end and did not open. None where a start
-    /// finished the destruction of the keys: it has no such form any more.
+    /// Keys whose wrapped form from before was tried at the end and did not open. None where a
+    /// start finished the destruction of the keys: it has no such form any more.
     pub keys_tried: u64,
     /// Files that are gone.
     pub files_removed: u64,

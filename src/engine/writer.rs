@@ -388,7 +388,7 @@ impl Writer {
         if self.folding || self.folded_through + 1 >= self.next_group {
             return Ok(());
         }
-        let floor = self.floor();
+        let (floor, answers_before) = self.first_kept();
         let dropped = self.state.raise_floor(floor);
         self.shared.floor.store(self.state.floor().0, Ordering::Release);
         let mut counters: Vec<(SiteMonth, _)> = Vec::new();
@@ -409,7 +409,6 @@ impl Writer {
         }
         let through = self.next_group - 1;
         let floor = self.state.floor();
-        let answers_before = expiry::first_answers_at(self.shared.clock.now());
         let half = self.half;
         self.half = half.other();
         let cut = Cut { through, half, deltas, counters, dropped, floor, answers_before };
@@ -422,18 +421,6 @@ impl Writer {
             self.keys.old.push((old, self.keys.current_last));
         }
         Ok(())
-    }
-
-    /// The first day whose slot must still be kept: a slot goes when its end is older than the
-    /// accepted age, the tolerance ahead and an hour.
-    ///
-    /// The clock alone does not raise it: one that is ahead for a moment would have every record
-    /// refused from then on. The latest day that has a slot must agree.
-    fn floor(&mut self) -> Day {
-        let latest = self.state.seen().keys().next_back().copied();
-        latest.map_or(self.state.floor(), |latest| {
-            floor(self.shared.clock.now(), latest, self.settings.age_ms)
-        })
     }
 
     fn folded(&mut self, folded: Folded) -> Result<(), EngineError> {

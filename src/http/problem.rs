@@ -99,7 +99,7 @@ kinds! {
     HoldReleased = "hold-released", CONFLICT, "The hold has ended.";
     /// The clock jumped ahead.
     ClockUnconfirmed = "clock-unconfirmed", CONFLICT,
-        "The clock jumped ahead; confirm it, or set it right, before anything is destroyed.";
+        "The clock jumped ahead; confirm it, or set it right, before anything ends or goes.";
     /// There is no jump of the clock.
     NothingToConfirm = "nothing-to-confirm", CONFLICT, "There is no jump of the clock to confirm.";
     /// A member of the body is unfit.

@@ -39,8 +39,8 @@ impl Desk {
     ///
     /// # Errors
     /// [`DeskError::NeedsAllSites`] for a credential of some sites: a time makes lots of all sites
-    /// due. [`DeskError::NothingToConfirm`] when there is none; [`DeskError::Unfit`] when the clock says
-    /// another time than the custodian.
+    /// due. [`DeskError::NothingToConfirm`] when there is none; [`DeskError::Unfit`] when the clock
+    /// says another time than the custodian.
     pub async fn confirm_clock(
         &self,
         caller: &Caller,

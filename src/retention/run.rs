@@ -11,6 +11,7 @@
 //! Each step can be found again: an intent by its commitments, a result by its operation.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::certificate::{self, Issue};
 use super::figures::Look;
@@ -68,13 +69,20 @@ impl Desk {
     /// As [`Desk::run`].
     pub async fn run_by(&self, actor: Actor) -> Result<RunView, DeskError> {
         let inner = self.0.clone();
-        self.whole(async move { inner.run(actor).await }).await
+        let run = async move {
+            let one = Arc::clone(&inner.running).lock_owned().await;
+            let ran = inner.run(actor).await;
+            // Whoever waits for the end of a run may close next what the desk stands on.
+            drop(inner);
+            drop(one);
+            ran
+        };
+        self.whole(run).await
     }
 }
 
 impl Inner {
     async fn run(&self, actor: Actor) -> Result<RunView, DeskError> {
-        let _one = self.running.lock().await;
         let now = self.clock.now();
         let ran = match self.finish_turn_over(now).await {
             // Nothing can begin before it has ended.

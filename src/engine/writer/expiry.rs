@@ -25,15 +25,31 @@ impl Writer {
         let order = FoldOrder::Expire(floor, first_answers_at(now), reply);
         self.folder.send(order).map_err(|_| EngineError::Stopped)
     }
+
+    /// The first days whose slot, and whose answers, must still be kept at a cut.
+    ///
+    /// The clock alone ends nothing: one that is ahead for a moment would have every record refused
+    /// from then on. The latest day that has a slot must agree.
+    pub(super) fn first_kept(&mut self) -> (Day, Day) {
+        let Some(latest) = self.state.seen().keys().next_back().copied() else {
+            return (self.state.floor(), Day(0));
+        };
+        let now = self.shared.clock.now();
+        (floor(now, latest, self.settings.age_ms), first_answers_at(now.min(end_of(latest))))
+    }
 }
 
 /// The first day whose slot must be kept, by the clock and by the latest day that has one.
 pub fn floor(now: Timestamp, latest: Day, age_ms: i64) -> Day {
-    let latest_end = Timestamp(latest.start().0 + DAY_MS);
-    first_slot_at(now.min(latest_end), age_ms)
+    first_slot_at(now.min(end_of(latest)), age_ms)
 }
 
-/// The first day whose slot must still be kept at a time.
+fn end_of(day: Day) -> Timestamp {
+    Timestamp(day.start().0 + DAY_MS)
+}
+
+/// The first day whose slot must still be kept at a time: a slot goes when its end is older than the
+/// accepted age, the tolerance ahead and an hour.
 fn first_slot_at(now: Timestamp, age_ms: i64) -> Day {
     let before = now.0.saturating_sub(age_ms + limits::FUTURE_MS_MAX + SLOT_MARGIN_MS);
     Day(u32::try_from(before.div_euclid(DAY_MS)).unwrap_or(0))
@@ -41,6 +57,6 @@ fn first_slot_at(now: Timestamp, age_ms: i64) -> Day {
 
 /// The first day whose answers must still be kept at a time; a day more than is promised, since the
 /// clock may have been set back over midnight.
-pub(super) fn first_answers_at(now: Timestamp) -> Day {
+fn first_answers_at(now: Timestamp) -> Day {
     Day(now.day().0.saturating_sub(limits::IDEMPOTENCY_DAYS + 1))
 }
