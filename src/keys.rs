@@ -44,7 +44,7 @@ use std::path::PathBuf;
 pub use copies::{CopyFault, CopyStatus};
 pub use destroy::{Destroyed, Destruction, Step, Steps, Victim};
 pub use hold::HeldKey;
-pub use marks::{FileMark, Said, marks};
+pub use marks::{FileMark, RegisterHead, Said, marks, register_head};
 pub use opening::{Opened, Resumed};
 pub use register::RegisterError;
 pub use restore::{Restored, restore};

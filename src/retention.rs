@@ -20,6 +20,7 @@ mod holds;
 mod list;
 mod plan;
 pub mod policy;
+mod replay;
 mod run;
 mod termination;
 #[cfg(test)]
@@ -43,6 +44,7 @@ use crate::wire::retention::rows::{ClockRow, HoldRow, RunRow};
 use figures::Figures;
 pub use list::Question;
 use policy::{Policy, PolicyError, Profile};
+pub use replay::replay;
 pub use vault::{DestroyReport, LotInfo, LotReport, Vault, Verification};
 
 /// How the desk works.

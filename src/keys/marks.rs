@@ -6,11 +6,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::home::{any, at, files};
+use super::home::{any, at, files, lock};
 use super::medium::DiskFile;
 use super::slot::{Copy, HEADER_BYTES, Header, HeaderRead};
 use super::vek::{LedgerMark, VekHome};
-use super::{KeysError, Settings, VekError};
+use super::{KeysError, Settings, VaultId, VekError};
 
 /// What a file says of the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,11 +70,48 @@ fn vek_home(path: &Path) -> Result<Said, KeysError> {
 }
 
 fn register(copy: Copy, path: &Path) -> Result<Said, KeysError> {
-    let Some(file) = open(path)? else { return Ok(Said::Missing) };
+    if !path.try_exists().map_err(at("look for", path))? {
+        return Ok(Said::Missing);
+    }
+    Ok(header(copy, path)?.map_or(Said::Damaged, |header| Said::Mark(header.ledger)))
+}
+
+/// The header of a register's file, if it is there and whole.
+fn header(copy: Copy, path: &Path) -> Result<Option<Header>, KeysError> {
+    let Some(file) = open(path)? else { return Ok(None) };
     let mut page = Vec::with_capacity(HEADER_BYTES);
     file.take(HEADER_BYTES as u64).read_to_end(&mut page).map_err(at("read", path))?;
     match Header::parse(copy, &page) {
-        HeaderRead::Good(header) => Ok(Said::Mark(header.ledger)),
-        _ => Ok(Said::Damaged),
+        HeaderRead::Good(header) => Ok(Some(header)),
+        _ => Ok(None),
     }
+}
+
+/// What the register says of itself in clear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegisterHead {
+    /// The vault.
+    pub vault: VaultId,
+    /// One more with each write.
+    pub generation: u64,
+}
+
+/// What the register says of itself; `None` where neither of its files says anything. It belongs to
+/// nobody else meanwhile.
+///
+/// # Errors
+/// When a process has the keys, or a file is there and cannot be read.
+pub fn register_head(settings: &Settings) -> Result<Option<RegisterHead>, KeysError> {
+    let [_, a, b] = files(settings);
+    if !any(settings)? {
+        return Ok(None);
+    }
+    let _lock = lock(settings)?;
+    let mut newest: Option<RegisterHead> = None;
+    for (copy, path) in [(Copy::A, &a), (Copy::B, &b)] {
+        let Some(header) = header(copy, path)? else { continue };
+        let head = RegisterHead { vault: header.vault, generation: header.generation };
+        newest = newest.filter(|known| known.generation >= head.generation).or(Some(head));
+    }
+    Ok(newest)
 }
