@@ -30,7 +30,7 @@ use crate::ledger::{
 use crate::model::caller::Caller;
 use crate::model::reason::Reason;
 use crate::model::time::{Clock, Timestamp};
-use crate::wire::backup::{BackupRequest, BackupView, FORMAT, Manifest, is_name};
+use crate::wire::backup::{BackupRequest, BackupView, FORMAT, Manifest, PARTIAL, is_name};
 use crate::wire::fault::Flaw;
 use source::Source;
 
@@ -38,8 +38,6 @@ use source::Source;
 pub const MANIFEST: &str = "manifest.json";
 /// The directory of its files.
 pub const DATA: &str = "data";
-/// Behind the name of a backup that is not whole.
-const PARTIAL: &str = ".partial";
 
 /// Where backups go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -291,10 +289,10 @@ impl Inner {
         let put = tokio::task::spawn_blocking(move || inner.put(&name, operation, &copy)).await;
         let put = put.unwrap_or(Err(Unmade::Engine(EngineError::Stopped)));
         // Whatever became of it: the copy beside the data keeps files that should go some day.
-        let dropped = self.source.drop_copy().await;
-        let made = put?;
-        dropped?;
-        Ok(made)
+        if let Err(error) = self.source.drop_copy().await {
+            tracing::warn!(%error, "a copy beside the data stays until the next start");
+        }
+        put
     }
 
     /// Puts the copy where backups are.
@@ -358,7 +356,7 @@ impl Inner {
         for entry in std::fs::read_dir(root).map_err(|_| BackupError::Failed)? {
             let Ok(entry) = entry else { continue };
             let name = entry.file_name().to_string_lossy().into_owned();
-            if is_name(&name) && !name.ends_with(PARTIAL) && entry.path().join(MANIFEST).exists() {
+            if is_name(&name) && entry.path().join(MANIFEST).exists() {
                 names.push(name);
             }
         }
@@ -382,7 +380,7 @@ impl Inner {
         {
             for entry in entries.flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();
-                if is_name(&name) && name.ends_with(PARTIAL) {
+                if name.strip_suffix(PARTIAL).is_some_and(is_name) {
                     tracing::warn!(name, "a backup was cut; what there is of it is removed");
                     let _ = std::fs::remove_dir_all(entry.path());
                 }

@@ -49,7 +49,10 @@ pub enum RestoreError {
     #[error("{} does not belong to the backup; remove it, or use another backup", .0.display())]
     Stranger(PathBuf),
     /// Something is there already.
-    #[error("{} is not empty; name an empty data directory, or move what is there away", .0.display())]
+    #[error(
+        "{} is not empty; name an empty data directory, or move what is there away",
+        .0.display()
+    )]
     NotEmpty(PathBuf),
     /// The keys.
     #[error(transparent)]

@@ -1,5 +1,5 @@
-//! The verbs of backups. Making one is asked of the server; checking and putting back need none, and
-//! putting back needs it stopped.
+//! The verbs of backups. Making one is asked of the server; checking needs none, and putting back
+//! needs it stopped.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

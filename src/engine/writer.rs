@@ -7,9 +7,11 @@
 
 mod barrier;
 mod destruction;
+mod floor;
 
 pub use barrier::{Barrier, Copied};
 pub use destruction::Order;
+pub use floor::floor;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -413,18 +415,6 @@ impl Writer {
         Ok(())
     }
 
-    /// The first day whose slot must still be kept: a slot goes when its end is older than the
-    /// accepted age, the tolerance ahead and an hour.
-    ///
-    /// The clock alone does not raise it: one that is ahead for a moment would have every record
-    /// refused from then on. The latest day that has a slot must agree.
-    fn floor(&mut self) -> Day {
-        let Some(latest) = self.state.seen().keys().next_back().copied() else {
-            return self.state.floor();
-        };
-        floor(self.shared.clock.now(), latest, self.settings.age_ms)
-    }
-
     fn folded(&mut self, folded: Folded) -> Result<(), EngineError> {
         self.folding = false;
         let folded_bytes = std::mem::take(&mut self.folding_bytes);
@@ -481,14 +471,6 @@ impl Writer {
         }
         self.folder.send(FoldOrder::Retire(ids)).map_err(|_| EngineError::Stopped)
     }
-}
-
-/// The first day whose slot must be kept, by the clock and by the latest day that has one.
-pub fn floor(now: Timestamp, latest: Day, age_ms: i64) -> Day {
-    let margin = age_ms + limits::FUTURE_MS_MAX + 3_600_000;
-    let latest_end = latest.start().0 + DAY_MS;
-    let before = now.0.min(latest_end).saturating_sub(margin);
-    Day(u32::try_from(before.div_euclid(DAY_MS)).unwrap_or(0))
 }
 
 /// The associated data of a kept answer.

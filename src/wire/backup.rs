@@ -123,11 +123,15 @@ pub struct BackupRequest {
     pub name: Option<String>,
 }
 
-/// Whether a text can name a backup: `[A-Za-z0-9._-]{1,64}`, and no dot in front.
+/// Behind the name of a backup that is not whole.
+pub const PARTIAL: &str = ".partial";
+
+/// Whether a text can name a backup: `[A-Za-z0-9._-]{1,64}`, no dot in front, not [`PARTIAL`] at
+/// its end.
 pub fn is_name(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     let sized = (1..=NAME_BYTES_MAX).contains(&text.len());
-    sized && !text.starts_with('.') && text.bytes().all(plain)
+    sized && !text.starts_with('.') && !text.ends_with(PARTIAL) && text.bytes().all(plain)
 }
 
 impl BackupRequest {
@@ -272,7 +276,13 @@ mod tests {
         assert_eq!(BackupRequest::parse(&mut b" ".to_vec()), Ok(BackupRequest::default()));
         let named = BackupRequest::parse(&mut br#"{"name":"2026-11-22"}"#.to_vec());
         assert_eq!(named.unwrap().name.as_deref(), Some("2026-11-22"));
-        for bad in [r#"{"name":"../x"}"#, r#"{"name":""}"#, r#"{"name":".x"}"#, r#"{"to":"x"}"#] {
+        for bad in [
+            r#"{"name":"../x"}"#,
+            r#"{"name":""}"#,
+            r#"{"name":".x"}"#,
+            r#"{"to":"x"}"#,
+            r#"{"name":"x.partial"}"#,
+        ] {
             assert!(BackupRequest::parse(&mut bad.as_bytes().to_vec()).is_err(), "{bad}");
         }
     }

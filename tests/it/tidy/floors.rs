@@ -85,7 +85,18 @@ const HOSTS: &[(&str, &[&str])] = &[
     ),
     (
         "tokio",
-        &["engine", "ingest", "admin", "audit", "backup", "retention", "http", "app", "cli", "load"],
+        &[
+            "engine",
+            "ingest",
+            "admin",
+            "audit",
+            "backup",
+            "retention",
+            "http",
+            "app",
+            "cli",
+            "load",
+        ],
     ),
 ];
 
