@@ -3,6 +3,7 @@
 mod first_token;
 mod ledger;
 mod process;
+mod restore;
 mod rooms;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::{Book, Scribe, Sites, Tokens};
 use crate::audit::Audit;
+use crate::backup::{BackupError, Backups};
 use crate::config::Settings;
 use crate::engine::Engine;
 use crate::http::{Desks, Intake, Server, StartError};
@@ -45,6 +47,9 @@ pub enum AppError {
     /// The retention desk.
     #[error(transparent)]
     Retention(#[from] RetentionError),
+    /// The desk of backups.
+    #[error("what a cut left of a backup cannot be put right: {0}")]
+    Backups(BackupError),
     /// The sockets.
     #[error(transparent)]
     Http(#[from] StartError),
@@ -91,7 +96,14 @@ impl App {
         let (http, place, data) =
             (settings.http.clone(), settings.place, settings.store.data.clone());
         let (ingest, kept) = (settings.ingest, settings.retention.clone());
-        let Rooms { engine, audit } = rooms::open(settings, Arc::clone(&clock)).await?;
+        let backups = settings.backup.clone();
+        let Rooms { engine, audit, restored } = rooms::open(settings, Arc::clone(&clock)).await?;
+        if let Some((restored, replayed)) = restored
+            && let Err(error) = restored.take_over(&engine, &audit, replayed).await
+        {
+            rooms::close(engine).await;
+            return Err(error);
+        }
         let scribe: Arc<dyn Scribe> = Arc::new(audit.clone());
         let tokens = Tokens::new(Arc::new(engine.clone()), scribe, Arc::clone(&clock));
         let registry = Registry::default();
@@ -104,11 +116,14 @@ impl App {
         let ingest = Ingest::new(engine.clone(), ingest, records);
         let vault = Arc::new(engine.clone());
         let ledger = Arc::clone(audit.ledger());
+        let (source, log) = (Arc::new(engine.clone()), Arc::clone(&ledger));
+        let backups = Backups::new(source, log, backups, Arc::clone(&clock), process::free_bytes);
         let retention = Desk::new(vault, ledger, kept, clock);
         let served = async {
             let retention = retention?;
             retention.register(&registry);
-            let known = (tokens.clone(), audit.clone(), retention.clone());
+            backups.tidy().await.map_err(AppError::Backups)?;
+            let known = (tokens.clone(), audit.clone(), retention.clone(), backups);
             let desks = desks(&engine, ingest, known);
             first_token::ensure(&tokens, &keys).await?;
             Ok::<_, AppError>((Server::start(http, desks, &registry).await?, retention))
@@ -181,7 +196,7 @@ impl App {
 fn desks(
     engine: &Engine,
     ingest: Ingest,
-    (tokens, audit, retention): (Tokens, Audit, Desk),
+    (tokens, audit, retention, backups): (Tokens, Audit, Desk, Backups),
 ) -> Desks {
     let book: Arc<dyn Book> = Arc::new(engine.clone());
     let counts: Arc<dyn Counts> = Arc::new(engine.clone());
@@ -194,6 +209,7 @@ fn desks(
         usage: Usage::new(counts),
         audit,
         retention,
+        backups,
         ready: Arc::new(move || ready.ready()),
     }
 }

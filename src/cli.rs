@@ -2,6 +2,7 @@
 //! never opens the database; it asks the server like everyone else.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to people")]
 
+mod backup;
 pub(crate) mod client;
 mod retention;
 mod verify;
@@ -18,6 +19,7 @@ use crate::config::{self, EXIT_BAD_CONFIG, Flags};
 use crate::load;
 use crate::model::time::SystemClock;
 use crate::observe::logs;
+use backup::{BackupVerb, RestoreVerb};
 use client::{Ask, Target};
 use retention::{CertificateVerb, HoldVerb, RetentionVerb};
 
@@ -74,6 +76,18 @@ enum Verb {
         target: Target,
         #[command(subcommand)]
         verb: CertificateVerb,
+    },
+    /// Make, list and check backups of the data.
+    Backup {
+        #[command(flatten)]
+        target: Target,
+        #[command(subcommand)]
+        verb: BackupVerb,
+    },
+    /// Put data or key register back, with the server stopped.
+    Restore {
+        #[command(subcommand)]
+        verb: RestoreVerb,
     },
     /// Read the usage of a site's month.
     Usage {
@@ -225,6 +239,8 @@ pub fn run() -> ExitCode {
             Ok(question) => ask(&target, &question),
             Err(ended) => ended,
         },
+        Verb::Backup { target, verb } => backup::run(&target, verb),
+        Verb::Restore { verb } => backup::restore(verb),
         Verb::Usage { target, site, month, csv } => {
             let path = format!("/v1/sites/{}/usage/{}", escape(&site), escape(&month));
             ask(&target, &Ask { csv, ..Ask::get(path) })
@@ -281,13 +297,17 @@ fn runtime(threads: bool) -> Result<tokio::runtime::Runtime, String> {
     builder.enable_all().build().map_err(|error| format!("The runtime cannot start: {error}."))
 }
 
-fn ask(target: &Target, ask: &Ask) -> ExitCode {
+/// Asks once; the status and the body of the answer, or why there is none.
+fn asked(target: &Target, ask: &Ask) -> Result<client::Answered, String> {
     // From the environment only: arguments are visible to every user of the machine.
     let token = std::env::var("BLINDTALLY_TOKEN").unwrap_or_default();
-    let asked = runtime(false).and_then(|runtime| {
+    runtime(false).and_then(|runtime| {
         runtime.block_on(client::send(target, &token, ask)).map_err(|error| error.to_string())
-    });
-    match asked {
+    })
+}
+
+fn ask(target: &Target, ask: &Ask) -> ExitCode {
+    match asked(target, ask) {
         Ok((status, body)) => {
             let good = status.is_success();
             // A closed pipe is the reader's wish, not an error of ours.

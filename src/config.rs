@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::backup;
 use crate::engine;
 use crate::http;
 use crate::ingest;
@@ -42,6 +43,8 @@ pub struct Settings {
     pub keys: keys::Settings,
     /// Of the retention desk.
     pub retention: retention::Settings,
+    /// Of the desk of backups.
+    pub backup: backup::Settings,
     /// Of the ledger. An empty name is for the app to choose; the marks are for it to read.
     pub ledger: ledger::Settings,
     /// Of the place where both lie.
@@ -145,6 +148,7 @@ fn settings(file: &File) -> Result<Settings, ConfigError> {
         store: store_settings(file)?,
         keys: keys_settings(file)?,
         retention: retention_settings(file)?,
+        backup: backup_settings(file)?,
         ledger: ledger_settings(file)?,
         place: Place {
             allow_same_device: file.storage.allow_same_device,
@@ -296,6 +300,20 @@ fn retention_settings(file: &File) -> Result<retention::Settings, ConfigError> {
         jump_days: u32::try_from(jump).unwrap_or(1),
         turn_over: Duration::from_secs(hours * 3_600),
     })
+}
+
+fn backup_settings(file: &File) -> Result<backup::Settings, ConfigError> {
+    let dir = Some(&file.backup.dir).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let (keys, ledger) = (keys_settings(file)?, ledger_settings(file)?);
+    let apart = [PathBuf::from(&file.storage.data), keys.dir, ledger.dir];
+    let nested = |dir: &PathBuf| apart.iter().any(|it| dir.starts_with(it) || it.starts_with(dir));
+    if dir.as_ref().is_some_and(nested) {
+        return Err(ConfigError::new(
+            "[backup] dir must lie apart from the directories of data, keys and ledger.",
+        ));
+    }
+    let free_bytes_min = whole("[storage] free_bytes", file.storage.free_bytes, 0, 1 << 50)?;
+    Ok(backup::Settings { dir, free_bytes_min })
 }
 
 fn ledger_settings(file: &File) -> Result<ledger::Settings, ConfigError> {

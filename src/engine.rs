@@ -217,8 +217,10 @@ impl Engine {
         let (store, ring) = (Arc::new(store), Arc::new(ring));
         check_vault(&store, &ring)?;
         let directory = Arc::new(Directory::load(&store, ring.state_key())?);
-        let (now, age_ms) = (clock.now(), settings.age_ms);
-        let parts = Parts { store: &store, ring: &ring, directory: &directory, now, age_ms };
+        let (now, age_ms, generation) = (clock.now(), settings.age_ms, ring.generation()?);
+        let (store_of, ring_of, sites) = (&store, &ring, &directory);
+        let parts =
+            Parts { store: store_of, ring: ring_of, directory: sites, generation, now, age_ms };
         let replayed = restore::replay(&parts, replay)?;
         let mut stale: Vec<_> = ring
             .list()

@@ -11,6 +11,7 @@
 
 mod activity;
 mod answer;
+mod backups;
 mod body;
 mod connection;
 mod counters;
@@ -39,6 +40,7 @@ pub use tls::{TlsError, TlsFiles};
 
 use crate::admin::{Sites, Tokens};
 use crate::audit::Audit;
+use crate::backup::Backups;
 use crate::retention::Desk;
 use crate::usage::Usage;
 
@@ -100,6 +102,8 @@ pub struct Desks {
     pub audit: Audit,
     /// Knows what must go and what must stay.
     pub retention: Desk,
+    /// Makes backups.
+    pub backups: Backups,
     /// Says whether records can be taken.
     pub ready: Readiness,
 }

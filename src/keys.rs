@@ -45,7 +45,7 @@ pub use copies::{CopyFault, CopyStatus};
 pub use destroy::{Destroyed, Destruction, EpochStanding, Step, Steps, Victim};
 pub use hold::HeldKey;
 pub use home::exists;
-pub use marks::{FileMark, Said, Stand, marks, stands};
+pub use marks::{FileMark, RegisterHead, Said, Stand, marks, register_head, stands};
 pub use opening::{Opened, Resumed};
 pub use register::RegisterError;
 pub use restore::{Restored, restore};

@@ -282,7 +282,15 @@ impl Ledger {
     /// # Errors
     /// When it has fewer ([`LedgerError::Behind`]) or others ([`LedgerError::Forked`]).
     pub fn covers(&self, mark: LedgerMark) -> Result<(), LedgerError> {
-        let (witness, ours) = (Witness::Keys, self.head()?.size);
+        self.covers_of(Witness::Keys, mark)
+    }
+
+    /// As [`Ledger::covers`], with who knows the mark.
+    ///
+    /// # Errors
+    /// As [`Ledger::covers`].
+    pub fn covers_of(&self, witness: Witness, mark: LedgerMark) -> Result<(), LedgerError> {
+        let ours = self.head()?.size;
         if mark.size > ours {
             return Err(LedgerError::Behind { witness, theirs: mark.size, ours });
         }

@@ -22,6 +22,7 @@ mod list;
 mod notice;
 mod plan;
 pub mod policy;
+mod replay;
 mod run;
 mod termination;
 #[cfg(test)]
@@ -46,6 +47,7 @@ use crate::wire::retention::rows::{ClockRow, HoldRow, NoticeRow, RunRow, TurnRow
 use figures::Figures;
 pub use list::Question;
 use policy::{Policy, PolicyError, Profile};
+pub use replay::replay;
 pub use vault::{DestroyReport, LotInfo, LotReport, Vault, Verification};
 
 /// How the desk works.

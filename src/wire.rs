@@ -8,6 +8,7 @@
 
 pub mod admin;
 pub mod attributes;
+pub mod backup;
 pub mod batch;
 pub mod fault;
 pub mod json;

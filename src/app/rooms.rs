@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::ledger::{self, RegisterWitness};
+use super::restore::{self, Restored};
 use crate::audit::{Audit, AuditError};
 use crate::config::Settings;
+use crate::engine::restore::{Replay, Replayed};
 use crate::engine::{Engine, EngineError, EngineFigures};
 use crate::keys::{self, KeyRing, KeysError};
 use crate::ledger::{Actor, Event, LedgerError, Word};
@@ -67,6 +69,8 @@ pub struct Rooms {
     pub engine: Engine,
     /// The ledger, as the desks use it.
     pub audit: Audit,
+    /// Data that was put back from a backup, and what was done to it.
+    pub restored: Option<(Restored, Replayed)>,
 }
 
 /// Opens everything; it reads files and recovers the journal, so it runs off the reactor.
@@ -113,11 +117,15 @@ fn open_now(settings: Settings, clock: Arc<dyn Clock>) -> Result<Rooms, OpenErro
     if opened.repaired > 0 {
         tracing::warn!(slots = opened.repaired, "the key register was repaired from its copy");
     }
+    let alive_until = restore::last_entry(&audit)?;
     let version = Word::of(env!("CARGO_PKG_VERSION"));
     audit.note_now(Actor::Server, Event::ServerStarted { version })?;
     let store = Store::open(&settings.store)?;
-    let engine = Engine::open(store, ring, settings.engine, clock)?;
-    Ok(Rooms { engine, audit })
+    let restored = restore::look(&store, &audit, alive_until)?;
+    let nothing = Replay::default();
+    let replay = restored.as_ref().map_or(&nothing, Restored::replay);
+    let (engine, replayed) = Engine::open_restored(store, ring, settings.engine, clock, replay)?;
+    Ok(Rooms { engine, audit, restored: restored.map(|restored| (restored, replayed)) })
 }
 
 /// Makes a directory for nobody else's eyes; one that exists keeps its mode.

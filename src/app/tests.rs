@@ -1,5 +1,7 @@
 //! The whole server in one process: first start, a record's way, restart.
 
+mod backup;
+
 use std::path::Path;
 
 use super::*;

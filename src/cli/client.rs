@@ -24,6 +24,9 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Longest wait for an answer.
 const DEADLINE: Duration = Duration::from_secs(120);
 
+/// A status and the whole body.
+pub type Answered = (StatusCode, Bytes);
+
 /// Which server, and as whom.
 #[derive(Debug, Args)]
 pub struct Target {

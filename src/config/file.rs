@@ -19,6 +19,7 @@ pub(super) struct File {
     pub memory: Memory,
     pub fold: Fold,
     pub retention: Retention,
+    pub backup: Backup,
     pub log: Log,
 }
 
@@ -212,6 +213,13 @@ impl Default for Retention {
             turn_over_hours: 24,
         }
     }
+}
+
+/// `[backup]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Backup {
+    pub dir: String,
 }
 
 /// `[log]`.

@@ -107,6 +107,7 @@ impl Engine {
             barrier: copied.barrier,
             folded_through: copied.folded_through,
             mark: copied.mark,
+            done: [0; 3],
         };
         let mut changes = Changes::default();
         changes.put(Table::Meta, keys::BACKUP, row.encode());

@@ -14,7 +14,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::backup::backup_of;
+use super::backup::{backup_of, mark_of};
 use super::destroy::lot_of;
 use super::directory::Directory;
 use super::fold::{Folder, tables_of};
@@ -107,6 +107,8 @@ pub(super) struct Parts<'a> {
     pub(super) store: &'a Arc<Store>,
     pub(super) ring: &'a Arc<KeyRing>,
     pub(super) directory: &'a Arc<Directory>,
+    /// The generation of the register before this start wrote to it.
+    pub(super) generation: u64,
     pub(super) now: Timestamp,
     pub(super) age_ms: i64,
 }
@@ -123,22 +125,31 @@ pub(super) fn refuse_unfit(store: &Store) -> Result<(), EngineError> {
 
 /// Makes data that was put back fit; nothing to do on any other.
 pub(super) fn replay(parts: &Parts<'_>, replay: &Replay) -> Result<Replayed, EngineError> {
-    let Some(row) = backup_of(parts.store)? else { return Ok(Replayed::default()) };
-    if row.replayed {
-        return Ok(Replayed::default());
+    let row = backup_of(parts.store)?;
+    if let Some(BackupRow { replayed: true, done: [lots, tokens, sites], .. }) = row {
+        return Ok(Replayed { lots, tokens, sites });
     }
     let gone = Gone::load(parts.store)?;
     let living: BTreeSet<Lot> =
         parts.ring.list().iter().filter_map(|key| lot_of(parts.directory, key)).collect();
+    let Some(row) = row else {
+        // An older register, as from a copy off the host, does where the data needs no more.
+        if mark_of(parts.store)?.is_some_and(|mark| mark.generation > parts.generation) {
+            let known = |lot: &Lot| living.contains(lot) || gone.contains(lot);
+            let floor = parts.position()?.seen_floor;
+            parts.fits(&known, &|lot| living.contains(lot), Day(floor))?;
+        }
+        return Ok(Replayed::default());
+    };
     let named = replay.destroyed.iter().filter_map(|named| named.lot(parts.directory));
     let lost: BTreeSet<Lot> =
         named.filter(|lot| !living.contains(lot) && !gone.contains(lot)).collect();
-    let position = parts.store.get(Table::Meta, keys::POSITION)?;
-    let position = Position::decode(&position.ok_or(Corrupt("position"))?)?;
+    let position = parts.position()?;
     let floor = position.seen_floor.max(parts.floor(replay.last).0);
     let known = |lot: &Lot| living.contains(lot) || lost.contains(lot) || gone.contains(lot);
     parts.fits(&known, &|lot| living.contains(lot), Day(floor))?;
     let replayed = Replayed { lots: lost.len() as u64, ..parts.people(replay)? };
+    let row = BackupRow { done: [replayed.lots, replayed.tokens, replayed.sites], ..row };
     let lots: Vec<Lot> = lost.into_iter().collect();
     parts.remove(&lots, position)?;
     parts.end(&lots, &gone, Position { seen_floor: floor, ..position }, row)?;
@@ -146,6 +157,11 @@ pub(super) fn replay(parts: &Parts<'_>, replay: &Replay) -> Result<Replayed, Eng
 }
 
 impl Parts<'_> {
+    fn position(&self) -> Result<Position, EngineError> {
+        let row = self.store.get(Table::Meta, keys::POSITION)?;
+        Ok(Position::decode(&row.ok_or(Corrupt("position"))?)?)
+    }
+
     /// Where the lost data may have ended its slots, at the latest.
     fn floor(&self, last: Timestamp) -> Day {
         let latest = self.ring.seen_days().last().copied();

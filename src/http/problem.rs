@@ -11,6 +11,7 @@ use super::body::BodyError;
 use super::inflate;
 use crate::admin::{AdminError, AuthError};
 use crate::audit::AuditError;
+use crate::backup::BackupError;
 use crate::retention::DeskError;
 use crate::usage::UsageError;
 use crate::wire::fault::Flaw;
@@ -102,6 +103,13 @@ kinds! {
         "The clock jumped ahead; confirm it, or set it right, before anything ends or goes.";
     /// There is no jump of the clock.
     NothingToConfirm = "nothing-to-confirm", CONFLICT, "There is no jump of the clock to confirm.";
+    /// No directory for backups is configured.
+    BackupsNotConfigured = "backups-not-configured", CONFLICT,
+        "No directory for backups is configured.";
+    /// A backup is being made.
+    BackupRunning = "backup-running", CONFLICT, "A backup is being made.";
+    /// The name of the backup is taken.
+    BackupExists = "backup-exists", CONFLICT, "There is a backup of that name.";
     /// A member of the body is unfit.
     Unfit = "unfit", UNPROCESSABLE_ENTITY, "The body does not fit its schema.";
     /// The key was used with another body.
@@ -263,6 +271,21 @@ impl From<DeskError> for Refusal {
             DeskError::DiskFull => Kind::DiskFull,
             DeskError::Stopped => Kind::Stopped,
             DeskError::Failed => Kind::Internal,
+        };
+        kind.into()
+    }
+}
+
+impl From<BackupError> for Refusal {
+    fn from(error: BackupError) -> Self {
+        let kind = match error {
+            BackupError::Unreadable => Kind::Unreadable,
+            BackupError::Unfit(flaw) => return Self { flaw: Some(flaw), ..Kind::Unfit.into() },
+            BackupError::NotConfigured => Kind::BackupsNotConfigured,
+            BackupError::NotFound => Kind::NotFound,
+            BackupError::Running => Kind::BackupRunning,
+            BackupError::Exists => Kind::BackupExists,
+            BackupError::Failed => Kind::Internal,
         };
         kind.into()
     }

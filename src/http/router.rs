@@ -44,6 +44,12 @@ pub enum Route {
     CertificateList,
     /// Read a certificate.
     CertificateGet,
+    /// Begin a backup.
+    BackupBegin,
+    /// Read the backups.
+    BackupList,
+    /// Read a backup.
+    BackupGet,
     /// Read entries of the ledger.
     LedgerList,
     /// Read the ledger's last checkpoint.
@@ -100,7 +106,7 @@ const POST: Method = Method::POST;
 const DELETE: Method = Method::DELETE;
 
 #[rustfmt::skip]
-static TABLE: [Row; 25] = [
+static TABLE: [Row; 28] = [
     row(Route::Records,     POST,   "/v1/records",                    "records",      PRODUCER),
     row(Route::SiteUsage,   GET,    "/v1/sites/{site}/usage/{month}", "site_usage",   BILLING),
     row(Route::UsageList,   GET,    "/v1/usage",                      "usage_list",   BILLING),
@@ -119,6 +125,9 @@ static TABLE: [Row; 25] = [
     row(Route::ClockConfirm,  POST, "/v1/retention/confirm-clock",    "clock_confirm",   CUSTODIAN),
     row(Route::CertificateList, GET, "/v1/certificates",              "certificate_list", AUDITOR),
     row(Route::CertificateGet, GET, "/v1/certificates/{id}",          "certificate_get", AUDITOR),
+    row(Route::BackupBegin, POST,   "/v1/backups",                    "backup_begin", OPERATOR),
+    row(Route::BackupList,  GET,    "/v1/backups",                    "backup_list",  OPERATOR),
+    row(Route::BackupGet,   GET,    "/v1/backups/{name}",             "backup_get",   OPERATOR),
     row(Route::LedgerList,  GET,    "/v1/ledger",                     "ledger_list",  AUDITOR),
     row(Route::LedgerHead,  GET,    "/v1/ledger/head",                "ledger_head",  AUDITOR),
     row(Route::LedgerProof, GET,    "/v1/ledger/{index}/proof",       "ledger_proof", AUDITOR),
@@ -200,7 +209,7 @@ mod tests {
             let path = row.path.replace("{site}", "ACME").replace("{month}", "2026-11");
             let path =
                 path.replace("{key_id}", "abc").replace("{hold}", "h1").replace("{id}", "c1");
-            let path = path.replace("{index}", "7");
+            let path = path.replace("{index}", "7").replace("{name}", "b1");
             let Found::Row(found, captures) = find(&row.method, &path) else {
                 panic!("{path} leads nowhere");
             };

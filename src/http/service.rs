@@ -188,6 +188,9 @@ impl Service {
             | Route::CertificateGet => {
                 self.retention(row.route, &caller, captures, (parts, body)).await
             }
+            Route::BackupBegin | Route::BackupList | Route::BackupGet => {
+                self.backups(row.route, &caller, first, (parts, body)).await
+            }
             Route::LedgerList => self.ledger_list(&caller, parts).await,
             Route::LedgerHead => self.ledger_head(parts),
             Route::LedgerProof => {

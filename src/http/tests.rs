@@ -137,6 +137,7 @@ pub async fn start(settings: Settings) -> Harness {
     let desks = Desks {
         intake: Arc::new(StubDoor(Arc::clone(&intake))),
         retention,
+        backups: crate::backup::fake::desk(None, Arc::clone(audit.ledger()), clock.clone()),
         tokens: desk,
         sites: Sites::new(book),
         usage: Usage::new(Arc::new(Figures::of(&["ACME", "B"]))),

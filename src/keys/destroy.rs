@@ -34,7 +34,7 @@ use super::root::RootProvider;
 use super::slot::{Copy, Slot};
 use super::tree::{Core, VEK};
 use super::vek::{LedgerMark, VekHome};
-use super::{KeyInfo, KeyRing, KeysError, VekError};
+use super::{KeyInfo, KeyRing, KeysError, VaultId, VekError};
 use crate::crypto::{SealKey, Secret};
 use crate::model::ids::KeyId;
 
@@ -306,6 +306,14 @@ impl KeyRing {
     /// When the keys cannot be used any more.
     pub fn generation(&self) -> Result<u64, KeysError> {
         Ok(self.core()?.register.generation())
+    }
+
+    /// The vault.
+    ///
+    /// # Errors
+    /// When the keys cannot be used any more.
+    pub fn vault(&self) -> Result<VaultId, KeysError> {
+        Ok(self.core()?.register.vault())
     }
 
     /// The newest mark of the ledger in register and VEK home: a ledger that is behind it was put

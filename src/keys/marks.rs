@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::home::{any, at, files};
+use super::home::{any, at, files, lock};
 use super::medium::DiskFile;
 use super::slot::{Copy, HEADER_BYTES, Header, HeaderRead};
 use super::vek::{LedgerMark, VekHome};
@@ -117,4 +117,33 @@ fn header(copy: Copy, path: &Path) -> Result<Option<Option<Header>>, KeysError> 
         HeaderRead::Good(header) => Some(header),
         _ => None,
     }))
+}
+
+/// What the register says of itself in clear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegisterHead {
+    /// The vault.
+    pub vault: VaultId,
+    /// One more with each write.
+    pub generation: u64,
+}
+
+/// What the register says of itself; `None` where neither of its files says anything. It belongs to
+/// nobody else meanwhile.
+///
+/// # Errors
+/// When a process has the keys, or a file is there and cannot be read.
+pub fn register_head(settings: &Settings) -> Result<Option<RegisterHead>, KeysError> {
+    let [_, a, b] = files(settings);
+    if !any(settings)? {
+        return Ok(None);
+    }
+    let _lock = lock(settings)?;
+    let mut newest: Option<RegisterHead> = None;
+    for (copy, path) in [(Copy::A, &a), (Copy::B, &b)] {
+        let Some(Some(header)) = header(copy, path)? else { continue };
+        let head = RegisterHead { vault: header.vault, generation: header.generation };
+        newest = newest.filter(|known| known.generation >= head.generation).or(Some(head));
+    }
+    Ok(newest)
 }

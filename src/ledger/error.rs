@@ -12,6 +12,8 @@ pub enum Witness {
     Keys,
     /// The second copy of the checkpoints.
     SecondCopy,
+    /// The data directory.
+    Data,
 }
 
 impl std::fmt::Display for Witness {
@@ -19,6 +21,7 @@ impl std::fmt::Display for Witness {
         f.write_str(match self {
             Self::Keys => "the key register or the VEK home",
             Self::SecondCopy => "the second copy of the checkpoints",
+            Self::Data => "the data directory",
         })
     }
 }

@@ -138,17 +138,36 @@ kinds! {
         #[serde(with = "text")] from: Timestamp,
         #[serde(with = "text")] to: Timestamp,
     }
-    /// A backup was restored.
-    Restored "restored" Done {
-        backup: Digest,
-        #[serde(with = "text")] barrier: Timestamp,
-        #[serde(with = "maybe")] lost_from: Option<Timestamp>,
-    }
-    /// A backup was made.
-    BackupMade "backup_made" Done {
-        backup: Digest,
-        #[serde(with = "text")] barrier: Timestamp,
+    /// A backup begins.
+    BackupIntent "backup" Intent {
         register_generation: u64,
+    }
+    /// A backup has ended.
+    BackupResult "backup" Result {
+        /// `made`, `failed` or `cut`.
+        outcome: Word,
+        #[serde(with = "maybe")] barrier: Option<Timestamp>,
+        /// SHA-256 of its manifest.
+        manifest: Option<Digest>,
+        files: u64,
+        bytes: u64,
+    }
+    /// Data that was put back from a backup is taken over.
+    RestoreIntent "restore" Intent {
+        /// The number of the backup's intent.
+        backup: u64,
+        /// What was acknowledged from then on is not in the data.
+        #[serde(with = "text")] lost_from: Timestamp,
+        /// The server ran at least until then.
+        #[serde(with = "text")] lost_until: Timestamp,
+    }
+    /// Data that was put back is like any other now.
+    RestoreResult "restore" Result {
+        /// Lots whose destruction was done again.
+        lots: u64,
+        tokens_revoked: u64,
+        sites_terminated: u64,
+        holds: u64,
     }
     /// The erasure of one person begins; who it is stands nowhere.
     ErasureIntent "erasure" Intent {

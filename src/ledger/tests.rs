@@ -129,8 +129,16 @@ fn one_of_each() -> Vec<Event> {
             effective: Day(20_786),
         },
         Event::ClockConfirmed { from: NOW, to: Timestamp(NOW.0 + 1) },
-        Event::Restored { backup: digest, barrier: NOW, lost_from: None },
-        Event::BackupMade { backup: digest, barrier: NOW, register_generation: u64::MAX },
+        Event::BackupIntent { register_generation: u64::MAX },
+        Event::BackupResult {
+            outcome: Word::of("failed"),
+            barrier: None,
+            manifest: Some(digest),
+            files: 1,
+            bytes: 2,
+        },
+        Event::RestoreIntent { backup: 3, lost_from: NOW, lost_until: NOW },
+        Event::RestoreResult { lots: 1, tokens_revoked: 2, sites_terminated: 3, holds: 4 },
         Event::ErasureIntent { site: site.clone(), months: vec![], ground: Word::of("art-17") },
         Event::ErasureResult {
             site: site.clone(),

@@ -67,6 +67,8 @@ pub struct BackupRow {
     pub folded_through: u64,
     /// What it knew of the keys and of the ledger.
     pub mark: DataMark,
+    /// What was made fit: lots that are gone, tokens that were revoked, sites that ended.
+    pub done: [u64; 3],
 }
 
 impl BackupRow {
@@ -77,6 +79,7 @@ impl BackupRow {
         out.zigzag(self.barrier.0);
         out.varint(self.folded_through);
         self.mark.put(&mut out);
+        self.done.iter().for_each(|count| out.varint(*count));
         out
     }
 
@@ -97,6 +100,7 @@ impl BackupRow {
             barrier: Timestamp(reader.zigzag()?),
             folded_through: reader.varint()?,
             mark: DataMark::read(&mut reader)?,
+            done: [reader.varint()?, reader.varint()?, reader.varint()?],
         };
         reader.end().map(|()| row)
     }
@@ -111,12 +115,12 @@ mod tests {
         #[test]
         fn rows_round_trip(
             replayed in any::<bool>(), numbers in any::<[u64; 4]>(), at in any::<i64>(),
-            root in any::<[u8; 32]>(),
+            root in any::<[u8; 32]>(), done in any::<[u64; 3]>(),
         ) {
             let [operation, folded_through, generation, ledger_size] = numbers;
             let mark = DataMark { generation, ledger_size, ledger_root: root };
             let barrier = Timestamp(at);
-            let row = BackupRow { replayed, operation, barrier, folded_through, mark };
+            let row = BackupRow { replayed, operation, barrier, folded_through, mark, done };
             let bytes = row.encode();
             prop_assert_eq!(BackupRow::decode(&bytes), Ok(row));
             prop_assert!(BackupRow::decode(&bytes[..bytes.len() - 1]).is_err());

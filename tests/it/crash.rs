@@ -7,6 +7,7 @@
 
 mod clients;
 mod oracle;
+mod restore;
 
 use std::time::Duration;
 

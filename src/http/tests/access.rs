@@ -15,6 +15,9 @@ fn expected(route: Route, role: Role) -> bool {
         | Route::TokenList
         | Route::TokenRevoke
         | Route::SiteTerminate
+        | Route::BackupBegin
+        | Route::BackupList
+        | Route::BackupGet
         | Route::Metrics => role == Role::Operator,
         Route::HoldOpen => role == Role::Privacy,
         Route::HoldList => matches!(role, Role::Privacy | Role::Auditor | Role::Custodian),
@@ -30,7 +33,7 @@ fn path(pattern: &str) -> String {
     let path = pattern.replace("{site}", "ACME").replace("{month}", "2026-11");
     let path = path.replace("{index}", "0");
     let path = path.replace("{key_id}", "aaaaaaaaaaaaaaaa");
-    let path = path.replace("{hold}", "h1").replace("{id}", "c1");
+    let path = path.replace("{hold}", "h1").replace("{id}", "c1").replace("{name}", "b1");
     path.replace("/v1/usage", "/v1/usage?month=2026-11")
 }
 

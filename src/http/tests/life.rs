@@ -293,8 +293,11 @@ async fn plain_http_stays_on_loopback() {
     let open = Settings { listen: vec!["0.0.0.0:0".parse().unwrap()], ..settings() };
     let stub = start(settings()).await;
     let kept = tempfile::tempdir().unwrap();
+    let (_ledger, audit) = audit();
+    let clock = Arc::new(TestClock::default());
     let desks = Desks {
         intake: Arc::new(StubDoor(stub.intake)),
+        backups: crate::backup::fake::desk(None, Arc::clone(audit.ledger()), clock),
         tokens: Tokens::new(
             Arc::new(Memory::default()),
             Arc::new(Memory::default()),
@@ -302,7 +305,7 @@ async fn plain_http_stays_on_loopback() {
         ),
         sites: Sites::new(Arc::new(Memory::default())),
         usage: Usage::new(Arc::new(Figures::of(&[]))),
-        audit: audit().1,
+        audit,
         retention: crate::retention::fake::desk(kept.path(), &[], TestClock::default().now()),
         ready: Arc::new(|| Ok(())),
     };

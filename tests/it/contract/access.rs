@@ -27,6 +27,9 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("GET", "/v1/retention", &["auditor", "operator"]),
     ("POST", "/v1/retention/run", &["custodian"]),
     ("POST", "/v1/retention/confirm-clock", &["custodian"]),
+    ("POST", "/v1/backups", &["operator"]),
+    ("GET", "/v1/backups", &["operator"]),
+    ("GET", "/v1/backups/b1", &["operator"]),
     ("GET", "/v1/certificates", &["auditor"]),
     ("GET", "/v1/certificates/c1", &["auditor"]),
 ];

@@ -149,10 +149,24 @@ pub struct Fleet {
     oracle: Mutex<Oracle>,
 }
 
+/// What a server had lost.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lost {
+    /// Batches of which nothing was new to it.
+    pub known_batches: u64,
+    /// Records that were new to it.
+    pub accepted: u64,
+}
+
 /// How many batches were acknowledged in this round.
 pub struct Acknowledged(AtomicU64);
 
 impl Acknowledged {
+    /// How many it is now.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Waits until it is so many.
     #[track_caller]
     pub fn wait(&self, target: u64, server: &Server) {
@@ -214,6 +228,27 @@ impl Fleet {
         });
     }
 
+    /// Sends every batch that was answered 200 once more to a server that may have lost some: as it
+    /// was sent first, and then without a key, which must find all of it.
+    pub fn send_lost(&mut self, server: &Server, token: &str) -> Lost {
+        let lost = Mutex::new(Lost::default());
+        self.each(server.address(), token, |client, http, _| {
+            for place in 0..client.done.len() {
+                let batch = &client.done[place];
+                let answer = batch.post(http, batch.key.as_deref()).expect("an answer");
+                assert_eq!(answer.status, 200, "{answer:?}");
+                let replayed = answer.header("idempotent-replayed").is_some();
+                let accepted = if replayed { 0 } else { answer.count("accepted") };
+                let mut lost = lost.lock().unwrap_or_else(PoisonError::into_inner);
+                lost.accepted += accepted;
+                lost.known_batches += u64::from(accepted == 0);
+                drop(lost);
+                client.send_again(place, http);
+            }
+        });
+        lost.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Loads the server until `end` has ended it.
     pub fn load(&mut self, server: Server, token: &str, end: impl FnOnce(Server, &Acknowledged)) {
         let acknowledged = Acknowledged(AtomicU64::new(0));
@@ -235,6 +270,16 @@ impl Fleet {
 
     /// Compares all figures with the oracle's. Nothing must be pending.
     pub fn check(&self, server: &Server, token: &str) {
+        let duplicates = self.check_figures(server, token);
+        // A retry after a lost answer may raise this figure, and nothing else may.
+        let answered: u64 = self.clients.iter().map(|client| client.duplicates).sum();
+        let unanswered: u64 = self.clients.iter().map(|client| client.unanswered).sum();
+        let bounds = answered..=answered + unanswered;
+        assert!(bounds.contains(&duplicates), "{duplicates} duplicates, not in {bounds:?}");
+    }
+
+    /// The same without the duplicates, which a restore takes back; answers these.
+    pub fn check_figures(&self, server: &Server, token: &str) -> u64 {
         let oracle = self.oracle.lock().unwrap_or_else(PoisonError::into_inner);
         let mut duplicates = 0;
         for ((site, month), wanted) in oracle.figures() {
@@ -244,11 +289,7 @@ impl Fleet {
                 assert_eq!(found[name], *figure, "{name} of {site} in {month}");
             }
         }
-        // A retry after a lost answer may raise this figure, and nothing else may.
-        let answered: u64 = self.clients.iter().map(|client| client.duplicates).sum();
-        let unanswered: u64 = self.clients.iter().map(|client| client.unanswered).sum();
-        let bounds = answered..=answered + unanswered;
-        assert!(bounds.contains(&duplicates), "{duplicates} duplicates, not in {bounds:?}");
+        duplicates
     }
 
     /// Distinct records that were acknowledged.

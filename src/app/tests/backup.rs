@@ -1,0 +1,235 @@
+//! Backup and restore with everything there is: ledger, keys, desks, and a clock that the test
+//! moves. The numbers in names are those of the checks of the privacy study.
+
+use std::path::PathBuf;
+
+use super::*;
+use crate::backup::restore::{Places, RestoreError, restore};
+
+struct House {
+    place: tempfile::TempDir,
+    clock: Arc<SetClock>,
+    operator: String,
+    producer: String,
+    custodian: String,
+    auditor: String,
+    privacy: String,
+}
+
+fn with_backups(place: &Path) -> Settings {
+    let mut settings = settings(place);
+    let dir = place.join("backups");
+    std::fs::create_dir_all(&dir).unwrap();
+    settings.backup.dir = Some(dir);
+    settings
+}
+
+impl House {
+    /// A server with a site, a token of each role that is needed, and a record of May.
+    async fn new() -> (Self, App) {
+        let place = tempfile::tempdir().unwrap();
+        let clock = Arc::new(SetClock(Default::default()));
+        clock.set("2026-05-20T00:00:00Z");
+        let app = App::start(with_backups(place.path()), clock.clone()).await.unwrap();
+        let file = place.path().join("data-keys/operator.token");
+        let operator = std::fs::read_to_string(&file).unwrap();
+        ask(&app, &operator, with_body(Method::PUT, "/v1/sites/ACME", "{}".to_owned())).await;
+        let producer = token_of(&app, &operator, "producer").await;
+        let custodian = token_of(&app, &operator, "custodian").await;
+        let auditor = token_of(&app, &operator, "auditor").await;
+        let privacy = token_of(&app, &operator, "privacy").await;
+        post_one(&app, &producer, "2026-05-19T00:00:00Z").await;
+        let house = Self { place, clock, operator, producer, custodian, auditor, privacy };
+        (house, app)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+
+    async fn start(&self) -> App {
+        self.try_start().await.unwrap()
+    }
+
+    async fn try_start(&self) -> Result<App, AppError> {
+        App::start(with_backups(self.place.path()), self.clock.clone()).await
+    }
+
+    async fn back_up(&self, app: &App, name: &str) -> PathBuf {
+        let body = format!(r#"{{"name":"{name}"}}"#);
+        let begin = with_body(Method::POST, "/v1/backups", body);
+        let (status, begun) = ask(app, &self.operator, begin).await;
+        assert_eq!(status, 202, "{begun}");
+        loop {
+            let look = Ask::get(format!("/v1/backups/{name}"));
+            let (_, read) = ask(app, &self.operator, look).await;
+            if read.contains("\"made\"") {
+                return self.path("backups").join(name);
+            }
+            assert!(read.contains("\"running\""), "{read}");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The data directory is lost, and put back.
+    fn put_back(&self, backup: &Path) -> Result<crate::backup::restore::PutBack, RestoreError> {
+        let data = self.path("data");
+        let _ = std::fs::remove_dir_all(&data);
+        let settings = settings(self.place.path());
+        restore(backup, &Places { data: &data, keys: &settings.keys, ledger: &settings.ledger })
+    }
+
+    /// What is due is destroyed; its certificates.
+    async fn run(&self, app: &App) -> String {
+        let post = |path: &str| with_body(Method::POST, path, String::new());
+        ask(app, &self.custodian, post("/v1/retention/confirm-clock")).await;
+        let (status, ran) = ask(app, &self.custodian, post("/v1/retention/run")).await;
+        assert!(status == 200 && ran.contains("\"failed\":0"), "{ran}");
+        ran
+    }
+
+    async fn usage(&self, app: &App, month: &str) -> String {
+        ask(app, &self.operator, Ask::get(format!("/v1/sites/ACME/usage/{month}"))).await.1
+    }
+
+    /// The kinds of the ledger's entries.
+    async fn ledger(&self, app: &App) -> String {
+        ask(app, &self.auditor, Ask::get("/v1/ledger?limit=1000".to_owned())).await.1
+    }
+}
+
+/// Check 42: what was destroyed after the backup is destroyed in the restored data before it
+/// serves, with holds, revoked tokens and the end of a site that came after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn check_42_a_restored_server_has_destroyed_what_was_destroyed() {
+    let (house, app) = House::new().await;
+    house.clock.set("2026-06-20T00:00:00Z");
+    post_one(&app, &house.producer, "2026-06-19T00:00:00Z").await;
+    let backup = house.back_up(&app, "june").await;
+    // All of this is not in the backup.
+    house.clock.set("2026-06-21T00:00:00Z");
+    post_one(&app, &house.producer, "2026-06-20T12:00:00Z").await;
+    let hold = r#"{"months":["2026-06"],"ground":"unpaid","review_at":"2027-06-01T00:00:00Z"}"#;
+    let hold = with_body(Method::POST, "/v1/sites/ACME/holds", hold.to_owned());
+    assert_eq!(ask(&app, &house.privacy, hold).await.0, 201);
+    let key_id = &house.producer[3..19];
+    let revoke = Ask { method: Method::DELETE, ..Ask::get(format!("/v1/tokens/{key_id}")) };
+    assert_eq!(ask(&app, &house.operator, revoke).await.0, 204);
+    app.drain().await;
+    house.clock.set("2027-02-01T00:00:00Z");
+    let app = house.start().await;
+    let ran = house.run(&app).await;
+    assert!(ran.contains("[\"c"), "{ran}");
+    let before = house.usage(&app, "2026-05").await;
+    assert!(before.contains("\"evidence\":\"destroyed\""), "{before}");
+    app.drain().await;
+
+    let done = house.put_back(&backup).unwrap();
+    assert!(done.alive_until > done.manifest.barrier && !done.register_behind);
+    let app = house.start().await;
+    let after = house.usage(&app, "2026-05").await;
+    assert!(after.contains("\"mau\":1") && after.contains("\"destroyed\""), "{after}");
+    let june = house.usage(&app, "2026-06").await;
+    assert!(june.contains("\"mau\":1") && june.contains("\"live\""), "{june}");
+    assert!(june.contains("\"licenses_issued\":1,"), "the second record is lost: {june}");
+    let due = |state: &str| Ask::get(format!("/v1/retention?state={state}"));
+    let (_, listed) = ask(&app, &house.auditor, due("due")).await;
+    assert!(!listed.contains("2026-05"), "nothing of May lives: {listed}");
+    let (_, held) = ask(&app, &house.auditor, due("held")).await;
+    assert!(held.contains("2026-06") && held.contains("\"h1\""), "{held}");
+    let late = with_body(Method::POST, "/v1/records", "{}".to_owned());
+    assert_eq!(ask(&app, &house.producer, late).await.0, 401, "the token stays revoked");
+    let ledger = house.ledger(&app).await;
+    for kind in ["backup", "restore"] {
+        for phase in ["intent", "result"] {
+            let wanted = format!(r#"\"phase\":\"{phase}\",\"kind\":\"{kind}\""#);
+            assert_eq!(ledger.matches(&wanted).count(), 1, "{kind} {phase}");
+        }
+    }
+    assert!(ledger.contains(r#"\"lost_from\":\"2026-06-20T00:00:00Z\""#), "{ledger}");
+    // A second restore of the same backup comes to the same, and its hold still ends by two.
+    app.drain().await;
+    house.put_back(&backup).unwrap();
+    let app = house.start().await;
+    let figures = |text: &str| text.split("\"as_of\"").next().unwrap().to_owned();
+    assert_eq!(figures(&house.usage(&app, "2026-05").await), figures(&after));
+    let again = house.run(&app).await;
+    assert!(again.contains("\"destroyed\":0"), "nothing is due twice: {again}");
+    app.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_belong_together_is_refused_in_a_sentence() {
+    let (house, app) = House::new().await;
+    let backup = house.back_up(&app, "b1").await;
+    let old_ledger = house.path("old-ledger");
+    let later = house.back_up(&app, "b2").await;
+    app.drain().await;
+    let says = |refused: RestoreError, what: &str| {
+        let text = refused.to_string();
+        assert!(text.contains(what), "{text}");
+    };
+    // Over data that is there.
+    let settings = settings(house.place.path());
+    let data = house.path("data");
+    let places = |data| Places { data, keys: &settings.keys, ledger: &settings.ledger };
+    says(restore(&backup, &places(&data)).unwrap_err(), "is not empty");
+    // A manifest that was exchanged with its digests.
+    let file = later.join("manifest.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("\"folded_through\":", "\"folded_through\":1")).unwrap();
+    says(house.put_back(&later).unwrap_err(), "its manifest was another one");
+    assert!(!data.exists(), "nothing was written");
+    std::fs::write(&file, text).unwrap();
+    // A ledger that is older than the backup.
+    std::fs::rename(house.path("data-ledger"), &old_ledger).unwrap();
+    says(house.put_back(&backup).unwrap_err(), "put back the ledger first");
+    std::fs::rename(&old_ledger, house.path("data-ledger")).unwrap();
+    // Keys of another installation.
+    let (other, app) = House::new().await;
+    app.drain().await;
+    let keys = house.path("data-keys");
+    std::fs::rename(&keys, house.path("own-keys")).unwrap();
+    says(house.put_back(&backup).unwrap_err(), "put back the keys first");
+    std::fs::rename(other.path("data-keys"), &keys).unwrap();
+    says(house.put_back(&backup).unwrap_err(), "put back the keys that belong to it");
+    std::fs::remove_dir_all(&keys).unwrap();
+    std::fs::rename(house.path("own-keys"), &keys).unwrap();
+    // A cut restore is not started, and begins again.
+    house.put_back(&backup).unwrap();
+    std::fs::write(data.join("restoring"), "").unwrap();
+    let refused = house.try_start().await.err().unwrap().to_string();
+    assert!(refused.contains("run the same `blindtally restore data` again"), "{refused}");
+    std::fs::remove_file(data.join("CURRENT")).unwrap();
+    restore(&backup, &places(&data)).unwrap();
+    let app = house.start().await;
+    assert!(house.usage(&app, "2026-05").await.contains("\"mau\":1"));
+    app.drain().await;
+}
+
+/// Ledger, keys and data of which the first two were set back: the data knows better.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_older_than_the_data_is_refused() {
+    fn copy_all(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+    let (house, app) = House::new().await;
+    app.drain().await;
+    for part in ["data-keys", "data-ledger"] {
+        copy_all(&house.path(part), &house.path("old").join(part));
+    }
+    let app = house.start().await;
+    house.back_up(&app, "b1").await;
+    app.drain().await;
+    for part in ["data-keys", "data-ledger"] {
+        std::fs::remove_dir_all(house.path(part)).unwrap();
+        copy_all(&house.path("old").join(part), &house.path(part));
+    }
+    let refused = house.try_start().await.err().unwrap().to_string();
+    assert!(refused.contains("the data directory knows of"), "{refused}");
+    assert!(refused.contains("put back the newest ledger"), "{refused}");
+}

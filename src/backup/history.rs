@@ -1,0 +1,79 @@
+//! What the ledger tells of the time since a backup: read once, at the start on data that was put
+//! back. The whole ledger is read, because an entry may be older than the backup and what it speaks
+//! of younger; doing it twice does no harm.
+
+use crate::engine::restore::{Named, NamedKind, Replay};
+use crate::ledger::{Bucket, Epoch, Event, Ledger, LedgerError, Recorded};
+use crate::model::batch;
+use crate::model::vocab::Class;
+
+/// Entries that are read at once.
+const READ_ENTRIES: u64 = 1_000;
+
+/// The entries that matter, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// For the engine.
+    pub replay: Replay,
+    /// Entries about holds and the clock, for the retention desk.
+    pub desk: Vec<Recorded>,
+}
+
+impl History {
+    /// Reads the ledger.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(ledger: &Ledger) -> Result<Self, LedgerError> {
+        let mut history = Self::default();
+        let (mut from, size) = (0, ledger.head()?.size);
+        while from < size {
+            let lines = ledger.read(from, READ_ENTRIES)?;
+            for (line, entry) in lines.iter().zip(from..) {
+                let read = Recorded::decode(line.as_bytes());
+                history.take(read.map_err(|_| LedgerError::Changed { entry })?);
+            }
+            from += lines.len().max(1) as u64;
+        }
+        Ok(history)
+    }
+
+    fn take(&mut self, entry: Recorded) {
+        self.replay.last = self.replay.last.max(entry.time);
+        match &entry.event {
+            Event::DestructionIntent { buckets, .. } => {
+                self.replay.destroyed.extend(buckets.iter().flat_map(named));
+                self.desk.push(entry);
+            }
+            Event::SiteTerminated { site, terminated_at, .. } => {
+                self.replay.terminated.push((site.clone(), *terminated_at));
+            }
+            Event::TokenRevoked { token } => self.replay.revoked.push(token.to_string()),
+            Event::HoldOpened { .. }
+            | Event::HoldReleaseRequested { .. }
+            | Event::HoldReleased { .. }
+            | Event::ClockConfirmed { .. } => self.desk.push(entry),
+            _ => {}
+        }
+    }
+}
+
+/// The lots of a group of the ledger. A class that is not known here names none: where the data
+/// needs a key that is gone, and nothing known explains it, the start is refused.
+fn named(bucket: &Bucket) -> Vec<Named> {
+    let kind = match bucket.class.as_str() {
+        "sets" => NamedKind::Sets,
+        "key.record" => NamedKind::RecordKey,
+        "key.watermark" => NamedKind::WatermarkKey,
+        "key.base" => NamedKind::BaseKey,
+        word => match Class::from_name(word.as_bytes()) {
+            Some(class) => NamedKind::Records(class),
+            None => return Vec::new(),
+        },
+    };
+    let epoch = match bucket.epoch {
+        Epoch::Month(month) => batch::Epoch::Month(month),
+        Epoch::Day(day) => batch::Epoch::Day(day),
+    };
+    bucket.sites.iter().map(|site| Named { site: site.clone(), kind, epoch }).collect()
+}

@@ -1,0 +1,244 @@
+//! The verbs of backups. Making one is asked of the server; checking needs none, and putting back
+//! needs it stopped.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use hyper::Method;
+
+use super::client::{self, Ask, Target};
+use super::{EXIT_FAILED, ask, asked, environment, escape, failed, quote};
+use crate::backup::restore::{self, Places, PutBack};
+use crate::config::{self, EXIT_BAD_CONFIG, Flags, Settings};
+use crate::keys;
+use crate::model::time::Timestamp;
+
+/// Between two looks at a backup that is being made.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Backups.
+#[derive(Debug, Subcommand)]
+pub enum BackupVerb {
+    /// Make a backup of the running server's data, and wait for its end.
+    Create {
+        /// Its name; the server names it by the time without one.
+        name: Option<String>,
+        /// Do not wait.
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// List the backups.
+    List,
+    /// Check every file of a backup, without a server.
+    Check {
+        /// The backup's directory.
+        backup: PathBuf,
+    },
+}
+
+/// Putting back.
+#[derive(Debug, Subcommand)]
+pub enum RestoreVerb {
+    /// Put a backup back into an empty data directory.
+    Data {
+        /// The backup's directory.
+        backup: PathBuf,
+        /// When the data was lost, if you know, e.g. 2027-01-01T00:00:00Z.
+        #[arg(long)]
+        lost_at: Option<String>,
+        #[command(flatten)]
+        places: PlaceArgs,
+    },
+    /// Put the key register back from a copy off the host, when both of its files are gone.
+    Keys {
+        /// The copy.
+        copy: PathBuf,
+        #[command(flatten)]
+        places: PlaceArgs,
+    },
+}
+
+/// Where everything lies. What is not named lies where the server would look for it.
+#[derive(Debug, Args)]
+pub struct PlaceArgs {
+    /// The configuration file of the server (TOML), for its places.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// The data directory.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// The keys directory; the default is the data directory's name with "-keys".
+    #[arg(long)]
+    keys: Option<PathBuf>,
+    /// The directory of the ledger; the default is the data directory's name with "-ledger".
+    #[arg(long)]
+    ledger: Option<PathBuf>,
+}
+
+/// Does what a verb of backups says.
+pub fn run(target: &Target, verb: BackupVerb) -> ExitCode {
+    match verb {
+        BackupVerb::Create { name, no_wait } => create(target, name.as_deref(), no_wait),
+        BackupVerb::List => ask(target, &Ask::get("/v1/backups".to_owned())),
+        BackupVerb::Check { backup } => match restore::check(&backup) {
+            Ok(manifest) => {
+                println!(
+                    "Every file of {} is as it was made: {} files, {} bytes, everything that was \
+                     acknowledged before {}.",
+                    backup.display(),
+                    manifest.files.len(),
+                    manifest.bytes(),
+                    manifest.barrier
+                );
+                ExitCode::SUCCESS
+            }
+            Err(error) => failed(&format!("{error}."), ExitCode::from(EXIT_FAILED)),
+        },
+    }
+}
+
+fn create(target: &Target, name: Option<&str>, no_wait: bool) -> ExitCode {
+    let body = name.map_or_else(String::new, |name| format!("{{\"name\":{}}}", quote(name)));
+    let begin = Ask { method: Method::POST, body, ..Ask::get("/v1/backups".to_owned()) };
+    let mut answer = asked(target, &begin);
+    let named = match &answer {
+        Ok((status, body)) if status.is_success() => member(body, "name"),
+        _ => None,
+    };
+    if let (Some(name), false) = (named, no_wait) {
+        let look = Ask::get(format!("/v1/backups/{}", escape(&name)));
+        loop {
+            answer = asked(target, &look);
+            match &answer {
+                Ok((status, body)) if status.is_success() && state_is(body, "running") => {
+                    std::thread::sleep(LOOK);
+                }
+                _ => break,
+            }
+        }
+    }
+    match answer {
+        Ok((status, body)) => {
+            let good = status.is_success() && !state_is(&body, "failed");
+            // A closed pipe is the reader's wish, not an error of ours.
+            let _ = client::print(&body, good);
+            if good { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) }
+        }
+        Err(sentence) => failed(&sentence, ExitCode::from(EXIT_FAILED)),
+    }
+}
+
+/// A text of the server's own answer, whose names need no escapes.
+fn member(body: &[u8], name: &str) -> Option<String> {
+    let text = std::str::from_utf8(body).ok()?;
+    let (_, rest) = text.split_once(&format!("\"{name}\":\""))?;
+    rest.split_once('"').map(|(value, _)| value.to_owned())
+}
+
+fn state_is(body: &[u8], state: &str) -> bool {
+    member(body, "state").as_deref() == Some(state)
+}
+
+fn settings(places: PlaceArgs) -> Result<Settings, ExitCode> {
+    let PlaceArgs { config, data, keys, ledger } = places;
+    let flags = Flags { config, data, keys, ledger, listen: Vec::new() };
+    config::load(&flags, environment())
+        .map_err(|sentence| failed(&sentence.to_string(), ExitCode::from(EXIT_BAD_CONFIG)))
+}
+
+/// Does what a verb of putting back says.
+pub fn restore(verb: RestoreVerb) -> ExitCode {
+    match verb {
+        RestoreVerb::Data { backup, lost_at, places } => {
+            let lost_at = match lost_at.map(|text| Timestamp::parse(text.as_bytes())) {
+                Some(None) => {
+                    let sentence = "--lost-at must be a time like 2027-01-01T00:00:00Z.";
+                    return failed(sentence, ExitCode::from(EXIT_BAD_CONFIG));
+                }
+                lost_at => lost_at.flatten(),
+            };
+            let settings = match settings(places) {
+                Ok(settings) => settings,
+                Err(ended) => return ended,
+            };
+            let (data, keys) = (settings.store.data.as_path(), &settings.keys);
+            let places = Places { data, keys, ledger: &settings.ledger };
+            match restore::restore(&backup, &places) {
+                Ok(done) => {
+                    sentences(&done, lost_at).iter().for_each(|sentence| println!("{sentence}"));
+                    ExitCode::SUCCESS
+                }
+                Err(error) => failed(&format!("{error}."), ExitCode::from(EXIT_FAILED)),
+            }
+        }
+        RestoreVerb::Keys { copy, places } => {
+            let settings = match settings(places) {
+                Ok(settings) => settings,
+                Err(ended) => return ended,
+            };
+            match keys::restore(&settings.keys, &copy) {
+                Ok(done) => {
+                    println!(
+                        "The register was put back at generation {}. Keys that were made after it \
+                         are lost; the next start says so where the data needs one.",
+                        done.generation
+                    );
+                    ExitCode::SUCCESS
+                }
+                Err(error) => failed(&format!("{error}."), ExitCode::from(EXIT_FAILED)),
+            }
+        }
+    }
+}
+
+/// What a person must know now.
+fn sentences(done: &PutBack, lost_at: Option<Timestamp>) -> Vec<String> {
+    let (barrier, until) = (done.manifest.barrier, done.alive_until);
+    let mut said = vec![
+        format!(
+            "Put back: {} files, {} bytes, everything that was acknowledged before {barrier}.",
+            done.manifest.files.len(),
+            done.manifest.bytes()
+        ),
+        format!(
+            "Records acknowledged from {barrier} on are not in it; the ledger was last written at \
+             {until}, so the server ran at least until then."
+        ),
+    ];
+    if let Some(lost_at) = lost_at {
+        let minutes = (lost_at.0 - barrier.0).max(0) / 60_000;
+        said.push(format!(
+            "By what you say the data was lost at {lost_at}: {minutes} minutes of records are to \
+             be sent again."
+        ));
+    }
+    if done.register_behind {
+        said.push(
+            "The key register is older than the backup: the start refuses it if the data needs a \
+             key that it lacks."
+                .to_owned(),
+        );
+    }
+    said.push(
+        "Start the server; it destroys again what the ledger says was destroyed, before it serves. \
+         Then have producers send again everything from that time on, and set again what was set \
+         after it: sites, their settings, tokens."
+            .to_owned(),
+    );
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_read() {
+        let body = br#"{"name":"a-b","operation":3,"state":"running"}"#;
+        assert_eq!(member(body, "name").as_deref(), Some("a-b"));
+        assert!(state_is(body, "running") && !state_is(body, "made"));
+        assert_eq!(member(b"{}", "name"), None);
+    }
+}
