@@ -2,6 +2,7 @@
 
 mod first_token;
 mod ledger;
+pub mod pack;
 mod process;
 mod rooms;
 #[cfg(test)]
@@ -23,7 +24,7 @@ use crate::ingest::Ingest;
 use crate::model::reason::Reason;
 use crate::model::time::Clock;
 use crate::observe::{RecordCounters, Registry};
-use crate::retention::{Desk, StartError as RetentionError};
+use crate::retention::{self, Desk, StartError as RetentionError};
 use crate::usage::{Counts, Usage};
 
 pub use first_token::TokenFileError;
@@ -91,6 +92,7 @@ impl App {
         let (http, place, data) =
             (settings.http.clone(), settings.place, settings.store.data.clone());
         let (ingest, kept) = (settings.ingest, settings.retention.clone());
+        let kept = retention::Settings { configuration: settings.digest, ..kept };
         let Rooms { engine, audit } = rooms::open(settings, Arc::clone(&clock)).await?;
         let scribe: Arc<dyn Scribe> = Arc::new(audit.clone());
         let tokens = Tokens::new(Arc::new(engine.clone()), scribe, Arc::clone(&clock));

@@ -26,6 +26,7 @@ pub mod medium;
 pub mod note;
 mod notes;
 pub mod proof;
+pub mod range;
 mod second;
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@
 pub mod certificate;
 mod clock;
 mod due;
+mod evidence;
 #[cfg(test)]
 pub mod fake;
 mod figures;
@@ -20,6 +21,7 @@ mod holds;
 mod list;
 mod plan;
 pub mod policy;
+mod removal;
 mod run;
 mod termination;
 #[cfg(test)]
@@ -59,6 +61,8 @@ pub struct Settings {
     pub jump_days: u32,
     /// The longest time from the retirement of a key to the turn-over of the vault epoch.
     pub turn_over: Duration,
+    /// The SHA-256 of all settings in force, for evidence.
+    pub configuration: [u8; 32],
 }
 
 impl Default for Settings {
@@ -69,6 +73,7 @@ impl Default for Settings {
             every: Duration::from_secs(3_600),
             jump_days: 3,
             turn_over: Duration::from_secs(24 * 3_600),
+            configuration: [0; 32],
         }
     }
 }
@@ -108,6 +113,15 @@ pub enum DeskError {
     /// The hold has ended.
     #[error("the hold has ended")]
     Released,
+    /// An open hold covers what is to be removed.
+    #[error("the month is on hold")]
+    Held,
+    /// The month has not ended.
+    #[error("the month has not ended")]
+    MonthRuns,
+    /// Late records of the month would still be accepted.
+    #[error("the month could still get records")]
+    MonthOpen,
     /// The clock jumped ahead.
     #[error("the clock jumped ahead and nobody has confirmed it")]
     ClockAhead,

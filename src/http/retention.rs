@@ -9,6 +9,7 @@ use super::query::Query;
 use super::router::Route;
 use super::service::{Incoming, Service, json, site};
 use crate::model::caller::Caller;
+use crate::model::time::Month;
 use crate::retention::{Desk, Question};
 
 /// Most and usual number of lots in one answer.
@@ -46,7 +47,15 @@ impl Service {
             }
             Route::RetentionList => list(desk, caller, parts),
             Route::RetentionRun => ok(desk.run(caller).await?),
+            Route::MonthRemove => {
+                let site = site(caller, first)?;
+                let month = Month::parse(second.as_bytes()).ok_or(Kind::BadMonth)?;
+                let mut text = self.small_body(caller, parts, body).await?;
+                let (done, text) = desk.remove(caller, site, month, &mut text).await?;
+                Ok(json(if done { StatusCode::OK } else { StatusCode::ACCEPTED }, text))
+            }
             Route::ClockConfirm => ok(desk.confirm_clock(caller).await?),
+            Route::Evidence => ok(desk.evidence(caller).await?),
             Route::CertificateList => ok(desk.certificates(caller)?),
             Route::CertificateGet => ok(desk.certificate(caller, first)?),
             _ => Err(Kind::NotFound.into()),

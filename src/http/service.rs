@@ -183,11 +183,11 @@ impl Service {
             | Route::HoldRelease
             | Route::RetentionList
             | Route::RetentionRun
+            | Route::MonthRemove
             | Route::ClockConfirm
             | Route::CertificateList
-            | Route::CertificateGet => {
-                self.retention(row.route, &caller, captures, (parts, body)).await
-            }
+            | Route::CertificateGet
+            | Route::Evidence => self.retention(row.route, &caller, captures, (parts, body)).await,
             Route::LedgerList => self.ledger_list(&caller, parts).await,
             Route::LedgerHead => self.ledger_head(parts),
             Route::LedgerProof => {

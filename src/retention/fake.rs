@@ -207,6 +207,14 @@ impl Vault for Memory {
         self.with(|inside| inside.sites.get(id).cloned())
     }
 
+    fn sites(&self) -> Vec<Arc<Site>> {
+        self.with(|inside| inside.sites.values().cloned().collect())
+    }
+
+    fn key_kinds(&self) -> Vec<&'static str> {
+        self.with(|inside| inside.lots.iter().flat_map(|lot| &lot.keys).map(|_| "bucket").collect())
+    }
+
     fn age_ms(&self) -> i64 {
         limits::AGE_MS_MAX
     }

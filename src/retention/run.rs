@@ -15,10 +15,10 @@ use std::collections::BTreeSet;
 use super::certificate::{self, Issue};
 use super::figures::Look;
 use super::holds::is_unreviewed;
-use super::plan::{Standing, buckets, committed, digest_of, keys_of};
+use super::plan::{Standing, buckets, class_of, committed, digest_of, keys_of, rule_name};
 use super::policy::Profile;
 use super::vault::{DestroyReport, Verification};
-use super::{Desk, DeskError, Inner, credential};
+use super::{Desk, DeskError, Inner, credential, removal};
 use crate::ledger::{
     Actor, Alarm, Credential, Digest, Entry, Event, Keys, Ledger, LedgerError, Phase, Recorded,
     Verification as Said, Word,
@@ -27,7 +27,7 @@ use crate::model::caller::Caller;
 use crate::model::ids::KeyId;
 use crate::model::retention::Lot;
 use crate::model::time::Timestamp;
-use crate::wire::retention::rows::{Committed, FailedRow, Reported, RunRow};
+use crate::wire::retention::rows::{Committed, FailedRow, Planned, Reported, RunRow};
 use crate::wire::retention::view::RunView;
 
 /// The row's name.
@@ -38,7 +38,7 @@ pub(super) const FAILED: &str = "failed/";
 const READ_ENTRIES: u64 = 1_000;
 
 /// How a destruction ended.
-enum End {
+pub(super) enum End {
     /// Done, with a certificate.
     Certified,
     /// A copy of the register off the host is waited for.
@@ -93,12 +93,40 @@ impl Inner {
         let now = self.believe(self.clock.now()).await?;
         self.announce_policy(now).await?;
         let mut view = RunView::default();
+        if !self.finish_begun(now, &mut view).await? {
+            return Ok(view);
+        }
+        while let Some(row) = self.begin(actor, now).await? {
+            if !matches!(self.carry_on(row, false, &mut view).await?, End::Certified) {
+                break;
+            }
+        }
+        Ok(view)
+    }
+
+    /// What must have ended before anything else begins: holds without their entry, a turn-over or
+    /// a destruction that was begun. False while one of them waits.
+    ///
+    /// # Errors
+    /// [`DeskError::ClockAhead`] while a jump of the clock waits for its confirmation.
+    pub(super) async fn settle(
+        &self,
+        now: Timestamp,
+        view: &mut RunView,
+    ) -> Result<bool, DeskError> {
+        self.look_after_holds().await?;
+        let believed = self.believe(now).await?;
+        Ok(self.finish_turn_over(now).await? && self.finish_begun(believed, view).await?)
+    }
+
+    /// Goes on with what a cut or a copy out of reach has left; false while it does not end.
+    async fn finish_begun(&self, now: Timestamp, view: &mut RunView) -> Result<bool, DeskError> {
         let left = self.state().run.clone();
         if let Some(row) = left
             && let Some(row) = self.found_again(row).await?
-            && !matches!(self.carry_on(row, true, &mut view).await?, End::Certified)
+            && !matches!(self.carry_on(row, true, view).await?, End::Certified)
         {
-            return Ok(view);
+            return Ok(false);
         }
         self.close_strangers(now).await?;
         let left = self.vault.unfinished_destruction();
@@ -107,12 +135,7 @@ impl Inner {
             let mark = self.ask(Ledger::mark).await?;
             self.vault.destroy(left, mark).await?;
         }
-        while let Some(row) = self.begin(actor, now).await? {
-            if !matches!(self.carry_on(row, false, &mut view).await?, End::Certified) {
-                break;
-            }
-        }
-        Ok(view)
+        Ok(true)
     }
 
     /// Plans a destruction and tells the ledger; `None` when nothing is due.
@@ -123,6 +146,17 @@ impl Inner {
         if lots.is_empty() {
             return Ok(None);
         }
+        self.intend(actor, now, lots, None).await.map(Some)
+    }
+
+    /// Writes a plan down and tells the ledger. `removal` is the reason of one before its time.
+    pub(super) async fn intend(
+        &self,
+        actor: &Actor,
+        now: Timestamp,
+        lots: Vec<Planned>,
+        removal: Option<&str>,
+    ) -> Result<RunRow, DeskError> {
         let policy = self.policy_at(now);
         let row = RunRow {
             operation: None,
@@ -134,19 +168,20 @@ impl Inner {
             lots,
             alarmed: false,
             report: None,
+            removal: removal.map(str::to_owned),
         };
         self.keep_run(&row).await?;
         let keys = all_keys(&row);
         let event = Event::DestructionIntent {
             profile: Word::of(policy.profile.name()),
-            buckets: buckets(&row.lots, policy.profile),
+            buckets: buckets(&row.lots, |lot| rule_of(&row, policy.profile, lot)),
             keys: keys_of(&keys),
             commitments: digest_of(&keys),
         };
         let receipt = self.append(Entry::new(now, actor.clone(), event)).await?;
         let row = RunRow { operation: Some(receipt.operation), ..row };
         self.keep_run(&row).await?;
-        Ok(Some(row))
+        Ok(row)
     }
 
     /// A row that a cut left: with its operation, or removed when the ledger never heard of it.
@@ -171,7 +206,7 @@ impl Inner {
     }
 
     /// From the intent to the end; `again` when it is not known what was done before.
-    async fn carry_on(
+    pub(super) async fn carry_on(
         &self,
         mut row: RunRow,
         again: bool,
@@ -350,7 +385,7 @@ impl Inner {
     }
 
     /// Counts what is due, held and overdue, and alarms when something became overdue.
-    async fn look(&self) -> Result<(), DeskError> {
+    pub(super) async fn look(&self) -> Result<(), DeskError> {
         let real = self.clock.now();
         let (believed, _) = self.believed();
         // What is overdue by the clock is shown even when the clock is not believed.
@@ -396,6 +431,12 @@ impl Inner {
 /// The keys of all lots, in order.
 pub(super) fn all_keys(row: &RunRow) -> Vec<Committed> {
     committed(row.lots.iter().map(|planned| planned.keys.clone()))
+}
+
+/// The rule that a lot of a row is destroyed by.
+pub(super) fn rule_of(row: &RunRow, profile: Profile, lot: Lot) -> &'static str {
+    let removal = row.removal.as_deref().and_then(removal::rule_of);
+    removal.map_or_else(|| rule_name(profile, class_of(lot)), |(rule, _)| rule)
 }
 
 /// The profile that a row was planned under.

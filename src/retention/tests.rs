@@ -6,6 +6,7 @@ mod crash;
 mod due;
 mod holds;
 mod policy;
+mod removal;
 mod run;
 mod turn_over;
 

@@ -23,6 +23,10 @@ pub trait Vault: Send + Sync + 'static {
     fn lots(&self) -> Vec<LotInfo>;
     /// The site of an id.
     fn site(&self, id: &SiteId) -> Option<Arc<Site>>;
+    /// Every site.
+    fn sites(&self) -> Vec<Arc<Site>>;
+    /// The kind of each living key.
+    fn key_kinds(&self) -> Vec<&'static str>;
     /// The accepted age of records, milliseconds.
     fn age_ms(&self) -> i64;
     /// The commitment of a living key.
@@ -66,6 +70,14 @@ impl Vault for Engine {
 
     fn site(&self, id: &SiteId) -> Option<Arc<Site>> {
         Self::site(self, id)
+    }
+
+    fn sites(&self) -> Vec<Arc<Site>> {
+        Self::sites(self)
+    }
+
+    fn key_kinds(&self) -> Vec<&'static str> {
+        self.ring().list().iter().map(|key| key.kind.name()).collect()
     }
 
     fn age_ms(&self) -> i64 {

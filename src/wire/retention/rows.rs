@@ -32,7 +32,7 @@ macro_rules! row {
         }
     )*};
 }
-row!(HoldRow, ClockRow, TurnRow, RunRow, FailedRow);
+row!(HoldRow, ClockRow, TurnRow, RemovalRow, RunRow, FailedRow);
 
 /// Who asked for something, and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +77,18 @@ pub struct HoldRow {
     pub released: Option<Asked>,
     /// Whether the alarm of its missed review was given.
     pub alarmed: bool,
+}
+
+/// A removal that waits for a second person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemovalRow {
+    /// Why.
+    pub reason: String,
+    /// Whether late records are to be refused.
+    pub late_refused: bool,
+    /// The first person.
+    pub asked: Asked,
 }
 
 /// What the desk knows of time.
@@ -195,6 +207,9 @@ pub struct RunRow {
     pub alarmed: bool,
     /// What the engine said, once it is done.
     pub report: Option<Reported>,
+    /// The reason of a removal before its time; absent for what was due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removal: Option<String>,
 }
 
 /// Lots of a destruction whose verification did not pass.

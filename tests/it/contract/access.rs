@@ -27,6 +27,8 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("GET", "/v1/retention", &["auditor", "operator"]),
     ("POST", "/v1/retention/run", &["custodian"]),
     ("POST", "/v1/retention/confirm-clock", &["custodian"]),
+    ("POST", "/v1/sites/A/retention/2026-10/destroy", &["custodian"]),
+    ("GET", "/v1/evidence", &["auditor"]),
     ("GET", "/v1/certificates", &["auditor"]),
     ("GET", "/v1/certificates/c1", &["auditor"]),
 ];
