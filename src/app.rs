@@ -110,6 +110,8 @@ impl App {
         let served = async {
             let retention = retention?;
             retention.register(&registry);
+            let told = audit.clone();
+            retention.on_ledger_failure(move |sentence| told.fail(sentence));
             let known = (tokens.clone(), audit.clone(), retention.clone());
             let desks = desks(&engine, ingest, known);
             first_token::ensure(&tokens, &keys).await?;

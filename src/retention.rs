@@ -31,7 +31,7 @@ pub mod vault;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::engine::EngineError;
@@ -202,7 +202,12 @@ struct Inner {
     /// Held while it is decided what goes and what stays, and while holds change.
     deciding: tokio::sync::Mutex<()>,
     figures: Figures,
+    /// Who is told when the ledger cannot be written any more.
+    told: OnceLock<Tell>,
 }
+
+/// Hears why the ledger cannot be written any more.
+type Tell = Box<dyn Fn(&str) + Send + Sync>;
 
 /// The desk; cheap to clone.
 #[derive(Clone)]
@@ -222,22 +227,11 @@ impl Desk {
         settings: Settings,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
-        let mut policy = Policy::of(settings.profile);
-        let kept = vault.load_rows(POLICY)?.into_iter().next().map(|(_, text)| text);
-        if let Some(text) = &kept {
-            policy = Policy::kept(text, settings.profile)?;
-        }
-        let mut next = None;
-        if let Some(path) = &settings.policy {
-            let text = std::fs::read(path).map_err(|_| PolicyError::File)?;
-            if kept.as_ref() != Some(&text) {
-                next = Some((Policy::read(&text, &policy)?, text));
-            }
-        }
+        let (state, figures) = (load(vault.as_ref())?, Figures::default());
+        let (policy, next) = policies(vault.as_ref(), &settings, &state)?;
         for policy in next.iter().map(|(next, _)| next).chain([&policy]) {
             policy.check(vault.age_ms())?;
         }
-        let (state, figures) = (load(vault.as_ref())?, Figures::default());
         if let Some(last) = state.turn.and_then(|row| row.last) {
             figures.turned(last);
         }
@@ -252,7 +246,15 @@ impl Desk {
             running: tokio::sync::Mutex::default(),
             deciding: tokio::sync::Mutex::default(),
             figures,
+            told: OnceLock::new(),
         })))
+    }
+
+    /// Who is told, with a sentence, when the ledger cannot be written any more: the process must
+    /// end then.
+    pub fn on_ledger_failure(&self, tell: impl Fn(&str) + Send + Sync + 'static) {
+        // Only the first one is.
+        let _ = self.0.told.set(Box::new(tell));
     }
 
     /// Shows the desk's figures in the metrics.
@@ -284,6 +286,37 @@ impl Desk {
         // An error means that it ended with a panic, which has been logged.
         tokio::spawn(work).await.unwrap_or(Err(DeskError::Failed))
     }
+}
+
+/// A policy to come, with the text of its file.
+type Next = Option<(Policy, Vec<u8>)>;
+
+/// The policy in force, and the one that the file says. What is in force is known by its own row,
+/// or by the digest that the ledger was told; a vault that knows neither takes the configuration's.
+fn policies(
+    vault: &dyn Vault,
+    settings: &Settings,
+    state: &State,
+) -> Result<(Policy, Next), StartError> {
+    let kept = vault.load_rows(POLICY)?.into_iter().next().map(|(_, text)| text);
+    let policy = match (&kept, &state.clock) {
+        (Some(text), _) => Policy::kept(text)?,
+        (None, Some(clock)) => {
+            Policy::built_in(clock.policy.0).unwrap_or_else(|| Policy::of(settings.profile))
+        }
+        (None, None) => Policy::of(settings.profile),
+    };
+    let mut next = None;
+    if let Some(path) = &settings.policy {
+        let text = std::fs::read(path).map_err(|_| PolicyError::File)?;
+        if kept.as_ref() != Some(&text) {
+            next = Some((Policy::read(&text, &policy, settings.profile)?, text));
+        }
+    }
+    if next.is_none() && policy.profile != settings.profile {
+        return Err(PolicyError::ProfileChange(policy.profile).into());
+    }
+    Ok((policy, next))
 }
 
 fn load(vault: &dyn Vault) -> Result<State, StartError> {
@@ -324,7 +357,11 @@ impl Inner {
     ) -> Result<T, DeskError> {
         let ledger = Arc::clone(&self.ledger);
         let asked = tokio::task::spawn_blocking(move || question(&ledger)).await;
-        Ok(asked.map_err(|_| DeskError::Failed)??)
+        let asked = asked.map_err(|_| DeskError::Failed)?;
+        if let (Err(error @ LedgerError::Failed(_)), Some(tell)) = (&asked, self.told.get()) {
+            tell(&error.to_string());
+        }
+        Ok(asked?)
     }
 
     async fn append(&self, entry: Entry) -> Result<Receipt, DeskError> {

@@ -69,6 +69,8 @@ pub struct Inside {
     pub gone: BTreeSet<KeyId>,
     /// VEK epoch.
     pub epoch: u64,
+    /// What the last destruction that ended said.
+    pub last: Option<DestroyReport>,
     /// Keys that have ended.
     pub ended: u64,
     /// The same when this process turned the epoch over last.
@@ -150,6 +152,7 @@ fn report(inside: &Inside, lots: Vec<LotReport>, old_epoch: u64) -> DestroyRepor
         verification: Verification::Passed,
         files_removed: 3,
         bytes_reclaimed: 4_096,
+        files_searched: 9,
         home_copy_opens: true,
     }
 }
@@ -195,7 +198,11 @@ fn destroy(inside: &mut Inside, lots: &[Lot]) -> Result<DestroyReport, EngineErr
     }
     let again = || lots.iter().map(|lot| LotReport { lot: *lot, records: 0, keys: Vec::new() });
     let done = if was_unfinished { again().collect() } else { done };
-    Ok(report(inside, done, old_epoch))
+    let report = report(inside, done, old_epoch);
+    if !report.nothing {
+        inside.last = Some(report.clone());
+    }
+    Ok(report)
 }
 
 impl Vault for Memory {
@@ -256,6 +263,10 @@ impl Vault for Memory {
 
     fn unfinished_destruction(&self) -> Vec<Lot> {
         self.with(|inside| inside.unfinished.clone())
+    }
+
+    fn last_destruction(&self) -> Result<Option<DestroyReport>, EngineError> {
+        Ok(self.with(|inside| inside.last.clone()))
     }
 
     fn destroy(&self, lots: Vec<Lot>, _mark: LedgerMark) -> Change<'_, DestroyReport> {

@@ -183,6 +183,13 @@ pub enum PolicyError {
     /// Another profile than the configuration's.
     #[error("the retention policy is of another profile than [retention] profile")]
     Profile,
+    /// Another profile than the one in force, without notice.
+    #[error(
+        "[retention] profile is not {0}, which is in force; a change of it needs a policy file \
+         with the new profile, \"material\": true and {MATERIAL_NOTICE_DAYS} days of notice, or \
+         set it back"
+    )]
+    ProfileChange(Profile),
     /// A period out of its range.
     #[error(
         "a period of the retention policy is out of range: c2_months and c7_months go from 1 to \
@@ -247,21 +254,29 @@ impl Policy {
         Self { profile, published, effective, rules, digest }
     }
 
-    /// Reads a policy that changes `before`.
+    /// Reads a policy of this profile that changes `before`. Another profile than before is
+    /// another law, which is a material change.
     ///
     /// # Errors
-    /// When it has another form, too little notice, or hides that it is a material change.
-    pub fn read(text: &[u8], before: &Self) -> Result<Self, PolicyError> {
+    /// When it has another form or profile, too little notice, or hides that it is a material
+    /// change.
+    pub fn read(text: &[u8], before: &Self, profile: Profile) -> Result<Self, PolicyError> {
         let doc = PolicyDoc::parse(text).map_err(|_| PolicyError::Form)?;
         let needed = if doc.material { MATERIAL_NOTICE_DAYS } else { NOTICE_DAYS };
         let given = i64::from(doc.effective.0) - i64::from(doc.published.0);
         if given < i64::from(needed) {
             return Err(PolicyError::Notice { given, needed });
         }
-        let policy = Self::said_by(&doc, before.profile)?;
+        let policy = Self::said_by(&doc)?;
+        if policy.profile != profile {
+            return Err(PolicyError::Profile);
+        }
         let longer = |rule: &Rule| {
             before.rule(rule.class).is_some_and(|old| days_of(rule.period) > days_of(old.period))
         };
+        if !doc.material && profile != before.profile {
+            return Err(PolicyError::ProfileChange(before.profile));
+        }
         if !doc.material && policy.rules.iter().any(longer) {
             return Err(PolicyError::Material);
         }
@@ -271,15 +286,18 @@ impl Policy {
     /// Reads a policy that is in force already.
     ///
     /// # Errors
-    /// When it has another form, or is of another profile.
-    pub fn kept(text: &[u8], profile: Profile) -> Result<Self, PolicyError> {
-        Self::said_by(&PolicyDoc::parse(text).map_err(|_| PolicyError::Form)?, profile)
+    /// When it has another form.
+    pub fn kept(text: &[u8]) -> Result<Self, PolicyError> {
+        Self::said_by(&PolicyDoc::parse(text).map_err(|_| PolicyError::Form)?)
     }
 
-    fn said_by(doc: &PolicyDoc, profile: Profile) -> Result<Self, PolicyError> {
-        if doc.profile != profile.name() {
-            return Err(PolicyError::Profile);
-        }
+    /// The built-in policy with this digest.
+    pub fn built_in(digest: [u8; 32]) -> Option<Self> {
+        Profile::ALL.iter().map(|profile| Self::of(*profile)).find(|own| own.digest == digest)
+    }
+
+    fn said_by(doc: &PolicyDoc) -> Result<Self, PolicyError> {
+        let profile = Profile::from_name(doc.profile.as_bytes()).ok_or(PolicyError::Profile)?;
         let mut rules = rules_of(profile);
         change(&mut rules, &doc.periods)?;
         let digest = sha256(&[&doc.to_bytes()]);

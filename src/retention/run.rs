@@ -216,7 +216,12 @@ impl Inner {
         if row.report.is_none() {
             let lots: Vec<Lot> = row.lots.iter().map(|planned| planned.lot).collect();
             let mark = self.ask(Ledger::mark).await?;
-            let report = self.vault.destroy(lots, mark).await?;
+            let mut report = self.vault.destroy(lots, mark).await?;
+            if again && report.nothing {
+                // It may have ended before the cut, and nobody heard what it said.
+                let last = self.vault.last_destruction()?;
+                report = last.filter(|last| is_of(last, &row)).unwrap_or(report);
+            }
             if !report.waiting_for.is_empty() {
                 self.alarm_once(&mut row, Alarm::RegisterCopyUnreachable).await?;
                 view.waiting = true;
@@ -274,6 +279,7 @@ impl Inner {
                 generation: None,
                 files_removed: 0,
                 bytes_reclaimed: 0,
+                files_searched: 0,
                 home_copy_opens: true,
                 passed: finished,
                 nothing: !finished,
@@ -296,6 +302,7 @@ impl Inner {
             generation: Some(report.generation),
             files_removed: report.files_removed,
             bytes_reclaimed: report.bytes_reclaimed,
+            files_searched: report.files_searched,
             home_copy_opens: report.home_copy_opens,
             passed: destroyed && same,
             nothing: false,
@@ -333,8 +340,7 @@ impl Inner {
             verification: Said {
                 passed: reported.passed,
                 opened_none_of: if reported.passed { reported.keys.count() } else { 0 },
-                // The engine does not say how many it searched.
-                files_searched: 0,
+                files_searched: reported.files_searched,
             },
         };
         let entry = Entry::result(reported.ended_at, actor_of(&row.by)?, operation, event);
@@ -431,6 +437,15 @@ impl Inner {
 /// The keys of all lots, in order.
 pub(super) fn all_keys(row: &RunRow) -> Vec<Committed> {
     committed(row.lots.iter().map(|planned| planned.keys.clone()))
+}
+
+/// Whether a report is of the destruction of this row: of its lots and its keys.
+fn is_of(report: &DestroyReport, row: &RunRow) -> bool {
+    let lots: BTreeSet<Lot> = report.lots.iter().map(|lot| lot.lot).collect();
+    let keys: BTreeSet<u64> =
+        report.lots.iter().flat_map(|lot| &lot.keys).map(|victim| victim.key.id.0).collect();
+    lots == row.lots.iter().map(|planned| planned.lot).collect()
+        && keys == all_keys(row).iter().map(|key| key.key).collect()
 }
 
 /// The rule that a lot of a row is destroyed by.

@@ -48,6 +48,11 @@ pub trait Vault: Send + Sync + 'static {
     fn is_destroyed(&self, keys: &[KeyId], epoch: u64) -> bool;
     /// Lots whose destruction began and has not ended.
     fn unfinished_destruction(&self) -> Vec<Lot>;
+    /// The report of the destruction that ended last.
+    ///
+    /// # Errors
+    /// When its row cannot be read.
+    fn last_destruction(&self) -> Result<Option<DestroyReport>, EngineError>;
     /// Destroys lots, after the ledger's entry that this is the mark of.
     fn destroy(&self, lots: Vec<Lot>, mark: LedgerMark) -> Change<'_, DestroyReport>;
     /// Ends a site's collection; one that has ended keeps its time.
@@ -107,6 +112,10 @@ impl Vault for Engine {
 
     fn unfinished_destruction(&self) -> Vec<Lot> {
         Self::unfinished_destruction(self)
+    }
+
+    fn last_destruction(&self) -> Result<Option<DestroyReport>, EngineError> {
+        Self::last_destruction(self)
     }
 
     fn destroy(&self, lots: Vec<Lot>, mark: LedgerMark) -> Change<'_, DestroyReport> {

@@ -24,6 +24,8 @@ pub const DESK: &[u8] = b"desk/";
 
 /// The row of a destruction under way.
 pub const DESTRUCTION: &[u8] = b"destruction";
+/// What became of the destruction that ended last.
+pub const DESTROYED: &[u8] = b"destroyed";
 /// A row that is only ever removed, to begin a new log.
 pub const RECLAIM: &[u8] = b"reclaim";
 /// Before the row of each destroyed lot.

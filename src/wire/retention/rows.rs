@@ -173,6 +173,9 @@ pub struct Reported {
     pub files_removed: u64,
     /// Bytes that were reclaimed.
     pub bytes_reclaimed: u64,
+    /// Files that were searched.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub files_searched: u64,
     /// Whether a copy of the VEK home of before, with the root key, would open old registers.
     pub home_copy_opens: bool,
     /// Whether everything that was checked is gone.
@@ -223,4 +226,10 @@ pub struct FailedRow {
     pub ended_at: Timestamp,
     /// What was to be destroyed.
     pub lots: Vec<Planned>,
+}
+
+/// A number that rows from before it have not.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

@@ -146,6 +146,7 @@ proptest! {
             generation: None,
             files_removed: 3,
             bytes_reclaimed: u64::MAX,
+            files_searched: operation.unwrap_or(0),
             home_copy_opens: true,
             passed: true,
             nothing: false,
