@@ -18,11 +18,13 @@ mod evidence;
 pub mod fake;
 mod figures;
 mod holds;
+pub mod inventory;
 mod list;
 mod plan;
 pub mod policy;
 mod removal;
 mod run;
+mod sweep;
 mod termination;
 #[cfg(test)]
 mod tests;
@@ -228,6 +230,9 @@ impl Desk {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
         let (state, figures) = (load(vault.as_ref())?, Figures::default());
+        if !vault.load_rows("")?.iter().all(|(name, _)| inventory::is_known(name)) {
+            return Err(PolicyError::DeskRow.into());
+        }
         let (policy, next) = policies(vault.as_ref(), &settings, &state)?;
         for policy in next.iter().map(|(next, _)| next).chain([&policy]) {
             policy.check(vault.age_ms())?;

@@ -17,4 +17,5 @@ pub mod rows;
 mod tables;
 pub mod verdict;
 
+pub use keys::META_ROWS;
 pub use tables::{Changes, Files, Reclaimed, RowRange, Settings, Store, StoreError, Table};

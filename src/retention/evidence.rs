@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use super::policy::{Life, Policy, RetentionClass, TABLES, TYPES};
+use super::inventory::{DESK_ROWS, Life, ROWS, TABLES, TYPES};
+use super::policy::{Policy, RetentionClass};
 use super::{Desk, DeskError, Inner, credential};
 use crate::crypto::sha256;
 use crate::ledger::{Actor, Digest, Entry, Event, LedgerError, Recorded};
@@ -58,7 +59,7 @@ impl Inner {
             next_policy: next.filter(|next| *next != policy).map(policy_view),
             history,
             types: TYPES.iter().map(|(kind, class)| (kind.name(), class.name())).collect(),
-            stored: TABLES.iter().map(|(what, life)| (*what, life_of(*life))).collect(),
+            stored: stored(),
             keys: self.keys_by_kind(),
             turn_over: self.turn_view()?,
             sites: sites.iter().filter(|site| own(&site.id)).map(|site| site_view(site)).collect(),
@@ -121,6 +122,15 @@ fn site_view(site: &Site) -> SiteView {
         time_zone: site.settings.time_zone.clone(),
         records_days: site.settings.records_days,
     }
+}
+
+/// Kinds of tables, and rows of the default table and of the desk by their paths.
+fn stored() -> Vec<(String, String)> {
+    let lists = [("", TABLES), ("default/", ROWS), ("default/desk/", DESK_ROWS)];
+    let rows = lists.into_iter().flat_map(|(before, list)| {
+        list.iter().map(move |(what, life)| (format!("{before}{what}"), life_of(*life)))
+    });
+    rows.collect()
 }
 
 fn life_of(life: Life) -> String {

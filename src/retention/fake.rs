@@ -65,6 +65,10 @@ pub struct Inside {
     pub lots: Vec<LotInfo>,
     /// Rows.
     pub rows: BTreeMap<String, Vec<u8>>,
+    /// Tokens and their ends.
+    pub tokens: BTreeMap<String, Timestamp>,
+    /// How often the files of removed rows were rewritten.
+    pub rewritten: usize,
     /// Keys that were destroyed.
     pub gone: BTreeSet<KeyId>,
     /// VEK epoch.
@@ -293,6 +297,24 @@ impl Vault for Memory {
     fn put_row(&self, name: String, bytes: Vec<u8>) -> Change<'_, ()> {
         self.change(|inside| {
             inside.rows.insert(name, bytes);
+            Ok(())
+        })
+    }
+
+    fn token_ends(&self) -> Vec<(String, Timestamp)> {
+        self.with(|inside| inside.tokens.clone().into_iter().collect())
+    }
+
+    fn delete_token(&self, key_id: String) -> Change<'_, ()> {
+        self.change(|inside| {
+            inside.tokens.remove(&key_id);
+            Ok(())
+        })
+    }
+
+    fn rewrite_rows(&self) -> Change<'_, ()> {
+        self.change(|inside| {
+            inside.rewritten += 1;
             Ok(())
         })
     }

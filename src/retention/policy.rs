@@ -1,11 +1,10 @@
 //! The retention policy as data: classes with period, legal ground and epoch length, in two
-//! profiles; which class each record type and table belongs to; and the dates and notice of a
-//! change.
+//! profiles; and the dates and notice of a change. What belongs to which class is the inventory.
 
+use super::inventory;
 use crate::crypto::sha256;
 use crate::model::time::Day;
 use crate::model::vocab::{Class, RecordType, vocabulary};
-use crate::store::Table;
 use crate::wire::retention::{PeriodsDoc, PolicyDoc};
 
 /// Notice of any change, days.
@@ -78,6 +77,8 @@ pub enum Period {
     Months(u32),
     /// Years after the end of the epoch.
     Years(u32),
+    /// Years that it is kept at least; nothing in it identifies anybody, so nothing ends it.
+    YearsAtLeast(u32),
     /// Until the month's figures are final and this many days for objections have passed, but not
     /// longer than [`SETS_MONTHS_MAX`].
     Objection(u32),
@@ -90,6 +91,7 @@ impl std::fmt::Display for Period {
             Self::Days(days) => write!(f, "{days} days"),
             Self::Months(months) => write!(f, "{months} months"),
             Self::Years(years) => write!(f, "{years} years"),
+            Self::YearsAtLeast(years) => write!(f, "at least {years} years"),
             Self::Objection(days) => {
                 write!(f, "final + {days} days, at most {SETS_MONTHS_MAX} months")
             }
@@ -136,37 +138,6 @@ pub struct Rule {
     /// What is kept and destroyed together.
     pub epoch: EpochLength,
 }
-
-/// The class of each record type.
-pub const TYPES: &[(RecordType, RetentionClass)] = &[
-    (RecordType::LicenseIssued, RetentionClass::Records),
-    (RecordType::ContentPackaged, RetentionClass::Records),
-    (RecordType::SessionCreated, RetentionClass::Records),
-    (RecordType::WatermarkPackaged, RetentionClass::Records),
-    (RecordType::WatermarkDetected, RetentionClass::Detections),
-];
-
-/// What ends the life of a table's rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
-    /// The rule of a class, or of the classes of the table's own.
-    Class(RetentionClass),
-    /// The engine by itself, earlier than any class.
-    Engine(&'static str),
-}
-
-/// The life of each kind of table.
-pub const TABLES: &[(&str, Life)] = &[
-    ("default", Life::Class(RetentionClass::Proofs)),
-    ("journal", Life::Engine("until the fold, about a minute; then its key is retired")),
-    ("counters", Life::Class(RetentionClass::Statements)),
-    ("answers", Life::Engine("8 days after arrival")),
-    ("seen", Life::Engine("the accepted age and an hour after the end of the day")),
-    ("tally", Life::Class(RetentionClass::Sets)),
-    ("blocks", Life::Class(RetentionClass::Records)),
-    ("headers", Life::Class(RetentionClass::Records)),
-    ("blockkeys", Life::Class(RetentionClass::Records)),
-];
 
 /// Why a policy cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -219,6 +190,15 @@ pub enum PolicyError {
     /// A table without a class.
     #[error("table {0} has no retention rule, so the server does not start")]
     Table(&'static str),
+    /// Rows of the default table without a class.
+    #[error("rows {0} of the default table have no retention rule, so the server does not start")]
+    Row(&'static str),
+    /// A row of the desk that this program does not know.
+    #[error(
+        "the retention desk has a row of a kind without a retention rule; start the program that \
+         wrote it"
+    )]
+    DeskRow,
     /// A class without a rule.
     #[error("retention class {0} has no rule, so the server does not start")]
     Class(RetentionClass),
@@ -318,6 +298,14 @@ impl Policy {
         }
     }
 
+    /// The years of a class's period, in months, where it ends after years.
+    pub(super) fn years_as_months(&self, class: RetentionClass) -> Option<u32> {
+        match self.rule(class).map(|rule| rule.period) {
+            Some(Period::Years(years)) => Some(years.saturating_mul(12)),
+            _ => None,
+        }
+    }
+
     /// The days of the objection window.
     pub(super) fn objection_days(&self) -> u32 {
         match self.rule(RetentionClass::Sets).map(|rule| rule.period) {
@@ -336,32 +324,8 @@ impl Policy {
         if age_ms > AGE_MS_MAX {
             return Err(PolicyError::Age);
         }
-        covered(&self.rules, TYPES, TABLES)
+        inventory::covered(&self.rules, inventory::HERE)
     }
-}
-
-/// Whether every record type and kind of table leads to a rule.
-pub(super) fn covered(
-    rules: &[Rule],
-    types: &[(RecordType, RetentionClass)],
-    tables: &[(&str, Life)],
-) -> Result<(), PolicyError> {
-    let ruled = |class: RetentionClass| {
-        let rule = rules.iter().find(|rule| rule.class == class);
-        rule.map(|_| ()).ok_or(PolicyError::Class(class))
-    };
-    for kind in RecordType::ALL {
-        let row = types.iter().find(|(known, _)| known == kind);
-        ruled(row.ok_or(PolicyError::Type(*kind))?.1)?;
-    }
-    for kind in Table::KINDS {
-        match tables.iter().find(|(known, _)| *known == kind) {
-            Some((_, Life::Class(class))) => ruled(*class)?,
-            Some((_, Life::Engine(_))) => {}
-            None => return Err(PolicyError::Table(kind)),
-        }
-    }
-    RetentionClass::ALL.iter().try_for_each(|class| ruled(*class))
 }
 
 fn change(rules: &mut [Rule], periods: &PeriodsDoc) -> Result<(), PolicyError> {
@@ -393,7 +357,7 @@ fn days_of(period: Period) -> u32 {
         Period::Request => 0,
         Period::Days(days) | Period::Objection(days) => days,
         Period::Months(months) => months.saturating_mul(31),
-        Period::Years(years) => years.saturating_mul(366),
+        Period::Years(years) | Period::YearsAtLeast(years) => years.saturating_mul(366),
     }
 }
 
@@ -457,7 +421,7 @@ fn rules_of(profile: Profile) -> Vec<Rule> {
         rule(C::Detections, Period::Months(6), E::MonthOrDay, contract),
         rule(
             C::Proofs,
-            Period::Years(3),
+            Period::YearsAtLeast(3),
             E::Each,
             [
                 "PIPA Art. 28-4(3), from the destruction on",
@@ -473,11 +437,11 @@ const fn content_of(class: RetentionClass) -> &'static str {
         RetentionClass::RawInput => "raw bodies and raw ids",
         RetentionClass::Records => "sealed licence, packaging and session records",
         RetentionClass::Sets => "pseudonym sets of users, devices and sessions",
-        RetentionClass::Statements => "signed statements and the figures behind them",
-        RetentionClass::Disputes => "disputes and complaints",
-        RetentionClass::AccessLog => "privileged reads",
+        RetentionClass::Statements => "signed statements, the figures behind them, their sites",
+        RetentionClass::Disputes => "disputes and complaints: holds",
+        RetentionClass::AccessLog => "who may do what here: tokens",
         RetentionClass::Detections => "sealed watermark detections",
-        RetentionClass::Proofs => "ledger, certificates, sites and tokens",
+        RetentionClass::Proofs => "ledger, certificates, what was destroyed",
         RetentionClass::Rejects => "counters of rejected input",
     }
 }

@@ -24,7 +24,7 @@ use crate::wire::retention::{REMOVAL_REASONS, RemovalRequest};
 /// Before the names of the rows of removals that wait for a second person.
 pub(super) const ROWS: &str = "removal/";
 /// How long the first person's request waits for the second, milliseconds: 7 days.
-const WAITS_MS: i64 = 7 * DAY_MS;
+pub(super) const WAITS_MS: i64 = 7 * DAY_MS;
 /// Each reason with the rule that ledger and certificate name for it, and its ground.
 const RULES: [(&str, &str, &str); REMOVAL_REASONS.len()] = [
     (

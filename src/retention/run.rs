@@ -101,6 +101,7 @@ impl Inner {
                 break;
             }
         }
+        self.sweep(now).await?;
         Ok(view)
     }
 

@@ -8,6 +8,7 @@ mod holds;
 mod policy;
 mod removal;
 mod run;
+mod sweep;
 mod turn_over;
 
 use std::collections::BTreeSet;

@@ -66,6 +66,12 @@ pub trait Vault: Send + Sync + 'static {
     fn put_row(&self, name: String, bytes: Vec<u8>) -> Change<'_, ()>;
     /// Removes a row of the desk.
     fn delete_row(&self, name: String) -> Change<'_, ()>;
+    /// The public part of every token, and when it ends.
+    fn token_ends(&self) -> Vec<(String, Timestamp)>;
+    /// Removes a token.
+    fn delete_token(&self, key_id: String) -> Change<'_, ()>;
+    /// Rewrites the files that held rows which were removed.
+    fn rewrite_rows(&self) -> Change<'_, ()>;
 }
 
 impl Vault for Engine {
@@ -136,5 +142,18 @@ impl Vault for Engine {
 
     fn delete_row(&self, name: String) -> Change<'_, ()> {
         Box::pin(async move { self.delete_desk_row(&name).await })
+    }
+
+    fn token_ends(&self) -> Vec<(String, Timestamp)> {
+        let ends = self.tokens();
+        ends.iter().map(|token| (token.key_id.clone(), token.expires_at)).collect()
+    }
+
+    fn delete_token(&self, key_id: String) -> Change<'_, ()> {
+        Box::pin(async move { Self::delete_token(self, &key_id).await.map(|_| ()) })
+    }
+
+    fn rewrite_rows(&self) -> Change<'_, ()> {
+        Box::pin(self.rewrite_desk_rows())
     }
 }

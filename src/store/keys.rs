@@ -33,6 +33,21 @@ pub const GONE: &[u8] = b"gone/";
 /// After the row of every destroyed lot.
 pub const GONE_END: &[u8] = b"gone0";
 
+/// Every kind of row of the default table; the store writes `format` itself.
+pub const META_ROWS: [&str; 11] = [
+    "format",
+    "position",
+    "vault",
+    "intent",
+    "destruction",
+    "destroyed",
+    "reclaim",
+    "gone/",
+    "site/",
+    "token/",
+    "desk/",
+];
+
 /// A journal group.
 pub fn group(number: u64) -> [u8; 8] {
     number.to_be_bytes()

@@ -3,7 +3,8 @@
 use super::*;
 use crate::model::time::Day;
 use crate::model::vocab::RecordType;
-use crate::retention::policy::{Life, Period, RetentionClass, TABLES, TYPES, covered};
+use crate::retention::inventory::{DESK_ROWS, HERE, Inventory, Life, ROWS, TABLES, TYPES, covered};
+use crate::retention::policy::{Period, RetentionClass};
 use crate::store::Table;
 
 fn text(published: &str, effective: &str, material: bool, periods: &str) -> String {
@@ -57,25 +58,40 @@ fn check_39_every_record_type_and_table_has_a_rule() {
 #[test]
 fn check_39_what_has_no_rule_stops_the_start() {
     let rules = Policy::of(Profile::KrPipa).rules;
-    assert_eq!(covered(&rules, TYPES, TABLES), Ok(()));
+    assert_eq!(covered(&rules, HERE), Ok(()));
     for at in 0..TYPES.len() {
         let mut types = TYPES.to_vec();
         let (kind, _) = types.remove(at);
-        assert_eq!(covered(&rules, &types, TABLES), Err(PolicyError::Type(kind)));
+        let here = Inventory { types: &types, ..HERE };
+        assert_eq!(covered(&rules, here), Err(PolicyError::Type(kind)));
     }
     for at in 0..TABLES.len() {
         let mut tables = TABLES.to_vec();
         let (kind, _) = tables.remove(at);
-        assert_eq!(covered(&rules, TYPES, &tables), Err(PolicyError::Table(kind)));
+        let here = Inventory { tables: &tables, ..HERE };
+        assert_eq!(covered(&rules, here), Err(PolicyError::Table(kind)));
+    }
+    for at in 0..ROWS.len() {
+        let mut rows = ROWS.to_vec();
+        let (kind, _) = rows.remove(at);
+        let here = Inventory { rows: &rows, ..HERE };
+        assert_eq!(covered(&rules, here), Err(PolicyError::Row(kind)));
     }
     for at in 0..rules.len() {
         let mut rules = rules.clone();
         let gone = rules.remove(at).class;
-        assert_eq!(covered(&rules, TYPES, TABLES), Err(PolicyError::Class(gone)));
+        assert_eq!(covered(&rules, HERE), Err(PolicyError::Class(gone)));
     }
     assert!(TABLES.iter().any(|(_, life)| matches!(life, Life::Engine(_))));
     let policy = Policy::of(Profile::KrPipa);
     assert_eq!(policy.check(181 * DAY_MS), Err(PolicyError::Age));
+    // A row of the desk that nobody knows.
+    let world = World::at("2026-06-01T00:00:00Z");
+    world.vault.with(|inside| inside.rows.insert("novel/1".to_owned(), Vec::new()));
+    let (vault, clock) = (world.vault.clone(), world.clock.clone());
+    let opened = Desk::new(vault, world.ledger.clone(), Settings::default(), clock);
+    assert!(opened.err().unwrap().to_string().contains("a row of a kind without"));
+    assert_eq!(DESK_ROWS.iter().filter(|(name, _)| name.ends_with('/')).count(), 6);
 }
 
 #[test]

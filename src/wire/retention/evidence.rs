@@ -156,7 +156,7 @@ pub struct Statement {
     /// The class of each record type.
     pub types: Vec<(&'static str, &'static str)>,
     /// The life of each kind of stored thing.
-    pub stored: Vec<(&'static str, String)>,
+    pub stored: Vec<(String, String)>,
     /// Living keys by kind.
     pub keys: Vec<(&'static str, u64)>,
     /// The turn-over of the vault epoch.
@@ -172,9 +172,6 @@ pub struct Statement {
 impl Statement {
     /// As JSON.
     pub fn to_json(&self) -> Vec<u8> {
-        let named = |key: &'static str, value: &'static str| {
-            move |(name, said): &(&'static str, String)| json!({key: name, value: said})
-        };
         let keys: serde_json::Map<String, Value> =
             self.keys.iter().map(|(kind, count)| ((*kind).to_owned(), json!(count))).collect();
         let (ledger, size, root) = &self.ledger;
@@ -195,7 +192,8 @@ impl Statement {
             "policy_history": self.history.iter().map(PastPolicy::to_value).collect::<Vec<_>>(),
             "record_types": self.types.iter()
                 .map(|(name, class)| json!({"type": name, "class": class})).collect::<Vec<_>>(),
-            "stored": self.stored.iter().map(named("what", "life")).collect::<Vec<_>>(),
+            "stored": self.stored.iter()
+                .map(|(what, life)| json!({"what": what, "life": life})).collect::<Vec<_>>(),
             "keys": keys,
             "turn_over": self.turn_over.to_value(),
             "sites": self.sites.iter().map(SiteView::to_value).collect::<Vec<_>>(),
