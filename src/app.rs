@@ -2,6 +2,7 @@
 
 mod first_token;
 mod ledger;
+pub mod pack;
 mod process;
 mod restore;
 mod rooms;
@@ -25,7 +26,7 @@ use crate::ingest::Ingest;
 use crate::model::reason::Reason;
 use crate::model::time::Clock;
 use crate::observe::{RecordCounters, Registry};
-use crate::retention::{Desk, StartError as RetentionError};
+use crate::retention::{self, Desk, StartError as RetentionError};
 use crate::usage::{Counts, Usage};
 
 pub use first_token::TokenFileError;
@@ -96,6 +97,7 @@ impl App {
         let (http, place, data) =
             (settings.http.clone(), settings.place, settings.store.data.clone());
         let (ingest, kept) = (settings.ingest, settings.retention.clone());
+        let kept = retention::Settings { configuration: settings.digest, ..kept };
         let backups = settings.backup.clone();
         let Rooms { engine, audit, restored } = rooms::open(settings, Arc::clone(&clock)).await?;
         if let Some((restored, replayed)) = restored
@@ -123,6 +125,8 @@ impl App {
             let retention = retention?;
             retention.register(&registry);
             backups.tidy().await.map_err(AppError::Backups)?;
+            let told = audit.clone();
+            retention.on_ledger_failure(move |sentence| told.fail(sentence));
             let known = (tokens.clone(), audit.clone(), retention.clone(), backups);
             let desks = desks(&engine, ingest, known);
             first_token::ensure(&tokens, &keys).await?;

@@ -4,6 +4,7 @@
 
 mod backup;
 pub(crate) mod client;
+pub(crate) mod evidence;
 mod retention;
 mod verify;
 
@@ -107,6 +108,13 @@ enum Verb {
         target: Target,
         #[command(subcommand)]
         verb: LedgerVerb,
+    },
+    /// Export the evidence of retention and destruction as a folder that can be checked offline.
+    Evidence {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        args: evidence::Args,
     },
     /// Check ledger, keys and data directory offline; exit 0 if all agrees, 1 if anything does not.
     Verify(verify::Args),
@@ -246,6 +254,7 @@ pub fn run() -> ExitCode {
             ask(&target, &Ask { csv, ..Ask::get(path) })
         }
         Verb::Ledger { target, verb } => ask(&target, &ledger(&verb)),
+        Verb::Evidence { target, args } => export(&target, &args),
         Verb::Verify(args) => verify::run(args),
     }
 }
@@ -312,6 +321,21 @@ fn ask(target: &Target, ask: &Ask) -> ExitCode {
             let good = status.is_success();
             // A closed pipe is the reader's wish, not an error of ours.
             let _ = client::print(&body, good);
+            if good { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) }
+        }
+        Err(sentence) => failed(&sentence, ExitCode::from(EXIT_FAILED)),
+    }
+}
+
+fn export(target: &Target, args: &evidence::Args) -> ExitCode {
+    let token = std::env::var("BLINDTALLY_TOKEN").unwrap_or_default();
+    let exported = runtime(false).and_then(|runtime| {
+        let export = evidence::export(target, &token, args);
+        runtime.block_on(export).map_err(|error| error.to_string())
+    });
+    match exported {
+        Ok((sentences, good)) => {
+            sentences.iter().for_each(|sentence| println!("{sentence}."));
             if good { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) }
         }
         Err(sentence) => failed(&sentence, ExitCode::from(EXIT_FAILED)),

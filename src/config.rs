@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::backup;
+use crate::crypto::sha256;
 use crate::engine;
 use crate::http;
 use crate::ingest;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub place: Place,
     /// Of the logs.
     pub logs: logs::Settings,
+    /// The SHA-256 of all settings as they are in force, for evidence.
+    pub digest: [u8; 32],
 }
 
 /// What the app checks of the disks.
@@ -142,6 +145,7 @@ fn path_text(path: &std::path::Path) -> Result<String, ConfigError> {
 
 fn settings(file: &File) -> Result<Settings, ConfigError> {
     Ok(Settings {
+        digest: sha256(&[toml::to_string(file).unwrap_or_default().as_bytes()]),
         http: http_settings(file)?,
         ingest: ingest_settings(file)?,
         engine: engine_settings(file)?,
@@ -299,6 +303,8 @@ fn retention_settings(file: &File) -> Result<retention::Settings, ConfigError> {
         every: Duration::from_secs(minutes * 60),
         jump_days: u32::try_from(jump).unwrap_or(1),
         turn_over: Duration::from_secs(hours * 3_600),
+        // Known when all of them are.
+        configuration: [0; 32],
     })
 }
 

@@ -237,6 +237,7 @@ impl Engine {
         shared.gone = RwLock::new(Gone::load(&store)?);
         shared.unfinished = RwLock::new(destroy::unfinished(&store, &ring)?);
         let shared = Arc::new(shared);
+        shared.note_destroyed_sets();
         let mut found = recover::recover(&shared, &settings, &position)?;
         if found.last_group == position.folded_through {
             ring.retire(&std::mem::take(&mut stale))?;

@@ -27,6 +27,7 @@ pub mod note;
 mod noted;
 mod notes;
 pub mod proof;
+pub mod range;
 mod second;
 #[cfg(test)]
 mod tests;

@@ -13,17 +13,21 @@
 pub mod certificate;
 mod clock;
 mod due;
+mod evidence;
 #[cfg(test)]
 pub mod fake;
 mod figures;
 mod holds;
 mod late;
+pub mod inventory;
 mod list;
 mod notice;
 mod plan;
 pub mod policy;
 mod replay;
+mod removal;
 mod run;
+mod sweep;
 mod termination;
 #[cfg(test)]
 mod tests;
@@ -32,7 +36,7 @@ pub mod vault;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::engine::EngineError;
@@ -64,6 +68,8 @@ pub struct Settings {
     pub jump_days: u32,
     /// The longest time from the retirement of a key to the turn-over of the vault epoch.
     pub turn_over: Duration,
+    /// The SHA-256 of all settings in force, for evidence.
+    pub configuration: [u8; 32],
 }
 
 impl Default for Settings {
@@ -74,6 +80,7 @@ impl Default for Settings {
             every: Duration::from_secs(3_600),
             jump_days: 3,
             turn_over: Duration::from_secs(24 * 3_600),
+            configuration: [0; 32],
         }
     }
 }
@@ -116,6 +123,15 @@ pub enum DeskError {
     /// What is asked for is about every site, and the credential is not.
     #[error("a credential of all sites is needed")]
     NeedsAllSites,
+    /// An open hold covers what is to be removed.
+    #[error("the month is on hold")]
+    Held,
+    /// The month has not ended.
+    #[error("the month has not ended")]
+    MonthRuns,
+    /// Late records of the month would still be accepted.
+    #[error("the month could still get records")]
+    MonthOpen,
     /// The clock jumped ahead.
     #[error("the clock jumped ahead and nobody has confirmed it")]
     ClockAhead,
@@ -202,7 +218,12 @@ struct Inner {
     /// Held while it is decided what goes and what stays, and while holds change.
     deciding: tokio::sync::Mutex<()>,
     figures: Figures,
+    /// Who is told when the ledger cannot be written any more.
+    told: OnceLock<Tell>,
 }
+
+/// Hears why the ledger cannot be written any more.
+type Tell = Box<dyn Fn(&str) + Send + Sync>;
 
 /// The desk; cheap to clone.
 #[derive(Clone)]
@@ -224,22 +245,14 @@ impl Desk {
         settings: Settings,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
-        let mut policy = Policy::of(settings.profile);
-        let kept = vault.load_rows(POLICY)?.into_iter().next().map(|(_, text)| text);
-        if let Some(text) = &kept {
-            policy = Policy::kept(text, settings.profile)?;
+        let (state, figures) = (load(vault.as_ref())?, Figures::default());
+        if !vault.load_rows("")?.iter().all(|(name, _)| inventory::is_known(name)) {
+            return Err(PolicyError::DeskRow.into());
         }
-        let mut next = None;
-        if let Some(path) = &settings.policy {
-            let text = std::fs::read(path).map_err(|_| PolicyError::File)?;
-            if kept.as_ref() != Some(&text) {
-                next = Some((Policy::read(&text, &policy)?, text));
-            }
-        }
+        let (policy, next) = policies(vault.as_ref(), &settings, &state)?;
         for policy in next.iter().map(|(next, _)| next).chain([&policy]) {
             policy.check(vault.age_ms())?;
         }
-        let (state, figures) = (load(vault.as_ref())?, Figures::default());
         if let Some(last) = state.turn.and_then(|row| row.last) {
             figures.turned(last);
         }
@@ -255,9 +268,17 @@ impl Desk {
             running: Arc::default(),
             deciding: tokio::sync::Mutex::default(),
             figures,
+            told: OnceLock::new(),
         });
         late::judge(&inner);
         Ok(Self(inner))
+    }
+
+    /// Who is told, with a sentence, when the ledger cannot be written any more: the process must
+    /// end then.
+    pub fn on_ledger_failure(&self, tell: impl Fn(&str) + Send + Sync + 'static) {
+        // Only the first one is.
+        let _ = self.0.told.set(Box::new(tell));
     }
 
     /// Shows the desk's figures in the metrics.
@@ -307,6 +328,37 @@ impl Desk {
     }
 }
 
+/// A policy to come, with the text of its file.
+type Next = Option<(Policy, Vec<u8>)>;
+
+/// The policy in force, and the one that the file says. What is in force is known by its own row,
+/// or by the digest that the ledger was told; a vault that knows neither takes the configuration's.
+fn policies(
+    vault: &dyn Vault,
+    settings: &Settings,
+    state: &State,
+) -> Result<(Policy, Next), StartError> {
+    let kept = vault.load_rows(POLICY)?.into_iter().next().map(|(_, text)| text);
+    let policy = match (&kept, &state.clock) {
+        (Some(text), _) => Policy::kept(text)?,
+        (None, Some(clock)) => {
+            Policy::built_in(clock.policy.0).unwrap_or_else(|| Policy::of(settings.profile))
+        }
+        (None, None) => Policy::of(settings.profile),
+    };
+    let mut next = None;
+    if let Some(path) = &settings.policy {
+        let text = std::fs::read(path).map_err(|_| PolicyError::File)?;
+        if kept.as_ref() != Some(&text) {
+            next = Some((Policy::read(&text, &policy, settings.profile)?, text));
+        }
+    }
+    if next.is_none() && policy.profile != settings.profile {
+        return Err(PolicyError::ProfileChange(policy.profile).into());
+    }
+    Ok((policy, next))
+}
+
 fn load(vault: &dyn Vault) -> Result<State, StartError> {
     let mut state = State::default();
     for (_, row) in vault.load_rows(holds::ROWS)? {
@@ -340,7 +392,11 @@ impl Inner {
     ) -> Result<T, DeskError> {
         let ledger = Arc::clone(&self.ledger);
         let asked = tokio::task::spawn_blocking(move || question(&ledger)).await;
-        Ok(asked.map_err(|_| DeskError::Failed)??)
+        let asked = asked.map_err(|_| DeskError::Failed)?;
+        if let (Err(error @ LedgerError::Failed(_)), Some(tell)) = (&asked, self.told.get()) {
+            tell(&error.to_string());
+        }
+        Ok(asked?)
     }
 
     async fn append(&self, entry: Entry) -> Result<Receipt, DeskError> {

@@ -18,6 +18,7 @@ pub mod rows;
 mod tables;
 pub mod verdict;
 
+pub use keys::META_ROWS;
 pub use tables::{
     Changes, Files, Half, RESTORING, Reclaimed, RowRange, Settings, Store, StoreError, Table,
     Written,

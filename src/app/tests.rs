@@ -1,6 +1,7 @@
 //! The whole server in one process: first start, a record's way, restart.
 
 mod backup;
+mod evidence;
 
 use std::path::Path;
 
@@ -253,7 +254,7 @@ async fn what_is_due_is_destroyed_with_a_certificate_and_what_is_held_stays() {
     let (_, text) = ask(&app, &auditor, Ask::get(format!("/v1/certificates/{id}"))).await;
     let key = directory.path().join("data-ledger/verifier.key");
     let key = std::fs::read_to_string(key).unwrap();
-    let body = crate::retention::certificate::verify(text.as_bytes(), &key).unwrap();
+    let body = retention::certificate::verify(text.as_bytes(), &key).unwrap();
     let epochs: Vec<String> = body.lots.iter().map(|lot| lot.epoch.to_string()).collect();
     assert!(!epochs.is_empty() && epochs.iter().all(|epoch| epoch == "2026-05"), "{epochs:?}");
     assert_eq!(body.lots.iter().filter_map(|lot| lot.records).sum::<u64>(), 1, "{text}");

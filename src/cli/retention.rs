@@ -25,6 +25,19 @@ pub enum RetentionVerb {
     },
     /// Destroy what is due now.
     Run,
+    /// Remove a month of a site before it is due: the first person asks, the second one does it.
+    Destroy {
+        /// The site's id.
+        site: String,
+        /// The month, YYYY-MM.
+        month: String,
+        /// controller_request, collected_in_error or authority_order.
+        #[arg(long)]
+        reason: String,
+        /// Records of the month that come later are refused; said while some could still come.
+        #[arg(long)]
+        refuse_late_records: bool,
+    },
     /// Say that a jump of the server's clock is right.
     ConfirmClock {
         /// The time that it is, by another clock than the server's, e.g. 2027-01-01T00:00:00Z.
@@ -102,6 +115,11 @@ pub fn retention(verb: RetentionVerb) -> Ask {
             Ask::get(format!("/v1/retention{mark}{query}"))
         }
         RetentionVerb::Run => post("/v1/retention/run".to_owned(), String::new()),
+        RetentionVerb::Destroy { site, month, reason, refuse_late_records } => {
+            let late = if refuse_late_records { ",\"late_records\":\"refuse\"" } else { "" };
+            let path = format!("/v1/sites/{}/retention/{}/destroy", escape(&site), escape(&month));
+            post(path, format!("{{\"reason\":{}{late}}}", quote(&reason)))
+        }
         RetentionVerb::ConfirmClock { time } => {
             let body = format!("{{\"time\":{}}}", quote(&time));
             post("/v1/retention/confirm-clock".to_owned(), body)
@@ -201,6 +219,14 @@ mod tests {
         assert_eq!(asked.path, "/v1/retention");
         let asked = retention(RetentionVerb::ConfirmClock { time: "2027-01-01T00:00:00Z".into() });
         assert_eq!(asked.body, "{\"time\":\"2027-01-01T00:00:00Z\"}");
+        let asked = retention(RetentionVerb::Destroy {
+            site: "A".into(),
+            month: "2026-05".into(),
+            reason: "authority_order".into(),
+            refuse_late_records: true,
+        });
+        assert_eq!(asked.path, "/v1/sites/A/retention/2026-05/destroy");
+        assert_eq!(asked.body, "{\"reason\":\"authority_order\",\"late_records\":\"refuse\"}");
         let asked = hold(HoldVerb::Open {
             site: "A".into(),
             months: vec!["2026-10".into(), "2026-11".into()],

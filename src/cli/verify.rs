@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::{EXIT_FAILED, environment, failed};
-use crate::app::verify::{Request, run as check};
+use crate::app::pack;
+use crate::app::verify::{Report, Request, run as check};
 use crate::config::{self, EXIT_BAD_CONFIG, Flags};
 
 /// Where everything lies. What is not named lies where the server would look for it.
@@ -28,18 +29,27 @@ pub struct Args {
     /// The second copy of the checkpoints.
     #[arg(long)]
     second: Option<PathBuf>,
+    /// Check an evidence pack instead: its folder.
+    #[arg(long, conflicts_with_all = ["config", "data", "keys", "ledger", "second"])]
+    pack: Option<PathBuf>,
 }
 
 /// Checks, and says what came of it.
 pub fn run(args: Args) -> ExitCode {
-    let Args { config, data, keys, ledger, key, second } = args;
+    let Args { config, data, keys, ledger, key, second, pack } = args;
+    if let Some(pack) = pack {
+        return say(&pack::run(&pack, key.as_deref()));
+    }
     let keys_named = keys.is_some();
     let flags = Flags { config, data, keys, ledger, listen: Vec::new() };
     let settings = match config::load(&flags, environment()) {
         Ok(settings) => settings,
         Err(sentence) => return failed(&sentence.to_string(), ExitCode::from(EXIT_BAD_CONFIG)),
     };
-    let report = check(&settings, &Request { key, second, keys_named });
+    say(&check(&settings, &Request { key, second, keys_named }))
+}
+
+fn say(report: &Report) -> ExitCode {
     for (head, sentences) in [
         ("Checked", &report.checked),
         ("Not checked", &report.unchecked),

@@ -128,8 +128,9 @@ pub struct DestroyReport {
     pub files_removed: u64,
     /// By how much the tables of the lots became smaller, bytes.
     pub bytes_reclaimed: u64,
+    /// Table files and logs that were looked at when it was verified.
+    pub files_searched: u64,
     /// Whether a copy of the VEK home from before, with the root key, would open the old epoch.
-    /// Where a start finished the destruction of the keys this is not known, and said to be so.
     pub home_copy_opens: bool,
 }
 
@@ -151,6 +152,15 @@ impl Engine {
     /// Lots whose destruction began and has not ended: to be destroyed again before anything else.
     pub fn unfinished_destruction(&self) -> Vec<Lot> {
         self.shared.unfinished.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The report of the destruction that ended last: whoever ordered it may not have lived to hear
+    /// it.
+    ///
+    /// # Errors
+    /// When its row cannot be read.
+    pub fn last_destruction(&self) -> Result<Option<DestroyReport>, EngineError> {
+        run::last(self)
     }
 
     /// Destroys lots, as this page says. `mark` is the ledger's after the entry that says so will

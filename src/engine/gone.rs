@@ -98,6 +98,14 @@ impl Gone {
         }
     }
 
+    /// The months whose sets are destroyed, or being destroyed.
+    pub fn sets(&self) -> impl Iterator<Item = SiteMonth> + '_ {
+        self.lots.keys().filter_map(|lot| match lot {
+            Lot::Sets(at) => Some(*at),
+            _ => None,
+        })
+    }
+
     /// Whether a lot is destroyed, or being destroyed.
     pub fn contains(&self, lot: &Lot) -> bool {
         self.lots.contains_key(lot)
@@ -166,6 +174,20 @@ impl Shared {
             dues.is_over(&site, bucket, *ends_at)
         };
         named.filter(is_over).map(|((epoch, _), class)| (epoch, class)).collect()
+    }
+
+    /// Notes, at a start, every month whose sets are destroyed; a month without records has no other
+    /// row that would tell.
+    pub fn note_destroyed_sets(&self) {
+        let months: Vec<SiteMonth> = self.gone(|gone| gone.sets().collect());
+        for at in months {
+            let site = self.directory.by_no(at.site);
+            let lives =
+                site.is_some_and(|site| self.ring.sets_existing(&site.id, at.month).is_some());
+            if !lives {
+                self.without_sets(at);
+            }
+        }
     }
 
     /// Notes that the sets of a month are destroyed.

@@ -98,6 +98,14 @@ kinds! {
     SamePerson = "same-person", CONFLICT, "Another person must release the hold.";
     /// The hold has ended.
     HoldReleased = "hold-released", CONFLICT, "The hold has ended.";
+    /// An open hold covers what is to be removed.
+    OnHold = "on-hold", CONFLICT, "The month is on hold; release the hold first.";
+    /// The month has not ended.
+    MonthRuns = "month-runs", CONFLICT,
+        "The month has not ended; end the site's collection instead.";
+    /// Late records would still be accepted.
+    MonthOpen = "month-open", CONFLICT,
+        "Records of the month could still come; say that they are refused.";
     /// The clock jumped ahead.
     ClockUnconfirmed = "clock-unconfirmed", CONFLICT,
         "The clock jumped ahead; confirm it, or set it right, before anything ends or goes.";
@@ -265,6 +273,9 @@ impl From<DeskError> for Refusal {
             DeskError::SamePerson => Kind::SamePerson,
             DeskError::Released => Kind::HoldReleased,
             DeskError::NeedsAllSites => Kind::NeedsAllSites,
+            DeskError::Held => Kind::OnHold,
+            DeskError::MonthRuns => Kind::MonthRuns,
+            DeskError::MonthOpen => Kind::MonthOpen,
             DeskError::ClockAhead => Kind::ClockUnconfirmed,
             DeskError::NothingToConfirm => Kind::NothingToConfirm,
             DeskError::Busy => Kind::Busy,

@@ -9,6 +9,7 @@ use super::query::Query;
 use super::router::Route;
 use super::service::{Incoming, Service, json, site};
 use crate::model::caller::Caller;
+use crate::model::time::Month;
 use crate::retention::{Desk, Question};
 
 /// Most and usual number of lots in one answer.
@@ -49,10 +50,18 @@ impl Service {
             }
             Route::RetentionList => list(desk, caller, parts).await,
             Route::RetentionRun => ok(desk.run(caller).await?),
+            Route::MonthRemove => {
+                let site = site(caller, first)?;
+                let month = Month::parse(second.as_bytes()).ok_or(Kind::BadMonth)?;
+                let mut text = self.small_body(caller, parts, body).await?;
+                let (done, text) = desk.remove(caller, site, month, &mut text).await?;
+                Ok(json(if done { StatusCode::OK } else { StatusCode::ACCEPTED }, text))
+            }
             Route::ClockConfirm => {
                 let mut text = self.small_body(caller, parts, body).await?;
                 ok(desk.confirm_clock(caller, &mut text).await?)
             }
+            Route::Evidence => ok(desk.evidence(caller).await?),
             Route::CertificateList => {
                 let query = Query::parse(parts.uri.query(), &["cursor"]).ok_or(Kind::BadQuery)?;
                 let from = query.get("cursor").map_or(Ok(0), str::parse);

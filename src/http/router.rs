@@ -38,6 +38,8 @@ pub enum Route {
     RetentionList,
     /// Destroy what is due.
     RetentionRun,
+    /// Remove a site's month before it is due.
+    MonthRemove,
     /// Confirm a jump of the clock.
     ClockConfirm,
     /// Read the certificates.
@@ -50,6 +52,8 @@ pub enum Route {
     BackupList,
     /// Read a backup.
     BackupGet,
+    /// Read the statement that evidence is made of.
+    Evidence,
     /// Read entries of the ledger.
     LedgerList,
     /// Read the ledger's last checkpoint.
@@ -106,7 +110,7 @@ const POST: Method = Method::POST;
 const DELETE: Method = Method::DELETE;
 
 #[rustfmt::skip]
-static TABLE: [Row; 28] = [
+static TABLE: [Row; 30] = [
     row(Route::Records,     POST,   "/v1/records",                    "records",      PRODUCER),
     row(Route::SiteUsage,   GET,    "/v1/sites/{site}/usage/{month}", "site_usage",   BILLING),
     row(Route::UsageList,   GET,    "/v1/usage",                      "usage_list",   BILLING),
@@ -122,12 +126,14 @@ static TABLE: [Row; 28] = [
     row(Route::HoldRelease, DELETE, "/v1/sites/{site}/holds/{hold}",  "hold_release",    CUSTODIAN),
     row(Route::RetentionList, GET,  "/v1/retention",                  "retention_list",  LOTS),
     row(Route::RetentionRun,  POST, "/v1/retention/run",              "retention_run",   CUSTODIAN),
+    row(Route::MonthRemove, POST, "/v1/sites/{site}/retention/{month}/destroy", "month_remove", CUSTODIAN),
     row(Route::ClockConfirm,  POST, "/v1/retention/confirm-clock",    "clock_confirm",   CUSTODIAN),
     row(Route::CertificateList, GET, "/v1/certificates",              "certificate_list", AUDITOR),
     row(Route::CertificateGet, GET, "/v1/certificates/{id}",          "certificate_get", AUDITOR),
     row(Route::BackupBegin, POST,   "/v1/backups",                    "backup_begin", OPERATOR),
     row(Route::BackupList,  GET,    "/v1/backups",                    "backup_list",  OPERATOR),
     row(Route::BackupGet,   GET,    "/v1/backups/{name}",             "backup_get",   OPERATOR),
+    row(Route::Evidence,    GET,    "/v1/evidence",                   "evidence",     AUDITOR),
     row(Route::LedgerList,  GET,    "/v1/ledger",                     "ledger_list",  AUDITOR),
     row(Route::LedgerHead,  GET,    "/v1/ledger/head",                "ledger_head",  AUDITOR),
     row(Route::LedgerProof, GET,    "/v1/ledger/{index}/proof",       "ledger_proof", AUDITOR),

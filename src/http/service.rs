@@ -183,9 +183,11 @@ impl Service {
             | Route::HoldRelease
             | Route::RetentionList
             | Route::RetentionRun
+            | Route::MonthRemove
             | Route::ClockConfirm
             | Route::CertificateList
-            | Route::CertificateGet => {
+            | Route::CertificateGet
+            | Route::Evidence => {
                 self.retention(row.route, &caller, captures, (parts, body)).await
             }
             Route::BackupBegin | Route::BackupList | Route::BackupGet => {

@@ -300,6 +300,14 @@ impl KeyRing {
         })
     }
 
+    /// Whether a copy of the VEK home, with the root, opens an epoch that has ended.
+    ///
+    /// # Errors
+    /// When the keys cannot be used any more.
+    pub fn home_copies_open(&self) -> Result<bool, KeysError> {
+        Ok(!self.turning()?.root.ends_epochs())
+    }
+
     /// The register's generation: one more with each write.
     ///
     /// # Errors
@@ -405,7 +413,6 @@ impl KeyRing {
         steps.done(Step::Copies);
         let ended = home.destroy_previous(root.as_ref(), open.found);
         let opens = self.note(ended.map_err(KeysError::from))?;
-        // A second call finds zeros there and cannot tell.
         open.draft.home_copy_opens |= opens;
         steps.done(Step::VekDestroyed);
         self.cache.write().unwrap_or_else(PoisonError::into_inner).wipe();

@@ -119,6 +119,12 @@ pub trait RootProvider: Send + Sync {
         Ok(())
     }
 
+    /// Whether an epoch that has ended opens nothing any more, not even with a copy of everything
+    /// that was written.
+    fn ends_epochs(&self) -> bool {
+        false
+    }
+
     /// Wraps 32 bytes, bound to `aad`, in an epoch that has begun.
     ///
     /// # Errors

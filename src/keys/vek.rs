@@ -262,7 +262,8 @@ impl<M: Medium> VekHome<M> {
         }
         let opens = match &old {
             Some(old) => old.opens(root)? || !opened,
-            None => false,
+            // What is zeroed already cannot be tried; it was zeroed after its epoch had ended.
+            None => !root.ends_epochs(),
         };
         self.zero(1 - at)?;
         self.ending = None;

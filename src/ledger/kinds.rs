@@ -126,6 +126,21 @@ kinds! {
         #[serde(with = "text")] terminated_at: Timestamp,
         reason: Option<Note>,
     }
+    /// The first of two people wants a month to be removed before it is due.
+    RemovalRequested "removal_requested" Done {
+        #[serde(with = "text")] site: SiteId,
+        #[serde(with = "text")] month: Month,
+        reason: Word,
+        /// Whether records of the month that come later are to be refused.
+        late_refused: bool,
+    }
+    /// The second of two people wants it too; the intent of the destruction follows.
+    RemovalConfirmed "removal_confirmed" Done {
+        #[serde(with = "text")] site: SiteId,
+        #[serde(with = "text")] month: Month,
+        reason: Word,
+        requested_by: Credential,
+    }
     /// A retention policy was taken up.
     PolicyLoaded "policy_loaded" Done {
         digest: Digest,
@@ -199,6 +214,11 @@ kinds! {
     PrivilegedRead "privileged_read" Done {
         route: Word,
         #[serde(with = "maybe")] site: Option<SiteId>,
+    }
+    /// Evidence was handed out: a statement of what is kept, by its SHA-256.
+    EvidenceExported "evidence_exported" Done {
+        digest: Digest,
+        all_sites: bool,
     }
     /// A token was made.
     TokenIssued "token_issued" Done {

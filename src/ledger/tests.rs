@@ -5,6 +5,7 @@ mod crash;
 mod disk;
 mod lines;
 mod noted;
+mod range;
 mod second_copy;
 mod tamper;
 
@@ -122,6 +123,18 @@ fn one_of_each() -> Vec<Event> {
         Event::HoldReleased { hold: 3, site: site.clone(), requested_by: token.clone() },
         Event::HoldRefused { hold: None, site: site.clone(), why: Word::of("unknown-month") },
         Event::SiteTerminated { site: site.clone(), terminated_at: NOW, reason },
+        Event::RemovalRequested {
+            site: site.clone(),
+            month,
+            reason: Word::of("authority_order"),
+            late_refused: true,
+        },
+        Event::RemovalConfirmed {
+            site: site.clone(),
+            month,
+            reason: Word::of("authority_order"),
+            requested_by: token.clone(),
+        },
         Event::PolicyLoaded {
             digest,
             profile: Word::of("eu-gdpr"),
@@ -150,6 +163,7 @@ fn one_of_each() -> Vec<Event> {
         Event::StatementIssued { site: site.clone(), month, version: 1, digest },
         Event::CertificateIssued { destruction: 2, digest },
         Event::PrivilegedRead { route: Word::of("ledger"), site: None },
+        Event::EvidenceExported { digest, all_sites: true },
         Event::TokenIssued {
             token: token.clone(),
             role: Word::of("auditor"),

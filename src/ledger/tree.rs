@@ -46,6 +46,12 @@ pub struct Frontier {
 }
 
 impl Frontier {
+    /// The edge of a tree of this size by the roots of its full subtrees, largest first; `None`
+    /// when there are not as many as the size needs.
+    pub fn of(size: u64, peaks: Vec<Hash>) -> Option<Self> {
+        (peaks.len() as u64 == u64::from(size.count_ones())).then_some(Self { size, peaks })
+    }
+
     /// Leaves so far.
     pub fn size(&self) -> u64 {
         self.size
@@ -131,6 +137,26 @@ pub fn inclusion(nodes: &dyn Nodes, index: u64, size: u64) -> io::Result<Vec<Has
     }
     hashes.reverse();
     Ok(hashes)
+}
+
+/// The hashes of a proof that stand left of its leaf, largest first: the full subtrees of all
+/// leaves before it. `None` for a proof of another length.
+pub fn before_leaf(index: u64, size: u64, proof: &[Hash]) -> Option<Vec<Hash>> {
+    let (mut from, mut to) = (0, size);
+    let (mut hashes, mut left) = (proof.iter().rev(), Vec::new());
+    if index >= size {
+        return None;
+    }
+    while to - from > 1 {
+        let (middle, hash) = (from + split(to - from), hashes.next()?);
+        if index < middle {
+            to = middle;
+        } else {
+            left.push(*hash);
+            from = middle;
+        }
+    }
+    hashes.next().is_none().then_some(left)
 }
 
 /// The proof that the tree of `old` leaves is the beginning of that of `size` (RFC 6962, section

@@ -6,11 +6,9 @@
 //! and of the result. So the body is as good as signed, and nobody can issue one without the
 //! ledger's knowing.
 
-use super::plan::{
-    class_of, committed, digest_of, epoch_of, ground_of, keys_of, rule_name, word_of,
-};
-use super::run::profile_of;
-use super::{Desk, DeskError, Inner};
+use super::plan::{committed, digest_of, epoch_of, ground_of, keys_of, word_of};
+use super::run::{profile_of, rule_of};
+use super::{Desk, DeskError, Inner, removal};
 use crate::crypto::sha256;
 use crate::ledger::{
     Actor, Bucket, Digest, Entry, Event, Proof, ProofError, Recorded, VerifierKey, verify_proof,
@@ -178,12 +176,13 @@ impl Inner {
         let proof = self.ask(move |ledger| ledger.proof(result)).await?;
         let profile = profile_of(row)?;
         let policy = self.policy_at(row.begun_at);
+        let removal = row.removal.as_deref().and_then(removal::rule_of).map(|(_, ground)| ground);
         let lots = row.lots.iter().enumerate().map(|(at, planned)| CertifiedLot {
             class: word_of(planned.lot).to_owned(),
             site: planned.site.clone(),
             epoch: epoch_of(planned.lot),
-            rule: rule_name(profile, class_of(planned.lot)).to_owned(),
-            ground: ground_of(policy, planned.lot).to_owned(),
+            rule: rule_of(row, profile, planned.lot).to_owned(),
+            ground: removal.unwrap_or(ground_of(policy, planned.lot)).to_owned(),
             due: planned.due,
             records: reported.records.as_ref().and_then(|records| *records.get(at)?),
             keys: planned.keys.clone(),

@@ -87,10 +87,16 @@ pub struct Inside {
     pub lots: Vec<LotInfo>,
     /// Rows.
     pub rows: BTreeMap<String, Vec<u8>>,
+    /// Tokens and their ends.
+    pub tokens: BTreeMap<String, Timestamp>,
+    /// How often the files of removed rows were rewritten.
+    pub rewritten: usize,
     /// Keys that were destroyed.
     pub gone: BTreeSet<KeyId>,
     /// VEK epoch.
     pub epoch: u64,
+    /// What the last destruction that ended said.
+    pub last: Option<DestroyReport>,
     /// Keys that have ended.
     pub ended: u64,
     /// The same when this process turned the epoch over last.
@@ -184,6 +190,7 @@ fn report(inside: &Inside, lots: Vec<LotReport>, old_epoch: u64) -> DestroyRepor
         verification: Verification::Passed,
         files_removed: 3,
         bytes_reclaimed: 4_096,
+        files_searched: 9,
         home_copy_opens: true,
     }
 }
@@ -255,7 +262,11 @@ fn destroy(inside: &mut Inside, lots: &[Lot]) -> Result<DestroyReport, EngineErr
     let again =
         || lots.iter().map(|lot| LotReport { lot: *lot, records: Some(0), keys: Vec::new() });
     let done = if was_unfinished { again().collect() } else { done };
-    Ok(report(inside, done, old_epoch))
+    let report = report(inside, done, old_epoch);
+    if !report.nothing {
+        inside.last = Some(report.clone());
+    }
+    Ok(report)
 }
 
 impl Vault for Memory {
@@ -268,6 +279,14 @@ impl Vault for Memory {
 
     fn site(&self, id: &SiteId) -> Option<Arc<Site>> {
         self.with(|inside| inside.sites.get(id).cloned())
+    }
+
+    fn sites(&self) -> Vec<Arc<Site>> {
+        self.with(|inside| inside.sites.values().cloned().collect())
+    }
+
+    fn key_kinds(&self) -> Vec<&'static str> {
+        self.with(|inside| inside.lots.iter().flat_map(|lot| &lot.keys).map(|_| "bucket").collect())
     }
 
     fn age_ms(&self) -> i64 {
@@ -311,6 +330,10 @@ impl Vault for Memory {
 
     fn unfinished_destruction(&self) -> Vec<Lot> {
         self.with(|inside| inside.unfinished.clone())
+    }
+
+    fn last_destruction(&self) -> Result<Option<DestroyReport>, EngineError> {
+        Ok(self.with(|inside| inside.last.clone()))
     }
 
     fn destroy(&self, lots: Vec<Lot>, _mark: LedgerMark) -> Change<'_, DestroyReport> {
@@ -358,6 +381,24 @@ impl Vault for Memory {
     fn put_row(&self, name: String, bytes: Vec<u8>) -> Change<'_, ()> {
         self.change(|inside| {
             inside.rows.insert(name, bytes);
+            Ok(())
+        })
+    }
+
+    fn token_ends(&self) -> Vec<(String, Timestamp)> {
+        self.with(|inside| inside.tokens.clone().into_iter().collect())
+    }
+
+    fn delete_token(&self, key_id: String) -> Change<'_, ()> {
+        self.change(|inside| {
+            inside.tokens.remove(&key_id);
+            Ok(())
+        })
+    }
+
+    fn rewrite_rows(&self) -> Change<'_, ()> {
+        self.change(|inside| {
+            inside.rewritten += 1;
             Ok(())
         })
     }

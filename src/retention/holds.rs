@@ -22,6 +22,11 @@ use crate::wire::retention::{HoldRequest, view};
 /// Before the name of each hold's row.
 pub(super) const ROWS: &str = "hold/";
 
+/// The name of a hold's row.
+pub(super) fn row_of(number: u64) -> String {
+    format!("{ROWS}{number:020}")
+}
+
 /// Whether a hold covers a lot of its site, when it is open.
 pub(super) fn covers(hold: &HoldRow, terms: &Terms<'_>, lot: Lot) -> bool {
     let wants = |class: Class| hold.classes.is_empty() || hold.classes.contains(&class);
@@ -220,7 +225,7 @@ impl Inner {
     }
 
     async fn keep_hold(&self, hold: HoldRow) -> Result<(), DeskError> {
-        let name = format!("{ROWS}{:020}", hold.number);
+        let name = row_of(hold.number);
         self.vault.put_row(name, hold.to_bytes()?).await?;
         self.state().holds.insert(hold.number, hold);
         Ok(())

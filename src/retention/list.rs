@@ -118,7 +118,8 @@ impl Desk {
 }
 
 impl Inner {
-    fn lot_views(&self, believed: Timestamp) -> Result<Vec<LotView>, DeskError> {
+    /// Every lot: what lives, what failed, what was destroyed with a certificate.
+    pub(super) fn lot_views(&self, believed: Timestamp) -> Result<Vec<LotView>, DeskError> {
         let now = believed.max(self.clock.now());
         let going: BTreeSet<Lot> = {
             let state = self.state();
@@ -218,7 +219,7 @@ fn certified(lot: &CertifiedLot, id: &str) -> Option<LotView> {
     })
 }
 
-fn rules(policy: &Policy) -> Vec<RuleView> {
+pub(super) fn rules(policy: &Policy) -> Vec<RuleView> {
     let view = |rule: &super::policy::Rule| RuleView {
         class: rule.class.name(),
         content: rule.content,

@@ -114,21 +114,26 @@ impl Inner {
             if planned.len() == LOTS_MAX {
                 break;
             }
-            let committed = |key: &KeyId| {
-                let commitment = self.vault.commitment(*key)?;
-                Some(Committed { key: key.0, commitment: Digest(commitment) })
-            };
-            let mut keys: Vec<_> = standing.info.keys.iter().filter_map(committed).collect();
-            keys.sort_unstable_by_key(|key| key.key);
-            planned.push(Planned {
-                lot: standing.info.lot,
-                site: standing.info.site,
-                due: standing.due,
-                keys,
-                released_holds: standing.released,
-            });
+            planned.push(self.planned(standing));
         }
         planned
+    }
+
+    /// A lot as it is planned for destruction, with a commitment to each of its keys.
+    pub(super) fn planned(&self, standing: Standing) -> Planned {
+        let committed = |key: &KeyId| {
+            let commitment = self.vault.commitment(*key)?;
+            Some(Committed { key: key.0, commitment: Digest(commitment) })
+        };
+        let mut keys: Vec<_> = standing.info.keys.iter().filter_map(committed).collect();
+        keys.sort_unstable_by_key(|key| key.key);
+        Planned {
+            lot: standing.info.lot,
+            site: standing.info.site,
+            due: standing.due,
+            keys,
+            released_holds: standing.released,
+        }
     }
 }
 
@@ -195,12 +200,11 @@ pub(super) fn epoch_of(lot: Lot) -> Epoch {
 
 /// The lots as the ledger's intent names them: sites of one class, epoch, rule and due time
 /// together.
-pub(super) fn buckets(lots: &[Planned], profile: Profile) -> Vec<Bucket> {
+pub(super) fn buckets(lots: &[Planned], rule: impl Fn(Lot) -> &'static str) -> Vec<Bucket> {
     let mut groups: BTreeMap<(&'static str, Epoch, &'static str, Timestamp), Vec<SiteId>> =
         BTreeMap::new();
     for planned in lots {
-        let rule = rule_name(profile, class_of(planned.lot));
-        let group = (word_of(planned.lot), epoch_of(planned.lot), rule, planned.due);
+        let group = (word_of(planned.lot), epoch_of(planned.lot), rule(planned.lot), planned.due);
         groups.entry(group).or_default().push(planned.site.clone());
     }
     let bucket = |((class, epoch, rule, due), mut sites): (_, Vec<SiteId>)| {

@@ -1,11 +1,10 @@
 //! The retention policy as data: classes with period, legal ground and epoch length, in two
-//! profiles; which class each record type and table belongs to; and the dates and notice of a
-//! change.
+//! profiles; and the dates and notice of a change. What belongs to which class is the inventory.
 
+use super::inventory;
 use crate::crypto::sha256;
 use crate::model::time::Day;
 use crate::model::vocab::{Class, RecordType, vocabulary};
-use crate::store::Table;
 use crate::wire::retention::{PeriodsDoc, PolicyDoc};
 
 /// Notice of any change, days.
@@ -78,6 +77,8 @@ pub enum Period {
     Months(u32),
     /// Years after the end of the epoch.
     Years(u32),
+    /// Years that it is kept at least; nothing in it identifies anybody, so nothing ends it.
+    YearsAtLeast(u32),
     /// Until the month's figures are final and this many days for objections have passed, but not
     /// longer than [`SETS_MONTHS_MAX`].
     Objection(u32),
@@ -90,6 +91,7 @@ impl std::fmt::Display for Period {
             Self::Days(days) => write!(f, "{days} days"),
             Self::Months(months) => write!(f, "{months} months"),
             Self::Years(years) => write!(f, "{years} years"),
+            Self::YearsAtLeast(years) => write!(f, "at least {years} years"),
             Self::Objection(days) => {
                 write!(f, "final + {days} days, at most {SETS_MONTHS_MAX} months")
             }
@@ -137,37 +139,6 @@ pub struct Rule {
     pub epoch: EpochLength,
 }
 
-/// The class of each record type.
-pub const TYPES: &[(RecordType, RetentionClass)] = &[
-    (RecordType::LicenseIssued, RetentionClass::Records),
-    (RecordType::ContentPackaged, RetentionClass::Records),
-    (RecordType::SessionCreated, RetentionClass::Records),
-    (RecordType::WatermarkPackaged, RetentionClass::Records),
-    (RecordType::WatermarkDetected, RetentionClass::Detections),
-];
-
-/// What ends the life of a table's rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
-    /// The rule of a class, or of the classes of the table's own.
-    Class(RetentionClass),
-    /// The engine by itself, earlier than any class.
-    Engine(&'static str),
-}
-
-/// The life of each kind of table.
-pub const TABLES: &[(&str, Life)] = &[
-    ("default", Life::Class(RetentionClass::Proofs)),
-    ("journal", Life::Engine("until the fold, about a minute; then its key is retired")),
-    ("counters", Life::Class(RetentionClass::Statements)),
-    ("answers", Life::Engine("9 days after arrival at most")),
-    ("seen", Life::Engine("the accepted age and 65 minutes after the end of the day")),
-    ("tally", Life::Class(RetentionClass::Sets)),
-    ("blocks", Life::Class(RetentionClass::Records)),
-    ("headers", Life::Class(RetentionClass::Records)),
-    ("blockkeys", Life::Class(RetentionClass::Records)),
-];
-
 /// Why a policy cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
@@ -183,6 +154,13 @@ pub enum PolicyError {
     /// Another profile than the configuration's.
     #[error("the retention policy is of another profile than [retention] profile")]
     Profile,
+    /// Another profile than the one in force, without notice.
+    #[error(
+        "[retention] profile is not {0}, which is in force; a change of it needs a policy file \
+         with the new profile, \"material\": true and {MATERIAL_NOTICE_DAYS} days of notice, or \
+         set it back"
+    )]
+    ProfileChange(Profile),
     /// A period out of its range.
     #[error(
         "a period of the retention policy is out of range: c2_months and c7_months go from 1 to \
@@ -212,6 +190,15 @@ pub enum PolicyError {
     /// A table without a class.
     #[error("table {0} has no retention rule, so the server does not start")]
     Table(&'static str),
+    /// Rows of the default table without a class.
+    #[error("rows {0} of the default table have no retention rule, so the server does not start")]
+    Row(&'static str),
+    /// A row of the desk that this program does not know.
+    #[error(
+        "the retention desk has a row of a kind without a retention rule; start the program that \
+         wrote it"
+    )]
+    DeskRow,
     /// A class without a rule.
     #[error("retention class {0} has no rule, so the server does not start")]
     Class(RetentionClass),
@@ -249,21 +236,29 @@ impl Policy {
         Self { profile, published, effective, notice_days: NOTICE_DAYS, rules, digest }
     }
 
-    /// Reads a policy that changes `before`.
+    /// Reads a policy of this profile that changes `before`. Another profile than before is
+    /// another law, which is a material change.
     ///
     /// # Errors
-    /// When it has another form, too little notice, or hides that it is a material change.
-    pub fn read(text: &[u8], before: &Self) -> Result<Self, PolicyError> {
+    /// When it has another form or profile, too little notice, or hides that it is a material
+    /// change.
+    pub fn read(text: &[u8], before: &Self, profile: Profile) -> Result<Self, PolicyError> {
         let doc = PolicyDoc::parse(text).map_err(|_| PolicyError::Form)?;
         let needed = notice_of(&doc);
         let given = i64::from(doc.effective.0) - i64::from(doc.published.0);
         if given < i64::from(needed) {
             return Err(PolicyError::Notice { given, needed });
         }
-        let policy = Self::said_by(&doc, before.profile)?;
+        let policy = Self::said_by(&doc)?;
+        if policy.profile != profile {
+            return Err(PolicyError::Profile);
+        }
         let longer = |rule: &Rule| {
             before.rule(rule.class).is_some_and(|old| days_of(rule.period) > days_of(old.period))
         };
+        if !doc.material && profile != before.profile {
+            return Err(PolicyError::ProfileChange(before.profile));
+        }
         if !doc.material && policy.rules.iter().any(longer) {
             return Err(PolicyError::Material);
         }
@@ -273,15 +268,18 @@ impl Policy {
     /// Reads a policy that is in force already.
     ///
     /// # Errors
-    /// When it has another form, or is of another profile.
-    pub fn kept(text: &[u8], profile: Profile) -> Result<Self, PolicyError> {
-        Self::said_by(&PolicyDoc::parse(text).map_err(|_| PolicyError::Form)?, profile)
+    /// When it has another form.
+    pub fn kept(text: &[u8]) -> Result<Self, PolicyError> {
+        Self::said_by(&PolicyDoc::parse(text).map_err(|_| PolicyError::Form)?)
     }
 
-    fn said_by(doc: &PolicyDoc, profile: Profile) -> Result<Self, PolicyError> {
-        if doc.profile != profile.name() {
-            return Err(PolicyError::Profile);
-        }
+    /// The built-in policy with this digest.
+    pub fn built_in(digest: [u8; 32]) -> Option<Self> {
+        Profile::ALL.iter().map(|profile| Self::of(*profile)).find(|own| own.digest == digest)
+    }
+
+    fn said_by(doc: &PolicyDoc) -> Result<Self, PolicyError> {
+        let profile = Profile::from_name(doc.profile.as_bytes()).ok_or(PolicyError::Profile)?;
         let mut rules = rules_of(profile);
         change(&mut rules, &doc.periods)?;
         let digest = sha256(&[&doc.to_bytes()]);
@@ -309,6 +307,14 @@ impl Policy {
         }
     }
 
+    /// The years of a class's period, in months, where it ends after years.
+    pub(super) fn years_as_months(&self, class: RetentionClass) -> Option<u32> {
+        match self.rule(class).map(|rule| rule.period) {
+            Some(Period::Years(years)) => Some(years.saturating_mul(12)),
+            _ => None,
+        }
+    }
+
     /// The days of the objection window.
     pub(super) fn objection_days(&self) -> u32 {
         match self.rule(RetentionClass::Sets).map(|rule| rule.period) {
@@ -327,36 +333,12 @@ impl Policy {
         if age_ms > AGE_MS_MAX {
             return Err(PolicyError::Age);
         }
-        covered(&self.rules, TYPES, TABLES)
+        inventory::covered(&self.rules, inventory::HERE)
     }
 }
 
 const fn notice_of(doc: &PolicyDoc) -> u32 {
     if doc.material { MATERIAL_NOTICE_DAYS } else { NOTICE_DAYS }
-}
-
-/// Whether every record type and kind of table leads to a rule.
-pub(super) fn covered(
-    rules: &[Rule],
-    types: &[(RecordType, RetentionClass)],
-    tables: &[(&str, Life)],
-) -> Result<(), PolicyError> {
-    let ruled = |class: RetentionClass| {
-        let rule = rules.iter().find(|rule| rule.class == class);
-        rule.map(|_| ()).ok_or(PolicyError::Class(class))
-    };
-    for kind in RecordType::ALL {
-        let row = types.iter().find(|(known, _)| known == kind);
-        ruled(row.ok_or(PolicyError::Type(*kind))?.1)?;
-    }
-    for kind in Table::KINDS {
-        match tables.iter().find(|(known, _)| *known == kind) {
-            Some((_, Life::Class(class))) => ruled(*class)?,
-            Some((_, Life::Engine(_))) => {}
-            None => return Err(PolicyError::Table(kind)),
-        }
-    }
-    RetentionClass::ALL.iter().try_for_each(|class| ruled(*class))
 }
 
 fn change(rules: &mut [Rule], periods: &PeriodsDoc) -> Result<(), PolicyError> {
@@ -388,7 +370,7 @@ fn days_of(period: Period) -> u32 {
         Period::Request => 0,
         Period::Days(days) | Period::Objection(days) => days,
         Period::Months(months) => months.saturating_mul(31),
-        Period::Years(years) => years.saturating_mul(366),
+        Period::Years(years) | Period::YearsAtLeast(years) => years.saturating_mul(366),
     }
 }
 
@@ -452,7 +434,7 @@ fn rules_of(profile: Profile) -> Vec<Rule> {
         rule(C::Detections, Period::Months(6), E::MonthOrDay, contract),
         rule(
             C::Proofs,
-            Period::Years(3),
+            Period::YearsAtLeast(3),
             E::Each,
             [
                 "PIPA Art. 28-4(3), from the destruction on",
@@ -468,11 +450,11 @@ const fn content_of(class: RetentionClass) -> &'static str {
         RetentionClass::RawInput => "raw bodies and raw ids",
         RetentionClass::Records => "sealed licence, packaging and session records",
         RetentionClass::Sets => "pseudonym sets of users, devices and sessions",
-        RetentionClass::Statements => "signed statements and the figures behind them",
-        RetentionClass::Disputes => "disputes and complaints",
-        RetentionClass::AccessLog => "privileged reads",
+        RetentionClass::Statements => "signed statements, the figures behind them, their sites",
+        RetentionClass::Disputes => "disputes and complaints: holds",
+        RetentionClass::AccessLog => "who may do what here: tokens",
         RetentionClass::Detections => "sealed watermark detections",
-        RetentionClass::Proofs => "ledger, certificates, sites and tokens",
+        RetentionClass::Proofs => "ledger, certificates, what was destroyed",
         RetentionClass::Rejects => "counters of rejected input",
     }
 }

@@ -16,10 +16,10 @@ use std::sync::Arc;
 use super::certificate::{self, Issue};
 use super::figures::Look;
 use super::holds::is_unreviewed;
-use super::plan::{Standing, buckets, committed, digest_of, keys_of};
+use super::plan::{Standing, buckets, class_of, committed, digest_of, keys_of, rule_name};
 use super::policy::Profile;
 use super::vault::{DestroyReport, Verification};
-use super::{Desk, DeskError, Inner, credential, everywhere};
+use super::{Desk, DeskError, Inner, credential, everywhere, removal};
 use crate::engine::EngineError;
 use crate::ledger::{
     Actor, Alarm, Credential, Digest, Entry, Event, Keys, Ledger, LedgerError, Phase, Recorded,
@@ -29,7 +29,7 @@ use crate::model::caller::Caller;
 use crate::model::ids::KeyId;
 use crate::model::retention::Lot;
 use crate::model::time::Timestamp;
-use crate::wire::retention::rows::{Committed, FailedRow, Reported, RunRow};
+use crate::wire::retention::rows::{Committed, FailedRow, Planned, Reported, RunRow};
 use crate::wire::retention::view::RunView;
 
 /// The row's name.
@@ -40,7 +40,7 @@ pub(super) const FAILED: &str = "failed/";
 const READ_ENTRIES: u64 = 1_000;
 
 /// How a destruction ended.
-enum End {
+pub(super) enum End {
     /// Done, with a certificate.
     Certified,
     /// A copy of the register off the host is waited for.
@@ -108,12 +108,41 @@ impl Inner {
         self.announce_policy(now).await?;
         self.vault.expire(now).await?;
         let mut view = RunView::default();
+        if !self.finish_begun(now, &mut view).await? {
+            return Ok(view);
+        }
+        while let Some(row) = self.begin(actor, now).await? {
+            if !matches!(self.carry_on(row, false, &mut view).await?, End::Certified) {
+                break;
+            }
+        }
+        self.sweep(now).await?;
+        Ok(view)
+    }
+
+    /// What must have ended before anything else begins: holds without their entry, a turn-over or
+    /// a destruction that was begun. False while one of them waits.
+    ///
+    /// # Errors
+    /// [`DeskError::ClockAhead`] while a jump of the clock waits for its confirmation.
+    pub(super) async fn settle(
+        &self,
+        now: Timestamp,
+        view: &mut RunView,
+    ) -> Result<bool, DeskError> {
+        self.look_after_holds().await?;
+        let believed = self.believe(now).await?;
+        Ok(self.finish_turn_over(now).await? && self.finish_begun(believed, view).await?)
+    }
+
+    /// Goes on with what a cut or a copy out of reach has left; false while it does not end.
+    async fn finish_begun(&self, now: Timestamp, view: &mut RunView) -> Result<bool, DeskError> {
         let left = self.state().run.clone();
         if let Some(row) = left
             && let Some(row) = self.found_again(row).await?
-            && matches!(self.carry_on(row, true, &mut view).await?, End::Waiting | End::Failed)
+            && matches!(self.carry_on(row, true, view).await?, End::Waiting | End::Failed)
         {
-            return Ok(view);
+            return Ok(false);
         }
         self.close_strangers(now).await?;
         let left = self.vault.unfinished_destruction();
@@ -122,12 +151,7 @@ impl Inner {
             let mark = self.ask(Ledger::mark).await?;
             self.vault.destroy(left, mark).await?;
         }
-        while let Some(row) = self.begin(actor, now).await? {
-            if !matches!(self.carry_on(row, false, &mut view).await?, End::Certified) {
-                break;
-            }
-        }
-        Ok(view)
+        Ok(true)
     }
 
     /// Plans a destruction and tells the ledger; `None` when nothing is due.
@@ -138,6 +162,17 @@ impl Inner {
         if lots.is_empty() {
             return Ok(None);
         }
+        self.intend(actor, now, lots, None).await.map(Some)
+    }
+
+    /// Writes a plan down and tells the ledger. `removal` is the reason of one before its time.
+    pub(super) async fn intend(
+        &self,
+        actor: &Actor,
+        now: Timestamp,
+        lots: Vec<Planned>,
+        removal: Option<&str>,
+    ) -> Result<RunRow, DeskError> {
         let policy = self.policy_at(now);
         let row = RunRow {
             operation: None,
@@ -149,19 +184,20 @@ impl Inner {
             lots,
             alarmed: false,
             report: None,
+            removal: removal.map(str::to_owned),
         };
         self.keep_run(&row).await?;
         let keys = all_keys(&row);
         let event = Event::DestructionIntent {
             profile: Word::of(policy.profile.name()),
-            buckets: buckets(&row.lots, policy.profile),
+            buckets: buckets(&row.lots, |lot| rule_of(&row, policy.profile, lot)),
             keys: keys_of(&keys),
             commitments: digest_of(&keys),
         };
         let receipt = self.append(Entry::new(now, actor.clone(), event)).await?;
         let row = RunRow { operation: Some(receipt.operation), ..row };
         self.keep_run(&row).await?;
-        Ok(Some(row))
+        Ok(row)
     }
 
     /// A row that a cut left: with its operation, or removed when the ledger never heard of it.
@@ -186,7 +222,7 @@ impl Inner {
     }
 
     /// From the intent to the end; `again` when it is not known what was done before.
-    async fn carry_on(
+    pub(super) async fn carry_on(
         &self,
         mut row: RunRow,
         again: bool,
@@ -199,10 +235,15 @@ impl Inner {
         if row.report.is_none() {
             let lots: Vec<Lot> = row.lots.iter().map(|planned| planned.lot).collect();
             let mark = self.ask(Ledger::mark).await?;
-            let report = match self.vault.destroy(lots, mark).await {
+            let mut report = match self.vault.destroy(lots, mark).await {
                 Ok(report) => report,
                 Err(error) => return self.not_destroyed(&mut row, error).await,
             };
+            if again && report.nothing {
+                // It may have ended before the cut, and nobody heard what it said.
+                let last = self.vault.last_destruction()?;
+                report = last.filter(|last| is_of(last, &row)).unwrap_or(report);
+            }
             if !report.waiting_for.is_empty() {
                 self.alarm_once(&mut row, Alarm::RegisterCopyUnreachable).await?;
                 view.waiting = true;
@@ -288,6 +329,7 @@ impl Inner {
                 generation: None,
                 files_removed: 0,
                 bytes_reclaimed: 0,
+                files_searched: 0,
                 home_copy_opens: true,
                 passed: finished,
                 nothing: !finished,
@@ -312,6 +354,7 @@ impl Inner {
             generation: Some(report.generation),
             files_removed: report.files_removed,
             bytes_reclaimed: report.bytes_reclaimed,
+            files_searched: report.files_searched,
             home_copy_opens: report.home_copy_opens,
             passed: destroyed && same,
             nothing: false,
@@ -359,8 +402,7 @@ impl Inner {
             verification: Said {
                 passed: reported.passed,
                 opened_none_of: if reported.passed { reported.keys_tried } else { 0 },
-                // The engine does not say how many it searched.
-                files_searched: 0,
+                files_searched: reported.files_searched,
             },
         };
         let entry = Entry::result(reported.ended_at, actor_of(&row.by)?, operation, event);
@@ -411,7 +453,7 @@ impl Inner {
     }
 
     /// Counts what is due, held and overdue, and alarms when something became overdue.
-    async fn look(&self) -> Result<(), DeskError> {
+    pub(super) async fn look(&self) -> Result<(), DeskError> {
         let real = self.clock.now();
         let (believed, _) = self.believed();
         // What is overdue by the clock is shown even when the clock is not believed.
@@ -457,6 +499,21 @@ impl Inner {
 /// The keys of all lots, in order.
 pub(super) fn all_keys(row: &RunRow) -> Vec<Committed> {
     committed(row.lots.iter().map(|planned| planned.keys.clone()))
+}
+
+/// Whether a report is of the destruction of this row: of its lots and its keys.
+fn is_of(report: &DestroyReport, row: &RunRow) -> bool {
+    let lots: BTreeSet<Lot> = report.lots.iter().map(|lot| lot.lot).collect();
+    let keys: BTreeSet<u64> =
+        report.lots.iter().flat_map(|lot| &lot.keys).map(|victim| victim.key.id.0).collect();
+    lots == row.lots.iter().map(|planned| planned.lot).collect()
+        && keys == all_keys(row).iter().map(|key| key.key).collect()
+}
+
+/// The rule that a lot of a row is destroyed by.
+pub(super) fn rule_of(row: &RunRow, profile: Profile, lot: Lot) -> &'static str {
+    let removal = row.removal.as_deref().and_then(removal::rule_of);
+    removal.map_or_else(|| rule_name(profile, class_of(lot)), |(rule, _)| rule)
 }
 
 /// The profile that a row was planned under.

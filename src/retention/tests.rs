@@ -7,7 +7,9 @@ mod due;
 mod holds;
 mod policy;
 mod replay;
+mod removal;
 mod run;
+mod sweep;
 mod turn_over;
 
 use std::collections::BTreeSet;

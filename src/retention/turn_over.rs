@@ -1,8 +1,8 @@
 //! The turn-over of the vault epoch, at least every 24 hours where a key was retired: only it makes
 //! noise of retired keys in older copies of the register. Every destruction is one as well.
 //!
-//! The row `turn` says which epoch is known, how many keys had ended when it began, and from when on
-//! the time to the next one counts. Where a cut leaves any of this unknown, the row keeps what is
+//! The row `turn` says which epoch is known, how many keys had ended when it began, and from when
+//! on the time to the next one counts. Where a cut leaves any of this unknown, the row keeps what is
 //! older, so that the next turn-over comes too early rather than too late.
 
 use super::{DeskError, Inner};

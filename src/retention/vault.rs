@@ -27,6 +27,10 @@ pub trait Vault: Send + Sync + 'static {
     fn lots(&self) -> Vec<LotInfo>;
     /// The site of an id.
     fn site(&self, id: &SiteId) -> Option<Arc<Site>>;
+    /// Every site.
+    fn sites(&self) -> Vec<Arc<Site>>;
+    /// The kind of each living key.
+    fn key_kinds(&self) -> Vec<&'static str>;
     /// The accepted age of records, milliseconds.
     fn age_ms(&self) -> i64;
     /// The commitment of a living key.
@@ -48,6 +52,11 @@ pub trait Vault: Send + Sync + 'static {
     fn is_destroyed(&self, keys: &[KeyId], epoch: u64) -> bool;
     /// Lots whose destruction began and has not ended.
     fn unfinished_destruction(&self) -> Vec<Lot>;
+    /// The report of the destruction that ended last.
+    ///
+    /// # Errors
+    /// When its row cannot be read.
+    fn last_destruction(&self) -> Result<Option<DestroyReport>, EngineError>;
     /// Destroys lots, after the ledger's entry that this is the mark of.
     fn destroy(&self, lots: Vec<Lot>, mark: LedgerMark) -> Change<'_, DestroyReport>;
     /// Has the engine ask which buckets are due before it keeps a record.
@@ -70,6 +79,12 @@ pub trait Vault: Send + Sync + 'static {
     fn put_row(&self, name: String, bytes: Vec<u8>) -> Change<'_, ()>;
     /// Removes a row of the desk.
     fn delete_row(&self, name: String) -> Change<'_, ()>;
+    /// The public part of every token, and when it ends.
+    fn token_ends(&self) -> Vec<(String, Timestamp)>;
+    /// Removes a token.
+    fn delete_token(&self, key_id: String) -> Change<'_, ()>;
+    /// Rewrites the files that held rows which were removed.
+    fn rewrite_rows(&self) -> Change<'_, ()>;
 }
 
 impl Vault for Engine {
@@ -79,6 +94,14 @@ impl Vault for Engine {
 
     fn site(&self, id: &SiteId) -> Option<Arc<Site>> {
         Self::site(self, id)
+    }
+
+    fn sites(&self) -> Vec<Arc<Site>> {
+        Self::sites(self)
+    }
+
+    fn key_kinds(&self) -> Vec<&'static str> {
+        self.ring().list().iter().map(|key| key.kind.name()).collect()
     }
 
     fn age_ms(&self) -> i64 {
@@ -108,6 +131,10 @@ impl Vault for Engine {
 
     fn unfinished_destruction(&self) -> Vec<Lot> {
         Self::unfinished_destruction(self)
+    }
+
+    fn last_destruction(&self) -> Result<Option<DestroyReport>, EngineError> {
+        Self::last_destruction(self)
     }
 
     fn destroy(&self, lots: Vec<Lot>, mark: LedgerMark) -> Change<'_, DestroyReport> {
@@ -140,5 +167,18 @@ impl Vault for Engine {
 
     fn delete_row(&self, name: String) -> Change<'_, ()> {
         Box::pin(async move { self.delete_desk_row(&name).await })
+    }
+
+    fn token_ends(&self) -> Vec<(String, Timestamp)> {
+        let ends = self.tokens();
+        ends.iter().map(|token| (token.key_id.clone(), token.expires_at)).collect()
+    }
+
+    fn delete_token(&self, key_id: String) -> Change<'_, ()> {
+        Box::pin(async move { Self::delete_token(self, &key_id).await.map(|_| ()) })
+    }
+
+    fn rewrite_rows(&self) -> Change<'_, ()> {
+        Box::pin(self.rewrite_desk_rows())
     }
 }

@@ -24,6 +24,8 @@ pub const DESK: &[u8] = b"desk/";
 
 /// The row of a destruction under way.
 pub const DESTRUCTION: &[u8] = b"destruction";
+/// What became of the destruction that ended last.
+pub const DESTROYED: &[u8] = b"destroyed";
 /// A row that is only ever removed, to begin a new log.
 pub const RECLAIM: &[u8] = b"reclaim";
 /// What the data knows of keys and ledger, as of its last fold.
@@ -34,6 +36,21 @@ pub const BACKUP: &[u8] = b"backup";
 pub const GONE: &[u8] = b"gone/";
 /// After the row of every destroyed lot.
 pub const GONE_END: &[u8] = b"gone0";
+
+/// Every kind of row of the default table; the store writes `format` itself.
+pub const META_ROWS: [&str; 11] = [
+    "format",
+    "position",
+    "vault",
+    "intent",
+    "destruction",
+    "destroyed",
+    "reclaim",
+    "gone/",
+    "site/",
+    "token/",
+    "desk/",
+];
 
 /// A journal group.
 pub fn group(number: u64) -> [u8; 8] {

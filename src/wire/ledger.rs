@@ -27,6 +27,14 @@ impl LedgerPage {
         }
         Value::Object(page).to_string().into_bytes()
     }
+
+    /// Reads an answer, as a client does; `None` when it is not one.
+    pub fn parse(answer: &[u8]) -> Option<Self> {
+        let page: Value = serde_json::from_slice(answer).ok()?;
+        let line = |item: &Value| item.as_str().map(str::to_owned);
+        let lines = page["items"].as_array()?.iter().map(line).collect::<Option<_>>()?;
+        Some(Self { from: page["from"].as_u64()?, size: page["size"].as_u64()?, lines })
+    }
 }
 
 /// The last checkpoint of the ledger.
@@ -56,6 +64,19 @@ impl LedgerHead {
         });
         head.to_string().into_bytes()
     }
+
+    /// Reads an answer, as a client does; `None` when it is not one.
+    pub fn parse(answer: &[u8]) -> Option<Self> {
+        let head: Value = serde_json::from_slice(answer).ok()?;
+        let text = |name: &str| head[name].as_str().map(str::to_owned);
+        Some(Self {
+            origin: text("origin")?,
+            size: head["size"].as_u64()?,
+            root: text("root")?,
+            checkpoint: text("checkpoint")?,
+            verifier_key: text("verifier_key")?,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -75,6 +96,8 @@ mod tests {
         let last = LedgerPage { from: 4, ..page };
         let read: Value = serde_json::from_slice(&last.to_json()).unwrap();
         assert!(read.get("next").is_none(), "{read}");
+        assert_eq!(LedgerPage::parse(&last.to_json()), Some(last));
+        assert_eq!(LedgerPage::parse(b"{\"items\":[1],\"from\":0,\"size\":1}"), None);
         let beyond = LedgerPage { from: u64::MAX, size: 5, lines: Vec::new() };
         let read: Value = serde_json::from_slice(&beyond.to_json()).unwrap();
         assert!(read.get("next").is_none(), "{read}");

@@ -3,12 +3,15 @@
 //! is the same bytes.
 
 pub mod certificate;
+pub mod evidence;
 mod request;
 pub mod rows;
 mod spoken;
 pub mod view;
 
-pub use request::{ConfirmRequest, HOLD_MONTHS_MAX, HoldRequest, TerminateRequest};
+pub use request::{
+    ConfirmRequest, HOLD_MONTHS_MAX, HoldRequest, REMOVAL_REASONS, RemovalRequest, TerminateRequest,
+};
 
 use serde::{Deserialize, Serialize};
 

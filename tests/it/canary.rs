@@ -53,6 +53,14 @@ fn is_own_sentinel(hit: &Hit) -> bool {
     hit.name == "sentinel" && SITE_ANSWERS.iter().any(|answer| hit.place.starts_with(answer))
 }
 
+/// Check 58, over every spelling of every canary.
+fn check_58_nothing_leaks_into_evidence(sender: &Sender, pack: &std::path::Path) {
+    let finder = Finder::new(&sender.canaries());
+    let (files, bytes, hits) = finder.search_files(pack);
+    assert!(files >= 6 && bytes > 10_000, "{files} files, {bytes} bytes");
+    assert!(hits.is_empty(), "{hits:#?}");
+}
+
 /// What the process has said, and that none of its tasks panicked.
 fn logs(text: &str) -> (String, Vec<u8>) {
     assert!(text.contains("ready"), "{text}");
@@ -65,6 +73,15 @@ fn bytes_of(place: &Place, end: &str) -> u64 {
     let entries = std::fs::read_dir(place.data()).unwrap().map(Result::unwrap);
     let wanted = entries.filter(|entry| entry.path().to_str().unwrap().ends_with(end));
     wanted.map(|entry| entry.metadata().unwrap().len()).sum()
+}
+
+/// An evidence pack of what was sent, for the search.
+fn evidence(server: &Server, place: &Place) -> std::path::PathBuf {
+    let auditor = support::make_token(server, "auditor", &["*"]);
+    let pack = place.path().join("pack");
+    let exported = support::evidence(server, &auditor, &pack);
+    assert!(exported.status.success(), "{exported:?}");
+    pack
 }
 
 #[test]
@@ -100,6 +117,7 @@ fn nothing_leaks_into_tables() {
     let metrics = sender.metrics();
     assert!(requests::metric(&metrics, "blindtally_folded_rows_total") > 100);
     let mut said = vec![("/metrics".to_owned(), metrics.into_bytes())];
+    let pack = evidence(&server, &place);
     let ended = server.terminate();
     assert!(ended.status.success(), "{ended:?}");
     said.push(logs(&ended.output));
@@ -109,4 +127,5 @@ fn nothing_leaks_into_tables() {
     said.push(logs(&again.output));
     assert!(bytes_of(&place, ".sst") > 100_000, "the records are not in tables");
     search(&sender, &place, &said);
+    check_58_nothing_leaks_into_evidence(&sender, &pack);
 }

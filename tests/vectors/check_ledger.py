@@ -136,7 +136,7 @@ class Key:
         digest = sha256(self.name.encode() + b"\n" + key)
         if len(key) != 33 or key[0] != 1 or digest[:4].hex() != self.hash:
             raise SystemExit("the verifier key is not one")
-        self.public = key[1:]
+        self.public, self.text = key[1:], base64.b64encode(key).decode()
 
 
 def read_note(text, key):

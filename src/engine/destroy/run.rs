@@ -17,7 +17,7 @@ use crate::keys::{
 };
 use crate::model::ids::KeyId;
 use crate::model::retention::Lot;
-use crate::store::destruction::{DoomedKey, DoomedLot, UnderWay};
+use crate::store::destruction::{DoomedKey, DoomedLot, Ended, UnderWay};
 use crate::store::{Changes, Reclaimed, RowRange, Store, Table, keys};
 
 /// How often, and how long apart, it is looked whether the journal keys from before are retired:
@@ -63,6 +63,33 @@ pub fn load(store: &Store, ring: &KeyRing) -> Result<Option<UnderWay>, EngineErr
     let Some(sealed) = store.get(Table::Meta, keys::DESTRUCTION)? else { return Ok(None) };
     let plain = ring.state_key().open(&aad(), &sealed).map_err(FoldError::from)?;
     Ok(Some(UnderWay::decode(&plain)?))
+}
+
+/// The report of the destruction that ended last.
+///
+/// # Errors
+/// When its row cannot be read.
+pub fn last(engine: &Engine) -> Result<Option<DestroyReport>, EngineError> {
+    let Some(sealed) = engine.shared.store.get(Table::Meta, keys::DESTROYED)? else {
+        return Ok(None);
+    };
+    let aad = Aad::new("meta/1").bytes(keys::DESTROYED);
+    let plain = engine.shared.ring.state_key().open(&aad, &sealed).map_err(FoldError::from)?;
+    let Ended { home_copy_opens, numbers, lots } = Ended::decode(&plain)?;
+    let [old_epoch, new_epoch, generation, files_removed, bytes_reclaimed, files_searched] =
+        numbers;
+    let row = UnderWay { folded: true, vek_epoch: old_epoch, lots };
+    let run = Run { engine, mark: LedgerMark::default(), steps: &() };
+    let report = run.report(&row, Destroyed { home_copy_opens, ..Destroyed::default() })?;
+    Ok(Some(DestroyReport {
+        old_epoch,
+        new_epoch,
+        generation,
+        files_removed,
+        bytes_reclaimed,
+        files_searched,
+        ..report
+    }))
 }
 
 impl Run<'_> {
@@ -205,16 +232,42 @@ impl Run<'_> {
         }
         let reclaimed = self.remove(row)?;
         self.steps.begins(DestroyStep::Verify);
-        let verification = verdict(trial::all(shared, row, &held)?, reclaimed.left);
-        if verification == Verification::Passed {
+        let report = DestroyReport {
+            verification: verdict(trial::all(shared, row, &held)?, reclaimed.left),
+            files_removed: reclaimed.files,
+            bytes_reclaimed: reclaimed.bytes,
+            files_searched: reclaimed.looked_at,
+            ..report
+        };
+        if report.verification == Verification::Passed {
             self.steps.begins(DestroyStep::End);
-            let mut changes = Changes::default();
+            let mut changes = self.ended(row, &report);
             changes.delete(Table::Meta, keys::DESTRUCTION);
             self.write(&changes)?;
             shared.unfinished.write().unwrap_or_else(PoisonError::into_inner).clear();
         }
-        let (files_removed, bytes_reclaimed) = (reclaimed.files, reclaimed.bytes);
-        Ok(DestroyReport { verification, files_removed, bytes_reclaimed, ..report })
+        Ok(report)
+    }
+
+    /// The row of a destruction that has ended; it stays until the next one has.
+    fn ended(&self, row: &UnderWay, report: &DestroyReport) -> Changes {
+        let ended = Ended {
+            home_copy_opens: report.home_copy_opens,
+            numbers: [
+                report.old_epoch,
+                report.new_epoch,
+                report.generation,
+                report.files_removed,
+                report.bytes_reclaimed,
+                report.files_searched,
+            ],
+            lots: row.lots.clone(),
+        };
+        let aad = Aad::new("meta/1").bytes(keys::DESTROYED);
+        let sealed = self.engine.shared.ring.state_key().seal(&aad, &ended.encode());
+        let mut changes = Changes::default();
+        changes.put(Table::Meta, keys::DESTROYED, sealed);
+        changes
     }
 
     fn destroy_keys(&self, row: &UnderWay, ids: &[KeyId]) -> Result<KeysEnd, EngineError> {
@@ -228,7 +281,7 @@ impl Run<'_> {
                     old_epoch: row.vek_epoch,
                     new_epoch: ring.vek_epoch()?,
                     generation: ring.generation()?,
-                    home_copy_opens: true,
+                    home_copy_opens: ring.home_copies_open()?,
                     ..Destroyed::default()
                 }));
             }
@@ -279,6 +332,7 @@ impl Run<'_> {
             keys_tried: done.victims.len() as u64,
             files_removed: 0,
             bytes_reclaimed: 0,
+            files_searched: 0,
             home_copy_opens: done.home_copy_opens,
         })
     }

@@ -21,9 +21,11 @@ fn expected(route: Route, role: Role) -> bool {
         | Route::Metrics => role == Role::Operator,
         Route::HoldOpen => role == Role::Privacy,
         Route::HoldList => matches!(role, Role::Privacy | Role::Auditor | Role::Custodian),
-        Route::HoldRelease | Route::RetentionRun | Route::ClockConfirm => role == Role::Custodian,
+        Route::HoldRelease | Route::RetentionRun | Route::MonthRemove | Route::ClockConfirm => {
+            role == Role::Custodian
+        }
         Route::RetentionList => matches!(role, Role::Auditor | Role::Operator),
-        Route::CertificateList | Route::CertificateGet => role == Role::Auditor,
+        Route::CertificateList | Route::CertificateGet | Route::Evidence => role == Role::Auditor,
         Route::LedgerList | Route::LedgerHead | Route::LedgerProof => role == Role::Auditor,
         Route::Live | Route::Ready | Route::Version => true,
     }

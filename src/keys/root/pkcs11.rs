@@ -142,6 +142,10 @@ impl RootProvider for Pkcs11Root {
         })
     }
 
+    fn ends_epochs(&self) -> bool {
+        true
+    }
+
     fn wrap(&self, vek: VekId, aad: &Aad, plain: &[u8; 32]) -> Result<Vec<u8>, RootError> {
         self.with(|session| {
             let key = only(session, vek)?;

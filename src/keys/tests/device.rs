@@ -51,6 +51,10 @@ impl RootProvider for Sulking {
         self.ask("end").and_then(|()| self.0.end_epoch(vek))
     }
 
+    fn ends_epochs(&self) -> bool {
+        self.0.ends_epochs()
+    }
+
     fn wrap(&self, vek: VekId, aad: &Aad, plain: &[u8; 32]) -> Result<Vec<u8>, RootError> {
         self.ask("wrap").and_then(|()| self.0.wrap(vek, aad, plain))
     }

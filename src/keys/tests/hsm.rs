@@ -49,6 +49,10 @@ impl RootProvider for Hsm {
         Ok(())
     }
 
+    fn ends_epochs(&self) -> bool {
+        true
+    }
+
     fn wrap(&self, vek: VekId, aad: &Aad, plain: &[u8; 32]) -> Result<Vec<u8>, RootError> {
         let keys = self.0.lock().unwrap();
         Ok(keys.get(&vek).ok_or_else(|| self.refused())?.seal(aad, plain))

@@ -3,7 +3,8 @@
 use super::*;
 use crate::model::time::Day;
 use crate::model::vocab::RecordType;
-use crate::retention::policy::{Life, Period, RetentionClass, TABLES, TYPES, covered};
+use crate::retention::inventory::{DESK_ROWS, HERE, Inventory, Life, ROWS, TABLES, TYPES, covered};
+use crate::retention::policy::{Period, RetentionClass};
 use crate::store::{Half, Table};
 
 fn text(published: &str, effective: &str, material: bool, periods: &str) -> String {
@@ -14,7 +15,7 @@ fn text(published: &str, effective: &str, material: bool, periods: &str) -> Stri
 }
 
 fn read(text: &str) -> Result<Policy, PolicyError> {
-    Policy::read(text.as_bytes(), &Policy::of(Profile::KrPipa))
+    Policy::read(text.as_bytes(), &Policy::of(Profile::KrPipa), Profile::KrPipa)
 }
 
 #[test]
@@ -57,25 +58,40 @@ fn check_39_every_record_type_and_table_has_a_rule() {
 #[test]
 fn check_39_what_has_no_rule_stops_the_start() {
     let rules = Policy::of(Profile::KrPipa).rules;
-    assert_eq!(covered(&rules, TYPES, TABLES), Ok(()));
+    assert_eq!(covered(&rules, HERE), Ok(()));
     for at in 0..TYPES.len() {
         let mut types = TYPES.to_vec();
         let (kind, _) = types.remove(at);
-        assert_eq!(covered(&rules, &types, TABLES), Err(PolicyError::Type(kind)));
+        let here = Inventory { types: &types, ..HERE };
+        assert_eq!(covered(&rules, here), Err(PolicyError::Type(kind)));
     }
     for at in 0..TABLES.len() {
         let mut tables = TABLES.to_vec();
         let (kind, _) = tables.remove(at);
-        assert_eq!(covered(&rules, TYPES, &tables), Err(PolicyError::Table(kind)));
+        let here = Inventory { tables: &tables, ..HERE };
+        assert_eq!(covered(&rules, here), Err(PolicyError::Table(kind)));
+    }
+    for at in 0..ROWS.len() {
+        let mut rows = ROWS.to_vec();
+        let (kind, _) = rows.remove(at);
+        let here = Inventory { rows: &rows, ..HERE };
+        assert_eq!(covered(&rules, here), Err(PolicyError::Row(kind)));
     }
     for at in 0..rules.len() {
         let mut rules = rules.clone();
         let gone = rules.remove(at).class;
-        assert_eq!(covered(&rules, TYPES, TABLES), Err(PolicyError::Class(gone)));
+        assert_eq!(covered(&rules, HERE), Err(PolicyError::Class(gone)));
     }
     assert!(TABLES.iter().any(|(_, life)| matches!(life, Life::Engine(_))));
     let policy = Policy::of(Profile::KrPipa);
     assert_eq!(policy.check(181 * DAY_MS), Err(PolicyError::Age));
+    // A row of the desk that nobody knows.
+    let world = World::at("2026-06-01T00:00:00Z");
+    world.vault.with(|inside| inside.rows.insert("novel/1".to_owned(), Vec::new()));
+    let (vault, clock) = (world.vault.clone(), world.clock.clone());
+    let opened = Desk::new(vault, world.ledger.clone(), Settings::default(), clock);
+    assert!(opened.err().unwrap().to_string().contains("a row of a kind without"));
+    assert_eq!(DESK_ROWS.iter().filter(|(name, _)| name.ends_with('/')).count(), 6);
 }
 
 #[test]
@@ -230,4 +246,60 @@ fn a_policy_that_cannot_be_used_stops_the_start() {
     };
     assert!(open(path).contains("needs 7 days of notice"));
     assert!(open("/nowhere/policy.json".into()).contains("cannot be read"));
+}
+
+#[tokio::test]
+async fn check_59_another_profile_needs_the_notice_of_a_material_change() {
+    let world = World::at("2026-11-10T00:00:00Z");
+    let path = world.folder.path().join("policy.json");
+    let open = |policy: Option<&PathBuf>, profile| {
+        let settings = Settings { profile, policy: policy.cloned(), ..Settings::default() };
+        let (vault, clock) = (world.vault.clone(), world.clock.clone());
+        Desk::new(vault, world.ledger.clone(), settings, clock)
+    };
+    let sentence = |opened: Result<Desk, StartError>| opened.err().unwrap().to_string();
+    // Before anything was in force either is good.
+    open(None, Profile::EuGdpr).unwrap();
+    world.run().await.unwrap();
+    let said = sentence(open(None, Profile::EuGdpr));
+    assert!(said.contains("kr-pipa, which is in force") && said.contains("30 days"), "{said}");
+    let write = |effective: &str, material| {
+        let doc = text("2026-11-01", effective, material, "{}").replace("kr-pipa", "eu-gdpr");
+        std::fs::write(&path, doc).unwrap();
+    };
+    write("2026-11-30", true);
+    assert!(sentence(open(Some(&path), Profile::EuGdpr)).contains("needs 30 days"));
+    write("2026-11-30", false);
+    assert!(sentence(open(Some(&path), Profile::EuGdpr)).contains("\"material\": true"));
+    write("2026-12-01", true);
+    assert!(sentence(open(Some(&path), Profile::KrPipa)).contains("another profile than"));
+    let desk = open(Some(&path), Profile::EuGdpr).unwrap();
+    let profile = |desk: &Desk| {
+        let question = Question { site: None, state: None, limit: 1, from: 0 };
+        let listed = desk.list(&caller(Role::Auditor, 0), &question).unwrap();
+        let listed: serde_json::Value = serde_json::from_slice(&listed).unwrap();
+        listed["policy"]["profile"].as_str().unwrap().to_owned()
+    };
+    world.clock.set(at("2026-11-12T00:00:00Z"));
+    desk.run_by(Actor::Server).await.unwrap();
+    assert_eq!(profile(&desk), "kr-pipa", "until its day");
+    // Taken back before its day: nothing has changed.
+    open(None, Profile::KrPipa).unwrap();
+    for day in [
+        "2026-11-14",
+        "2026-11-17",
+        "2026-11-20",
+        "2026-11-23",
+        "2026-11-26",
+        "2026-11-29",
+        "2026-12-01",
+    ] {
+        world.clock.set(at(&format!("{day}T00:00:00Z")));
+        desk.run_by(Actor::Server).await.unwrap();
+    }
+    assert_eq!(profile(&desk), "eu-gdpr");
+    // From now on it is the one in force, with and without its file.
+    open(Some(&path), Profile::EuGdpr).unwrap();
+    assert_eq!(profile(&open(None, Profile::EuGdpr).unwrap()), "eu-gdpr");
+    assert!(sentence(open(None, Profile::KrPipa)).contains("eu-gdpr, which is in force"));
 }

@@ -20,6 +20,11 @@ async fn what_is_due_goes_and_nothing_else() {
     assert!(world.living().is_empty());
     assert_eq!(count(&world.list(Some("certified")), "\"certificate\":\"c"), 12);
     assert!(world.alarms().is_empty(), "{:?}", world.alarms());
+    let searched = world.entries().into_iter().filter_map(|entry| match entry.event {
+        Event::DestructionResult { verification, .. } => Some(verification.files_searched),
+        _ => None,
+    });
+    assert_eq!(searched.collect::<Vec<_>>(), [9, 9]);
     // Intent, result and certificate in order, and nothing is open.
     let kinds = world.kinds();
     assert_eq!(kinds[kinds.len() - 3..], ["destruction", "destruction", "certificate_issued"]);
@@ -222,4 +227,25 @@ async fn a_credential_of_some_sites_does_nothing_to_all_of_them() {
     assert_eq!(world.desk.run(&custodian).await, Err(DeskError::ClockAhead));
     world.desk.confirm_clock(&custodian, &mut time()).await.unwrap();
     assert!(world.desk.run(&custodian).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_ledger_that_fails_under_the_desk_is_told() {
+    let world = World::at("2026-08-03T00:00:00Z");
+    let folder = tempfile::tempdir().unwrap();
+    drop(open_ledger(folder.path(), world.clock.now()));
+    // Reads as empty, and has no room.
+    let entries = folder.path().join("ledger").join(crate::ledger::ENTRIES);
+    std::fs::remove_file(&entries).unwrap();
+    std::os::unix::fs::symlink("/dev/full", &entries).unwrap();
+    let ledger = Arc::new(open_ledger(folder.path(), world.clock.now()));
+    let (vault, clock) = (world.vault.clone(), world.clock.clone());
+    let desk = Desk::new(vault, ledger, Settings::default(), clock).unwrap();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let list = Arc::clone(&told);
+    desk.on_ledger_failure(move |sentence| list.lock().unwrap().push(sentence.to_owned()));
+    assert_eq!(desk.run_by(Actor::Server).await, Err(DeskError::Failed));
+    let told = told.lock().unwrap();
+    assert!(told.iter().any(|said| said.contains("writing the ledger failed")), "{told:?}");
+    assert_eq!(world.living().len(), 12, "nothing goes without its entry");
 }

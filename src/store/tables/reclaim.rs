@@ -58,6 +58,8 @@ pub struct Reclaimed {
     pub bytes: u64,
     /// Files that should be gone and are not.
     pub left: u64,
+    /// Table files and logs that were there at the end, and were compared with those from before.
+    pub looked_at: u64,
 }
 
 impl Store {
@@ -146,7 +148,7 @@ impl Store {
         let now = self.files(&BTreeSet::new())?;
         let bytes = before.bytes_of(&names).saturating_sub(now.bytes_of(&names));
         let files = before.there.difference(&there).count() as u64;
-        Ok(Reclaimed { files, bytes, left })
+        Ok(Reclaimed { files, bytes, left, looked_at: there.len() as u64 })
     }
 
     fn compact(&self, ranges: &[RowRange], endless: bool) -> Result<(), StoreError> {

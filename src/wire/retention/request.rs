@@ -164,3 +164,42 @@ impl TerminateRequest {
         Ok(request)
     }
 }
+
+/// Why a month may be removed before it is due.
+pub const REMOVAL_REASONS: [&str; 3] =
+    ["controller_request", "collected_in_error", "authority_order"];
+
+/// The body of `POST /v1/sites/{site_id}/retention/{month}/destroy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RemovalRequest {
+    /// Why; one of [`REMOVAL_REASONS`].
+    pub reason: &'static str,
+    /// The caller knows that records of the month which come later are refused, and not counted.
+    pub late_refused: bool,
+}
+
+impl RemovalRequest {
+    /// Reads the body.
+    ///
+    /// # Errors
+    /// The first member that does not fit.
+    pub fn parse(body: &mut [u8]) -> Result<Self, Flaw> {
+        let (mut reason, mut late_refused) = (None, false);
+        Form::read(body, |form, name| match name {
+            b"reason" => form.member("reason", |form| {
+                let text = form.text(0, WORD_BYTES_MAX)?;
+                let known = REMOVAL_REASONS.iter().find(|known| **known == text).copied();
+                reason = Some(known.ok_or_else(|| form.flaw(Reason::BadValue))?);
+                Ok(())
+            }),
+            b"late_records" => form.member("late_records", |form| {
+                let text = form.text(0, WORD_BYTES_MAX)?;
+                late_refused = text == "refuse";
+                if late_refused { Ok(()) } else { Err(form.flaw(Reason::BadValue)) }
+            }),
+            _ => Err(form.unknown()),
+        })?;
+        let missing = Flaw { reason: Reason::MissingField, pointer: Pointer::of("reason") };
+        Ok(Self { reason: reason.ok_or(missing)?, late_refused })
+    }
+}

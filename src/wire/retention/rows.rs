@@ -32,7 +32,7 @@ macro_rules! row {
         }
     )*};
 }
-row!(HoldRow, ClockRow, NoticeRow, TurnRow, RunRow, FailedRow);
+row!(HoldRow, ClockRow, NoticeRow, TurnRow, RemovalRow, RunRow, FailedRow);
 
 /// Who asked for something, and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +77,18 @@ pub struct HoldRow {
     pub released: Option<Asked>,
     /// Whether the alarm of its missed review was given.
     pub alarmed: bool,
+}
+
+/// A removal that waits for a second person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemovalRow {
+    /// Why.
+    pub reason: String,
+    /// Whether late records are to be refused.
+    pub late_refused: bool,
+    /// The first person.
+    pub asked: Asked,
 }
 
 /// What the desk knows of time.
@@ -173,6 +185,9 @@ pub struct Reported {
     pub files_removed: u64,
     /// Bytes that were reclaimed.
     pub bytes_reclaimed: u64,
+    /// Files that were searched.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub files_searched: u64,
     /// Whether a copy of the VEK home of before, with the root key, would open old registers.
     pub home_copy_opens: bool,
     /// Whether everything that was checked is gone.
@@ -236,6 +251,9 @@ pub struct RunRow {
     pub alarmed: bool,
     /// What the engine said, once it is done.
     pub report: Option<Reported>,
+    /// The reason of a removal before its time; absent for what was due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removal: Option<String>,
 }
 
 /// Lots of a destruction whose verification did not pass.
@@ -249,4 +267,10 @@ pub struct FailedRow {
     pub ended_at: Timestamp,
     /// What was to be destroyed.
     pub lots: Vec<Planned>,
+}
+
+/// A number that rows from before it have not.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

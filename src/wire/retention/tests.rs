@@ -147,6 +147,7 @@ proptest! {
             generation: None,
             files_removed: 3,
             bytes_reclaimed: u64::MAX,
+            files_searched: operation.unwrap_or(0),
             home_copy_opens: true,
             passed: true,
             nothing: false,
@@ -163,6 +164,7 @@ proptest! {
             lots,
             alarmed: false,
             report: reported.then_some(report),
+            removal: (operation == Some(3)).then(|| "authority_order".to_owned()),
         };
         prop_assert_eq!(RunRow::parse(&row.to_bytes().unwrap()), Ok(row.clone()));
         let failed = FailedRow { operation: 3, ended_at: row.begun_at, lots: row.lots };

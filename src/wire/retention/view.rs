@@ -143,6 +143,15 @@ impl RunView {
     }
 }
 
+/// A first request to remove a month: it waits for another person until then.
+pub fn removal_requested_to_json(until: Timestamp) -> Vec<u8> {
+    text(&json!({
+        "state": "removal_requested",
+        "needs": "second person",
+        "until": until.to_string(),
+    }))
+}
+
 /// A confirmed jump of the clock.
 pub fn confirmed_to_json(from: Timestamp, to: Timestamp) -> Vec<u8> {
     text(&json!({"confirmed": {"from": from.to_string(), "to": to.to_string()}}))
@@ -163,6 +172,19 @@ pub struct RuleView {
     pub epoch: &'static str,
 }
 
+impl RuleView {
+    /// As JSON.
+    pub fn to_value(&self) -> Value {
+        json!({
+            "class": self.class,
+            "content": self.content,
+            "period": self.period,
+            "ground": self.ground,
+            "epoch": self.epoch,
+        })
+    }
+}
+
 /// The turn-over of the vault epoch, which makes noise of retired keys in older copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TurnView {
@@ -175,7 +197,8 @@ pub struct TurnView {
 }
 
 impl TurnView {
-    fn to_value(self) -> Value {
+    /// As JSON.
+    pub fn to_value(self) -> Value {
         json!({
             "vek_epoch": self.vek_epoch,
             "last": self.last.map(|at| at.to_string()),
@@ -210,15 +233,7 @@ pub struct ListView {
 impl ListView {
     /// As JSON.
     pub fn to_json(&self) -> Vec<u8> {
-        let rules = self.rules.iter().map(|rule| {
-            json!({
-                "class": rule.class,
-                "content": rule.content,
-                "period": rule.period,
-                "ground": rule.ground,
-                "epoch": rule.epoch,
-            })
-        });
+        let rules = self.rules.iter().map(RuleView::to_value);
         let lots: Vec<Value> = self.lots.iter().map(LotView::to_value).collect();
         let (published, effective) = &self.dates;
         let mut value = json!({

@@ -30,6 +30,8 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("POST", "/v1/backups", &["operator"]),
     ("GET", "/v1/backups", &["operator"]),
     ("GET", "/v1/backups/b1", &["operator"]),
+    ("POST", "/v1/sites/A/retention/2026-10/destroy", &["custodian"]),
+    ("GET", "/v1/evidence", &["auditor"]),
     ("GET", "/v1/certificates", &["auditor"]),
     ("GET", "/v1/certificates/c1", &["auditor"]),
 ];

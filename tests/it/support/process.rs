@@ -123,6 +123,18 @@ pub fn verify(place: &Place, arguments: &[&str]) -> Ended {
     Ended { status: done.status, output: output.into_owned() }
 }
 
+/// Runs `blindtally evidence` against a server into a folder; how it ended and what it said.
+#[track_caller]
+pub fn evidence(server: &Server, token: &str, out: &Path) -> Ended {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_blindtally"));
+    command.arg("evidence").arg("--out").arg(out);
+    command.env("BLINDTALLY_URL", format!("http://{}", server.address()));
+    command.env("BLINDTALLY_TOKEN", token);
+    let done = command.stdin(Stdio::null()).output().expect("the binary");
+    let output = String::from_utf8_lossy(&done.stdout) + String::from_utf8_lossy(&done.stderr);
+    Ended { status: done.status, output: output.into_owned() }
+}
+
 /// Starts the real binary and kills it after this long, wherever it is by then.
 pub fn kill_early(place: &Place, settings: &[(&str, &str)], after: Duration) {
     let mut child = spawn(place, settings);

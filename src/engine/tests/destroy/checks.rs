@@ -54,6 +54,27 @@ fn check_31_a_destroyed_month_keeps_its_figures_and_nothing_else() {
         world.check();
         world.check_blocks();
         assert_eq!(world.month_lots(0).1, [], "a name is given once");
+        // Whoever ordered it may have died before it was heard.
+        assert_eq!(world.engine().last_destruction().unwrap().as_ref(), Some(&report), "{round}");
+        world.reopen();
+    }
+    assert!(report.files_searched > 0);
+}
+
+#[test]
+fn a_month_without_records_stays_destroyed_over_a_start() {
+    let mut world = World::filled();
+    let (at, _) = world.month_lots(0);
+    let empty = SiteMonth { month: at.month.next().next(), ..at };
+    let sets = Lot::Sets(empty);
+    let evidence =
+        |world: &World| world.engine().usage(&site_id(0), empty.month).unwrap().unwrap().evidence;
+    world.engine().ring().site_month(&site_id(0), empty.month).unwrap();
+    world.reopen();
+    assert_eq!(evidence(&world), Evidence::Live);
+    assert!(!world.destroy(&[sets], Arc::new(())).unwrap().nothing);
+    for round in 0..3 {
+        assert_eq!(evidence(&world), Evidence::Destroyed, "{round}");
         world.reopen();
     }
 }

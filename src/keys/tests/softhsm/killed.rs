@@ -61,6 +61,10 @@ impl RootProvider for Ending {
         self.around(|root| root.end_epoch(vek))
     }
 
+    fn ends_epochs(&self) -> bool {
+        self.0.ends_epochs()
+    }
+
     fn wrap(&self, vek: VekId, aad: &Aad, plain: &[u8; 32]) -> Result<Vec<u8>, RootError> {
         self.around(|root| root.wrap(vek, aad, plain))
     }

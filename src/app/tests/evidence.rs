@@ -1,0 +1,268 @@
+//! An evidence pack of a server that destroyed something: what is in it, what is not, and that no
+//! byte of it can be changed unnoticed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::*;
+use crate::cli::evidence::{Args, export};
+use crate::crypto::sha256;
+use crate::identity::{Job, PseudonymQueue, RawId, Sentinels, user};
+use crate::ledger::Digest;
+use crate::model::ids::SiteId;
+use crate::model::time::Month;
+use crate::wire::retention::evidence::{INDEX_FILE, Index};
+
+/// Ids that the records carry; none of them may be in a pack.
+const CANARIES: [&str; 3] = ["viewer-canary-81231", "a1b2c3d4e5f60718", "cid-canary-7"];
+
+/// A server with one destroyed month and one held.
+struct World {
+    directory: tempfile::TempDir,
+    app: App,
+    auditor: String,
+    /// Pseudonyms that are or were stored.
+    tags: Vec<[u8; 16]>,
+}
+
+async fn post_canary(app: &App, producer: &str, occurred_at: &str) {
+    let [user, device, cid] = CANARIES;
+    let record = format!(
+        r#"{{"event_id":"ev-canary-{occurred_at}","type":"drm.license.issued","site_id":"ACME",
+            "occurred_at":"{occurred_at}","outcome":"success","user_id":"{user}","cid":"{cid}",
+            "request_type":"new",
+            "device":{{"ids":[{{"kind":"android_id","value":"{device}"}}]}}}}"#
+    );
+    let (status, receipt) =
+        ask(app, producer, with_body(Method::POST, "/v1/records", record)).await;
+    assert!(status == 200 && receipt.contains("\"accepted\":1"), "{receipt}");
+}
+
+/// The tags under which the user of the canaries is stored in a month.
+fn tags_of(app: &App, month: &str) -> Vec<[u8; 16]> {
+    let site = SiteId::parse(b"ACME").unwrap();
+    let month = Month::parse(month.as_bytes()).unwrap();
+    let keys = app.engine.ring().site_month_existing(&site, month).unwrap();
+    let somebody = user(Some(RawId::new(CANARIES[0].as_bytes())), &Sentinels::default()).unwrap();
+    let mut queue = PseudonymQueue::default();
+    let slot = queue.push_user(&keys.base, &somebody);
+    queue.run();
+    let jobs = [0, 1].map(|key| Job { slot, key });
+    queue.tags(&jobs, &[&keys.tally, &keys.record]).into_iter().map(|tag| tag.0).collect()
+}
+
+impl World {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(SetClock(Default::default()));
+        clock.set("2026-05-20T00:00:00Z");
+        let app = App::start(settings(directory.path()), clock.clone()).await.unwrap();
+        let file = directory.path().join("data-keys/operator.token");
+        let operator = std::fs::read_to_string(&file).unwrap();
+        ask(&app, &operator, with_body(Method::PUT, "/v1/sites/ACME", "{}".to_owned())).await;
+        let producer = token_of(&app, &operator, "producer").await;
+        let custodian = token_of(&app, &operator, "custodian").await;
+        let auditor = token_of(&app, &operator, "auditor").await;
+        let privacy = token_of(&app, &operator, "privacy").await;
+        post_canary(&app, &producer, "2026-05-19T00:00:00Z").await;
+        clock.set("2026-06-20T00:00:00Z");
+        post_canary(&app, &producer, "2026-06-19T00:00:00Z").await;
+        let tags = [tags_of(&app, "2026-05"), tags_of(&app, "2026-06")].concat();
+        let hold = r#"{"months":["2026-06"],"ground":"unpaid","review_at":"2027-06-01T00:00:00Z"}"#;
+        let hold = with_body(Method::POST, "/v1/sites/ACME/holds", hold.to_owned());
+        assert_eq!(ask(&app, &privacy, hold).await.0, 201);
+        clock.set("2027-02-01T00:00:00Z");
+        let post = |path: &str| with_body(Method::POST, path, String::new());
+        // The first run of this start may not have seen a time before; then there is no jump.
+        let confirmed = ask(&app, &custodian, post("/v1/retention/confirm-clock")).await;
+        assert!(matches!(confirmed.0.as_u16(), 200 | 409), "{confirmed:?}");
+        let (status, ran) = ask(&app, &custodian, post("/v1/retention/run")).await;
+        assert!(status == 200 && ran.contains("\"failed\":0"), "{ran}");
+        Self { directory, app, auditor, tags }
+    }
+
+    fn key(&self) -> PathBuf {
+        self.directory.path().join("data-ledger/verifier.key")
+    }
+
+    async fn export(&self, name: &str, from: u64) -> PathBuf {
+        let out = self.directory.path().join(name);
+        let target = Target::plain(self.app.addresses()[0]);
+        let args = Args::of(out.clone(), from);
+        let (sentences, good) = export(&target, &self.auditor, &args).await.unwrap();
+        assert!(good, "{sentences:?}");
+        out
+    }
+}
+
+fn files_of(pack: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for folder in [pack.to_owned(), pack.join("certificates")] {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                let name = path.strip_prefix(pack).unwrap().to_str().unwrap().to_owned();
+                files.insert(name, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    files
+}
+
+/// Makes the index fit, as a forger would.
+fn reindex(pack: &Path) {
+    let path = pack.join(INDEX_FILE);
+    let mut index = Index::parse(&std::fs::read(&path).unwrap()).unwrap();
+    for file in &mut index.files {
+        let bytes = std::fs::read(pack.join(&file.name)).unwrap();
+        (file.bytes, file.sha256) = (bytes.len() as u64, Digest(sha256(&[&bytes])));
+    }
+    std::fs::write(path, index.to_bytes().unwrap()).unwrap();
+}
+
+/// What the second implementation says, and whether it is content.
+fn second(key: &Path, pack: &Path) -> (bool, String) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/check_evidence.py");
+    let key = std::fs::read_to_string(key).unwrap();
+    let done = Command::new("python3").arg("-B").arg(script).arg(key).arg(pack).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stdout) + String::from_utf8_lossy(&done.stderr);
+    assert!(!said.contains("Traceback"), "{said}");
+    (done.status.success(), said.into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_holds_what_an_auditor_needs_and_checks_offline() {
+    let world = World::new().await;
+    let pack = world.export("pack", 0).await;
+    let report = pack::run(&pack, Some(&world.key()));
+    assert_eq!(report.findings, [""; 0]);
+    assert!(report.unchecked.is_empty(), "{:?}", report.unchecked);
+    let (good, said) = second(&world.key(), &pack);
+    assert!(good && said.contains("0 findings"), "{said}");
+    let text = std::fs::read_to_string(pack.join("statement.json")).unwrap();
+    let stated: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(stated["policy"]["profile"], "kr-pipa");
+    assert_eq!(stated["policy_history"].as_array().unwrap().len(), 1, "{text}");
+    assert_eq!(stated["holds"][0]["months"][0], "2026-06");
+    assert_eq!(stated["all_sites"], true);
+    assert_eq!(stated["sites"][0]["site_id"], "ACME");
+    assert_eq!(stated["configuration_sha256"].as_str().unwrap().len(), 64);
+    assert!(stated["keys"]["journal"].as_u64().unwrap() >= 1);
+    let lots = stated["lots"].as_array().unwrap();
+    let states: Vec<&str> = lots.iter().map(|lot| lot["state"].as_str().unwrap()).collect();
+    assert!(states.contains(&"held") && states.contains(&"certified"), "{states:?}");
+    let certificates = files_of(&pack).into_keys().filter(|name| name.contains('/')).count();
+    assert_eq!(certificates, 1);
+    // From a later entry on: what came before is known by its hashes.
+    for from in [1, 5, 8, 13] {
+        let pack = world.export(&format!("pack-{from}"), from).await;
+        let report = pack::run(&pack, Some(&world.key()));
+        assert_eq!((report.findings, report.unchecked.len()), (Vec::new(), 1), "{from}");
+        let (good, said) = second(&world.key(), &pack);
+        assert!(good, "{from}: {said}");
+    }
+    // Another ledger's key.
+    let other = tempfile::tempdir().unwrap();
+    start(other.path()).await.drain().await;
+    let report = pack::run(&pack, Some(&other.path().join("data-ledger/verifier.key")));
+    assert!(report.findings.iter().any(|said| said.contains("signed")), "{report:?}");
+    world.app.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_58_no_pseudonym_and_no_canary_is_in_a_pack() {
+    let world = World::new().await;
+    let pack = world.export("pack", 0).await;
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let mut wanted: Vec<Vec<u8>> = CANARIES.iter().map(|text| text.as_bytes().to_vec()).collect();
+    wanted.push(b"canary".to_vec());
+    for tag in &world.tags {
+        // Also what a set holds of it.
+        for part in [&tag[..], &tag[..12], &tag[..8]] {
+            let upper = hex(part).to_uppercase().into_bytes();
+            wanted.extend([part.to_vec(), hex(part).into_bytes(), upper]);
+        }
+    }
+    assert!(wanted.len() > 30, "{}", wanted.len());
+    let finds = |bytes: &[u8]| {
+        let found = wanted.iter().find(|part| bytes.windows(part.len()).any(|at| at == &part[..]));
+        found.map(|part| String::from_utf8_lossy(part).into_owned())
+    };
+    assert!(finds(hex(&world.tags[1]).as_bytes()).is_some(), "the search finds nothing");
+    let files = files_of(&pack);
+    assert!(files.len() >= 7, "{:?}", files.keys());
+    for (name, bytes) in &files {
+        assert_eq!(finds(bytes), None, "{name}");
+    }
+    world.app.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_changed_byte_is_named() {
+    let world = World::new().await;
+    let pack = world.export("pack", 3).await;
+    let key = world.key();
+    world.app.drain().await;
+    let files = files_of(&pack);
+    for (name, good) in &files {
+        for at in (0..good.len()).step_by((good.len() / 40).max(1)) {
+            let mut bytes = good.clone();
+            bytes[at] ^= 1;
+            std::fs::write(pack.join(name), &bytes).unwrap();
+            let named = |report: &verify::Report| {
+                report.findings.iter().any(|finding| finding.contains(name.as_str()))
+            };
+            let report = pack::run(&pack, Some(&key));
+            // An index with another hash is told by the file that it does not fit.
+            let found = named(&report) || name == INDEX_FILE && !report.findings.is_empty();
+            assert!(found, "{name} {at}: {report:?}");
+            if name != INDEX_FILE {
+                reindex(&pack);
+                let report = pack::run(&pack, Some(&key));
+                assert!(named(&report), "{name} {at}, index made anew: {report:?}");
+            }
+            std::fs::write(pack.join(INDEX_FILE), &files[INDEX_FILE]).unwrap();
+        }
+        let mut bytes = good.clone();
+        bytes[good.len() / 2] ^= 1;
+        std::fs::write(pack.join(name), bytes).unwrap();
+        assert!(!second(&key, &pack).0, "{name}");
+        if name != INDEX_FILE && name != "README.txt" {
+            reindex(&pack);
+            let (content, said) = second(&key, &pack);
+            assert!(!content, "{name}, index made anew: {said}");
+        }
+        std::fs::write(pack.join(INDEX_FILE), &files[INDEX_FILE]).unwrap();
+        std::fs::remove_file(pack.join(name)).unwrap();
+        assert!(!pack::run(&pack, Some(&key)).findings.is_empty(), "{name} is gone");
+        std::fs::write(pack.join(name), good).unwrap();
+    }
+    assert_eq!(pack::run(&pack, Some(&key)).findings, [""; 0]);
+    std::fs::write(pack.join("certificates/c99.json"), "{}").unwrap();
+    let report = pack::run(&pack, Some(&key));
+    assert!(report.findings.iter().any(|said| said.contains("c99.json: not in the index")));
+    let nowhere = pack::run(&pack.join("nowhere"), None);
+    assert!(nowhere.findings[0].contains("not the index of an evidence pack"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_an_auditor_gets_evidence_and_a_folder_is_never_overwritten() {
+    let directory = tempfile::tempdir().unwrap();
+    let app = start(directory.path()).await;
+    let file = directory.path().join("data-keys/operator.token");
+    let operator = std::fs::read_to_string(&file).unwrap();
+    let target = Target::plain(app.addresses()[0]);
+    let args = Args::of(directory.path().join("pack"), 0);
+    let refused = export(&target, operator.trim(), &args).await.unwrap_err().to_string();
+    assert!(refused.contains("wrong-role"), "{refused}");
+    assert!(!directory.path().join("pack").exists());
+    let auditor = token_of(&app, &operator, "auditor").await;
+    let beyond = Args::of(directory.path().join("pack"), 1_000);
+    let refused = export(&target, &auditor, &beyond).await.unwrap_err().to_string();
+    assert!(refused.contains("entries, so none begins"), "{refused}");
+    assert!(export(&target, &auditor, &args).await.unwrap().1);
+    let again = export(&target, &auditor, &args).await.unwrap_err().to_string();
+    assert!(again.contains("cannot be written"), "{again}");
+    app.drain().await;
+}

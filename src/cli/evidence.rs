@@ -1,0 +1,161 @@
+//! `blindtally evidence`: puts a pack together from what an auditor may read of a running server,
+//! and checks it at once.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use super::client::{Ask, ClientError, Target, send};
+use crate::app::pack::{self, README};
+use crate::crypto::sha256;
+use crate::ledger::Digest;
+use crate::wire::ledger::{LedgerHead, LedgerPage};
+use crate::wire::retention::evidence::{
+    BEFORE_FILE, CERTIFICATES, CHECKPOINT_FILE, INDEX, INDEX_FILE, Index, KEY_FILE, LINES_FILE,
+    PackFile, README_FILE, STATEMENT_FILE, certificate_ids,
+};
+
+/// Entries that are asked for at once.
+const PAGE_ENTRIES: u64 = 1_000;
+
+/// Where the pack goes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The folder of the pack; it must not exist.
+    #[arg(long)]
+    out: PathBuf,
+    /// The number of the first entry of the ledger; the pack always goes to the last one.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+}
+
+/// Why there is no pack.
+#[derive(Debug, thiserror::Error)]
+pub enum EvidenceError {
+    /// The request.
+    #[error("{0}")]
+    Client(#[from] ClientError),
+    /// The server's refusal, as it said it.
+    #[error("The server refused {0}: {1}")]
+    Refused(String, String),
+    /// An answer that is not one.
+    #[error("The server's answer to {0} is of another form; use a client of its version.")]
+    Form(String),
+    /// The first entry lies beyond the ledger.
+    #[error("The ledger has {0} entries, so none begins at the one that was asked for.")]
+    Beyond(u64),
+    /// A file.
+    #[error("{} cannot be written: {}.", .0.display(), .1)]
+    File(PathBuf, std::io::Error),
+}
+
+/// Asks the server; what a good answer holds.
+struct Source<'a> {
+    target: &'a Target,
+    token: &'a str,
+}
+
+impl Source<'_> {
+    async fn get(&self, path: String) -> Result<Vec<u8>, EvidenceError> {
+        let (status, body) = send(self.target, self.token, &Ask::get(path.clone())).await?;
+        if status.is_success() {
+            return Ok(body.to_vec());
+        }
+        Err(EvidenceError::Refused(path, String::from_utf8_lossy(&body).into_owned()))
+    }
+}
+
+/// Puts a pack together; sentences about what is in it, and whether it checks.
+///
+/// # Errors
+/// [`EvidenceError`]; a folder that was begun has no index then.
+pub async fn export(
+    target: &Target,
+    token: &str,
+    args: &Args,
+) -> Result<(Vec<String>, bool), EvidenceError> {
+    let files = collect(&Source { target, token }, args.from).await?;
+    let mut index = Vec::new();
+    let folder = |dir: &Path| {
+        let made = std::fs::DirBuilder::new().mode(0o700).create(dir);
+        made.map_err(|error| EvidenceError::File(dir.to_owned(), error))
+    };
+    folder(&args.out)?;
+    folder(&args.out.join(CERTIFICATES))?;
+    for (name, bytes) in &files {
+        write(&args.out.join(name), bytes)?;
+        let sha256 = Digest(sha256(&[bytes]));
+        index.push(PackFile { name: name.clone(), bytes: bytes.len() as u64, sha256 });
+    }
+    let index = Index { format: INDEX.to_owned(), from: args.from, files: index };
+    let bytes = index.to_bytes().map_err(|_| EvidenceError::Form(INDEX_FILE.to_owned()))?;
+    write(&args.out.join(INDEX_FILE), &bytes)?;
+    let report = pack::run(&args.out, None);
+    let good = report.findings.is_empty();
+    Ok(([report.checked, report.findings].concat(), good))
+}
+
+/// The files, by name. The statement comes first, so that its entry is among the lines.
+async fn collect(
+    source: &Source<'_>,
+    from: u64,
+) -> Result<BTreeMap<String, Vec<u8>>, EvidenceError> {
+    let mut files = BTreeMap::new();
+    let statement = source.get("/v1/evidence".to_owned()).await?;
+    files.insert(STATEMENT_FILE.to_owned(), statement);
+    let path = "/v1/ledger/head".to_owned();
+    let head = LedgerHead::parse(&source.get(path.clone()).await?);
+    let head = head.ok_or(EvidenceError::Form(path))?;
+    if from >= head.size {
+        return Err(EvidenceError::Beyond(head.size));
+    }
+    files.insert(LINES_FILE.to_owned(), lines(source, from, head.size).await?);
+    files.insert(CHECKPOINT_FILE.to_owned(), head.checkpoint.into_bytes());
+    files.insert(KEY_FILE.to_owned(), format!("{}\n", head.verifier_key).into_bytes());
+    if from > 0 {
+        let proof = source.get(format!("/v1/ledger/{from}/proof")).await?;
+        files.insert(BEFORE_FILE.to_owned(), proof);
+    }
+    let path = "/v1/certificates".to_owned();
+    let ids = certificate_ids(&source.get(path.clone()).await?).ok_or(EvidenceError::Form(path))?;
+    for id in ids {
+        let plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if !plain {
+            return Err(EvidenceError::Form("/v1/certificates".to_owned()));
+        }
+        let text = source.get(format!("/v1/certificates/{id}")).await?;
+        files.insert(format!("{CERTIFICATES}/{id}.json"), text);
+    }
+    files.insert(README_FILE.to_owned(), README.as_bytes().to_vec());
+    Ok(files)
+}
+
+/// The lines from a number on, up to the size of a checkpoint: reading them adds more.
+async fn lines(source: &Source<'_>, from: u64, size: u64) -> Result<Vec<u8>, EvidenceError> {
+    let (mut at, mut lines) = (from, Vec::new());
+    while at < size {
+        let limit = PAGE_ENTRIES.min(size - at);
+        let path = format!("/v1/ledger?from={at}&limit={limit}");
+        let page = LedgerPage::parse(&source.get(path.clone()).await?);
+        let page = page.filter(|page| page.from == at && !page.lines.is_empty());
+        let page = page.ok_or(EvidenceError::Form(path))?;
+        for line in page.lines.iter().take(usize::try_from(size - at).unwrap_or(usize::MAX)) {
+            lines.extend_from_slice(line.as_bytes());
+            lines.push(b'\n');
+        }
+        at = at.saturating_add(page.lines.len() as u64);
+    }
+    Ok(lines)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), EvidenceError> {
+    std::fs::write(path, bytes).map_err(|error| EvidenceError::File(path.to_owned(), error))
+}
+
+#[cfg(test)]
+impl Args {
+    /// A pack of everything from an entry on.
+    pub fn of(out: PathBuf, from: u64) -> Self {
+        Self { out, from }
+    }
+}

@@ -1,0 +1,141 @@
+//! The statement that evidence is made of: policy with its history, inventory, lots, holds, and
+//! what the program is. The ledger gets its SHA-256 before anybody gets its bytes, so a statement
+//! that was changed later is found by whoever has the ledger.
+
+use std::collections::BTreeMap;
+
+use super::inventory::{DESK_ROWS, Life, ROWS, TABLES, TYPES};
+use super::policy::{Policy, RetentionClass};
+use super::{Desk, DeskError, Inner, credential};
+use crate::crypto::sha256;
+use crate::ledger::{Actor, Digest, Entry, Event, LedgerError, Recorded};
+use crate::model::caller::{Caller, SiteScope};
+use crate::model::site::Site;
+use crate::wire::retention::evidence::{PastPolicy, PolicyView, SiteView, Statement};
+
+/// Entries that are read from the ledger at once.
+const READ_ENTRIES: u64 = 1_000;
+/// What a line of the ledger about a policy has in it.
+const POLICY_LINE: &str = "\"kind\":\"policy_loaded\"";
+
+impl Desk {
+    /// The statement about the caller's sites, after its digest is in the ledger.
+    ///
+    /// # Errors
+    /// When a row or the ledger cannot be read, or the ledger does not take the entry.
+    pub async fn evidence(&self, caller: &Caller) -> Result<Vec<u8>, DeskError> {
+        let inner = &self.0;
+        let by = credential(caller)?;
+        let statement = inner.statement(caller).await?;
+        let (made_at, bytes) = (statement.made_at, statement.to_json());
+        let digest = Digest(sha256(&[&bytes]));
+        let event = Event::EvidenceExported { digest, all_sites: statement.all_sites };
+        inner.append(Entry::new(made_at, Actor::Credential(by), event)).await?;
+        Ok(bytes)
+    }
+}
+
+impl Inner {
+    async fn statement(&self, caller: &Caller) -> Result<Statement, DeskError> {
+        let history = self.policy_history().await?;
+        let (believed, confirmed) = self.believed();
+        let own = |site: &crate::model::ids::SiteId| caller.sites.holds(site);
+        let mut lots = self.lot_views(believed)?;
+        lots.retain(|lot| own(&lot.site));
+        let holds = self.state().holds.values().filter(|hold| own(&hold.site)).cloned().collect();
+        let sites = self.vault.sites();
+        let next = self.next.as_ref().map(|(next, _)| next);
+        let policy = self.policy_at(believed);
+        let head = self.ask(|ledger| ledger.head()).await?;
+        Ok(Statement {
+            made_at: self.clock.now(),
+            clock: (believed, confirmed),
+            made_for: caller.key_id.clone(),
+            all_sites: caller.sites == SiteScope::All,
+            version: env!("CARGO_PKG_VERSION"),
+            configuration: Digest(self.settings.configuration),
+            ledger: (head.origin.clone(), head.size, Digest(head.root)),
+            policy: policy_view(policy),
+            next_policy: next.filter(|next| *next != policy).map(policy_view),
+            history,
+            types: TYPES.iter().map(|(kind, class)| (kind.name(), class.name())).collect(),
+            stored: stored(),
+            keys: self.keys_by_kind(),
+            turn_over: self.turn_view()?,
+            sites: sites.iter().filter(|site| own(&site.id)).map(|site| site_view(site)).collect(),
+            lots,
+            holds,
+        })
+    }
+
+    fn keys_by_kind(&self) -> Vec<(&'static str, u64)> {
+        let mut counts = BTreeMap::new();
+        for kind in self.vault.key_kinds() {
+            *counts.entry(kind).or_insert(0) += 1;
+        }
+        counts.into_iter().collect()
+    }
+
+    /// Every policy that was taken up, by the ledger.
+    async fn policy_history(&self) -> Result<Vec<PastPolicy>, DeskError> {
+        self.ask(|ledger| {
+            let (mut from, size, mut history) = (0, ledger.head()?.size, Vec::new());
+            while from < size {
+                let lines = ledger.read(from, READ_ENTRIES)?;
+                for (line, entry) in lines.iter().zip(from..) {
+                    if line.contains(POLICY_LINE) {
+                        let read = Recorded::decode(line.as_bytes());
+                        let read = read.map_err(|_| LedgerError::Changed { entry })?;
+                        history.extend(past(read));
+                    }
+                }
+                from += lines.len().max(1) as u64;
+            }
+            Ok(history)
+        })
+        .await
+    }
+}
+
+fn past(entry: Recorded) -> Option<PastPolicy> {
+    let Event::PolicyLoaded { digest, profile, published, effective } = entry.event else {
+        return None;
+    };
+    let said = [profile.to_string(), published.to_string(), effective.to_string()];
+    Some(PastPolicy { entry: entry.number, taken_up: entry.time, said, digest })
+}
+
+fn policy_view(policy: &Policy) -> PolicyView {
+    let Policy { profile, published, effective, digest, .. } = policy;
+    PolicyView {
+        said: [profile.name().to_owned(), published.to_string(), effective.to_string()],
+        digest: Digest(*digest),
+        rules: super::list::rules(policy),
+    }
+}
+
+fn site_view(site: &Site) -> SiteView {
+    SiteView {
+        id: site.id.to_string(),
+        created_at: site.created_at,
+        terminated_at: site.terminated_at,
+        time_zone: site.settings.time_zone.clone(),
+        records_days: site.settings.records_days,
+    }
+}
+
+/// Kinds of tables, and rows of the default table and of the desk by their paths.
+fn stored() -> Vec<(String, String)> {
+    let lists = [("", TABLES), ("default/", ROWS), ("default/desk/", DESK_ROWS)];
+    let rows = lists.into_iter().flat_map(|(before, list)| {
+        list.iter().map(move |(what, life)| (format!("{before}{what}"), life_of(*life)))
+    });
+    rows.collect()
+}
+
+fn life_of(life: Life) -> String {
+    match life {
+        Life::Class(class) => RetentionClass::name(class).to_owned(),
+        Life::Engine(until) => until.to_owned(),
+    }
+}

@@ -1,0 +1,117 @@
+//! The inventory: which class everything that is stored belongs to, and so which rule ends it. A
+//! start compares it with what the program can store and with the rows that the desk finds; what
+//! has no rule stops it (check 39 of the privacy study).
+
+use super::policy::{PolicyError, RetentionClass, Rule};
+use crate::model::vocab::RecordType;
+use crate::store::{META_ROWS, Table};
+
+/// The class of each record type.
+pub const TYPES: &[(RecordType, RetentionClass)] = &[
+    (RecordType::LicenseIssued, RetentionClass::Records),
+    (RecordType::ContentPackaged, RetentionClass::Records),
+    (RecordType::SessionCreated, RetentionClass::Records),
+    (RecordType::WatermarkPackaged, RetentionClass::Records),
+    (RecordType::WatermarkDetected, RetentionClass::Detections),
+];
+
+/// What ends the life of a table's rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// The rule of a class, or of the classes of the table's own.
+    Class(RetentionClass),
+    /// The engine by itself, earlier than any class.
+    Engine(&'static str),
+}
+
+/// The life of each kind of table.
+pub const TABLES: &[(&str, Life)] = &[
+    ("default", Life::Class(RetentionClass::Proofs)),
+    ("journal", Life::Engine("until the fold, about a minute; then its key is retired")),
+    ("counters", Life::Class(RetentionClass::Statements)),
+    ("answers", Life::Engine("9 days after arrival at most")),
+    ("seen", Life::Engine("the accepted age and 65 minutes after the end of the day")),
+    ("tally", Life::Class(RetentionClass::Sets)),
+    ("blocks", Life::Class(RetentionClass::Records)),
+    ("headers", Life::Class(RetentionClass::Records)),
+    ("blockkeys", Life::Class(RetentionClass::Records)),
+];
+
+/// The life of each kind of row of the default table.
+pub const ROWS: &[(&str, Life)] = &[
+    ("format", Life::Engine("as long as the data directory")),
+    ("position", Life::Engine("as long as the data directory")),
+    ("vault", Life::Engine("as long as the data directory")),
+    ("intent", Life::Engine("until the end of a fold")),
+    ("destruction", Life::Engine("until the end of a destruction")),
+    ("destroyed", Life::Engine("until the end of the next destruction")),
+    ("reclaim", Life::Engine("it is never written")),
+    ("gone/", Life::Class(RetentionClass::Proofs)),
+    ("site/", Life::Class(RetentionClass::Statements)),
+    ("token/", Life::Class(RetentionClass::AccessLog)),
+    ("desk/", Life::Engine("by the kind of the desk's row")),
+];
+
+/// The life of each kind of row of the desk; a name ends with its first slash.
+pub const DESK_ROWS: &[(&str, Life)] = &[
+    ("certificate/", Life::Class(RetentionClass::Proofs)),
+    ("clock", Life::Engine("as long as the data directory")),
+    ("draft/", Life::Engine("until the certificate is issued")),
+    ("failed/", Life::Class(RetentionClass::Proofs)),
+    ("hold/", Life::Class(RetentionClass::Disputes)),
+    ("policy", Life::Class(RetentionClass::Proofs)),
+    ("removal/", Life::Engine("a week")),
+    ("run", Life::Engine("until the end of a destruction")),
+    ("terminated/", Life::Class(RetentionClass::Statements)),
+    ("turn", Life::Engine("as long as the data directory")),
+];
+
+/// What there is to have a rule.
+#[derive(Clone, Copy, Debug)]
+pub struct Inventory<'a> {
+    /// Record types.
+    pub types: &'a [(RecordType, RetentionClass)],
+    /// Kinds of tables.
+    pub tables: &'a [(&'static str, Life)],
+    /// Kinds of rows of the default table.
+    pub rows: &'a [(&'static str, Life)],
+}
+
+/// The inventory of this program.
+pub const HERE: Inventory<'static> = Inventory { types: TYPES, tables: TABLES, rows: ROWS };
+
+/// Whether every record type, kind of table and kind of row leads to a rule.
+///
+/// # Errors
+/// What has none.
+pub fn covered(rules: &[Rule], inventory: Inventory<'_>) -> Result<(), PolicyError> {
+    let ruled = |class: RetentionClass| {
+        let rule = rules.iter().find(|rule| rule.class == class);
+        rule.map(|_| ()).ok_or(PolicyError::Class(class))
+    };
+    let lives = |list: &[(&'static str, Life)], kind: &str| {
+        let found = list.iter().find(|(known, _)| *known == kind).map(|(_, life)| *life);
+        found.map(|life| match life {
+            Life::Class(class) => ruled(class),
+            Life::Engine(_) => Ok(()),
+        })
+    };
+    for kind in RecordType::ALL {
+        let row = inventory.types.iter().find(|(known, _)| known == kind);
+        ruled(row.ok_or(PolicyError::Type(*kind))?.1)?;
+    }
+    for kind in Table::KINDS {
+        lives(inventory.tables, kind).ok_or(PolicyError::Table(kind))??;
+    }
+    for kind in META_ROWS {
+        lives(inventory.rows, kind).ok_or(PolicyError::Row(kind))??;
+    }
+    DESK_ROWS.iter().try_for_each(|(kind, _)| lives(DESK_ROWS, kind).unwrap_or(Ok(())))?;
+    RetentionClass::ALL.iter().try_for_each(|class| ruled(*class))
+}
+
+/// Whether a row of the desk is of a known kind.
+pub fn is_known(name: &str) -> bool {
+    let kind = name.find('/').map_or(name, |at| &name[..=at]);
+    DESK_ROWS.iter().any(|(known, _)| *known == kind)
+}

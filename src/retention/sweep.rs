@@ -1,0 +1,81 @@
+//! What is due of the small rows: tokens that ended, holds that were released, requests for a removal
+//! that nobody confirmed. They hold names of credentials and an operator's words, and nothing of an
+//! end user; they are sealed under the key that lives as long as the vault. So their end is that
+//! their rows go and the files that held them are rewritten; no certificate says more.
+
+use super::due::add_months;
+use super::policy::RetentionClass;
+use super::removal::{self, WAITS_MS};
+use super::{DeskError, Inner, holds};
+use crate::ledger::{Actor, Credential, Entry, Event};
+use crate::model::time::Timestamp;
+use crate::wire::retention::rows::{HoldRow, RemovalRow};
+
+impl Inner {
+    /// Removes what is due by this believed time; how many rows.
+    pub(super) async fn sweep(&self, now: Timestamp) -> Result<u64, DeskError> {
+        let swept = self.tokens_due(now).await?
+            + self.holds_due(now).await?
+            + self.removals_due(now).await?;
+        if swept > 0 {
+            tracing::info!(rows = swept, "rows that were due are removed");
+            self.vault.rewrite_rows().await?;
+        }
+        Ok(swept)
+    }
+
+    /// Tokens whose end is longer ago than the class allows. A revoked one has no row any more.
+    async fn tokens_due(&self, now: Timestamp) -> Result<u64, DeskError> {
+        let months = self.policy_at(now).years_as_months(RetentionClass::AccessLog);
+        let Some(months) = months else { return Ok(0) };
+        let ends = self.vault.token_ends();
+        let (mut swept, all) = (0, ends.len() as u64);
+        for (key_id, expires_at) in ends {
+            // The last one stays: a vault without any token makes a new operator's.
+            if add_months(expires_at, months) > now || swept + 1 == all {
+                continue;
+            }
+            if let Some(token) = Credential::parse(&key_id) {
+                let event = Event::TokenRevoked { token };
+                self.append(Entry::new(now, Actor::Server, event)).await?;
+            }
+            self.vault.delete_token(key_id).await?;
+            swept += 1;
+        }
+        Ok(swept)
+    }
+
+    /// Holds that were released so long ago. The latest one stays, because it knows which number
+    /// comes next.
+    async fn holds_due(&self, now: Timestamp) -> Result<u64, DeskError> {
+        let months = self.policy_at(now).years_as_months(RetentionClass::Disputes);
+        let Some(months) = months else { return Ok(0) };
+        let is_due = |hold: &HoldRow| {
+            hold.in_ledger
+                && hold.released.as_ref().is_some_and(|end| add_months(end.at, months) <= now)
+        };
+        let _deciding = self.deciding.lock().await;
+        let mut due: Vec<u64> =
+            self.state().holds.values().filter(|hold| is_due(hold)).map(|h| h.number).collect();
+        let last = self.state().holds.last_key_value().map(|(number, _)| *number);
+        due.retain(|number| Some(*number) != last);
+        for number in &due {
+            self.vault.delete_row(holds::row_of(*number)).await?;
+            self.state().holds.remove(number);
+        }
+        Ok(due.len() as u64)
+    }
+
+    /// Requests for a removal whose second person did not come.
+    async fn removals_due(&self, now: Timestamp) -> Result<u64, DeskError> {
+        let mut swept = 0;
+        for (name, bytes) in self.vault.load_rows(removal::ROWS)? {
+            let asked = RemovalRow::parse(&bytes)?.asked;
+            if asked.at.0.saturating_add(WAITS_MS) < now.0 {
+                self.vault.delete_row(name).await?;
+                swept += 1;
+            }
+        }
+        Ok(swept)
+    }
+}

@@ -1,0 +1,174 @@
+//! The removal of a single month before it is due.
+
+use super::*;
+use crate::retention::fake::Cut;
+
+const WHY: &str = r#"{"reason":"controller_request"}"#;
+
+impl World {
+    async fn remove(
+        &self,
+        person: u8,
+        month: &str,
+        body: &str,
+    ) -> Result<(bool, String), DeskError> {
+        let custodian = caller(Role::Custodian, person);
+        let mut text = body.as_bytes().to_vec();
+        let asked = self.desk.remove(&custodian, site_id("ACME"), super::month(month), &mut text);
+        asked.await.map(|(done, text)| (done, String::from_utf8(text).unwrap()))
+    }
+}
+
+#[tokio::test]
+async fn check_30_one_person_alone_removes_nothing_and_two_do() {
+    let world = World::at("2026-07-20T00:00:00Z");
+    let (done, asked) = world.remove(0, "2026-05", WHY).await.unwrap();
+    assert!(!done && asked.contains("\"needs\":\"second person\""), "{asked}");
+    assert_eq!(world.remove(0, "2026-05", WHY).await, Err(DeskError::SamePerson));
+    assert_eq!(world.living().len(), 12);
+    // Another reason is another request.
+    let other = r#"{"reason":"authority_order"}"#;
+    assert!(!world.remove(1, "2026-05", other).await.unwrap().0);
+    assert_eq!(world.living().len(), 12);
+    let (done, answer) = world.remove(2, "2026-05", other).await.unwrap();
+    assert!(done && answer.contains("\"destroyed\":6"), "{answer}");
+    assert!(world.living().iter().all(|lot| lot.starts_with("B.C")), "{:?}", world.living());
+    assert_eq!(world.remove(2, "2026-05", other).await, Err(DeskError::UnknownMonth));
+    // The ledger names both, and the reason; so does the certificate.
+    let [first, second] = [1, 2].map(|person| caller(Role::Custodian, person).key_id.clone());
+    let entries = world.entries();
+    let at = entries.iter().position(|entry| entry.event.kind() == "removal_confirmed").unwrap();
+    let Event::RemovalConfirmed { site, reason, requested_by, .. } = &entries[at].event else {
+        panic!()
+    };
+    assert_eq!((site, reason.as_str()), (&site_id("ACME"), "authority_order"));
+    assert_eq!((requested_by.to_string(), entries[at].actor.to_string()), (first, second.clone()));
+    let Event::DestructionIntent { buckets, .. } = &entries[at + 1].event else { panic!() };
+    assert!(buckets.iter().all(|bucket| bucket.rule.as_str() == "removal/authority_order"));
+    assert_eq!(entries[at + 1].actor.to_string(), second);
+    let id = format!("c{}", entries[at + 1].number);
+    let text = world.desk.certificate(&caller(Role::Auditor, 9), &id).unwrap();
+    let body = certificate::verify(&text, &world.key()).unwrap();
+    assert_eq!((body.lots.len(), body.initiated_by), (6, second));
+    assert!(body.lots.iter().all(|lot| lot.rule == "removal/authority_order"
+        && lot.ground.contains("order of an authority")
+        && lot.due == body.begun_at));
+    assert!(world.alarms().is_empty());
+}
+
+#[tokio::test]
+async fn a_request_lapses_after_a_week() {
+    let world = World::at("2026-07-20T00:00:00Z");
+    world.remove(0, "2026-05", WHY).await.unwrap();
+    for day in 1..5 {
+        world.clock.set(Timestamp(at("2026-07-20T00:00:00Z").0 + 2 * day * DAY_MS));
+        world.run().await.unwrap();
+    }
+    assert!(!world.remove(1, "2026-05", WHY).await.unwrap().0, "it began anew");
+    assert!(world.remove(0, "2026-05", WHY).await.unwrap().0);
+}
+
+#[tokio::test]
+async fn a_held_month_stays() {
+    let world = World::at("2026-07-20T00:00:00Z");
+    world.remove(0, "2026-05", WHY).await.unwrap();
+    let hold = r#"{"months":["2026-05"],"ground":"unpaid","review_at":"2026-09-01T00:00:00Z",
+        "classes":["sets"]}"#;
+    let mut text = hold.as_bytes().to_vec();
+    let privacy = caller(Role::Privacy, 7);
+    world.desk.open_hold(&privacy, site_id("ACME"), &mut text).await.unwrap();
+    assert_eq!(world.remove(1, "2026-05", WHY).await, Err(DeskError::Held));
+    assert_eq!(world.living().len(), 12);
+}
+
+#[tokio::test]
+async fn a_month_that_takes_records_says_what_becomes_of_them() {
+    let world = World::at("2026-06-01T00:00:00Z");
+    world.clock.set(at("2026-05-31T23:59:59Z"));
+    let refuse = r#"{"reason":"collected_in_error","late_records":"refuse"}"#;
+    assert_eq!(world.remove(0, "2026-05", refuse).await, Err(DeskError::MonthRuns));
+    // 35 days after its end no record can come any more.
+    world.clock.set(at("2026-06-01T00:00:00Z"));
+    assert_eq!(world.remove(0, "2026-05", WHY).await, Err(DeskError::MonthOpen));
+    assert!(!world.remove(0, "2026-05", refuse).await.unwrap().0);
+    assert!(world.remove(1, "2026-05", refuse).await.unwrap().0);
+    let world = World::at("2026-07-06T00:00:00Z");
+    assert!(!world.remove(0, "2026-05", WHY).await.unwrap().0);
+    // A site that has ended takes none.
+    let world = World::at("2026-05-20T00:00:00Z");
+    let operator = caller(Role::Operator, 3);
+    world.desk.terminate(&operator, site_id("ACME"), &mut Vec::new()).await.unwrap();
+    assert!(!world.remove(0, "2026-05", WHY).await.unwrap().0);
+}
+
+#[tokio::test]
+async fn what_cannot_be_removed_is_refused() {
+    let world = World::at("2026-07-20T00:00:00Z");
+    assert_eq!(world.remove(0, "2026-06", WHY).await, Err(DeskError::UnknownMonth));
+    let custodian = caller(Role::Custodian, 0);
+    let none = site_id("NONE");
+    let mut text = WHY.as_bytes().to_vec();
+    let asked = world.desk.remove(&custodian, none, month("2026-05"), &mut text).await;
+    assert_eq!(asked, Err(DeskError::NotFound));
+    for bad in ["{}", r#"{"reason":"because"}"#, r#"{"reason":"authority_order","note":"x"}"#] {
+        let refused = world.remove(0, "2026-05", bad).await;
+        assert!(matches!(refused, Err(DeskError::Unfit(_))), "{bad}");
+    }
+    assert_eq!(world.remove(0, "2026-05", "").await, Err(DeskError::Unreadable));
+    assert!(!world.kinds().contains(&"removal_requested"));
+}
+
+#[tokio::test]
+async fn days_that_another_month_shares_stay() {
+    let vault = Memory::default();
+    // Seoul is nine hours ahead: its May begins and ends inside a UTC day.
+    let site = site("ACME", 1, "Asia/Seoul", Some(90));
+    let of = |day: i64| {
+        let day = crate::model::time::Day(u32::try_from(day).unwrap());
+        let bucket = Bucket { class: Class::Records, site: site.no, epoch: Epoch::Day(day) };
+        let ends_at = Timestamp(day.start().0 + DAY_MS);
+        let keys = vec![KeyId(u64::from(day.0))];
+        LotInfo { lot: Lot::Records(bucket), site: site.id.clone(), keys, ends_at }
+    };
+    let first = at("2026-04-30T00:00:00Z").day().0;
+    vault.with(|inside| {
+        inside.lots = (0..33).map(|day| of(i64::from(first) + day)).collect();
+        inside.lots.extend(lots_of(&site, "2026-05", 500).split_off(2));
+        inside.sites.insert(site.id.clone(), Arc::new(site.clone()));
+    });
+    let world = World::over(vault, at("2026-07-20T00:00:00Z"), Settings::default());
+    world.remove(0, "2026-05", WHY).await.unwrap();
+    let (_, answer) = world.remove(1, "2026-05", WHY).await.unwrap();
+    // 1 to 30 May and the four others; 30 April and 31 May are of two months, 1 June of the next.
+    assert!(answer.contains("\"destroyed\":34"), "{answer}");
+    let left = world.vault.with(|inside| inside.lots.len());
+    assert_eq!(left, 3);
+}
+
+#[tokio::test]
+async fn a_removal_cut_anywhere_is_whole_or_needs_two_again() {
+    let mut finished = 0;
+    for number in 0..14 {
+        for cut in [Cut::Before as fn(usize) -> Cut, Cut::After] {
+            let mut world = World::at("2026-07-20T00:00:00Z");
+            world.remove(0, "2026-05", WHY).await.unwrap();
+            world.vault.with(|inside| inside.cut = Some(cut(inside.changes + number)));
+            let _ = world.remove(1, "2026-05", WHY).await;
+            world.vault.with(|inside| inside.cut = None);
+            world.restart();
+            world.run().await.unwrap();
+            assert!(world.ledger.unfinished().unwrap().is_empty());
+            let living = world.living().len();
+            if living == 12 {
+                // One person is not enough, whoever it is.
+                let again = world.remove(1, "2026-05", WHY).await.unwrap();
+                assert!(again.0 || !world.remove(0, "2026-05", WHY).await.is_err());
+            }
+            assert_eq!(world.living().len(), 6, "{number}");
+            finished += usize::from(living == 6);
+            let certificates = world.kinds().iter().filter(|k| **k == "certificate_issued").count();
+            assert_eq!(certificates, 1, "{number}");
+        }
+    }
+    assert!(finished > 10, "{finished}");
+}

@@ -1,0 +1,91 @@
+//! The small rows that are due: tokens, holds, requests.
+
+use super::*;
+
+impl World {
+    /// Runs now, whatever the clock jumped.
+    async fn run_at(&self, text: &str) {
+        self.clock.set(at(text));
+        if self.run().await == Err(DeskError::ClockAhead) {
+            self.desk.confirm_clock(&caller(Role::Custodian, 8)).await.unwrap();
+            self.run().await.unwrap();
+        }
+    }
+
+    fn tokens(&self) -> Vec<String> {
+        self.vault.with(|inside| inside.tokens.keys().map(|id| id[..1].to_owned()).collect())
+    }
+
+    fn rewritten(&self) -> usize {
+        self.vault.with(|inside| inside.rewritten)
+    }
+}
+
+#[tokio::test]
+async fn tokens_go_two_years_after_their_end_but_for_the_last() {
+    let world = World::at("2026-06-01T00:00:00Z");
+    world.vault.with(|inside| {
+        for (id, end) in [("a", "2026-07-01"), ("b", "2026-08-01"), ("c", "2028-01-01")] {
+            inside.tokens.insert(id.repeat(16), at(&format!("{end}T00:00:00Z")));
+        }
+    });
+    world.run_at("2028-06-30T23:59:59Z").await;
+    assert_eq!((world.tokens(), world.rewritten()), (vec!["a".into(), "b".into(), "c".into()], 0));
+    world.run_at("2028-07-01T00:00:00Z").await;
+    assert_eq!((world.tokens(), world.rewritten()), (vec!["b".into(), "c".into()], 1));
+    assert!(world.kinds().contains(&"token_revoked"), "the ledger has its end");
+    world.run_at("2031-01-01T00:00:00Z").await;
+    assert_eq!(world.tokens(), ["c"], "else the next start makes an operator's token");
+}
+
+#[tokio::test]
+async fn released_holds_go_after_three_years_and_numbers_are_given_once() {
+    let mut world = World::at("2026-06-01T00:00:00Z");
+    let open = |review: &str| {
+        format!(
+            r#"{{"months":["2026-05"],"ground":"unpaid","review_at":"{review}-01-01T00:00:00Z"}}"#
+        )
+    };
+    let privacy = caller(Role::Privacy, 7);
+    for _ in 0..2 {
+        let mut text = open("2040").into_bytes();
+        world.desk.open_hold(&privacy, site_id("ACME"), &mut text).await.unwrap();
+    }
+    for id in ["h1", "h2"] {
+        for person in 0..2 {
+            let person = caller(Role::Custodian, person);
+            world.desk.release_hold(&person, site_id("ACME"), id).await.unwrap();
+        }
+    }
+    let holds = |world: &World| {
+        world.vault.with(|inside| inside.rows.keys().filter(|row| row.starts_with("hold/")).count())
+    };
+    world.run_at("2029-05-31T23:59:59Z").await;
+    assert_eq!(holds(&world), 2);
+    world.run_at("2029-06-01T00:00:00Z").await;
+    assert_eq!((holds(&world), world.rewritten()), (1, 1));
+    world.restart();
+    world.vault.with(|inside| {
+        let site = inside.sites[&site_id("ACME")].clone();
+        inside.lots = lots_of(&site, "2026-05", 900);
+    });
+    let mut text = open("2041").into_bytes();
+    let opened = world.desk.open_hold(&privacy, site_id("ACME"), &mut text).await.unwrap();
+    assert!(String::from_utf8(opened).unwrap().contains("\"id\":\"h3\""));
+}
+
+#[tokio::test]
+async fn a_removal_that_nobody_confirmed_goes_after_a_week() {
+    let world = World::at("2026-07-20T00:00:00Z");
+    let mut text = br#"{"reason":"authority_order"}"#.to_vec();
+    let custodian = caller(Role::Custodian, 0);
+    let asked = world.desk.remove(&custodian, site_id("ACME"), month("2026-05"), &mut text);
+    asked.await.unwrap();
+    let waiting = |world: &World| {
+        world.vault.with(|inside| inside.rows.keys().any(|row| row.starts_with("removal/")))
+    };
+    world.run_at("2026-07-27T00:00:00Z").await;
+    assert!(waiting(&world));
+    world.run_at("2026-07-27T00:00:01Z").await;
+    assert!(!waiting(&world));
+}

@@ -1,0 +1,284 @@
+//! Evidence: the statement that the server makes, and the index of the pack that a client puts
+//! together from it, the ledger and the certificates.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::rows::HoldRow;
+use super::view::{LotView, RuleView, TurnView, hold_to_value};
+use super::{BadForm, read, written};
+use crate::ledger::Digest;
+use crate::model::time::Timestamp;
+
+/// What a statement says that it is.
+pub const STATEMENT: &str = "blindtally evidence statement, format 1";
+/// What an index says that it is.
+pub const INDEX: &str = "blindtally evidence pack, format 1";
+
+/// The index of the pack.
+pub const INDEX_FILE: &str = "index.json";
+/// How to check it, for people.
+pub const README_FILE: &str = "README.txt";
+/// The statement.
+pub const STATEMENT_FILE: &str = "statement.json";
+/// The lines of the ledger.
+pub const LINES_FILE: &str = "ledger.ndjson";
+/// The checkpoint over the last line.
+pub const CHECKPOINT_FILE: &str = "checkpoint";
+/// The proof of the first line, where there are lines before it.
+pub const BEFORE_FILE: &str = "before.json";
+/// The public key of the ledger.
+pub const KEY_FILE: &str = "verifier.key";
+/// The folder of the certificates.
+pub const CERTIFICATES: &str = "certificates";
+
+/// A file of a pack.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackFile {
+    /// Its name, from the pack's folder on.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Of its bytes.
+    pub sha256: Digest,
+}
+
+/// The index: every file of the pack but itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Index {
+    /// [`INDEX`].
+    pub format: String,
+    /// The number of the ledger's first line in it.
+    pub from: u64,
+    /// The files, in the order of their names.
+    pub files: Vec<PackFile>,
+}
+
+impl Index {
+    /// Its bytes.
+    ///
+    /// # Errors
+    /// When there is no memory for them.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, BadForm> {
+        written(self)
+    }
+
+    /// Reads what [`Self::to_bytes`] wrote, for a pack of this form only.
+    ///
+    /// # Errors
+    /// When it has another form, or names a file that no pack has.
+    pub fn parse(text: &[u8]) -> Result<Self, BadForm> {
+        let index: Self = read(text)?;
+        let ordered = index.files.windows(2).all(|pair| pair[0].name < pair[1].name);
+        let known = index.files.iter().all(|file| is_pack_name(&file.name));
+        if index.format == INDEX && ordered && known { Ok(index) } else { Err(BadForm) }
+    }
+}
+
+/// Whether a pack can have a file of this name.
+fn is_pack_name(name: &str) -> bool {
+    const NAMES: [&str; 6] =
+        [README_FILE, STATEMENT_FILE, LINES_FILE, CHECKPOINT_FILE, BEFORE_FILE, KEY_FILE];
+    let certificate = name
+        .strip_prefix(CERTIFICATES)
+        .and_then(|rest| rest.strip_prefix("/c"))
+        .and_then(|rest| rest.strip_suffix(".json"));
+    let digits = |text: &str| {
+        !text.is_empty() && text.len() <= 20 && text.bytes().all(|b| b.is_ascii_digit())
+    };
+    NAMES.contains(&name) || certificate.is_some_and(digits)
+}
+
+/// A policy that was in force, as the ledger has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastPolicy {
+    /// The number of its entry.
+    pub entry: u64,
+    /// When it was taken up.
+    pub taken_up: Timestamp,
+    /// Profile, published, effective.
+    pub said: [String; 3],
+    /// Its SHA-256.
+    pub digest: Digest,
+}
+
+/// A policy in force, or to come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyView {
+    /// Profile, published, effective.
+    pub said: [String; 3],
+    /// Its SHA-256.
+    pub digest: Digest,
+    /// Its rules.
+    pub rules: Vec<RuleView>,
+}
+
+/// A site as evidence names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteView {
+    /// Its id.
+    pub id: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When its collection ended.
+    pub terminated_at: Option<Timestamp>,
+    /// Its zone.
+    pub time_zone: String,
+    /// Its own shorter period.
+    pub records_days: Option<u32>,
+}
+
+/// What the server states.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// When.
+    pub made_at: Timestamp,
+    /// The latest time that is believed, and whether a jump of the clock waits.
+    pub clock: (Timestamp, bool),
+    /// To whom: the public part of a credential.
+    pub made_for: String,
+    /// Whether it is of all sites; else of those that are listed.
+    pub all_sites: bool,
+    /// The program's version.
+    pub version: &'static str,
+    /// The SHA-256 of all settings in force.
+    pub configuration: Digest,
+    /// The ledger: name, entries, root before the entry of this statement.
+    pub ledger: (String, u64, Digest),
+    /// The policy in force.
+    pub policy: PolicyView,
+    /// The one that takes effect next.
+    pub next_policy: Option<PolicyView>,
+    /// Every policy that was taken up.
+    pub history: Vec<PastPolicy>,
+    /// The class of each record type.
+    pub types: Vec<(&'static str, &'static str)>,
+    /// The life of each kind of stored thing.
+    pub stored: Vec<(String, String)>,
+    /// Living keys by kind.
+    pub keys: Vec<(&'static str, u64)>,
+    /// The turn-over of the vault epoch.
+    pub turn_over: TurnView,
+    /// The sites.
+    pub sites: Vec<SiteView>,
+    /// Their lots: what lives, what failed, what is certified.
+    pub lots: Vec<LotView>,
+    /// Their holds, those that have ended included.
+    pub holds: Vec<HoldRow>,
+}
+
+impl Statement {
+    /// As JSON.
+    pub fn to_json(&self) -> Vec<u8> {
+        let keys: serde_json::Map<String, Value> =
+            self.keys.iter().map(|(kind, count)| ((*kind).to_owned(), json!(count))).collect();
+        let (ledger, size, root) = &self.ledger;
+        let value = json!({
+            "format": STATEMENT,
+            "made_at": self.made_at.to_string(),
+            "made_for": self.made_for,
+            "clock": {
+                "high_water": self.clock.0.to_string(),
+                "state": if self.clock.1 { "confirmed" } else { "unconfirmed" },
+            },
+            "all_sites": self.all_sites,
+            "version": self.version,
+            "configuration_sha256": self.configuration.to_string(),
+            "ledger": {"name": ledger, "size": size, "root": root.to_string()},
+            "policy": self.policy.to_value(),
+            "next_policy": self.next_policy.as_ref().map(PolicyView::to_value),
+            "policy_history": self.history.iter().map(PastPolicy::to_value).collect::<Vec<_>>(),
+            "record_types": self.types.iter()
+                .map(|(name, class)| json!({"type": name, "class": class})).collect::<Vec<_>>(),
+            "stored": self.stored.iter()
+                .map(|(what, life)| json!({"what": what, "life": life})).collect::<Vec<_>>(),
+            "keys": keys,
+            "turn_over": self.turn_over.to_value(),
+            "sites": self.sites.iter().map(SiteView::to_value).collect::<Vec<_>>(),
+            "lots": self.lots.iter().map(LotView::to_value).collect::<Vec<_>>(),
+            "holds": self.holds.iter()
+                .map(|hold| hold_to_value(hold, self.made_at)).collect::<Vec<_>>(),
+        });
+        value.to_string().into_bytes()
+    }
+}
+
+impl PolicyView {
+    fn to_value(&self) -> Value {
+        let [profile, published, effective] = &self.said;
+        json!({
+            "profile": profile,
+            "published": published,
+            "effective": effective,
+            "digest": self.digest.to_string(),
+            "rules": self.rules.iter().map(RuleView::to_value).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl PastPolicy {
+    fn to_value(&self) -> Value {
+        let [profile, published, effective] = &self.said;
+        json!({
+            "entry": self.entry,
+            "taken_up": self.taken_up.to_string(),
+            "profile": profile,
+            "published": published,
+            "effective": effective,
+            "digest": self.digest.to_string(),
+        })
+    }
+}
+
+impl SiteView {
+    fn to_value(&self) -> Value {
+        json!({
+            "site_id": self.id,
+            "created_at": self.created_at.to_string(),
+            "terminated_at": self.terminated_at.map(|at| at.to_string()),
+            "time_zone": self.time_zone,
+            "records_days": self.records_days,
+        })
+    }
+}
+
+/// The ids in an answer to `GET /v1/certificates`; `None` when it is not one.
+pub fn certificate_ids(answer: &[u8]) -> Option<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Item {
+        id: String,
+    }
+    #[derive(Deserialize)]
+    struct List {
+        items: Vec<Item>,
+    }
+    let list: List = serde_json::from_slice(answer).ok()?;
+    Some(list.items.into_iter().map(|item| item.id).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index(names: &[&str]) -> Index {
+        let file =
+            |name: &&str| PackFile { name: (*name).to_owned(), bytes: 1, sha256: Digest([7; 32]) };
+        Index { format: INDEX.to_owned(), from: 0, files: names.iter().map(file).collect() }
+    }
+
+    #[test]
+    fn an_index_has_one_spelling_and_names_no_file_of_elsewhere() {
+        let good = index(&["README.txt", "certificates/c7.json", "checkpoint", "ledger.ndjson"]);
+        let bytes = good.to_bytes().unwrap();
+        assert_eq!(Index::parse(&bytes), Ok(good));
+        for bad in ["../x", "/etc/passwd", "certificates/../c7.json", "certificates/c.json", "x"] {
+            assert_eq!(Index::parse(&index(&[bad]).to_bytes().unwrap()), Err(BadForm), "{bad}");
+        }
+        let twice = index(&["checkpoint", "checkpoint"]).to_bytes().unwrap();
+        assert_eq!(Index::parse(&twice), Err(BadForm));
+        let spaced = [&bytes[..], b" "].concat();
+        assert_eq!(Index::parse(&spaced), Err(BadForm));
+    }
+}

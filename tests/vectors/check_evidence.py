@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+"""A second implementation of the check of an evidence pack, written from docs/FORMATS.md alone, with
+nothing but the standard library and the second implementation of the ledger beside it.
+
+    python3 tests/vectors/check_evidence.py KEY FOLDER
+
+KEY is the verifier key, one line of text (`name+hash+key`). Exit status 1 if anything is found.
+"""
+
+import hashlib
+import json
+import pathlib
+import sys
+
+from check_ledger import Key, Tree, read_entry, read_note, root_of_proof, sha256
+
+CERTIFICATE = "certificates/"
+
+
+def proved(proof, key):
+    """The entry of a proof, or None."""
+    note, _ = read_note(proof["checkpoint"], key)
+    line = proof["entry"].encode()
+    entry = read_entry(line)
+    hashes = [bytes.fromhex(text) for text in proof["hashes"]]
+    good = note and entry and entry["number"] == proof["index"] and note[0] == proof["size"]
+    good = good and root_of_proof(line, proof["index"], proof["size"], hashes) == note[1]
+    return entry if good else None
+
+
+def left_of(index, size, hashes):
+    """Number of leaves and hash of each full subtree left of a leaf, largest first."""
+    found, first, hashes = [], 0, list(hashes)
+    while size > 1:
+        split, other = 1 << ((size - 1).bit_length() - 1), hashes.pop()
+        if index - first < split:
+            size = split
+        else:
+            found.append((split, other))
+            first, size = first + split, size - split
+    return found
+
+
+def check_index(folder, say):
+    """The files, each as the index says it is."""
+    text = (folder / "index.json").read_bytes()
+    try:
+        index = json.loads(text)
+        again = json.dumps(index, separators=(",", ":"), ensure_ascii=False).encode()
+        entries = {file["name"]: file for file in index["files"]}
+    except (ValueError, KeyError, TypeError):
+        say("index.json: not an index")
+        return None, {}
+    if again != text or index["format"] != "blindtally evidence pack, format 1":
+        say("index.json: not an index of this form")
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name != "index.json":
+            files[name] = path.read_bytes()
+    for name in sorted(set(files) ^ set(entries)):
+        say(f"{name}: {'not in the index' if name in files else 'missing'}")
+    for name, file in entries.items():
+        data = files.get(name)
+        if data is None:
+            continue
+        if len(data) != file["bytes"] or hashlib.sha256(data).hexdigest() != file["sha256"]:
+            say(f"{name}: changed")
+    return index, files
+
+
+def check_lines(files, first, key, say):
+    """The entries up to the checkpoint."""
+    note, wrong = read_note(files["checkpoint"].decode(errors="replace"), key)
+    if wrong:
+        say(f"checkpoint: {wrong}")
+        return []
+    tree = Tree()
+    if first:
+        try:
+            proof = json.loads(files["before.json"])
+            before = proved(proof, key)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            proof, before = None, None
+        if not before or before["number"] != first:
+            say("before.json: proves nothing")
+            return []
+        hashes = [bytes.fromhex(text) for text in proof["hashes"]]
+        tree.size, tree.peaks = first, left_of(first, proof["size"], hashes)
+    entries, lines = [], files["ledger.ndjson"].split(b"\n")
+    if lines.pop() != b"":
+        say("ledger.ndjson: its last line does not end")
+    for line in lines:
+        entry = read_entry(line)
+        if entry is None or entry["number"] != tree.size:
+            say(f"ledger.ndjson: entry {tree.size} is not what it should be")
+        else:
+            entries.append(entry)
+        tree.push(line)
+    if (tree.size, tree.root()) != note:
+        say("ledger.ndjson: not what the checkpoint signs")
+        return []
+    return entries
+
+
+def check_certificate(name, data, key, say):
+    """What a certificate says must be what the entries in its proofs say."""
+    try:
+        text = data.decode()
+        certificate = json.loads(text)
+        body, issued = certificate["body"], proved(certificate["issued"], key)
+        intent, result = proved(body["intent"], key), proved(body["result"], key)
+        # The digest is over the bytes of the body as they stand in the file.
+        begin, end = len('{"body":'), text.rindex(',"issued":')
+        digest = hashlib.sha256(text[begin:end].encode()).hexdigest()
+        good = issued and intent and result
+        good = good and issued["kind"] == "certificate_issued"
+        good = good and issued["fields"] == {"destruction": intent["number"], "digest": digest}
+        good = good and result["operation"] == intent["number"]
+        good = good and result["fields"]["verification"]["passed"] is True
+        keys = sorted((key["key"], key["commitment"]) for lot in body["lots"] for key in lot["keys"])
+        told = sha256(*(n.to_bytes(8, "big") + bytes.fromhex(c) for n, c in keys)).hex()
+        good = good and intent["fields"]["commitments"] == told
+        good = good and name == f"{CERTIFICATE}{body['id']}.json"
+        good = good and text == json.dumps(certificate, separators=(",", ":"), ensure_ascii=False)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        good = False
+    if not good:
+        say(f"{name}: certifies nothing")
+
+
+def main(key, folder):
+    key, folder, findings = Key(key), pathlib.Path(folder), []
+    say = findings.append
+    index, files = check_index(folder, say)
+    needed = ["statement.json", "ledger.ndjson", "checkpoint", "verifier.key", "README.txt"]
+    if index and not [say(f"{name}: missing") for name in needed if name not in files]:
+        own = files["verifier.key"].decode(errors="replace").split("+")
+        if own != f"{key.name}+{key.hash}+{key.text}\n".split("+"):
+            say("verifier.key: another key")
+        entries = check_lines(files, index["from"], key, say)
+        digest = hashlib.sha256(files["statement.json"]).hexdigest()
+        stated = [entry for entry in entries if entry["kind"] == "evidence_exported"]
+        if digest not in [entry["fields"]["digest"] for entry in stated]:
+            say("statement.json: not what the ledger says")
+        for name in files:
+            if name.startswith(CERTIFICATE):
+                check_certificate(name, files[name], key, say)
+    for finding in findings:
+        print(finding)
+    print(f"{len(files)} files, {len(findings)} findings")
+    return bool(findings)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        raise SystemExit(__doc__)
+    sys.exit(main(*sys.argv[1:]))
