@@ -74,7 +74,7 @@ impl Noted {
                 }
             }
             // Put back from a backup, in the open: writes after it are lost, destructions are not.
-            ("restored", Phase::Done) => {
+            ("restore", Phase::Intent) => {
                 self.0.values_mut().for_each(|seen| seen.sure.generation = 0);
             }
             _ => {}

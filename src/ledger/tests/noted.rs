@@ -110,7 +110,7 @@ fn a_restore_that_is_noted_may_go_back() {
     add(Entry::new(
         NOW,
         Actor::Server,
-        Event::Restored { backup: Digest([1; 32]), barrier: NOW, lost_from: Some(NOW) },
+        Event::RestoreIntent { backup: 3, lost_from: NOW, lost_until: NOW },
     ));
     drop(ledger);
     assert_eq!(known(&settings)[0], at(0, 2, 31));

@@ -58,7 +58,7 @@ async fn a_jump_that_was_a_mistake_leaves_no_trace_in_what_is_due() {
     assert!(!world.alarms().contains(&"clock_back"));
 }
 
-async fn confirm(world: &World, time: &str) -> Result<String, DeskError> {
+pub(super) async fn confirm(world: &World, time: &str) -> Result<String, DeskError> {
     let mut text = format!("{{\"time\":\"{time}\"}}").into_bytes();
     let confirmed = world.desk.confirm_clock(&caller(Role::Custodian, 5), &mut text).await;
     confirmed.map(|text| String::from_utf8(text).unwrap())

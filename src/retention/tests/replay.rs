@@ -29,7 +29,7 @@ async fn holds_and_clock_of_any_earlier_moment_come_to_where_the_ledger_is() {
     }
     world.clock.set(at("2026-09-01T00:00:00Z"));
     assert_eq!(world.run().await.err(), Some(DeskError::ClockAhead));
-    world.desk.confirm_clock(&caller(Role::Custodian, 1)).await.unwrap();
+    clock::confirm(&world, "2026-09-01T00:00:00Z").await.unwrap();
     keep();
     let last = world.vault.with(|inside| inside.rows.clone());
     let holds = |rows: &BTreeMap<String, Vec<u8>>| -> Vec<(String, Vec<u8>)> {

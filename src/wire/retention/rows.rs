@@ -219,6 +219,7 @@ impl Reported {
             generation: None,
             files_removed: 0,
             bytes_reclaimed: 0,
+            files_searched: 0,
             home_copy_opens: true,
             passed: false,
             nothing: false,
@@ -267,10 +268,4 @@ pub struct FailedRow {
     pub ended_at: Timestamp,
     /// What was to be destroyed.
     pub lots: Vec<Planned>,
-}
-
-/// A number that rows from before it have not.
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
-const fn is_zero(number: &u64) -> bool {
-    *number == 0
 }
