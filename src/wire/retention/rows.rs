@@ -202,7 +202,6 @@ pub struct Reported {
     pub ended_at: Timestamp,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 const fn is_zero(number: &u64) -> bool {
     *number == 0
 }

@@ -1,0 +1,101 @@
+//! What time alone ends: slots and answers of an idle server, and buckets that were due before
+//! their first record came.
+
+use super::*;
+use crate::model::retention::Lot;
+
+/// Pages of seen slots, kept answers, and the days that have a key.
+fn kept(world: &World) -> (usize, usize, Vec<Day>) {
+    let engine = world.engine();
+    let rows = |table| engine.store().scan(table, &[], None).unwrap().count();
+    (rows(Table::Seen), rows(Table::Answers), engine.ring().seen_days())
+}
+
+#[test]
+fn an_idle_server_drops_slots_and_answers_when_their_life_is_over() {
+    // Nothing is folded because time passes.
+    let mut world = World::new(Settings { fold_after_ms: i64::MAX, ..settings(false) });
+    let at = |text: &str| Timestamp::parse(text.as_bytes()).unwrap();
+    let start = Timestamp(world.now());
+    assert_eq!(start, at("2026-11-22T04:16:00Z"));
+    let batch = world.batch(&[(row(0, 1, 1), start.0 - HOUR)]);
+    world.runtime.block_on(world.engine().commit(batch, Vec::new(), Some(answer()))).unwrap();
+    world.fold();
+    // A row in the journal outlives the slot that it is in.
+    world.raw(&[row(0, 2, 1)]).unwrap();
+    let before = kept(&world);
+    assert!(before.0 > 0 && before.1 == 1 && before.2 == [start.day()], "{before:?}");
+    let expire = |world: &World, clock: Timestamp, believed: Timestamp| {
+        world.clock.0.store(clock.0, Ordering::SeqCst);
+        world.runtime.block_on(world.engine().expire(believed)).unwrap();
+    };
+    // Neither the clock alone nor the belief alone drops anything.
+    let later = at("2027-06-01T00:00:00Z");
+    expire(&world, later, start);
+    expire(&world, start, later);
+    let late = at("2026-11-30T23:59:59Z");
+    expire(&world, late, late);
+    assert_eq!(kept(&world), before);
+    let late = at("2026-12-01T00:00:00Z");
+    expire(&world, late, late);
+    assert_eq!(kept(&world), (before.0, 0, before.2.clone()), "answers: 9 days at most");
+    // The end of the day, 35 days, 5 minutes and an hour.
+    let late = at("2026-12-28T01:04:59.999Z");
+    expire(&world, late, late);
+    assert_eq!(kept(&world).0, before.0);
+    let late = at("2026-12-28T01:05:00Z");
+    expire(&world, late, late);
+    assert_eq!(kept(&world), (0, 0, Vec::new()));
+    for _ in 0..2 {
+        assert_eq!(world.engine().seen_floor(), Day(start.day().0 + 1));
+        let verdicts = world.raw(&[row(0, 1, 36 * 24)]).unwrap().verdicts;
+        assert_eq!(verdicts, [Verdict::TooOld]);
+        world.close();
+        world.open();
+    }
+    world.fold();
+    assert_eq!(kept(&world).0, 0);
+}
+
+/// Buckets of site 2 (days) up to a day, and of no other site, are over.
+struct OverUpTo(Day);
+
+impl gone::Dues for OverUpTo {
+    fn is_over(&self, site: &Site, bucket: Bucket, ends_at: Timestamp) -> bool {
+        assert_eq!(bucket.epoch.month(), Timestamp(ends_at.0 - 1).day().month());
+        let Epoch::Day(day) = bucket.epoch else { return false };
+        assert_eq!(ends_at, Day(day.0 + 1).start());
+        site.id == site_id(2) && day <= self.0
+    }
+}
+
+#[test]
+fn a_record_whose_bucket_is_due_is_counted_and_never_kept() {
+    let mut world = World::new(settings(false));
+    let start = Timestamp(world.now()).day();
+    world.engine().judge_by(Box::new(OverUpTo(Day(start.0 - 5))));
+    // 20 days late, just due, not due yet; and another site, whose buckets are months.
+    let rows = [row(2, 1, 20 * 24), row(2, 2, 5 * 24), row(2, 3, 4 * 24), row(0, 4, 20 * 24)];
+    let wanted = [Verdict::NotRetained, Verdict::NotRetained, Verdict::Accepted, Verdict::Accepted];
+    assert_eq!(world.raw(&rows).unwrap().verdicts, wanted);
+    let mau = |world: &World| {
+        let months = ["2026-10", "2026-11"].map(|month| Month::parse(month.as_bytes()).unwrap());
+        let of = |month| world.engine().usage(&site_id(2), month).unwrap().unwrap().counters.mau;
+        months.map(of).iter().sum::<u64>()
+    };
+    for round in 0..3 {
+        // A replay has nobody to ask, and comes to what was answered.
+        assert_eq!(mau(&world), 3, "{round}");
+        let again = world.raw(&rows).unwrap().verdicts;
+        assert_eq!(again, [Verdict::Duplicate; 4]);
+        if round == 1 {
+            world.fold();
+        }
+        world.close();
+        world.open();
+    }
+    assert_eq!(world.epochs(2), BTreeSet::from([Epoch::Day(Day(start.0 - 4))]));
+    let lots = world.engine().lots();
+    let buckets = lots.iter().filter(|info| matches!(info.lot, Lot::Records(_)));
+    assert_eq!(buckets.filter(|info| info.site == site_id(2)).count(), 1, "no name was given");
+}
