@@ -1,6 +1,7 @@
 //! The whole server in one process: first start, a record's way, restart.
 
 mod backup;
+mod checks;
 mod evidence;
 
 use std::path::Path;
@@ -120,7 +121,7 @@ async fn data_without_keys_is_not_opened() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_device_needs_the_setting() {
+async fn check_29_one_device_needs_the_setting() {
     let directory = tempfile::tempdir().unwrap();
     let mut apart = settings(directory.path());
     apart.place.allow_same_device = false;

@@ -205,9 +205,90 @@ mod tests {
     }
 
     #[test]
-    fn another_key_is_named_not_tried() {
+    fn check_23_another_key_is_named_not_tried() {
         let sealed = key(4).seal(&Aad::new("test/1"), b"x");
         assert_eq!(key(3).open(&Aad::new("test/1"), &sealed), Err(OpenError::OtherKey(KeyId(4))));
+    }
+
+    /// A subkey is its salt, and each seals once under the one nonce.
+    #[test]
+    fn check_24_no_subkey_comes_twice() {
+        let mut salts = std::collections::HashSet::new();
+        for restart in 0..5 {
+            let key = key(3);
+            for value in 0..10_000 {
+                let sealed = key.seal(&Aad::new("test/1").number(value), b"");
+                assert!(salts.insert(sealed[9..HEAD_BYTES].to_vec()), "{restart} {value}");
+            }
+        }
+    }
+
+    /// The Galois/Counter Mode of Operation (McGrew, Viega), appendix B, test cases 13 to 16:
+    /// AES-256, with the nonce that is used here and with another one.
+    #[test]
+    fn check_26_published_vectors_of_the_cipher() {
+        let unhex = |text: &str| data_encoding::HEXLOWER.decode(text.as_bytes()).unwrap();
+        let long = "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72\
+                    1c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39";
+        let sealed = "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa\
+                      8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662";
+        let rest = ("1aafd255", "898015ad");
+        let key = "feffe9928665731c6d6a8f9467308308".repeat(2);
+        let aad = "feedfacedeadbeeffeedfacedeadbeefabaddad2";
+        let (zeros, other) = ("00".repeat(12), "cafebabefacedbaddecaf888".to_owned());
+        let cases = [
+            (
+                "00".repeat(32),
+                &zeros,
+                String::new(),
+                "",
+                String::new(),
+                "530f8afbc74536b9a963b4f1c4cb738b",
+            ),
+            (
+                "00".repeat(32),
+                &zeros,
+                "00".repeat(16),
+                "",
+                "cea7403d4d606b6e074ec5d3baf39d18".to_owned(),
+                "d0d1c8a799996bf0265b98b5d48ab919",
+            ),
+            (
+                key.clone(),
+                &other,
+                format!("{long}{}", rest.0),
+                "",
+                format!("{sealed}{}", rest.1),
+                "b094dac5d93471bdec1a502270e3cc6c",
+            ),
+            (
+                key,
+                &other,
+                long.to_owned(),
+                aad,
+                sealed.to_owned(),
+                "76fc6ece0f4e1768cddf8853bb2d551b",
+            ),
+        ];
+        for (key, nonce, plain, aad, wanted, tag) in cases {
+            let mut key: [u8; 32] = unhex(&key).try_into().unwrap();
+            let again = key;
+            let nonce = || Nonce::try_assume_unique_for_key(&unhex(nonce)).unwrap();
+            let aad = || LcAad::from(unhex(aad));
+            let mut bytes = unhex(&plain);
+            let cipher = cipher(&mut key).unwrap();
+            assert_eq!(key, [0; 32], "it is wiped");
+            let made = cipher.seal_in_place_separate_tag(nonce(), aad(), &mut bytes).unwrap();
+            assert_eq!((bytes.clone(), made.as_ref().to_vec()), (unhex(&wanted), unhex(tag)));
+            let cipher = super::cipher(&mut { again }).unwrap();
+            let mut whole = [bytes, made.as_ref().to_vec()].concat();
+            assert_eq!(
+                cipher.open_in_place(nonce(), aad(), &mut whole.clone()).unwrap(),
+                unhex(&plain)
+            );
+            *whole.last_mut().unwrap() ^= 1;
+            assert!(cipher.open_in_place(nonce(), aad(), &mut whole).is_err());
+        }
     }
 
     #[test]

@@ -63,3 +63,23 @@ fn fill(bytes: &mut [u8]) {
         std::process::abort();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn check_28_no_two_keys_are_equal() {
+        let mut seen = std::collections::HashSet::new();
+        let mut ones = 0_u64;
+        for _ in 0..200_000 {
+            let secret = Secret::random();
+            let head: [u8; 16] = std::array::from_fn(|at| secret.expose()[at]);
+            ones += u64::from(u128::from_be_bytes(head).count_ones());
+            assert!(seen.insert(head));
+        }
+        // Half of the bits, within six standard deviations.
+        let bits = 200_000 * 128;
+        assert!(ones.abs_diff(bits / 2) < 6 * 2_530, "{ones}");
+    }
+}

@@ -176,15 +176,14 @@ impl Shared {
         named.filter(is_over).map(|((epoch, _), class)| (epoch, class)).collect()
     }
 
-    /// Notes, at a start, every month whose sets are destroyed; a month without records has no other
-    /// row that would tell.
+    /// Notes, at a start, every month whose sets are destroyed; a month without records has no
+    /// other row that would tell.
     pub fn note_destroyed_sets(&self) {
         let months: Vec<SiteMonth> = self.gone(|gone| gone.sets().collect());
         for at in months {
             let site = self.directory.by_no(at.site);
-            let lives =
-                site.is_some_and(|site| self.ring.sets_existing(&site.id, at.month).is_some());
-            if !lives {
+            let key = site.and_then(|site| self.ring.sets_existing(&site.id, at.month));
+            if key.is_none() {
                 self.without_sets(at);
             }
         }

@@ -5,6 +5,7 @@
 //! twice, a block row that was not sent, an engine that does not open. No failure: a batch whose
 //! answer was an error is there or not, as a whole.
 
+mod checks;
 mod destroy;
 mod frozen;
 mod hazards;

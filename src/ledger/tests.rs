@@ -92,6 +92,21 @@ fn result() -> Event {
     }
 }
 
+/// The two entries of an early removal.
+fn removals(site: &SiteId, token: &Credential) -> [Event; 2] {
+    let (month, reason) = (Month::parse(b"2026-05").unwrap(), Word::of("authority_order"));
+    let (site, requested_by) = (site.clone(), token.clone());
+    [
+        Event::RemovalRequested {
+            site: site.clone(),
+            month,
+            reason: reason.clone(),
+            late_refused: true,
+        },
+        Event::RemovalConfirmed { site, month, reason, requested_by },
+    ]
+}
+
 /// One event of each kind and phase.
 fn one_of_each() -> Vec<Event> {
     let (month, day) = (Month::parse(b"2026-05").unwrap(), Day(20_779));
@@ -123,18 +138,8 @@ fn one_of_each() -> Vec<Event> {
         Event::HoldReleased { hold: 3, site: site.clone(), requested_by: token.clone() },
         Event::HoldRefused { hold: None, site: site.clone(), why: Word::of("unknown-month") },
         Event::SiteTerminated { site: site.clone(), terminated_at: NOW, reason },
-        Event::RemovalRequested {
-            site: site.clone(),
-            month,
-            reason: Word::of("authority_order"),
-            late_refused: true,
-        },
-        Event::RemovalConfirmed {
-            site: site.clone(),
-            month,
-            reason: Word::of("authority_order"),
-            requested_by: token.clone(),
-        },
+        removals(&site, &token)[0].clone(),
+        removals(&site, &token)[1].clone(),
         Event::PolicyLoaded {
             digest,
             profile: Word::of("eu-gdpr"),

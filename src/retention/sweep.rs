@@ -1,7 +1,7 @@
-//! What is due of the small rows: tokens that ended, holds that were released, requests for a removal
-//! that nobody confirmed. They hold names of credentials and an operator's words, and nothing of an
-//! end user; they are sealed under the key that lives as long as the vault. So their end is that
-//! their rows go and the files that held them are rewritten; no certificate says more.
+//! What is due of the small rows: tokens that ended, holds that were released, requests for a
+//! removal that nobody confirmed. They hold names of credentials and an operator's words, and
+//! nothing of an end user; they are sealed under the key that lives as long as the vault. So their
+//! end is that their rows go and the files that held them are rewritten; no certificate says more.
 
 use super::due::add_months;
 use super::policy::RetentionClass;

@@ -2,8 +2,8 @@
 //! noise of retired keys in older copies of the register. Every destruction is one as well.
 //!
 //! The row `turn` says which epoch is known, how many keys had ended when it began, and from when
-//! on the time to the next one counts. Where a cut leaves any of this unknown, the row keeps what is
-//! older, so that the next turn-over comes too early rather than too late.
+//! on the time to the next one counts. Where a cut leaves any of this unknown, the row keeps what
+//! is older, so that the next turn-over comes too early rather than too late.
 
 use super::{DeskError, Inner};
 use crate::keys::EpochStanding;

@@ -15,15 +15,15 @@ use crate::model::time::Month;
 use crate::wire::retention::evidence::{INDEX_FILE, Index};
 
 /// Ids that the records carry; none of them may be in a pack.
-const CANARIES: [&str; 3] = ["viewer-canary-81231", "a1b2c3d4e5f60718", "cid-canary-7"];
+pub(super) const CANARIES: [&str; 3] = ["viewer-canary-81231", "a1b2c3d4e5f60718", "cid-canary-7"];
 
 /// A server with one destroyed month and one held.
-struct World {
-    directory: tempfile::TempDir,
-    app: App,
+pub(super) struct World {
+    pub(super) directory: tempfile::TempDir,
+    pub(super) app: App,
     auditor: String,
     /// Pseudonyms that are or were stored.
-    tags: Vec<[u8; 16]>,
+    pub(super) tags: Vec<[u8; 16]>,
 }
 
 async fn post_canary(app: &App, producer: &str, occurred_at: &str) {
@@ -53,7 +53,7 @@ fn tags_of(app: &App, month: &str) -> Vec<[u8; 16]> {
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let clock = Arc::new(SetClock(Default::default()));
         clock.set("2026-05-20T00:00:00Z");
@@ -86,7 +86,7 @@ impl World {
         self.directory.path().join("data-ledger/verifier.key")
     }
 
-    async fn export(&self, name: &str, from: u64) -> PathBuf {
+    pub(super) async fn export(&self, name: &str, from: u64) -> PathBuf {
         let out = self.directory.path().join(name);
         let target = Target::plain(self.app.addresses()[0]);
         let args = Args::of(out.clone(), from);

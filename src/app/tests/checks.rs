@@ -1,0 +1,108 @@
+//! Checks of the privacy study over everything that a whole server leaves on the disk.
+
+use super::evidence::{CANARIES, World};
+use super::*;
+use data_encoding::{BASE64, HEXLOWER, HEXUPPER};
+
+/// Every file below a directory.
+fn files_below(directory: &Path) -> Vec<(String, Vec<u8>)> {
+    let (mut files, mut left) = (Vec::new(), vec![directory.to_owned()]);
+    while let Some(directory) = left.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                left.push(path);
+            } else {
+                files.push((path.display().to_string(), std::fs::read(&path).unwrap()));
+            }
+        }
+    }
+    files
+}
+
+/// The first file that holds one of these, each 8 bytes or longer.
+fn find(files: &[(String, Vec<u8>)], wanted: &[Vec<u8>]) -> Option<String> {
+    let mut heads: std::collections::HashMap<[u8; 8], Vec<&[u8]>> = Default::default();
+    for part in wanted {
+        heads.entry(part[..8].try_into().unwrap()).or_default().push(part);
+    }
+    for (name, bytes) in files {
+        for (at, head) in bytes.windows(8).enumerate() {
+            let known = heads.get(head).into_iter().flatten();
+            if known.into_iter().any(|part| bytes[at..].starts_with(part)) {
+                return Some(format!("{name} at {at}"));
+            }
+        }
+    }
+    None
+}
+
+/// Check 20: the secrets of all keys, the destroyed ones from before included, are in no file of
+/// data, log, MANIFEST, register, ledger or evidence.
+#[tokio::test(flavor = "multi_thread")]
+async fn check_20_no_key_material_is_in_any_file() {
+    let world = World::new().await;
+    world.app.engine.fold().await.unwrap();
+    world.export("pack", 0).await;
+    let secrets = world.app.engine.ring().secrets_for_scan();
+    assert!(secrets.len() >= 8, "{}", secrets.len());
+    let mut wanted = Vec::new();
+    for secret in secrets {
+        let texts = [HEXLOWER.encode(&secret), HEXUPPER.encode(&secret), BASE64.encode(&secret)];
+        wanted.push(secret.to_vec());
+        wanted.push(secret.iter().rev().copied().collect());
+        // Half of a key would be too much.
+        wanted.push(secret[16..].to_vec());
+        wanted.extend(texts.map(String::into_bytes));
+    }
+    let planted = vec![("planted".to_owned(), [b"xy", &wanted[3][..], b"z"].concat())];
+    assert_eq!(find(&planted, &wanted).as_deref(), Some("planted at 2"));
+    let running = files_below(world.directory.path());
+    assert_eq!(find(&running, &wanted), None);
+    let World { directory, app, .. } = world;
+    app.drain().await;
+    let files = files_below(directory.path());
+    let kinds = ["MANIFEST", ".sst", ".log", "register.a", "entries.ndjson", "vek.home", "pack/"];
+    for kind in kinds {
+        assert!(files.iter().any(|(name, _)| name.contains(kind)), "no {kind}");
+    }
+    assert_eq!(find(&files, &wanted), None);
+}
+
+/// Check 21: row keys are numbers. They hold no pseudonym and no id of a person, and neither does
+/// the MANIFEST, which has the first and last of each file in clear.
+#[tokio::test(flavor = "multi_thread")]
+async fn check_21_row_keys_hold_numbers_only() {
+    let world = World::new().await;
+    world.app.engine.fold().await.unwrap();
+    let store = world.app.engine.store();
+    let (mut rows, mut tables) = (0, 0);
+    let mut keys = Vec::new();
+    for table in store.tables() {
+        let longest = match table.kind() {
+            "journal" | "blocks" => 8,
+            "counters" => 8,
+            "tally" | "seen" | "headers" | "blockkeys" => 17,
+            // A keyed hash behind the day of arrival.
+            "answers" => 20,
+            _ => continue,
+        };
+        tables += 1;
+        for row in store.scan(table, &[], None).unwrap() {
+            let (key, _) = row.unwrap();
+            assert!(key.len() <= longest, "{} {key:?}", table.name());
+            rows += 1;
+            keys.push((table.name(), key.to_vec()));
+        }
+    }
+    assert!(rows >= 6 && tables >= 5, "{rows} rows in {tables} tables");
+    let mut wanted: Vec<Vec<u8>> = world.tags.iter().map(|tag| tag[..8].to_vec()).collect();
+    wanted.extend(CANARIES.iter().map(|text| text.as_bytes()[..8].to_vec()));
+    assert_eq!(find(&keys, &wanted), None);
+    let files = files_below(world.directory.path());
+    let manifest: Vec<_> =
+        files.into_iter().filter(|(name, _)| name.contains("MANIFEST")).collect();
+    assert!(!manifest.is_empty());
+    assert_eq!(find(&manifest, &wanted), None);
+    world.app.drain().await;
+}
