@@ -11,7 +11,7 @@ mod expiry;
 
 pub use barrier::{Barrier, Copied};
 pub use destruction::Order;
-pub use expiry::floor;
+pub use expiry::{first_slot_at, floor};
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

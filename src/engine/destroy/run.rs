@@ -76,7 +76,7 @@ pub fn last(engine: &Engine) -> Result<Option<DestroyReport>, EngineError> {
     let aad = Aad::new("meta/1").bytes(keys::DESTROYED);
     let plain = engine.shared.ring.state_key().open(&aad, &sealed).map_err(FoldError::from)?;
     let Ended { home_copy_opens, numbers, lots } = Ended::decode(&plain)?;
-    let [old_epoch, new_epoch, generation, files_removed, bytes_reclaimed, files_searched] =
+    let [old_epoch, new_epoch, generation, keys_tried, files_removed, bytes_reclaimed, searched] =
         numbers;
     let row = UnderWay { folded: true, vek_epoch: old_epoch, lots };
     let run = Run { engine, mark: LedgerMark::default(), steps: &() };
@@ -85,9 +85,10 @@ pub fn last(engine: &Engine) -> Result<Option<DestroyReport>, EngineError> {
         old_epoch,
         new_epoch,
         generation,
+        keys_tried,
         files_removed,
         bytes_reclaimed,
-        files_searched,
+        files_searched: searched,
         ..report
     }))
 }
@@ -257,6 +258,7 @@ impl Run<'_> {
                 report.old_epoch,
                 report.new_epoch,
                 report.generation,
+                report.keys_tried,
                 report.files_removed,
                 report.bytes_reclaimed,
                 report.files_searched,
