@@ -1,6 +1,7 @@
 //! Wires the rooms, starts them, drains them. The only place that sees everything.
 
 mod first_token;
+mod hooks;
 mod ledger;
 mod process;
 mod rooms;
@@ -25,6 +26,7 @@ use crate::model::time::Clock;
 use crate::observe::{RecordCounters, Registry};
 use crate::retention::{Desk, StartError as RetentionError};
 use crate::usage::{Counts, Usage};
+use crate::webhooks::{StartError as WebhookError, Webhooks};
 
 pub use first_token::TokenFileError;
 pub use rooms::OpenError;
@@ -45,6 +47,9 @@ pub enum AppError {
     /// The retention desk.
     #[error(transparent)]
     Retention(#[from] RetentionError),
+    /// The webhook desk.
+    #[error(transparent)]
+    Webhooks(#[from] WebhookError),
     /// The sockets.
     #[error(transparent)]
     Http(#[from] StartError),
@@ -67,6 +72,7 @@ impl AppError {
             Self::Http(StartError::PlainHttp(_) | StartError::Tls(_))
                 | Self::Open(OpenError::SameDevice)
                 | Self::Retention(RetentionError::Policy(_))
+                | Self::Webhooks(WebhookError::Roots(_))
         )
     }
 }
@@ -77,7 +83,7 @@ pub struct App {
     engine: Engine,
     audit: Audit,
     retention: Desk,
-    watches: [tokio::task::JoinHandle<()>; 3],
+    watches: [tokio::task::JoinHandle<()>; 4],
 }
 
 impl App {
@@ -91,6 +97,7 @@ impl App {
         let (http, place, data) =
             (settings.http.clone(), settings.place, settings.store.data.clone());
         let (ingest, kept) = (settings.ingest, settings.retention.clone());
+        let told = settings.webhooks.clone();
         let Rooms { engine, audit } = rooms::open(settings, Arc::clone(&clock)).await?;
         let scribe: Arc<dyn Scribe> = Arc::new(audit.clone());
         let tokens = Tokens::new(Arc::new(engine.clone()), scribe, Arc::clone(&clock));
@@ -104,16 +111,20 @@ impl App {
         let ingest = Ingest::new(engine.clone(), ingest, records);
         let vault = Arc::new(engine.clone());
         let ledger = Arc::clone(audit.ledger());
-        let retention = Desk::new(vault, ledger, kept, clock);
+        let retention = Desk::new(vault, ledger, kept, Arc::clone(&clock));
+        let hooks = hooks::Hooks { engine: engine.clone(), audit: audit.clone() };
+        let webhooks = Webhooks::new(Arc::new(hooks), told, clock);
         let served = async {
             let retention = retention?;
             retention.register(&registry);
-            let known = (tokens.clone(), audit.clone(), retention.clone());
+            let webhooks = webhooks?;
+            webhooks.register(&registry);
+            let known = (tokens.clone(), audit.clone(), retention.clone(), webhooks.clone());
             let desks = desks(&engine, ingest, known);
             first_token::ensure(&tokens, &keys).await?;
-            Ok::<_, AppError>((Server::start(http, desks, &registry).await?, retention))
+            Ok::<_, AppError>((Server::start(http, desks, &registry).await?, retention, webhooks))
         };
-        let (server, retention) = match served.await {
+        let (server, retention, webhooks) = match served.await {
             Ok(served) => served,
             Err(error) => {
                 rooms::close(engine).await;
@@ -124,6 +135,7 @@ impl App {
             tokio::spawn(watch::disk(engine.clone(), data, place.free_bytes_min)),
             tokio::spawn(watch::copies(engine.clone(), audit.clone(), behind)),
             tokio::spawn(retention.clone().watch()),
+            tokio::spawn(webhooks.watch()),
         ];
         for address in server.addresses() {
             tracing::info!(%address, "ready");
@@ -174,7 +186,7 @@ impl App {
 fn desks(
     engine: &Engine,
     ingest: Ingest,
-    (tokens, audit, retention): (Tokens, Audit, Desk),
+    (tokens, audit, retention, webhooks): (Tokens, Audit, Desk, Webhooks),
 ) -> Desks {
     let book: Arc<dyn Book> = Arc::new(engine.clone());
     let counts: Arc<dyn Counts> = Arc::new(engine.clone());
@@ -187,6 +199,7 @@ fn desks(
         usage: Usage::new(counts),
         audit,
         retention,
+        webhooks,
         ready: Arc::new(move || ready.ready()),
     }
 }

@@ -5,6 +5,7 @@
 pub(crate) mod client;
 mod retention;
 mod verify;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ use crate::model::time::SystemClock;
 use crate::observe::logs;
 use client::{Ask, Target};
 use retention::{CertificateVerb, HoldVerb, RetentionVerb};
+use webhooks::WebhookVerb;
 
 /// The exit status of a request that the server refused, or that did not reach it.
 const EXIT_FAILED: u8 = 1;
@@ -74,6 +76,13 @@ enum Verb {
         target: Target,
         #[command(subcommand)]
         verb: CertificateVerb,
+    },
+    /// Make, list, test and remove webhooks.
+    Webhook {
+        #[command(flatten)]
+        target: Target,
+        #[command(subcommand)]
+        verb: WebhookVerb,
     },
     /// Read the usage of a site's month.
     Usage {
@@ -225,6 +234,7 @@ pub fn run() -> ExitCode {
             Ok(question) => ask(&target, &question),
             Err(ended) => ended,
         },
+        Verb::Webhook { target, verb } => ask(&target, &webhooks::webhook(verb)),
         Verb::Usage { target, site, month, csv } => {
             let path = format!("/v1/sites/{}/usage/{}", escape(&site), escape(&month));
             ask(&target, &Ask { csv, ..Ask::get(path) })

@@ -19,6 +19,7 @@ use crate::model::time::DAY_MS;
 use crate::observe::logs;
 use crate::retention;
 use crate::store;
+use crate::webhooks;
 use crate::wire;
 use file::File;
 
@@ -42,6 +43,8 @@ pub struct Settings {
     pub keys: keys::Settings,
     /// Of the retention desk.
     pub retention: retention::Settings,
+    /// Of the webhook desk.
+    pub webhooks: webhooks::Settings,
     /// Of the ledger. An empty name is for the app to choose; the marks are for it to read.
     pub ledger: ledger::Settings,
     /// Of the place where both lie.
@@ -145,6 +148,7 @@ fn settings(file: &File) -> Result<Settings, ConfigError> {
         store: store_settings(file)?,
         keys: keys_settings(file)?,
         retention: retention_settings(file)?,
+        webhooks: webhook_settings(file)?,
         ledger: ledger_settings(file)?,
         place: Place {
             allow_same_device: file.storage.allow_same_device,
@@ -293,6 +297,23 @@ fn retention_settings(file: &File) -> Result<retention::Settings, ConfigError> {
         policy: (!said.policy.is_empty()).then(|| PathBuf::from(&said.policy)),
         every: Duration::from_secs(minutes * 60),
         jump_days: u32::try_from(jump).unwrap_or(1),
+    })
+}
+
+fn webhook_settings(file: &File) -> Result<webhooks::Settings, ConfigError> {
+    let said = &file.webhooks;
+    let deadline = whole("[webhooks] timeout_seconds", said.timeout_seconds, 1, 30)?;
+    let every = whole("[webhooks] look_seconds", said.look_seconds, 1, 3_600)?;
+    let keep = whole("[webhooks] keep_days", said.keep_days, 4, 365)?;
+    let (percent, least) = (said.unattributed_percent, said.unattributed_least);
+    Ok(webhooks::Settings {
+        allow_internal: said.allow_internal,
+        roots: (!said.roots.is_empty()).then(|| PathBuf::from(&said.roots)),
+        deadline: Duration::from_secs(deadline),
+        every: Duration::from_secs(every),
+        keep_ms: milliseconds(keep, DAY_MS),
+        unattributed_percent: whole("[webhooks] unattributed_percent", percent, 0, 100)?,
+        unattributed_least: whole("[webhooks] unattributed_least", least, 1, 1 << 40)?,
     })
 }
 

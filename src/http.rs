@@ -24,6 +24,7 @@ mod router;
 mod server;
 mod service;
 mod tls;
+mod webhooks;
 
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ use crate::admin::{Sites, Tokens};
 use crate::audit::Audit;
 use crate::retention::Desk;
 use crate::usage::Usage;
+use crate::webhooks::Webhooks;
 
 /// What the server is told. All sizes are bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +102,8 @@ pub struct Desks {
     pub audit: Audit,
     /// Knows what must go and what must stay.
     pub retention: Desk,
+    /// Tells others what happens.
+    pub webhooks: Webhooks,
     /// Says whether records can be taken.
     pub ready: Readiness,
 }

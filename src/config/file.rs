@@ -19,6 +19,7 @@ pub(super) struct File {
     pub memory: Memory,
     pub fold: Fold,
     pub retention: Retention,
+    pub webhooks: Webhooks,
     pub log: Log,
 }
 
@@ -208,6 +209,33 @@ impl Default for Retention {
             policy: String::new(),
             run_minutes: 60,
             clock_jump_days: 3,
+        }
+    }
+}
+
+/// `[webhooks]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Webhooks {
+    pub allow_internal: bool,
+    pub roots: String,
+    pub timeout_seconds: u64,
+    pub look_seconds: u64,
+    pub keep_days: u64,
+    pub unattributed_percent: u64,
+    pub unattributed_least: u64,
+}
+
+impl Default for Webhooks {
+    fn default() -> Self {
+        Self {
+            allow_internal: false,
+            roots: String::new(),
+            timeout_seconds: 15,
+            look_seconds: 30,
+            keep_days: 30,
+            unattributed_percent: 5,
+            unattributed_least: 1_000,
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::admin::{AdminError, AuthError};
 use crate::audit::AuditError;
 use crate::retention::DeskError;
 use crate::usage::UsageError;
+use crate::webhooks::HookError;
 use crate::wire::fault::Flaw;
 use crate::wire::problem::Problem;
 
@@ -99,6 +100,10 @@ kinds! {
         "The clock jumped ahead; confirm it, or set it right, before anything is destroyed.";
     /// There is no jump of the clock.
     NothingToConfirm = "nothing-to-confirm", CONFLICT, "There is no jump of the clock to confirm.";
+    /// There are as many webhooks as there may be.
+    TooManyWebhooks = "too-many-webhooks", CONFLICT, "There are too many webhooks.";
+    /// The webhook said that it is gone.
+    WebhookDisabled = "webhook-disabled", CONFLICT, "The webhook is disabled.";
     /// A member of the body is unfit.
     Unfit = "unfit", UNPROCESSABLE_ENTITY, "The body does not fit its schema.";
     /// The key was used with another body.
@@ -259,6 +264,24 @@ impl From<DeskError> for Refusal {
             DeskError::DiskFull => Kind::DiskFull,
             DeskError::Stopped => Kind::Stopped,
             DeskError::Failed => Kind::Internal,
+        };
+        kind.into()
+    }
+}
+
+impl From<HookError> for Refusal {
+    fn from(error: HookError) -> Self {
+        let kind = match error {
+            HookError::Unreadable => Kind::Unreadable,
+            HookError::Unfit(flaw) => return Self { flaw: Some(flaw), ..Kind::Unfit.into() },
+            HookError::BeyondCaller => Kind::BeyondCaller,
+            HookError::NotFound => Kind::NotFound,
+            HookError::TooMany => Kind::TooManyWebhooks,
+            HookError::Disabled => Kind::WebhookDisabled,
+            HookError::Busy => Kind::Busy,
+            HookError::DiskFull => Kind::DiskFull,
+            HookError::Stopped => Kind::Stopped,
+            HookError::Failed => Kind::Internal,
         };
         kind.into()
     }

@@ -5,6 +5,7 @@ mod bodies;
 mod life;
 mod retention;
 mod secure;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -137,6 +138,7 @@ pub async fn start(settings: Settings) -> Harness {
     let desks = Desks {
         intake: Arc::new(StubDoor(Arc::clone(&intake))),
         retention,
+        webhooks: crate::webhooks::fake::desk(clock),
         tokens: desk,
         sites: Sites::new(book),
         usage: Usage::new(Arc::new(Figures::of(&["ACME", "B"]))),
