@@ -3,8 +3,8 @@
 //!
 //! The desk looks at months and certificates again and again (`scan`), gives each event one row of
 //! its own (so that it is queued once, whatever happens), and sends from these rows (`deliver`) on
-//! the schedule of the specification. An endpoint has a lane of its own, so that a slow one
-//! delays no other. `client` and `guard` see to it that nobody has this server ask inside.
+//! the schedule of the specification. An endpoint has a lane of its own, so that a slow one delays
+//! no other. `client` and `guard` see to it that nobody has this server ask inside.
 //!
 //! Invariants: an event is queued for an endpoint at most once, and as soon as its row is written a
 //! restart does not lose it; a message has the same id and the same bytes in every attempt; an

@@ -1,5 +1,5 @@
-//! What the desks of retention and of webhooks ask of the engine: rows of their own, sealed and kept
-//! by the writer like all others, and the end of a site's collection.
+//! What the desks of retention and of webhooks ask of the engine: rows of their own, sealed and
+//! kept by the writer like all others, and the end of a site's collection.
 
 use std::sync::Arc;
 

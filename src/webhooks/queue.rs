@@ -1,5 +1,6 @@
 //! What the desk holds in memory: endpoints, events, and for each endpoint the deliveries that
-//! wait, in the order of their time. It mirrors the desk's rows and is made of them anew by a start.
+//! wait, in the order of their time. It mirrors the desk's rows and is made of them anew by a
+//! start.
 //!
 //! Bounds: as many endpoints as [`ENDPOINTS_MAX`], as many events as [`EVENTS_MAX`], as many
 //! attempts at once as [`LANE`] for each endpoint. Beyond the second nothing new is queued and

@@ -1,6 +1,6 @@
 //! Finds what there is to tell. A look asks for months and certificates as they are now and
-//! compares with the rows that exist; it remembers nothing else, so that whatever was missed, because the
-//! process ended or a queue was full, is found by the next one.
+//! compares with the rows that exist; it remembers nothing else, so that whatever was missed,
+//! because the process ended or a queue was full, is found by the next one.
 //!
 //! An endpoint is told what happens after it was made. What a month has reached happens as long as
 //! the month is not closed, so a new endpoint learns of it, too.
