@@ -1,6 +1,7 @@
 //! Wires the rooms, starts them, drains them. The only place that sees everything.
 
 mod first_token;
+mod hooks;
 mod ledger;
 pub mod pack;
 mod process;
@@ -28,6 +29,7 @@ use crate::model::time::Clock;
 use crate::observe::{RecordCounters, Registry};
 use crate::retention::{self, Desk, StartError as RetentionError};
 use crate::usage::{Counts, Usage};
+use crate::webhooks::{StartError as WebhookError, Webhooks};
 
 pub use first_token::TokenFileError;
 pub use rooms::OpenError;
@@ -51,6 +53,9 @@ pub enum AppError {
     /// The desk of backups.
     #[error("what a cut left of a backup cannot be put right: {0}")]
     Backups(BackupError),
+    /// The webhook desk.
+    #[error(transparent)]
+    Webhooks(#[from] WebhookError),
     /// The sockets.
     #[error(transparent)]
     Http(#[from] StartError),
@@ -73,6 +78,7 @@ impl AppError {
             Self::Http(StartError::PlainHttp(_) | StartError::Tls(_))
                 | Self::Open(OpenError::SameDevice)
                 | Self::Retention(RetentionError::Policy(_))
+                | Self::Webhooks(WebhookError::Roots(_))
         )
     }
 }
@@ -83,7 +89,7 @@ pub struct App {
     engine: Engine,
     audit: Audit,
     retention: Desk,
-    watches: [tokio::task::JoinHandle<()>; 4],
+    watches: [tokio::task::JoinHandle<()>; 5],
 }
 
 impl App {
@@ -98,6 +104,7 @@ impl App {
             (settings.http.clone(), settings.place, settings.store.data.clone());
         let (ingest, kept) = (settings.ingest, settings.retention.clone());
         let kept = retention::Settings { configuration: settings.digest, ..kept };
+        let hooked = settings.webhooks.clone();
         let backups = settings.backup.clone();
         let Rooms { engine, audit, restored } = rooms::open(settings, Arc::clone(&clock)).await?;
         if let Some((restored, replayed)) = restored
@@ -120,19 +127,24 @@ impl App {
         let ledger = Arc::clone(audit.ledger());
         let (source, log) = (Arc::new(engine.clone()), Arc::clone(&ledger));
         let backups = Backups::new(source, log, backups, Arc::clone(&clock), process::free_bytes);
-        let retention = Desk::new(vault, ledger, kept, clock);
+        let retention = Desk::new(vault, ledger, kept, Arc::clone(&clock));
+        let hooks = hooks::Hooks { engine: engine.clone(), audit: audit.clone() };
+        let webhooks = Webhooks::new(Arc::new(hooks), hooked, clock);
         let served = async {
             let retention = retention?;
             retention.register(&registry);
             backups.tidy().await.map_err(AppError::Backups)?;
+            let webhooks = webhooks?;
+            webhooks.register(&registry);
             let told = audit.clone();
             retention.on_ledger_failure(move |sentence| told.fail(sentence));
-            let known = (tokens.clone(), audit.clone(), retention.clone(), backups);
+            let others = (backups, webhooks.clone());
+            let known = (tokens.clone(), audit.clone(), retention.clone(), others);
             let desks = desks(&engine, ingest, known);
             first_token::ensure(&tokens, &keys).await?;
-            Ok::<_, AppError>((Server::start(http, desks, &registry).await?, retention))
+            Ok::<_, AppError>((Server::start(http, desks, &registry).await?, retention, webhooks))
         };
-        let (server, retention) = match served.await {
+        let (server, retention, webhooks) = match served.await {
             Ok(served) => served,
             Err(error) => {
                 rooms::close(engine).await;
@@ -144,6 +156,7 @@ impl App {
             tokio::spawn(watch::copies(engine.clone(), audit.clone(), behind)),
             tokio::spawn(watch::second_copy(audit.clone())),
             tokio::spawn(retention.clone().watch()),
+            tokio::spawn(webhooks.watch()),
         ];
         for address in server.addresses() {
             tracing::info!(%address, "ready");
@@ -200,7 +213,7 @@ impl App {
 fn desks(
     engine: &Engine,
     ingest: Ingest,
-    (tokens, audit, retention, backups): (Tokens, Audit, Desk, Backups),
+    (tokens, audit, retention, (backups, webhooks)): (Tokens, Audit, Desk, (Backups, Webhooks)),
 ) -> Desks {
     let book: Arc<dyn Book> = Arc::new(engine.clone());
     let counts: Arc<dyn Counts> = Arc::new(engine.clone());
@@ -214,6 +227,7 @@ fn desks(
         audit,
         retention,
         backups,
+        webhooks,
         ready: Arc::new(move || ready.ready()),
     }
 }

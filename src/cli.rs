@@ -7,6 +7,7 @@ pub(crate) mod client;
 pub(crate) mod evidence;
 mod retention;
 mod verify;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ use crate::observe::logs;
 use backup::{BackupVerb, RestoreVerb};
 use client::{Ask, Target};
 use retention::{CertificateVerb, HoldVerb, RetentionVerb};
+use webhooks::WebhookVerb;
 
 /// The exit status of a request that the server refused, or that did not reach it.
 const EXIT_FAILED: u8 = 1;
@@ -89,6 +91,13 @@ enum Verb {
     Restore {
         #[command(subcommand)]
         verb: RestoreVerb,
+    },
+    /// Make, list, test and remove webhooks.
+    Webhook {
+        #[command(flatten)]
+        target: Target,
+        #[command(subcommand)]
+        verb: WebhookVerb,
     },
     /// Read the usage of a site's month.
     Usage {
@@ -249,6 +258,7 @@ pub fn run() -> ExitCode {
         },
         Verb::Backup { target, verb } => backup::run(&target, verb),
         Verb::Restore { verb } => backup::restore(verb),
+        Verb::Webhook { target, verb } => ask(&target, &webhooks::webhook(verb)),
         Verb::Usage { target, site, month, csv } => {
             let path = format!("/v1/sites/{}/usage/{}", escape(&site), escape(&month));
             ask(&target, &Ask { csv, ..Ask::get(path) })

@@ -25,6 +25,7 @@ mod router;
 mod server;
 mod service;
 mod tls;
+mod webhooks;
 
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ use crate::audit::Audit;
 use crate::backup::Backups;
 use crate::retention::Desk;
 use crate::usage::Usage;
+use crate::webhooks::Webhooks;
 
 /// What the server is told. All sizes are bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +106,8 @@ pub struct Desks {
     pub retention: Desk,
     /// Makes backups.
     pub backups: Backups,
+    /// Tells others what happens.
+    pub webhooks: Webhooks,
     /// Says whether records can be taken.
     pub ready: Readiness,
 }

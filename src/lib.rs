@@ -10,7 +10,8 @@
 //! | 2 | [`identity`], [`ledger`] | the only place that sees a raw id; entries, tree, proofs |
 //! | 3 | [`wire`], [`store`] | all network bytes; all disk bytes |
 //! | 4 | [`engine`] | journal, seen, tallies, blocks, fold, recovery |
-//! | 5 | [`ingest`], [`usage`], [`admin`], [`audit`], [`retention`], [`backup`] | one desk each |
+//! | 5 | [`ingest`], [`usage`], [`admin`] | one desk per use case |
+//! | 5 | [`audit`], [`retention`], [`backup`], [`webhooks`] | likewise |
 //! | 6 | [`http`] | sockets, TLS, routes, limits, problems |
 //! | 7 | [`config`], [`app`], [`cli`], [`load`] | wiring |
 
@@ -34,6 +35,7 @@ pub mod backup;
 pub mod ingest;
 pub mod retention;
 pub mod usage;
+pub mod webhooks;
 
 pub mod http;
 

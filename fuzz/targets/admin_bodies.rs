@@ -18,6 +18,7 @@ const MEMBERS: &[&str] = &[
     "sentinel_user_ids",
     "retention",
     "records_days",
+    "plan_mau",
     "billing_group",
     "device_as_user",
     "role",
@@ -74,6 +75,10 @@ fn site(patch: &SitePatch, value: &Value, body: &[u8]) {
     assert!(patch.name.as_ref().is_none_or(|name| name.len() <= admin::NAME_BYTES_MAX));
     let days = patch.records_days.flatten();
     assert!(days.is_none_or(|days| (1..=admin::RECORDS_DAYS_MAX).contains(&days)));
+    let plan = value.get("plan_mau");
+    assert_eq!(patch.plan_mau, plan.map(Value::as_u64));
+    let plan = patch.plan_mau.flatten();
+    assert!(plan.is_none_or(|plan| (1..=admin::PLAN_MAU_MAX).contains(&plan)));
     let once = patch.apply(&SiteSettings::default());
     assert_eq!(patch.apply(&once), once);
 }

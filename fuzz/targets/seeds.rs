@@ -165,6 +165,7 @@ fn a_site() -> Site {
         time_zone: "Asia/Seoul".to_owned(),
         sentinel_user_ids: vec!["nobody".to_owned()],
         records_days: Some(30),
+        plan_mau: Some(50_000),
     };
     Site {
         id: SiteId::parse(b"ACME").expect("a site id"),

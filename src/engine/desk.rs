@@ -1,5 +1,5 @@
-//! What the retention desk asks of the engine: rows of its own, sealed and kept by the writer like
-//! all others, and the end of a site's collection.
+//! What the desks of retention and of webhooks ask of the engine: rows of their own, sealed and
+//! kept by the writer like all others, and the end of a site's collection.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
@@ -34,10 +34,33 @@ impl Engine {
     /// # Errors
     /// When a row cannot be read or opened.
     pub fn desk_rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
-        let from = keys::desk(prefix);
-        let to = [&from[..], &[AFTER_ALL]].concat();
+        self.desk_range(keys::desk(prefix), &keys::desk(prefix), usize::MAX)
+    }
+
+    /// The first of the desk's rows whose name begins so and comes after another.
+    ///
+    /// # Errors
+    /// When a row cannot be read or opened.
+    pub fn desk_rows_after(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
+        // The next text after a name is the name with a zero behind it.
+        let from = [&keys::desk(after)[..], &[0]].concat();
+        self.desk_range(from, &keys::desk(prefix), limit)
+    }
+
+    fn desk_range(
+        &self,
+        from: Vec<u8>,
+        prefix: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
+        let to = [prefix, &[AFTER_ALL]].concat();
         let mut rows = Vec::new();
-        for row in self.shared.store.scan(Table::Meta, &from, Some(&to))? {
+        for row in self.shared.store.scan(Table::Meta, &from, Some(&to))?.take(limit) {
             rows.push(self.desk_row(row?)?);
         }
         Ok(rows)

@@ -236,6 +236,7 @@ pub fn changed(
     let zone = calendar::zone(&current.time_zone)?;
     let from = last.max(calendar::month_in(&zone, now)).next();
     site.settings.name.clone_from(&settings.name);
+    site.settings.plan_mau = settings.plan_mau;
     site.pending = Some((from, settings));
     Ok((site, Some(from)))
 }

@@ -14,6 +14,7 @@ use crate::audit::AuditError;
 use crate::backup::BackupError;
 use crate::retention::DeskError;
 use crate::usage::UsageError;
+use crate::webhooks::HookError;
 use crate::wire::fault::Flaw;
 use crate::wire::problem::Problem;
 
@@ -118,6 +119,10 @@ kinds! {
     BackupRunning = "backup-running", CONFLICT, "A backup is being made.";
     /// The name of the backup is taken.
     BackupExists = "backup-exists", CONFLICT, "There is a backup of that name.";
+    /// There are as many webhooks as there may be.
+    TooManyWebhooks = "too-many-webhooks", CONFLICT, "There are too many webhooks.";
+    /// The webhook said that it is gone.
+    WebhookDisabled = "webhook-disabled", CONFLICT, "The webhook is disabled.";
     /// A member of the body is unfit.
     Unfit = "unfit", UNPROCESSABLE_ENTITY, "The body does not fit its schema.";
     /// The key was used with another body.
@@ -297,6 +302,24 @@ impl From<BackupError> for Refusal {
             BackupError::Running => Kind::BackupRunning,
             BackupError::Exists => Kind::BackupExists,
             BackupError::Failed => Kind::Internal,
+        };
+        kind.into()
+    }
+}
+
+impl From<HookError> for Refusal {
+    fn from(error: HookError) -> Self {
+        let kind = match error {
+            HookError::Unreadable => Kind::Unreadable,
+            HookError::Unfit(flaw) => return Self { flaw: Some(flaw), ..Kind::Unfit.into() },
+            HookError::BeyondCaller => Kind::BeyondCaller,
+            HookError::NotFound => Kind::NotFound,
+            HookError::TooMany => Kind::TooManyWebhooks,
+            HookError::Disabled => Kind::WebhookDisabled,
+            HookError::Busy => Kind::Busy,
+            HookError::DiskFull => Kind::DiskFull,
+            HookError::Stopped => Kind::Stopped,
+            HookError::Failed => Kind::Internal,
         };
         kind.into()
     }

@@ -193,6 +193,14 @@ impl Service {
             Route::BackupBegin | Route::BackupList | Route::BackupGet => {
                 self.backups(row.route, &caller, first, (parts, body)).await
             }
+            Route::WebhookCreate
+            | Route::WebhookList
+            | Route::WebhookRemove
+            | Route::WebhookRotate
+            | Route::WebhookTest
+            | Route::WebhookDeliveries => {
+                self.webhooks(row.route, &caller, first, (parts, body)).await
+            }
             Route::LedgerList => self.ledger_list(&caller, parts).await,
             Route::LedgerHead => self.ledger_head(parts),
             Route::LedgerProof => {

@@ -5,6 +5,7 @@ mod bodies;
 mod life;
 mod retention;
 mod secure;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -138,6 +139,7 @@ pub async fn start(settings: Settings) -> Harness {
         intake: Arc::new(StubDoor(Arc::clone(&intake))),
         retention,
         backups: crate::backup::fake::desk(None, Arc::clone(audit.ledger()), clock.clone()),
+        webhooks: crate::webhooks::fake::desk(clock),
         tokens: desk,
         sites: Sites::new(book),
         usage: Usage::new(Arc::new(Figures::of(&["ACME", "B"]))),

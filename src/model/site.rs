@@ -14,6 +14,9 @@ pub struct SiteSettings {
     pub sentinel_user_ids: Vec<String>,
     /// Retention of records in days, where shorter than the default.
     pub records_days: Option<u32>,
+    /// The monthly active users that the customer's plan includes; what alerts measure by. It is
+    /// frozen in no month, because nothing is counted by it.
+    pub plan_mau: Option<u64>,
 }
 
 impl Default for SiteSettings {
@@ -23,6 +26,7 @@ impl Default for SiteSettings {
             time_zone: "UTC".to_owned(),
             sentinel_user_ids: Vec::new(),
             records_days: None,
+            plan_mau: None,
         }
     }
 }

@@ -56,7 +56,7 @@ pub fn decode_site(bytes: &[u8]) -> Result<Site, Corrupt> {
     let pending =
         option(&mut reader, |reader| Ok((Month(reader.number32()?), decode_settings(reader)?)))?;
     let mut past = Vec::new();
-    for _ in 0..reader.count_of(5)? {
+    for _ in 0..reader.count_of(6)? {
         past.push((Month(reader.number32()?), decode_settings(&mut reader)?));
     }
     let mut months = Vec::new();
@@ -78,6 +78,7 @@ fn encode_settings(out: &mut Vec<u8>, settings: &SiteSettings) {
     out.varint(settings.sentinel_user_ids.len() as u64);
     settings.sentinel_user_ids.iter().for_each(|id| out.prefixed(id.as_bytes()));
     put_option(out, settings.records_days.as_ref(), |out, days| out.varint(u64::from(*days)));
+    put_option(out, settings.plan_mau.as_ref(), |out, users| out.varint(*users));
 }
 
 fn decode_settings(reader: &mut Reader<'_>) -> Result<SiteSettings, Corrupt> {
@@ -88,7 +89,8 @@ fn decode_settings(reader: &mut Reader<'_>) -> Result<SiteSettings, Corrupt> {
         sentinel_user_ids.push(reader.text()?.to_owned());
     }
     let records_days = option(reader, Reader::number32)?;
-    Ok(SiteSettings { name, time_zone, sentinel_user_ids, records_days })
+    let plan_mau = option(reader, Reader::varint)?;
+    Ok(SiteSettings { name, time_zone, sentinel_user_ids, records_days, plan_mau })
 }
 
 /// Encodes a token, which holds the hash of its secret only.
@@ -237,10 +239,11 @@ mod tests {
     prop_compose! {
         fn settings()(
             name in ".{0,9}", ids in proptest::collection::vec(".{0,9}", 0..3),
-            days in proptest::option::of(any::<u32>()),
+            days in proptest::option::of(any::<u32>()), plan in proptest::option::of(any::<u64>()),
         ) -> SiteSettings {
             SiteSettings {
                 name, time_zone: "Asia/Seoul".into(), sentinel_user_ids: ids, records_days: days,
+                plan_mau: plan,
             }
         }
     }

@@ -2,6 +2,8 @@
 //! strict reader as records: an unknown member, a member given twice and a wrong type are refused,
 //! and the fault names a schema member, never a value.
 
+use std::ops::RangeInclusive;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -21,6 +23,8 @@ pub const NAME_BYTES_MAX: usize = 128;
 pub const ELEMENTS_MAX: usize = 1_000;
 /// Most days that a record may be kept by a site's own setting.
 pub const RECORDS_DAYS_MAX: u32 = 3_650;
+/// Most users that a plan may include.
+pub const PLAN_MAU_MAX: u64 = 1_000_000_000_000;
 /// Life of a token unless the request says otherwise, days.
 pub const TOKEN_DAYS: u32 = 90;
 /// Longest life of a token, days.
@@ -37,6 +41,8 @@ pub struct SitePatch {
     pub sentinel_user_ids: Option<Vec<String>>,
     /// Retention of records; `Some(None)` goes back to the default.
     pub records_days: Option<Option<u32>>,
+    /// The users that the plan includes; `Some(None)` takes the plan away.
+    pub plan_mau: Option<Option<u64>>,
 }
 
 impl SitePatch {
@@ -62,6 +68,10 @@ impl SitePatch {
             }),
             b"retention" => form.member("retention", |form| {
                 patch.records_days = form.optional(Self::retention)?.flatten();
+                Ok(())
+            }),
+            b"plan_mau" => form.member("plan_mau", |form| {
+                patch.plan_mau = Some(form.optional(|form| form.count(1..=PLAN_MAU_MAX))?);
                 Ok(())
             }),
             // Groups of sites and devices as users are in the contract, and not built yet.
@@ -98,6 +108,9 @@ impl SitePatch {
         }
         if let Some(days) = self.records_days {
             changed.records_days = days;
+        }
+        if let Some(plan) = self.plan_mau {
+            changed.plan_mau = plan;
         }
         changed
     }
@@ -291,12 +304,17 @@ impl<'a> Form<'a> {
     }
 
     fn days(&mut self, max: u32) -> Result<u32, Flaw> {
+        // The number fits, because its bound does.
+        self.count(1..=u64::from(max)).map(|days| u32::try_from(days).unwrap_or(max))
+    }
+
+    pub(super) fn count(&mut self, range: RangeInclusive<u64>) -> Result<u64, Flaw> {
         if !matches!(self.reader.peek(), b'-' | b'0'..=b'9') {
             return Err(self.flaw(Reason::WrongType));
         }
         let digits = self.reader.number().map_err(|e| self.broken(e))?;
-        let number = std::str::from_utf8(digits).ok().and_then(|text| text.parse::<u32>().ok());
-        number.filter(|days| (1..=max).contains(days)).ok_or_else(|| self.flaw(Reason::BadValue))
+        let number = std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok());
+        number.filter(|found| range.contains(found)).ok_or_else(|| self.flaw(Reason::BadValue))
     }
 
     pub(super) fn list<T>(
@@ -321,7 +339,7 @@ impl<'a> Form<'a> {
     }
 
     /// A list of sites; `"*"` alone is all of them.
-    fn sites(&mut self) -> Result<SiteScope, Flaw> {
+    pub(super) fn sites(&mut self) -> Result<SiteScope, Flaw> {
         // `None` stands for the star.
         let site = |form: &mut Self| {
             let text = form.text(1, limits::SITE_ID_BYTES_MAX)?;
@@ -353,6 +371,7 @@ pub fn site_to_value(site: &Site) -> Value {
         "billing_group": null,
         "retention": {"records_days": settings.records_days},
         "sentinel_user_ids": settings.sentinel_user_ids,
+        "plan_mau": settings.plan_mau,
         "device_as_user": false,
         "created_at": site.created_at.to_string(),
     });
@@ -372,6 +391,7 @@ fn effective(now: &SiteSettings, month: Month, pending: &SiteSettings) -> Value 
         ("name", now.name != pending.name),
         ("time_zone", now.time_zone != pending.time_zone),
         ("sentinel_user_ids", now.sentinel_user_ids != pending.sentinel_user_ids),
+        ("plan_mau", now.plan_mau != pending.plan_mau),
         ("retention", now.records_days != pending.records_days),
     ];
     let changed = changed.into_iter().filter(|(_, changed)| *changed);
@@ -478,6 +498,10 @@ mod tests {
         let new = site(r#"{"retention":{"records_days":null}}"#).unwrap().apply(&old);
         assert_eq!(new.records_days, None);
         assert_eq!(site("{}").unwrap().apply(&old), old);
+        let planned = site(r#"{"plan_mau":1000000000000}"#).unwrap().apply(&old);
+        assert_eq!(planned.plan_mau, Some(PLAN_MAU_MAX));
+        assert_eq!(site("{}").unwrap().apply(&planned).plan_mau, Some(PLAN_MAU_MAX));
+        assert_eq!(site(r#"{"plan_mau":null}"#).unwrap().apply(&planned).plan_mau, None);
     }
 
     #[test]
@@ -490,6 +514,10 @@ mod tests {
             (r#"{"retention":{"x":1}}"#, "unknown_field /retention"),
             (r#"{"retention":{"records_days":0}}"#, "bad_value /retention/records_days"),
             (r#"{"retention":{"records_days":"9"}}"#, "wrong_type /retention/records_days"),
+            (r#"{"plan_mau":0}"#, "bad_value /plan_mau"),
+            (r#"{"plan_mau":1.5}"#, "bad_value /plan_mau"),
+            (r#"{"plan_mau":1000000000001}"#, "bad_value /plan_mau"),
+            (r#"{"plan_mau":"9"}"#, "wrong_type /plan_mau"),
             (r#"{"name":"a","name":"b"}"#, "duplicate_field /name"),
             (r#"{"billing_group":"g"}"#, "bad_value /billing_group"),
             (r#"{"device_as_user":true}"#, "bad_value /device_as_user"),

@@ -330,11 +330,12 @@ fn a_month_that_was_opened_ahead_keeps_its_settings() {
     // A record two minutes ahead opens December, and is counted without the sentinel.
     site.months = calendar::reaching(&site, at("2026-12-01T00:00:30Z")).unwrap();
     assert_eq!(site.settings_in(month("2026-12")), &more);
-    // The name changes before midnight.
-    let named = SiteSettings { name: "x".into(), ..more.clone() };
+    // The name changes before midnight, and the plan.
+    let named = SiteSettings { name: "x".into(), plan_mau: Some(7), ..more.clone() };
     let (site, _) = directory::changed(&site, named, at("2026-11-30T23:59:00Z")).unwrap();
     let december = site.settings_in(month("2026-12"));
     assert_eq!(december.sentinel_user_ids, more.sentinel_user_ids, "announced, and begun with it");
+    assert_eq!((december.plan_mau, site.settings.plan_mau), (Some(7), Some(7)), "at once");
 }
 
 #[test]

@@ -18,6 +18,12 @@ fn expected(route: Route, role: Role) -> bool {
         | Route::BackupBegin
         | Route::BackupList
         | Route::BackupGet
+        | Route::WebhookCreate
+        | Route::WebhookList
+        | Route::WebhookRemove
+        | Route::WebhookRotate
+        | Route::WebhookTest
+        | Route::WebhookDeliveries
         | Route::Metrics => role == Role::Operator,
         Route::HoldOpen => role == Role::Privacy,
         Route::HoldList => matches!(role, Role::Privacy | Role::Auditor | Role::Custodian),

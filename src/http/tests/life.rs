@@ -307,6 +307,7 @@ async fn plain_http_stays_on_loopback() {
         usage: Usage::new(Arc::new(Figures::of(&[]))),
         audit,
         retention: crate::retention::fake::desk(kept.path(), &[], TestClock::default().now()),
+        webhooks: crate::webhooks::fake::desk(Arc::new(TestClock::default())),
         ready: Arc::new(|| Ok(())),
     };
     let refused = Server::start(open, desks, &Registry::default()).await.unwrap_err();

@@ -34,6 +34,12 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("GET", "/v1/evidence", &["auditor"]),
     ("GET", "/v1/certificates", &["auditor"]),
     ("GET", "/v1/certificates/c1", &["auditor"]),
+    ("POST", "/v1/webhooks", &["operator"]),
+    ("GET", "/v1/webhooks", &["operator"]),
+    ("DELETE", "/v1/webhooks/w1", &["operator"]),
+    ("POST", "/v1/webhooks/w1/rotate", &["operator"]),
+    ("POST", "/v1/webhooks/w1/test", &["operator"]),
+    ("GET", "/v1/webhooks/w1/deliveries", &["operator"]),
 ];
 
 /// Paths that nobody may take, whatever the role: they do not exist.

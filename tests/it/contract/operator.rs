@@ -23,6 +23,7 @@ fn a_site_is_made_changed_and_read() {
     assert_eq!(read["site_id"], json!("S.1_x-Y"));
     assert_eq!((&read["name"], &read["time_zone"]), (&json!("Site"), &json!("Asia/Seoul")));
     assert_eq!(read["retention"], json!({"records_days": 30}));
+    assert_eq!(read["plan_mau"], Value::Null);
     assert_eq!((&read["billing_group"], &read["device_as_user"]), (&Value::Null, &json!(false)));
     // An absent member keeps its value; before the first record everything takes effect at once.
     let changed = put(r#"{"time_zone":"Europe/Berlin","sentinel_user_ids":["lobby"]}"#);
@@ -46,6 +47,10 @@ fn what_a_month_has_frozen_changes_with_the_next() {
     assert_eq!(changed.status, 200, "{changed:?}");
     let read = changed.json();
     assert_eq!(read["time_zone"], json!("UTC"), "what holds now");
+    assert_eq!(read["effective"], json!({"time_zone": next_month()}));
+    // What nothing is counted by holds at once, and leaves the announcement as it was.
+    let read = operate(&world, "PUT", "/v1/sites/A", r#"{"plan_mau":50000}"#).json();
+    assert_eq!(read["plan_mau"], json!(50_000));
     assert_eq!(read["effective"], json!({"time_zone": next_month()}));
     let read = operate(&world, "GET", "/v1/sites/A", "").json();
     assert_eq!(read["effective"], json!({"time_zone": next_month()}));
