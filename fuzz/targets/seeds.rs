@@ -155,7 +155,8 @@ fn a_verdict() -> GroupVerdict {
     GroupVerdict {
         judged_at: AT,
         batches: vec![many.to_vec(), vec![Verdict::Duplicate, Verdict::Correction], vec![]],
-        counters: vec![(at, some_counters())],
+        believed: AT,
+        tallies: vec![(at, Tally { counters: some_counters(), ..Tally::default() })],
     }
 }
 
@@ -165,6 +166,7 @@ fn a_site() -> Site {
         time_zone: "Asia/Seoul".to_owned(),
         sentinel_user_ids: vec!["nobody".to_owned()],
         records_days: Some(30),
+        closing_hours: 24,
     };
     Site {
         id: SiteId::parse(b"ACME").expect("a site id"),
@@ -172,8 +174,10 @@ fn a_site() -> Site {
         created_at: AT,
         terminated_at: None,
         pending: Some((Month(MONTH.0 + 1), SiteSettings::default())),
+        past: vec![(MONTH, SiteSettings::default())],
         settings,
         months: vec![MonthSpan { month: MONTH, from: AT, to: AT, partitions: 1 }],
+        closed_through: Some(MONTH),
     }
 }
 

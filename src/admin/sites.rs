@@ -116,6 +116,7 @@ mod tests {
                 time_zone: "Asia/Seoul".to_owned(),
                 sentinel_user_ids: vec!["x".to_owned()],
                 records_days: Some(30),
+                closing_hours: 72,
             }
         );
     }

@@ -5,9 +5,11 @@
 //! twice, a block row that was not sent, an engine that does not open. No failure: a batch whose
 //! answer was an error is there or not, as a whole.
 
+mod closing;
 mod destroy;
 mod frozen;
 mod hazards;
+mod model;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use crate::model::ids::Tag;
 use crate::model::vocab::{Class, DrmType, RecordType};
 use crate::store::header::Filtered;
 use crate::store::{self, details};
+use model::Model;
 
 const START: i64 = 1_795_320_960_000;
 const HOUR: i64 = 3_600_000;
@@ -52,29 +55,16 @@ enum Op {
     /// The same rows again.
     Again,
     Advance(u16),
+    /// The clock is so many hours ahead while these rows come, and then right again.
+    Glitch(u16, Vec<Row>),
     Fold,
     Restart,
     /// The next write fails before (false) or after (true) it is on the disk.
     Crash(bool, Vec<Row>),
     /// The fold's last write fails so.
     CrashFold(bool),
-}
-
-#[derive(Default)]
-struct Model {
-    seen: BTreeSet<(u8, u16, u32)>,
-    users: BTreeMap<SiteMonth, BTreeMap<u16, u8>>,
-    devices: BTreeMap<SiteMonth, BTreeSet<u16>>,
-    sessions: BTreeMap<SiteMonth, BTreeSet<u16>>,
-    viewers: BTreeMap<SiteMonth, BTreeSet<u16>>,
-    counters: BTreeMap<SiteMonth, Counters>,
-    /// Event numbers of the kept rows.
-    kept: BTreeMap<Bucket, Vec<u16>>,
-    /// Buckets whose rows are not kept any more.
-    lost: BTreeSet<Bucket>,
-    /// Months that take no rows any more, and those without sets.
-    closed: BTreeSet<SiteMonth>,
-    without_sets: BTreeSet<SiteMonth>,
+    /// So many hours pass, and the next write, a close if one is due, fails so.
+    CrashClose(bool, u16),
 }
 
 struct World {
@@ -118,6 +108,7 @@ impl World {
             let settings = SiteSettings {
                 time_zone: time_zone.into(),
                 records_days: (site == 2).then_some(30),
+                closing_hours: [72, 24, 240][usize::from(site)],
                 ..SiteSettings::default()
             };
             world.runtime.block_on(world.engine().put_site(site_id(site), settings)).unwrap();
@@ -146,6 +137,38 @@ impl World {
 
     fn now(&self) -> i64 {
         self.clock.0.load(Ordering::SeqCst)
+    }
+
+    /// The writer looks at the clock before it serves anything.
+    fn look(&self) -> Result<(), EngineError> {
+        self.runtime.block_on(self.engine().delete_token("nobody")).map(drop)
+    }
+
+    /// Hours pass, and the writer believes it.
+    fn pass(&mut self, hours: i64) -> Result<(), EngineError> {
+        self.look()?;
+        self.clock.0.fetch_add((hours - 1) * HOUR, Ordering::SeqCst);
+        self.look()?;
+        self.clock.0.fetch_add(HOUR, Ordering::SeqCst);
+        self.look()?;
+        self.model.believed = self.now();
+        Ok(())
+    }
+
+    fn advance(&mut self, hours: u16) {
+        self.pass(i64::from(hours)).unwrap();
+    }
+
+    fn site_of(&self, name: SiteMonth) -> Arc<Site> {
+        self.engine().sites().into_iter().find(|site| site.no == name.site).unwrap()
+    }
+
+    /// Whether the model has the month closed: its end in its zone, and the site's hours later.
+    fn is_final(&self, name: SiteMonth) -> bool {
+        let site = self.site_of(name);
+        let end = calendar::span(&site, name.month).unwrap().to;
+        let hours = i64::from(site.settings.closing_hours);
+        (end.0 + hours * HOUR).max(START + 72 * HOUR) <= self.model.believed
     }
 
     fn batch(&self, rows: &[(Row, i64)]) -> Batch {
@@ -189,13 +212,14 @@ impl World {
             let name = batch.months[usize::from(claim.month)];
             let event = (row.site, row.event, Timestamp(*at).day().0);
             let known = self.model.seen.contains(&event);
-            if self.model.closed.contains(&name) {
+            if self.model.shut.contains(&name) {
                 verdicts.push(if known { Verdict::Duplicate } else { Verdict::TooOld });
                 continue;
             }
+            let is_final = self.is_final(name);
             let counters = self.model.counters.entry(name).or_default();
             if known {
-                counters.duplicates += 1;
+                counters.duplicates += u64::from(!is_final);
                 verdicts.push(Verdict::Duplicate);
                 continue;
             }
@@ -208,13 +232,21 @@ impl World {
             let at = Timestamp(*at).day();
             let epoch = if row.site == 2 { Epoch::Day(at) } else { Epoch::Month(name.month) };
             let bucket = Bucket { class: Class::Records, site: name.site, epoch };
-            if self.model.lost.contains(&bucket) {
-                verdicts.push(Verdict::NotRetained);
-            } else {
-                verdicts.push(Verdict::Accepted);
+            let is_lost = self.model.lost.contains(&bucket);
+            if !is_lost {
                 self.model.kept.entry(bucket).or_default().push(row.event);
             }
-            self.model.count(row, name);
+            verdicts.push(match (is_final, is_lost) {
+                (false, false) => Verdict::Accepted,
+                (false, true) => Verdict::NotRetained,
+                (true, false) => Verdict::Correction,
+                (true, true) => Verdict::CorrectionNotRetained,
+            });
+            if is_final {
+                self.model.correct(row, name);
+            } else {
+                self.model.count(row, name);
+            }
         }
         verdicts
     }
@@ -251,11 +283,32 @@ impl World {
         self.open();
     }
 
+    /// A close that cannot be written, or of which nobody hears.
+    fn crash_close(&mut self, after: bool, hours: u16) {
+        self.engine().store().fault.store(if after { 2 } else { 1 }, Ordering::SeqCst);
+        if self.pass(i64::from(hours)).is_ok() {
+            self.engine().store().fault.store(0, Ordering::SeqCst);
+            return;
+        }
+        self.close();
+        self.open();
+        self.advance(1);
+    }
+
     fn check(&self) {
         for (name, wanted) in &self.model.counters {
-            let site = self.engine().sites().into_iter().find(|site| site.no == name.site).unwrap();
+            let site = self.site_of(*name);
             let usage = self.engine().usage(&site.id, name.month).unwrap().unwrap();
-            assert_eq!(usage.counters, *wanted, "{name:?}");
+            assert_eq!(usage.tally.counters, *wanted, "{name:?}");
+            let corrections = self.model.corrections.get(name).copied().unwrap_or_default();
+            assert_eq!(usage.tally.corrections, corrections, "{name:?}");
+            let end = calendar::span(&site, name.month).unwrap().to.0;
+            let state = match self.is_final(*name) {
+                true => State::Closed,
+                false if end <= self.now() => State::Closing,
+                false => State::Open,
+            };
+            assert_eq!(usage.state, state, "{name:?}");
             let without = self.model.without_sets.contains(name);
             assert_eq!(usage.evidence == Evidence::Destroyed, without, "{name:?}");
         }
@@ -319,8 +372,15 @@ impl World {
                 let rows = self.last.iter().copied().filter(living).collect();
                 self.submit(rows);
             }
-            Op::Advance(hours) => {
+            Op::Advance(hours) => self.advance(hours),
+            Op::Glitch(hours, rows) => {
+                let rows = timed(rows);
                 self.clock.0.fetch_add(i64::from(hours) * HOUR, Ordering::SeqCst);
+                let floor = self.now() - limits::AGE_MS_MAX - limits::FUTURE_MS_MAX - HOUR;
+                let floor = Timestamp(floor).day();
+                let living = |row: &(Row, i64)| Timestamp(row.1).day() >= floor;
+                self.submit(rows.into_iter().filter(living).collect());
+                self.clock.0.fetch_add(-i64::from(hours) * HOUR, Ordering::SeqCst);
             }
             Op::Fold => self.runtime.block_on(self.engine().fold()).unwrap(),
             Op::Restart => {
@@ -332,49 +392,9 @@ impl World {
                 self.crash(after, rows);
             }
             Op::CrashFold(after) => self.crash_fold(after),
+            Op::CrashClose(after, hours) => self.crash_close(after, hours),
         }
         self.check();
-    }
-}
-
-impl Model {
-    fn count(&mut self, row: &Row, name: SiteMonth) {
-        let counters = self.counters.entry(name).or_default();
-        let drm = usize::from(row.drm);
-        counters.records += 1;
-        match Effect::from_code(row.effect).unwrap() {
-            Effect::Issued => {
-                counters.licenses_issued += 1;
-                counters.licenses_by_drm[drm] += 1;
-                let users = self.users.entry(name).or_default();
-                if row.user > 0 {
-                    *users.entry(row.user).or_default() |= 1 << row.drm;
-                } else {
-                    counters.unattributed_licenses += 1;
-                }
-                counters.mau = users.len() as u64;
-                for (drm, count) in counters.mau_by_drm.iter_mut().enumerate() {
-                    *count = users.values().filter(|mask| *mask & 1 << drm != 0).count() as u64;
-                }
-                if row.device > 0 {
-                    self.devices.entry(name).or_default().insert(row.device);
-                    counters.devices = self.devices[&name].len() as u64;
-                }
-            }
-            Effect::Failed => counters.licenses_failed += 1,
-            Effect::Trial => counters.trial += 1,
-            Effect::Test => counters.test += 1,
-            Effect::Session => {
-                let new =
-                    row.device == 0 || self.sessions.entry(name).or_default().insert(row.device);
-                counters.watermark_sessions += u64::from(new);
-                if row.user > 0 {
-                    self.viewers.entry(name).or_default().insert(row.user);
-                    counters.watermark_users = self.viewers[&name].len() as u64;
-                }
-            }
-            Effect::Kept => {}
-        }
     }
 }
 
@@ -394,7 +414,9 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => rows().prop_map(Op::Submit),
         2 => Just(Op::Again),
-        2 => (1u16..200).prop_map(Op::Advance),
+        3 => (1u16..200).prop_map(Op::Advance),
+        1 => (2u16..400, rows()).prop_map(|(hours, rows)| Op::Glitch(hours, rows)),
+        1 => (any::<bool>(), 1u16..300).prop_map(|(after, hours)| Op::CrashClose(after, hours)),
         3 => Just(Op::Fold),
         1 => Just(Op::Restart),
         2 => (any::<bool>(), rows()).prop_map(|(after, rows)| Op::Crash(after, rows)),

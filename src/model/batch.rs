@@ -209,13 +209,31 @@ pub enum Verdict {
     TooOld,
     /// Counted, not kept: its bucket was due.
     NotRetained,
-    /// For a closed month: counted as a correction.
+    /// For a closed month: counted as a correction, and kept.
     Correction,
+    /// For a closed month: counted as a correction, not kept; its bucket was due.
+    CorrectionNotRetained,
 }
 
 impl Verdict {
-    const ALL: [Self; 5] =
-        [Self::Accepted, Self::Duplicate, Self::TooOld, Self::NotRetained, Self::Correction];
+    const ALL: [Self; 6] = [
+        Self::Accepted,
+        Self::Duplicate,
+        Self::TooOld,
+        Self::NotRetained,
+        Self::Correction,
+        Self::CorrectionNotRetained,
+    ];
+
+    /// Whether the row was counted in some way.
+    pub const fn is_taken(self) -> bool {
+        !matches!(self, Self::Duplicate | Self::TooOld)
+    }
+
+    /// Whether the row was counted as a correction of a closed month.
+    pub const fn is_correction(self) -> bool {
+        matches!(self, Self::Correction | Self::CorrectionNotRetained)
+    }
 
     /// The stable byte that is stored.
     pub fn code(self) -> u8 {

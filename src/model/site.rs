@@ -1,6 +1,7 @@
 //! A site's settings and the table of its months.
 
 use super::ids::{SiteId, SiteNo};
+use super::limits;
 use super::time::{Month, Timestamp};
 
 /// What an operator says of a site. What is frozen inside a month takes effect with the next one.
@@ -14,6 +15,8 @@ pub struct SiteSettings {
     pub sentinel_user_ids: Vec<String>,
     /// Retention of records in days, where shorter than the default.
     pub records_days: Option<u32>,
+    /// How long a month waits for late records after its end, hours.
+    pub closing_hours: u32,
 }
 
 impl Default for SiteSettings {
@@ -23,6 +26,7 @@ impl Default for SiteSettings {
             time_zone: "UTC".to_owned(),
             sentinel_user_ids: Vec::new(),
             records_days: None,
+            closing_hours: limits::CLOSING_HOURS,
         }
     }
 }
@@ -67,6 +71,8 @@ pub struct Site {
     pub past: Vec<(Month, SiteSettings)>,
     /// The months that exist, contiguous and in order.
     pub months: Vec<MonthSpan>,
+    /// The last month that is closed; all before it are closed, too. It never goes back.
+    pub closed_through: Option<Month>,
 }
 
 impl Site {
@@ -79,5 +85,10 @@ impl Site {
             Some((from, settings)) if *from <= month => settings,
             _ => &self.settings,
         }
+    }
+
+    /// Whether the figures of a month are final.
+    pub fn is_closed(&self, month: Month) -> bool {
+        self.closed_through.is_some_and(|last| month <= last)
     }
 }

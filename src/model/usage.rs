@@ -1,5 +1,6 @@
 //! The figures of a site's month, as they are counted, stored and answered.
 
+use super::time::Timestamp;
 use super::vocab::{DrmType, Environment, vocabulary};
 
 vocabulary! {
@@ -12,8 +13,49 @@ vocabulary! {
     }
 }
 
+vocabulary! {
+    /// How far a month is.
+    pub enum State {
+        /// Still counting.
+        Open = 1, "open";
+        /// Over, and waiting for late records.
+        Closing = 2, "closing";
+        /// Final.
+        Closed = 3, "closed";
+    }
+}
+
+/// What came for a month after its close. It never changes the month's own figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Corrections {
+    /// Accepted records of every type and environment.
+    pub records: u64,
+    /// Distinct users with a countable licence who are not among the closed month's.
+    pub users: u64,
+    /// Issued licences in production.
+    pub licenses_issued: u64,
+}
+
+/// Everything that is counted of one site and month.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// The month's own figures; from the close on they never change.
+    pub counters: Counters,
+    /// What came after the close.
+    pub corrections: Corrections,
+    /// When the month was closed.
+    pub closed_at: Option<Timestamp>,
+}
+
+impl Tally {
+    /// Whether any record was ever accepted.
+    pub const fn has_records(&self) -> bool {
+        self.counters.records > 0 || self.corrections.records > 0
+    }
+}
+
 /// The counters of one site and month under rule set `mau/1`. All of them are exact, and all only
-/// grow while the month is open.
+/// grow until the month is closed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Distinct users with a countable licence in production.
@@ -45,6 +87,9 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// How many figures there are.
+    pub const FIGURES: usize = 27;
+
     /// The figures in their stored order.
     pub fn figures(&self) -> impl Iterator<Item = u64> + '_ {
         [self.mau]
@@ -120,10 +165,10 @@ mod tests {
 
     #[test]
     fn figures_round_trip() {
-        let numbers: Vec<u64> = (1..=27).collect();
+        let numbers: Vec<u64> = (1..=Counters::FIGURES as u64).collect();
         let counters = Counters::from_figures(&numbers).unwrap();
         assert_eq!(counters.figures().collect::<Vec<_>>(), numbers);
         assert_eq!(Counters::from_figures(&numbers[1..]), None);
-        assert_eq!(Counters::from_figures(&[0; 28]), None);
+        assert_eq!(Counters::from_figures(&[0; Counters::FIGURES + 1]), None);
     }
 }

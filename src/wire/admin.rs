@@ -37,6 +37,8 @@ pub struct SitePatch {
     pub sentinel_user_ids: Option<Vec<String>>,
     /// Retention of records; `Some(None)` goes back to the default.
     pub records_days: Option<Option<u32>>,
+    /// How long a month waits for late records; `Some(None)` goes back to the default.
+    pub closing_hours: Option<Option<u32>>,
 }
 
 impl SitePatch {
@@ -62,6 +64,11 @@ impl SitePatch {
             }),
             b"retention" => form.member("retention", |form| {
                 patch.records_days = form.optional(Self::retention)?.flatten();
+                Ok(())
+            }),
+            b"closing_hours" => form.member("closing_hours", |form| {
+                let hours = limits::CLOSING_HOURS_MIN..=limits::CLOSING_HOURS_MAX;
+                patch.closing_hours = Some(form.optional(|form| form.number(hours))?);
                 Ok(())
             }),
             // Groups of sites and devices as users are in the contract, and not built yet.
@@ -98,6 +105,9 @@ impl SitePatch {
         }
         if let Some(days) = self.records_days {
             changed.records_days = days;
+        }
+        if let Some(hours) = self.closing_hours {
+            changed.closing_hours = hours.unwrap_or(limits::CLOSING_HOURS);
         }
         changed
     }
@@ -291,12 +301,16 @@ impl<'a> Form<'a> {
     }
 
     fn days(&mut self, max: u32) -> Result<u32, Flaw> {
+        self.number(1..=max)
+    }
+
+    fn number(&mut self, range: std::ops::RangeInclusive<u32>) -> Result<u32, Flaw> {
         if !matches!(self.reader.peek(), b'-' | b'0'..=b'9') {
             return Err(self.flaw(Reason::WrongType));
         }
         let digits = self.reader.number().map_err(|e| self.broken(e))?;
         let number = std::str::from_utf8(digits).ok().and_then(|text| text.parse::<u32>().ok());
-        number.filter(|days| (1..=max).contains(days)).ok_or_else(|| self.flaw(Reason::BadValue))
+        number.filter(|number| range.contains(number)).ok_or_else(|| self.flaw(Reason::BadValue))
     }
 
     pub(super) fn list<T>(
@@ -353,6 +367,7 @@ pub fn site_to_value(site: &Site) -> Value {
         "billing_group": null,
         "retention": {"records_days": settings.records_days},
         "sentinel_user_ids": settings.sentinel_user_ids,
+        "closing_hours": settings.closing_hours,
         "device_as_user": false,
         "created_at": site.created_at.to_string(),
     });
@@ -373,6 +388,7 @@ fn effective(now: &SiteSettings, month: Month, pending: &SiteSettings) -> Value 
         ("time_zone", now.time_zone != pending.time_zone),
         ("sentinel_user_ids", now.sentinel_user_ids != pending.sentinel_user_ids),
         ("retention", now.records_days != pending.records_days),
+        ("closing_hours", now.closing_hours != pending.closing_hours),
     ];
     let changed = changed.into_iter().filter(|(_, changed)| *changed);
     changed.map(|(name, _)| (name.to_owned(), month.clone())).collect()

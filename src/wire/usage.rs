@@ -4,25 +4,12 @@ use serde_json::{Map, Value, json};
 
 use crate::model::ids::SiteId;
 use crate::model::time::{Month, Timestamp};
-pub use crate::model::usage::Evidence;
-
-use crate::model::usage::Counters;
-use crate::model::vocab::{DrmType, vocabulary};
+use crate::model::usage::{Corrections, Counters};
+pub use crate::model::usage::{Evidence, State};
+use crate::model::vocab::DrmType;
 
 /// The counting rules that the figures follow (reference/domain.md §8).
 pub const RULE_SET: &str = "mau/1";
-
-vocabulary! {
-    /// How far a month is.
-    pub enum State {
-        /// Still counting.
-        Open = 1, "open";
-        /// Over, and waiting for late records.
-        Closing = 2, "closing";
-        /// Final.
-        Closed = 3, "closed";
-    }
-}
 
 /// The figures of one site and month, with all that is said about them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,10 +24,10 @@ pub struct Usage {
     pub state: State,
     /// The figures.
     pub counters: Counters,
-    /// Records that came after the close.
-    pub corrected_records: u64,
-    /// Users beyond the closed set.
-    pub corrected_users: u64,
+    /// When it closes, or was due to.
+    pub closes_at: Timestamp,
+    /// What came after the close.
+    pub corrections: Corrections,
     /// The month's first instant.
     pub from: Timestamp,
     /// The next month's first instant.
@@ -76,10 +63,14 @@ impl Usage {
             "watermark_sessions": counters.watermark_sessions,
             "watermark_users": counters.watermark_users,
             "duplicates": counters.duplicates,
-            "corrections": {"records": self.corrected_records, "users": self.corrected_users},
+            "corrections": {
+                "records": self.corrections.records,
+                "users": self.corrections.users,
+            },
             "other_environments": {"trial": counters.trial, "test": counters.test},
             "from": self.from.to_string(),
             "to": self.to.to_string(),
+            "closes_at": self.closes_at.to_string(),
             "evidence": self.evidence.name(),
             "as_of": self.as_of.to_string(),
         })
@@ -109,8 +100,8 @@ impl Usage {
             counters.watermark_sessions,
             counters.watermark_users,
             counters.duplicates,
-            self.corrected_records,
-            self.corrected_users,
+            self.corrections.records,
+            self.corrections.users,
             counters.trial,
             counters.test,
         ];
@@ -120,6 +111,7 @@ impl Usage {
         cells.extend([
             self.from.to_string(),
             self.to.to_string(),
+            self.closes_at.to_string(),
             self.evidence.to_string(),
             self.as_of.to_string(),
         ]);
@@ -154,7 +146,7 @@ fn csv_names() -> Vec<String> {
     let mut names: Vec<String> = HEAD.split_ascii_whitespace().map(str::to_owned).collect();
     let by_drm = |drm: &DrmType| [format!("mau_{drm}"), format!("licenses_issued_{drm}")];
     names.extend(DrmType::ALL.iter().flat_map(by_drm));
-    names.extend(["from", "to", "evidence", "as_of"].map(str::to_owned));
+    names.extend(["from", "to", "closes_at", "evidence", "as_of"].map(str::to_owned));
     names
 }
 
@@ -194,8 +186,8 @@ mod tests {
             time_zone: "UTC".to_owned(),
             state: State::Open,
             counters,
-            corrected_records: 0,
-            corrected_users: 0,
+            closes_at: Timestamp(1_796_342_400_000),
+            corrections: Corrections::default(),
             from: Timestamp(1_793_491_200_000),
             to: Timestamp(1_796_083_200_000),
             evidence: Evidence::Live,

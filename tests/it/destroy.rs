@@ -183,7 +183,7 @@ fn figures(engine: &Engine) -> Vec<(Counters, Evidence)> {
     let months = [november.previous(), november];
     let all = (0..3).flat_map(|number| months.map(|month| (site(number), month)));
     let usage = all.map(|(site, month)| engine.usage(&site, month).unwrap().unwrap());
-    usage.map(|usage| (usage.counters, usage.evidence)).collect()
+    usage.map(|usage| (usage.tally.counters, usage.evidence)).collect()
 }
 
 /// What is expected of every round.
