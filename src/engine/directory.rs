@@ -198,6 +198,7 @@ pub fn frozen_alike(left: &SiteSettings, right: &SiteSettings) -> bool {
         && left.sentinel_user_ids == right.sentinel_user_ids
         && left.records_days == right.records_days
         && left.closing_hours == right.closing_hours
+        && left.counting == right.counting
 }
 
 /// A site without any accepted record, with new settings: they hold at once, and months that were

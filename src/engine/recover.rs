@@ -150,7 +150,8 @@ fn set_len(tally: &Tally, kind: u8) -> u64 {
         1 => counters.devices,
         2 => counters.watermark_sessions,
         3 => counters.watermark_users,
-        _ => corrections.users,
+        4 => corrections.users,
+        _ => counters.device_users,
     }
 }
 

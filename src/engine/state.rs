@@ -27,10 +27,12 @@ pub enum TallyKind {
     WatermarkUsers = 3,
     /// Users with a countable licence that came after the close, who are not among the users.
     CorrectedUsers = 4,
+    /// Devices that stand for users who are nobody.
+    DeviceUsers = 5,
 }
 
 /// Sets of a site's month.
-pub const TALLY_KINDS: usize = 5;
+pub const TALLY_KINDS: usize = 6;
 
 /// The bit of a mere member.
 const MEMBER: u8 = 1;
@@ -84,6 +86,7 @@ impl MonthState {
             && counters.watermark_users == size(TallyKind::WatermarkUsers)
             && counters.watermark_sessions >= size(TallyKind::Sessions)
             && corrections.users == size(TallyKind::CorrectedUsers)
+            && counters.device_users == size(TallyKind::DeviceUsers)
     }
 
     /// Makes the figures final; later rows are corrections.
@@ -105,11 +108,8 @@ impl MonthState {
     /// Counts a row that came after the close, beside the figures.
     fn correct(&mut self, claim: &Claim, disk: &mut Disk<'_>) -> Result<(), RunError> {
         self.tally.corrections.records += 1;
-        if claim.effect != Effect::Issued {
-            return Ok(());
-        }
-        self.tally.corrections.licenses_issued += 1;
-        let Some(tag) = claim.user else { return Ok(()) };
+        self.tally.corrections.licenses_issued += u64::from(claim.effect.is_issue());
+        let Some(tag) = claim.user.filter(|_| claim.effect.is_countable()) else { return Ok(()) };
         if self.sets[TallyKind::Users as usize].get(tag, disk)? == 0 {
             let new = self.add(TallyKind::CorrectedUsers, tag, disk)?;
             self.tally.corrections.users += u64::from(new);
@@ -122,7 +122,18 @@ impl MonthState {
         self.tally.counters.records += 1;
         match claim.effect {
             Effect::Issued => self.count_issued(claim, disk)?,
+            Effect::Renewal => {
+                self.count_license(claim);
+                self.tally.counters.renewals_excluded += 1;
+            }
             Effect::Failed => self.tally.counters.licenses_failed += 1,
+            Effect::FailedCounted => {
+                self.tally.counters.licenses_failed += 1;
+                let counted = self.count_user(claim, disk)?;
+                self.tally.counters.failures_counted += u64::from(counted);
+            }
+            Effect::NoLicense => self.tally.counters.no_license += 1,
+            Effect::FailedElsewhere => self.tally.counters.failed_elsewhere += 1,
             Effect::Trial => self.tally.counters.trial += 1,
             Effect::Test => self.tally.counters.test += 1,
             Effect::Session => {
@@ -142,24 +153,40 @@ impl MonthState {
         Ok(())
     }
 
-    fn count_issued(&mut self, claim: &Claim, disk: &mut Disk<'_>) -> Result<(), RunError> {
-        let drm = usize::from(claim.drm.code());
+    fn count_license(&mut self, claim: &Claim) {
         self.tally.counters.licenses_issued += 1;
-        self.tally.counters.licenses_by_drm[drm] += 1;
-        match claim.user {
-            Some(tag) => {
-                let bit = claim.drm.bit();
-                let before = self.sets[TallyKind::Users as usize].insert(tag, bit, disk)?;
-                self.tally.counters.mau += u64::from(before == 0);
-                self.tally.counters.mau_by_drm[drm] += u64::from(before & bit == 0);
-            }
-            None => self.tally.counters.unattributed_licenses += 1,
+        self.tally.counters.licenses_by_drm[usize::from(claim.drm.code())] += 1;
+    }
+
+    fn count_issued(&mut self, claim: &Claim, disk: &mut Disk<'_>) -> Result<(), RunError> {
+        self.count_license(claim);
+        let counted = self.count_user(claim, disk)?;
+        if claim.user.is_none() {
+            self.tally.counters.unattributed_licenses += 1;
+            self.tally.counters.sentinel_licenses += u64::from(claim.sentinel);
+            self.tally.counters.licenses_by_device += u64::from(counted);
         }
         if let Some(tag) = claim.device {
             let new = self.add(TallyKind::Devices, tag, disk)?;
             self.tally.counters.devices += u64::from(new);
         }
         Ok(())
+    }
+
+    /// Makes the user active, or the device that stands for one; whether there was either.
+    fn count_user(&mut self, claim: &Claim, disk: &mut Disk<'_>) -> Result<bool, RunError> {
+        if let Some(tag) = claim.user {
+            let bit = claim.drm.bit();
+            let before = self.sets[TallyKind::Users as usize].insert(tag, bit, disk)?;
+            self.tally.counters.mau += u64::from(before == 0);
+            let drm = usize::from(claim.drm.code());
+            self.tally.counters.mau_by_drm[drm] += u64::from(before & bit == 0);
+            return Ok(true);
+        }
+        let Some(tag) = claim.device.filter(|_| claim.by_device) else { return Ok(false) };
+        let new = self.add(TallyKind::DeviceUsers, tag, disk)?;
+        self.tally.counters.device_users += u64::from(new);
+        Ok(true)
     }
 
     fn add(

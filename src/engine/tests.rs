@@ -49,6 +49,13 @@ struct Row {
     hours_ago: u16,
 }
 
+impl Row {
+    /// Whether the device stands for a user.
+    fn stands_in(&self) -> bool {
+        self.user == 0 && self.device > 0 && self.event % 3 == 0
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Submit(Vec<Row>),
@@ -139,38 +146,6 @@ impl World {
         self.clock.0.load(Ordering::SeqCst)
     }
 
-    /// The writer looks at the clock before it serves anything.
-    fn look(&self) -> Result<(), EngineError> {
-        self.runtime.block_on(self.engine().delete_token("nobody")).map(drop)
-    }
-
-    /// Hours pass, and the writer believes it.
-    fn pass(&mut self, hours: i64) -> Result<(), EngineError> {
-        self.look()?;
-        self.clock.0.fetch_add((hours - 1) * HOUR, Ordering::SeqCst);
-        self.look()?;
-        self.clock.0.fetch_add(HOUR, Ordering::SeqCst);
-        self.look()?;
-        self.model.believed = self.now();
-        Ok(())
-    }
-
-    fn advance(&mut self, hours: u16) {
-        self.pass(i64::from(hours)).unwrap();
-    }
-
-    fn site_of(&self, name: SiteMonth) -> Arc<Site> {
-        self.engine().sites().into_iter().find(|site| site.no == name.site).unwrap()
-    }
-
-    /// Whether the model has the month closed: its end in its zone, and the site's hours later.
-    fn is_final(&self, name: SiteMonth) -> bool {
-        let site = self.site_of(name);
-        let end = calendar::span(&site, name.month).unwrap().to;
-        let hours = i64::from(site.settings.closing_hours);
-        (end.0 + hours * HOUR).max(START + 72 * HOUR) <= self.model.believed
-    }
-
     fn batch(&self, rows: &[(Row, i64)]) -> Batch {
         let mut batch = Batch::default();
         for (row, at) in rows {
@@ -198,6 +173,8 @@ impl World {
                 user: (row.user > 0).then(|| short("user", row.user)).flatten(),
                 device: (row.device > 0).then(|| short("device", row.device)).flatten(),
                 session: (row.device > 0).then(|| short("session", row.device)).flatten(),
+                sentinel: row.user == 0 && row.event % 2 == 0,
+                by_device: row.stands_in(),
             };
             batch.claims.push(claim);
         }
@@ -281,18 +258,6 @@ impl World {
         self.engine().store().fault.store(0, Ordering::SeqCst);
         self.close();
         self.open();
-    }
-
-    /// A close that cannot be written, or of which nobody hears.
-    fn crash_close(&mut self, after: bool, hours: u16) {
-        self.engine().store().fault.store(if after { 2 } else { 1 }, Ordering::SeqCst);
-        if self.pass(i64::from(hours)).is_ok() {
-            self.engine().store().fault.store(0, Ordering::SeqCst);
-            return;
-        }
-        self.close();
-        self.open();
-        self.advance(1);
     }
 
     fn check(&self) {
@@ -399,8 +364,9 @@ impl World {
 }
 
 fn rows() -> impl Strategy<Value = Vec<Row>> {
-    let row = (0u8..3, 0u16..400, 0u16..60, 0u16..30, 0u8..8, 0u8..6, 0u16..860).prop_map(
+    let row = (0u8..3, 0u16..400, 0u16..60, 0u16..30, 0u8..8, 0u8..10, 0u16..860).prop_map(
         |(site, event, user, device, drm, effect, hours_ago)| {
+            let user = if event % 7 == 0 { 0 } else { user };
             // Most rows are issued licences of the last two days.
             let effect = if event % 3 == 0 { effect } else { 0 };
             let hours_ago = if event % 5 == 0 { hours_ago } else { hours_ago % 48 };

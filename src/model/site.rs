@@ -4,6 +4,30 @@ use super::ids::{SiteId, SiteNo};
 use super::limits;
 use super::time::{Month, Timestamp};
 
+/// How a site's months are counted under rule set `mau/1`; frozen inside a month.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counting {
+    /// A failed licence request makes its user active, too (contracts by transaction).
+    pub include_failures: bool,
+    /// A renewal makes its user active.
+    pub renewals: bool,
+    /// Where a record names nobody, its recommended good device stands for a user, counted apart.
+    pub device_as_user: bool,
+    /// A user id that its record calls anonymous is nobody's; its device stands for a user.
+    pub anonymous_by_device: bool,
+}
+
+impl Default for Counting {
+    fn default() -> Self {
+        Self {
+            include_failures: false,
+            renewals: true,
+            device_as_user: false,
+            anonymous_by_device: false,
+        }
+    }
+}
+
 /// What an operator says of a site. What is frozen inside a month takes effect with the next one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SiteSettings {
@@ -17,6 +41,8 @@ pub struct SiteSettings {
     pub records_days: Option<u32>,
     /// How long a month waits for late records after its end, hours.
     pub closing_hours: u32,
+    /// How its months are counted.
+    pub counting: Counting,
 }
 
 impl Default for SiteSettings {
@@ -27,6 +53,7 @@ impl Default for SiteSettings {
             sentinel_user_ids: Vec::new(),
             records_days: None,
             closing_hours: limits::CLOSING_HOURS,
+            counting: Counting::default(),
         }
     }
 }

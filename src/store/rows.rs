@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::codec::{Corrupt, Put, Reader};
 use crate::model::caller::{Role, SiteScope, Token};
 use crate::model::ids::{SiteId, SiteNo};
-use crate::model::site::{MonthSpan, Site, SiteSettings};
+use crate::model::site::{Counting, MonthSpan, Site, SiteSettings};
 use crate::model::time::{Month, Timestamp};
 
 const VERSION: u8 = 1;
@@ -57,7 +57,7 @@ pub fn decode_site(bytes: &[u8]) -> Result<Site, Corrupt> {
     let pending =
         option(&mut reader, |reader| Ok((Month(reader.number32()?), decode_settings(reader)?)))?;
     let mut past = Vec::new();
-    for _ in 0..reader.count_of(6)? {
+    for _ in 0..reader.count_of(7)? {
         past.push((Month(reader.number32()?), decode_settings(&mut reader)?));
     }
     let mut months = Vec::new();
@@ -81,6 +81,25 @@ fn encode_settings(out: &mut Vec<u8>, settings: &SiteSettings) {
     settings.sentinel_user_ids.iter().for_each(|id| out.prefixed(id.as_bytes()));
     put_option(out, settings.records_days.as_ref(), |out, days| out.varint(u64::from(*days)));
     out.varint(u64::from(settings.closing_hours));
+    out.push(encode_counting(settings.counting));
+}
+
+fn encode_counting(counting: Counting) -> u8 {
+    let Counting { include_failures, renewals, device_as_user, anonymous_by_device } = counting;
+    u8::from(include_failures)
+        | u8::from(renewals) << 1
+        | u8::from(device_as_user) << 2
+        | u8::from(anonymous_by_device) << 3
+}
+
+fn decode_counting(code: u8) -> Option<Counting> {
+    let bit = |at: u8| code >> at & 1 == 1;
+    (code < 16).then(|| Counting {
+        include_failures: bit(0),
+        renewals: bit(1),
+        device_as_user: bit(2),
+        anonymous_by_device: bit(3),
+    })
 }
 
 fn decode_settings(reader: &mut Reader<'_>) -> Result<SiteSettings, Corrupt> {
@@ -92,7 +111,8 @@ fn decode_settings(reader: &mut Reader<'_>) -> Result<SiteSettings, Corrupt> {
     }
     let records_days = option(reader, Reader::number32)?;
     let closing_hours = reader.number32()?;
-    Ok(SiteSettings { name, time_zone, sentinel_user_ids, records_days, closing_hours })
+    let counting = decode_counting(reader.byte()?).ok_or(reader.corrupt())?;
+    Ok(SiteSettings { name, time_zone, sentinel_user_ids, records_days, closing_hours, counting })
 }
 
 /// Encodes a token, which holds the hash of its secret only.
@@ -246,10 +266,11 @@ mod tests {
         fn settings()(
             name in ".{0,9}", ids in proptest::collection::vec(".{0,9}", 0..3),
             days in proptest::option::of(any::<u32>()), hours in any::<u32>(),
+            counting in 0u8..16,
         ) -> SiteSettings {
             SiteSettings {
                 name, time_zone: "Asia/Seoul".into(), sentinel_user_ids: ids, records_days: days,
-                closing_hours: hours,
+                closing_hours: hours, counting: decode_counting(counting).unwrap(),
             }
         }
     }
@@ -272,6 +293,11 @@ mod tests {
                 closed_through: closed.map(Month),
             };
             prop_assert_eq!(decode_site(&encode_site(&site)), Ok(site));
+        }
+
+        #[test]
+        fn unknown_options_are_refused(code in 16u8..) {
+            prop_assert_eq!(decode_counting(code), None);
         }
 
         #[test]

@@ -59,6 +59,9 @@ impl Usage {
             "licenses_failed": counters.licenses_failed,
             "devices": counters.devices,
             "unattributed_licenses": counters.unattributed_licenses,
+            "device_users": counters.device_users,
+            "failures_counted": counters.failures_counted,
+            "excluded": excluded(counters),
             "by_drm_type": by_drm,
             "watermark_sessions": counters.watermark_sessions,
             "watermark_users": counters.watermark_users,
@@ -102,12 +105,15 @@ impl Usage {
             counters.duplicates,
             self.corrections.records,
             self.corrections.users,
+            counters.device_users,
+            counters.failures_counted,
             counters.trial,
             counters.test,
         ];
         cells.extend(figures.iter().map(u64::to_string));
         let by_drm = counters.mau_by_drm.iter().zip(&counters.licenses_by_drm);
         cells.extend(by_drm.flat_map(|(mau, licenses)| [mau.to_string(), licenses.to_string()]));
+        cells.extend(counters.exclusions().map(|(_, count)| count.to_string()));
         cells.extend([
             self.from.to_string(),
             self.to.to_string(),
@@ -117,6 +123,12 @@ impl Usage {
         ]);
         cells
     }
+}
+
+/// Licence records that made nobody active, by reason.
+pub fn excluded(counters: &Counters) -> Value {
+    let pairs = counters.exclusions().map(|(reason, count)| (reason.to_owned(), json!(count)));
+    Value::Object(pairs.collect())
 }
 
 /// A page of a list: `items`, and a `cursor` where there is more.
@@ -142,10 +154,13 @@ pub fn list_to_csv(items: &[Usage]) -> Vec<u8> {
 fn csv_names() -> Vec<String> {
     const HEAD: &str = "site_id month time_zone state rule_set mau licenses_issued licenses_failed \
         devices unattributed_licenses watermark_sessions watermark_users duplicates \
-        corrected_records corrected_users trial test";
+        corrected_records corrected_users device_users failures_counted \
+        trial test";
     let mut names: Vec<String> = HEAD.split_ascii_whitespace().map(str::to_owned).collect();
     let by_drm = |drm: &DrmType| [format!("mau_{drm}"), format!("licenses_issued_{drm}")];
     names.extend(DrmType::ALL.iter().flat_map(by_drm));
+    let excluded = Counters::default();
+    names.extend(excluded.exclusions().map(|(reason, _)| format!("excluded_{reason}")));
     names.extend(["from", "to", "closes_at", "evidence", "as_of"].map(str::to_owned));
     names
 }

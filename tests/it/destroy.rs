@@ -96,6 +96,8 @@ fn fill(place: &Path) {
                 user: Some(user.short()),
                 device: Some(tag("device", event % 50).short()),
                 session: None,
+                sentinel: false,
+                by_device: false,
             };
             batch.claims.push(claim);
         }

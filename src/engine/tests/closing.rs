@@ -15,6 +15,50 @@ fn november() -> Month {
 }
 
 impl World {
+    /// The writer looks at the clock before it serves anything.
+    pub(super) fn look(&self) -> Result<(), EngineError> {
+        self.runtime.block_on(self.engine().delete_token("nobody")).map(drop)
+    }
+
+    /// Hours pass, and the writer believes it.
+    pub(super) fn pass(&mut self, hours: i64) -> Result<(), EngineError> {
+        self.look()?;
+        self.clock.0.fetch_add((hours - 1) * HOUR, Ordering::SeqCst);
+        self.look()?;
+        self.clock.0.fetch_add(HOUR, Ordering::SeqCst);
+        self.look()?;
+        self.model.believed = self.now();
+        Ok(())
+    }
+
+    pub(super) fn advance(&mut self, hours: u16) {
+        self.pass(i64::from(hours)).unwrap();
+    }
+
+    pub(super) fn site_of(&self, name: SiteMonth) -> Arc<Site> {
+        self.engine().sites().into_iter().find(|site| site.no == name.site).unwrap()
+    }
+
+    /// Whether the model has the month closed: its end in its zone, and the site's hours later.
+    pub(super) fn is_final(&self, name: SiteMonth) -> bool {
+        let site = self.site_of(name);
+        let end = calendar::span(&site, name.month).unwrap().to;
+        let hours = i64::from(site.settings.closing_hours);
+        (end.0 + hours * HOUR).max(START + 72 * HOUR) <= self.model.believed
+    }
+
+    /// A close that cannot be written, or of which nobody hears.
+    pub(super) fn crash_close(&mut self, after: bool, hours: u16) {
+        self.engine().store().fault.store(if after { 2 } else { 1 }, Ordering::SeqCst);
+        if self.pass(i64::from(hours)).is_ok() {
+            self.engine().store().fault.store(0, Ordering::SeqCst);
+            return;
+        }
+        self.close();
+        self.open();
+        self.advance(1);
+    }
+
     fn usage(&self, site: u8, month: Month) -> UsageMonth {
         self.engine().usage(&site_id(site), month).unwrap().unwrap()
     }

@@ -26,7 +26,7 @@ impl Clock for Moved {
 }
 
 /// A server with site `A` that begins on 2026-11-10 at noon.
-struct Clocked {
+pub(super) struct Clocked {
     clock: Arc<Moved>,
     runtime: Runtime,
     app: App,
@@ -38,9 +38,14 @@ struct Clocked {
 
 impl Clocked {
     fn new() -> Self {
+        Self::at("2026-11-10T12:00:00Z")
+    }
+
+    /// The same from another time on.
+    pub(super) fn at(time: &str) -> Self {
         let place = Place::new();
         let clock = Arc::new(Moved::default());
-        set(&clock, "2026-11-10T12:00:00Z");
+        set(&clock, time);
         let (runtime, app) = start(&place, &clock);
         let operator = std::fs::read_to_string(place.keys().join("operator.token")).unwrap();
         let mut clocked = Self {
@@ -65,7 +70,7 @@ impl Clocked {
         self.clock.0.fetch_add(seconds * 1_000, Ordering::Relaxed);
     }
 
-    fn operate(&self, method: &str, path: &str, body: &str) -> Answer {
+    pub(super) fn operate(&self, method: &str, path: &str, body: &str) -> Answer {
         self.send(&self.operator, method, path, &[JSON], body)
     }
 
@@ -88,7 +93,7 @@ impl Clocked {
     }
 
     /// As time goes by: the server sees the clock jump, and go on for an hour.
-    fn until(&self, time: &str) {
+    pub(super) fn until(&self, time: &str) {
         let look = || assert_eq!(self.operate("PUT", "/v1/sites/A", "{}").status, 200);
         self.set(time);
         self.pass(-HOUR);
@@ -98,7 +103,7 @@ impl Clocked {
     }
 
     /// The same server, started once more.
-    fn again(self) -> Self {
+    pub(super) fn again(self) -> Self {
         self.runtime.block_on(self.app.drain());
         drop(self.runtime);
         let (runtime, app) = start(&self.place, &self.clock);
@@ -108,6 +113,10 @@ impl Clocked {
     /// Posts one record of a time.
     fn post(&self, event_id: &str, time: &str, headers: &[(&str, &str)]) -> Answer {
         self.post_as("u", event_id, time, headers)
+    }
+
+    pub(super) fn lines(&self, lines: &str) -> Answer {
+        self.send(&self.producer, "POST", "/v1/records", &[NDJSON], lines)
     }
 
     fn post_as(&self, user: &str, event: &str, time: &str, headers: &[(&str, &str)]) -> Answer {
@@ -122,7 +131,7 @@ impl Clocked {
         answer.json()
     }
 
-    fn end(self) {
+    pub(super) fn end(self) {
         self.runtime.block_on(self.app.drain());
     }
 }

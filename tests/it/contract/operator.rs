@@ -107,6 +107,8 @@ fn unfit_settings_of_a_site() {
         (r#"{"time_zone":"Nowhere/City"}"#, "bad_value", "/time_zone"),
         (r#"{"time_zone":7}"#, "wrong_type", "/time_zone"),
         (r#"{"retention":{"records_days":0}}"#, "bad_value", "/retention/records_days"),
+        (r#"{"include_failures":"yes"}"#, "wrong_type", "/include_failures"),
+        (r#"{"anonymous_by_device":1}"#, "wrong_type", "/anonymous_by_device"),
         (r#"{"closing_hours":23}"#, "bad_value", "/closing_hours"),
         (r#"{"closing_hours":241}"#, "bad_value", "/closing_hours"),
         (r#"{"closing_hours":"72"}"#, "wrong_type", "/closing_hours"),
