@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::{Book, Scribe, Sites, Tokens};
 use crate::audit::Audit;
+use crate::billing::Billing;
 use crate::config::Settings;
 use crate::engine::Engine;
 use crate::http::{Desks, Intake, Server, StartError};
@@ -77,7 +78,8 @@ pub struct App {
     engine: Engine,
     audit: Audit,
     retention: Desk,
-    watches: [tokio::task::JoinHandle<()>; 3],
+    billing: Billing,
+    watches: [tokio::task::JoinHandle<()>; 4],
 }
 
 impl App {
@@ -104,11 +106,13 @@ impl App {
         let ingest = Ingest::new(engine.clone(), ingest, records);
         let vault = Arc::new(engine.clone());
         let ledger = Arc::clone(audit.ledger());
+        let billing =
+            Billing::new(Arc::new(engine.clone()), Arc::clone(&ledger), Arc::clone(&clock));
         let retention = Desk::new(vault, ledger, kept, clock);
         let served = async {
             let retention = retention?;
             retention.register(&registry);
-            let known = (tokens.clone(), audit.clone(), retention.clone());
+            let known = (tokens.clone(), audit.clone(), retention.clone(), billing.clone());
             let desks = desks(&engine, ingest, known);
             first_token::ensure(&tokens, &keys).await?;
             Ok::<_, AppError>((Server::start(http, desks, &registry).await?, retention))
@@ -124,11 +128,12 @@ impl App {
             tokio::spawn(watch::disk(engine.clone(), data, place.free_bytes_min)),
             tokio::spawn(watch::copies(engine.clone(), audit.clone(), behind)),
             tokio::spawn(retention.clone().watch()),
+            tokio::spawn(billing.clone().watch()),
         ];
         for address in server.addresses() {
             tracing::info!(%address, "ready");
         }
-        Ok(Self { server, engine, audit, retention, watches })
+        Ok(Self { server, engine, audit, retention, billing, watches })
     }
 
     /// The addresses that are listened on.
@@ -167,6 +172,7 @@ impl App {
         }
         rooms::close(self.engine).await;
         self.retention.rest().await;
+        self.billing.rest().await;
         tracing::info!("stopped");
     }
 }
@@ -174,7 +180,7 @@ impl App {
 fn desks(
     engine: &Engine,
     ingest: Ingest,
-    (tokens, audit, retention): (Tokens, Audit, Desk),
+    (tokens, audit, retention, billing): (Tokens, Audit, Desk, Billing),
 ) -> Desks {
     let book: Arc<dyn Book> = Arc::new(engine.clone());
     let counts: Arc<dyn Counts> = Arc::new(engine.clone());
@@ -185,6 +191,7 @@ fn desks(
         tokens,
         sites: Sites::new(book),
         usage: Usage::new(counts),
+        billing,
         audit,
         retention,
         ready: Arc::new(move || ready.ready()),

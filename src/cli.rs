@@ -4,6 +4,7 @@
 
 pub(crate) mod client;
 mod retention;
+mod statement;
 mod verify;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use crate::model::time::SystemClock;
 use crate::observe::logs;
 use client::{Ask, Target};
 use retention::{CertificateVerb, HoldVerb, RetentionVerb};
+use statement::StatementVerb;
 
 /// The exit status of a request that the server refused, or that did not reach it.
 const EXIT_FAILED: u8 = 1;
@@ -86,6 +88,13 @@ enum Verb {
         /// Answer with CSV.
         #[arg(long)]
         csv: bool,
+    },
+    /// Read, restate and check statements.
+    Statement {
+        #[command(flatten)]
+        target: Target,
+        #[command(subcommand)]
+        verb: StatementVerb,
     },
     /// Read the ledger.
     Ledger {
@@ -222,6 +231,10 @@ pub fn run() -> ExitCode {
         Verb::Retention { target, verb } => ask(&target, &retention::retention(verb)),
         Verb::Hold { target, verb } => ask(&target, &retention::hold(verb)),
         Verb::Certificate { target, verb } => match retention::certificate(verb) {
+            Ok(question) => ask(&target, &question),
+            Err(ended) => ended,
+        },
+        Verb::Statement { target, verb } => match statement::statement(verb) {
             Ok(question) => ask(&target, &question),
             Err(ended) => ended,
         },

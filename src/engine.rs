@@ -16,6 +16,7 @@ pub mod gone;
 pub mod journal;
 pub mod log;
 pub mod partition;
+pub mod recount;
 mod recover;
 mod runs;
 mod shared;

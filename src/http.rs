@@ -23,6 +23,7 @@ mod retention;
 mod router;
 mod server;
 mod service;
+mod statements;
 mod tls;
 
 #[cfg(test)]
@@ -39,6 +40,7 @@ pub use tls::{TlsError, TlsFiles};
 
 use crate::admin::{Sites, Tokens};
 use crate::audit::Audit;
+use crate::billing::Billing;
 use crate::retention::Desk;
 use crate::usage::Usage;
 
@@ -96,6 +98,8 @@ pub struct Desks {
     pub sites: Sites,
     /// Answers billing questions.
     pub usage: Usage,
+    /// Issues statements.
+    pub billing: Billing,
     /// Writes and reads the ledger.
     pub audit: Audit,
     /// Knows what must go and what must stay.

@@ -19,6 +19,7 @@ pub mod receipt;
 pub mod record;
 pub mod retention;
 pub mod schema;
+pub mod statement;
 pub mod usage;
 mod words;
 

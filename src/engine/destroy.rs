@@ -190,7 +190,7 @@ impl Engine {
     }
 
     /// Works on a thread of its own, which the end of the engine waits for.
-    async fn aside<T: Send + 'static>(
+    pub(super) async fn aside<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<T, EngineError> + Send + 'static,
     ) -> Result<T, EngineError> {

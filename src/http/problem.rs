@@ -11,6 +11,7 @@ use super::body::BodyError;
 use super::inflate;
 use crate::admin::{AdminError, AuthError};
 use crate::audit::AuditError;
+use crate::billing::BillingError;
 use crate::retention::DeskError;
 use crate::usage::UsageError;
 use crate::wire::fault::Flaw;
@@ -90,6 +91,8 @@ kinds! {
     /// A month that the site never had.
     UnknownMonth = "unknown-month", UNPROCESSABLE_ENTITY,
         "The site has no such month, or nothing of it is left.";
+    /// A month that still counts.
+    MonthOpen = "month-open", CONFLICT, "The month is not closed yet.";
     /// The second request to release a hold by the same person.
     SamePerson = "same-person", CONFLICT, "Another person must release the hold.";
     /// The hold has ended.
@@ -259,6 +262,22 @@ impl From<DeskError> for Refusal {
             DeskError::DiskFull => Kind::DiskFull,
             DeskError::Stopped => Kind::Stopped,
             DeskError::Failed => Kind::Internal,
+        };
+        kind.into()
+    }
+}
+
+impl From<BillingError> for Refusal {
+    fn from(error: BillingError) -> Self {
+        let kind = match error {
+            BillingError::Unreadable => Kind::Unreadable,
+            BillingError::Unfit(flaw) => return Self { flaw: Some(flaw), ..Kind::Unfit.into() },
+            BillingError::NotFound => Kind::NotFound,
+            BillingError::NotClosed => Kind::MonthOpen,
+            BillingError::Busy => Kind::Busy,
+            BillingError::DiskFull => Kind::DiskFull,
+            BillingError::Stopped => Kind::Stopped,
+            BillingError::Failed => Kind::Internal,
         };
         kind.into()
     }

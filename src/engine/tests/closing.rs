@@ -238,3 +238,40 @@ fn sites_close_by_their_own_zones_and_hours() {
     }
     world.close();
 }
+
+/// Over many runs, merged ones among them, and a start: the second count is that of the counters,
+/// and its digest that of the sorted tags.
+#[test]
+fn a_month_is_counted_again_from_what_is_stored() {
+    let mut world = World::new(settings(true));
+    let mut users = BTreeSet::new();
+    for turn in 0..12u16 {
+        let rows = (0..300).map(|at| {
+            let number = turn * 211 + at;
+            let user = number % 900 + 1;
+            users.insert(user);
+            Row {
+                drm: (number % 5) as u8,
+                device: number % 70,
+                ..row(4_000 + turn * 300 + at, user, 1)
+            }
+        });
+        world.run(Op::Submit(rows.collect()));
+        world.run(Op::Fold);
+    }
+    world.run(Op::Restart);
+    world.run(Op::Submit(vec![row(1, 0, 1), row(2, 5_000, 1)]));
+    users.insert(5_000);
+    let found = world.runtime.block_on(world.engine().recount(site_id(0), november()));
+    let found = found.unwrap().unwrap();
+    let counters = world.usage(0, november()).tally.counters;
+    assert_eq!((found.users, found.users_by_drm), (counters.mau, counters.mau_by_drm));
+    assert_eq!((found.devices, found.users), (counters.devices, users.len() as u64));
+    let tags: BTreeSet<[u8; 12]> =
+        users.iter().map(|user| Tag(tag("user", *user)).short().0).collect();
+    let sorted: Vec<u8> = tags.into_iter().flatten().collect();
+    assert_eq!(found.digest, crate::crypto::sha256(&[&sorted]));
+    let none = world.runtime.block_on(world.engine().recount(site_id(0), november().next()));
+    assert_eq!(none, Ok(None));
+    world.close();
+}

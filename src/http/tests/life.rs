@@ -293,7 +293,10 @@ async fn plain_http_stays_on_loopback() {
     let open = Settings { listen: vec!["0.0.0.0:0".parse().unwrap()], ..settings() };
     let stub = start(settings()).await;
     let kept = tempfile::tempdir().unwrap();
+    let (ledger, audit) = audit();
+    let clock = Arc::new(TestClock::default());
     let desks = Desks {
+        billing: crate::billing::fake::desk(Arc::clone(audit.ledger()), clock),
         intake: Arc::new(StubDoor(stub.intake)),
         tokens: Tokens::new(
             Arc::new(Memory::default()),
@@ -302,10 +305,11 @@ async fn plain_http_stays_on_loopback() {
         ),
         sites: Sites::new(Arc::new(Memory::default())),
         usage: Usage::new(Arc::new(Figures::of(&[]))),
-        audit: audit().1,
+        audit,
         retention: crate::retention::fake::desk(kept.path(), &[], TestClock::default().now()),
         ready: Arc::new(|| Ok(())),
     };
     let refused = Server::start(open, desks, &Registry::default()).await.unwrap_err();
     assert!(matches!(refused, StartError::PlainHttp(_)));
+    drop(ledger);
 }

@@ -74,7 +74,7 @@ impl Clocked {
         self.send(&self.operator, method, path, &[JSON], body)
     }
 
-    fn send(
+    pub(super) fn send(
         &self,
         token: &str,
         method: &str,
@@ -85,7 +85,7 @@ impl Clocked {
         Client::new(self.address, token).send(method, path, headers, body.as_bytes()).unwrap()
     }
 
-    fn token(&self, role: &str, days: u32) -> String {
+    pub(super) fn token(&self, role: &str, days: u32) -> String {
         let body = json!({"role": role, "sites": ["*"], "name": role, "expires_in_days": days});
         let made = self.operate("POST", "/v1/tokens", &body.to_string());
         assert_eq!(made.status, 201, "{made:?}");
@@ -119,13 +119,18 @@ impl Clocked {
         self.send(&self.producer, "POST", "/v1/records", &[NDJSON], lines)
     }
 
+    /// The ledger's public key.
+    pub(super) fn verifier_key(&self) -> String {
+        std::fs::read_to_string(self.place.ledger().join("verifier.key")).unwrap()
+    }
+
     fn post_as(&self, user: &str, event: &str, time: &str, headers: &[(&str, &str)]) -> Answer {
         let record = with(&license(event, user), "occurred_at", time).to_string();
         let headers = [&[NDJSON], headers].concat();
         self.send(&self.producer, "POST", "/v1/records", &headers, &record)
     }
 
-    fn usage(&self, month: &str) -> Value {
+    pub(super) fn usage(&self, month: &str) -> Value {
         let answer = self.operate("GET", &format!("/v1/sites/A/usage/{month}"), "");
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()

@@ -70,9 +70,18 @@ const HOSTS: &[(&str, &[&str])] = &[
     ("thiserror", &[""]),
     (
         "tracing",
-        &["observe", "engine", "admin", "audit", "ingest", "retention", "http", "app", "cli"],
+        &[
+            "observe", "engine", "admin", "audit", "billing", "ingest", "retention", "http", "app",
+            "cli",
+        ],
     ),
-    ("tokio", &["engine", "ingest", "admin", "audit", "retention", "http", "app", "cli", "load"]),
+    (
+        "tokio",
+        &[
+            "engine", "ingest", "admin", "audit", "billing", "retention", "http", "app", "cli",
+            "load",
+        ],
+    ),
 ];
 
 /// The floor of every room, as the table in the crate's page says.
