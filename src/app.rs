@@ -20,6 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::admin::{Book, Scribe, Sites, Tokens};
 use crate::audit::Audit;
 use crate::backup::{BackupError, Backups};
+use crate::billing::Billing;
 use crate::config::Settings;
 use crate::engine::Engine;
 use crate::http::{Desks, Intake, Server, StartError};
@@ -89,7 +90,8 @@ pub struct App {
     engine: Engine,
     audit: Audit,
     retention: Desk,
-    watches: [tokio::task::JoinHandle<()>; 5],
+    billing: Billing,
+    watches: [tokio::task::JoinHandle<()>; 6],
 }
 
 impl App {
@@ -127,6 +129,8 @@ impl App {
         let ledger = Arc::clone(audit.ledger());
         let (source, log) = (Arc::new(engine.clone()), Arc::clone(&ledger));
         let backups = Backups::new(source, log, backups, Arc::clone(&clock), process::free_bytes);
+        let billing =
+            Billing::new(Arc::new(engine.clone()), Arc::clone(&ledger), Arc::clone(&clock));
         let retention = Desk::new(vault, ledger, kept, Arc::clone(&clock));
         let hooks = hooks::Hooks { engine: engine.clone(), audit: audit.clone() };
         let webhooks = Webhooks::new(Arc::new(hooks), hooked, clock);
@@ -138,7 +142,7 @@ impl App {
             webhooks.register(&registry);
             let told = audit.clone();
             retention.on_ledger_failure(move |sentence| told.fail(sentence));
-            let others = (backups, webhooks.clone());
+            let others = (backups, webhooks.clone(), billing.clone());
             let known = (tokens.clone(), audit.clone(), retention.clone(), others);
             let desks = desks(&engine, ingest, known);
             first_token::ensure(&tokens, &keys).await?;
@@ -157,11 +161,12 @@ impl App {
             tokio::spawn(watch::second_copy(audit.clone())),
             tokio::spawn(retention.clone().watch()),
             tokio::spawn(webhooks.watch()),
+            tokio::spawn(billing.clone().watch()),
         ];
         for address in server.addresses() {
             tracing::info!(%address, "ready");
         }
-        Ok(Self { server, engine, audit, retention, watches })
+        Ok(Self { server, engine, audit, retention, billing, watches })
     }
 
     /// The addresses that are listened on.
@@ -206,14 +211,18 @@ impl App {
         self.retention.rest().await;
         let ledger = Arc::clone(self.audit.ledger());
         let _ = tokio::task::spawn_blocking(move || ledger.finish_second_copy()).await;
+        self.billing.rest().await;
         tracing::info!("stopped");
     }
 }
 
+/// The desks that are there before the others.
+type Known = (Tokens, Audit, Desk, (Backups, Webhooks, Billing));
+
 fn desks(
     engine: &Engine,
     ingest: Ingest,
-    (tokens, audit, retention, (backups, webhooks)): (Tokens, Audit, Desk, (Backups, Webhooks)),
+    (tokens, audit, retention, (backups, webhooks, billing)): Known,
 ) -> Desks {
     let book: Arc<dyn Book> = Arc::new(engine.clone());
     let counts: Arc<dyn Counts> = Arc::new(engine.clone());
@@ -224,6 +233,7 @@ fn desks(
         tokens,
         sites: Sites::new(book),
         usage: Usage::new(counts),
+        billing,
         audit,
         retention,
         backups,

@@ -6,6 +6,7 @@ mod backup;
 pub(crate) mod client;
 pub(crate) mod evidence;
 mod retention;
+mod statement;
 mod verify;
 mod webhooks;
 
@@ -25,6 +26,7 @@ use backup::{BackupVerb, RestoreVerb};
 use client::{Ask, Target};
 use retention::{CertificateVerb, HoldVerb, RetentionVerb};
 use webhooks::WebhookVerb;
+use statement::StatementVerb;
 
 /// The exit status of a request that the server refused, or that did not reach it.
 const EXIT_FAILED: u8 = 1;
@@ -110,6 +112,13 @@ enum Verb {
         /// Answer with CSV.
         #[arg(long)]
         csv: bool,
+    },
+    /// Read, restate and check statements.
+    Statement {
+        #[command(flatten)]
+        target: Target,
+        #[command(subcommand)]
+        verb: StatementVerb,
     },
     /// Read the ledger.
     Ledger {
@@ -259,6 +268,10 @@ pub fn run() -> ExitCode {
         Verb::Backup { target, verb } => backup::run(&target, verb),
         Verb::Restore { verb } => backup::restore(verb),
         Verb::Webhook { target, verb } => ask(&target, &webhooks::webhook(verb)),
+        Verb::Statement { target, verb } => match statement::statement(verb) {
+            Ok(question) => ask(&target, &question),
+            Err(ended) => ended,
+        },
         Verb::Usage { target, site, month, csv } => {
             let path = format!("/v1/sites/{}/usage/{}", escape(&site), escape(&month));
             ask(&target, &Ask { csv, ..Ask::get(path) })

@@ -24,6 +24,7 @@ mod retention;
 mod router;
 mod server;
 mod service;
+mod statements;
 mod tls;
 mod webhooks;
 
@@ -42,6 +43,7 @@ pub use tls::{TlsError, TlsFiles};
 use crate::admin::{Sites, Tokens};
 use crate::audit::Audit;
 use crate::backup::Backups;
+use crate::billing::Billing;
 use crate::retention::Desk;
 use crate::usage::Usage;
 use crate::webhooks::Webhooks;
@@ -100,6 +102,8 @@ pub struct Desks {
     pub sites: Sites,
     /// Answers billing questions.
     pub usage: Usage,
+    /// Issues statements.
+    pub billing: Billing,
     /// Writes and reads the ledger.
     pub audit: Audit,
     /// Knows what must go and what must stay.

@@ -14,9 +14,6 @@ use crate::wire::retention::certificate::Certificate;
 const CERTIFICATES: &str = "certificate/";
 /// Most certificates of one look: one may name every site.
 const CERTIFICATES_MAX: usize = 4;
-/// How long after its end a month closes, and after the creation of its site at the earliest,
-/// milliseconds (72 hours).
-const CLOSING_MS: i64 = 72 * 3_600_000;
 
 /// Engine and ledger together.
 pub struct Hooks {
@@ -93,17 +90,9 @@ fn news(site: &Site, found: UsageMonth) -> MonthNews {
     MonthNews {
         site: site.id.clone(),
         plan_mau: site.settings.plan_mau,
-        closed_at: closed_at(site, &found),
+        closed_at: found.tally.closed_at,
         span: found.span,
         time_zone: found.time_zone,
-        counters: found.counters,
+        counters: found.tally.counters,
     }
-}
-
-/// When a month's figures became final. The engine closes no months yet, so this goes by the
-/// calendar alone; once it does, its own word belongs here, and nothing else changes.
-fn closed_at(site: &Site, found: &UsageMonth) -> Option<Timestamp> {
-    let begins = found.span.to.max(site.created_at);
-    let closes = Timestamp(begins.0.saturating_add(CLOSING_MS));
-    (closes <= found.as_of).then_some(closes)
 }

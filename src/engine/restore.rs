@@ -268,6 +268,7 @@ impl Parts<'_> {
             next_block: position.next_block.max(first),
             next_run: position.next_run.max(first),
             seen_floor: position.seen_floor,
+            believed: position.believed,
         };
         gone.rows(lots, position.folded_through + 1, &mut changes);
         let to = keys::page(position.seen_floor, 0, 0, 0);

@@ -12,6 +12,7 @@ use super::inflate;
 use crate::admin::{AdminError, AuthError};
 use crate::audit::AuditError;
 use crate::backup::BackupError;
+use crate::billing::BillingError;
 use crate::retention::DeskError;
 use crate::usage::UsageError;
 use crate::webhooks::HookError;
@@ -95,6 +96,8 @@ kinds! {
     /// A month that the site never had.
     UnknownMonth = "unknown-month", UNPROCESSABLE_ENTITY,
         "The site has no such month, or nothing of it is left.";
+    /// A month that still counts.
+    MonthOpen = "month-open", CONFLICT, "The month is not closed yet.";
     /// The second request to release a hold by the same person.
     SamePerson = "same-person", CONFLICT, "Another person must release the hold.";
     /// The hold has ended.
@@ -105,7 +108,7 @@ kinds! {
     MonthRuns = "month-runs", CONFLICT,
         "The month has not ended; end the site's collection instead.";
     /// Late records would still be accepted.
-    MonthOpen = "month-open", CONFLICT,
+    MonthTakesRecords = "month-takes-records", CONFLICT,
         "Records of the month could still come; say that they are refused.";
     /// The clock jumped ahead.
     ClockUnconfirmed = "clock-unconfirmed", CONFLICT,
@@ -280,7 +283,7 @@ impl From<DeskError> for Refusal {
             DeskError::NeedsAllSites => Kind::NeedsAllSites,
             DeskError::Held => Kind::OnHold,
             DeskError::MonthRuns => Kind::MonthRuns,
-            DeskError::MonthOpen => Kind::MonthOpen,
+            DeskError::MonthOpen => Kind::MonthTakesRecords,
             DeskError::ClockAhead => Kind::ClockUnconfirmed,
             DeskError::NothingToConfirm => Kind::NothingToConfirm,
             DeskError::Busy => Kind::Busy,
@@ -320,6 +323,22 @@ impl From<HookError> for Refusal {
             HookError::DiskFull => Kind::DiskFull,
             HookError::Stopped => Kind::Stopped,
             HookError::Failed => Kind::Internal,
+        };
+        kind.into()
+    }
+}
+
+impl From<BillingError> for Refusal {
+    fn from(error: BillingError) -> Self {
+        let kind = match error {
+            BillingError::Unreadable => Kind::Unreadable,
+            BillingError::Unfit(flaw) => return Self { flaw: Some(flaw), ..Kind::Unfit.into() },
+            BillingError::NotFound => Kind::NotFound,
+            BillingError::NotClosed => Kind::MonthOpen,
+            BillingError::Busy => Kind::Busy,
+            BillingError::DiskFull => Kind::DiskFull,
+            BillingError::Stopped => Kind::Stopped,
+            BillingError::Failed => Kind::Internal,
         };
         kind.into()
     }

@@ -14,6 +14,12 @@ pub enum Route {
     SiteUsage,
     /// Months of the caller's sites.
     UsageList,
+    /// A statement of a closed month.
+    StatementGet,
+    /// All its versions.
+    StatementVersions,
+    /// A new version.
+    Restate,
     /// Make or change a site.
     SitePut,
     /// Read a site.
@@ -116,16 +122,22 @@ const LOTS: Access = Access::Roles(&[Role::Auditor, Role::Operator]);
 const HOLDS: Access = Access::Roles(&[Role::Privacy, Role::Auditor, Role::Custodian]);
 const BILLING: Access = Access::Roles(&[Role::Billing, Role::Operator]);
 
+const STATEMENTS: Access = Access::Roles(&[Role::Billing, Role::Auditor]);
+
 const GET: Method = Method::GET;
 const PUT: Method = Method::PUT;
 const POST: Method = Method::POST;
 const DELETE: Method = Method::DELETE;
 
 #[rustfmt::skip]
-static TABLE: [Row; 36] = [
+static TABLE: [Row; 39] = [
     row(Route::Records,     POST,   "/v1/records",                    "records",      PRODUCER),
     row(Route::SiteUsage,   GET,    "/v1/sites/{site}/usage/{month}", "site_usage",   BILLING),
     row(Route::UsageList,   GET,    "/v1/usage",                      "usage_list",   BILLING),
+    row(Route::StatementGet, GET, "/v1/sites/{site}/statements/{month}", "statement_get", STATEMENTS),
+    row(Route::StatementVersions, GET, "/v1/sites/{site}/statements/{month}/versions",
+        "statement_versions", STATEMENTS),
+    row(Route::Restate, POST, "/v1/sites/{site}/statements/{month}/restate", "restate", OPERATOR),
     row(Route::SitePut,     PUT,    "/v1/sites/{site}",               "site_put",     OPERATOR),
     row(Route::SiteGet,     GET,    "/v1/sites/{site}",               "site_get",     BILLING),
     row(Route::SiteList,    GET,    "/v1/sites",                      "site_list",    BILLING),

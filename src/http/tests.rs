@@ -135,6 +135,7 @@ pub async fn start(settings: Settings) -> Harness {
     }
     let kept = tempfile::tempdir().unwrap();
     let retention = crate::retention::fake::desk(kept.path(), &["ACME", "B"], clock.now());
+    let billing = crate::billing::fake::desk(Arc::clone(audit.ledger()), clock.clone());
     let desks = Desks {
         intake: Arc::new(StubDoor(Arc::clone(&intake))),
         retention,
@@ -143,6 +144,7 @@ pub async fn start(settings: Settings) -> Harness {
         tokens: desk,
         sites: Sites::new(book),
         usage: Usage::new(Arc::new(Figures::of(&["ACME", "B"]))),
+        billing,
         audit,
         ready: Arc::new(|| Ok(())),
     };

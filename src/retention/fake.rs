@@ -429,6 +429,7 @@ pub fn desk(folder: &std::path::Path, sites: &[&str], now: Timestamp) -> super::
             pending: None,
             past: Vec::new(),
             months: Vec::new(),
+            closed_through: Some(month),
         };
         let lot = Lot::Sets(SiteMonth { site: site.no, month });
         let ends_at = crate::engine::calendar::span(&site, month).unwrap().to;

@@ -28,6 +28,8 @@ pub(super) struct Standing {
     pub(super) info: LotInfo,
     /// When it is due.
     pub(super) due: Timestamp,
+    /// Whether its month is not closed yet.
+    pub(super) waits: bool,
     /// Open holds that cover it.
     pub(super) holds: Vec<u64>,
     /// Holds that covered it and were released, and when the last of them was.
@@ -37,9 +39,9 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    /// Due, and nothing holds it.
+    /// Due, its month is closed, and nothing holds it.
     pub(super) fn is_free(&self, now: Timestamp) -> bool {
-        self.due <= now && self.holds.is_empty()
+        self.due <= now && !self.waits && self.holds.is_empty()
     }
 
     /// It should be gone.
@@ -97,6 +99,7 @@ impl Inner {
                     ends_at: planned.due,
                 },
                 due: planned.due,
+                waits: false,
                 holds: Vec::new(),
                 released: planned.released_holds.clone(),
                 free_at: ends.fold(planned.due, Timestamp::max),
@@ -138,8 +141,9 @@ impl Inner {
 }
 
 fn standing(info: LotInfo, due: Timestamp, holds: &[&HoldRow], terms: &Terms<'_>) -> Standing {
+    let waits = terms.waits_for_close(info.lot);
     let mut standing =
-        Standing { info, due, holds: Vec::new(), released: Vec::new(), free_at: due };
+        Standing { info, due, waits, holds: Vec::new(), released: Vec::new(), free_at: due };
     for hold in holds.iter().filter(|hold| covers(hold, terms, standing.info.lot)) {
         match &hold.released {
             None => standing.holds.push(hold.number),

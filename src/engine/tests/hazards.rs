@@ -28,7 +28,7 @@ impl World {
         self.runtime.block_on(self.engine().commit(batch, Vec::new(), None))
     }
 
-    fn put(&self, site: u8, settings: SiteSettings) -> SitePut {
+    pub(super) fn put(&self, site: u8, settings: SiteSettings) -> SitePut {
         self.runtime.block_on(self.engine().put_site(site_id(site), settings)).unwrap()
     }
 
@@ -308,6 +308,7 @@ fn bare(zone: &str) -> Site {
         pending: None,
         past: Vec::new(),
         months: Vec::new(),
+        closed_through: None,
     }
 }
 

@@ -10,7 +10,11 @@ fn expected(route: Route, role: Role) -> bool {
         Route::SiteUsage | Route::UsageList | Route::SiteGet | Route::SiteList => {
             matches!(role, Role::Billing | Role::Operator)
         }
+        Route::StatementGet | Route::StatementVersions => {
+            matches!(role, Role::Billing | Role::Auditor)
+        }
         Route::SitePut
+        | Route::Restate
         | Route::TokenCreate
         | Route::TokenList
         | Route::TokenRevoke

@@ -25,6 +25,7 @@ fn a_site_is_made_changed_and_read() {
     assert_eq!(read["retention"], json!({"records_days": 30}));
     assert_eq!(read["plan_mau"], Value::Null);
     assert_eq!((&read["billing_group"], &read["device_as_user"]), (&Value::Null, &json!(false)));
+    assert_eq!(read["closing_hours"], json!(72));
     // An absent member keeps its value; before the first record everything takes effect at once.
     let changed = put(r#"{"time_zone":"Europe/Berlin","sentinel_user_ids":["lobby"]}"#);
     assert_eq!(changed.status, 200);
@@ -111,6 +112,11 @@ fn unfit_settings_of_a_site() {
         (r#"{"time_zone":"Nowhere/City"}"#, "bad_value", "/time_zone"),
         (r#"{"time_zone":7}"#, "wrong_type", "/time_zone"),
         (r#"{"retention":{"records_days":0}}"#, "bad_value", "/retention/records_days"),
+        (r#"{"include_failures":"yes"}"#, "wrong_type", "/include_failures"),
+        (r#"{"anonymous_by_device":1}"#, "wrong_type", "/anonymous_by_device"),
+        (r#"{"closing_hours":23}"#, "bad_value", "/closing_hours"),
+        (r#"{"closing_hours":241}"#, "bad_value", "/closing_hours"),
+        (r#"{"closing_hours":"72"}"#, "wrong_type", "/closing_hours"),
         (r#"{"sentinel_user_ids":"x"}"#, "wrong_type", "/sentinel_user_ids"),
         (r#"{"sentinel_user_ids":["a",7]}"#, "wrong_type", "/sentinel_user_ids/1"),
         (r#"{"name":"a","name":"b"}"#, "duplicate_field", "/name"),

@@ -201,7 +201,7 @@ fn check_42_a_restore_completes_the_destruction_before_anything_is_served() {
             let keys = keys::Settings::in_dir(world.dir.path().join("keys"));
             let ring = Arc::new(KeyRing::open(&keys).unwrap().0);
             let directory = Arc::new(Directory::load(&store, ring.state_key()).unwrap());
-            let position = recover::position(&store, Day(0)).unwrap();
+            let position = recover::position(&store, Day(0), Timestamp(0)).unwrap();
             let folder = Folder::new(Arc::clone(&store), ring, directory, position, [].into());
             folder.unwrap().remove(&lots).unwrap();
             drop(store);
