@@ -34,7 +34,7 @@ use crate::model::ids::{KeyId, SiteId};
 use crate::model::limits;
 use crate::model::retention::Lot;
 use crate::model::site::{Site, SiteSettings};
-use crate::model::time::{DAY_MS, Day, Timestamp};
+use crate::model::time::{Day, Timestamp};
 use crate::store::verdict::GroupVerdict;
 use crate::store::{Changes, Table, keys};
 
