@@ -77,6 +77,11 @@ impl Closing {
         self.believed.at
     }
 
+    /// Somebody has looked at another clock, and this is the time.
+    pub fn believe(&mut self, at: Timestamp) {
+        self.believed = Believed { at: self.believed.at.max(at), jump: None };
+    }
+
     /// Takes note of when a site's next month closes.
     ///
     /// # Errors

@@ -21,6 +21,8 @@ pub enum DeskOrder {
     Delete(Vec<u8>, Reply<()>),
     /// Drop what is older than its stated life at a time.
     Expire(Timestamp, Reply<()>),
+    /// Close months by this time: somebody says that a clock which jumped is right.
+    Believe(Timestamp, Reply<()>),
     /// End a site's collection.
     Terminate(SiteId, Timestamp, Reply<Arc<Site>>),
 }
@@ -116,6 +118,15 @@ impl Engine {
         let _ = self.shared.dues.set(dues);
     }
 
+    /// Somebody says that the clock, which jumped to this time, is right. Months that are over by
+    /// it are closed when this returns.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    pub async fn believe(&self, at: Timestamp) -> Result<(), EngineError> {
+        self.ask(|reply| Message::Desk(DeskOrder::Believe(at, reply))).await
+    }
+
     /// Drops seen slots and kept answers that are older than their stated life, also where no
     /// record comes in any more. It is done when this returns.
     ///
@@ -172,6 +183,11 @@ impl Writer {
                 let _ = reply.send(Ok(()));
             }
             DeskOrder::Expire(now, reply) => self.expire(now, reply)?,
+            DeskOrder::Believe(at, reply) => {
+                self.closing.believe(at);
+                self.close_due(self.shared.clock.now())?;
+                let _ = reply.send(Ok(()));
+            }
             DeskOrder::Terminate(id, at, reply) => {
                 let _ = reply.send(match self.terminate(&id, at)? {
                     Some(site) => Ok(site),

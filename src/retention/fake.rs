@@ -114,6 +114,8 @@ pub struct Inside {
     pub fault: Option<Fault>,
     /// The latest time that it was told to drop by what it keeps by itself.
     pub expired: Option<Timestamp>,
+    /// What a custodian confirmed last.
+    pub believed: Option<Timestamp>,
     /// Who says which buckets are due.
     pub dues: Option<Box<dyn Dues>>,
     /// Rows that were read and opened so far.
@@ -346,6 +348,11 @@ impl Vault for Memory {
 
     fn expire(&self, believed: Timestamp) -> Change<'_, ()> {
         self.with(|inside| inside.expired = Some(believed));
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn believe(&self, at: Timestamp) -> Change<'_, ()> {
+        self.with(|inside| inside.believed = Some(at));
         Box::pin(std::future::ready(Ok(())))
     }
 

@@ -63,6 +63,8 @@ pub trait Vault: Send + Sync + 'static {
     fn judge_by(&self, dues: Box<dyn Dues>);
     /// Drops what the engine keeps by itself and whose life is over at a believed time.
     fn expire(&self, believed: Timestamp) -> Change<'_, ()>;
+    /// Has the engine go by a time that a custodian confirmed.
+    fn believe(&self, at: Timestamp) -> Change<'_, ()>;
     /// Ends a site's collection; one that has ended keeps its time.
     fn terminate(&self, site: SiteId, at: Timestamp) -> Change<'_, Arc<Site>>;
     /// The desk's rows whose name begins so, in the order of their names.
@@ -147,6 +149,10 @@ impl Vault for Engine {
 
     fn expire(&self, believed: Timestamp) -> Change<'_, ()> {
         Box::pin(Self::expire(self, believed))
+    }
+
+    fn believe(&self, at: Timestamp) -> Change<'_, ()> {
+        Box::pin(Self::believe(self, at))
     }
 
     fn terminate(&self, site: SiteId, at: Timestamp) -> Change<'_, Arc<Site>> {
