@@ -164,11 +164,16 @@ impl Backups {
         let request = BackupRequest::parse(text)?;
         let by = Credential::parse(&caller.key_id).ok_or(BackupError::Failed)?;
         let inner = Arc::clone(&self.0);
-        let begun = off_reactor(move || inner.begin(&by, request)).await?;
-        let (inner, job) = (Arc::clone(&self.0), begun.clone());
-        // Nobody waits for it: whoever asks again sees what became of it.
-        tokio::spawn(async move { inner.go_on(job).await });
-        let Job { name, operation, .. } = begun;
+        // In a task of its own: what has begun goes on also when the caller hangs up. And nobody
+        // waits for the rest: whoever asks again sees what became of it.
+        let whole = tokio::spawn(async move {
+            let own = Arc::clone(&inner);
+            let job = off_reactor(move || own.begin(&by, request)).await?;
+            let begun = job.clone();
+            tokio::spawn(async move { inner.go_on(job).await });
+            Ok::<_, BackupError>(begun)
+        });
+        let Job { name, operation, .. } = whole.await.map_err(|_| BackupError::Failed)??;
         Ok(BackupView::Running { name, operation }.to_json())
     }
 

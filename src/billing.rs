@@ -15,6 +15,7 @@ mod months;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ pub use issue::{StatementError, verify};
 pub use months::{Change, Months};
 
 use crate::engine::EngineError;
-use crate::ledger::{Actor, Credential, Ledger, LedgerError};
+use crate::ledger::{Actor, Credential, Digest, Ledger, LedgerError};
 use crate::model::caller::Caller;
 use crate::model::ids::SiteId;
 use crate::model::reason::Reason;
@@ -110,12 +111,17 @@ struct Inner {
     clock: Arc<dyn Clock>,
     /// Held while a statement is issued: of two askers at once, both get the same one.
     issuing: tokio::sync::Mutex<()>,
+    /// What the ledger says was issued, once that was asked for.
+    known: tokio::sync::Mutex<Option<Issued>>,
 }
+
+/// Version and digest of the last statement of a site's month.
+type Issued = BTreeMap<(SiteId, Month), (u32, Digest)>;
 
 impl Billing {
     /// A desk over months, a ledger and a clock.
     pub fn new(months: Arc<dyn Months>, ledger: Arc<Ledger>, clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(Inner { months, ledger, clock, issuing: tokio::sync::Mutex::default() }))
+        Self(Arc::new(Inner { months, ledger, clock, issuing: Default::default(), known: Default::default() }))
     }
 
     /// The last version of a closed month's statement, byte for byte as it was issued; the first

@@ -315,11 +315,13 @@ fn retention_settings(file: &File) -> Result<retention::Settings, ConfigError> {
 fn backup_settings(file: &File) -> Result<backup::Settings, ConfigError> {
     let dir = Some(&file.backup.dir).filter(|path| !path.is_empty()).map(PathBuf::from);
     let (keys, ledger) = (keys_settings(file)?, ledger_settings(file)?);
-    let apart = [PathBuf::from(&file.storage.data), keys.dir, ledger.dir];
+    let mut apart = vec![PathBuf::from(&file.storage.data), keys.dir, keys.vek_home, ledger.dir];
+    apart.push(keys.root_key);
+    apart.extend(keys.copies);
     let nested = |dir: &PathBuf| apart.iter().any(|it| dir.starts_with(it) || it.starts_with(dir));
     if dir.as_ref().is_some_and(nested) {
         return Err(ConfigError::new(
-            "[backup] dir must lie apart from the directories of data, keys and ledger.",
+            "[backup] dir must lie apart from data, keys, copies of keys and ledger.",
         ));
     }
     let free_bytes_min = whole("[storage] free_bytes", file.storage.free_bytes, 0, 1 << 50)?;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::months::Recount;
-use super::{BillingError, Inner, MONTHS_BACK};
+use super::{BillingError, Inner, Issued, MONTHS_BACK};
 use crate::crypto::sha256;
 use crate::engine::UsageMonth;
 use crate::identity::CANONICALIZER_VERSION;
@@ -24,6 +24,8 @@ use crate::wire::usage::RULE_SET;
 const ROWS: &str = "statement/";
 /// Before the name of the row of a body whose entry may not be in the ledger yet.
 const DRAFTS: &str = "statement-draft/";
+/// The reason of the first version after one that only the ledger knows.
+const RESTORED: &str = "the data was put back from a backup older than the version before";
 /// Entries that are read at once.
 const READ_ENTRIES: u64 = 1_000;
 /// How many months before may have had late records since the last statement.
@@ -66,8 +68,24 @@ impl Inner {
     ) -> Result<Statement, BillingError> {
         match self.stored(site, month)?.pop() {
             Some(last) => Ok(last),
-            None => self.issue(site, month, by, None).await,
+            None => {
+                let drafts = self.months.load_rows(&row_of(DRAFTS, site, month))?;
+                let lost = if drafts.is_empty() { self.lost(site, month).await? } else { None };
+                let replaces = lost.map(|lost| (lost, RESTORED.to_owned()));
+                self.issue(site, month, by, replaces).await
+            }
         }
+    }
+
+    /// The last version that the ledger knows of a statement of which nothing is stored: the data
+    /// was put back from before it. Its number is never given to other figures.
+    async fn lost(&self, site: &SiteId, month: Month) -> Result<Option<Replaced>, BillingError> {
+        let mut known = self.known.lock().await;
+        if known.is_none() {
+            *known = Some(self.ask(issued).await?);
+        }
+        let last = known.as_ref().and_then(|all| all.get(&(site.clone(), month)));
+        Ok(last.map(|(version, digest)| Replaced { version: *version, digest: *digest }))
     }
 
     /// A version that takes the place of the last one.
@@ -79,23 +97,41 @@ impl Inner {
         reason: String,
     ) -> Result<Statement, BillingError> {
         let _one = self.issuing.lock().await;
-        let last = self.last_held(site, month, Actor::Server).await?.body;
-        let digest = Digest(sha256(&[&last.to_bytes()?]));
-        let replaced = Replaced { version: last.version, digest };
-        self.issue(site, month, by, Some((replaced, reason))).await
+        let mut last = self.last_held(site, month, Actor::Server).await?;
+        loop {
+            let digest = Digest(sha256(&[&last.body.to_bytes()?]));
+            let replaced = Replaced { version: last.body.version, digest };
+            let asked = Some((replaced, reason.clone()));
+            last = self.issue(site, month, by.clone(), asked).await?;
+            // What a cut left of another restatement is finished first, and is not this one.
+            let own = last.body.reason.as_ref() == Some(&reason);
+            if own && last.body.issued_by == by.to_string() {
+                return Ok(last);
+            }
+        }
     }
 
     /// Issues the statements of months that closed and had records.
     pub(super) async fn issue_due(&self) -> Result<(), BillingError> {
+        let mut first = Ok(());
         for site in self.months.sites() {
             let Some(mut month) = site.closed_through else { continue };
             for _ in 0..MONTHS_BACK {
-                let usage = self.months.usage(&site.id, month)?;
-                if usage.is_some_and(|usage| usage.tally.has_records()) {
-                    self.last(&site.id, month).await?;
+                // One site's fault keeps no other site from its statement.
+                if let Err(error) = self.issue_if_any(&site.id, month).await {
+                    tracing::error!(site = %site.id, %month, %error, "no statement was issued");
+                    first = first.and(Err(error));
                 }
                 month = month.previous();
             }
+        }
+        first
+    }
+
+    async fn issue_if_any(&self, site: &SiteId, month: Month) -> Result<(), BillingError> {
+        let usage = self.months.usage(site, month)?;
+        if usage.is_some_and(|usage| usage.tally.has_records()) {
+            self.last(site, month).await?;
         }
         Ok(())
     }
@@ -151,6 +187,10 @@ impl Inner {
         let usage = self.months.usage(site, month)?.ok_or(BillingError::NotFound)?;
         if usage.state != State::Closed {
             return Err(BillingError::NotClosed);
+        }
+        // Nothing is stated of a time before the site.
+        if usage.span.to <= usage.site.created_at && !usage.tally.has_records() {
+            return Err(BillingError::NotFound);
         }
         let recounted = self.months.recount(site.clone(), month).await?;
         let UsageMonth { span, tally, closes_at, .. } = &usage;
@@ -258,6 +298,24 @@ impl Inner {
         })
         .await
     }
+}
+
+/// The last version of every statement that the ledger says was issued.
+fn issued(ledger: &Ledger) -> Result<Issued, LedgerError> {
+    let (mut all, mut from) = (Issued::new(), 0);
+    let size = ledger.head()?.size;
+    while from < size {
+        let lines = ledger.read(from, READ_ENTRIES)?;
+        for (line, entry) in lines.iter().zip(from..) {
+            let read = Recorded::decode(line.as_bytes());
+            let read = read.map_err(|_| LedgerError::Changed { entry })?;
+            if let Event::StatementIssued { site, month, version, digest } = read.event {
+                all.insert((site, month), (version, digest));
+            }
+        }
+        from += lines.len().max(1) as u64;
+    }
+    Ok(all)
 }
 
 /// Whether the stored sets hold what the counters say.

@@ -109,6 +109,10 @@ impl World {
     }
 
     async fn restate(&self) -> Result<Statement, BillingError> {
+        self.restate_for("late").await
+    }
+
+    async fn restate_for(&self, reason: &str) -> Result<Statement, BillingError> {
         let caller = Arc::new(Token {
             key_id: "a".repeat(16),
             secret_hash: [0; 32],
@@ -120,7 +124,7 @@ impl World {
             created_at: Timestamp(0),
             expires_at: Timestamp::END,
         });
-        let mut text = br#"{"reason":"late"}"#.to_vec();
+        let mut text = format!(r#"{{"reason":"{reason}"}}"#).into_bytes();
         self.desk.restate(&caller, site_id(), november(), &mut text).await
     }
 }
@@ -185,6 +189,37 @@ async fn what_closed_is_issued_unasked_and_once() {
     let rows: Vec<String> = world.memory.rows.lock().unwrap().keys().cloned().collect();
     let row = |month: &str| format!("statement/A/{month}/0000000001");
     assert_eq!(rows, ["2026-09", "2026-10", "2026-11"].map(row));
+}
+
+#[tokio::test]
+async fn a_version_that_only_the_ledger_knows_is_not_given_to_other_figures() {
+    let world = World::new();
+    let first = world.desk.statement(site_id(), november()).await.unwrap();
+    // Data from before it is put back, and the month closes with less.
+    world.memory.rows.lock().unwrap().clear();
+    world.memory.usage.lock().unwrap().as_mut().unwrap().tally.counters.mau = 2;
+    world.memory.recount.lock().unwrap().as_mut().unwrap().users = 2;
+    let clock = Arc::new(Ticking(1_798_000_000_000.into()));
+    let desk = Billing::new(world.memory.clone(), world.ledger.clone(), clock);
+    let again = desk.statement(site_id(), november()).await.unwrap();
+    assert_eq!(world.entries(), [1, 2]);
+    assert_eq!(again.body.version, 2);
+    let replaced = again.body.replaces.as_ref().unwrap();
+    let digest = crate::crypto::sha256(&[&first.body.to_bytes().unwrap()]);
+    assert_eq!((replaced.version, replaced.digest.0), (1, digest));
+    assert_eq!(desk.statement(site_id(), november()).await.unwrap(), again);
+}
+
+#[tokio::test]
+async fn what_a_cut_left_of_one_restatement_is_not_the_answer_to_another() {
+    let world = World::new();
+    world.desk.statement(site_id(), november()).await.unwrap();
+    // The draft is kept, and the statement is not.
+    world.memory.fails_in.store(2, Ordering::SeqCst);
+    world.restate_for("late").await.unwrap_err();
+    let other = world.restate_for("later").await.unwrap();
+    assert_eq!((other.body.version, other.body.reason.as_deref()), (3, Some("later")));
+    assert_eq!(world.entries(), [1, 2, 3]);
 }
 
 #[tokio::test]

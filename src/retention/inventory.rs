@@ -64,6 +64,8 @@ pub const DESK_ROWS: &[(&str, Life)] = &[
     ("policy", Life::Class(RetentionClass::Proofs)),
     ("removal/", Life::Engine("a week")),
     ("run", Life::Engine("until the end of a destruction")),
+    ("statement-draft/", Life::Engine("until the statement is issued")),
+    ("statement/", Life::Class(RetentionClass::Statements)),
     ("terminated/", Life::Class(RetentionClass::Statements)),
     ("turn", Life::Engine("as long as the data directory")),
 ];
