@@ -229,19 +229,13 @@ impl Engine {
         let parts =
             Parts { store: store_of, ring: ring_of, directory: sites, generation, now, age_ms };
         let replayed = restore::replay(&parts, replay)?;
-        let mut stale: Vec<_> = ring
-            .list()
-            .into_iter()
-            .filter(|info| info.kind == KeyKind::Journal)
-            .map(|info| info.id)
-            .collect();
+        let journal = ring.list().into_iter().filter(|info| info.kind == KeyKind::Journal);
+        let mut stale: Vec<_> = journal.map(|info| info.id).collect();
         let key = Arc::new(JournalKey { key: ring.journal()? });
-        let oldest = clock.now().0.saturating_sub(settings.age_ms + DAY_MS).div_euclid(DAY_MS);
-        let position =
-            recover::position(&store, Day(u32::try_from(oldest).unwrap_or(0)), clock.now())?;
-        let floor = position.seen_floor;
+        let oldest = now.0.saturating_sub(age_ms + DAY_MS).div_euclid(DAY_MS);
+        let position = recover::position(&store, Day(u32::try_from(oldest).unwrap_or(0)), now)?;
         let parts = (Arc::clone(&store), Arc::clone(&ring), Arc::clone(&directory));
-        let mut shared = Shared::new(parts, clock, key, floor);
+        let mut shared = Shared::new(parts, clock, key, position.seen_floor);
         shared.gone = RwLock::new(Gone::load(&store)?);
         shared.unfinished = RwLock::new(destroy::unfinished(&store, &ring)?);
         let shared = Arc::new(shared);

@@ -14,7 +14,8 @@ use crate::ledger::{
 };
 use crate::model::ids::SiteId;
 use crate::model::time::Month;
-use crate::model::usage::{State, Tally};
+use crate::model::usage::{Counters, State, Tally};
+use crate::model::vocab::DrmType;
 use crate::wire::statement::{
     Billable, Body, ByDrm, Draft, Earlier, Excluded, FORMAT, Method, Recounted, Replaced, Statement,
 };
@@ -211,14 +212,6 @@ impl Inner {
         };
         let settings = usage.site.settings_in(month);
         let (hours, counting) = (settings.closing_hours, settings.counting);
-        let by_drm = counters.by_drm().map(|(drm, mau, licenses_issued)| ByDrm {
-            drm_type: drm.name().to_owned(),
-            mau,
-            licenses_issued,
-        });
-        let excluded = counters
-            .exclusions()
-            .map(|(reason, records)| Excluded { reason: reason.to_owned(), records });
         // The first version bills the month as it closed.
         let more = if version > 1 { *corrections } else { Default::default() };
         let (replaces, reason) = replaces.unzip();
@@ -238,8 +231,8 @@ impl Inner {
             closed_at: closed_at.unwrap_or(*closes_at),
             method: Method::new(RULE_SET, u32::from(CANONICALIZER_VERSION), hours, counting),
             figures: counters.into(),
-            by_drm_type: by_drm.collect(),
-            excluded: excluded.collect(),
+            by_drm_type: by_drm(counters),
+            excluded: excluded(counters),
             corrections: (*corrections).into(),
             earlier_corrections: self.earlier(site, month)?,
             billable: Billable {
@@ -298,6 +291,20 @@ impl Inner {
         })
         .await
     }
+}
+
+fn by_drm(counters: &Counters) -> Vec<ByDrm> {
+    let row = |(drm, mau, licenses_issued): (DrmType, u64, u64)| ByDrm {
+        drm_type: drm.name().to_owned(),
+        mau,
+        licenses_issued,
+    };
+    counters.by_drm().map(row).collect()
+}
+
+fn excluded(counters: &Counters) -> Vec<Excluded> {
+    let row = |(reason, records): (&str, u64)| Excluded { reason: reason.to_owned(), records };
+    counters.exclusions().map(row).collect()
 }
 
 /// The last version of every statement that the ledger says was issued.

@@ -314,18 +314,12 @@ impl State {
         Some(())
     }
 
-    /// Judges the rows of a batch, or, where `verdicts` are given, applies what was judged before.
-    /// Answers the verdicts and the site-months that were touched.
-    ///
-    /// # Errors
-    /// When a set on disk cannot be read. Then the state is half changed and must be thrown away.
-    pub fn apply(&mut self, input: Apply<'_>) -> Result<(Vec<Verdict>, Vec<usize>), RunError> {
-        let Apply { batch, verdicts, now, window, group, store, keys } = input;
-        let missing = crate::store::codec::Corrupt("key of a month or day");
-        self.open_slots(batch, keys).ok_or(missing)?;
+    /// The months of a batch.
+    fn places(&mut self, input: &Apply<'_>) -> Result<Vec<MonthPlace>, RunError> {
+        let Apply { batch, verdicts, group, keys, .. } = input;
         let mut places = Vec::with_capacity(batch.months.len());
         for at in &batch.months {
-            let mut gone = match keys.takes(*at, group) {
+            let mut gone = match keys.takes(*at, *group) {
                 Takes::Nothing => {
                     places.push(MonthPlace::Shut);
                     continue;
@@ -336,9 +330,22 @@ impl State {
             if verdicts.is_none() {
                 gone.extend(keys.past_due(*at, &batch.days));
             }
-            let index = self.month_index(*at, keys).ok_or(missing)?;
+            let index = self.month_index(*at, *keys).ok_or(crate::store::codec::Corrupt("key of a month"))?;
             places.push(MonthPlace::Open(index, (!gone.is_empty()).then_some((at.month, gone))));
         }
+        Ok(places)
+    }
+
+    /// Judges the rows of a batch, or, where `verdicts` are given, applies what was judged before.
+    /// Answers the verdicts and the site-months that were touched.
+    ///
+    /// # Errors
+    /// When a set on disk cannot be read. Then the state is half changed and must be thrown away.
+    pub fn apply(&mut self, input: Apply<'_>) -> Result<(Vec<Verdict>, Vec<usize>), RunError> {
+        let Apply { batch, verdicts, now, window, group, store, keys } = input;
+        let missing = crate::store::codec::Corrupt("key of a month or day");
+        self.open_slots(batch, keys).ok_or(missing)?;
+        let places = self.places(&input)?;
         let Self { months, seen, cache, .. } = self;
         let mut slots: Vec<Option<&mut DistinctSet>> = Vec::with_capacity(batch.days.len());
         let mut by_day: BTreeMap<Day, &mut DistinctSet> =

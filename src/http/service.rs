@@ -206,13 +206,15 @@ impl Service {
             }
             Route::LedgerList => self.ledger_list(&caller, parts).await,
             Route::LedgerHead => self.ledger_head(parts),
-            Route::LedgerProof => {
-                let index = number(first).ok_or(Kind::BadEntryNumber)?;
-                Ok(json(StatusCode::OK, self.desks.audit.proof(&caller, index).await?))
-            }
+            Route::LedgerProof => self.ledger_proof(&caller, first).await,
             Route::Metrics => Ok(self.metrics(parts)),
             Route::Live | Route::Ready | Route::Version => self.open(row.route),
         }
+    }
+
+    async fn ledger_proof(&self, caller: &Caller, entry: &str) -> Result<Answer, Refusal> {
+        let index = number(entry).ok_or(Kind::BadEntryNumber)?;
+        Ok(json(StatusCode::OK, self.desks.audit.proof(caller, index).await?))
     }
 
     /// The routes without a credential; nothing else is open.
