@@ -8,6 +8,7 @@ mod crash;
 mod cut;
 mod damage;
 mod destroy;
+mod erasure;
 mod hold;
 mod softhsm;
 mod vault;

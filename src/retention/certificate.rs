@@ -7,7 +7,7 @@
 //! ledger's knowing.
 
 use super::plan::{
-    class_of, committed, digest_of, epoch_of, ground_of, keys_of, rule_name, word_of,
+    class_of, committed, digest_of, epoch_of, ground_of, keys_of, rule_name, word_of_planned,
 };
 use super::run::profile_of;
 use super::{Desk, DeskError, Inner};
@@ -78,6 +78,9 @@ const LIMITS: [&str; 3] = [
 const LIMIT_COUNT: &str = "The destruction was cut short and finished by the next start: the \
     number of records went with the keys, and whether a copy of the VEK home would open anything \
     is taken for granted.";
+const LIMIT_HELD: &str = "Lots with \"held_by\" are not gone: before their keys were destroyed \
+    here, the holds that are named there got a copy in hold storage, under keys of a vault of its \
+    own. Block keys were sealed anew there; keys of pseudonyms and of sets were taken over.";
 
 impl Desk {
     /// The certificates whose sites are all the caller's.
@@ -153,7 +156,7 @@ impl Inner {
         let profile = profile_of(row)?;
         let policy = self.policy_at(row.begun_at);
         let lots = row.lots.iter().enumerate().map(|(at, planned)| CertifiedLot {
-            class: word_of(planned.lot).to_owned(),
+            class: word_of_planned(planned).to_owned(),
             site: planned.site.clone(),
             epoch: epoch_of(planned.lot),
             rule: rule_name(profile, class_of(planned.lot)).to_owned(),
@@ -162,8 +165,12 @@ impl Inner {
             records: reported.records.as_ref().and_then(|records| records.get(at)).copied(),
             keys: planned.keys.clone(),
             released_holds: planned.released_holds.clone(),
+            hold: planned.hold,
+            held_by: planned.heirs.clone(),
         });
-        let limits = LIMITS.into_iter().chain(reported.generation.is_none().then_some(LIMIT_COUNT));
+        let held = row.lots.iter().any(|planned| !planned.heirs.is_empty());
+        let cut = reported.generation.is_none().then_some(LIMIT_COUNT);
+        let limits = LIMITS.into_iter().chain(cut).chain(held.then_some(LIMIT_HELD));
         let copies = if reported.home_copy_opens { COPIES_FILE } else { COPIES_DEVICE };
         Ok(Body {
             format: FORMAT.to_owned(),

@@ -139,7 +139,7 @@ impl Terms<'_> {
     }
 
     /// From when on no record of a month can be accepted.
-    fn last_record(&self, ends_at: Timestamp) -> Timestamp {
+    pub fn last_record(&self, ends_at: Timestamp) -> Timestamp {
         Timestamp(ends_at.0.saturating_add(self.age_ms))
     }
 }

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::vault::{Change, DestroyReport, LotInfo, LotReport, Vault, Verification};
+use super::vault::{Change, DestroyReport, HeldInfo, LotInfo, LotReport, Vault, Verification};
 use crate::crypto::sha256;
 use crate::engine::EngineError;
 use crate::keys::vek::LedgerMark;
 use crate::keys::{KeyInfo, KeyKind, Victim};
-use crate::model::ids::{KeyId, SiteId};
+use crate::model::ids::{HoldNo, KeyId, SiteId};
 use crate::model::limits;
-use crate::model::retention::Lot;
+use crate::model::retention::{Doom, Lot};
 use crate::model::site::Site;
 use crate::model::time::{Clock, Timestamp};
 
@@ -54,6 +54,8 @@ pub enum Fault {
     Lies,
     /// The keys go, and then the process ends, before the lots are done.
     HalfWay,
+    /// The keys go, and no hold gets its copy.
+    KeepsNothing,
 }
 
 /// What a vault is made of.
@@ -70,7 +72,13 @@ pub struct Inside {
     /// VEK epoch.
     pub epoch: u64,
     /// Lots whose keys are gone and whose bytes are not.
-    pub unfinished: Vec<Lot>,
+    pub unfinished: Vec<Doom>,
+    /// Copies in hold storage.
+    pub held: Vec<HeldInfo>,
+    /// Keys of holds that were destroyed.
+    pub held_gone: BTreeSet<KeyId>,
+    /// VEK epoch of the vault of the holds.
+    pub held_epoch: u64,
     /// The next destruction misbehaves.
     pub fault: Option<Fault>,
     /// Where it is cut.
@@ -146,12 +154,64 @@ fn report(inside: &Inside, lots: Vec<LotReport>, old_epoch: u64) -> DestroyRepor
     }
 }
 
-fn destroy(inside: &mut Inside, lots: &[Lot]) -> Result<DestroyReport, EngineError> {
-    let old_epoch = inside.epoch;
-    let living: Vec<LotInfo> =
-        inside.lots.iter().filter(|info| lots.contains(&info.lot)).cloned().collect();
-    let done = living.iter().map(|info| LotReport {
+/// A name of what is destroyed: a hold for a copy, and the lot.
+type Name = (Option<HoldNo>, Lot);
+
+/// What lives of what is to be destroyed, with its site, its keys and its end.
+fn living(inside: &Inside, dooms: &[Doom]) -> Vec<(Doom, LotInfo)> {
+    let of = |doom: &Doom| match doom.hold {
+        None => inside.lots.iter().find(|info| info.lot == doom.lot).cloned(),
+        Some(hold) => {
+            let copy = inside.held.iter().find(|held| (held.hold, held.lot) == (hold, doom.lot));
+            copy.map(|held| LotInfo {
+                lot: held.lot,
+                site: held.site.clone(),
+                keys: held.keys.clone(),
+                ends_at: held.ends_at,
+            })
+        }
+    };
+    dooms.iter().filter_map(|doom| Some((doom.clone(), of(doom)?))).collect()
+}
+
+/// The number of a key that a hold gets.
+fn held_key(hold: HoldNo, key: KeyId) -> KeyId {
+    KeyId(hold.0 * 100_000 + key.0 % 100_000)
+}
+
+fn take(inside: &mut Inside, living: &[(Doom, LotInfo)]) {
+    for (doom, info) in living {
+        for hold in &doom.heirs {
+            if inside.held.iter().any(|held| (held.hold, held.lot) == (*hold, doom.lot)) {
+                continue;
+            }
+            inside.held_epoch = inside.held_epoch.max(1);
+            let (lot, site, ends_at) = (info.lot, info.site.clone(), info.ends_at);
+            let keys = info.keys.iter().map(|key| held_key(*hold, *key)).collect();
+            inside.held.push(HeldInfo { hold: *hold, lot, site, keys, records: 100, ends_at });
+        }
+    }
+    let keys = || living.iter().flat_map(|(_, info)| info.keys.iter().copied());
+    let names: BTreeSet<Name> = living.iter().map(|(doom, _)| (doom.hold, doom.lot)).collect();
+    if living.iter().any(|(doom, _)| doom.hold.is_some()) {
+        inside.held_epoch += 1;
+        inside.held_gone.extend(keys());
+        inside.held.retain(|held| !names.contains(&(Some(held.hold), held.lot)));
+    } else {
+        inside.epoch += 1;
+        inside.gone.extend(keys());
+        inside.lots.retain(|info| !names.contains(&(None, info.lot)));
+    }
+}
+
+fn destroy(inside: &mut Inside, lots: &[Doom]) -> Result<DestroyReport, EngineError> {
+    let of_holds = lots.iter().any(|doom| doom.hold.is_some());
+    let old_epoch = if of_holds { inside.held_epoch } else { inside.epoch };
+    let living = living(inside, lots);
+    let done = living.iter().map(|(doom, info)| LotReport {
         lot: info.lot,
+        hold: doom.hold,
+        heirs: doom.heirs.clone(),
         records: 100,
         keys: info.keys.iter().copied().map(victim).collect(),
     });
@@ -170,22 +230,32 @@ fn destroy(inside: &mut Inside, lots: &[Lot]) -> Result<DestroyReport, EngineErr
             let verification = Verification::KeyStillOpens;
             return Ok(DestroyReport { verification, ..report(inside, done, old_epoch) });
         }
-        Some(Fault::HalfWay) | None => {}
+        Some(Fault::HalfWay | Fault::KeepsNothing) | None => {}
     }
     let was_unfinished = !inside.unfinished.is_empty();
     inside.unfinished.clear();
     if !living.is_empty() {
-        inside.epoch += 1;
-        inside.gone.extend(living.iter().flat_map(|info| &info.keys).copied());
-        inside.lots.retain(|info| !lots.contains(&info.lot));
+        take(inside, &living);
+    }
+    if fault == Some(Fault::KeepsNothing) {
+        inside.held.clear();
     }
     if fault == Some(Fault::HalfWay) {
         inside.unfinished = lots.to_vec();
         return Err(EngineError::Stopped);
     }
-    let again = || lots.iter().map(|lot| LotReport { lot: *lot, records: 0, keys: Vec::new() });
+    let again = || {
+        lots.iter().map(|doom| LotReport {
+            lot: doom.lot,
+            hold: doom.hold,
+            heirs: doom.heirs.clone(),
+            records: 0,
+            keys: Vec::new(),
+        })
+    };
     let done = if was_unfinished { again().collect() } else { done };
-    Ok(report(inside, done, old_epoch))
+    let new_epoch = if of_holds { inside.held_epoch } else { inside.epoch };
+    Ok(DestroyReport { new_epoch, ..report(inside, done, old_epoch) })
 }
 
 impl Vault for Memory {
@@ -216,11 +286,30 @@ impl Vault for Memory {
         })
     }
 
-    fn unfinished_destruction(&self) -> Vec<Lot> {
+    fn held(&self) -> Result<Vec<HeldInfo>, EngineError> {
+        Ok(self.with(|inside| inside.held.clone()))
+    }
+
+    fn held_commitment(&self, key: KeyId) -> Option<[u8; 32]> {
+        self.with(|inside| (!inside.held_gone.contains(&key)).then(|| commitment(key)))
+    }
+
+    fn held_vek_epoch(&self) -> Result<u64, EngineError> {
+        Ok(self.with(|inside| inside.held_epoch))
+    }
+
+    fn is_held_destroyed(&self, keys: &[KeyId], epoch: u64) -> bool {
+        self.with(|inside| {
+            let all = keys.iter().all(|key| inside.held_gone.contains(key));
+            !keys.is_empty() && all && inside.held_epoch > epoch
+        })
+    }
+
+    fn unfinished_destruction(&self) -> Vec<Doom> {
         self.with(|inside| inside.unfinished.clone())
     }
 
-    fn destroy(&self, lots: Vec<Lot>, _mark: LedgerMark) -> Change<'_, DestroyReport> {
+    fn destroy(&self, lots: Vec<Doom>, _mark: LedgerMark) -> Change<'_, DestroyReport> {
         self.change(|inside| destroy(inside, &lots))
     }
 

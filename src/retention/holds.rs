@@ -1,6 +1,8 @@
 //! Holds: what is not destroyed although it is due, because somebody disputes it. A hold is a
 //! predicate on site, months and classes, so it covers what arrives later too.
 
+use std::collections::BTreeSet;
+
 use super::due::Terms;
 use super::{Desk, DeskError, Inner, credential};
 use crate::engine::calendar;
@@ -141,8 +143,17 @@ impl Inner {
             }
         };
         let stored = site.months.iter().any(|span| span.month == month);
-        let lots = self.vault.lots();
-        stored && lots.iter().any(|info| info.site == site.id && of_month(info.lot))
+        stored && self.lots_of(site).into_iter().any(of_month)
+    }
+
+    /// What is left of a site: lots that live, and those in hold storage.
+    fn lots_of(&self, site: &Site) -> BTreeSet<Lot> {
+        let lots = self.vault.lots().into_iter().map(|info| (info.site, info.lot));
+        let held = self.vault.held().inspect_err(|error| {
+            tracing::error!(%error, "retention: hold storage cannot be looked at");
+        });
+        let copies = held.unwrap_or_default().into_iter().map(|held| (held.site, held.lot));
+        lots.chain(copies).filter(|(of, _)| *of == site.id).map(|(_, lot)| lot).collect()
     }
 
     /// How many living lots a hold covers, and how many of those are being destroyed already.
@@ -151,12 +162,13 @@ impl Inner {
         let terms = Terms { policy: self.policy_at(now), site, age_ms: self.vault.age_ms() };
         let going: Vec<Lot> = {
             let state = self.state();
-            state.run.iter().flat_map(|run| &run.lots).map(|planned| planned.lot).collect()
+            let all = state.run.iter().flat_map(|run| &run.lots);
+            // What goes to hold storage is there for this hold, too.
+            all.filter(|planned| planned.heirs.is_empty()).map(|planned| planned.lot).collect()
         };
-        let lots = self.vault.lots();
-        let own = lots.iter().filter(|info| info.site == site.id);
-        let covered: Vec<_> = own.filter(|info| covers(hold, &terms, info.lot)).collect();
-        let too_late = covered.iter().filter(|info| going.contains(&info.lot)).count();
+        let lots = self.lots_of(site).into_iter();
+        let covered: Vec<Lot> = lots.filter(|lot| covers(hold, &terms, *lot)).collect();
+        let too_late = covered.iter().filter(|lot| going.contains(lot)).count();
         (covered.len() - too_late, too_late)
     }
 

@@ -151,6 +151,8 @@ pub const TYPES: &[(RecordType, RetentionClass)] = &[
 pub enum Life {
     /// The rule of a class, or of the classes of the table's own.
     Class(RetentionClass),
+    /// The release of the hold that keeps them.
+    Hold,
     /// The engine by itself, earlier than any class.
     Engine(&'static str),
 }
@@ -166,6 +168,8 @@ pub const TABLES: &[(&str, Life)] = &[
     ("blocks", Life::Class(RetentionClass::Records)),
     ("headers", Life::Class(RetentionClass::Records)),
     ("blockkeys", Life::Class(RetentionClass::Records)),
+    ("hold.rows", Life::Hold),
+    ("hold.keys", Life::Hold),
 ];
 
 /// Why a policy cannot be used.
@@ -339,7 +343,7 @@ pub(super) fn covered(
     for kind in Table::KINDS {
         match tables.iter().find(|(known, _)| *known == kind) {
             Some((_, Life::Class(class))) => ruled(*class)?,
-            Some((_, Life::Engine(_))) => {}
+            Some((_, Life::Hold | Life::Engine(_))) => {}
             None => return Err(PolicyError::Table(kind)),
         }
     }

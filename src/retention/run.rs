@@ -15,9 +15,9 @@ use std::collections::BTreeSet;
 use super::certificate::{self, Issue};
 use super::figures::Look;
 use super::holds::is_unreviewed;
-use super::plan::{Standing, buckets, committed, digest_of, keys_of};
+use super::plan::{Standing, buckets, committed, digest_of, doom_of, epoch_of, keys_of, word_of};
 use super::policy::Profile;
-use super::vault::{DestroyReport, Verification};
+use super::vault::{DestroyReport, LotReport, Verification};
 use super::{Desk, DeskError, Inner, credential};
 use crate::ledger::{
     Actor, Alarm, Credential, Digest, Entry, Event, Keys, Ledger, LedgerError, Phase, Recorded,
@@ -25,9 +25,9 @@ use crate::ledger::{
 };
 use crate::model::caller::Caller;
 use crate::model::ids::KeyId;
-use crate::model::retention::Lot;
+use crate::model::retention::{Doom, Lot};
 use crate::model::time::Timestamp;
-use crate::wire::retention::rows::{Committed, FailedRow, Reported, RunRow};
+use crate::wire::retention::rows::{Committed, FailedRow, Planned, Reported, RunRow};
 use crate::wire::retention::view::RunView;
 
 /// The row's name.
@@ -110,10 +110,11 @@ impl Inner {
     async fn begin(&self, actor: &Actor, now: Timestamp) -> Result<Option<RunRow>, DeskError> {
         // From here to the intent no hold comes in between.
         let _deciding = self.deciding.lock().await;
-        let lots = self.plan(now);
+        let lots = self.plan(now)?;
         if lots.is_empty() {
             return Ok(None);
         }
+        let of_holds = lots.iter().any(|planned| planned.hold.is_some());
         let policy = self.policy_at(now);
         let row = RunRow {
             operation: None,
@@ -121,7 +122,10 @@ impl Inner {
             begun_at: now,
             profile: policy.profile.name().to_owned(),
             policy: Digest(policy.digest),
-            vek_before: self.vault.vek_epoch()?,
+            vek_before: match of_holds {
+                true => self.vault.held_vek_epoch()?,
+                false => self.vault.vek_epoch()?,
+            },
             lots,
             alarmed: false,
             report: None,
@@ -170,7 +174,7 @@ impl Inner {
     ) -> Result<End, DeskError> {
         let Some(operation) = row.operation else { return Err(DeskError::Failed) };
         if row.report.is_none() {
-            let lots: Vec<Lot> = row.lots.iter().map(|planned| planned.lot).collect();
+            let lots: Vec<Doom> = row.lots.iter().map(doom_of).collect();
             let mark = self.ask(Ledger::mark).await?;
             let report = self.vault.destroy(lots, mark).await?;
             if !report.waiting_for.is_empty() {
@@ -184,10 +188,13 @@ impl Inner {
                 view.failed += 1;
                 return Ok(End::Failed);
             }
-            row.report = Some(self.looked_at(&row, &report, again));
+            row.report = Some(self.looked_at(&row, &report, again)?);
             self.keep_run(&row).await?;
         }
         let Some(reported) = row.report.clone() else { return Err(DeskError::Failed) };
+        if reported.passed {
+            self.note_moved(&row, &reported, operation).await?;
+        }
         let result = self.result(&row, &reported, operation).await?;
         if !reported.passed {
             let failed = Alarm::VerificationFailed;
@@ -201,8 +208,10 @@ impl Inner {
             view.failed += 1;
             return Ok(End::Failed);
         }
-        view.destroyed += row.lots.len() as u64;
-        self.figures.destroyed(row.lots.len() as u64);
+        let moved = row.lots.iter().filter(|planned| !planned.heirs.is_empty()).count() as u64;
+        let destroyed = row.lots.len() as u64 - moved;
+        (view.destroyed, view.moved) = (view.destroyed + destroyed, view.moved + moved);
+        self.figures.destroyed(destroyed);
         let issue = Issue { row: &row, reported: &reported, operation, result };
         view.certificates.push(self.certify(issue).await?);
         self.drop_run().await?;
@@ -210,23 +219,42 @@ impl Inner {
     }
 
     /// The engine's report, and what the desk finds itself: no planned lot lives, every planned key
-    /// is gone, and each had the commitment that the ledger has.
-    fn looked_at(&self, row: &RunRow, report: &DestroyReport, again: bool) -> Reported {
+    /// is gone, each had the commitment that the ledger has, and each hold has its copy.
+    fn looked_at(
+        &self,
+        row: &RunRow,
+        report: &DestroyReport,
+        again: bool,
+    ) -> Result<Reported, DeskError> {
         let planned = all_keys(row);
         let keys: Vec<KeyId> = planned.iter().map(|key| KeyId(key.key)).collect();
-        let living: BTreeSet<Lot> = self.vault.lots().into_iter().map(|info| info.lot).collect();
-        let gone = row.lots.iter().all(|planned| !living.contains(&planned.lot));
+        let lots = self.vault.lots().into_iter().map(|info| (None, info.lot));
+        let copies = self.vault.held()?.into_iter().map(|held| (Some(held.hold.0), held.lot));
+        let living: BTreeSet<(Option<u64>, Lot)> = lots.chain(copies).collect();
+        let gone = row.lots.iter().all(|planned| !living.contains(&(planned.hold, planned.lot)));
+        let kept = |planned: &Planned| {
+            planned.heirs.iter().all(|heir| living.contains(&(Some(*heir), planned.lot)))
+        };
         let ended = self.vault.unfinished_destruction().is_empty();
-        let destroyed = gone && ended && self.vault.is_destroyed(&keys, row.vek_before);
+        let of_holds = row.lots.iter().any(|planned| planned.hold.is_some());
+        let dead = match of_holds {
+            true => self.vault.is_held_destroyed(&keys, row.vek_before),
+            false => self.vault.is_destroyed(&keys, row.vek_before),
+        };
+        let destroyed = gone && ended && dead && row.lots.iter().all(kept);
         // A start may have finished what a cut had left: then there is nothing to do any more.
         let finished = again && report.nothing && destroyed;
         let ended_at = self.clock.now().max(row.begun_at);
         if report.nothing {
-            return Reported {
+            return Ok(Reported {
                 records: None,
                 keys: if finished { keys_of(&planned) } else { Keys::default() },
                 old_epoch: row.vek_before,
-                new_epoch: self.vault.vek_epoch().unwrap_or(row.vek_before),
+                new_epoch: match of_holds {
+                    true => self.vault.held_vek_epoch(),
+                    false => self.vault.vek_epoch(),
+                }
+                .unwrap_or(row.vek_before),
                 generation: None,
                 files_removed: 0,
                 bytes_reclaimed: 0,
@@ -234,17 +262,21 @@ impl Inner {
                 passed: finished,
                 nothing: !finished,
                 ended_at,
-            };
+            });
         }
         let victims = report.lots.iter().flat_map(|lot| &lot.keys);
         let same = victims.clone().all(|victim| {
             let own = planned.iter().find(|key| key.key == victim.key.id.0);
             own.is_none_or(|own| own.commitment.0 == victim.commitment)
         });
-        let records = |lot: Lot| report.lots.iter().find(|done| done.lot == lot);
-        let records: Option<Vec<u64>> =
-            row.lots.iter().map(|planned| Some(records(planned.lot)?.records)).collect();
-        Reported {
+        let records = |planned: &Planned| {
+            let of = |done: &&LotReport| {
+                (done.lot, done.hold.map(|hold| hold.0)) == (planned.lot, planned.hold)
+            };
+            report.lots.iter().find(of).map(|done| done.records)
+        };
+        let records: Option<Vec<u64>> = row.lots.iter().map(records).collect();
+        Ok(Reported {
             records,
             keys: keys_of(&planned),
             old_epoch: report.old_epoch,
@@ -256,7 +288,33 @@ impl Inner {
             passed: destroyed && same,
             nothing: false,
             ended_at,
+        })
+    }
+
+    /// Tells the ledger which lots live on in hold storage, and for which hold.
+    async fn note_moved(
+        &self,
+        row: &RunRow,
+        reported: &Reported,
+        operation: u64,
+    ) -> Result<(), DeskError> {
+        for (at, planned) in row.lots.iter().enumerate() {
+            let records = reported.records.as_ref().and_then(|records| records.get(at)).copied();
+            for heir in &planned.heirs {
+                let event = Event::HoldMoved {
+                    hold: *heir,
+                    site: planned.site.clone(),
+                    class: Word::of(word_of(planned.lot)),
+                    epoch: epoch_of(planned.lot),
+                    records,
+                };
+                let same = event.clone();
+                if self.find(operation, move |entry| entry.event == same).await?.is_none() {
+                    self.append(Entry::new(reported.ended_at, Actor::Server, event)).await?;
+                }
+            }
         }
+        Ok(())
     }
 
     async fn alarm_once(&self, row: &mut RunRow, reason: Alarm) -> Result<(), DeskError> {
@@ -346,17 +404,19 @@ impl Inner {
         let (believed, _) = self.believed();
         // What is overdue by the clock is shown even when the clock is not believed.
         let now = real.max(believed);
-        let standings = self.standings(believed);
+        let standings = self.standings(believed)?;
+        // A lot that two holds keep is one lot.
         let count = |wanted: &dyn Fn(&Standing) -> bool| {
-            let lots = standings.iter().filter(|standing| wanted(standing)).count();
-            i64::try_from(lots).unwrap_or(i64::MAX)
+            let lots = standings.iter().filter(|standing| wanted(standing));
+            let lots: BTreeSet<Lot> = lots.map(|standing| standing.info.lot).collect();
+            i64::try_from(lots.len()).unwrap_or(i64::MAX)
         };
         let holds = |state: &super::State| {
             state.holds.values().filter(|hold| is_unreviewed(hold, real)).count()
         };
         let look = Look {
-            due: count(&|standing| standing.is_free(now)),
-            held: count(&|standing| standing.due <= now && !standing.holds.is_empty()),
+            due: count(&|standing| standing.is_free(now) && standing.holds.is_empty()),
+            held: count(&|standing| standing.is_held(now)),
             overdue: count(&|standing| standing.is_overdue(now)),
             unreviewed: i64::try_from(holds(&self.state())).unwrap_or(i64::MAX),
         };

@@ -71,7 +71,7 @@ fn results_belong_to_an_open_intent_of_their_kind() {
     let (ledger, _) = open(&settings(dir.path()));
     let end = |operation| ledger.append(Entry::result(NOW, Actor::Server, operation, result()));
     assert!(matches!(end(0), Err(LedgerError::NoOperation(0))));
-    let erasure = one_of_each().swap_remove(13);
+    let erasure = one_of_each().swap_remove(14);
     assert_eq!((erasure.kind(), erasure.phase()), ("erasure", Phase::Intent));
     ledger.append(Entry::new(NOW, somebody(), erasure)).unwrap();
     assert!(matches!(end(0), Err(LedgerError::NoOperation(0))));
