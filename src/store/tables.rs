@@ -92,6 +92,10 @@ pub enum Table {
     Headers(Class, Month),
     /// Block keys, each sealed under its bucket's key.
     BlockKeys(Class, Month),
+    /// Hold storage: sealed rows of lots on hold, as they were.
+    HoldRows,
+    /// Hold storage: block keys of lots on hold, each sealed under the key of its hold.
+    HoldKeys,
 }
 
 impl Table {
@@ -107,6 +111,8 @@ impl Table {
             Self::Blocks(class, month) => format!("blocks.{class}.{month}"),
             Self::Headers(class, month) => format!("headers.{class}.{month}"),
             Self::BlockKeys(class, month) => format!("blockkeys.{class}.{month}"),
+            Self::HoldRows => "hold.rows".to_owned(),
+            Self::HoldKeys => "hold.keys".to_owned(),
         }
     }
 
@@ -128,13 +134,15 @@ impl Table {
             "blocks" => Self::Blocks(class()?, Month::parse(parts.next()?.as_bytes())?),
             "headers" => Self::Headers(class()?, Month::parse(parts.next()?.as_bytes())?),
             "blockkeys" => Self::BlockKeys(class()?, Month::parse(parts.next()?.as_bytes())?),
+            "hold" if name == "hold.rows" => Self::HoldRows,
+            "hold" => Self::HoldKeys,
             _ => return None,
         };
         (table.name() == name).then_some(table)
     }
 
     /// What every table is one of: its name without class and month.
-    pub const KINDS: [&'static str; 9] = [
+    pub const KINDS: [&'static str; 11] = [
         "default",
         "journal",
         "counters",
@@ -144,6 +152,8 @@ impl Table {
         "blocks",
         "headers",
         "blockkeys",
+        "hold.rows",
+        "hold.keys",
     ];
 
     /// Its name without class and month; one of [`Table::KINDS`].
@@ -158,6 +168,8 @@ impl Table {
             Self::Blocks(..) => "blocks",
             Self::Headers(..) => "headers",
             Self::BlockKeys(..) => "blockkeys",
+            Self::HoldRows => "hold.rows",
+            Self::HoldKeys => "hold.keys",
         }
     }
 
@@ -596,7 +608,9 @@ fn table_options(table: Table, cache: &Cache) -> Options {
             options.set_level_zero_slowdown_writes_trigger(3 * FILES_UNMERGED);
             options.set_level_zero_stop_writes_trigger(4 * FILES_UNMERGED);
         }
-        Table::Meta | Table::Counters => options.set_write_buffer_size(16 << 20),
+        Table::Meta | Table::Counters | Table::HoldRows | Table::HoldKeys => {
+            options.set_write_buffer_size(16 << 20)
+        }
     }
     options.set_block_based_table_factory(&blocks);
     options
