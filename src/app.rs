@@ -1,6 +1,7 @@
 //! Wires the rooms, starts them, drains them. The only place that sees everything.
 
 mod first_token;
+mod hooks;
 mod ledger;
 pub mod pack;
 mod process;
@@ -19,6 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::admin::{Book, Scribe, Sites, Tokens};
 use crate::audit::Audit;
 use crate::backup::{BackupError, Backups};
+use crate::billing::Billing;
 use crate::config::Settings;
 use crate::engine::Engine;
 use crate::http::{Desks, Intake, Server, StartError};
@@ -28,6 +30,7 @@ use crate::model::time::Clock;
 use crate::observe::{RecordCounters, Registry};
 use crate::retention::{self, Desk, StartError as RetentionError};
 use crate::usage::{Counts, Usage};
+use crate::webhooks::{StartError as WebhookError, Webhooks};
 
 pub use first_token::TokenFileError;
 pub use rooms::OpenError;
@@ -51,6 +54,9 @@ pub enum AppError {
     /// The desk of backups.
     #[error("what a cut left of a backup cannot be put right: {0}")]
     Backups(BackupError),
+    /// The webhook desk.
+    #[error(transparent)]
+    Webhooks(#[from] WebhookError),
     /// The sockets.
     #[error(transparent)]
     Http(#[from] StartError),
@@ -73,6 +79,7 @@ impl AppError {
             Self::Http(StartError::PlainHttp(_) | StartError::Tls(_))
                 | Self::Open(OpenError::SameDevice)
                 | Self::Retention(RetentionError::Policy(_))
+                | Self::Webhooks(WebhookError::Roots(_))
         )
     }
 }
@@ -83,7 +90,8 @@ pub struct App {
     engine: Engine,
     audit: Audit,
     retention: Desk,
-    watches: [tokio::task::JoinHandle<()>; 4],
+    billing: Billing,
+    watches: [tokio::task::JoinHandle<()>; 6],
 }
 
 impl App {
@@ -98,6 +106,7 @@ impl App {
             (settings.http.clone(), settings.place, settings.store.data.clone());
         let (ingest, kept) = (settings.ingest, settings.retention.clone());
         let kept = retention::Settings { configuration: settings.digest, ..kept };
+        let hooked = settings.webhooks.clone();
         let backups = settings.backup.clone();
         let Rooms { engine, audit, restored } = rooms::open(settings, Arc::clone(&clock)).await?;
         if let Some((restored, replayed)) = restored
@@ -120,19 +129,26 @@ impl App {
         let ledger = Arc::clone(audit.ledger());
         let (source, log) = (Arc::new(engine.clone()), Arc::clone(&ledger));
         let backups = Backups::new(source, log, backups, Arc::clone(&clock), process::free_bytes);
-        let retention = Desk::new(vault, ledger, kept, clock);
+        let billing =
+            Billing::new(Arc::new(engine.clone()), Arc::clone(&ledger), Arc::clone(&clock));
+        let retention = Desk::new(vault, ledger, kept, Arc::clone(&clock));
+        let hooks = hooks::Hooks { engine: engine.clone(), audit: audit.clone() };
+        let webhooks = Webhooks::new(Arc::new(hooks), hooked, clock);
         let served = async {
             let retention = retention?;
             retention.register(&registry);
             backups.tidy().await.map_err(AppError::Backups)?;
+            let webhooks = webhooks?;
+            webhooks.register(&registry);
             let told = audit.clone();
             retention.on_ledger_failure(move |sentence| told.fail(sentence));
-            let known = (tokens.clone(), audit.clone(), retention.clone(), backups);
+            let others = (backups, webhooks.clone(), billing.clone());
+            let known = (tokens.clone(), audit.clone(), retention.clone(), others);
             let desks = desks(&engine, ingest, known);
             first_token::ensure(&tokens, &keys).await?;
-            Ok::<_, AppError>((Server::start(http, desks, &registry).await?, retention))
+            Ok::<_, AppError>((Server::start(http, desks, &registry).await?, retention, webhooks))
         };
-        let (server, retention) = match served.await {
+        let (server, retention, webhooks) = match served.await {
             Ok(served) => served,
             Err(error) => {
                 rooms::close(engine).await;
@@ -144,11 +160,13 @@ impl App {
             tokio::spawn(watch::copies(engine.clone(), audit.clone(), behind)),
             tokio::spawn(watch::second_copy(audit.clone())),
             tokio::spawn(retention.clone().watch()),
+            tokio::spawn(webhooks.watch()),
+            tokio::spawn(billing.clone().watch()),
         ];
         for address in server.addresses() {
             tracing::info!(%address, "ready");
         }
-        Ok(Self { server, engine, audit, retention, watches })
+        Ok(Self { server, engine, audit, retention, billing, watches })
     }
 
     /// The addresses that are listened on.
@@ -193,14 +211,18 @@ impl App {
         self.retention.rest().await;
         let ledger = Arc::clone(self.audit.ledger());
         let _ = tokio::task::spawn_blocking(move || ledger.finish_second_copy()).await;
+        self.billing.rest().await;
         tracing::info!("stopped");
     }
 }
 
+/// The desks that are there before the others.
+type Known = (Tokens, Audit, Desk, (Backups, Webhooks, Billing));
+
 fn desks(
     engine: &Engine,
     ingest: Ingest,
-    (tokens, audit, retention, backups): (Tokens, Audit, Desk, Backups),
+    (tokens, audit, retention, (backups, webhooks, billing)): Known,
 ) -> Desks {
     let book: Arc<dyn Book> = Arc::new(engine.clone());
     let counts: Arc<dyn Counts> = Arc::new(engine.clone());
@@ -211,9 +233,11 @@ fn desks(
         tokens,
         sites: Sites::new(book),
         usage: Usage::new(counts),
+        billing,
         audit,
         retention,
         backups,
+        webhooks,
         ready: Arc::new(move || ready.ready()),
     }
 }

@@ -6,7 +6,9 @@ mod backup;
 pub(crate) mod client;
 pub(crate) mod evidence;
 mod retention;
+mod statement;
 mod verify;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,6 +25,8 @@ use crate::observe::logs;
 use backup::{BackupVerb, RestoreVerb};
 use client::{Ask, Target};
 use retention::{CertificateVerb, HoldVerb, RetentionVerb};
+use statement::StatementVerb;
+use webhooks::WebhookVerb;
 
 /// The exit status of a request that the server refused, or that did not reach it.
 const EXIT_FAILED: u8 = 1;
@@ -90,6 +94,13 @@ enum Verb {
         #[command(subcommand)]
         verb: RestoreVerb,
     },
+    /// Make, list, test and remove webhooks.
+    Webhook {
+        #[command(flatten)]
+        target: Target,
+        #[command(subcommand)]
+        verb: WebhookVerb,
+    },
     /// Read the usage of a site's month.
     Usage {
         #[command(flatten)]
@@ -101,6 +112,13 @@ enum Verb {
         /// Answer with CSV.
         #[arg(long)]
         csv: bool,
+    },
+    /// Read, restate and check statements.
+    Statement {
+        #[command(flatten)]
+        target: Target,
+        #[command(subcommand)]
+        verb: StatementVerb,
     },
     /// Read the ledger.
     Ledger {
@@ -249,6 +267,11 @@ pub fn run() -> ExitCode {
         },
         Verb::Backup { target, verb } => backup::run(&target, verb),
         Verb::Restore { verb } => backup::restore(verb),
+        Verb::Webhook { target, verb } => ask(&target, &webhooks::webhook(verb)),
+        Verb::Statement { target, verb } => match statement::statement(verb) {
+            Ok(question) => ask(&target, &question),
+            Err(ended) => ended,
+        },
         Verb::Usage { target, site, month, csv } => {
             let path = format!("/v1/sites/{}/usage/{}", escape(&site), escape(&month));
             ask(&target, &Ask { csv, ..Ask::get(path) })

@@ -21,6 +21,7 @@ use crate::model::time::DAY_MS;
 use crate::observe::logs;
 use crate::retention;
 use crate::store;
+use crate::webhooks;
 use crate::wire;
 use file::File;
 
@@ -46,6 +47,8 @@ pub struct Settings {
     pub retention: retention::Settings,
     /// Of the desk of backups.
     pub backup: backup::Settings,
+    /// Of the webhook desk.
+    pub webhooks: webhooks::Settings,
     /// Of the ledger. An empty name is for the app to choose; the marks are for it to read.
     pub ledger: ledger::Settings,
     /// Of the place where both lie.
@@ -153,6 +156,7 @@ fn settings(file: &File) -> Result<Settings, ConfigError> {
         keys: keys_settings(file)?,
         retention: retention_settings(file)?,
         backup: backup_settings(file)?,
+        webhooks: webhook_settings(file)?,
         ledger: ledger_settings(file)?,
         place: Place {
             allow_same_device: file.storage.allow_same_device,
@@ -320,6 +324,23 @@ fn backup_settings(file: &File) -> Result<backup::Settings, ConfigError> {
     }
     let free_bytes_min = whole("[storage] free_bytes", file.storage.free_bytes, 0, 1 << 50)?;
     Ok(backup::Settings { dir, free_bytes_min })
+}
+
+fn webhook_settings(file: &File) -> Result<webhooks::Settings, ConfigError> {
+    let said = &file.webhooks;
+    let deadline = whole("[webhooks] timeout_seconds", said.timeout_seconds, 1, 30)?;
+    let every = whole("[webhooks] look_seconds", said.look_seconds, 1, 3_600)?;
+    let keep = whole("[webhooks] keep_days", said.keep_days, 4, 365)?;
+    let (percent, least) = (said.unattributed_percent, said.unattributed_least);
+    Ok(webhooks::Settings {
+        allow_internal: said.allow_internal,
+        roots: (!said.roots.is_empty()).then(|| PathBuf::from(&said.roots)),
+        deadline: Duration::from_secs(deadline),
+        every: Duration::from_secs(every),
+        keep_ms: milliseconds(keep, DAY_MS),
+        unattributed_percent: whole("[webhooks] unattributed_percent", percent, 0, 100)?,
+        unattributed_least: whole("[webhooks] unattributed_least", least, 1, 1 << 40)?,
+    })
 }
 
 fn ledger_settings(file: &File) -> Result<ledger::Settings, ConfigError> {

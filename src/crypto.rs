@@ -36,17 +36,17 @@ pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     state.finalize().into()
 }
 
-/// SHA-256 of what comes piece by piece, as [`sha256`].
-#[derive(Default)]
+/// SHA-256 of bytes that come piece by piece; never for ids.
+#[derive(Clone, Default)]
 pub struct Sha256(sha2::Sha256);
 
 impl Sha256 {
-    /// Takes the next piece.
+    /// Takes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         sha2::Digest::update(&mut self.0, bytes);
     }
 
-    /// The digest of all pieces.
+    /// The digest of all of them.
     pub fn finish(self) -> [u8; 32] {
         sha2::Digest::finalize(self.0).into()
     }

@@ -6,6 +6,7 @@
 
 pub mod backup;
 pub mod calendar;
+mod closing;
 mod desk;
 pub mod destroy;
 pub mod directory;
@@ -17,6 +18,7 @@ pub mod hold;
 pub mod journal;
 pub mod log;
 pub mod partition;
+pub mod recount;
 mod recover;
 pub mod restore;
 mod runs;
@@ -45,9 +47,10 @@ use crate::model::ids::SiteId;
 use crate::model::limits;
 use crate::model::site::{MonthSpan, Site, SiteSettings};
 use crate::model::time::{Clock, DAY_MS, Day, Month, Timestamp};
-use crate::model::usage::{Counters, Evidence};
+use crate::model::usage::{Evidence, State, Tally};
 use crate::store::{Half, Store, Table, Written, keys};
 
+use closing::Closing;
 use directory::Directory;
 pub use error::EngineError;
 use fold::Folder;
@@ -152,8 +155,12 @@ pub struct UsageMonth {
     pub span: MonthSpan,
     /// The zone whose calendar the month follows.
     pub time_zone: String,
-    /// Its figures.
-    pub counters: Counters,
+    /// How far it is.
+    pub state: State,
+    /// When it closes, or was due to.
+    pub closes_at: Timestamp,
+    /// What is counted of it.
+    pub tally: Tally,
     /// What the figures rest on.
     pub evidence: Evidence,
     /// When the figures were read.
@@ -231,7 +238,8 @@ impl Engine {
             .collect();
         let key = Arc::new(JournalKey { key: ring.journal()? });
         let oldest = clock.now().0.saturating_sub(settings.age_ms + DAY_MS).div_euclid(DAY_MS);
-        let position = recover::position(&store, Day(u32::try_from(oldest).unwrap_or(0)))?;
+        let position =
+            recover::position(&store, Day(u32::try_from(oldest).unwrap_or(0)), clock.now())?;
         let floor = position.seen_floor;
         let parts = (Arc::clone(&store), Arc::clone(&ring), Arc::clone(&directory));
         let mut shared = Shared::new(parts, clock, key, floor);
@@ -247,8 +255,10 @@ impl Engine {
         }
         shared.journal_bytes.store(found.pending_bytes, Ordering::Release);
         let now = shared.clock.now();
-        let counters = found.state.months().iter().map(|month| (month.at, month.counters.clone()));
-        shared.publish(counters.collect(), now);
+        let tallies = found.state.months().iter().map(|month| (month.at, month.tally.clone()));
+        shared.publish(tallies.collect(), now);
+        let mut closing = Closing::new(found.believed);
+        directory.sites().iter().try_for_each(|site| closing.watch(site))?;
         let folder = Folder::new(store, ring, directory, position, found.runs)?;
         let (queue, messages) = mpsc::channel();
         let (orders, fold_orders) = mpsc::channel::<FoldOrder>();
@@ -273,6 +283,7 @@ impl Engine {
             fold_waiters: Vec::new(),
             folded_through: position.folded_through,
             barrier: writer::Barrier::default(),
+            closing,
         };
         let back = queue.clone();
         let threads = vec![
@@ -421,7 +432,7 @@ impl Engine {
         let at = SiteMonth { site: site.no, month };
         let span = calendar::span(&site, month)?;
         let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
-        let counters = published.get(&at).cloned().unwrap_or_default();
+        let tally = published.get(&at).cloned().unwrap_or_default();
         drop(published);
         let without = self.shared.without_sets.read().unwrap_or_else(PoisonError::into_inner);
         let evidence = match without.contains(&at) {
@@ -432,7 +443,14 @@ impl Engine {
         drop(without);
         let time_zone = site.settings_in(month).time_zone.clone();
         let as_of = self.shared.clock.now();
-        Ok(Some(UsageMonth { site, span, time_zone, counters, evidence, as_of }))
+        // The site was read before the figures: where it says closed, they do not change any more.
+        let state = match site.is_closed(month) || tally.closed_at.is_some() {
+            true => State::Closed,
+            false if span.to <= as_of => State::Closing,
+            false => State::Open,
+        };
+        let closes_at = calendar::closes_at(&site, month)?;
+        Ok(Some(UsageMonth { site, span, time_zone, state, closes_at, tally, evidence, as_of }))
     }
 
     /// Records of a day before this one are too old, whatever the clock says.

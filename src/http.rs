@@ -24,7 +24,9 @@ mod retention;
 mod router;
 mod server;
 mod service;
+mod statements;
 mod tls;
+mod webhooks;
 
 #[cfg(test)]
 mod tests;
@@ -41,8 +43,10 @@ pub use tls::{TlsError, TlsFiles};
 use crate::admin::{Sites, Tokens};
 use crate::audit::Audit;
 use crate::backup::Backups;
+use crate::billing::Billing;
 use crate::retention::Desk;
 use crate::usage::Usage;
+use crate::webhooks::Webhooks;
 
 /// What the server is told. All sizes are bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,12 +102,16 @@ pub struct Desks {
     pub sites: Sites,
     /// Answers billing questions.
     pub usage: Usage,
+    /// Issues statements.
+    pub billing: Billing,
     /// Writes and reads the ledger.
     pub audit: Audit,
     /// Knows what must go and what must stay.
     pub retention: Desk,
     /// Makes backups.
     pub backups: Backups,
+    /// Tells others what happens.
+    pub webhooks: Webhooks,
     /// Says whether records can be taken.
     pub ready: Readiness,
 }

@@ -51,4 +51,4 @@ pub use device::{DeviceId, device, recommended};
 pub use other::{OtherKind, Payload, PayloadEncoding, payload};
 pub use pseudonym::{CANONICALIZER_VERSION, Job, PseudonymQueue, Slot};
 pub use raw::RawId;
-pub use user::{Sentinels, UserId, user};
+pub use user::{Sentinels, UserId, is_given, user};

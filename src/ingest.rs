@@ -381,9 +381,11 @@ impl Draft {
         let count = |wanted| outcome.verdicts.iter().filter(|v| **v == wanted).count() as u64;
         let mut receipt = self.receipt.clone();
         receipt.receipt.clone_from(&outcome.receipt);
-        receipt.corrected = count(Verdict::Correction);
-        receipt.not_retained = count(Verdict::NotRetained);
-        receipt.accepted = count(Verdict::Accepted) + receipt.corrected + receipt.not_retained;
+        let both = count(Verdict::CorrectionNotRetained);
+        receipt.corrected = count(Verdict::Correction) + both;
+        receipt.not_retained = count(Verdict::NotRetained) + both;
+        receipt.accepted =
+            count(Verdict::Accepted) + receipt.corrected + count(Verdict::NotRetained);
         receipt.duplicates = count(Verdict::Duplicate);
         if count(Verdict::TooOld) > 0 {
             let late = outcome.verdicts.iter().zip(&self.indexes);

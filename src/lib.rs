@@ -10,7 +10,8 @@
 //! | 2 | [`identity`], [`ledger`] | the only place that sees a raw id; entries, tree, proofs |
 //! | 3 | [`wire`], [`store`] | all network bytes; all disk bytes |
 //! | 4 | [`engine`] | journal, seen, tallies, blocks, fold, recovery |
-//! | 5 | [`ingest`], [`usage`], [`admin`], [`audit`], [`retention`], [`backup`] | one desk each |
+//! | 5 | [`ingest`], [`usage`], [`billing`], [`admin`] | one desk per use case |
+//! | 5 | [`audit`], [`retention`], [`backup`], [`webhooks`] | likewise |
 //! | 6 | [`http`] | sockets, TLS, routes, limits, problems |
 //! | 7 | [`config`], [`app`], [`cli`], [`load`] | wiring |
 
@@ -31,9 +32,11 @@ pub mod engine;
 pub mod admin;
 pub mod audit;
 pub mod backup;
+pub mod billing;
 pub mod ingest;
 pub mod retention;
 pub mod usage;
+pub mod webhooks;
 
 pub mod http;
 

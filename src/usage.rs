@@ -10,7 +10,7 @@ use crate::model::caller::Caller;
 use crate::model::ids::SiteId;
 use crate::model::site::Site;
 use crate::model::time::Month;
-use crate::wire::usage::{self as wire, State, list_to_csv, list_to_json};
+use crate::wire::usage::{self as wire, list_to_csv, list_to_json};
 
 /// What this desk needs of the engine; a trait, so that its tests need no disk.
 pub trait Counts: Send + Sync + 'static {
@@ -155,17 +155,14 @@ impl Usage {
             site_id: usage.site.id.clone(),
             month: usage.span.month,
             time_zone: usage.time_zone,
-            // Until the close of a month exists, records are still counted into it: a caller that
-            // reads anything else may rely on figures that never change.
-            state: State::Open,
-            // Corrections begin with the close.
-            corrected_records: 0,
-            corrected_users: 0,
+            state: usage.state,
+            closes_at: usage.closes_at,
+            corrections: usage.tally.corrections,
             from: usage.span.from,
             to: usage.span.to,
             evidence: usage.evidence,
             as_of: usage.as_of,
-            counters: usage.counters,
+            counters: usage.tally.counters,
         }
     }
 }
@@ -205,15 +202,6 @@ mod tests {
     fn names(page: &Page) -> Vec<String> {
         let name = |row: &wire::Usage| format!("{} {}", row.site_id, row.month);
         page.rows.iter().map(name).collect()
-    }
-
-    #[test]
-    fn a_month_is_open_until_there_is_a_close() {
-        let all = caller(Role::Billing, SiteScope::All);
-        for name in ["2001-01", "2026-11", "2030-01"] {
-            let page = desk().month(&all, &site("A"), month(name)).unwrap();
-            assert_eq!(page.rows[0].state, State::Open, "{name}");
-        }
     }
 
     #[test]

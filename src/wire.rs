@@ -20,7 +20,9 @@ pub mod receipt;
 pub mod record;
 pub mod retention;
 pub mod schema;
+pub mod statement;
 pub mod usage;
+pub mod webhooks;
 mod words;
 
 #[cfg(test)]

@@ -18,8 +18,13 @@ const MEMBERS: &[&str] = &[
     "sentinel_user_ids",
     "retention",
     "records_days",
+    "plan_mau",
     "billing_group",
     "device_as_user",
+    "include_failures",
+    "count_renewals",
+    "anonymous_by_device",
+    "closing_hours",
     "role",
     "sites",
     "expires_in_days",
@@ -74,6 +79,10 @@ fn site(patch: &SitePatch, value: &Value, body: &[u8]) {
     assert!(patch.name.as_ref().is_none_or(|name| name.len() <= admin::NAME_BYTES_MAX));
     let days = patch.records_days.flatten();
     assert!(days.is_none_or(|days| (1..=admin::RECORDS_DAYS_MAX).contains(&days)));
+    let plan = value.get("plan_mau");
+    assert_eq!(patch.plan_mau, plan.map(Value::as_u64));
+    let plan = patch.plan_mau.flatten();
+    assert!(plan.is_none_or(|plan| (1..=admin::PLAN_MAU_MAX).contains(&plan)));
     let once = patch.apply(&SiteSettings::default());
     assert_eq!(patch.apply(&once), once);
 }

@@ -13,9 +13,9 @@ use blindtally::model::batch::{Batch, Claim, DeviceTag, Effect, Item, SiteMonth,
 use blindtally::model::caller::{Role, SiteScope, Token};
 use blindtally::model::ids::{KeyId, ShortTag, SiteId, SiteNo, Tag};
 use blindtally::model::retention::Lot;
-use blindtally::model::site::{MonthSpan, Site, SiteSettings};
+use blindtally::model::site::{Counting, MonthSpan, Site, SiteSettings};
 use blindtally::model::time::{Day, Month, Timestamp};
-use blindtally::model::usage::Counters;
+use blindtally::model::usage::{Counters, Tally};
 use blindtally::model::vocab::{DeviceKind, DrmType, Quality, RecordType, Scope};
 use blindtally::store::block::{self, Row};
 use blindtally::store::destruction::{DoomedKey, DoomedLot, UnderWay, encode_gone};
@@ -76,8 +76,8 @@ fn stored(to: &Path) -> io::Result<()> {
     write(to, "position", b'8', &position.encode())?;
     write(to, "details", b'9', &a_row(5))?;
     write(to, "number", b'0' + 10, &(-1i64).to_le_bytes())?;
-    let mut counters = Vec::new();
-    verdict::encode_counters(&some_counters(), &mut counters);
+    let tally = Tally { counters: some_counters(), ..Tally::default() };
+    let counters = verdict::encode_tally(&tally);
     write(to, "counters", b'0' + 11, &counters)?;
     write(to, "key-page", b'0' + 12, &keys::page(1, 2, 3, 4))?;
     write(to, "key-block", b'0' + 12, &keys::block(true, SiteNo(1), MONTH.0, 9))?;
@@ -108,6 +108,8 @@ fn a_batch() -> Batch {
             user: tag(1),
             device: tag(2),
             session: None,
+            sentinel: false,
+            by_device: false,
         };
         batch.claims.push(claim);
         batch.details.extend_from_slice(&a_row(row));
@@ -155,7 +157,8 @@ fn a_verdict() -> GroupVerdict {
     GroupVerdict {
         judged_at: AT,
         batches: vec![many.to_vec(), vec![Verdict::Duplicate, Verdict::Correction], vec![]],
-        counters: vec![(at, some_counters())],
+        believed: AT,
+        tallies: vec![(at, Tally { counters: some_counters(), ..Tally::default() })],
     }
 }
 
@@ -165,6 +168,9 @@ fn a_site() -> Site {
         time_zone: "Asia/Seoul".to_owned(),
         sentinel_user_ids: vec!["nobody".to_owned()],
         records_days: Some(30),
+        plan_mau: Some(50_000),
+        closing_hours: 24,
+        counting: Counting { device_as_user: true, ..Counting::default() },
     };
     Site {
         id: SiteId::parse(b"ACME").expect("a site id"),
@@ -172,8 +178,10 @@ fn a_site() -> Site {
         created_at: AT,
         terminated_at: None,
         pending: Some((Month(MONTH.0 + 1), SiteSettings::default())),
+        past: vec![(MONTH, SiteSettings::default())],
         settings,
         months: vec![MonthSpan { month: MONTH, from: AT, to: AT, partitions: 1 }],
+        closed_through: Some(MONTH),
     }
 }
 

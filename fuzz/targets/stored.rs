@@ -43,18 +43,7 @@ fuzz_target!(|data: &[u8]| {
         8 => round_trip(bytes, Position::decode, Position::encode),
         9 => row_details(bytes),
         10 => numbers(bytes),
-        11 => {
-            let decode = |bytes: &[u8]| {
-                let mut reader = Reader::new("counters", bytes);
-                let counters = verdict::decode_counters(&mut reader)?;
-                reader.end().map(|()| counters)
-            };
-            round_trip(bytes, decode, |counters| {
-                let mut out = Vec::new();
-                verdict::encode_counters(counters, &mut out);
-                out
-            });
-        }
+        11 => round_trip(bytes, verdict::decode_tally, verdict::encode_tally),
         12 => row_keys(bytes),
         14 => round_trip(bytes, UnderWay::decode, UnderWay::encode),
         15 => round_trip(bytes, decode_gone, |group| encode_gone(*group)),

@@ -126,6 +126,7 @@ impl Book for Memory {
                 pending: None,
                 past: Vec::new(),
                 months: Vec::new(),
+                closed_through: None,
             });
             let created = sites.insert(id, Arc::clone(&site)).is_none();
             SitePut { site, created, effective: None }

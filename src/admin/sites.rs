@@ -91,6 +91,7 @@ mod tests {
     use super::super::fake::{Memory, caller};
     use super::*;
     use crate::model::caller::{Role, SiteScope};
+    use crate::model::site::Counting;
 
     fn desk() -> (Sites, Arc<Memory>) {
         let book = Arc::new(Memory::default());
@@ -116,6 +117,9 @@ mod tests {
                 time_zone: "Asia/Seoul".to_owned(),
                 sentinel_user_ids: vec!["x".to_owned()],
                 records_days: Some(30),
+                plan_mau: None,
+                closing_hours: 72,
+                counting: Counting::default(),
             }
         );
     }

@@ -20,6 +20,7 @@ pub(super) struct File {
     pub fold: Fold,
     pub retention: Retention,
     pub backup: Backup,
+    pub webhooks: Webhooks,
     pub log: Log,
 }
 
@@ -220,6 +221,33 @@ impl Default for Retention {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Backup {
     pub dir: String,
+}
+
+/// `[webhooks]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Webhooks {
+    pub allow_internal: bool,
+    pub roots: String,
+    pub timeout_seconds: u64,
+    pub look_seconds: u64,
+    pub keep_days: u64,
+    pub unattributed_percent: u64,
+    pub unattributed_least: u64,
+}
+
+impl Default for Webhooks {
+    fn default() -> Self {
+        Self {
+            allow_internal: false,
+            roots: String::new(),
+            timeout_seconds: 15,
+            look_seconds: 30,
+            keep_days: 30,
+            unattributed_percent: 5,
+            unattributed_least: 1_000,
+        }
+    }
 }
 
 /// `[log]`.

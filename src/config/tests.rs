@@ -37,6 +37,7 @@ fn defaults_are_those_of_the_rooms() {
     assert_eq!(settings.ingest, ingest::Settings::default());
     assert_eq!(settings.logs, logs::Settings::default());
     assert_eq!(settings.retention, retention::Settings::default());
+    assert_eq!(settings.webhooks, webhooks::Settings::default());
 }
 
 #[test]

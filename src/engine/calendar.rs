@@ -4,6 +4,7 @@
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+use crate::model::limits;
 use crate::model::site::{MonthSpan, Site};
 use crate::model::time::{Month, Timestamp};
 
@@ -12,6 +13,8 @@ use crate::model::time::{Month, Timestamp};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this build does not know the time zone of a site")]
 pub struct NoZone;
+
+const HOUR_MS: i64 = 3_600_000;
 
 /// Event and set partitions of a month; fixed when the month's row is written.
 pub const PARTITIONS: u16 = 256;
@@ -74,6 +77,19 @@ pub fn reaching(site: &Site, at: Timestamp) -> Result<Vec<MonthSpan>, NoZone> {
     Ok(grown.months)
 }
 
+/// When a month closes: the site's closing hours after its end, and not before a new site has had
+/// time to send what it has.
+///
+/// # Errors
+/// [`NoZone`].
+pub fn closes_at(site: &Site, month: Month) -> Result<Timestamp, NoZone> {
+    let hours = i64::from(site.settings_in(month).closing_hours);
+    let after_end = span(site, month)?.to.0.saturating_add(hours * HOUR_MS);
+    let after_creation =
+        site.created_at.0.saturating_add(i64::from(limits::NEW_SITE_HOURS) * HOUR_MS);
+    Ok(Timestamp(after_end.max(after_creation)))
+}
+
 /// The zone in force for a month: a change waits for the month that it was announced for.
 fn zone_of(site: &Site, month: Month) -> Result<TimeZone, NoZone> {
     zone(&site.settings_in(month).time_zone)
@@ -130,6 +146,7 @@ mod tests {
             pending: None,
             past: Vec::new(),
             months: Vec::new(),
+            closed_through: None,
         }
     }
 
@@ -172,6 +189,22 @@ mod tests {
         // Midnight of 1 November 2026 is before the clocks go back at 02:00.
         let march = span(&site("Europe/Berlin"), month("2026-03")).unwrap();
         assert_eq!(march.to, at("2026-03-31T22:00:00Z"));
+    }
+
+    #[test]
+    fn a_month_closes_after_its_hours_and_not_before_a_new_site_is_three_days_old() {
+        let mut site = site("Asia/Seoul");
+        assert_eq!(closes_at(&site, month("2026-11")), Ok(at("2026-12-03T15:00:00Z")));
+        site.settings.closing_hours = 24;
+        assert_eq!(closes_at(&site, month("2026-11")), Ok(at("2026-12-01T15:00:00Z")));
+        site.created_at = at("2026-11-30T00:00:00Z");
+        assert_eq!(closes_at(&site, month("2026-11")), Ok(at("2026-12-03T00:00:00Z")));
+        assert_eq!(closes_at(&site, month("2026-01")), Ok(at("2026-12-03T00:00:00Z")));
+        // The hours of a month are those that it was counted with.
+        let long = SiteSettings { closing_hours: 240, ..site.settings.clone() };
+        site.pending = Some((month("2026-12"), long));
+        assert_eq!(closes_at(&site, month("2026-12")), Ok(at("2027-01-10T15:00:00Z")));
+        assert_eq!(closes_at(&site, month("2026-11")), Ok(at("2026-12-03T00:00:00Z")));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What the retention desk asks of the engine: rows of its own, sealed and kept by the writer like
-//! all others, and the end of a site's collection.
+//! What the desks of retention and of webhooks ask of the engine: rows of their own, sealed and
+//! kept by the writer like all others, and the end of a site's collection.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
@@ -21,6 +21,8 @@ pub enum DeskOrder {
     Delete(Vec<u8>, Reply<()>),
     /// Drop what is older than its stated life at a time.
     Expire(Timestamp, Reply<()>),
+    /// Close months by this time: somebody says that a clock which jumped is right.
+    Believe(Timestamp, Reply<()>),
     /// End a site's collection.
     Terminate(SiteId, Timestamp, Reply<Arc<Site>>),
 }
@@ -34,10 +36,33 @@ impl Engine {
     /// # Errors
     /// When a row cannot be read or opened.
     pub fn desk_rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
-        let from = keys::desk(prefix);
-        let to = [&from[..], &[AFTER_ALL]].concat();
+        self.desk_range(keys::desk(prefix), &keys::desk(prefix), usize::MAX)
+    }
+
+    /// The first of the desk's rows whose name begins so and comes after another.
+    ///
+    /// # Errors
+    /// When a row cannot be read or opened.
+    pub fn desk_rows_after(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
+        // The next text after a name is the name with a zero behind it.
+        let from = [&keys::desk(after)[..], &[0]].concat();
+        self.desk_range(from, &keys::desk(prefix), limit)
+    }
+
+    fn desk_range(
+        &self,
+        from: Vec<u8>,
+        prefix: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
+        let to = [prefix, &[AFTER_ALL]].concat();
         let mut rows = Vec::new();
-        for row in self.shared.store.scan(Table::Meta, &from, Some(&to))? {
+        for row in self.shared.store.scan(Table::Meta, &from, Some(&to))?.take(limit) {
             rows.push(self.desk_row(row?)?);
         }
         Ok(rows)
@@ -91,6 +116,15 @@ impl Engine {
     /// first desk that says so is asked.
     pub fn judge_by(&self, dues: Box<dyn Dues>) {
         let _ = self.shared.dues.set(dues);
+    }
+
+    /// Somebody says that the clock, which jumped to this time, is right. Months that are over by
+    /// it are closed when this returns.
+    ///
+    /// # Errors
+    /// When the engine has stopped.
+    pub async fn believe(&self, at: Timestamp) -> Result<(), EngineError> {
+        self.ask(|reply| Message::Desk(DeskOrder::Believe(at, reply))).await
     }
 
     /// Drops seen slots and kept answers that are older than their stated life, also where no
@@ -149,6 +183,11 @@ impl Writer {
                 let _ = reply.send(Ok(()));
             }
             DeskOrder::Expire(now, reply) => self.expire(now, reply)?,
+            DeskOrder::Believe(at, reply) => {
+                self.closing.believe(at);
+                self.close_due(self.shared.clock.now())?;
+                let _ = reply.send(Ok(()));
+            }
             DeskOrder::Terminate(id, at, reply) => {
                 let _ = reply.send(match self.terminate(&id, at)? {
                     Some(site) => Ok(site),

@@ -102,14 +102,27 @@ impl Directory {
     /// # Errors
     /// When the disk refuses; then the engine must stop.
     pub fn put_site(&self, store: &Store, site: Site) -> Result<Arc<Site>, EngineError> {
-        let name = keys::site(&site.id);
         let mut changes = Changes::default();
-        let sealed = self.key.seal(&aad(&name), &rows::encode_site(&site));
-        changes.put(Table::Meta, name, sealed);
+        self.site_rows(std::slice::from_ref(&site), &mut changes);
         store.apply(&changes)?;
         let site = Arc::new(site);
         self.write().put_site(Arc::clone(&site));
         Ok(site)
+    }
+
+    /// Adds the rows of sites to a change set; [`Directory::show_sites`] is for when it is written.
+    pub fn site_rows(&self, sites: &[Site], changes: &mut Changes) {
+        for site in sites {
+            let name = keys::site(&site.id);
+            let sealed = self.key.seal(&aad(&name), &rows::encode_site(site));
+            changes.put(Table::Meta, name, sealed);
+        }
+    }
+
+    /// Shows sites whose rows are on the disk, all of them at once.
+    pub fn show_sites(&self, sites: Vec<Site>) {
+        let mut lists = self.write();
+        sites.into_iter().for_each(|site| lists.put_site(Arc::new(site)));
     }
 
     /// Stores a token, then shows it.
@@ -184,19 +197,24 @@ pub fn frozen_alike(left: &SiteSettings, right: &SiteSettings) -> bool {
     left.time_zone == right.time_zone
         && left.sentinel_user_ids == right.sentinel_user_ids
         && left.records_days == right.records_days
+        && left.closing_hours == right.closing_hours
+        && left.counting == right.counting
 }
 
 /// A site without any accepted record, with new settings: they hold at once, and months that were
-/// opened for records which were refused are made anew when they are needed.
+/// opened for records which were refused are made anew when they are needed. A month that is
+/// closed stays as it is.
 pub fn changed_at_once(site: &Site, settings: SiteSettings) -> Site {
-    let kept = frozen_alike(&site.settings, &settings) && site.pending.is_none();
-    Site {
-        settings,
-        pending: None,
-        past: Vec::new(),
-        months: if kept { site.months.clone() } else { Vec::new() },
-        ..site.clone()
+    if frozen_alike(&site.settings, &settings) && site.pending.is_none() {
+        return Site { settings, ..site.clone() };
     }
+    let mut changed = Site { settings, pending: None, ..site.clone() };
+    changed.months.retain(|span| site.is_closed(span.month));
+    changed.past.retain(|(until, _)| site.is_closed(*until));
+    if let Some(last) = site.closed_through {
+        changed.past.push((last.next(), site.settings_in(last).clone()));
+    }
+    changed
 }
 
 /// A site with new settings: what is frozen inside a month holds from the next month on. Answers
@@ -236,6 +254,7 @@ pub fn changed(
     let zone = calendar::zone(&current.time_zone)?;
     let from = last.max(calendar::month_in(&zone, now)).next();
     site.settings.name.clone_from(&settings.name);
+    site.settings.plan_mau = settings.plan_mau;
     site.pending = Some((from, settings));
     Ok((site, Some(from)))
 }

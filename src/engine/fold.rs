@@ -19,11 +19,11 @@ use crate::crypto::SealKey;
 use crate::keys::{KeyInfo, KeyKind, KeyRing, KeysError};
 use crate::model::batch::SiteMonth;
 use crate::model::ids::KeyId;
-use crate::model::time::Day;
-use crate::model::usage::Counters;
+use crate::model::time::{Day, Timestamp};
+use crate::model::usage::Tally;
 use crate::store::pages::Entry;
 use crate::store::rows::Position;
-use crate::store::verdict::encode_counters;
+use crate::store::verdict::encode_tally;
 use crate::store::{Changes, Half, Store, StoreError, Table, keys};
 
 pub use ahead::discard_unfinished;
@@ -87,12 +87,14 @@ pub struct Cut {
     pub half: Half,
     /// New members of sets.
     pub deltas: Vec<Delta>,
-    /// Counters that changed.
-    pub counters: Vec<(SiteMonth, Counters)>,
+    /// Tallies that changed.
+    pub tallies: Vec<(SiteMonth, Tally)>,
     /// Days whose slots end.
     pub dropped: Vec<Day>,
     /// Records before this day are too old from here on.
     pub floor: Day,
+    /// The time that the writer believes.
+    pub believed: Timestamp,
     /// Kept answers of days before this one go.
     pub answers_before: Day,
 }
@@ -190,10 +192,8 @@ impl Folder {
         }
         let (runs, merged) = self.fold_sets(&mut ahead, cut.deltas)?;
         ahead.finish(&mut last)?;
-        for (at, counters) in &cut.counters {
-            let mut row = Vec::new();
-            encode_counters(counters, &mut row);
-            last.put(Table::Counters, keys::counters(*at), row);
+        for (at, tally) in &cut.tallies {
+            last.put(Table::Counters, keys::counters(*at), encode_tally(tally));
         }
         for day in &cut.dropped {
             let to = keys::page(day.0 + 1, 0, 0, 0);
@@ -204,6 +204,7 @@ impl Folder {
         last.delete_range(Table::Answers, keys::answer(0, &[0; 16]), answers_to);
         self.position.folded_through = cut.through;
         self.position.seen_floor = cut.floor.0;
+        self.position.believed = cut.believed;
         last.put(Table::Meta, keys::POSITION, self.position.encode());
         last.put(Table::Meta, keys::MARK, mark_now(&self.ring)?.encode());
         self.store.apply(&last)?;

@@ -218,6 +218,7 @@ mod tests {
                 to: Timestamp(Day(20_021).start().0 - DAY_MS / 2),
                 partitions: 1,
             }],
+            closed_through: None,
         }
     }
 

@@ -15,11 +15,10 @@ use crate::crypto::SealKey;
 use crate::model::batch::SiteMonth;
 use crate::model::ids::SiteNo;
 use crate::model::retention::Lot;
-use crate::model::time::Day;
-use crate::model::usage::Counters;
-use crate::store::codec::Reader;
+use crate::model::time::{Day, Timestamp};
+use crate::model::usage::Tally;
 use crate::store::rows::Position;
-use crate::store::verdict::decode_counters;
+use crate::store::verdict::decode_tally;
 use crate::store::{Store, Table, keys};
 
 /// Bytes of memory that a tag takes in a set, for planning what is loaded.
@@ -35,18 +34,20 @@ pub struct Recovered {
     pub last_group: u64,
     /// Bytes of the groups that are not folded.
     pub pending_bytes: usize,
+    /// The time that was believed last.
+    pub believed: Timestamp,
 }
 
 /// Reads the position; a new directory begins at nothing, with the seen slots of today on.
 ///
 /// # Errors
 /// When the row cannot be read.
-pub fn position(store: &Store, floor: Day) -> Result<Position, EngineError> {
+pub fn position(store: &Store, floor: Day, now: Timestamp) -> Result<Position, EngineError> {
     Ok(match store.get(Table::Meta, keys::POSITION)? {
         Some(row) => Position::decode(&row)?,
         None => {
             // Written down at once: a later start with a wrong clock must not come to another one.
-            let position = Position { seen_floor: floor.0, ..Position::default() };
+            let position = Position { seen_floor: floor.0, believed: now, ..Position::default() };
             let mut changes = crate::store::Changes::default();
             changes.put(Table::Meta, keys::POSITION, position.encode());
             store.apply(&changes)?;
@@ -71,7 +72,7 @@ pub fn recover(
     let mut all_runs = HashMap::new();
     load_months(shared, settings, &mut state, &mut all_runs)?;
     load_seen(shared, settings, &mut state, &mut all_runs)?;
-    let (last_group, pending_bytes) = replay(shared, settings, position, &mut state)?;
+    let replayed = replay(shared, settings, position, &mut state)?;
     for month in state.months() {
         if !month.is_consistent() {
             return Err(EngineError::Damaged(format!(
@@ -80,7 +81,8 @@ pub fn recover(
             )));
         }
     }
-    Ok(Recovered { state, runs: all_runs, last_group, pending_bytes })
+    let Replayed { last_group, pending_bytes, believed } = replayed;
+    Ok(Recovered { state, runs: all_runs, last_group, pending_bytes, believed })
 }
 
 fn load_months(
@@ -89,13 +91,11 @@ fn load_months(
     state: &mut State,
     all_runs: &mut HashMap<SetId, Vec<Run>>,
 ) -> Result<(), EngineError> {
-    let mut counted: BTreeMap<SiteMonth, Counters> = BTreeMap::new();
+    let mut counted: BTreeMap<SiteMonth, Tally> = BTreeMap::new();
     for row in shared.store.scan(Table::Counters, &[], None)? {
         let (key, value) = row?;
         let at = keys::counters_of(&key).ok_or(crate::store::codec::Corrupt("counters"))?;
-        let mut reader = Reader::new("counters", &value);
-        counted.insert(at, decode_counters(&mut reader)?);
-        reader.end()?;
+        counted.insert(at, decode_tally(&value)?);
     }
     let mut left = settings.tally_bytes as u64;
     let mut tables: Vec<Table> = shared.store.tables();
@@ -108,16 +108,16 @@ fn load_months(
         for (id, numbers) in grouped(runs::list(&shared.store, table)?) {
             let at = SiteMonth { site: SiteNo(id.owner), month };
             let Some(key) = sets_key(shared, at)? else { continue };
-            let len = counted.get(&at).map_or(0, |counters| set_len(counters, id.kind));
+            let len = counted.get(&at).map_or(0, |tally| set_len(tally, id.kind));
             let set = load_set(&shared.store, &key, id, &numbers, (&mut left, len))?;
             all_runs.insert(id, set.runs().to_vec());
             sets.insert(id, set);
         }
     }
-    for (at, counters) in counted {
+    for (at, tally) in counted {
         let Some(key) = sets_key(shared, at)? else {
             shared.without_sets(at);
-            state.add_month(MonthState::without_sets(at, counters));
+            state.add_month(MonthState::without_sets(at, tally));
             continue;
         };
         let mut month = MonthState::new(at, &key);
@@ -126,7 +126,7 @@ fn load_months(
                 month.sets[kind] = set;
             }
         }
-        month.counters = counters;
+        month.tally = tally;
         state.add_month(month);
     }
     if sets.is_empty() { Ok(()) } else { Err(EngineError::Damaged("a set has no counters".into())) }
@@ -143,12 +143,15 @@ fn sets_key(shared: &Shared, at: SiteMonth) -> Result<Option<Arc<SealKey>>, Engi
 }
 
 /// How many members a set has that is not loaded, as its counters say.
-fn set_len(counters: &Counters, kind: u8) -> u64 {
+fn set_len(tally: &Tally, kind: u8) -> u64 {
+    let Tally { counters, corrections, .. } = tally;
     match kind {
         0 => counters.mau,
         1 => counters.devices,
         2 => counters.watermark_sessions,
-        _ => counters.watermark_users,
+        3 => counters.watermark_users,
+        4 => corrections.users,
+        _ => counters.device_users,
     }
 }
 
@@ -211,22 +214,35 @@ fn load_set(
     Ok(set)
 }
 
+/// What the journal held.
+struct Replayed {
+    last_group: u64,
+    pending_bytes: usize,
+    believed: Timestamp,
+}
+
 fn replay(
     shared: &Shared,
     settings: &Settings,
     position: &Position,
     state: &mut State,
-) -> Result<(u64, usize), EngineError> {
+) -> Result<Replayed, EngineError> {
     let key_of = |id| shared.ring.by_id(id);
     let ring = RingKeys(shared);
     let mut last = position.folded_through;
-    let mut bytes = 0;
+    let mut pending_bytes = 0;
+    let mut believed = position.believed;
     for stored in journal::stored(&shared.store, position.folded_through + 1, u64::MAX)? {
         let StoredGroup { number, row, .. } = stored?;
         if number != last + 1 {
             return Err(EngineError::Damaged(format!("journal group {} is missing", last + 1)));
         }
         let group = journal::decode_group(number, &row, &key_of)?;
+        for (at, tally) in &group.verdict.tallies {
+            if let Some(closed_at) = tally.closed_at {
+                state.month(*at, &ring).ok_or(FoldError::NoSite)?.close(closed_at);
+            }
+        }
         for (batch, verdicts) in group.batches.iter().zip(&group.verdict.batches) {
             state.apply(Apply {
                 batch,
@@ -238,18 +254,19 @@ fn replay(
                 keys: &ring,
             })?;
         }
-        for (at, counters) in &group.verdict.counters {
+        for (at, tally) in &group.verdict.tallies {
             let month = state.month(*at, &ring).ok_or(FoldError::NoSite)?;
-            if month.counters != *counters {
+            if month.tally != *tally {
                 return Err(EngineError::Damaged(format!(
                     "the recount of journal group {number} differs from what was acknowledged"
                 )));
             }
         }
         last = number;
-        bytes += row.len();
+        pending_bytes += row.len();
+        believed = group.verdict.believed;
     }
-    Ok((last, bytes))
+    Ok(Replayed { last_group: last, pending_bytes, believed })
 }
 
 fn missing_key(id: SetId) -> EngineError {

@@ -145,7 +145,7 @@ pub(super) fn replay(parts: &Parts<'_>, replay: &Replay) -> Result<Replayed, Eng
     let lost: BTreeSet<Lot> =
         named.filter(|lot| !living.contains(lot) && !gone.contains(lot)).collect();
     let position = parts.position()?;
-    let floor = position.seen_floor.max(parts.floor(replay.last).0);
+    let floor = position.seen_floor.max(parts.floor(replay.last)?.0);
     let known = |lot: &Lot| living.contains(lot) || lost.contains(lot) || gone.contains(lot);
     parts.fits(&known, &|lot| living.contains(lot), Day(floor))?;
     let replayed = Replayed { lots: lost.len() as u64, ..parts.people(replay)? };
@@ -162,10 +162,19 @@ impl Parts<'_> {
         Ok(Position::decode(&row.ok_or(Corrupt("position"))?)?)
     }
 
-    /// Where the lost data may have ended its slots, at the latest.
-    fn floor(&self, last: Timestamp) -> Day {
-        let latest = self.ring.seen_days().last().copied();
-        latest.map_or(Day(0), |day| writer::floor(self.now.max(last), day, self.age_ms))
+    /// Where the lost data may have ended its slots, at the latest: by newer slots, or, on a server
+    /// without records, by time alone, and then their keys are gone.
+    fn floor(&self, last: Timestamp) -> Result<Day, EngineError> {
+        let now = self.now.max(last);
+        let living: BTreeSet<Day> = self.ring.seen_days().into_iter().collect();
+        let newest = living.last().copied();
+        let by_slots = newest.map_or(Day(0), |day| writer::floor(now, day, self.age_ms));
+        let over = writer::first_slot_at(now, self.age_ms);
+        let stored =
+            runs::list(self.store, Table::Seen)?.into_iter().map(|(set, _)| Day(set.owner));
+        let expired = stored.filter(|day| *day < over && !living.contains(day)).max();
+        let by_time = expired.map_or(Day(0), |day| Day(day.0.saturating_add(1)));
+        Ok(by_slots.max(by_time))
     }
 
     /// Everything in the data must have its key, unless its destruction is in the ledger.
@@ -260,6 +269,7 @@ impl Parts<'_> {
             next_block: position.next_block.max(first),
             next_run: position.next_run.max(first),
             seen_floor: position.seen_floor,
+            believed: position.believed,
         };
         gone.rows(lots, position.folded_through + 1, &mut changes);
         let to = keys::page(position.seen_floor, 0, 0, 0);

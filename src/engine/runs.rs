@@ -127,6 +127,42 @@ pub fn list(store: &Store, table: Table) -> Result<Vec<(SetId, u64)>, RunError> 
     }
 }
 
+/// The runs of one set, the earliest first, found without reading their pages.
+///
+/// # Errors
+/// When the disk refuses or a row key does not follow its format.
+pub fn numbers(store: &Store, set: SetId) -> Result<Vec<u64>, RunError> {
+    let mut found = Vec::new();
+    let mut from = keys::page(set.owner, set.kind, 0, 0);
+    // A table is made with its first row.
+    if !store.tables().contains(&set.table) {
+        return Ok(found);
+    }
+    loop {
+        let Some(row) = store.scan(set.table, &from, None)?.next() else { return Ok(found) };
+        let (owner, kind, run, _) = keys::page_of(&row?.0).ok_or(Corrupt("run key"))?;
+        if (owner, kind) != (set.owner, set.kind) {
+            return Ok(found);
+        }
+        found.push(run);
+        from = keys::page(owner, kind, run + 1, 0);
+    }
+}
+
+/// A page of a run, sorted; pages are counted from 0.
+///
+/// # Errors
+/// As [`read`].
+pub fn page(
+    store: &Store,
+    key: &SealKey,
+    set: SetId,
+    run: &Run,
+    page: usize,
+) -> Result<Vec<Entry>, RunError> {
+    Ok(pages::decode_page(&open_page(store, key, set, run.number, page)?)?)
+}
+
 /// Reads all entries of a run, sorted.
 ///
 /// # Errors

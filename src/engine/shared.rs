@@ -15,7 +15,7 @@ use crate::keys::KeyRing;
 use crate::model::batch::SiteMonth;
 use crate::model::retention::Doom;
 use crate::model::time::{Clock, Timestamp};
-use crate::model::usage::Counters;
+use crate::model::usage::Tally;
 use crate::store::Store;
 
 /// The shared part.
@@ -25,7 +25,7 @@ pub struct Shared {
     pub(super) directory: Arc<Directory>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) journal_key: RwLock<Arc<JournalKey>>,
-    pub(super) published: RwLock<HashMap<SiteMonth, Counters>>,
+    pub(super) published: RwLock<HashMap<SiteMonth, Tally>>,
     pub(super) gone: RwLock<Gone>,
     /// Who says which buckets are due, once somebody does.
     pub(super) dues: OnceLock<Box<dyn Dues>>,
@@ -87,10 +87,10 @@ impl Shared {
         }
     }
 
-    /// Shows readers the counters of a group that is on the disk.
-    pub(super) fn publish(&self, counters: Vec<(SiteMonth, Counters)>, now: Timestamp) {
+    /// Shows readers the tallies of a group that is on the disk.
+    pub(super) fn publish(&self, tallies: Vec<(SiteMonth, Tally)>, now: Timestamp) {
         let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
-        published.extend(counters);
+        published.extend(tallies);
         self.as_of.store(now.0.max(0) as u64, Ordering::Release);
     }
 

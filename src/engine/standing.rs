@@ -36,11 +36,13 @@ impl Writer {
                     pending: None,
                     past: Vec::new(),
                     months: Vec::new(),
+                    closed_through: None,
                 };
                 (site, None)
             }
         };
         let site = self.shared.directory.put_site(&self.shared.store, site)?;
+        self.closing.watch(&site)?;
         Ok(SitePut { site, created, effective })
     }
 
@@ -61,7 +63,7 @@ impl Writer {
     /// Whether a record was ever accepted for the site.
     fn has_records(&mut self, site: &Site) -> bool {
         let months = self.state.months().iter();
-        months.filter(|month| month.at.site == site.no).any(|month| month.counters.records > 0)
+        months.filter(|month| month.at.site == site.no).any(|month| month.tally.has_records())
     }
 
     /// Whether the months of a batch are still what they were when its rows were made. Settings of

@@ -10,7 +10,7 @@ use super::runs::{RunError, SetId};
 use crate::crypto::SealKey;
 use crate::model::batch::{Batch, Claim, Effect, Epoch, SiteMonth, Verdict};
 use crate::model::time::{Day, Month, Timestamp};
-use crate::model::usage::Counters;
+use crate::model::usage::Tally;
 use crate::model::vocab::Class;
 use crate::store::{Store, Table};
 
@@ -25,10 +25,14 @@ pub enum TallyKind {
     Sessions = 2,
     /// Users of watermark sessions.
     WatermarkUsers = 3,
+    /// Users with a countable licence that came after the close, who are not among the users.
+    CorrectedUsers = 4,
+    /// Devices that stand for users who are nobody.
+    DeviceUsers = 5,
 }
 
 /// Sets of a site's month.
-pub const TALLY_KINDS: usize = 4;
+pub const TALLY_KINDS: usize = 6;
 
 /// The bit of a mere member.
 const MEMBER: u8 = 1;
@@ -37,11 +41,11 @@ const MEMBER: u8 = 1;
 pub struct MonthState {
     /// Which.
     pub at: SiteMonth,
-    /// Its counters, as of the last judged row.
-    pub counters: Counters,
+    /// What is counted, as of the last judged row.
+    pub tally: Tally,
     /// Its sets, by [`TallyKind`]; none once they are destroyed.
     pub sets: Vec<DistinctSet>,
-    /// Whether the counters changed since the last cut.
+    /// Whether the tally changed since the last cut.
     pub changed: bool,
     /// The group that last touched it.
     pub touched_in: u64,
@@ -53,7 +57,7 @@ impl MonthState {
         let set = |kind: usize| DistinctSet::new(Self::set_id(at, kind), Arc::clone(key));
         Self {
             at,
-            counters: Counters::default(),
+            tally: Tally::default(),
             sets: (0..TALLY_KINDS).map(set).collect(),
             changed: false,
             touched_in: 0,
@@ -61,8 +65,8 @@ impl MonthState {
     }
 
     /// A month whose sets are destroyed; its figures stay.
-    pub fn without_sets(at: SiteMonth, counters: Counters) -> Self {
-        Self { at, counters, sets: Vec::new(), changed: false, touched_in: 0 }
+    pub fn without_sets(at: SiteMonth, tally: Tally) -> Self {
+        Self { at, tally, sets: Vec::new(), changed: false, touched_in: 0 }
     }
 
     /// The id of one of the sets.
@@ -76,30 +80,72 @@ impl MonthState {
             return true;
         }
         let size = |kind: TallyKind| self.sets[kind as usize].len();
-        self.counters.mau == size(TallyKind::Users)
-            && self.counters.devices == size(TallyKind::Devices)
-            && self.counters.watermark_users == size(TallyKind::WatermarkUsers)
-            && self.counters.watermark_sessions >= size(TallyKind::Sessions)
+        let Tally { counters, corrections, .. } = &self.tally;
+        counters.mau == size(TallyKind::Users)
+            && counters.devices == size(TallyKind::Devices)
+            && counters.watermark_users == size(TallyKind::WatermarkUsers)
+            && counters.watermark_sessions >= size(TallyKind::Sessions)
+            && corrections.users == size(TallyKind::CorrectedUsers)
+            && counters.device_users == size(TallyKind::DeviceUsers)
+    }
+
+    /// Makes the figures final; later rows are corrections.
+    pub fn close(&mut self, now: Timestamp) {
+        self.tally.closed_at.get_or_insert(now);
+        self.changed = true;
+    }
+
+    /// Whether the figures are final.
+    pub fn is_closed(&self) -> bool {
+        self.tally.closed_at.is_some()
+    }
+
+    /// Counts a row that was taken.
+    fn take(&mut self, claim: &Claim, disk: &mut Disk<'_>) -> Result<(), RunError> {
+        if self.is_closed() { self.correct(claim, disk) } else { self.count(claim, disk) }
+    }
+
+    /// Counts a row that came after the close, beside the figures.
+    fn correct(&mut self, claim: &Claim, disk: &mut Disk<'_>) -> Result<(), RunError> {
+        self.tally.corrections.records += 1;
+        self.tally.corrections.licenses_issued += u64::from(claim.effect.is_issue());
+        let Some(tag) = claim.user.filter(|_| claim.effect.is_countable()) else { return Ok(()) };
+        if self.sets[TallyKind::Users as usize].get(tag, disk)? == 0 {
+            let new = self.add(TallyKind::CorrectedUsers, tag, disk)?;
+            self.tally.corrections.users += u64::from(new);
+        }
+        Ok(())
     }
 
     /// Counts an accepted row (rule set `mau/1`).
     fn count(&mut self, claim: &Claim, disk: &mut Disk<'_>) -> Result<(), RunError> {
-        self.counters.records += 1;
+        self.tally.counters.records += 1;
         match claim.effect {
             Effect::Issued => self.count_issued(claim, disk)?,
-            Effect::Failed => self.counters.licenses_failed += 1,
-            Effect::Trial => self.counters.trial += 1,
-            Effect::Test => self.counters.test += 1,
+            Effect::Renewal => {
+                self.count_license(claim);
+                self.tally.counters.renewals_excluded += 1;
+            }
+            Effect::Failed => self.tally.counters.licenses_failed += 1,
+            Effect::FailedCounted => {
+                self.tally.counters.licenses_failed += 1;
+                let counted = self.count_user(claim, disk)?;
+                self.tally.counters.failures_counted += u64::from(counted);
+            }
+            Effect::NoLicense => self.tally.counters.no_license += 1,
+            Effect::FailedElsewhere => self.tally.counters.failed_elsewhere += 1,
+            Effect::Trial => self.tally.counters.trial += 1,
+            Effect::Test => self.tally.counters.test += 1,
             Effect::Session => {
                 // A session without an id is nobody's second one.
                 let new = match claim.session {
                     Some(tag) => self.add(TallyKind::Sessions, tag, disk)?,
                     None => true,
                 };
-                self.counters.watermark_sessions += u64::from(new);
+                self.tally.counters.watermark_sessions += u64::from(new);
                 if let Some(tag) = claim.user {
                     let new = self.add(TallyKind::WatermarkUsers, tag, disk)?;
-                    self.counters.watermark_users += u64::from(new);
+                    self.tally.counters.watermark_users += u64::from(new);
                 }
             }
             Effect::Kept => {}
@@ -107,24 +153,40 @@ impl MonthState {
         Ok(())
     }
 
+    fn count_license(&mut self, claim: &Claim) {
+        self.tally.counters.licenses_issued += 1;
+        self.tally.counters.licenses_by_drm[usize::from(claim.drm.code())] += 1;
+    }
+
     fn count_issued(&mut self, claim: &Claim, disk: &mut Disk<'_>) -> Result<(), RunError> {
-        let drm = usize::from(claim.drm.code());
-        self.counters.licenses_issued += 1;
-        self.counters.licenses_by_drm[drm] += 1;
-        match claim.user {
-            Some(tag) => {
-                let bit = claim.drm.bit();
-                let before = self.sets[TallyKind::Users as usize].insert(tag, bit, disk)?;
-                self.counters.mau += u64::from(before == 0);
-                self.counters.mau_by_drm[drm] += u64::from(before & bit == 0);
-            }
-            None => self.counters.unattributed_licenses += 1,
+        self.count_license(claim);
+        let counted = self.count_user(claim, disk)?;
+        if claim.user.is_none() {
+            self.tally.counters.unattributed_licenses += 1;
+            self.tally.counters.sentinel_licenses += u64::from(claim.sentinel);
+            self.tally.counters.licenses_by_device += u64::from(counted);
         }
         if let Some(tag) = claim.device {
             let new = self.add(TallyKind::Devices, tag, disk)?;
-            self.counters.devices += u64::from(new);
+            self.tally.counters.devices += u64::from(new);
         }
         Ok(())
+    }
+
+    /// Makes the user active, or the device that stands for one; whether there was either.
+    fn count_user(&mut self, claim: &Claim, disk: &mut Disk<'_>) -> Result<bool, RunError> {
+        if let Some(tag) = claim.user {
+            let bit = claim.drm.bit();
+            let before = self.sets[TallyKind::Users as usize].insert(tag, bit, disk)?;
+            self.tally.counters.mau += u64::from(before == 0);
+            let drm = usize::from(claim.drm.code());
+            self.tally.counters.mau_by_drm[drm] += u64::from(before & bit == 0);
+            return Ok(true);
+        }
+        let Some(tag) = claim.device.filter(|_| claim.by_device) else { return Ok(false) };
+        let new = self.add(TallyKind::DeviceUsers, tag, disk)?;
+        self.tally.counters.device_users += u64::from(new);
+        Ok(true)
     }
 
     fn add(
@@ -201,6 +263,11 @@ impl State {
         self.floor
     }
 
+    /// A site-month that is known.
+    pub fn known(&self, at: SiteMonth) -> Option<&MonthState> {
+        self.by_name.get(&at).and_then(|index| self.months.get(*index))
+    }
+
     /// Drops the sets of a month; its counters stay.
     pub fn drop_sets(&mut self, at: SiteMonth) {
         let month = self.by_name.get(&at).and_then(|index| self.months.get_mut(*index));
@@ -260,7 +327,7 @@ impl State {
         for at in &batch.months {
             let mut gone = match keys.takes(*at, group) {
                 Takes::Nothing => {
-                    places.push(MonthPlace::Closed);
+                    places.push(MonthPlace::Shut);
                     continue;
                 }
                 Takes::All => Vec::new(),
@@ -291,23 +358,27 @@ impl State {
             let place = &places[usize::from(claim.month)];
             let verdict = match (verdicts, place) {
                 (Some(given), _) => remember(given[row], claim, slot, &mut disk)?,
-                (None, MonthPlace::Closed) => judge_closed(claim, slot, &mut disk)?,
-                (None, MonthPlace::Open(..)) => match judge(claim, slot, now, window, &mut disk)? {
-                    Verdict::Accepted if place.lost(claim) => Verdict::NotRetained,
-                    verdict => verdict,
-                },
+                (None, MonthPlace::Shut) => judge_shut(claim, slot, &mut disk)?,
+                (None, MonthPlace::Open(index, _)) => {
+                    let verdict = judge(claim, slot, now, window, &mut disk)?;
+                    refine(verdict, months[*index].is_closed(), place.lost(claim))
+                }
             };
             match (verdict, place) {
-                (
-                    Verdict::Accepted | Verdict::NotRetained | Verdict::Correction,
-                    MonthPlace::Open(index, _),
-                ) => months[*index].count(claim, &mut disk)?,
-                (Verdict::Duplicate, MonthPlace::Open(index, _)) => {
-                    months[*index].counters.duplicates += 1;
+                (verdict, MonthPlace::Open(index, _)) if verdict.is_taken() => {
+                    let month = &mut months[*index];
+                    if verdict.is_correction() != month.is_closed() {
+                        return Err(crate::store::codec::Corrupt("verdict").into());
+                    }
+                    month.take(claim, &mut disk)?;
                 }
-                (Verdict::TooOld, _) | (Verdict::Duplicate, MonthPlace::Closed) => {}
+                (Verdict::Duplicate, MonthPlace::Open(index, _)) => {
+                    let month = &mut months[*index];
+                    month.tally.counters.duplicates += u64::from(!month.is_closed());
+                }
+                (Verdict::TooOld, _) | (Verdict::Duplicate, MonthPlace::Shut) => {}
                 // No such verdict was ever given.
-                (_, MonthPlace::Closed) => return Err(missing.into()),
+                _ => return Err(missing.into()),
             }
             out.push(verdict);
         }
@@ -344,7 +415,7 @@ pub struct Apply<'a> {
 /// A month of a batch.
 enum MonthPlace {
     /// It takes nothing any more.
-    Closed,
+    Shut,
     /// Where it is, and which of its buckets are destroyed or due.
     Open(usize, Option<(Month, Vec<(Epoch, Class)>)>),
 }
@@ -360,8 +431,18 @@ impl MonthPlace {
     }
 }
 
-/// Judges a row of a month whose figures are final: known or too late, and counted nowhere.
-fn judge_closed(
+/// What becomes of an accepted row in a month that may be closed and a bucket that may be gone.
+fn refine(verdict: Verdict, closed: bool, lost: bool) -> Verdict {
+    match (verdict, closed, lost) {
+        (Verdict::Accepted, false, true) => Verdict::NotRetained,
+        (Verdict::Accepted, true, false) => Verdict::Correction,
+        (Verdict::Accepted, true, true) => Verdict::CorrectionNotRetained,
+        (verdict, ..) => verdict,
+    }
+}
+
+/// Judges a row of a month that has lost a key: known or too late, and counted nowhere.
+fn judge_shut(
     claim: &Claim,
     slot: Option<&mut DistinctSet>,
     disk: &mut Disk<'_>,
@@ -395,8 +476,7 @@ fn remember(
     slot: Option<&mut DistinctSet>,
     disk: &mut Disk<'_>,
 ) -> Result<Verdict, RunError> {
-    let taken = !matches!(verdict, Verdict::Duplicate | Verdict::TooOld);
-    if let (true, Some(slot)) = (taken, slot) {
+    if let (true, Some(slot)) = (verdict.is_taken(), slot) {
         slot.insert(claim.seen, MEMBER, disk)?;
     }
     Ok(verdict)

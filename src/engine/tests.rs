@@ -6,9 +6,11 @@
 //! answer was an error is there or not, as a whole.
 
 mod checks;
+mod closing;
 mod destroy;
 mod frozen;
 mod hazards;
+mod model;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use crate::model::ids::Tag;
 use crate::model::vocab::{Class, DrmType, RecordType};
 use crate::store::header::Filtered;
 use crate::store::{self, details};
+use model::Model;
 
 const START: i64 = 1_795_320_960_000;
 const HOUR: i64 = 3_600_000;
@@ -47,35 +50,29 @@ struct Row {
     hours_ago: u16,
 }
 
+impl Row {
+    /// Whether the device stands for a user.
+    fn stands_in(&self) -> bool {
+        self.user == 0 && self.device > 0 && self.event % 3 == 0
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Submit(Vec<Row>),
     /// The same rows again.
     Again,
     Advance(u16),
+    /// The clock is so many hours ahead while these rows come, and then right again.
+    Glitch(u16, Vec<Row>),
     Fold,
     Restart,
     /// The next write fails before (false) or after (true) it is on the disk.
     Crash(bool, Vec<Row>),
     /// The fold's last write fails so.
     CrashFold(bool),
-}
-
-#[derive(Clone, Default)]
-struct Model {
-    seen: BTreeSet<(u8, u16, u32)>,
-    users: BTreeMap<SiteMonth, BTreeMap<u16, u8>>,
-    devices: BTreeMap<SiteMonth, BTreeSet<u16>>,
-    sessions: BTreeMap<SiteMonth, BTreeSet<u16>>,
-    viewers: BTreeMap<SiteMonth, BTreeSet<u16>>,
-    counters: BTreeMap<SiteMonth, Counters>,
-    /// Event numbers of the kept rows.
-    kept: BTreeMap<Bucket, Vec<u16>>,
-    /// Buckets whose rows are not kept any more.
-    lost: BTreeSet<Bucket>,
-    /// Months that take no rows any more, and those without sets.
-    closed: BTreeSet<SiteMonth>,
-    without_sets: BTreeSet<SiteMonth>,
+    /// So many hours pass, and the next write, a close if one is due, fails so.
+    CrashClose(bool, u16),
 }
 
 struct World {
@@ -123,6 +120,7 @@ impl World {
             let settings = SiteSettings {
                 time_zone: time_zone.into(),
                 records_days: (site == 2).then_some(30),
+                closing_hours: [72, 24, 240][usize::from(site)],
                 ..SiteSettings::default()
             };
             world.runtime.block_on(world.engine().put_site(site_id(site), settings)).unwrap();
@@ -180,6 +178,8 @@ impl World {
                 user: (row.user > 0).then(|| short("user", row.user)).flatten(),
                 device: (row.device > 0).then(|| short("device", row.device)).flatten(),
                 session: (row.device > 0).then(|| short("session", row.device)).flatten(),
+                sentinel: row.user == 0 && row.event % 2 == 0,
+                by_device: row.stands_in(),
             };
             batch.claims.push(claim);
         }
@@ -194,13 +194,14 @@ impl World {
             let name = batch.months[usize::from(claim.month)];
             let event = (row.site, row.event, Timestamp(*at).day().0);
             let known = self.model.seen.contains(&event);
-            if self.model.closed.contains(&name) {
+            if self.model.shut.contains(&name) {
                 verdicts.push(if known { Verdict::Duplicate } else { Verdict::TooOld });
                 continue;
             }
+            let is_final = self.is_final(name);
             let counters = self.model.counters.entry(name).or_default();
             if known {
-                counters.duplicates += 1;
+                counters.duplicates += u64::from(!is_final);
                 verdicts.push(Verdict::Duplicate);
                 continue;
             }
@@ -213,13 +214,21 @@ impl World {
             let at = Timestamp(*at).day();
             let epoch = if row.site == 2 { Epoch::Day(at) } else { Epoch::Month(name.month) };
             let bucket = Bucket { class: Class::Records, site: name.site, epoch };
-            if self.model.lost.contains(&bucket) {
-                verdicts.push(Verdict::NotRetained);
-            } else {
-                verdicts.push(Verdict::Accepted);
+            let is_lost = self.model.lost.contains(&bucket);
+            if !is_lost {
                 self.model.kept.entry(bucket).or_default().push(row.event);
             }
-            self.model.count(row, name);
+            verdicts.push(match (is_final, is_lost) {
+                (false, false) => Verdict::Accepted,
+                (false, true) => Verdict::NotRetained,
+                (true, false) => Verdict::Correction,
+                (true, true) => Verdict::CorrectionNotRetained,
+            });
+            if is_final {
+                self.model.correct(row, name);
+            } else {
+                self.model.count(row, name);
+            }
         }
         verdicts
     }
@@ -258,9 +267,18 @@ impl World {
 
     fn check(&self) {
         for (name, wanted) in &self.model.counters {
-            let site = self.engine().sites().into_iter().find(|site| site.no == name.site).unwrap();
+            let site = self.site_of(*name);
             let usage = self.engine().usage(&site.id, name.month).unwrap().unwrap();
-            assert_eq!(usage.counters, *wanted, "{name:?}");
+            assert_eq!(usage.tally.counters, *wanted, "{name:?}");
+            let corrections = self.model.corrections.get(name).copied().unwrap_or_default();
+            assert_eq!(usage.tally.corrections, corrections, "{name:?}");
+            let end = calendar::span(&site, name.month).unwrap().to.0;
+            let state = match self.is_final(*name) {
+                true => State::Closed,
+                false if end <= self.now() => State::Closing,
+                false => State::Open,
+            };
+            assert_eq!(usage.state, state, "{name:?}");
             let without = self.model.without_sets.contains(name);
             assert_eq!(usage.evidence == Evidence::Destroyed, without, "{name:?}");
         }
@@ -325,8 +343,15 @@ impl World {
                 let rows = self.last.iter().copied().filter(living).collect();
                 self.submit(rows);
             }
-            Op::Advance(hours) => {
+            Op::Advance(hours) => self.advance(hours),
+            Op::Glitch(hours, rows) => {
+                let rows = timed(rows);
                 self.clock.0.fetch_add(i64::from(hours) * HOUR, Ordering::SeqCst);
+                let floor = self.now() - limits::AGE_MS_MAX - limits::FUTURE_MS_MAX - HOUR;
+                let floor = Timestamp(floor).day();
+                let living = |row: &(Row, i64)| Timestamp(row.1).day() >= floor;
+                self.submit(rows.into_iter().filter(living).collect());
+                self.clock.0.fetch_add(-i64::from(hours) * HOUR, Ordering::SeqCst);
             }
             Op::Fold => self.runtime.block_on(self.engine().fold()).unwrap(),
             Op::Restart => {
@@ -338,55 +363,16 @@ impl World {
                 self.crash(after, rows);
             }
             Op::CrashFold(after) => self.crash_fold(after),
+            Op::CrashClose(after, hours) => self.crash_close(after, hours),
         }
         self.check();
     }
 }
 
-impl Model {
-    fn count(&mut self, row: &Row, name: SiteMonth) {
-        let counters = self.counters.entry(name).or_default();
-        let drm = usize::from(row.drm);
-        counters.records += 1;
-        match Effect::from_code(row.effect).unwrap() {
-            Effect::Issued => {
-                counters.licenses_issued += 1;
-                counters.licenses_by_drm[drm] += 1;
-                let users = self.users.entry(name).or_default();
-                if row.user > 0 {
-                    *users.entry(row.user).or_default() |= 1 << row.drm;
-                } else {
-                    counters.unattributed_licenses += 1;
-                }
-                counters.mau = users.len() as u64;
-                for (drm, count) in counters.mau_by_drm.iter_mut().enumerate() {
-                    *count = users.values().filter(|mask| *mask & 1 << drm != 0).count() as u64;
-                }
-                if row.device > 0 {
-                    self.devices.entry(name).or_default().insert(row.device);
-                    counters.devices = self.devices[&name].len() as u64;
-                }
-            }
-            Effect::Failed => counters.licenses_failed += 1,
-            Effect::Trial => counters.trial += 1,
-            Effect::Test => counters.test += 1,
-            Effect::Session => {
-                let new =
-                    row.device == 0 || self.sessions.entry(name).or_default().insert(row.device);
-                counters.watermark_sessions += u64::from(new);
-                if row.user > 0 {
-                    self.viewers.entry(name).or_default().insert(row.user);
-                    counters.watermark_users = self.viewers[&name].len() as u64;
-                }
-            }
-            Effect::Kept => {}
-        }
-    }
-}
-
 fn rows() -> impl Strategy<Value = Vec<Row>> {
-    let row = (0u8..3, 0u16..400, 0u16..60, 0u16..30, 0u8..8, 0u8..6, 0u16..860).prop_map(
+    let row = (0u8..3, 0u16..400, 0u16..60, 0u16..30, 0u8..8, 0u8..10, 0u16..860).prop_map(
         |(site, event, user, device, drm, effect, hours_ago)| {
+            let user = if event % 7 == 0 { 0 } else { user };
             // Most rows are issued licences of the last two days.
             let effect = if event % 3 == 0 { effect } else { 0 };
             let hours_ago = if event % 5 == 0 { hours_ago } else { hours_ago % 48 };
@@ -400,7 +386,9 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => rows().prop_map(Op::Submit),
         2 => Just(Op::Again),
-        2 => (1u16..200).prop_map(Op::Advance),
+        3 => (1u16..200).prop_map(Op::Advance),
+        1 => (2u16..400, rows()).prop_map(|(hours, rows)| Op::Glitch(hours, rows)),
+        1 => (any::<bool>(), 1u16..300).prop_map(|(after, hours)| Op::CrashClose(after, hours)),
         3 => Just(Op::Fold),
         1 => Just(Op::Restart),
         2 => (any::<bool>(), rows()).prop_map(|(after, rows)| Op::Crash(after, rows)),

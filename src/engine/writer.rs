@@ -11,7 +11,7 @@ mod expiry;
 
 pub use barrier::{Barrier, Copied};
 pub use destruction::Order;
-pub use expiry::floor;
+pub use expiry::{first_slot_at, floor};
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::closing::Closing;
 use super::desk::DeskOrder;
 use super::fold::{Cut, Delta, Folded, Folder};
 use super::gone::Takes;
@@ -171,6 +172,8 @@ pub struct Writer {
     pub folded_through: u64,
     /// A backup that waits for everything to be folded.
     pub barrier: Barrier,
+    /// The time that is believed, and which months close next.
+    pub closing: Closing,
 }
 
 impl Writer {
@@ -215,6 +218,7 @@ impl Writer {
     }
 
     fn serve(&mut self, message: Message) -> Result<(), EngineError> {
+        self.close_due(self.shared.clock.now())?;
         match message {
             Message::PutSite(id, settings, reply) => {
                 let put = self.put_site(id, *settings)?;
@@ -260,6 +264,7 @@ impl Writer {
         // After a failed write of the register no request gets by, and none would end the process.
         self.shared.ring.usable()?;
         let now = self.shared.clock.now();
+        self.close_due(now)?;
         // The clock may have been set back.
         self.pending_since = self.pending_since.map(|since| since.min(now));
         let waited = self.pending_since.map_or(0, |since| now.0.saturating_sub(since.0));
@@ -278,12 +283,17 @@ impl Writer {
             return Ok(());
         }
         let now = self.shared.clock.now();
+        self.close_due(now)?;
+        for submission in &group {
+            self.close_late(&submission.batch.months)?;
+        }
         let number = self.next_group;
         let keys = RingKeys(&self.shared);
         let mut verdict = GroupVerdict {
             judged_at: now,
+            believed: self.closing.believed(),
             batches: Vec::with_capacity(group.len()),
-            counters: Vec::new(),
+            tallies: Vec::new(),
         };
         let mut touched: Vec<usize> = Vec::new();
         for submission in &group {
@@ -303,20 +313,20 @@ impl Writer {
         touched.sort_unstable();
         touched.dedup();
         let months = self.state.months();
-        verdict.counters = touched
-            .iter()
-            .map(|index| (months[*index].at, months[*index].counters.clone()))
-            .collect();
-        self.write(number, group, verdict, now)
+        let tally = |index: usize| (months[index].at, months[index].tally.clone());
+        verdict.tallies = touched.into_iter().map(tally).collect();
+        self.write(Changes::default(), group, verdict, now)
     }
 
-    fn write(
+    /// Writes the next group of the journal with these changes, which come before it.
+    pub(super) fn write(
         &mut self,
-        number: u64,
+        mut changes: Changes,
         group: Vec<Submission>,
         mut verdict: GroupVerdict,
         now: Timestamp,
     ) -> Result<(), EngineError> {
+        let number = self.next_group;
         let current = self.shared.current_key();
         let mut batches = Vec::with_capacity(group.len());
         let mut waiters = Vec::with_capacity(group.len());
@@ -325,7 +335,6 @@ impl Writer {
             waiters.push((submission.reply, submission.answer));
         }
         let row = journal::encode_group(number, &batches, &verdict, &current.key);
-        let mut changes = Changes::default();
         let row_bytes = row.len();
         changes.put(Table::Journal(self.half), keys::group(number), row);
         let rows = std::mem::take(&mut verdict.batches);
@@ -345,7 +354,7 @@ impl Writer {
         self.shared.journal_bytes.fetch_add(row_bytes, Ordering::AcqRel);
         self.pending_since.get_or_insert(now);
         self.note_keys(number, &batches, &current);
-        self.shared.publish(verdict.counters, now);
+        self.shared.publish(verdict.tallies, now);
         let sealed: usize = batches.iter().map(|batch| batch.bytes.len()).sum();
         self.shared.queued_bytes.fetch_sub(sealed, Ordering::AcqRel);
         self.shared.groups.fetch_add(1, Ordering::Relaxed);
@@ -391,13 +400,13 @@ impl Writer {
         let (floor, answers_before) = self.first_kept();
         let dropped = self.state.raise_floor(floor);
         self.shared.floor.store(self.state.floor().0, Ordering::Release);
-        let mut counters: Vec<(SiteMonth, _)> = Vec::new();
+        let mut tallies: Vec<(SiteMonth, _)> = Vec::new();
         let mut deltas = Vec::new();
         for month in self.state.months() {
             if !std::mem::take(&mut month.changed) {
                 continue;
             }
-            counters.push((month.at, month.counters.clone()));
+            tallies.push((month.at, month.tally.clone()));
             for set in month.sets.iter_mut().filter(|set| !set.is_clean()) {
                 let (id, key) = (set.id(), Arc::clone(set.key()));
                 deltas.push(Delta { set: id, key, entries: set.cut() });
@@ -409,9 +418,10 @@ impl Writer {
         }
         let through = self.next_group - 1;
         let floor = self.state.floor();
+        let believed = self.closing.believed();
         let half = self.half;
         self.half = half.other();
-        let cut = Cut { through, half, deltas, counters, dropped, floor, answers_before };
+        let cut = Cut { through, half, deltas, tallies, dropped, floor, believed, answers_before };
         self.folder.send(FoldOrder::Fold(Box::new(cut))).map_err(|_| EngineError::Stopped)?;
         self.folding = true;
         self.folding_bytes = std::mem::take(&mut self.pending_bytes);

@@ -12,8 +12,10 @@ use super::inflate;
 use crate::admin::{AdminError, AuthError};
 use crate::audit::AuditError;
 use crate::backup::BackupError;
+use crate::billing::BillingError;
 use crate::retention::DeskError;
 use crate::usage::UsageError;
+use crate::webhooks::HookError;
 use crate::wire::fault::Flaw;
 use crate::wire::problem::Problem;
 
@@ -94,6 +96,8 @@ kinds! {
     /// A month that the site never had.
     UnknownMonth = "unknown-month", UNPROCESSABLE_ENTITY,
         "The site has no such month, or nothing of it is left.";
+    /// A month that still counts.
+    MonthOpen = "month-open", CONFLICT, "The month is not closed yet.";
     /// The second request to release a hold by the same person.
     SamePerson = "same-person", CONFLICT, "Another person must release the hold.";
     /// The hold has ended.
@@ -104,7 +108,7 @@ kinds! {
     MonthRuns = "month-runs", CONFLICT,
         "The month has not ended; end the site's collection instead.";
     /// Late records would still be accepted.
-    MonthOpen = "month-open", CONFLICT,
+    MonthTakesRecords = "month-takes-records", CONFLICT,
         "Records of the month could still come; say that they are refused.";
     /// The clock jumped ahead.
     ClockUnconfirmed = "clock-unconfirmed", CONFLICT,
@@ -118,6 +122,10 @@ kinds! {
     BackupRunning = "backup-running", CONFLICT, "A backup is being made.";
     /// The name of the backup is taken.
     BackupExists = "backup-exists", CONFLICT, "There is a backup of that name.";
+    /// There are as many webhooks as there may be.
+    TooManyWebhooks = "too-many-webhooks", CONFLICT, "There are too many webhooks.";
+    /// The webhook said that it is gone.
+    WebhookDisabled = "webhook-disabled", CONFLICT, "The webhook is disabled.";
     /// A member of the body is unfit.
     Unfit = "unfit", UNPROCESSABLE_ENTITY, "The body does not fit its schema.";
     /// The key was used with another body.
@@ -275,7 +283,7 @@ impl From<DeskError> for Refusal {
             DeskError::NeedsAllSites => Kind::NeedsAllSites,
             DeskError::Held => Kind::OnHold,
             DeskError::MonthRuns => Kind::MonthRuns,
-            DeskError::MonthOpen => Kind::MonthOpen,
+            DeskError::MonthOpen => Kind::MonthTakesRecords,
             DeskError::ClockAhead => Kind::ClockUnconfirmed,
             DeskError::NothingToConfirm => Kind::NothingToConfirm,
             DeskError::Busy => Kind::Busy,
@@ -297,6 +305,40 @@ impl From<BackupError> for Refusal {
             BackupError::Running => Kind::BackupRunning,
             BackupError::Exists => Kind::BackupExists,
             BackupError::Failed => Kind::Internal,
+        };
+        kind.into()
+    }
+}
+
+impl From<HookError> for Refusal {
+    fn from(error: HookError) -> Self {
+        let kind = match error {
+            HookError::Unreadable => Kind::Unreadable,
+            HookError::Unfit(flaw) => return Self { flaw: Some(flaw), ..Kind::Unfit.into() },
+            HookError::BeyondCaller => Kind::BeyondCaller,
+            HookError::NotFound => Kind::NotFound,
+            HookError::TooMany => Kind::TooManyWebhooks,
+            HookError::Disabled => Kind::WebhookDisabled,
+            HookError::Busy => Kind::Busy,
+            HookError::DiskFull => Kind::DiskFull,
+            HookError::Stopped => Kind::Stopped,
+            HookError::Failed => Kind::Internal,
+        };
+        kind.into()
+    }
+}
+
+impl From<BillingError> for Refusal {
+    fn from(error: BillingError) -> Self {
+        let kind = match error {
+            BillingError::Unreadable => Kind::Unreadable,
+            BillingError::Unfit(flaw) => return Self { flaw: Some(flaw), ..Kind::Unfit.into() },
+            BillingError::NotFound => Kind::NotFound,
+            BillingError::NotClosed => Kind::MonthOpen,
+            BillingError::Busy => Kind::Busy,
+            BillingError::DiskFull => Kind::DiskFull,
+            BillingError::Stopped => Kind::Stopped,
+            BillingError::Failed => Kind::Internal,
         };
         kind.into()
     }

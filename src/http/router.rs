@@ -14,6 +14,12 @@ pub enum Route {
     SiteUsage,
     /// Months of the caller's sites.
     UsageList,
+    /// A statement of a closed month.
+    StatementGet,
+    /// All its versions.
+    StatementVersions,
+    /// A new version.
+    Restate,
     /// Make or change a site.
     SitePut,
     /// Read a site.
@@ -54,6 +60,18 @@ pub enum Route {
     BackupGet,
     /// Read the statement that evidence is made of.
     Evidence,
+    /// Make a webhook.
+    WebhookCreate,
+    /// Read the webhooks, without secrets.
+    WebhookList,
+    /// Remove a webhook.
+    WebhookRemove,
+    /// Give a webhook a new secret.
+    WebhookRotate,
+    /// Send a webhook a message that says nothing.
+    WebhookTest,
+    /// Read what became of a webhook's messages.
+    WebhookDeliveries,
     /// Read entries of the ledger.
     LedgerList,
     /// Read the ledger's last checkpoint.
@@ -104,16 +122,22 @@ const LOTS: Access = Access::Roles(&[Role::Auditor, Role::Operator]);
 const HOLDS: Access = Access::Roles(&[Role::Privacy, Role::Auditor, Role::Custodian]);
 const BILLING: Access = Access::Roles(&[Role::Billing, Role::Operator]);
 
+const STATEMENTS: Access = Access::Roles(&[Role::Billing, Role::Auditor]);
+
 const GET: Method = Method::GET;
 const PUT: Method = Method::PUT;
 const POST: Method = Method::POST;
 const DELETE: Method = Method::DELETE;
 
 #[rustfmt::skip]
-static TABLE: [Row; 30] = [
+static TABLE: [Row; 39] = [
     row(Route::Records,     POST,   "/v1/records",                    "records",      PRODUCER),
     row(Route::SiteUsage,   GET,    "/v1/sites/{site}/usage/{month}", "site_usage",   BILLING),
     row(Route::UsageList,   GET,    "/v1/usage",                      "usage_list",   BILLING),
+    row(Route::StatementGet, GET, "/v1/sites/{site}/statements/{month}", "statement_get", STATEMENTS),
+    row(Route::StatementVersions, GET, "/v1/sites/{site}/statements/{month}/versions",
+        "statement_versions", STATEMENTS),
+    row(Route::Restate, POST, "/v1/sites/{site}/statements/{month}/restate", "restate", OPERATOR),
     row(Route::SitePut,     PUT,    "/v1/sites/{site}",               "site_put",     OPERATOR),
     row(Route::SiteGet,     GET,    "/v1/sites/{site}",               "site_get",     BILLING),
     row(Route::SiteList,    GET,    "/v1/sites",                      "site_list",    BILLING),
@@ -134,6 +158,12 @@ static TABLE: [Row; 30] = [
     row(Route::BackupList,  GET,    "/v1/backups",                    "backup_list",  OPERATOR),
     row(Route::BackupGet,   GET,    "/v1/backups/{name}",             "backup_get",   OPERATOR),
     row(Route::Evidence,    GET,    "/v1/evidence",                   "evidence",     AUDITOR),
+    row(Route::WebhookCreate, POST, "/v1/webhooks",                   "webhook_create",  OPERATOR),
+    row(Route::WebhookList,   GET,  "/v1/webhooks",                   "webhook_list",    OPERATOR),
+    row(Route::WebhookRemove, DELETE, "/v1/webhooks/{id}",            "webhook_remove",  OPERATOR),
+    row(Route::WebhookRotate, POST, "/v1/webhooks/{id}/rotate",       "webhook_rotate",  OPERATOR),
+    row(Route::WebhookTest,   POST, "/v1/webhooks/{id}/test",         "webhook_test",    OPERATOR),
+    row(Route::WebhookDeliveries, GET, "/v1/webhooks/{id}/deliveries", "webhook_deliveries", OPERATOR),
     row(Route::LedgerList,  GET,    "/v1/ledger",                     "ledger_list",  AUDITOR),
     row(Route::LedgerHead,  GET,    "/v1/ledger/head",                "ledger_head",  AUDITOR),
     row(Route::LedgerProof, GET,    "/v1/ledger/{index}/proof",       "ledger_proof", AUDITOR),

@@ -41,7 +41,7 @@ const DISCARD_BYTES_MAX: usize = 32 << 20;
 /// How long the rest of a refused body is read and thrown away before the answer.
 const DISCARD: Duration = Duration::from_secs(2);
 /// The media type of CSV (RFC 4180).
-const CSV: &str = "text/csv; charset=utf-8; header=present";
+pub(super) const CSV: &str = "text/csv; charset=utf-8; header=present";
 /// The media type of a signed note (C2SP).
 const NOTE: &str = "text/plain; charset=utf-8";
 /// Most and usual number of rows in one answer.
@@ -166,6 +166,9 @@ impl Service {
             Route::Records => self.post_records(&caller, parts, body).await,
             Route::SiteUsage => self.site_usage(&caller, site(&caller, first)?, second, parts),
             Route::UsageList => self.usage_list(&caller, parts),
+            Route::StatementGet | Route::StatementVersions | Route::Restate => {
+                self.statements(row.route, &caller, captures, (parts, body)).await
+            }
             Route::SitePut => self.put_site(&caller, site(&caller, first)?, parts, body).await,
             Route::SiteGet => {
                 Ok(json(StatusCode::OK, self.desks.sites.read(&site(&caller, first)?)?))
@@ -190,6 +193,14 @@ impl Service {
             | Route::Evidence => self.retention(row.route, &caller, captures, (parts, body)).await,
             Route::BackupBegin | Route::BackupList | Route::BackupGet => {
                 self.backups(row.route, &caller, first, (parts, body)).await
+            }
+            Route::WebhookCreate
+            | Route::WebhookList
+            | Route::WebhookRemove
+            | Route::WebhookRotate
+            | Route::WebhookTest
+            | Route::WebhookDeliveries => {
+                self.webhooks(row.route, &caller, first, (parts, body)).await
             }
             Route::LedgerList => self.ledger_list(&caller, parts).await,
             Route::LedgerHead => self.ledger_head(parts),
@@ -375,7 +386,7 @@ fn lacks_host(parts: &Parts) -> bool {
     parts.version == Version::HTTP_11 && !matches!(one(&parts.headers, &HOST), Ok(Some(_)))
 }
 
-fn wants_csv(parts: &Parts) -> Result<bool, Refusal> {
+pub(super) fn wants_csv(parts: &Parts) -> Result<bool, Refusal> {
     let chosen = choose(&parts.headers, &[JSON, "text/csv"]);
     chosen.map(|place| place == 1).ok_or_else(|| Kind::NotAcceptable.into())
 }

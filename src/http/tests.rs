@@ -5,6 +5,7 @@ mod bodies;
 mod life;
 mod retention;
 mod secure;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -134,13 +135,16 @@ pub async fn start(settings: Settings) -> Harness {
     }
     let kept = tempfile::tempdir().unwrap();
     let retention = crate::retention::fake::desk(kept.path(), &["ACME", "B"], clock.now());
+    let billing = crate::billing::fake::desk(Arc::clone(audit.ledger()), clock.clone());
     let desks = Desks {
         intake: Arc::new(StubDoor(Arc::clone(&intake))),
         retention,
         backups: crate::backup::fake::desk(None, Arc::clone(audit.ledger()), clock.clone()),
+        webhooks: crate::webhooks::fake::desk(clock),
         tokens: desk,
         sites: Sites::new(book),
         usage: Usage::new(Arc::new(Figures::of(&["ACME", "B"]))),
+        billing,
         audit,
         ready: Arc::new(|| Ok(())),
     };

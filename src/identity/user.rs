@@ -47,6 +47,11 @@ pub fn user<'a>(raw: Option<RawId<'a>>, extra: &Sentinels) -> Option<UserId<'a>>
     (!is_sentinel(bytes) && !extra.holds(bytes)).then_some(UserId(bytes))
 }
 
+/// Whether a record gave any user id, be it nobody's.
+pub fn is_given(raw: Option<RawId<'_>>) -> bool {
+    raw.is_some_and(|raw| !raw.bytes().is_empty())
+}
+
 /// The built-in sentinels (domain.md §7.2, rows `user_id`): the documented "no user id", demo and
 /// sample values that vendors ship, and the usual defaults of applications.
 pub(super) const SENTINELS: &[&str] = &[

@@ -13,7 +13,7 @@ use crate::model::batch::SiteMonth;
 use crate::model::caller::Caller;
 use crate::model::ids::SiteId;
 use crate::model::reason::Reason;
-use crate::model::site::{MonthSpan, Site};
+use crate::model::site::{Counting, MonthSpan, Site};
 use crate::model::time::{Day, Timestamp};
 use crate::wire::Record;
 
@@ -27,6 +27,8 @@ pub struct MonthPlace {
     pub keys: Arc<SiteMonthKeys>,
     /// User ids that stand for nobody.
     pub sentinels: Sentinels,
+    /// How the month is counted.
+    pub counting: Counting,
     span: MonthSpan,
     /// The site as it stood when the place was made.
     seen: Arc<Site>,
@@ -212,6 +214,7 @@ impl<'e> Places<'e> {
             name,
             keys,
             sentinels: Sentinels::new(&settings.sentinel_user_ids),
+            counting: settings.counting,
             span,
             seen: Arc::clone(&place.site),
         });

@@ -10,7 +10,10 @@ use crate::keys::{KeyRing, SiteMonthKeys, WatermarkKeys};
 use crate::model::batch::{Batch, Claim, DeviceTag, Effect, Item};
 use crate::model::field::Field;
 use crate::model::ids::{ShortTag, Tag};
-use crate::model::vocab::{DrmType, Environment, LicenseType, Outcome, RecordType, RequestType};
+use crate::model::site::Counting;
+use crate::model::vocab::{
+    DrmType, Environment, LicenseType, Outcome, RecordType, RequestType, UserKind,
+};
 use crate::store::details;
 use crate::wire::{Record, Value, namespace};
 
@@ -84,7 +87,7 @@ impl Rows {
         ring: &KeyRing,
     ) -> Option<()> {
         let place = (self.batch.month_index(month.name)?, self.batch.day_index(day.day)?);
-        let effect = effect_of(record);
+        let effect = effect_of(record, month.counting);
         let keys = self.keys_of(&month.keys);
         self.events.push(&day.key, &[record.event_id]);
         let mut tags = ClaimTags { keys, user: None, device: None, session: None };
@@ -107,10 +110,16 @@ impl Rows {
         if record.kind == RecordType::WatermarkDetected {
             self.push_earlier_marks(record, month, ring);
         }
-        if effect != Effect::Issued {
+        let nobody = tags.user.is_none();
+        let anonymous =
+            month.counting.anonymous_by_device && record.user_id_kind == Some(UserKind::Anonymous);
+        let by_device = effect.is_countable()
+            && (anonymous || nobody && month.counting.device_as_user)
+            && tags.device.is_some();
+        if effect != Effect::Issued && !by_device {
             tags.device = None;
         }
-        if !matches!(effect, Effect::Issued | Effect::Session) {
+        if !(effect.is_countable() && !anonymous || effect == Effect::Session) {
             tags.user = None;
         }
         if effect != Effect::Session {
@@ -126,6 +135,8 @@ impl Rows {
             occurred_at: record.occurred_at,
             seen: ShortTag::default(),
             user: None,
+            sentinel: nobody && identity::is_given(record.user_id),
+            by_device,
             device: None,
             session: None,
         };
@@ -300,20 +311,28 @@ impl Rows {
 }
 
 /// What a record counts as (rule set `mau/1`).
-fn effect_of(record: &Record<'_>) -> Effect {
+fn effect_of(record: &Record<'_>, counting: Counting) -> Effect {
     let production = record.environment == Environment::Production;
     match record.kind {
         RecordType::LicenseIssued => {
             let offline = record.license_type == Some(LicenseType::Offline);
             let default = if offline { RequestType::Offline } else { RequestType::New };
-            let issues = record.request_type.unwrap_or(default).issues();
+            let request = record.request_type.unwrap_or(default);
+            let excluded = request == RequestType::Renewal && !counting.renewals;
             match (record.outcome, record.environment) {
-                _ if !issues => Effect::Kept,
+                _ if !request.issues() => Effect::NoLicense,
+                (Some(Outcome::Success), Environment::Production) if excluded => Effect::Renewal,
                 (Some(Outcome::Success), Environment::Production) => Effect::Issued,
                 (Some(Outcome::Success), Environment::Trial) => Effect::Trial,
                 (Some(Outcome::Success), Environment::Test) => Effect::Test,
+                (Some(Outcome::Fail), Environment::Production)
+                    if counting.include_failures && !excluded =>
+                {
+                    Effect::FailedCounted
+                }
                 (Some(Outcome::Fail), Environment::Production) => Effect::Failed,
-                (Some(Outcome::Fail) | None, _) => Effect::Kept,
+                (Some(Outcome::Fail), _) => Effect::FailedElsewhere,
+                (None, _) => Effect::Kept,
             }
         }
         RecordType::SessionCreated if production && record.outcome != Some(Outcome::Fail) => {

@@ -240,6 +240,22 @@ kinds! {
     TokenRevoked "token_revoked" Done {
         token: Credential,
     }
+    /// An endpoint will be told of events. Its address may hold a secret; its host does not.
+    WebhookMade "webhook_made" Done {
+        webhook: u64,
+        host: Note,
+        events: Vec<Word>,
+        all_sites: bool,
+        #[serde(with = "texts")] sites: Vec<SiteId>,
+    }
+    /// An endpoint got a new secret.
+    WebhookSecretReplaced "webhook_secret_replaced" Done {
+        webhook: u64,
+    }
+    /// An endpoint is told nothing more.
+    WebhookRemoved "webhook_removed" Done {
+        webhook: u64,
+    }
     /// Somebody should look.
     Alarm "alarm" Done {
         reason: Alarm,

@@ -113,7 +113,7 @@ fn one_of_each() -> Vec<Event> {
     let reason = Some(Note::parse("case 17, \"see\" \\ file").unwrap());
     let token = Credential::parse("0123456789abcdef").unwrap();
     let (digest, keys) = (Digest([0xab; 32]), Keys::of([1, 2, 5].map(KeyId)));
-    let (class, site) = (Word::of("records"), site(1));
+    let (class, site, hooked) = (Word::of("records"), site(1), site(2));
     vec![
         Event::ServerStarted { version: Word::of("0.1.0") },
         Event::RegisterWritten {
@@ -184,6 +184,15 @@ fn one_of_each() -> Vec<Event> {
             expires_at: NOW,
         },
         Event::TokenRevoked { token },
+        Event::WebhookMade {
+            webhook: 1,
+            host: Note::parse("hooks.example.com").unwrap(),
+            events: vec![Word::of("month.closed")],
+            all_sites: false,
+            sites: vec![hooked],
+        },
+        Event::WebhookSecretReplaced { webhook: 1 },
+        Event::WebhookRemoved { webhook: 1 },
         Event::Alarm { reason: Alarm::ClockBack },
     ]
 }

@@ -22,11 +22,39 @@ pub enum Effect {
     Session,
     /// Kept, and counted only as a record.
     Kept,
+    /// An issued renewal of a site that does not count them: a licence, and nobody's.
+    Renewal,
+    /// A failed licence request in production that makes its user active.
+    FailedCounted,
+    /// A release, a request for a certificate, a preflight: no licence was asked for.
+    NoLicense,
+    /// A failed licence request in another environment.
+    FailedElsewhere,
 }
 
 impl Effect {
-    const ALL: [Self; 6] =
-        [Self::Issued, Self::Failed, Self::Trial, Self::Test, Self::Session, Self::Kept];
+    const ALL: [Self; 10] = [
+        Self::Issued,
+        Self::Failed,
+        Self::Trial,
+        Self::Test,
+        Self::Session,
+        Self::Kept,
+        Self::Renewal,
+        Self::FailedCounted,
+        Self::NoLicense,
+        Self::FailedElsewhere,
+    ];
+
+    /// Whether it makes its user active.
+    pub const fn is_countable(self) -> bool {
+        matches!(self, Self::Issued | Self::FailedCounted)
+    }
+
+    /// Whether it is an issued licence in production.
+    pub const fn is_issue(self) -> bool {
+        matches!(self, Self::Issued | Self::Renewal)
+    }
 
     /// The stable byte that is stored.
     pub fn code(self) -> u8 {
@@ -58,6 +86,10 @@ pub struct Claim {
     pub seen: ShortTag,
     /// Tally tag of the user, where it is somebody.
     pub user: Option<ShortTag>,
+    /// Whether a user id was given that stands for nobody.
+    pub sentinel: bool,
+    /// Whether the device stands for the user, who is nobody.
+    pub by_device: bool,
     /// Tally tag of the recommended good device.
     pub device: Option<ShortTag>,
     /// Tally tag of the watermark session.
@@ -209,13 +241,31 @@ pub enum Verdict {
     TooOld,
     /// Counted, not kept: its bucket was due.
     NotRetained,
-    /// For a closed month: counted as a correction.
+    /// For a closed month: counted as a correction, and kept.
     Correction,
+    /// For a closed month: counted as a correction, not kept; its bucket was due.
+    CorrectionNotRetained,
 }
 
 impl Verdict {
-    const ALL: [Self; 5] =
-        [Self::Accepted, Self::Duplicate, Self::TooOld, Self::NotRetained, Self::Correction];
+    const ALL: [Self; 6] = [
+        Self::Accepted,
+        Self::Duplicate,
+        Self::TooOld,
+        Self::NotRetained,
+        Self::Correction,
+        Self::CorrectionNotRetained,
+    ];
+
+    /// Whether the row was counted in some way.
+    pub const fn is_taken(self) -> bool {
+        !matches!(self, Self::Duplicate | Self::TooOld)
+    }
+
+    /// Whether the row was counted as a correction of a closed month.
+    pub const fn is_correction(self) -> bool {
+        matches!(self, Self::Correction | Self::CorrectionNotRetained)
+    }
 
     /// The stable byte that is stored.
     pub fn code(self) -> u8 {

@@ -35,6 +35,14 @@ pub const BATCH_RECORDS_MAX: usize = 10_000;
 pub const RECORD_BYTES_MAX: usize = 64 << 10;
 /// How far back `occurred_at` may lie, milliseconds (35 days).
 pub const AGE_MS_MAX: i64 = 35 * 86_400_000;
+/// How long a month waits for late records after its end, hours (reference/domain.md §8.2).
+pub const CLOSING_HOURS: u32 = 72;
+/// The shortest time that a site may set for it, hours.
+pub const CLOSING_HOURS_MIN: u32 = 24;
+/// The longest time that a site may set for it, hours (10 days).
+pub const CLOSING_HOURS_MAX: u32 = 240;
+/// How long after the creation of a site its first month closes at the earliest, hours.
+pub const NEW_SITE_HOURS: u32 = 72;
 /// How far ahead `occurred_at` may lie, milliseconds (5 minutes).
 pub const FUTURE_MS_MAX: i64 = 5 * 60_000;
 /// Most entries in an answer's `errors`.

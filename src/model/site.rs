@@ -1,7 +1,32 @@
 //! A site's settings and the table of its months.
 
 use super::ids::{SiteId, SiteNo};
+use super::limits;
 use super::time::{Month, Timestamp};
+
+/// How a site's months are counted under rule set `mau/1`; frozen inside a month.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counting {
+    /// A failed licence request makes its user active, too (contracts by transaction).
+    pub include_failures: bool,
+    /// A renewal makes its user active.
+    pub renewals: bool,
+    /// Where a record names nobody, its recommended good device stands for a user, counted apart.
+    pub device_as_user: bool,
+    /// A user id that its record calls anonymous is nobody's; its device stands for a user.
+    pub anonymous_by_device: bool,
+}
+
+impl Default for Counting {
+    fn default() -> Self {
+        Self {
+            include_failures: false,
+            renewals: true,
+            device_as_user: false,
+            anonymous_by_device: false,
+        }
+    }
+}
 
 /// What an operator says of a site. What is frozen inside a month takes effect with the next one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +39,13 @@ pub struct SiteSettings {
     pub sentinel_user_ids: Vec<String>,
     /// Retention of records in days, where shorter than the default.
     pub records_days: Option<u32>,
+    /// The monthly active users that the customer's plan includes; what alerts measure by. It is
+    /// frozen in no month, because nothing is counted by it.
+    pub plan_mau: Option<u64>,
+    /// How long a month waits for late records after its end, hours.
+    pub closing_hours: u32,
+    /// How its months are counted.
+    pub counting: Counting,
 }
 
 impl Default for SiteSettings {
@@ -23,6 +55,9 @@ impl Default for SiteSettings {
             time_zone: "UTC".to_owned(),
             sentinel_user_ids: Vec::new(),
             records_days: None,
+            plan_mau: None,
+            closing_hours: limits::CLOSING_HOURS,
+            counting: Counting::default(),
         }
     }
 }
@@ -67,6 +102,8 @@ pub struct Site {
     pub past: Vec<(Month, SiteSettings)>,
     /// The months that exist, contiguous and in order.
     pub months: Vec<MonthSpan>,
+    /// The last month that is closed; all before it are closed, too. It never goes back.
+    pub closed_through: Option<Month>,
 }
 
 impl Site {
@@ -79,5 +116,10 @@ impl Site {
             Some((from, settings)) if *from <= month => settings,
             _ => &self.settings,
         }
+    }
+
+    /// Whether the figures of a month are final.
+    pub fn is_closed(&self, month: Month) -> bool {
+        self.closed_through.is_some_and(|last| month <= last)
     }
 }

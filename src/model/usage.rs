@@ -1,5 +1,6 @@
 //! The figures of a site's month, as they are counted, stored and answered.
 
+use super::time::Timestamp;
 use super::vocab::{DrmType, Environment, vocabulary};
 
 vocabulary! {
@@ -14,8 +15,49 @@ vocabulary! {
     }
 }
 
+vocabulary! {
+    /// How far a month is.
+    pub enum State {
+        /// Still counting.
+        Open = 1, "open";
+        /// Over, and waiting for late records.
+        Closing = 2, "closing";
+        /// Final.
+        Closed = 3, "closed";
+    }
+}
+
+/// What came for a month after its close. It never changes the month's own figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Corrections {
+    /// Accepted records of every type and environment.
+    pub records: u64,
+    /// Distinct users with a countable licence who are not among the closed month's.
+    pub users: u64,
+    /// Issued licences in production.
+    pub licenses_issued: u64,
+}
+
+/// Everything that is counted of one site and month.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// The month's own figures; from the close on they never change.
+    pub counters: Counters,
+    /// What came after the close.
+    pub corrections: Corrections,
+    /// When the month was closed.
+    pub closed_at: Option<Timestamp>,
+}
+
+impl Tally {
+    /// Whether any record was ever accepted.
+    pub const fn has_records(&self) -> bool {
+        self.counters.records > 0 || self.corrections.records > 0
+    }
+}
+
 /// The counters of one site and month under rule set `mau/1`. All of them are exact, and all only
-/// grow while the month is open.
+/// grow until the month is closed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Distinct users with a countable licence in production.
@@ -44,9 +86,26 @@ pub struct Counters {
     pub test: u64,
     /// Accepted records of every type and environment.
     pub records: u64,
+    /// Distinct devices that stand for users who are nobody; never part of the users.
+    pub device_users: u64,
+    /// Licences among the unattributed ones that a device stands for.
+    pub licenses_by_device: u64,
+    /// Licences among the unattributed ones whose user id is a sentinel.
+    pub sentinel_licenses: u64,
+    /// Issued renewals that the site does not count.
+    pub renewals_excluded: u64,
+    /// Failed requests that made their users active.
+    pub failures_counted: u64,
+    /// Releases, requests for certificates, preflights.
+    pub no_license: u64,
+    /// Failed requests in other environments.
+    pub failed_elsewhere: u64,
 }
 
 impl Counters {
+    /// How many figures there are.
+    pub const FIGURES: usize = 34;
+
     /// The figures in their stored order.
     pub fn figures(&self) -> impl Iterator<Item = u64> + '_ {
         [self.mau]
@@ -64,6 +123,13 @@ impl Counters {
                 self.trial,
                 self.test,
                 self.records,
+                self.device_users,
+                self.licenses_by_device,
+                self.sentinel_licenses,
+                self.renewals_excluded,
+                self.failures_counted,
+                self.no_license,
+                self.failed_elsewhere,
             ])
     }
 
@@ -93,6 +159,13 @@ impl Counters {
             trial: next()?,
             test: next()?,
             records: next()?,
+            device_users: next()?,
+            licenses_by_device: next()?,
+            sentinel_licenses: next()?,
+            renewals_excluded: next()?,
+            failures_counted: next()?,
+            no_license: next()?,
+            failed_elsewhere: next()?,
         };
         rest.next().is_none().then_some(counters)
     }
@@ -106,12 +179,29 @@ impl Counters {
         }
     }
 
+    /// The licence records that made nobody active, each under one reason. With those that did they
+    /// are all licence records: `licenses_issued` = attributed + no user id + sentinel + renewals
+    /// not counted, `licenses_failed` = failed + counted failures.
+    pub fn exclusions(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+        [
+            ("failed", self.licenses_failed.saturating_sub(self.failures_counted)),
+            ("no_user_id", self.unattributed_licenses.saturating_sub(self.sentinel_licenses)),
+            ("sentinel_user_id", self.sentinel_licenses),
+            ("renewal", self.renewals_excluded),
+            ("no_license", self.no_license),
+            ("trial", self.trial),
+            ("test", self.test),
+            ("failed_elsewhere", self.failed_elsewhere),
+        ]
+        .into_iter()
+    }
+
     /// `(system, users, licences)` of the DRM systems seen.
     pub fn by_drm(&self) -> impl Iterator<Item = (DrmType, u64, u64)> + '_ {
         DrmType::ALL
             .iter()
             .zip(self.mau_by_drm.iter().zip(&self.licenses_by_drm))
-            .filter(|(_, (_, licenses))| **licenses > 0)
+            .filter(|(_, (users, licenses))| **users > 0 || **licenses > 0)
             .map(|(drm, (users, licenses))| (*drm, *users, *licenses))
     }
 }
@@ -122,10 +212,10 @@ mod tests {
 
     #[test]
     fn figures_round_trip() {
-        let numbers: Vec<u64> = (1..=27).collect();
+        let numbers: Vec<u64> = (1..=Counters::FIGURES as u64).collect();
         let counters = Counters::from_figures(&numbers).unwrap();
         assert_eq!(counters.figures().collect::<Vec<_>>(), numbers);
         assert_eq!(Counters::from_figures(&numbers[1..]), None);
-        assert_eq!(Counters::from_figures(&[0; 28]), None);
+        assert_eq!(Counters::from_figures(&[0; Counters::FIGURES + 1]), None);
     }
 }

@@ -140,6 +140,7 @@ impl Inner {
         row.jump = None;
         self.keep_clock(row).await?;
         self.anchor(real);
+        self.vault.believe(real).await?;
         Ok(view::confirmed_to_json(from, real))
     }
 }

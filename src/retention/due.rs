@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::policy::{CLOSING_HOURS, Policy, RetentionClass, SETS_MONTHS_MAX, TERMINATION_MONTHS};
+use super::policy::{Policy, RetentionClass, SETS_MONTHS_MAX, TERMINATION_MONTHS};
 use super::vault::LotInfo;
 use crate::engine::calendar;
 use crate::model::batch::{Bucket, Epoch, SiteMonth};
@@ -10,8 +10,6 @@ use crate::model::retention::Lot;
 use crate::model::site::{MonthSpan, Site};
 use crate::model::time::{DAY_MS, Day, Month, Timestamp};
 use crate::model::vocab::Class;
-
-const HOUR_MS: i64 = 3_600_000;
 
 /// What the due times of a site's lots follow from.
 #[derive(Clone, Copy)]
@@ -55,9 +53,9 @@ impl Terms<'_> {
             // takes no record any more, so none is destroyed while one could come.
             let uses = || records().max(detections()).max(self.last_record(ends_at));
             let due = match info.lot {
-                Lot::Sets(_) => self.sets(ends_at),
+                Lot::Sets(at) => self.sets(at.month, ends_at),
                 Lot::Records(_) | Lot::RecordKey(_) | Lot::WatermarkKey(_) => uses(),
-                Lot::BaseKey(_) => self.sets(ends_at).max(uses()),
+                Lot::BaseKey(at) => self.sets(at.month, ends_at).max(uses()),
             };
             dues.insert(info.lot, due);
         }
@@ -139,11 +137,23 @@ impl Terms<'_> {
         }
     }
 
+    /// Whether a lot waits for its month to close, whatever its due time: without its keys no late
+    /// record could be counted any more.
+    pub fn waits_for_close(&self, lot: Lot) -> bool {
+        match lot {
+            Lot::Records(_) => false,
+            Lot::Sets(at) | Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
+                !self.site.is_closed(at.month)
+            }
+        }
+    }
+
     /// Pseudonym sets: when the figures are final and the time for objections is over, and no
     /// record can come any more; at most six months.
-    fn sets(&self, ends_at: Timestamp) -> Timestamp {
-        let closed = ends_at.max(self.site.created_at).0 + i64::from(CLOSING_HOURS) * HOUR_MS;
-        let objected = after_days(Timestamp(closed), self.policy.objection_days());
+    fn sets(&self, month: Month, ends_at: Timestamp) -> Timestamp {
+        // Every zone was known at the start.
+        let closed = calendar::closes_at(self.site, month).unwrap_or(Timestamp::END);
+        let objected = after_days(closed, self.policy.objection_days());
         objected.max(self.last_record(ends_at)).min(add_months(ends_at, SETS_MONTHS_MAX))
     }
 

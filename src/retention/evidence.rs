@@ -42,6 +42,7 @@ impl Inner {
         let own = |site: &crate::model::ids::SiteId| caller.sites.holds(site);
         let mut lots = self.lot_views(believed)?;
         lots.retain(|lot| own(&lot.site));
+        self.certified_lots(&mut lots, &|lot| own(&lot.site))?;
         let holds = self.state().holds.values().filter(|hold| own(&hold.site)).cloned().collect();
         let sites = self.vault.sites();
         let next = self.next.as_ref().map(|(next, _)| next);

@@ -124,6 +124,8 @@ pub struct Inside {
     pub fault: Option<Fault>,
     /// The latest time that it was told to drop by what it keeps by itself.
     pub expired: Option<Timestamp>,
+    /// What a custodian confirmed last.
+    pub believed: Option<Timestamp>,
     /// Who says which buckets are due.
     pub dues: Option<Box<dyn Dues>>,
     /// Rows that were read and opened so far.
@@ -450,6 +452,11 @@ impl Vault for Memory {
         Box::pin(std::future::ready(Ok(())))
     }
 
+    fn believe(&self, at: Timestamp) -> Change<'_, ()> {
+        self.with(|inside| inside.believed = Some(at));
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     fn terminate(&self, site: SiteId, at: Timestamp) -> Change<'_, Arc<Site>> {
         self.change(|inside| {
             let known = inside.sites.get_mut(&site).ok_or(EngineError::NoSite)?;
@@ -530,6 +537,7 @@ pub fn desk(folder: &std::path::Path, sites: &[&str], now: Timestamp) -> super::
             pending: None,
             past: Vec::new(),
             months: Vec::new(),
+            closed_through: Some(month),
         };
         let lot = Lot::Sets(SiteMonth { site: site.no, month });
         let ends_at = crate::engine::calendar::span(&site, month).unwrap().to;

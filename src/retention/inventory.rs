@@ -66,6 +66,8 @@ pub const DESK_ROWS: &[(&str, Life)] = &[
     ("draft/", Life::Engine("until the certificate is issued")),
     ("failed/", Life::Class(RetentionClass::Proofs)),
     ("hold/", Life::Class(RetentionClass::Disputes)),
+    ("hook/", Life::Engine("endpoints until they are removed, messages `keep_days`")),
+    ("notice/", Life::Engine("until the policy file is withdrawn")),
     ("policy", Life::Class(RetentionClass::Proofs)),
     ("removal/", Life::Engine("a week")),
     ("run", Life::Engine("until the end of a destruction")),

@@ -118,7 +118,20 @@ impl Desk {
 }
 
 impl Inner {
-    /// Every lot: what lives, what failed, what was destroyed with a certificate.
+    /// Adds every lot that was destroyed with a certificate.
+    pub(super) fn certified_lots(
+        &self,
+        lots: &mut Vec<LotView>,
+        wanted: &dyn Fn(&LotView) -> bool,
+    ) -> Result<(), DeskError> {
+        let mut next = Some(Place::FIRST);
+        while let Some(place) = next {
+            next = self.certified(lots, place, usize::MAX, wanted)?.and_then(Place::of);
+        }
+        Ok(())
+    }
+
+    /// Every lot that lives, is being destroyed, or whose destruction failed.
     pub(super) fn lot_views(&self, believed: Timestamp) -> Result<Vec<LotView>, DeskError> {
         let now = believed.max(self.clock.now());
         let going: BTreeSet<(Option<u64>, Lot)> = {

@@ -31,6 +31,8 @@ pub(super) struct Standing {
     pub(super) hold: Option<HoldNo>,
     /// When it is due.
     pub(super) due: Timestamp,
+    /// Whether its month is not closed yet.
+    pub(super) waits: bool,
     /// Open holds that cover it.
     pub(super) holds: Vec<u64>,
     /// Holds that covered it and were released.
@@ -45,9 +47,10 @@ impl Standing {
         (self.info.lot, self.hold)
     }
 
-    /// The next run takes it: it is due, and what covers it has, or gets, a copy of its own.
+    /// The next run takes it: it is due, its month is closed, and what covers it has, or gets, a
+    /// copy of its own.
     pub(super) fn is_free(&self, now: Timestamp) -> bool {
-        self.free_at.is_some_and(|at| at <= now)
+        !self.waits && self.free_at.is_some_and(|at| at <= now)
     }
 
     /// It should be gone, or be kept apart.
@@ -131,6 +134,7 @@ impl Inner {
                 },
                 hold: planned.hold.map(HoldNo),
                 due: planned.due,
+                waits: false,
                 holds: planned.heirs.clone(),
                 released: planned.released_holds.clone(),
                 free_at: Some(ends.fold(planned.due, Timestamp::max)),
@@ -206,7 +210,9 @@ fn standing(
             row.and_then(|row| row.released.as_ref()).map(|end| end.at.max(due))
         }
     };
-    Standing { info, hold, due, holds: open, released, free_at }
+    // A copy is read by nobody who counts.
+    let waits = hold.is_none() && terms.waits_for_close(info.lot);
+    Standing { info, hold, due, waits, holds: open, released, free_at }
 }
 
 /// What tells a planned lot or copy from everything else.

@@ -17,8 +17,6 @@ const MONTHS_MAX: u32 = 120;
 const OBJECTION_DAYS_MAX: u32 = 180;
 /// How long pseudonym sets live at most after the end of their month, months.
 pub const SETS_MONTHS_MAX: u32 = 6;
-/// How long a month is closing, hours.
-pub const CLOSING_HOURS: u32 = 72;
 /// How long data lives at most after the end of a site's contract, months.
 pub const TERMINATION_MONTHS: u32 = 6;
 

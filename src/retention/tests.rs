@@ -61,6 +61,7 @@ fn site(id: &str, no: u32, zone: &str, records_days: Option<u32>) -> Site {
         pending: None,
         past: Vec::new(),
         months: Vec::new(),
+        closed_through: Some(month("2026-12")),
     };
     site.months = calendar::reaching(&site, at("2026-01-15T00:00:00Z")).unwrap();
     site.months = calendar::reaching(&site, at("2026-12-15T00:00:00Z")).unwrap();

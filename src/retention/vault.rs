@@ -79,6 +79,8 @@ pub trait Vault: Send + Sync + 'static {
     fn held_vek_epoch(&self) -> Result<u64, EngineError>;
     /// As [`Vault::is_destroyed`], in the vault of the holds.
     fn is_held_destroyed(&self, keys: &[KeyId], epoch: u64) -> bool;
+    /// Has the engine go by a time that a custodian confirmed.
+    fn believe(&self, at: Timestamp) -> Change<'_, ()>;
     /// Ends a site's collection; one that has ended keeps its time.
     fn terminate(&self, site: SiteId, at: Timestamp) -> Change<'_, Arc<Site>>;
     /// The desk's rows whose name begins so, in the order of their names.
@@ -180,6 +182,10 @@ impl Vault for Engine {
 
     fn expire(&self, believed: Timestamp) -> Change<'_, ()> {
         Box::pin(Self::expire(self, believed))
+    }
+
+    fn believe(&self, at: Timestamp) -> Change<'_, ()> {
+        Box::pin(Self::believe(self, at))
     }
 
     fn terminate(&self, site: SiteId, at: Timestamp) -> Change<'_, Arc<Site>> {

@@ -13,6 +13,9 @@ const VERSION: u8 = 1;
 const HAS_USER: u8 = 1;
 const HAS_DEVICE: u8 = 2;
 const HAS_SESSION: u8 = 4;
+const SENTINEL: u8 = 8;
+/// In the byte of type and DRM system, whose codes leave it free.
+const BY_DEVICE: u8 = 8;
 /// Least bytes of a claim: month, day, kinds, flags, time, details length, seen tag.
 const CLAIM_BYTES_MIN: usize = 6 + 12;
 
@@ -45,11 +48,13 @@ pub fn encode(batch: &Batch) -> Vec<u8> {
 fn encode_claim(out: &mut Vec<u8>, claim: &Claim, base: i64) {
     out.varint(u64::from(claim.month));
     out.varint(u64::from(claim.day));
-    out.push(claim.kind.code() << 4 | claim.drm.code());
+    let by_device = if claim.by_device { BY_DEVICE } else { 0 };
+    out.push(claim.kind.code() << 4 | by_device | claim.drm.code());
     let flag = |tag: &Option<ShortTag>, bit| if tag.is_some() { bit } else { 0 };
     let has = flag(&claim.user, HAS_USER)
         | flag(&claim.device, HAS_DEVICE)
-        | flag(&claim.session, HAS_SESSION);
+        | flag(&claim.session, HAS_SESSION)
+        | if claim.sentinel { SENTINEL } else { 0 };
     out.push(has << 4 | claim.effect.code());
     out.varint((claim.occurred_at.0 - base) as u64);
     out.extend_from_slice(&claim.seen.0);
@@ -111,11 +116,13 @@ fn decode_claim(reader: &mut Reader<'_>, base: i64) -> Result<Claim, Corrupt> {
         month,
         day,
         kind: RecordType::from_code(kinds >> 4).ok_or(corrupt)?,
-        drm: DrmType::from_code(kinds & 15).ok_or(corrupt)?,
+        drm: DrmType::from_code(kinds & 7).ok_or(corrupt)?,
         effect: Effect::from_code(flags & 15).ok_or(corrupt)?,
         occurred_at,
         seen,
         user: tag(HAS_USER)?,
+        sentinel: flags >> 4 & SENTINEL != 0,
+        by_device: kinds & BY_DEVICE != 0,
         device: tag(HAS_DEVICE)?,
         session: tag(HAS_SESSION)?,
     })
@@ -132,15 +139,17 @@ pub(crate) mod tests {
 
     prop_compose! {
         fn claim()(
-            kind in 1u8..=5, drm in 0u8..8, effect in 0u8..6, at in 0i64..4_000_000_000_000,
+            kind in 1u8..=5, drm in 0u8..8, effect in 0u8..10, at in 0i64..4_000_000_000_000,
             seen in any::<[u8; 12]>(), user in tag(), device in tag(), session in tag(),
             detail in proptest::collection::vec(any::<u8>(), 0..20),
-            month in 0usize..3, day in 0usize..3,
+            month in 0usize..3, day in 0usize..3, sentinel in any::<bool>(),
+            by_device in any::<bool>(),
         ) -> (Claim, Vec<u8>, usize, usize) {
             let claim = Claim {
                 month: 0, day: 0, kind: RecordType::from_code(kind).unwrap(),
                 drm: DrmType::from_code(drm).unwrap(), effect: Effect::from_code(effect).unwrap(),
                 occurred_at: Timestamp(at), seen: ShortTag(seen), user, device, session,
+                sentinel, by_device,
             };
             (claim, detail, month, day)
         }

@@ -136,9 +136,9 @@ pub struct UnderWay {
 pub struct Ended {
     /// Whether a copy of the VEK home from before would open the old epoch.
     pub home_copy_opens: bool,
-    /// Epoch before, epoch after, generation of the register, files removed, bytes reclaimed, files
-    /// searched.
-    pub numbers: [u64; 6],
+    /// Epoch before, epoch after, generation of the register, keys tried, files removed, bytes
+    /// reclaimed, files searched.
+    pub numbers: [u64; 7],
     /// What was destroyed.
     pub lots: Vec<DoomedLot>,
 }
@@ -162,7 +162,7 @@ impl Ended {
         if opens > 1 {
             return Err(reader.corrupt());
         }
-        let mut numbers = [0; 6];
+        let mut numbers = [0; 7];
         for number in &mut numbers {
             *number = reader.varint()?;
         }
@@ -355,7 +355,7 @@ mod tests {
                 }
             };
             let lots: Vec<DoomedLot> = parts.into_iter().map(part).collect();
-            let numbers = [vek_epoch, from_group, 0, 1, u64::MAX, 5];
+            let numbers = [vek_epoch, from_group, 0, 1, u64::MAX, 5, 6];
             let ended = Ended { home_copy_opens: stage == 0, numbers, lots };
             prop_assert_eq!(Ended::decode(&ended.encode()), Ok(ended.clone()));
             let stage = [Stage::Shut, Stage::Folded, Stage::Kept][usize::from(stage)];

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::codec::{Corrupt, Put, Reader};
 use crate::model::caller::{Role, SiteScope, Token};
 use crate::model::ids::{SiteId, SiteNo};
-use crate::model::site::{MonthSpan, Site, SiteSettings};
+use crate::model::site::{Counting, MonthSpan, Site, SiteSettings};
 use crate::model::time::{Month, Timestamp};
 
 const VERSION: u8 = 1;
@@ -35,6 +35,7 @@ pub fn encode_site(site: &Site) -> Vec<u8> {
         out.zigzag(span.to.0);
         out.varint(u64::from(span.partitions));
     }
+    put_option(&mut out, site.closed_through.as_ref(), |out, month| out.varint(u64::from(month.0)));
     out
 }
 
@@ -56,7 +57,7 @@ pub fn decode_site(bytes: &[u8]) -> Result<Site, Corrupt> {
     let pending =
         option(&mut reader, |reader| Ok((Month(reader.number32()?), decode_settings(reader)?)))?;
     let mut past = Vec::new();
-    for _ in 0..reader.count_of(5)? {
+    for _ in 0..reader.count_of(8)? {
         past.push((Month(reader.number32()?), decode_settings(&mut reader)?));
     }
     let mut months = Vec::new();
@@ -68,8 +69,9 @@ pub fn decode_site(bytes: &[u8]) -> Result<Site, Corrupt> {
             partitions: u16::try_from(reader.varint()?).map_err(|_| corrupt)?,
         });
     }
+    let closed_through = option(&mut reader, |reader| Ok(Month(reader.number32()?)))?;
     reader.end()?;
-    Ok(Site { id, no, created_at, terminated_at, settings, pending, past, months })
+    Ok(Site { id, no, created_at, terminated_at, settings, pending, past, months, closed_through })
 }
 
 fn encode_settings(out: &mut Vec<u8>, settings: &SiteSettings) {
@@ -78,6 +80,27 @@ fn encode_settings(out: &mut Vec<u8>, settings: &SiteSettings) {
     out.varint(settings.sentinel_user_ids.len() as u64);
     settings.sentinel_user_ids.iter().for_each(|id| out.prefixed(id.as_bytes()));
     put_option(out, settings.records_days.as_ref(), |out, days| out.varint(u64::from(*days)));
+    put_option(out, settings.plan_mau.as_ref(), |out, users| out.varint(*users));
+    out.varint(u64::from(settings.closing_hours));
+    out.push(encode_counting(settings.counting));
+}
+
+fn encode_counting(counting: Counting) -> u8 {
+    let Counting { include_failures, renewals, device_as_user, anonymous_by_device } = counting;
+    u8::from(include_failures)
+        | u8::from(renewals) << 1
+        | u8::from(device_as_user) << 2
+        | u8::from(anonymous_by_device) << 3
+}
+
+fn decode_counting(code: u8) -> Option<Counting> {
+    let bit = |at: u8| code >> at & 1 == 1;
+    (code < 16).then(|| Counting {
+        include_failures: bit(0),
+        renewals: bit(1),
+        device_as_user: bit(2),
+        anonymous_by_device: bit(3),
+    })
 }
 
 fn decode_settings(reader: &mut Reader<'_>) -> Result<SiteSettings, Corrupt> {
@@ -88,7 +111,18 @@ fn decode_settings(reader: &mut Reader<'_>) -> Result<SiteSettings, Corrupt> {
         sentinel_user_ids.push(reader.text()?.to_owned());
     }
     let records_days = option(reader, Reader::number32)?;
-    Ok(SiteSettings { name, time_zone, sentinel_user_ids, records_days })
+    let plan_mau = option(reader, Reader::varint)?;
+    let closing_hours = reader.number32()?;
+    let counting = decode_counting(reader.byte()?).ok_or(reader.corrupt())?;
+    Ok(SiteSettings {
+        name,
+        time_zone,
+        sentinel_user_ids,
+        records_days,
+        plan_mau,
+        closing_hours,
+        counting,
+    })
 }
 
 /// Encodes a token, which holds the hash of its secret only.
@@ -196,6 +230,8 @@ pub struct Position {
     pub next_run: u64,
     /// Records of a day before this one are `too_old`, whatever the clock says.
     pub seen_floor: u32,
+    /// The time that the writer believed last, by which months close.
+    pub believed: Timestamp,
 }
 
 impl Position {
@@ -206,6 +242,7 @@ impl Position {
         out.varint(self.next_block);
         out.varint(self.next_run);
         out.varint(u64::from(self.seen_floor));
+        out.zigzag(self.believed.0);
         out
     }
 
@@ -223,6 +260,7 @@ impl Position {
             next_block: reader.varint()?,
             next_run: reader.varint()?,
             seen_floor: reader.number32()?,
+            believed: Timestamp(reader.zigzag()?),
         };
         reader.end()?;
         Ok(position)
@@ -237,10 +275,13 @@ mod tests {
     prop_compose! {
         fn settings()(
             name in ".{0,9}", ids in proptest::collection::vec(".{0,9}", 0..3),
-            days in proptest::option::of(any::<u32>()),
+            days in proptest::option::of(any::<u32>()), plan in proptest::option::of(any::<u64>()),
+            hours in any::<u32>(), counting in 0u8..16,
         ) -> SiteSettings {
             SiteSettings {
                 name, time_zone: "Asia/Seoul".into(), sentinel_user_ids: ids, records_days: days,
+                plan_mau: plan,
+                closing_hours: hours, counting: decode_counting(counting).unwrap(),
             }
         }
     }
@@ -249,7 +290,7 @@ mod tests {
         #[test]
         fn sites_round_trip(
             now in settings(), later in proptest::option::of(settings()), at in any::<i64>(),
-            months in 0u32..4,
+            months in 0u32..4, closed in proptest::option::of(any::<u32>()),
         ) {
             let span = |no| MonthSpan {
                 month: Month(no), from: Timestamp(at), to: Timestamp(!at), partitions: 256,
@@ -260,8 +301,14 @@ mod tests {
                 past: later.iter().map(|settings| (Month(24_300), settings.clone())).collect(),
                 pending: later.map(|settings| (Month(24_322), settings)),
                 months: (0..months).map(span).collect(),
+                closed_through: closed.map(Month),
             };
             prop_assert_eq!(decode_site(&encode_site(&site)), Ok(site));
+        }
+
+        #[test]
+        fn unknown_options_are_refused(code in 16u8..) {
+            prop_assert_eq!(decode_counting(code), None);
         }
 
         #[test]
@@ -290,6 +337,7 @@ mod tests {
         fn positions_round_trip(a in any::<u64>(), b in any::<u64>(), floor in any::<u32>()) {
             let position = Position {
                 folded_through: a, next_block: b, next_run: a ^ b, seen_floor: floor,
+                believed: Timestamp(b as i64),
             };
             prop_assert_eq!(Position::decode(&position.encode()), Ok(position));
         }

@@ -7,7 +7,7 @@ use super::codec::{Corrupt, Put, Reader};
 use crate::model::batch::{SiteMonth, Verdict};
 use crate::model::ids::SiteNo;
 use crate::model::time::{Month, Timestamp};
-use crate::model::usage::Counters;
+use crate::model::usage::{Corrections, Counters, Tally};
 
 const VERSION: u8 = 1;
 
@@ -18,8 +18,11 @@ pub struct GroupVerdict {
     pub judged_at: Timestamp,
     /// The verdicts of each batch's rows.
     pub batches: Vec<Vec<Verdict>>,
-    /// The counters of every site-month that the group touched, as of the group.
-    pub counters: Vec<(SiteMonth, Counters)>,
+    /// The time that the writer believed, by which months close.
+    pub believed: Timestamp,
+    /// What is counted of every site-month that the group touched, as of the group. One that is
+    /// closed here and was not before was closed before the first batch of the group.
+    pub tallies: Vec<(SiteMonth, Tally)>,
 }
 
 impl GroupVerdict {
@@ -27,6 +30,7 @@ impl GroupVerdict {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         out.zigzag(self.judged_at.0);
+        out.zigzag(self.believed.0);
         out.varint(self.batches.len() as u64);
         for rows in &self.batches {
             out.varint(rows.len() as u64);
@@ -35,11 +39,11 @@ impl GroupVerdict {
                 out.varint(run.len() as u64);
             }
         }
-        out.varint(self.counters.len() as u64);
-        for (at, counters) in &self.counters {
+        out.varint(self.tallies.len() as u64);
+        for (at, tally) in &self.tallies {
             out.varint(u64::from(at.site.0));
             out.varint(u64::from(at.month.0));
-            encode_counters(counters, &mut out);
+            put_tally(&mut out, tally);
         }
         out
     }
@@ -55,18 +59,19 @@ impl GroupVerdict {
             return Err(reader.corrupt());
         }
         let judged_at = Timestamp(reader.zigzag()?);
+        let believed = Timestamp(reader.zigzag()?);
         let mut batches = Vec::new();
         for _ in 0..reader.count_of(1)? {
             batches.push(decode_rows(&mut reader, rows_max)?);
         }
-        let mut counters = Vec::new();
-        for _ in 0..reader.count_of(29)? {
+        let mut tallies = Vec::new();
+        for _ in 0..reader.count_of(2 + TALLY_BYTES_MIN)? {
             let site = SiteNo(reader.number32()?);
             let month = Month(reader.number32()?);
-            counters.push((SiteMonth { site, month }, decode_counters(&mut reader)?));
+            tallies.push((SiteMonth { site, month }, tally(&mut reader)?));
         }
         reader.end()?;
-        Ok(Self { judged_at, batches, counters })
+        Ok(Self { judged_at, batches, believed, tallies })
     }
 }
 
@@ -88,21 +93,59 @@ fn decode_rows(reader: &mut Reader<'_>, rows_max: usize) -> Result<Vec<Verdict>,
     Ok(rows)
 }
 
-/// Writes the 27 figures of a site-month.
-pub fn encode_counters(counters: &Counters, out: &mut Vec<u8>) {
+/// Least bytes of a tally: its figures, its corrections, and that it is not closed.
+const TALLY_BYTES_MIN: usize = Counters::FIGURES + 3 + 1;
+
+fn put_tally(out: &mut Vec<u8>, tally: &Tally) {
+    let Tally { counters, corrections, closed_at } = tally;
     counters.figures().for_each(|figure| out.varint(figure));
+    out.varint(corrections.records);
+    out.varint(corrections.users);
+    out.varint(corrections.licenses_issued);
+    out.push(u8::from(closed_at.is_some()));
+    if let Some(at) = closed_at {
+        out.zigzag(at.0);
+    }
 }
 
-/// Reads the 27 figures of a site-month.
-///
-/// # Errors
-/// When a figure is missing.
-pub fn decode_counters(reader: &mut Reader<'_>) -> Result<Counters, Corrupt> {
-    let mut figures = [0; 27];
+fn tally(reader: &mut Reader<'_>) -> Result<Tally, Corrupt> {
+    let mut figures = [0; Counters::FIGURES];
     for figure in &mut figures {
         *figure = reader.varint()?;
     }
-    Counters::from_figures(&figures).ok_or(reader.corrupt())
+    let counters = Counters::from_figures(&figures).ok_or(reader.corrupt())?;
+    let corrections = Corrections {
+        records: reader.varint()?,
+        users: reader.varint()?,
+        licenses_issued: reader.varint()?,
+    };
+    let closed_at = match reader.byte()? {
+        0 => None,
+        1 => Some(Timestamp(reader.zigzag()?)),
+        _ => return Err(reader.corrupt()),
+    };
+    Ok(Tally { counters, corrections, closed_at })
+}
+
+/// The row of a site-month's tally.
+pub fn encode_tally(tally: &Tally) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    put_tally(&mut out, tally);
+    out
+}
+
+/// Reads the row of a site-month's tally.
+///
+/// # Errors
+/// When the bytes do not follow the format.
+pub fn decode_tally(bytes: &[u8]) -> Result<Tally, Corrupt> {
+    let mut reader = Reader::new("counters", bytes);
+    if reader.byte()? != VERSION {
+        return Err(reader.corrupt());
+    }
+    let tally = tally(&mut reader)?;
+    reader.end()?;
+    Ok(tally)
 }
 
 #[cfg(test)]
@@ -111,10 +154,24 @@ mod tests {
     use proptest::prelude::*;
 
     prop_compose! {
+        fn a_tally()(
+            figures in proptest::collection::vec(any::<u64>(), Counters::FIGURES),
+            late in any::<[u64; 3]>(), closed_at in proptest::option::of(any::<i64>()),
+        ) -> Tally {
+            let [records, users, licenses_issued] = late;
+            Tally {
+                counters: Counters::from_figures(&figures).unwrap(),
+                corrections: Corrections { records, users, licenses_issued },
+                closed_at: closed_at.map(Timestamp),
+            }
+        }
+    }
+
+    prop_compose! {
         fn verdict()(
-            at in any::<i64>(),
-            batches in proptest::collection::vec(proptest::collection::vec(0u8..5, 0..40), 0..5),
-            counters in proptest::collection::vec(proptest::array::uniform27(any::<u64>()), 0..4),
+            at in any::<i64>(), believed in any::<i64>(),
+            batches in proptest::collection::vec(proptest::collection::vec(0u8..6, 0..40), 0..5),
+            tallies in proptest::collection::vec(a_tally(), 0..4),
         ) -> GroupVerdict {
             let rows = |codes: Vec<u8>| {
                 codes.into_iter().map(|code| Verdict::from_code(code).unwrap()).collect()
@@ -123,8 +180,9 @@ mod tests {
             GroupVerdict {
                 judged_at: Timestamp(at),
                 batches: batches.into_iter().map(rows).collect(),
-                counters: counters.iter().enumerate()
-                    .map(|(no, row)| (at_month(no as u32), Counters::from_figures(row).unwrap()))
+                believed: Timestamp(believed),
+                tallies: tallies.into_iter().enumerate()
+                    .map(|(no, tally)| (at_month(no as u32), tally))
                     .collect(),
             }
         }
@@ -134,6 +192,18 @@ mod tests {
         #[test]
         fn verdicts_round_trip(verdict in verdict()) {
             prop_assert_eq!(GroupVerdict::decode(&verdict.encode(), 40), Ok(verdict));
+        }
+
+        #[test]
+        fn tallies_round_trip(tally in a_tally(), more in any::<u8>()) {
+            let mut row = encode_tally(&tally);
+            prop_assert_eq!(decode_tally(&row), Ok(tally));
+            row.push(more);
+            prop_assert!(decode_tally(&row).is_err(), "bytes are left over");
+            prop_assert!(decode_tally(&row[..row.len() - 2]).is_err());
+            row.pop();
+            row[0] = VERSION + 1;
+            prop_assert!(decode_tally(&row).is_err());
         }
 
         #[test]

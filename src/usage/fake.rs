@@ -8,7 +8,7 @@ use crate::model::caller::{Caller, Role, SiteScope, Token};
 use crate::model::ids::{SiteId, SiteNo};
 use crate::model::site::{MonthSpan, Site, SiteSettings};
 use crate::model::time::{Month, Timestamp};
-use crate::model::usage::Counters;
+use crate::model::usage::{Counters, State, Tally};
 
 /// A caller that needs no token.
 pub fn caller(role: Role, sites: SiteScope) -> Caller {
@@ -41,6 +41,7 @@ impl Figures {
                 pending: None,
                 past: Vec::new(),
                 months: Vec::new(),
+                closed_through: None,
             })
         };
         Self(ids.iter().map(site).collect())
@@ -63,7 +64,9 @@ impl Counts for Figures {
             time_zone: site.settings.time_zone.clone(),
             site: Arc::clone(site),
             span,
-            counters,
+            state: State::Open,
+            closes_at: span.to,
+            tally: Tally { counters, ..Tally::default() },
             evidence: crate::model::usage::Evidence::Live,
             as_of: Timestamp(0),
         }))

@@ -2,8 +2,11 @@
 //! strict reader as records: an unknown member, a member given twice and a wrong type are refused,
 //! and the fault names a schema member, never a value.
 
+mod site;
+
+use std::ops::RangeInclusive;
+
 use serde::Serialize;
-use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::fault::{Flaw, Part, Pointer};
@@ -12,8 +15,8 @@ use crate::model::caller::{Role, SiteScope, Token};
 use crate::model::ids::SiteId;
 use crate::model::limits;
 use crate::model::reason::Reason;
-use crate::model::site::{Site, SiteSettings};
-use crate::model::time::{Month, Timestamp};
+use crate::model::time::Timestamp;
+pub use site::{SitePatch, site_to_value};
 
 /// Longest name of a site or a credential, bytes.
 pub const NAME_BYTES_MAX: usize = 128;
@@ -21,87 +24,12 @@ pub const NAME_BYTES_MAX: usize = 128;
 pub const ELEMENTS_MAX: usize = 1_000;
 /// Most days that a record may be kept by a site's own setting.
 pub const RECORDS_DAYS_MAX: u32 = 3_650;
+/// Most users that a plan may include.
+pub const PLAN_MAU_MAX: u64 = 1_000_000_000_000;
 /// Life of a token unless the request says otherwise, days.
 pub const TOKEN_DAYS: u32 = 90;
 /// Longest life of a token, days.
 pub const TOKEN_DAYS_MAX: u32 = 3_650;
-
-/// The body of `PUT /v1/sites/{site_id}`. A member that is absent keeps its value.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SitePatch {
-    /// The customer's name for the site.
-    pub name: Option<String>,
-    /// IANA name of the billing zone; nobody has looked it up yet.
-    pub time_zone: Option<String>,
-    /// User ids that stand for nobody.
-    pub sentinel_user_ids: Option<Vec<String>>,
-    /// Retention of records; `Some(None)` goes back to the default.
-    pub records_days: Option<Option<u32>>,
-}
-
-impl SitePatch {
-    /// Reads the body.
-    ///
-    /// # Errors
-    /// The first member that does not fit.
-    pub fn parse(body: &mut [u8]) -> Result<Self, Flaw> {
-        let mut patch = Self::default();
-        Form::read(body, |form, name| match name {
-            b"name" => form.member("name", |form| {
-                patch.name = form.optional(|form| form.text(0, NAME_BYTES_MAX))?;
-                Ok(())
-            }),
-            b"time_zone" => form.member("time_zone", |form| {
-                patch.time_zone = form.optional(|form| form.text(1, NAME_BYTES_MAX))?;
-                Ok(())
-            }),
-            b"sentinel_user_ids" => form.member("sentinel_user_ids", |form| {
-                let text = |form: &mut Form<'_>| form.text(0, limits::USER_ID_BYTES_MAX);
-                patch.sentinel_user_ids = form.optional(|form| form.list(text))?;
-                Ok(())
-            }),
-            b"retention" => form.member("retention", |form| {
-                patch.records_days = form.optional(Self::retention)?.flatten();
-                Ok(())
-            }),
-            // Groups of sites and devices as users are in the contract, and not built yet.
-            b"billing_group" => form.member("billing_group", Form::null),
-            b"device_as_user" => form.member("device_as_user", Form::no),
-            _ => Err(form.unknown()),
-        })?;
-        Ok(patch)
-    }
-
-    fn retention(form: &mut Form<'_>) -> Result<Option<Option<u32>>, Flaw> {
-        let mut days = None;
-        form.object(&mut |form, name| match name {
-            b"records_days" => form.member("records_days", |form| {
-                days = Some(form.optional(|form| form.days(RECORDS_DAYS_MAX))?);
-                Ok(())
-            }),
-            _ => Err(form.unknown()),
-        })?;
-        Ok(days)
-    }
-
-    /// The settings after the change.
-    pub fn apply(&self, settings: &SiteSettings) -> SiteSettings {
-        let mut changed = settings.clone();
-        if let Some(name) = &self.name {
-            changed.name.clone_from(name);
-        }
-        if let Some(time_zone) = &self.time_zone {
-            changed.time_zone.clone_from(time_zone);
-        }
-        if let Some(sentinels) = &self.sentinel_user_ids {
-            changed.sentinel_user_ids.clone_from(sentinels);
-        }
-        if let Some(days) = self.records_days {
-            changed.records_days = days;
-        }
-        changed
-    }
-}
 
 /// The body of `POST /v1/tokens`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -268,12 +196,22 @@ impl<'a> Form<'a> {
         }
     }
 
-    /// A member that can only be false so far.
-    fn no(&mut self) -> Result<(), Flaw> {
-        match self.reader.peek() {
-            b'f' => self.reader.literal("false").map_err(|e| self.broken(e)),
-            _ => self.null(),
-        }
+    /// A known member that is true or false; null leaves it as it is.
+    fn flag(&mut self, name: &'static str, into: &mut Option<bool>) -> Result<(), Flaw> {
+        self.member(name, |form| {
+            *into = form.optional(Self::truth)?;
+            Ok(())
+        })
+    }
+
+    fn truth(&mut self) -> Result<bool, Flaw> {
+        let (word, truth) = match self.reader.peek() {
+            b't' => ("true", true),
+            b'f' => ("false", false),
+            _ => return Err(self.flaw(Reason::WrongType)),
+        };
+        self.reader.literal(word).map_err(|e| self.broken(e))?;
+        Ok(truth)
     }
 
     pub(super) fn text(&mut self, min: usize, max: usize) -> Result<String, Flaw> {
@@ -291,12 +229,23 @@ impl<'a> Form<'a> {
     }
 
     fn days(&mut self, max: u32) -> Result<u32, Flaw> {
+        self.number(1..=max)
+    }
+
+    fn number(&mut self, range: RangeInclusive<u32>) -> Result<u32, Flaw> {
+        let most = *range.end();
+        let range = u64::from(*range.start())..=u64::from(most);
+        // The number fits, because its bound does.
+        self.count(range).map(|number| u32::try_from(number).unwrap_or(most))
+    }
+
+    pub(super) fn count(&mut self, range: RangeInclusive<u64>) -> Result<u64, Flaw> {
         if !matches!(self.reader.peek(), b'-' | b'0'..=b'9') {
             return Err(self.flaw(Reason::WrongType));
         }
         let digits = self.reader.number().map_err(|e| self.broken(e))?;
-        let number = std::str::from_utf8(digits).ok().and_then(|text| text.parse::<u32>().ok());
-        number.filter(|days| (1..=max).contains(days)).ok_or_else(|| self.flaw(Reason::BadValue))
+        let number = std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok());
+        number.filter(|found| range.contains(found)).ok_or_else(|| self.flaw(Reason::BadValue))
     }
 
     pub(super) fn list<T>(
@@ -321,7 +270,7 @@ impl<'a> Form<'a> {
     }
 
     /// A list of sites; `"*"` alone is all of them.
-    fn sites(&mut self) -> Result<SiteScope, Flaw> {
+    pub(super) fn sites(&mut self) -> Result<SiteScope, Flaw> {
         // `None` stands for the star.
         let site = |form: &mut Self| {
             let text = form.text(1, limits::SITE_ID_BYTES_MAX)?;
@@ -341,41 +290,6 @@ impl<'a> Form<'a> {
         }
         Ok(SiteScope::Some(list.into_iter().flatten().collect()))
     }
-}
-
-/// A site as it is answered. What takes effect later is listed with its month.
-pub fn site_to_value(site: &Site) -> Value {
-    let settings = &site.settings;
-    let mut value = json!({
-        "site_id": site.id.as_str(),
-        "name": settings.name,
-        "time_zone": settings.time_zone,
-        "billing_group": null,
-        "retention": {"records_days": settings.records_days},
-        "sentinel_user_ids": settings.sentinel_user_ids,
-        "device_as_user": false,
-        "created_at": site.created_at.to_string(),
-    });
-    let Value::Object(members) = &mut value else { return value };
-    if let Some(at) = site.terminated_at {
-        members.insert("terminated_at".to_owned(), json!(at.to_string()));
-    }
-    if let Some((month, pending)) = &site.pending {
-        members.insert("effective".to_owned(), effective(settings, *month, pending));
-    }
-    value
-}
-
-fn effective(now: &SiteSettings, month: Month, pending: &SiteSettings) -> Value {
-    let month = json!(month.to_string());
-    let changed = [
-        ("name", now.name != pending.name),
-        ("time_zone", now.time_zone != pending.time_zone),
-        ("sentinel_user_ids", now.sentinel_user_ids != pending.sentinel_user_ids),
-        ("retention", now.records_days != pending.records_days),
-    ];
-    let changed = changed.into_iter().filter(|(_, changed)| *changed);
-    changed.map(|(name, _)| (name.to_owned(), month.clone())).collect()
 }
 
 /// A token as it is listed: never its secret.
@@ -454,6 +368,7 @@ pub fn token_end(now: Timestamp, days: u32) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::site::SiteSettings;
 
     fn site(text: &str) -> Result<SitePatch, String> {
         let patch = SitePatch::parse(&mut text.as_bytes().to_vec());
@@ -478,6 +393,10 @@ mod tests {
         let new = site(r#"{"retention":{"records_days":null}}"#).unwrap().apply(&old);
         assert_eq!(new.records_days, None);
         assert_eq!(site("{}").unwrap().apply(&old), old);
+        let planned = site(r#"{"plan_mau":1000000000000}"#).unwrap().apply(&old);
+        assert_eq!(planned.plan_mau, Some(PLAN_MAU_MAX));
+        assert_eq!(site("{}").unwrap().apply(&planned).plan_mau, Some(PLAN_MAU_MAX));
+        assert_eq!(site(r#"{"plan_mau":null}"#).unwrap().apply(&planned).plan_mau, None);
     }
 
     #[test]
@@ -490,9 +409,14 @@ mod tests {
             (r#"{"retention":{"x":1}}"#, "unknown_field /retention"),
             (r#"{"retention":{"records_days":0}}"#, "bad_value /retention/records_days"),
             (r#"{"retention":{"records_days":"9"}}"#, "wrong_type /retention/records_days"),
+            (r#"{"plan_mau":0}"#, "bad_value /plan_mau"),
+            (r#"{"plan_mau":1.5}"#, "bad_value /plan_mau"),
+            (r#"{"plan_mau":1000000000001}"#, "bad_value /plan_mau"),
+            (r#"{"plan_mau":"9"}"#, "wrong_type /plan_mau"),
             (r#"{"name":"a","name":"b"}"#, "duplicate_field /name"),
             (r#"{"billing_group":"g"}"#, "bad_value /billing_group"),
-            (r#"{"device_as_user":true}"#, "bad_value /device_as_user"),
+            (r#"{"device_as_user":1}"#, "wrong_type /device_as_user"),
+            (r#"{"count_renewals":"true"}"#, "wrong_type /count_renewals"),
             (r#"{"sentinel_user_ids":["a",1]}"#, "wrong_type /sentinel_user_ids/1"),
         ] {
             assert_eq!(site(text), Err(flaw.to_owned()), "{text}");

@@ -6,7 +6,7 @@ pub mod certificate;
 pub mod evidence;
 mod request;
 pub mod rows;
-mod spoken;
+pub(super) mod spoken;
 pub mod view;
 
 pub use request::{
@@ -79,7 +79,7 @@ impl PolicyDoc {
 }
 
 /// Reads what [`written`] wrote, and nothing else.
-fn read<T: Serialize + for<'de> Deserialize<'de>>(text: &[u8]) -> Result<T, BadForm> {
+pub(super) fn read<T: Serialize + for<'de> Deserialize<'de>>(text: &[u8]) -> Result<T, BadForm> {
     let value: T = serde_json::from_slice(text).map_err(|_| BadForm)?;
     if serde_json::to_vec(&value).is_ok_and(|again| again == text) {
         Ok(value)
@@ -88,7 +88,7 @@ fn read<T: Serialize + for<'de> Deserialize<'de>>(text: &[u8]) -> Result<T, BadF
     }
 }
 
-fn written<T: Serialize>(value: &T) -> Result<Vec<u8>, BadForm> {
+pub(super) fn written<T: Serialize>(value: &T) -> Result<Vec<u8>, BadForm> {
     serde_json::to_vec(value).map_err(|_| BadForm)
 }
 

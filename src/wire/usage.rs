@@ -4,25 +4,12 @@ use serde_json::{Map, Value, json};
 
 use crate::model::ids::SiteId;
 use crate::model::time::{Month, Timestamp};
-pub use crate::model::usage::Evidence;
-
-use crate::model::usage::Counters;
-use crate::model::vocab::{DrmType, vocabulary};
+use crate::model::usage::{Corrections, Counters};
+pub use crate::model::usage::{Evidence, State};
+use crate::model::vocab::DrmType;
 
 /// The counting rules that the figures follow (reference/domain.md §8).
 pub const RULE_SET: &str = "mau/1";
-
-vocabulary! {
-    /// How far a month is.
-    pub enum State {
-        /// Still counting.
-        Open = 1, "open";
-        /// Over, and waiting for late records.
-        Closing = 2, "closing";
-        /// Final.
-        Closed = 3, "closed";
-    }
-}
 
 /// The figures of one site and month, with all that is said about them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,10 +24,10 @@ pub struct Usage {
     pub state: State,
     /// The figures.
     pub counters: Counters,
-    /// Records that came after the close.
-    pub corrected_records: u64,
-    /// Users beyond the closed set.
-    pub corrected_users: u64,
+    /// When it closes, or was due to.
+    pub closes_at: Timestamp,
+    /// What came after the close.
+    pub corrections: Corrections,
     /// The month's first instant.
     pub from: Timestamp,
     /// The next month's first instant.
@@ -72,14 +59,21 @@ impl Usage {
             "licenses_failed": counters.licenses_failed,
             "devices": counters.devices,
             "unattributed_licenses": counters.unattributed_licenses,
+            "device_users": counters.device_users,
+            "failures_counted": counters.failures_counted,
+            "excluded": excluded(counters),
             "by_drm_type": by_drm,
             "watermark_sessions": counters.watermark_sessions,
             "watermark_users": counters.watermark_users,
             "duplicates": counters.duplicates,
-            "corrections": {"records": self.corrected_records, "users": self.corrected_users},
+            "corrections": {
+                "records": self.corrections.records,
+                "users": self.corrections.users,
+            },
             "other_environments": {"trial": counters.trial, "test": counters.test},
             "from": self.from.to_string(),
             "to": self.to.to_string(),
+            "closes_at": self.closes_at.to_string(),
             "evidence": self.evidence.name(),
             "as_of": self.as_of.to_string(),
         })
@@ -109,22 +103,32 @@ impl Usage {
             counters.watermark_sessions,
             counters.watermark_users,
             counters.duplicates,
-            self.corrected_records,
-            self.corrected_users,
+            self.corrections.records,
+            self.corrections.users,
+            counters.device_users,
+            counters.failures_counted,
             counters.trial,
             counters.test,
         ];
         cells.extend(figures.iter().map(u64::to_string));
         let by_drm = counters.mau_by_drm.iter().zip(&counters.licenses_by_drm);
         cells.extend(by_drm.flat_map(|(mau, licenses)| [mau.to_string(), licenses.to_string()]));
+        cells.extend(counters.exclusions().map(|(_, count)| count.to_string()));
         cells.extend([
             self.from.to_string(),
             self.to.to_string(),
+            self.closes_at.to_string(),
             self.evidence.to_string(),
             self.as_of.to_string(),
         ]);
         cells
     }
+}
+
+/// Licence records that made nobody active, by reason.
+pub fn excluded(counters: &Counters) -> Value {
+    let pairs = counters.exclusions().map(|(reason, count)| (reason.to_owned(), json!(count)));
+    Value::Object(pairs.collect())
 }
 
 /// A page of a list: `items`, and a `cursor` where there is more.
@@ -150,11 +154,14 @@ pub fn list_to_csv(items: &[Usage]) -> Vec<u8> {
 fn csv_names() -> Vec<String> {
     const HEAD: &str = "site_id month time_zone state rule_set mau licenses_issued licenses_failed \
         devices unattributed_licenses watermark_sessions watermark_users duplicates \
-        corrected_records corrected_users trial test";
+        corrected_records corrected_users device_users failures_counted \
+        trial test";
     let mut names: Vec<String> = HEAD.split_ascii_whitespace().map(str::to_owned).collect();
     let by_drm = |drm: &DrmType| [format!("mau_{drm}"), format!("licenses_issued_{drm}")];
     names.extend(DrmType::ALL.iter().flat_map(by_drm));
-    names.extend(["from", "to", "evidence", "as_of"].map(str::to_owned));
+    let excluded = Counters::default();
+    names.extend(excluded.exclusions().map(|(reason, _)| format!("excluded_{reason}")));
+    names.extend(["from", "to", "closes_at", "evidence", "as_of"].map(str::to_owned));
     names
 }
 
@@ -194,8 +201,8 @@ mod tests {
             time_zone: "UTC".to_owned(),
             state: State::Open,
             counters,
-            corrected_records: 0,
-            corrected_users: 0,
+            closes_at: Timestamp(1_796_342_400_000),
+            corrections: Corrections::default(),
             from: Timestamp(1_793_491_200_000),
             to: Timestamp(1_796_083_200_000),
             evidence: Evidence::Live,

@@ -1,6 +1,7 @@
 //! The contract with callers (API.md), asked of the real server over HTTP.
 
 mod access;
+mod bill;
 mod bodies;
 mod clocked;
 mod errors;
@@ -9,6 +10,7 @@ mod limits;
 mod once;
 mod operator;
 mod oracle;
+mod statements;
 
 use crate::support::{Answer, Place, Server, ask, billing_token, put_site, send_json, start};
 use serde_json::{Value, json};

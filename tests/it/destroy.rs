@@ -96,6 +96,8 @@ fn fill(place: &Path) {
                 user: Some(user.short()),
                 device: Some(tag("device", event % 50).short()),
                 session: None,
+                sentinel: false,
+                by_device: false,
             };
             batch.claims.push(claim);
         }
@@ -210,7 +212,7 @@ fn figures(engine: &Engine) -> Vec<(Counters, Evidence)> {
     let months = [november.previous(), november];
     let all = (0..3).flat_map(|number| months.map(|month| (site(number), month)));
     let usage = all.map(|(site, month)| engine.usage(&site, month).unwrap().unwrap());
-    usage.map(|usage| (usage.counters, usage.evidence)).collect()
+    usage.map(|usage| (usage.tally.counters, usage.evidence)).collect()
 }
 
 /// What is expected of every round.

@@ -75,7 +75,9 @@ impl World {
         clock.set("2027-02-01T00:00:00Z");
         let post = |path: &str| with_body(Method::POST, path, String::new());
         // The first run of this start may not have seen a time before; then there is no jump.
-        let confirmed = ask(&app, &custodian, post("/v1/retention/confirm-clock")).await;
+        let time = "{\"time\":\"2027-02-01T00:00:00Z\"}".to_owned();
+        let confirm = with_body(Method::POST, "/v1/retention/confirm-clock", time);
+        let confirmed = ask(&app, &custodian, confirm).await;
         assert!(matches!(confirmed.0.as_u16(), 200 | 409), "{confirmed:?}");
         let (status, ran) = ask(&app, &custodian, post("/v1/retention/run")).await;
         assert!(status == 200 && ran.contains("\"failed\":0"), "{ran}");

@@ -77,7 +77,9 @@ async fn check_37_hold_copies_lie_apart_and_end_with_their_hold() {
     let app = App::start(settings(place), clock.clone()).await.unwrap();
     let post = |path: &str| with_body(Method::POST, path, String::new());
     let custodian = &custodians[0];
-    assert_eq!(ask(&app, custodian, post("/v1/retention/confirm-clock")).await.0, 200);
+    let time = "{\"time\":\"2027-01-02T00:00:00Z\"}".to_owned();
+    let confirm = with_body(Method::POST, "/v1/retention/confirm-clock", time);
+    assert_eq!(ask(&app, custodian, confirm).await.0, 200);
     let (_, ran) = ask(&app, custodian, post("/v1/retention/run")).await;
     assert!(ran.contains("\"moved_to_hold\":5") && ran.contains("\"destroyed\":0"), "{ran}");
     let usage = || Ask::get("/v1/sites/ACME/usage/2026-06".to_owned());

@@ -77,14 +77,15 @@ pub fn last(engine: &Engine) -> Result<Option<DestroyReport>, EngineError> {
     let aad = Aad::new("meta/1").bytes(keys::DESTROYED);
     let plain = engine.shared.ring.state_key().open(&aad, &sealed).map_err(FoldError::from)?;
     let Ended { home_copy_opens, numbers, lots } = Ended::decode(&plain)?;
-    let [old_epoch, new_epoch, generation, files_removed, bytes_reclaimed, files_searched] =
+    let [old_epoch, new_epoch, generation, keys_tried, files_removed, bytes_reclaimed, searched] =
         numbers;
     let row = UnderWay { stage: Stage::Kept, vek_epoch: old_epoch, lots };
     let run = Run { engine, mark: LedgerMark::default(), steps: &() };
     let known =
         Destroyed { old_epoch, new_epoch, generation, home_copy_opens, ..Destroyed::default() };
     let report = run.report(&row, known)?;
-    Ok(Some(DestroyReport { files_removed, bytes_reclaimed, files_searched, ..report }))
+    let files_searched = searched;
+    Ok(Some(DestroyReport { keys_tried, files_removed, bytes_reclaimed, files_searched, ..report }))
 }
 
 impl Run<'_> {
@@ -330,6 +331,7 @@ impl Run<'_> {
                 report.old_epoch,
                 report.new_epoch,
                 report.generation,
+                report.keys_tried,
                 report.files_removed,
                 report.bytes_reclaimed,
                 report.files_searched,

@@ -69,11 +69,11 @@ impl World {
                     self.model.lost.insert(*bucket);
                 }
                 Lot::Sets(at) => {
-                    self.model.closed.insert(*at);
+                    self.model.shut.insert(*at);
                     self.model.without_sets.insert(*at);
                 }
                 Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
-                    self.model.closed.insert(*at);
+                    self.model.shut.insert(*at);
                 }
             }
         }

@@ -28,7 +28,7 @@ impl World {
         self.runtime.block_on(self.engine().commit(batch, Vec::new(), None))
     }
 
-    fn put(&self, site: u8, settings: SiteSettings) -> SitePut {
+    pub(super) fn put(&self, site: u8, settings: SiteSettings) -> SitePut {
         self.runtime.block_on(self.engine().put_site(site_id(site), settings)).unwrap()
     }
 
@@ -308,6 +308,7 @@ fn bare(zone: &str) -> Site {
         pending: None,
         past: Vec::new(),
         months: Vec::new(),
+        closed_through: None,
     }
 }
 
@@ -330,11 +331,12 @@ fn a_month_that_was_opened_ahead_keeps_its_settings() {
     // A record two minutes ahead opens December, and is counted without the sentinel.
     site.months = calendar::reaching(&site, at("2026-12-01T00:00:30Z")).unwrap();
     assert_eq!(site.settings_in(month("2026-12")), &more);
-    // The name changes before midnight.
-    let named = SiteSettings { name: "x".into(), ..more.clone() };
+    // The name changes before midnight, and the plan.
+    let named = SiteSettings { name: "x".into(), plan_mau: Some(7), ..more.clone() };
     let (site, _) = directory::changed(&site, named, at("2026-11-30T23:59:00Z")).unwrap();
     let december = site.settings_in(month("2026-12"));
     assert_eq!(december.sentinel_user_ids, more.sentinel_user_ids, "announced, and begun with it");
+    assert_eq!((december.plan_mau, site.settings.plan_mau), (Some(7), Some(7)), "at once");
 }
 
 #[test]

@@ -10,7 +10,11 @@ fn expected(route: Route, role: Role) -> bool {
         Route::SiteUsage | Route::UsageList | Route::SiteGet | Route::SiteList => {
             matches!(role, Role::Billing | Role::Operator)
         }
+        Route::StatementGet | Route::StatementVersions => {
+            matches!(role, Role::Billing | Role::Auditor)
+        }
         Route::SitePut
+        | Route::Restate
         | Route::TokenCreate
         | Route::TokenList
         | Route::TokenRevoke
@@ -18,6 +22,12 @@ fn expected(route: Route, role: Role) -> bool {
         | Route::BackupBegin
         | Route::BackupList
         | Route::BackupGet
+        | Route::WebhookCreate
+        | Route::WebhookList
+        | Route::WebhookRemove
+        | Route::WebhookRotate
+        | Route::WebhookTest
+        | Route::WebhookDeliveries
         | Route::Metrics => role == Role::Operator,
         Route::HoldOpen => role == Role::Privacy,
         Route::HoldList => matches!(role, Role::Privacy | Role::Auditor | Role::Custodian),

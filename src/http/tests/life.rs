@@ -293,9 +293,10 @@ async fn plain_http_stays_on_loopback() {
     let open = Settings { listen: vec!["0.0.0.0:0".parse().unwrap()], ..settings() };
     let stub = start(settings()).await;
     let kept = tempfile::tempdir().unwrap();
-    let (_ledger, audit) = audit();
+    let (ledger, audit) = audit();
     let clock = Arc::new(TestClock::default());
     let desks = Desks {
+        billing: crate::billing::fake::desk(Arc::clone(audit.ledger()), clock.clone()),
         intake: Arc::new(StubDoor(stub.intake)),
         backups: crate::backup::fake::desk(None, Arc::clone(audit.ledger()), clock),
         tokens: Tokens::new(
@@ -307,8 +308,10 @@ async fn plain_http_stays_on_loopback() {
         usage: Usage::new(Arc::new(Figures::of(&[]))),
         audit,
         retention: crate::retention::fake::desk(kept.path(), &[], TestClock::default().now()),
+        webhooks: crate::webhooks::fake::desk(Arc::new(TestClock::default())),
         ready: Arc::new(|| Ok(())),
     };
     let refused = Server::start(open, desks, &Registry::default()).await.unwrap_err();
     assert!(matches!(refused, StartError::PlainHttp(_)));
+    drop(ledger);
 }

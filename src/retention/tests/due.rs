@@ -68,8 +68,10 @@ proptest! {
         days in prop::option::of(1u32..400),
         ended in prop::option::of(0i64..500),
         created in 0i64..200,
+        closing in 24u32..=240,
     ) {
         let mut site = site("A", 1, zone, days);
+        site.settings.closing_hours = closing;
         site.created_at = Timestamp(at("2026-01-01T00:00:00Z").0 + created * DAY_MS);
         let new_year = at("2026-01-01T00:00:00Z").0;
         site.terminated_at = ended.map(|days| Timestamp(new_year + days * DAY_MS));
@@ -95,7 +97,8 @@ proptest! {
             let bucket = lots.iter().filter(|info| matches!(info.lot, Lot::Records(_)));
             let buckets = bucket.map(bucket_end).max().unwrap();
             let accepted = Timestamp(span.to.0 + AGE_MS_MAX);
-            let closed = span.to.max(site.created_at).0 + 3 * DAY_MS;
+            let hours = i64::from(site.settings.closing_hours) * 3_600_000;
+            let closed = (span.to.0 + hours).max(site.created_at.0 + 3 * DAY_MS);
             let sets = Timestamp(closed + 60 * DAY_MS).max(accepted).min(naive(span.to, 6));
             let wanted = match info.lot {
                 Lot::Records(_) => bucket_end(info),

@@ -93,7 +93,7 @@ fn check_39_what_has_no_rule_stops_the_start() {
     let (vault, clock) = (world.vault.clone(), world.clock.clone());
     let opened = Desk::new(vault, world.ledger.clone(), Settings::default(), clock);
     assert!(opened.err().unwrap().to_string().contains("a row of a kind without"));
-    assert_eq!(DESK_ROWS.iter().filter(|(name, _)| name.ends_with('/')).count(), 6);
+    assert_eq!(DESK_ROWS.iter().filter(|(name, _)| name.ends_with('/')).count(), 8);
 }
 
 #[test]
@@ -295,6 +295,10 @@ async fn check_59_another_profile_needs_the_notice_of_a_material_change() {
         "2026-11-26",
         "2026-11-29",
         "2026-12-01",
+        "2026-12-04",
+        "2026-12-07",
+        "2026-12-10",
+        "2026-12-13",
     ] {
         world.clock.set(at(&format!("{day}T00:00:00Z")));
         desk.run_by(Actor::Server).await.unwrap();

@@ -27,7 +27,7 @@ async fn holds_and_clock_of_any_earlier_moment_come_to_where_the_ledger_is() {
         world.desk.release_hold(&custodian, site_id("ACME"), "h1").await.unwrap();
         keep();
     }
-    world.clock.set(at("2026-09-01T00:00:00Z"));
+    world.clock.jump(at("2026-09-01T00:00:00Z"));
     assert_eq!(world.run().await.err(), Some(DeskError::ClockAhead));
     clock::confirm(&world, "2026-09-01T00:00:00Z").await.unwrap();
     keep();

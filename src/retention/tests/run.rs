@@ -249,3 +249,25 @@ async fn a_ledger_that_fails_under_the_desk_is_told() {
     assert!(told.iter().any(|said| said.contains("writing the ledger failed")), "{told:?}");
     assert_eq!(world.living().len(), 12, "nothing goes without its entry");
 }
+
+/// A month that is due and not closed yet still takes records, so its keys stay; its records go.
+#[tokio::test]
+async fn what_its_month_still_needs_waits_for_the_close() {
+    let world = World::at("2026-12-01T00:00:00Z");
+    let close = |through: Option<Month>| {
+        world.vault.with(|inside| {
+            for site in inside.sites.values_mut() {
+                *site = Arc::new(Site { closed_through: through, ..Site::clone(site) });
+            }
+        });
+    };
+    close(Some(month("2026-04")));
+    world.run().await.unwrap();
+    let wanted = ["ACME", "B.C"].map(|site| {
+        ["sets", "key.record", "key.watermark", "key.base"].map(|word| format!("{site} {word}"))
+    });
+    assert_eq!(world.living(), wanted.into_iter().flatten().collect());
+    close(Some(month("2026-05")));
+    world.run().await.unwrap();
+    assert_eq!(world.living(), BTreeSet::new());
+}

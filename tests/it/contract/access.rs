@@ -13,6 +13,9 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("GET", "/v1/sites", &["billing", "operator"]),
     ("GET", "/v1/sites/A", &["billing", "operator"]),
     ("PUT", "/v1/sites/A", &["operator"]),
+    ("GET", "/v1/sites/A/statements/2026-10", &["billing", "auditor"]),
+    ("GET", "/v1/sites/A/statements/2026-10/versions", &["billing", "auditor"]),
+    ("POST", "/v1/sites/A/statements/2026-10/restate", &["operator"]),
     ("POST", "/v1/tokens", &["operator"]),
     ("GET", "/v1/tokens", &["operator"]),
     ("DELETE", "/v1/tokens/aaaaaaaaaaaaaaaa", &["operator"]),
@@ -34,6 +37,12 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("GET", "/v1/evidence", &["auditor"]),
     ("GET", "/v1/certificates", &["auditor"]),
     ("GET", "/v1/certificates/c1", &["auditor"]),
+    ("POST", "/v1/webhooks", &["operator"]),
+    ("GET", "/v1/webhooks", &["operator"]),
+    ("DELETE", "/v1/webhooks/w1", &["operator"]),
+    ("POST", "/v1/webhooks/w1/rotate", &["operator"]),
+    ("POST", "/v1/webhooks/w1/test", &["operator"]),
+    ("GET", "/v1/webhooks/w1/deliveries", &["operator"]),
 ];
 
 /// Paths that nobody may take, whatever the role: they do not exist.

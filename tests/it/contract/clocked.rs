@@ -26,29 +26,27 @@ impl Clock for Moved {
 }
 
 /// A server with site `A` that begins on 2026-11-10 at noon.
-struct Clocked {
+pub(super) struct Clocked {
     clock: Arc<Moved>,
     runtime: Runtime,
     app: App,
     address: SocketAddr,
     operator: String,
     producer: String,
-    _place: Place,
+    place: Place,
 }
 
 impl Clocked {
     fn new() -> Self {
+        Self::at("2026-11-10T12:00:00Z")
+    }
+
+    /// The same from another time on.
+    pub(super) fn at(time: &str) -> Self {
         let place = Place::new();
         let clock = Arc::new(Moved::default());
-        let flags = Flags {
-            data: Some(place.data()),
-            listen: vec!["127.0.0.1:0".to_owned()],
-            ..Flags::default()
-        };
-        let settings = compose("", "", [], &flags).unwrap();
-        let runtime = Runtime::new().unwrap();
-        set(&clock, "2026-11-10T12:00:00Z");
-        let app = runtime.block_on(App::start(settings, clock.clone())).unwrap();
+        set(&clock, time);
+        let (runtime, app) = start(&place, &clock);
         let operator = std::fs::read_to_string(place.keys().join("operator.token")).unwrap();
         let mut clocked = Self {
             address: app.addresses()[0],
@@ -57,7 +55,7 @@ impl Clocked {
             clock,
             runtime,
             app,
-            _place: place,
+            place,
         };
         assert_eq!(clocked.operate("PUT", "/v1/sites/A", "{}").status, 201);
         clocked.producer = clocked.token("producer", 365);
@@ -72,11 +70,11 @@ impl Clocked {
         self.clock.0.fetch_add(seconds * 1_000, Ordering::Relaxed);
     }
 
-    fn operate(&self, method: &str, path: &str, body: &str) -> Answer {
+    pub(super) fn operate(&self, method: &str, path: &str, body: &str) -> Answer {
         self.send(&self.operator, method, path, &[JSON], body)
     }
 
-    fn send(
+    pub(super) fn send(
         &self,
         token: &str,
         method: &str,
@@ -87,29 +85,72 @@ impl Clocked {
         Client::new(self.address, token).send(method, path, headers, body.as_bytes()).unwrap()
     }
 
-    fn token(&self, role: &str, days: u32) -> String {
+    pub(super) fn token(&self, role: &str, days: u32) -> String {
         let body = json!({"role": role, "sites": ["*"], "name": role, "expires_in_days": days});
         let made = self.operate("POST", "/v1/tokens", &body.to_string());
         assert_eq!(made.status, 201, "{made:?}");
         made.json()["token"].as_str().unwrap().to_owned()
     }
 
+    /// As time goes by: the server sees the clock jump, and go on for an hour.
+    pub(super) fn until(&self, time: &str) {
+        let look = || assert_eq!(self.operate("PUT", "/v1/sites/A", "{}").status, 200);
+        self.set(time);
+        self.pass(-HOUR);
+        look();
+        self.pass(HOUR);
+        look();
+    }
+
+    /// The same server, started once more.
+    pub(super) fn again(self) -> Self {
+        self.runtime.block_on(self.app.drain());
+        drop(self.runtime);
+        let (runtime, app) = start(&self.place, &self.clock);
+        Self { address: app.addresses()[0], runtime, app, ..self }
+    }
+
     /// Posts one record of a time.
     fn post(&self, event_id: &str, time: &str, headers: &[(&str, &str)]) -> Answer {
-        let record = with(&license(event_id, "u"), "occurred_at", time).to_string();
+        self.post_as("u", event_id, time, headers)
+    }
+
+    pub(super) fn lines(&self, lines: &str) -> Answer {
+        self.send(&self.producer, "POST", "/v1/records", &[NDJSON], lines)
+    }
+
+    /// The ledger's public key.
+    pub(super) fn verifier_key(&self) -> String {
+        std::fs::read_to_string(self.place.ledger().join("verifier.key")).unwrap()
+    }
+
+    fn post_as(&self, user: &str, event: &str, time: &str, headers: &[(&str, &str)]) -> Answer {
+        let record = with(&license(event, user), "occurred_at", time).to_string();
         let headers = [&[NDJSON], headers].concat();
         self.send(&self.producer, "POST", "/v1/records", &headers, &record)
     }
 
-    fn usage(&self, month: &str) -> Value {
+    pub(super) fn usage(&self, month: &str) -> Value {
         let answer = self.operate("GET", &format!("/v1/sites/A/usage/{month}"), "");
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()
     }
 
-    fn end(self) {
+    pub(super) fn end(self) {
         self.runtime.block_on(self.app.drain());
     }
+}
+
+fn start(place: &Place, clock: &Arc<Moved>) -> (Runtime, App) {
+    let flags = Flags {
+        data: Some(place.data()),
+        listen: vec!["127.0.0.1:0".to_owned()],
+        ..Flags::default()
+    };
+    let settings = compose("", "", [], &flags).unwrap();
+    let runtime = Runtime::new().unwrap();
+    let app = runtime.block_on(App::start(settings, clock.clone())).unwrap();
+    (runtime, app)
 }
 
 fn set(clock: &Moved, time: &str) {
@@ -184,17 +225,86 @@ fn an_answer_is_kept_for_seven_days() {
     server.end();
 }
 
+/// A month is open, then closing, then closed; what comes later stands beside it, is kept, and
+/// changes no figure, over a restart too.
 #[test]
-fn a_month_stays_open() {
-    let server = Clocked::new();
-    let state = || server.usage("2026-11")["state"].clone();
+fn a_month_closes_and_stays() {
+    let mut server = Clocked::new();
+    let figures = |server: &Clocked| {
+        let usage = server.usage("2026-11");
+        let names = ["state", "mau", "licenses_issued", "duplicates", "corrections"];
+        names.map(|name| usage[name].clone())
+    };
+    let none = json!({"records": 0, "users": 0});
     assert_eq!(server.post("s", "2026-11-10T11:00:00Z", &[]).status, 200);
     server.set("2026-11-30T23:59:59.999Z");
-    assert_eq!(state(), json!("open"));
+    assert_eq!(figures(&server), [json!("open"), json!(1), json!(1), json!(0), none.clone()]);
     server.set("2026-12-01T00:00:00Z");
-    assert_eq!(state(), json!("open"));
-    assert_eq!(server.post("late", "2026-11-30T23:00:00Z", &[]).status, 200);
-    assert_eq!(server.usage("2026-11")["licenses_issued"], json!(2));
+    assert_eq!(figures(&server)[0], json!("closing"));
+    let late = server.post("late", "2026-11-30T23:00:00Z", &[]);
+    assert_eq!((counts(&late), late.json().get("corrected")), ([1, 1, 0, 0], None));
+    assert_eq!(counts(&server.post("s", "2026-11-10T11:00:00Z", &[])), [1, 0, 1, 0]);
+    // The last moment before, and the first of the close.
+    server.until("2026-12-03T23:59:59.999Z");
+    assert_eq!(server.post("last", "2026-11-30T22:00:00Z", &[]).status, 200);
+    let closing = [json!("closing"), json!(1), json!(3), json!(1), none];
+    assert_eq!(figures(&server), closing);
+    assert_eq!(server.usage("2026-11")["closes_at"], json!("2026-12-04T00:00:00Z"));
+    server.set("2026-12-04T00:00:00Z");
+    let after = server.post_as("v", "after", "2026-11-30T21:00:00Z", &[]);
+    assert_eq!((counts(&after), &after.json()["corrected"]), ([1, 1, 0, 0], &json!(1)));
+    assert_eq!(counts(&server.post("s", "2026-11-10T11:00:00Z", &[])), [1, 0, 1, 0]);
+    let late = json!({"records": 1, "users": 1});
+    let closed = [json!("closed"), json!(1), json!(3), json!(1), late];
+    assert_eq!(figures(&server), closed);
+    server = server.again();
+    assert_eq!(figures(&server), closed);
+    assert_eq!(counts(&server.post("after", "2026-11-30T21:00:00Z", &[])), [1, 0, 1, 0]);
+    assert_eq!(figures(&server), closed, "a duplicate after the close changes nothing");
+    server.end();
+}
+
+/// Nobody sends anything, and the months close all the same, each at its own time.
+#[test]
+fn months_close_without_traffic() {
+    let server = Clocked::new();
+    let put = |site: &str, body: &str| {
+        assert_eq!(server.operate("PUT", &format!("/v1/sites/{site}"), body).status, 201);
+    };
+    put("seoul", r#"{"time_zone":"Asia/Seoul","closing_hours":24}"#);
+    put("york", r#"{"time_zone":"America/New_York","closing_hours":240}"#);
+    let closed = || {
+        let answer = server.operate("GET", "/v1/usage?month=2026-11", "").json();
+        let items = answer["items"].as_array().unwrap().clone();
+        let closed = items.into_iter().filter(|item| item["state"] == json!("closed"));
+        closed.map(|item| item["site_id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for (before, at, sites) in [
+        ("2026-12-01T14:59:59Z", "2026-12-01T15:00:00Z", &["seoul"][..]),
+        ("2026-12-03T23:59:59Z", "2026-12-04T00:00:00Z", &["A", "seoul"]),
+        ("2026-12-11T04:59:59Z", "2026-12-11T05:00:00Z", &["A", "seoul", "york"]),
+    ] {
+        server.until(before);
+        assert!(closed().len() < sites.len(), "{before}");
+        server.set(at);
+        let deadline = Instant::now() + PATIENCE;
+        while closed() != sites {
+            assert!(Instant::now() < deadline, "{at}: {:?}", closed());
+        }
+    }
+    server.end();
+}
+
+#[test]
+fn closing_hours_change_with_the_next_month() {
+    let server = Clocked::new();
+    assert_eq!(server.post("s", "2026-11-10T11:00:00Z", &[]).status, 200);
+    let changed = server.operate("PUT", "/v1/sites/A", r#"{"closing_hours":24}"#).json();
+    assert_eq!(changed["closing_hours"], json!(72));
+    assert_eq!(changed["effective"], json!({"closing_hours": "2026-12"}));
+    let closes = |month| server.usage(month)["closes_at"].clone();
+    assert_eq!(closes("2026-11"), json!("2026-12-04T00:00:00Z"));
+    assert_eq!(closes("2026-12"), json!("2027-01-02T00:00:00Z"));
     server.end();
 }
 

@@ -23,7 +23,9 @@ fn a_site_is_made_changed_and_read() {
     assert_eq!(read["site_id"], json!("S.1_x-Y"));
     assert_eq!((&read["name"], &read["time_zone"]), (&json!("Site"), &json!("Asia/Seoul")));
     assert_eq!(read["retention"], json!({"records_days": 30}));
+    assert_eq!(read["plan_mau"], Value::Null);
     assert_eq!((&read["billing_group"], &read["device_as_user"]), (&Value::Null, &json!(false)));
+    assert_eq!(read["closing_hours"], json!(72));
     // An absent member keeps its value; before the first record everything takes effect at once.
     let changed = put(r#"{"time_zone":"Europe/Berlin","sentinel_user_ids":["lobby"]}"#);
     assert_eq!(changed.status, 200);
@@ -46,6 +48,10 @@ fn what_a_month_has_frozen_changes_with_the_next() {
     assert_eq!(changed.status, 200, "{changed:?}");
     let read = changed.json();
     assert_eq!(read["time_zone"], json!("UTC"), "what holds now");
+    assert_eq!(read["effective"], json!({"time_zone": next_month()}));
+    // What nothing is counted by holds at once, and leaves the announcement as it was.
+    let read = operate(&world, "PUT", "/v1/sites/A", r#"{"plan_mau":50000}"#).json();
+    assert_eq!(read["plan_mau"], json!(50_000));
     assert_eq!(read["effective"], json!({"time_zone": next_month()}));
     let read = operate(&world, "GET", "/v1/sites/A", "").json();
     assert_eq!(read["effective"], json!({"time_zone": next_month()}));
@@ -106,6 +112,11 @@ fn unfit_settings_of_a_site() {
         (r#"{"time_zone":"Nowhere/City"}"#, "bad_value", "/time_zone"),
         (r#"{"time_zone":7}"#, "wrong_type", "/time_zone"),
         (r#"{"retention":{"records_days":0}}"#, "bad_value", "/retention/records_days"),
+        (r#"{"include_failures":"yes"}"#, "wrong_type", "/include_failures"),
+        (r#"{"anonymous_by_device":1}"#, "wrong_type", "/anonymous_by_device"),
+        (r#"{"closing_hours":23}"#, "bad_value", "/closing_hours"),
+        (r#"{"closing_hours":241}"#, "bad_value", "/closing_hours"),
+        (r#"{"closing_hours":"72"}"#, "wrong_type", "/closing_hours"),
         (r#"{"sentinel_user_ids":"x"}"#, "wrong_type", "/sentinel_user_ids"),
         (r#"{"sentinel_user_ids":["a",7]}"#, "wrong_type", "/sentinel_user_ids/1"),
         (r#"{"name":"a","name":"b"}"#, "duplicate_field", "/name"),

@@ -44,7 +44,7 @@ fn check_31_a_destroyed_month_keeps_its_figures_and_nothing_else() {
     assert!(report.home_copy_opens, "a key file cannot end an epoch");
     for round in 0..2 {
         let after = world.engine().usage(&site_id(0), at.month).unwrap().unwrap();
-        assert_eq!((after.evidence, &after.counters), (Evidence::Destroyed, &before.counters));
+        assert_eq!((after.evidence, &after.tally), (Evidence::Destroyed, &before.tally));
         assert_eq!(world.month_lots(0).1, [], "{round}");
         assert_eq!(
             world.engine().ring().site_month_existing(&site_id(0), at.month).map(|_| ()),

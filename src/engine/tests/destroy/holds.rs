@@ -134,7 +134,7 @@ impl World {
         for (name, wanted) in &self.model.counters {
             let site = self.engine().sites().into_iter().find(|s| s.no == name.site).unwrap();
             let usage = self.engine().usage(&site.id, name.month).unwrap().unwrap();
-            assert_eq!(usage.counters, *wanted, "{name:?}");
+            assert_eq!(usage.tally.counters, *wanted, "{name:?}");
         }
     }
 }

@@ -22,13 +22,13 @@ fn batches_that_come_meanwhile_are_in_it_as_a_whole_or_not_at_all() {
     world.restore(&kept, &Replay::default());
     let month = Timestamp(at).day().month();
     let usage = world.engine().usage(&site_id(0), month).unwrap().unwrap();
-    let there = usage.counters.records as usize;
+    let there = usage.tally.counters.records as usize;
     assert!(
         there % 3 == 0 && before <= there / 3 && there / 3 <= after,
         "{before} {there} {after}"
     );
     // A kept answer is there if and only if its batch is: else it would hide the loss.
-    for number in 0..300 {
+    for number in 0..300usize {
         let key = crate::crypto::digest(&(number as u64).to_be_bytes());
         let answer = world.engine().kept_answer(&[1; 32], &key).unwrap();
         assert_eq!(answer.is_some(), number < there / 3, "{number}");
@@ -39,8 +39,8 @@ fn batches_that_come_meanwhile_are_in_it_as_a_whole_or_not_at_all() {
         world.runtime.block_on(world.engine().commit(batch, Vec::new(), None)).unwrap();
     }
     let usage = world.engine().usage(&site_id(0), month).unwrap().unwrap();
-    assert_eq!((usage.counters.records, usage.counters.mau), (900, 400));
-    assert_eq!(usage.counters.duplicates as usize, there);
+    assert_eq!((usage.tally.counters.records, usage.tally.counters.mau), (900, 400));
+    assert_eq!(usage.tally.counters.duplicates as usize, there);
     world.close();
 }
 

@@ -1,0 +1,98 @@
+//! What the webhook desk sees of engine and ledger.
+
+use zeroize::Zeroizing;
+
+use crate::audit::Audit;
+use crate::engine::{Engine, EngineError, UsageMonth};
+use crate::ledger::{Actor, Event};
+use crate::model::site::Site;
+use crate::model::time::Timestamp;
+use crate::webhooks::{Change, DestroyedNews, MonthNews, Rows, Source};
+use crate::wire::retention::certificate::Certificate;
+
+/// Before the names of the retention desk's certificates, which end with their number.
+const CERTIFICATES: &str = "certificate/";
+/// Most certificates of one look: one may name every site.
+const CERTIFICATES_MAX: usize = 4;
+
+/// Engine and ledger together.
+pub struct Hooks {
+    /// The engine.
+    pub engine: Engine,
+    /// The ledger's desk.
+    pub audit: Audit,
+}
+
+impl Source for Hooks {
+    fn months(&self, ended_after: Timestamp) -> Result<Vec<MonthNews>, EngineError> {
+        let mut months = Vec::new();
+        for site in self.engine.sites() {
+            for span in site.months.iter().filter(|span| span.to > ended_after) {
+                if let Some(found) = self.engine.usage(&site.id, span.month)? {
+                    months.push(news(&site, found));
+                }
+            }
+        }
+        Ok(months)
+    }
+
+    fn destroyed_after(&self, number: u64) -> Result<Vec<DestroyedNews>, EngineError> {
+        let after = format!("{CERTIFICATES}{number:020}");
+        let mut destroyed = Vec::new();
+        for (name, row) in self.engine.desk_rows_after(CERTIFICATES, &after, CERTIFICATES_MAX)? {
+            let damaged = || EngineError::Damaged("a certificate".into());
+            let body = Certificate::parse(&row).map_err(|_| damaged())?.body;
+            let number = name.strip_prefix(CERTIFICATES).and_then(|number| number.parse().ok());
+            let number = number.ok_or_else(damaged)?;
+            let mut lots: Vec<_> = body.lots.iter().collect();
+            lots.sort_by(|one, other| one.site.cmp(&other.site));
+            destroyed.extend(lots.chunk_by(|one, other| one.site == other.site).map(|lots| {
+                DestroyedNews {
+                    number,
+                    certificate: body.id.clone(),
+                    issued_at: body.issued_at,
+                    site: lots[0].site.clone(),
+                    lots: lots.len() as u64,
+                    records: lots.iter().map(|lot| lot.records).sum(),
+                }
+            }));
+        }
+        Ok(destroyed)
+    }
+
+    fn origin(&self) -> String {
+        self.audit.ledger().verifier_key().to_string()
+    }
+
+    fn note(&self, actor: Actor, event: Event) -> Change<'_> {
+        Box::pin(async move {
+            let noted = self.audit.note(actor, event).await;
+            // The process ends by itself then.
+            noted.map(drop).map_err(|_| EngineError::Stopped)
+        })
+    }
+
+    fn load_rows(&self, prefix: &str) -> Result<Rows, EngineError> {
+        let rows = self.engine.desk_rows(prefix)?;
+        Ok(rows.into_iter().map(|(name, bytes)| (name, bytes.into())).collect())
+    }
+
+    fn put_row(&self, name: String, bytes: Zeroizing<Vec<u8>>) -> Change<'_> {
+        Box::pin(async move { self.engine.put_desk_row(&name, &bytes).await })
+    }
+
+    fn delete_row(&self, name: String) -> Change<'_> {
+        Box::pin(async move { self.engine.delete_desk_row(&name).await })
+    }
+}
+
+fn news(site: &Site, found: UsageMonth) -> MonthNews {
+    MonthNews {
+        site: site.id.clone(),
+        plan_mau: site.settings.plan_mau,
+        closed_at: found.tally.closed_at,
+        span: found.span,
+        time_zone: found.time_zone,
+        counters: found.tally.counters,
+    }
+}

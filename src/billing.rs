@@ -1,0 +1,186 @@
+//! The desk for statements: what a closed month is billed by, issued once and never changed.
+//!
+//! A statement is a body and a proof, as certificates are: the ledger, under a checkpoint signed by
+//! its key, has an entry with the SHA-256 of the body. So there is one key to publish, no statement
+//! that the ledger does not know, and a version that was exchanged shows. What it says is counted
+//! twice: by the counters, and from the stored sets.
+//!
+//! The first version is issued by itself after the close. A restatement is a new version that names
+//! the one before, with a reason; the figures stay, the corrections are added to what is billed.
+
+#[cfg(test)]
+pub mod fake;
+mod issue;
+mod months;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use issue::{StatementError, verify};
+pub use months::{Change, Months};
+
+use crate::engine::EngineError;
+use crate::ledger::{Actor, Credential, Ledger, LedgerError};
+use crate::model::caller::Caller;
+use crate::model::ids::SiteId;
+use crate::model::reason::Reason;
+use crate::model::time::{Clock, Month};
+use crate::wire::fault::{Flaw, Pointer};
+use crate::wire::retention::{BadForm, TerminateRequest as Reasoned};
+use crate::wire::statement::{Statement, versions_to_json};
+
+/// How often closed months without a statement are looked for.
+const EVERY: Duration = Duration::from_secs(600);
+/// For how many closed months of a site a statement is issued unasked.
+const MONTHS_BACK: usize = 3;
+
+/// Why there is no statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BillingError {
+    /// The request's text is no JSON object.
+    #[error("the request cannot be read")]
+    Unreadable,
+    /// A member of the request is unfit.
+    #[error("the request does not fit: {} at {}", .0.reason, .0.pointer)]
+    Unfit(Flaw),
+    /// No such site, no such version.
+    #[error("there is no such statement")]
+    NotFound,
+    /// The month is not closed.
+    #[error("the month is not closed yet")]
+    NotClosed,
+    /// The engine's queue is full.
+    #[error("the engine is busy")]
+    Busy,
+    /// The disk is full.
+    #[error("the disk is full")]
+    DiskFull,
+    /// The engine has stopped.
+    #[error("the engine has stopped")]
+    Stopped,
+    /// Ledger or disk refused, or the two counts differ; the log says more.
+    #[error("it failed")]
+    Failed,
+}
+
+impl From<EngineError> for BillingError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Busy => Self::Busy,
+            EngineError::DiskFull => Self::DiskFull,
+            EngineError::Stopped => Self::Stopped,
+            EngineError::NoSite => Self::NotFound,
+            other @ (EngineError::Damaged(_) | EngineError::Refused(_)) => {
+                tracing::error!(error = %other, "statements: the engine refused");
+                Self::Failed
+            }
+        }
+    }
+}
+
+impl From<LedgerError> for BillingError {
+    fn from(error: LedgerError) -> Self {
+        tracing::error!(%error, "statements: the ledger refused");
+        Self::Failed
+    }
+}
+
+impl From<BadForm> for BillingError {
+    fn from(_: BadForm) -> Self {
+        tracing::error!("statements: a row cannot be written or read");
+        Self::Failed
+    }
+}
+
+impl From<Flaw> for BillingError {
+    fn from(flaw: Flaw) -> Self {
+        if flaw.reason == Reason::BadJson { Self::Unreadable } else { Self::Unfit(flaw) }
+    }
+}
+
+/// The desk; cheap to clone.
+#[derive(Clone)]
+pub struct Billing(Arc<Inner>);
+
+struct Inner {
+    months: Arc<dyn Months>,
+    ledger: Arc<Ledger>,
+    clock: Arc<dyn Clock>,
+    /// Held while a statement is issued: of two askers at once, both get the same one.
+    issuing: tokio::sync::Mutex<()>,
+}
+
+impl Billing {
+    /// A desk over months, a ledger and a clock.
+    pub fn new(months: Arc<dyn Months>, ledger: Arc<Ledger>, clock: Arc<dyn Clock>) -> Self {
+        Self(Arc::new(Inner { months, ledger, clock, issuing: tokio::sync::Mutex::default() }))
+    }
+
+    /// The last version of a closed month's statement, byte for byte as it was issued; the first
+    /// one is issued now where nobody asked before.
+    ///
+    /// # Errors
+    /// [`BillingError`].
+    pub async fn statement(&self, site: SiteId, month: Month) -> Result<Statement, BillingError> {
+        self.whole(|inner| async move { inner.last(&site, month).await }).await
+    }
+
+    /// All versions, the earliest first.
+    ///
+    /// # Errors
+    /// [`BillingError`].
+    pub async fn versions(&self, site: SiteId, month: Month) -> Result<Vec<u8>, BillingError> {
+        let versions = self.whole(|inner| async move {
+            inner.last(&site, month).await?;
+            inner.stored(&site, month)
+        });
+        Ok(versions_to_json(&versions.await?)?)
+    }
+
+    /// Issues a new version, which names the last one and the reason in the request's text.
+    ///
+    /// # Errors
+    /// [`BillingError`].
+    pub async fn restate(
+        &self,
+        caller: &Caller,
+        site: SiteId,
+        month: Month,
+        text: &mut [u8],
+    ) -> Result<Statement, BillingError> {
+        let missing = Flaw { reason: Reason::MissingField, pointer: Pointer::of("reason") };
+        let reason = Reasoned::parse(text)?.reason.ok_or(missing)?;
+        let by = Credential::parse(&caller.key_id).ok_or(BillingError::Failed)?;
+        let by = Actor::Credential(by);
+        self.whole(|inner| async move { inner.restate(&site, month, by, reason).await }).await
+    }
+
+    /// Issues what nobody has asked for yet, now and then, as long as it is polled.
+    pub async fn watch(self) {
+        loop {
+            let issued = self.whole(|inner| async move { inner.issue_due().await });
+            match issued.await {
+                Ok(()) | Err(BillingError::Stopped) => {}
+                Err(error) => tracing::error!(%error, "not all statements could be issued"),
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    /// Waits for a statement that is being issued.
+    pub async fn rest(&self) {
+        drop(self.0.issuing.lock().await);
+    }
+
+    /// Goes the whole way even when nobody waits for it any more.
+    async fn whole<T, W>(&self, work: impl FnOnce(Arc<Inner>) -> W) -> Result<T, BillingError>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T, BillingError>> + Send + 'static,
+    {
+        // An error means that it ended with a panic, which has been logged.
+        tokio::spawn(work(Arc::clone(&self.0))).await.unwrap_or(Err(BillingError::Failed))
+    }
+}

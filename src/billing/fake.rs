@@ -1,0 +1,68 @@
+//! Months in memory, for tests of this desk and of the rooms above.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::months::{Change, Months, Recount};
+use super::{Billing, Ledger};
+use crate::engine::{EngineError, UsageMonth};
+use crate::model::ids::SiteId;
+use crate::model::site::Site;
+use crate::model::time::{Clock, Month};
+
+/// No site, or one whose months are all alike.
+#[derive(Default)]
+pub struct Memory {
+    /// What every month says.
+    pub usage: Mutex<Option<UsageMonth>>,
+    /// What its sets hold.
+    pub recount: Mutex<Option<Recount>>,
+    /// The desk's rows.
+    pub rows: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// Changes until one fails; 0 = none does.
+    pub fails_in: AtomicU32,
+}
+
+impl Memory {
+    fn change(&self, change: impl FnOnce()) -> Change<'_, ()> {
+        let left = self.fails_in.load(Ordering::SeqCst);
+        self.fails_in.store(left.saturating_sub(1), Ordering::SeqCst);
+        let done = if left == 1 { Err(EngineError::Stopped) } else { Ok(change()) };
+        Box::pin(async move { done })
+    }
+}
+
+impl Months for Memory {
+    fn sites(&self) -> Vec<Arc<Site>> {
+        self.usage.lock().unwrap().iter().map(|usage| Arc::clone(&usage.site)).collect()
+    }
+
+    fn usage(&self, _: &SiteId, _: Month) -> Result<Option<UsageMonth>, EngineError> {
+        Ok(self.usage.lock().unwrap().clone())
+    }
+
+    fn recount(&self, _: SiteId, _: Month) -> Change<'_, Option<Recount>> {
+        let found = self.recount.lock().unwrap().clone();
+        Box::pin(async move { Ok(found) })
+    }
+
+    fn load_rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
+        let rows = self.rows.lock().unwrap();
+        let own = rows.iter().filter(|(name, _)| name.starts_with(prefix));
+        Ok(own.map(|(name, row)| (name.clone(), row.clone())).collect())
+    }
+
+    fn put_row(&self, name: String, bytes: Vec<u8>) -> Change<'_, ()> {
+        self.change(|| drop(self.rows.lock().unwrap().insert(name, bytes)))
+    }
+
+    fn delete_row(&self, name: String) -> Change<'_, ()> {
+        self.change(|| drop(self.rows.lock().unwrap().remove(&name)))
+    }
+}
+
+/// A desk without any site.
+pub fn desk(ledger: Arc<Ledger>, clock: Arc<dyn Clock>) -> Billing {
+    Billing::new(Arc::new(Memory::default()), ledger, clock)
+}

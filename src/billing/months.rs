@@ -1,0 +1,61 @@
+//! What this desk needs of the engine; a trait, so that its tests need no disk.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+pub use crate::engine::recount::Recount;
+use crate::engine::{Engine, EngineError, UsageMonth};
+use crate::model::ids::SiteId;
+use crate::model::site::Site;
+use crate::model::time::Month;
+
+/// A change of state that is under way.
+pub type Change<'a, T> = Pin<Box<dyn Future<Output = Result<T, EngineError>> + Send + 'a>>;
+
+/// What this desk needs of the engine.
+pub trait Months: Send + Sync + 'static {
+    /// All sites.
+    fn sites(&self) -> Vec<Arc<Site>>;
+    /// A site's month; `None` for an unknown site only.
+    ///
+    /// # Errors
+    /// When the engine cannot tell.
+    fn usage(&self, site: &SiteId, month: Month) -> Result<Option<UsageMonth>, EngineError>;
+    /// The sets of a month, counted again; `None` where they are gone.
+    fn recount(&self, site: SiteId, month: Month) -> Change<'_, Option<Recount>>;
+    /// The desk's rows whose name begins so, in the order of their names.
+    ///
+    /// # Errors
+    /// When a row cannot be read.
+    fn load_rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, EngineError>;
+    /// Writes a row of the desk; it is durable when this is done.
+    fn put_row(&self, name: String, bytes: Vec<u8>) -> Change<'_, ()>;
+    /// Removes a row of the desk.
+    fn delete_row(&self, name: String) -> Change<'_, ()>;
+}
+
+impl Months for Engine {
+    fn sites(&self) -> Vec<Arc<Site>> {
+        Self::sites(self)
+    }
+
+    fn usage(&self, site: &SiteId, month: Month) -> Result<Option<UsageMonth>, EngineError> {
+        Self::usage(self, site, month)
+    }
+
+    fn recount(&self, site: SiteId, month: Month) -> Change<'_, Option<Recount>> {
+        Box::pin(Self::recount(self, site, month))
+    }
+
+    fn load_rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
+        self.desk_rows(prefix)
+    }
+
+    fn put_row(&self, name: String, bytes: Vec<u8>) -> Change<'_, ()> {
+        Box::pin(async move { self.put_desk_row(&name, &bytes).await })
+    }
+
+    fn delete_row(&self, name: String) -> Change<'_, ()> {
+        Box::pin(async move { self.delete_desk_row(&name).await })
+    }
+}

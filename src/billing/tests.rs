@@ -1,0 +1,202 @@
+//! What must hold of a statement whatever is cut, and when there is none.
+
+use std::sync::atomic::Ordering;
+
+use super::fake::Memory;
+use super::months::Recount;
+use super::*;
+use crate::engine::UsageMonth;
+use crate::ledger::{Event, Recorded, Settings as LedgerSettings};
+use crate::model::caller::{Role, SiteScope, Token};
+use crate::model::ids::SiteNo;
+use crate::model::site::{MonthSpan, Site, SiteSettings};
+use crate::model::time::Timestamp;
+use crate::model::usage::{Corrections, Counters, Evidence, State, Tally};
+
+/// A clock that shows a later time with each look.
+struct Ticking(std::sync::atomic::AtomicI64);
+
+impl Clock for Ticking {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.fetch_add(1_000, Ordering::SeqCst))
+    }
+}
+
+struct World {
+    _folder: tempfile::TempDir,
+    memory: Arc<Memory>,
+    ledger: Arc<Ledger>,
+    desk: Billing,
+}
+
+fn november() -> Month {
+    Month::parse(b"2026-11").unwrap()
+}
+
+fn site_id() -> SiteId {
+    SiteId::parse(b"A").unwrap()
+}
+
+fn usage() -> UsageMonth {
+    let site = Site {
+        id: site_id(),
+        no: SiteNo(1),
+        created_at: Timestamp(0),
+        terminated_at: None,
+        settings: SiteSettings::default(),
+        pending: None,
+        past: Vec::new(),
+        months: Vec::new(),
+        closed_through: Some(november()),
+    };
+    let at = |text: &str| Timestamp::parse(text.as_bytes()).unwrap();
+    let (from, to) = (at("2026-11-01T00:00:00Z"), at("2026-12-01T00:00:00Z"));
+    let counters = Counters { mau: 3, licenses_issued: 7, records: 9, ..Counters::default() };
+    let corrections = Corrections { records: 2, users: 1, licenses_issued: 2 };
+    UsageMonth {
+        site: Arc::new(site),
+        span: MonthSpan { month: november(), from, to, partitions: 1 },
+        time_zone: "UTC".to_owned(),
+        state: State::Closed,
+        closes_at: at("2026-12-04T00:00:00Z"),
+        tally: Tally { counters, corrections, closed_at: Some(at("2026-12-04T00:00:01Z")) },
+        evidence: Evidence::Live,
+        as_of: to,
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = LedgerSettings {
+            dir: folder.path().join("ledger"),
+            signing_key: folder.path().join("ledger.key"),
+            name: "example.com/ledger".to_owned(),
+            second_copy: None,
+            marks: Vec::new(),
+        };
+        let now = 1_797_000_000_000;
+        let ledger = Arc::new(Ledger::open(&settings, Timestamp(now)).unwrap().0);
+        let memory = Arc::new(Memory::default());
+        *memory.usage.lock().unwrap() = Some(usage());
+        let found = Recount {
+            users: 3,
+            users_by_drm: [0; 8],
+            devices: 0,
+            watermark_users: 0,
+            device_users: 0,
+            digest: [7; 32],
+        };
+        *memory.recount.lock().unwrap() = Some(found);
+        let clock = Arc::new(Ticking(now.into()));
+        let desk = Billing::new(memory.clone(), ledger.clone(), clock);
+        Self { _folder: folder, memory, ledger, desk }
+    }
+
+    /// Versions of the statements that the ledger knows of.
+    fn entries(&self) -> Vec<u32> {
+        let lines = self.ledger.read(0, 1_000).unwrap();
+        let read = lines.iter().map(|line| Recorded::decode(line.as_bytes()).unwrap());
+        let version = |entry: Recorded| match entry.event {
+            Event::StatementIssued { version, .. } => Some(version),
+            _ => None,
+        };
+        read.filter_map(version).collect()
+    }
+
+    fn key(&self) -> String {
+        self.ledger.verifier_key().to_string()
+    }
+
+    async fn restate(&self) -> Result<Statement, BillingError> {
+        let caller = Arc::new(Token {
+            key_id: "a".repeat(16),
+            secret_hash: [0; 32],
+            role: Role::Operator,
+            sites: SiteScope::All,
+            name: String::new(),
+            producer: String::new(),
+            producers: None,
+            created_at: Timestamp(0),
+            expires_at: Timestamp::END,
+        });
+        let mut text = br#"{"reason":"late"}"#.to_vec();
+        self.desk.restate(&caller, site_id(), november(), &mut text).await
+    }
+}
+
+#[tokio::test]
+async fn a_cut_anywhere_leaves_one_version_and_one_entry() {
+    for cut in 1..=6 {
+        let world = World::new();
+        world.memory.fails_in.store(cut, Ordering::SeqCst);
+        let mut kept: Option<Vec<u8>> = None;
+        // The draft, the statement, the end of the draft, and the same for the second version.
+        for _ in 0..3 {
+            let Ok(statement) = world.desk.statement(site_id(), november()).await else { continue };
+            let bytes = statement.to_bytes().unwrap();
+            assert_eq!(*kept.get_or_insert(bytes.clone()), bytes, "cut {cut}");
+        }
+        assert_eq!(world.entries(), [1], "cut {cut}");
+        let second = match world.restate().await {
+            Ok(second) => second,
+            // Its last cut leaves a second version that is whole: what was asked for is there.
+            Err(_) if cut == 6 => world.desk.statement(site_id(), november()).await.unwrap(),
+            Err(_) => world.restate().await.unwrap(),
+        };
+        assert_eq!(world.entries(), [1, 2], "cut {cut}");
+        let body = verify(&second.to_bytes().unwrap(), &world.key()).unwrap();
+        assert_eq!((body.version, body.billable.mau, body.billable.licenses_issued), (2, 4, 9));
+        let first = verify(&kept.unwrap(), &world.key()).unwrap();
+        assert_eq!((first.billable.mau, first.billable.licenses_issued), (3, 7));
+        let replaced = body.replaces.unwrap();
+        assert_eq!(replaced.digest.0, crate::crypto::sha256(&[&first.to_bytes().unwrap()]));
+    }
+}
+
+#[tokio::test]
+async fn two_counts_that_differ_make_no_statement() {
+    let world = World::new();
+    world.memory.recount.lock().unwrap().as_mut().unwrap().users = 2;
+    let refused = world.desk.statement(site_id(), november()).await;
+    assert_eq!(refused, Err(BillingError::Failed));
+    assert!(world.entries().is_empty());
+    assert!(world.memory.rows.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_month_that_is_not_closed_has_no_statement() {
+    for state in [State::Open, State::Closing] {
+        let world = World::new();
+        world.memory.usage.lock().unwrap().as_mut().unwrap().state = state;
+        let refused = world.desk.statement(site_id(), november()).await;
+        assert_eq!(refused, Err(BillingError::NotClosed));
+        assert!(world.entries().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_closed_is_issued_unasked_and_once() {
+    let world = World::new();
+    world.desk.0.issue_due().await.unwrap();
+    world.desk.0.issue_due().await.unwrap();
+    // Every month of this site is alike, and three are looked at.
+    assert_eq!(world.entries(), [1, 1, 1]);
+    let rows: Vec<String> = world.memory.rows.lock().unwrap().keys().cloned().collect();
+    let row = |month: &str| format!("statement/A/{month}/0000000001");
+    assert_eq!(rows, ["2026-09", "2026-10", "2026-11"].map(row));
+}
+
+#[tokio::test]
+async fn many_askers_get_one_statement() {
+    let world = World::new();
+    let asked = (0..8).map(|_| {
+        let desk = world.desk.clone();
+        tokio::spawn(async move { desk.statement(site_id(), november()).await.unwrap() })
+    });
+    let mut answers = std::collections::BTreeSet::new();
+    for answer in asked.collect::<Vec<_>>() {
+        answers.insert(answer.await.unwrap().to_bytes().unwrap());
+    }
+    assert_eq!((answers.len(), world.entries()), (1, vec![1]));
+}

@@ -1,0 +1,117 @@
+//! The verbs of statements.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use hyper::Method;
+
+use super::client::Ask;
+use super::{EXIT_FAILED, escape, failed, quote};
+use crate::billing;
+
+/// Statements.
+#[derive(Debug, Subcommand)]
+pub enum StatementVerb {
+    /// Print the statement of a closed month, byte for byte.
+    Get {
+        /// The site's id.
+        site: String,
+        /// The month, YYYY-MM.
+        month: String,
+        /// Answer with CSV.
+        #[arg(long)]
+        csv: bool,
+    },
+    /// Print all its versions.
+    Versions {
+        /// The site's id.
+        site: String,
+        /// The month, YYYY-MM.
+        month: String,
+    },
+    /// Issue a new version with what came after the close.
+    Restate {
+        /// The site's id.
+        site: String,
+        /// The month, YYYY-MM.
+        month: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Check a statement, without a server.
+    Verify {
+        /// The statement's file.
+        file: PathBuf,
+        /// The ledger's public key: its file `verifier.key`.
+        #[arg(long)]
+        key: PathBuf,
+    },
+}
+
+/// The question of a verb, or the end of one that asks nobody.
+pub fn statement(verb: StatementVerb) -> Result<Ask, ExitCode> {
+    let path = |site: &str, month: &str, rest: &str| {
+        format!("/v1/sites/{}/statements/{}{rest}", escape(site), escape(month))
+    };
+    match verb {
+        StatementVerb::Get { site, month, csv } => {
+            Ok(Ask { csv, ..Ask::get(path(&site, &month, "")) })
+        }
+        StatementVerb::Versions { site, month } => Ok(Ask::get(path(&site, &month, "/versions"))),
+        StatementVerb::Restate { site, month, reason } => {
+            let body = format!("{{\"reason\":{}}}", quote(&reason));
+            Ok(Ask { method: Method::POST, body, ..Ask::get(path(&site, &month, "/restate")) })
+        }
+        StatementVerb::Verify { file, key } => Err(match check(&file, &key) {
+            Ok(sentence) => {
+                println!("{sentence}");
+                ExitCode::SUCCESS
+            }
+            Err(sentence) => failed(&sentence, ExitCode::from(EXIT_FAILED)),
+        }),
+    }
+}
+
+/// Checks a statement's file; a sentence of what it states, or of why it states nothing.
+fn check(file: &Path, key: &Path) -> Result<String, String> {
+    let unreadable = |path: &Path, error| format!("{} cannot be read: {error}.", path.display());
+    let text = std::fs::read(file).map_err(|error| unreadable(file, error))?;
+    let line = std::fs::read_to_string(key).map_err(|error| unreadable(key, error))?;
+    let body = billing::verify(&text, &line).map_err(|error| format!("{error}."))?;
+    Ok(format!(
+        "Version {} of the statement of site {} for {} by ledger {} is genuine: {} users and {} \
+         licences are billed.",
+        body.version,
+        body.site_id,
+        body.month,
+        body.ledger,
+        body.billable.mau,
+        body.billable.licenses_issued
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verbs_are_questions() {
+        let (site, month) = ("A B".to_owned(), "2026-11".to_owned());
+        let reason = "late \"box\"".to_owned();
+        let asked = statement(StatementVerb::Restate { site, month, reason }).unwrap();
+        assert_eq!(asked.path, "/v1/sites/A%20B/statements/2026-11/restate");
+        assert_eq!(asked.body, "{\"reason\":\"late \\\"box\\\"\"}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_statement_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, key) = (folder.path().join("s.json"), folder.path().join("verifier.key"));
+        assert!(check(&file, &key).unwrap_err().contains("cannot be read"));
+        std::fs::write(&file, "{}").unwrap();
+        std::fs::write(&key, "nonsense").unwrap();
+        assert!(check(&file, &key).unwrap_err().contains("not a verifier key"));
+    }
+}

@@ -1,0 +1,119 @@
+//! A source in memory, and a clock that tests move.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use zeroize::Zeroizing;
+
+use super::source::{Change, DestroyedNews, MonthNews, Rows, Source};
+use super::{Settings, Webhooks};
+use crate::engine::EngineError;
+use crate::ledger::{Actor, Event};
+use crate::model::time::{Clock, Timestamp};
+
+/// A clock that tests move.
+pub struct TestClock(pub AtomicI64);
+
+impl TestClock {
+    /// Moves it, also back.
+    pub fn pass(&self, ms: i64) {
+        self.0.fetch_add(ms, Ordering::Relaxed);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// What a source is made of.
+#[derive(Default)]
+pub struct Inside {
+    /// Months.
+    pub months: Vec<MonthNews>,
+    /// Certificates.
+    pub destroyed: Vec<DestroyedNews>,
+    /// Rows.
+    pub rows: BTreeMap<String, Vec<u8>>,
+    /// What the ledger was told.
+    pub noted: Vec<(Actor, Event)>,
+    /// How many changes still work; `None` = all.
+    pub changes_left: Option<usize>,
+    /// Looks for months.
+    pub looks: usize,
+}
+
+/// A source in memory.
+#[derive(Default)]
+pub struct Memory(Mutex<Inside>);
+
+impl Memory {
+    /// Looks inside, or changes it.
+    pub fn with<T>(&self, look: impl FnOnce(&mut Inside) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Inside)) -> Change<'_> {
+        let done = self.with(|inside| match &mut inside.changes_left {
+            Some(0) => Err(EngineError::Stopped),
+            left => {
+                left.iter_mut().for_each(|left| *left -= 1);
+                change(inside);
+                Ok(())
+            }
+        });
+        Box::pin(std::future::ready(done))
+    }
+}
+
+impl Source for Memory {
+    fn months(&self, ended_after: Timestamp) -> Result<Vec<MonthNews>, EngineError> {
+        Ok(self.with(|inside| {
+            inside.looks += 1;
+            let months = inside.months.iter().filter(|month| month.span.to > ended_after);
+            months.cloned().collect()
+        }))
+    }
+
+    fn destroyed_after(&self, number: u64) -> Result<Vec<DestroyedNews>, EngineError> {
+        Ok(self.with(|inside| {
+            let later = inside.destroyed.iter().filter(|news| news.number > number);
+            let next = later.clone().map(|news| news.number).min();
+            later.filter(|news| Some(news.number) == next).cloned().collect()
+        }))
+    }
+
+    fn origin(&self) -> String {
+        "here".to_owned()
+    }
+
+    fn note(&self, actor: Actor, event: Event) -> Change<'_> {
+        self.change(|inside| inside.noted.push((actor, event)))
+    }
+
+    fn load_rows(&self, prefix: &str) -> Result<Rows, EngineError> {
+        Ok(self.with(|inside| {
+            let own = inside.rows.iter().filter(|(name, _)| name.starts_with(prefix));
+            own.map(|(name, row)| (name.clone(), row.clone().into())).collect()
+        }))
+    }
+
+    fn put_row(&self, name: String, bytes: Zeroizing<Vec<u8>>) -> Change<'_> {
+        self.change(|inside| {
+            inside.rows.insert(name, bytes.to_vec());
+        })
+    }
+
+    fn delete_row(&self, name: String) -> Change<'_> {
+        self.change(|inside| {
+            inside.rows.remove(&name);
+        })
+    }
+}
+
+/// A desk with nothing to tell, for tests of the rooms above.
+pub fn desk(clock: Arc<dyn Clock>) -> Webhooks {
+    Webhooks::new(Arc::new(Memory::default()), Settings::default(), clock).unwrap()
+}

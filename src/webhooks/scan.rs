@@ -1,0 +1,245 @@
+//! Finds what there is to tell. A look asks for months and certificates as they are now and
+//! compares with the rows that exist; it remembers nothing else, so that whatever was missed,
+//! because the process ended or a queue was full, is found by the next one.
+//!
+//! An endpoint is told what happens after it was made. What a month has reached happens as long as
+//! the month is not closed, so a new endpoint learns of it, too.
+
+use std::collections::BTreeSet;
+
+use super::queue::{CURSOR, EVENTS_MAX, State, event_row};
+use super::sign::message_id;
+use super::source::{DestroyedNews, MonthNews};
+use super::{HookError, Inner, Settings};
+use crate::model::ids::SiteId;
+use crate::model::time::{DAY_MS, Timestamp};
+use crate::wire::webhooks::message::Data;
+use crate::wire::webhooks::rows::{DeliveryRow, EventRow};
+use crate::wire::webhooks::{Standing, Topic, message};
+
+/// The shares of a plan that are told, percent.
+const THRESHOLDS: [u64; 3] = [50, 80, 100];
+/// How long after it happened something is still noticed, milliseconds (30 days).
+const NEWS_MS: i64 = 30 * DAY_MS;
+/// How long after its end a month is closed at the latest, milliseconds (10 days, and 3 for a new
+/// site).
+const CLOSING_MS_MAX: i64 = 13 * DAY_MS;
+/// Most rows that one look writes, so that they do not crowd out records.
+const WRITES_MAX: usize = 64;
+
+/// Something that happened.
+struct News<'a> {
+    topic: Topic,
+    /// What tells it from everything else that ever happens.
+    name: String,
+    site: &'a SiteId,
+    at: Timestamp,
+    /// From when on no look can find it any more.
+    until: Timestamp,
+    data: Box<dyn Fn() -> Data + 'a>,
+}
+
+impl Inner {
+    /// One look for news. Answers whether there is more than it could take.
+    pub(super) async fn scan(&self) -> Result<bool, HookError> {
+        let now = self.clock.now();
+        if !self.sweep(now).await? {
+            return Ok(true);
+        }
+        if !self.state().endpoints.values().any(super::queue::Endpoint::is_active) {
+            return Ok(false);
+        }
+        let ended_after = Timestamp(now.0.saturating_sub(NEWS_MS + CLOSING_MS_MAX));
+        let months = self.ask(move |source| source.months(ended_after)).await?;
+        let origin = self.source.origin();
+        let mut room = WRITES_MAX;
+        let found = {
+            let state = self.state();
+            let mut found = Vec::new();
+            for month in &months {
+                for news in of_month(month, now, &self.settings) {
+                    found.extend(self.wanted(&state, &origin, &news, now));
+                }
+                if found.len() >= room {
+                    break;
+                }
+            }
+            found
+        };
+        room = room.saturating_sub(found.len());
+        for (name, row) in found {
+            self.raise(name, row).await?;
+        }
+        if room == 0 {
+            return Ok(true);
+        }
+        self.certificates(&origin, now).await
+    }
+
+    /// Tells of the next certificates. Answers whether there may be more.
+    async fn certificates(&self, origin: &str, now: Timestamp) -> Result<bool, HookError> {
+        let cursor = self.state().cursor;
+        let destroyed = self.ask(move |source| source.destroyed_after(cursor)).await?;
+        let Some(last) = destroyed.iter().map(|news| news.number).max() else { return Ok(false) };
+        let found: Vec<_> = {
+            let state = self.state();
+            let news = destroyed.iter().map(of_certificate);
+            news.filter_map(|news| self.wanted(&state, origin, &news, now)).collect()
+        };
+        for (name, row) in found {
+            self.raise(name, row).await?;
+        }
+        let full = self.state().events.len() >= EVENTS_MAX;
+        if !full {
+            self.source.put_row(CURSOR.to_owned(), last.to_string().into_bytes().into()).await?;
+            self.state().cursor = last;
+        }
+        Ok(!full)
+    }
+
+    /// The row of an event for the endpoints that want it and do not have it yet.
+    fn wanted(
+        &self,
+        state: &State,
+        origin: &str,
+        news: &News<'_>,
+        now: Timestamp,
+    ) -> Option<(String, EventRow)> {
+        if news.until <= now {
+            return None;
+        }
+        let known = state.events.get(&news.name);
+        let wants = state.endpoints.values().filter(|endpoint| {
+            endpoint.is_active()
+                && endpoint.row.wants(news.topic, news.site)
+                && endpoint.row.made_at <= news.at
+                && known.is_none_or(|row| row.delivery(endpoint.row.number).is_none())
+        });
+        let deliveries: Vec<_> = wants.map(|one| waiting(one.row.number, now)).collect();
+        if deliveries.is_empty() {
+            return None;
+        }
+        let Some(body) = message::text(news.topic, news.at, &(news.data)()) else {
+            tracing::error!(event = news.topic.name(), "webhooks: a message would be too long");
+            return None;
+        };
+        let kept = Timestamp(now.0.saturating_add(self.settings.keep_ms));
+        let row = EventRow {
+            id: message_id(origin, &news.name),
+            topic: news.topic,
+            site: Some(news.site.clone()),
+            raised_at: now,
+            keep_until: news.until.max(kept),
+            body,
+            deliveries,
+        };
+        Some((news.name.clone(), row))
+    }
+
+    /// Writes an event down and lets its deliveries wait. One that is there gets the deliveries
+    /// that it lacks, and keeps its message.
+    pub(super) async fn raise(&self, name: String, row: EventRow) -> Result<(), HookError> {
+        let _changing = self.changing.lock().await;
+        let row = {
+            let state = self.state();
+            match state.events.get(&name) {
+                None if state.events.len() >= EVENTS_MAX => return Ok(()),
+                None => row,
+                Some(known) => {
+                    let mut known = known.clone();
+                    let lacks = |one: &DeliveryRow| known.delivery(one.webhook).is_none();
+                    let more: Vec<_> = row.deliveries.into_iter().filter(lacks).collect();
+                    known.deliveries.extend(more);
+                    known
+                }
+            }
+        };
+        self.source.put_row(event_row(&name), row.to_bytes()?.into()).await?;
+        let mut state = self.state();
+        let new: BTreeSet<u64> = row.deliveries.iter().map(|one| one.webhook).collect();
+        let old = state.events.insert(name.clone(), row);
+        let had = |webhook| old.as_ref().is_some_and(|old| old.delivery(webhook).is_some());
+        new.into_iter().filter(|webhook| !had(*webhook)).for_each(|webhook| {
+            state.queue_for(&name, webhook);
+        });
+        drop(state);
+        self.bell.notify_one();
+        Ok(())
+    }
+
+    /// Removes events whose time is over. Answers whether that was all of them.
+    async fn sweep(&self, now: Timestamp) -> Result<bool, HookError> {
+        let over: Vec<String> = {
+            let state = self.state();
+            let over = state
+                .events
+                .iter()
+                .filter(|(_, row)| row.keep_until <= now && !state.is_waiting(row));
+            over.map(|(name, _)| name.clone()).take(WRITES_MAX).collect()
+        };
+        for name in &over {
+            let _changing = self.changing.lock().await;
+            self.source.delete_row(event_row(name)).await?;
+            self.state().events.remove(name);
+        }
+        Ok(over.len() < WRITES_MAX)
+    }
+}
+
+/// A delivery that nobody has tried.
+pub(super) fn waiting(webhook: u64, now: Timestamp) -> DeliveryRow {
+    DeliveryRow { webhook, standing: Standing::Waiting, attempts: 0, next_at: now, last: None }
+}
+
+/// What there is to tell of a month as it stands.
+fn of_month<'a>(month: &'a MonthNews, now: Timestamp, settings: &Settings) -> Vec<News<'a>> {
+    let closed_at = month.closed_at;
+    // As long as it is not closed, it is happening.
+    let at = closed_at.map_or(now, |closed_at| closed_at.min(now));
+    let until = match closed_at {
+        Some(closed_at) => Timestamp(closed_at.0.saturating_add(NEWS_MS)),
+        None => Timestamp(month.span.to.0.saturating_add(CLOSING_MS_MAX + NEWS_MS)),
+    };
+    let place = format!("{}/{}", month.site, month.span.month);
+    let news = |topic: Topic, part: String, data: Box<dyn Fn() -> Data + 'a>| News {
+        topic,
+        name: format!("{topic}/{place}{part}"),
+        site: &month.site,
+        at,
+        until,
+        data,
+    };
+    let mut found = Vec::new();
+    if closed_at.is_some() {
+        found.push(news(Topic::MonthClosed, String::new(), Box::new(|| month.closed())));
+    }
+    let (mau, issued) = (u128::from(month.counters.mau), month.counters.licenses_issued);
+    if let Some(plan) = month.plan_mau.filter(|plan| *plan > 0) {
+        let reached = |percent: &u64| mau * 100 >= u128::from(plan) * u128::from(*percent);
+        for percent in THRESHOLDS.into_iter().filter(reached) {
+            let part = format!("/{percent}");
+            let data = Box::new(move || month.reached(percent));
+            found.push(news(Topic::ThresholdReached, part, data));
+        }
+    }
+    let nobodys = u128::from(month.counters.unattributed_licenses);
+    let limit = settings.unattributed_percent;
+    if issued >= settings.unattributed_least
+        && nobodys * 100 > u128::from(issued) * u128::from(limit)
+    {
+        let data = Box::new(move || month.alarm(limit));
+        found.push(news(Topic::QualityAlarm, String::new(), data));
+    }
+    found
+}
+
+fn of_certificate(destroyed: &DestroyedNews) -> News<'_> {
+    News {
+        topic: Topic::DestructionDone,
+        name: format!("{}/{}/{}", Topic::DestructionDone, destroyed.certificate, destroyed.site),
+        site: &destroyed.site,
+        at: destroyed.issued_at,
+        until: Timestamp(destroyed.issued_at.0.saturating_add(NEWS_MS)),
+        data: Box::new(|| destroyed.done()),
+    }
+}

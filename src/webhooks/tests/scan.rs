@@ -1,0 +1,208 @@
+//! What is told, to whom, and how often.
+
+use super::*;
+
+fn told(got: &[Seen]) -> Vec<String> {
+    let mut told: Vec<String> = got
+        .iter()
+        .map(|seen| {
+            let read = seen.json();
+            let percent = &read["data"]["threshold_percent"];
+            let percent =
+                percent.as_u64().map_or_else(String::new, |percent| format!(" {percent}"));
+            let topic = read["type"].as_str().unwrap();
+            format!("{topic} {}{percent}", read["data"]["site_id"].as_str().unwrap())
+        })
+        .collect();
+    told.sort();
+    told
+}
+
+fn closed(id: &str, closed_at: Timestamp) -> MonthNews {
+    MonthNews { closed_at: Some(closed_at), plan_mau: None, ..november(id, 7) }
+}
+
+#[tokio::test]
+async fn each_threshold_is_told_once_a_month() {
+    let world = World::new().await;
+    world.hook("/in", &["threshold.reached"], &["*"]).await;
+    let expected: [(u64, &[&str]); 8] = [
+        (0, &[]),
+        (49, &[]),
+        (50, &["threshold.reached A 50"]),
+        (51, &[]),
+        (79, &[]),
+        // Two at once.
+        (100, &["threshold.reached A 100", "threshold.reached A 80"]),
+        (5_000, &[]),
+        // Less than before, as after a change of the plan.
+        (50, &[]),
+    ];
+    for (mau, expected) in expected {
+        world.set(vec![november("A", mau)]);
+        assert_eq!(told(&world.turn().await), expected, "at {mau}");
+        world.clock.pass(HOUR_MS);
+    }
+    // Another month is another story.
+    let mut december = november("A", 60);
+    december.span.month = december.span.month.next();
+    world.set(vec![november("A", 100), december]);
+    assert_eq!(told(&world.turn().await), ["threshold.reached A 50"]);
+    // Without a plan there is nothing to reach, and the largest numbers are no trouble.
+    let plans = [None, Some(0), Some(u64::MAX)];
+    let months = plans.into_iter().enumerate().map(|(n, plan_mau)| {
+        let mau = u64::MAX - 1;
+        MonthNews { plan_mau, ..november(&format!("P{n}"), mau.min(1 << 62)) }
+    });
+    world.set(months.collect());
+    assert!(world.turn().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_new_endpoint_learns_where_a_month_stands_and_nothing_of_the_past() {
+    let world = World::new().await;
+    world.hook("/first", &["threshold.reached", "month.closed"], &["*"]).await;
+    let before = Timestamp(world.clock.now().0 - 1);
+    world.clock.pass(HOUR_MS);
+    let months = || vec![november("A", 50), closed("B", world.clock.now())];
+    world.set(vec![november("A", 50), closed("B", before)]);
+    assert_eq!(told(&world.turn().await), ["threshold.reached A 50"], "B closed before");
+    world.set(months());
+    assert_eq!(told(&world.turn().await), ["month.closed B"]);
+    world.clock.pass(1);
+    world.hook("/second", &["threshold.reached", "month.closed"], &["*"]).await;
+    let got = world.turn().await;
+    assert_eq!(told(&got), ["threshold.reached A 50"]);
+    assert_eq!(got[0].path, "/second");
+    assert!(world.turn().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_closed_month_is_told_with_its_figures() {
+    let world = World::new().await;
+    world.hook("/in", &["month.closed"], &["A", "C"]).await;
+    let now = world.clock.now();
+    world.set(vec![closed("A", now), closed("B", now), november("C", 7)]);
+    let got = world.turn().await;
+    assert_eq!(told(&got), ["month.closed A"], "B is not its site, C is not closed");
+    let data = &got[0].json()["data"];
+    assert_eq!((&data["mau"], &data["licenses_issued"]), (&7.into(), &14.into()));
+    assert_eq!((&data["month"], &data["rule_set"]), (&"2026-11".into(), &"mau/1".into()));
+    assert_eq!(data["closed_at"], now.to_string());
+}
+
+#[tokio::test]
+async fn an_alarm_needs_a_share_and_a_number() {
+    let world = World::new().await;
+    world.hook("/in", &["quality.alarm"], &["*"]).await;
+    for (issued, nobodys, expected) in [
+        (999, 999, 0),
+        (1_000, 0, 0),
+        (1_000, 50, 0),
+        (1_000, 51, 1),
+        (2_000, 2_000, 0),
+        (u64::MAX, u64::MAX, 0),
+    ] {
+        let mut month = november("A", 1);
+        month.counters.licenses_issued = issued;
+        month.counters.unattributed_licenses = nobodys;
+        world.set(vec![month]);
+        let got = world.turn().await;
+        assert_eq!(got.len(), expected, "{nobodys} of {issued}");
+        for seen in got {
+            let data = &seen.json()["data"];
+            assert_eq!(data["unattributed_licenses"], nobodys);
+            assert_eq!(data["limit_percent"], 5);
+        }
+    }
+}
+
+fn destroyed(number: u64, id: &str, issued_at: Timestamp) -> DestroyedNews {
+    DestroyedNews {
+        number,
+        certificate: format!("c{number}"),
+        issued_at,
+        site: site(id),
+        lots: 3,
+        records: Some(100),
+    }
+}
+
+#[tokio::test]
+async fn a_destruction_is_told_to_those_whose_site_it_was() {
+    let mut world = World::new().await;
+    let now = world.clock.now();
+    let before = Timestamp(now.0 - 1);
+    world.source.with(|inside| inside.destroyed = vec![destroyed(3, "A", before)]);
+    world.hook("/a", &["destruction.done"], &["A"]).await;
+    world.hook("/all", &["destruction.done"], &["*"]).await;
+    assert!(world.turn().await.is_empty(), "it was before");
+    world.source.with(|inside| {
+        let more = [destroyed(7, "A", now), destroyed(7, "B", now), destroyed(9, "A", now)];
+        inside.destroyed.extend(more);
+    });
+    let got = world.turn().await;
+    let of = |path: &str| {
+        let own: Vec<Seen> = got.iter().filter(|seen| seen.path == path).cloned().collect();
+        assert!(path == "/all" || own.iter().all(|seen| !seen.body.contains("\"B\"")));
+        told(&own)
+    };
+    assert_eq!(of("/a"), ["destruction.done A"; 2]);
+    let all = ["destruction.done A", "destruction.done A", "destruction.done B"];
+    assert_eq!(of("/all"), all);
+    world.restart();
+    assert!(world.turn().await.is_empty());
+    assert_eq!(world.desk.0.state().cursor, 9, "certificates are read once");
+    let ids: std::collections::BTreeSet<&str> = got.iter().map(Seen::id).collect();
+    assert_eq!(ids.len(), 3, "one id an event");
+}
+
+#[tokio::test]
+async fn events_go_after_their_time_and_never_come_again() {
+    let mut world = World::new().await;
+    let (id, _) = world.hook("/in", &["threshold.reached", "month.closed"], &["*"]).await;
+    world.set(vec![november("A", 50)]);
+    assert_eq!(world.turn().await.len(), 1);
+    let closed_at = Timestamp(at("2026-12-01T00:00:00Z").0 + 72 * HOUR_MS);
+    world.clock.pass(closed_at.0 - NOW);
+    let end = MonthNews { closed_at: Some(closed_at), ..november("A", 50) };
+    world.set(vec![end]);
+    assert_eq!(told(&world.turn().await), ["month.closed A"]);
+    let mut counts = Vec::new();
+    for _ in 0..60 {
+        world.clock.pass(DAY_MS);
+        assert!(world.turn().await.is_empty());
+        counts.push(world.deliveries(&id).len());
+        world.restart();
+    }
+    assert_eq!((counts[28], counts[59]), (2, 0), "{counts:?}");
+    let events = |inside: &mut fake::Inside| {
+        inside.rows.keys().filter(|name| name.starts_with("hook/event/")).count()
+    };
+    assert_eq!(world.source.with(events), 0);
+}
+
+#[tokio::test]
+async fn a_flood_is_taken_in_parts_and_whole() {
+    let world = World::new().await;
+    world.hook("/in", &["threshold.reached"], &["*"]).await;
+    world.set((0..150).map(|n| november(&format!("S{n:03}"), 100)).collect());
+    let mut looks = 1;
+    let rows = || world.desk.0.state().events.len();
+    while world.desk.0.scan().await.unwrap() {
+        assert!(rows() <= looks * 66, "{} after {looks}", rows());
+        looks += 1;
+    }
+    assert_eq!(rows(), 450);
+    assert!(looks > 6, "{looks}");
+    world.send().await;
+    assert_eq!(world.server.take().len(), 450);
+}
+
+#[tokio::test]
+async fn nobody_to_tell_costs_nothing() {
+    let world = World::new().await;
+    world.set(vec![november("A", 100)]);
+    assert!(world.turn().await.is_empty());
+    assert_eq!(world.source.with(|inside| (inside.looks, inside.rows.len())), (0, 0));
+}

@@ -1,0 +1,371 @@
+//! A statement as it is written: one JSON object, one spelling; and the same as CSV.
+
+use serde::{Deserialize, Serialize};
+
+use super::retention::spoken::text;
+use super::retention::{BadForm, read, written};
+use super::usage::csv_cell;
+use crate::ledger::{Digest, Proof};
+use crate::model::ids::SiteId;
+use crate::model::site::Counting;
+use crate::model::time::{Month, Timestamp};
+use crate::model::usage::{Corrections, Counters};
+
+/// What the form is called.
+pub const FORMAT: &str = "blindtally/statement/1";
+/// Longest statement that is read, bytes.
+pub const STATEMENT_BYTES_MAX: usize = 1 << 20;
+
+/// A statement: what it says, and the proof that the ledger has its digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Statement {
+    /// What it says.
+    pub body: Body,
+    /// The ledger's entry with the SHA-256 of the body, under a signed checkpoint.
+    pub issued: Proof,
+}
+
+/// What a statement says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Body {
+    /// [`FORMAT`].
+    pub format: String,
+    /// The name of the ledger, and of its key.
+    pub ledger: String,
+    /// The site.
+    #[serde(with = "text")]
+    pub site_id: SiteId,
+    /// The month.
+    #[serde(with = "text")]
+    pub month: Month,
+    /// From 1 on.
+    pub version: u32,
+    /// The version that this one takes the place of.
+    pub replaces: Option<Replaced>,
+    /// Why it was restated.
+    pub reason: Option<String>,
+    /// When it was issued.
+    #[serde(with = "text")]
+    pub issued_at: Timestamp,
+    /// Who asked for it: `server` or a credential.
+    pub issued_by: String,
+    /// The zone whose calendar the month follows.
+    pub time_zone: String,
+    /// The month's first instant.
+    #[serde(with = "text")]
+    pub from: Timestamp,
+    /// The next month's first instant.
+    #[serde(with = "text")]
+    pub to: Timestamp,
+    /// When it closed.
+    #[serde(with = "text")]
+    pub closed_at: Timestamp,
+    /// How it was counted.
+    pub method: Method,
+    /// The figures as of the close; they are the same in every version.
+    pub figures: Figures,
+    /// By DRM system; not additive.
+    pub by_drm_type: Vec<ByDrm>,
+    /// Licence records that made nobody active.
+    pub excluded: Vec<Excluded>,
+    /// What came after the close, until the issue.
+    pub corrections: Corrected,
+    /// The same of the months before, where there is any.
+    pub earlier_corrections: Vec<Earlier>,
+    /// What is to be billed: the figures, and from the second version on with the corrections.
+    pub billable: Billable,
+    /// The same counted from the stored sets; `null` where they are destroyed.
+    pub recount: Option<Recounted>,
+}
+
+/// An earlier version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replaced {
+    /// Its number.
+    pub version: u32,
+    /// The SHA-256 of its body.
+    pub digest: Digest,
+}
+
+/// How a month was counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Method {
+    /// The rule set.
+    pub rule_set: String,
+    /// The version of the canonical forms of ids.
+    pub canonicalizer: u32,
+    /// Hours between end and close.
+    pub closing_hours: u32,
+    /// Whether failed requests make a user active.
+    pub include_failures: bool,
+    /// Whether renewals do.
+    pub count_renewals: bool,
+    /// Whether a device stands for a user where there is none.
+    pub device_as_user: bool,
+    /// Whether anonymous users are counted by their device.
+    pub anonymous_by_device: bool,
+}
+
+impl Method {
+    /// The method of a month's settings.
+    pub fn new(rule_set: &str, canonicalizer: u32, closing_hours: u32, of: Counting) -> Self {
+        Self {
+            rule_set: rule_set.to_owned(),
+            canonicalizer,
+            closing_hours,
+            include_failures: of.include_failures,
+            count_renewals: of.renewals,
+            device_as_user: of.device_as_user,
+            anonymous_by_device: of.anonymous_by_device,
+        }
+    }
+}
+
+/// The figures of a closed month.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Figures {
+    /// Distinct users.
+    pub mau: u64,
+    /// Issued licences (MAL).
+    pub licenses_issued: u64,
+    /// Failed requests.
+    pub licenses_failed: u64,
+    /// Failed requests that made their users active.
+    pub failures_counted: u64,
+    /// Distinct devices.
+    pub devices: u64,
+    /// Licences that are nobody's.
+    pub unattributed_licenses: u64,
+    /// Distinct devices that stand for users.
+    pub device_users: u64,
+    /// Distinct watermark sessions.
+    pub watermark_sessions: u64,
+    /// Distinct users of watermark sessions.
+    pub watermark_users: u64,
+    /// Records that were sent again.
+    pub duplicates: u64,
+    /// Accepted records of every type and environment.
+    pub records: u64,
+}
+
+impl From<&Counters> for Figures {
+    fn from(of: &Counters) -> Self {
+        Self {
+            mau: of.mau,
+            licenses_issued: of.licenses_issued,
+            licenses_failed: of.licenses_failed,
+            failures_counted: of.failures_counted,
+            devices: of.devices,
+            unattributed_licenses: of.unattributed_licenses,
+            device_users: of.device_users,
+            watermark_sessions: of.watermark_sessions,
+            watermark_users: of.watermark_users,
+            duplicates: of.duplicates,
+            records: of.records,
+        }
+    }
+}
+
+/// The figures of a DRM system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ByDrm {
+    /// The system.
+    pub drm_type: String,
+    /// Distinct users.
+    pub mau: u64,
+    /// Issued licences.
+    pub licenses_issued: u64,
+}
+
+/// Excluded licence records of one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Excluded {
+    /// Why.
+    pub reason: String,
+    /// How many.
+    pub records: u64,
+}
+
+/// What came after the close of a month.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Corrected {
+    /// Records.
+    pub records: u64,
+    /// Users beyond the closed set.
+    pub users: u64,
+    /// Issued licences.
+    pub licenses_issued: u64,
+}
+
+impl From<Corrections> for Corrected {
+    fn from(of: Corrections) -> Self {
+        Self { records: of.records, users: of.users, licenses_issued: of.licenses_issued }
+    }
+}
+
+/// The corrections of an earlier month.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Earlier {
+    /// The month.
+    #[serde(with = "text")]
+    pub month: Month,
+    /// All that came after its close, until the issue.
+    pub corrections: Corrected,
+}
+
+/// What is to be billed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Billable {
+    /// Distinct users.
+    pub mau: u64,
+    /// Issued licences.
+    pub licenses_issued: u64,
+}
+
+/// A count of the stored sets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recounted {
+    /// Distinct users.
+    pub mau: u64,
+    /// Distinct devices.
+    pub devices: u64,
+    /// Distinct users of watermark sessions.
+    pub watermark_users: u64,
+    /// Distinct devices that stand for users.
+    pub device_users: u64,
+    /// SHA-256 over the users' pseudonyms, sorted, twelve bytes each.
+    pub user_set: Digest,
+}
+
+impl Body {
+    /// The bytes that its digest is made of.
+    ///
+    /// # Errors
+    /// When there is no memory for them.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, BadForm> {
+        written(self)
+    }
+
+    /// Reads what [`Body::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// When it has another form.
+    pub fn parse(bytes: &[u8]) -> Result<Self, BadForm> {
+        read(bytes)
+    }
+
+    /// Its figures as CSV (RFC 4180): a row for each.
+    pub fn to_csv(&self) -> Vec<u8> {
+        let mut rows = vec![
+            ("site_id".to_owned(), self.site_id.to_string()),
+            ("month".to_owned(), self.month.to_string()),
+            ("version".to_owned(), self.version.to_string()),
+            ("time_zone".to_owned(), self.time_zone.clone()),
+            ("rule_set".to_owned(), self.method.rule_set.clone()),
+            ("issued_at".to_owned(), self.issued_at.to_string()),
+            ("billable_mau".to_owned(), self.billable.mau.to_string()),
+            ("billable_licenses_issued".to_owned(), self.billable.licenses_issued.to_string()),
+        ];
+        let figures = &self.figures;
+        let mut row = |name: String, count: u64| rows.push((name, count.to_string()));
+        for (name, count) in [
+            ("mau", figures.mau),
+            ("licenses_issued", figures.licenses_issued),
+            ("licenses_failed", figures.licenses_failed),
+            ("failures_counted", figures.failures_counted),
+            ("devices", figures.devices),
+            ("unattributed_licenses", figures.unattributed_licenses),
+            ("device_users", figures.device_users),
+            ("watermark_sessions", figures.watermark_sessions),
+            ("watermark_users", figures.watermark_users),
+            ("duplicates", figures.duplicates),
+            ("records", figures.records),
+            ("corrected_records", self.corrections.records),
+            ("corrected_users", self.corrections.users),
+            ("corrected_licenses_issued", self.corrections.licenses_issued),
+        ] {
+            row(name.to_owned(), count);
+        }
+        for of in &self.by_drm_type {
+            row(format!("mau_{}", of.drm_type), of.mau);
+            row(format!("licenses_issued_{}", of.drm_type), of.licenses_issued);
+        }
+        for of in &self.excluded {
+            row(format!("excluded_{}", of.reason), of.records);
+        }
+        let mut text = "figure,value\r\n".to_owned();
+        for (name, value) in rows {
+            text.push_str(&format!("{},{}\r\n", csv_cell(&name), csv_cell(&value)));
+        }
+        text.into_bytes()
+    }
+}
+
+impl Statement {
+    /// Its bytes.
+    ///
+    /// # Errors
+    /// When there is no memory for them.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, BadForm> {
+        written(self)
+    }
+
+    /// Reads what [`Statement::to_bytes`] wrote; a newline at the end may be there.
+    ///
+    /// # Errors
+    /// When it has another form.
+    pub fn parse(bytes: &[u8]) -> Result<Self, BadForm> {
+        if bytes.len() > STATEMENT_BYTES_MAX {
+            return Err(BadForm);
+        }
+        read(bytes.strip_suffix(b"\n").unwrap_or(bytes))
+    }
+}
+
+/// A body on its way to the ledger, and how many entries that had before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Draft {
+    /// Entries of the ledger before the statement's.
+    pub entries: u64,
+    /// The body.
+    pub body: Body,
+}
+
+impl Draft {
+    /// Its bytes.
+    ///
+    /// # Errors
+    /// When there is no memory for them.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, BadForm> {
+        written(self)
+    }
+
+    /// Reads what [`Draft::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// When it has another form.
+    pub fn parse(bytes: &[u8]) -> Result<Self, BadForm> {
+        read(bytes)
+    }
+}
+
+/// The versions of a statement, as they are listed.
+pub fn versions_to_json(statements: &[Statement]) -> Result<Vec<u8>, BadForm> {
+    #[derive(Serialize)]
+    struct Page<'s> {
+        items: &'s [Statement],
+    }
+    written(&Page { items: statements })
+}

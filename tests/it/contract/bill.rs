@@ -1,0 +1,190 @@
+//! The bill over months, zones, changes of the clocks, late and repeated records, closes and
+//! starts: each figure against a second count in Python (`tests/vectors/count.py`).
+
+use std::path::Path;
+use std::process::Command;
+
+use super::clocked::Clocked;
+use super::*;
+use crate::support::{Random, seed};
+
+const HOUR: i64 = 3_600;
+const DAY: i64 = 24 * HOUR;
+/// The first days of winter time in Berlin and New York lie behind this, and two turns of a month.
+const BEGIN: &str = "2026-10-22T07:30:00Z";
+const END: &str = "2027-01-15T00:00:00Z";
+
+const SITES: [(&str, &str); 4] = [
+    ("utc", r#"{"time_zone":"UTC"}"#),
+    ("seoul", r#"{"time_zone":"Asia/Seoul","closing_hours":24,"device_as_user":true}"#),
+    (
+        "york",
+        r#"{"time_zone":"America/New_York","closing_hours":240,"include_failures":true,
+            "count_renewals":false}"#,
+    ),
+    (
+        "berlin",
+        r#"{"time_zone":"Europe/Berlin","anonymous_by_device":true,"device_as_user":true,
+            "sentinel_user_ids":["lobby"]}"#,
+    ),
+];
+
+fn second(text: &str) -> i64 {
+    text.parse::<jiff::Timestamp>().unwrap().as_second()
+}
+
+fn text(second: i64) -> String {
+    jiff::Timestamp::from_second(second).unwrap().to_string()
+}
+
+/// Makes records.
+struct Maker {
+    random: Random,
+    sent: Vec<Value>,
+}
+
+impl Maker {
+    fn pick<T: Copy>(&mut self, list: &[T]) -> T {
+        list[self.random.below(list.len() as u64) as usize]
+    }
+
+    /// A time that can be accepted: just now, around the turn of a month, or any.
+    fn time(&mut self, now: i64) -> i64 {
+        let turn = self.pick(&["2026-11-01", "2026-12-01", "2027-01-01"]);
+        let turn = second(&format!("{turn}T00:00:00Z")) - 16 * HOUR;
+        match self.random.below(4) {
+            0 | 1 => now - self.random.below(6 * HOUR as u64) as i64,
+            2 if (turn..turn + 34 * DAY).contains(&now) => {
+                (turn + self.random.below(32 * HOUR as u64) as i64).min(now)
+            }
+            _ => now - self.random.below(34 * DAY as u64) as i64,
+        }
+    }
+
+    fn record(&mut self, now: i64) -> Value {
+        if !self.sent.is_empty() && self.random.below(8) == 0 {
+            let at = self.random.below(self.sent.len() as u64) as usize;
+            let again = self.sent[at].clone();
+            if now - second(again["occurred_at"].as_str().unwrap()) < 34 * DAY {
+                return again;
+            }
+        }
+        let mut record = json!({
+            "event_id": format!("b-{}", self.sent.len()),
+            "type": "drm.license.issued",
+            "site_id": self.pick(&SITES).0,
+            "occurred_at": text(self.time(now)),
+            "outcome": self.pick(&["success", "success", "success", "fail"]),
+            "environment": self.pick(&["production", "production", "production", "trial", "test"]),
+        });
+        match self.random.below(6) {
+            0 => {}
+            1 => record["user_id"] = self.pick(&["", "guest", "lobby", "LICENSETOKEN"]).into(),
+            _ => record["user_id"] = format!("user{}", self.random.below(60)).into(),
+        }
+        if self.random.below(4) == 0 {
+            record["user_id_kind"] = self.pick(&["anonymous", "account"]).into();
+        }
+        if self.random.below(6) == 0 {
+            record["type"] = "watermark.session.created".into();
+            record["wm_session_id"] = format!("session {}", self.random.below(90)).into();
+            record["outcome"] = "success".into();
+        } else {
+            let requests = ["new", "new", "renewal", "offline", "release", "server_cert"];
+            record["request_type"] = self.pick(&requests).into();
+            record["drm_type"] = self.pick(&["widevine", "playready", "fairplay", "ncg"]).into();
+        }
+        match self.random.below(4) {
+            0 => {}
+            1 => record["device"] = device("9774d56d682e549c".to_owned()),
+            _ => {
+                let number = 0xab_cdef_0000 + self.random.below(50);
+                record["device"] = device(format!("{number:016x}"));
+            }
+        }
+        self.sent.push(record.clone());
+        record
+    }
+}
+
+fn device(value: String) -> Value {
+    json!({"ids": [{"kind": "android_id", "value": value}]})
+}
+
+fn settings_of(server: &Clocked, site: &str, zones: Value) -> Value {
+    let mut said = server.operate("GET", &format!("/v1/sites/{site}"), "").json();
+    said["created_at"] = (second(said["created_at"].as_str().unwrap()) * 1_000).into();
+    said["zones"] = zones;
+    said
+}
+
+/// Runs the second count; whether it agrees, and what it says.
+fn recount(given: &Value) -> (bool, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("given.json");
+    std::fs::write(&file, given.to_string()).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/count.py");
+    let done = Command::new("python3").arg("-B").arg(script).arg(&file).output();
+    let done = done.unwrap_or_else(|error| panic!("python3 cannot be run ({error})"));
+    let said = String::from_utf8_lossy(&done.stdout) + String::from_utf8_lossy(&done.stderr);
+    (done.status.success(), said.into_owned())
+}
+
+#[test]
+fn every_figure_agrees_with_a_second_count() {
+    let mut server = Clocked::at(BEGIN);
+    for (site, body) in SITES {
+        assert_eq!(server.operate("PUT", &format!("/v1/sites/{site}"), body).status, 201);
+    }
+    let mut maker = Maker { random: Random::new(seed()), sent: Vec::new() };
+    let (mut now, mut records, mut zone) = (second(BEGIN), Vec::new(), Value::Null);
+    for turn in 0.. {
+        let batch: Vec<Value> = (0..40).map(|_| maker.record(now)).collect();
+        let lines: String = batch.iter().map(|record| format!("{record}\n")).collect();
+        let answer = server.lines(&lines);
+        assert_eq!((answer.status, answer.count("rejected")), (200, 0), "{answer:?}");
+        records.extend(batch.into_iter().map(|record| json!([now * 1_000, record])));
+        if turn == 25 {
+            let moved = server.operate("PUT", "/v1/sites/utc", r#"{"time_zone":"Asia/Seoul"}"#);
+            zone = moved.json()["effective"]["time_zone"].clone();
+        }
+        if turn % 12 == 5 {
+            server = server.again();
+        }
+        // Every other step is short, so that batches come close to every boundary.
+        let step = if turn % 2 == 0 { 2 * HOUR } else { 40 * HOUR };
+        now += 2 * HOUR + maker.random.below(step as u64) as i64;
+        if now >= second(END) {
+            break;
+        }
+        server.until(&text(now));
+    }
+    let moved = json!([["2026-01", "UTC"], [zone, "Asia/Seoul"]]);
+    let sites: Vec<Value> = SITES
+        .iter()
+        .map(|(site, body)| {
+            let first = serde_json::from_str::<Value>(body).unwrap()["time_zone"].clone();
+            let zones = if *site == "utc" { moved.clone() } else { json!([["2026-01", first]]) };
+            settings_of(&server, site, zones)
+        })
+        .collect();
+    let usage = server.operate("GET", "/v1/usage?from=2026-09&to=2027-02&limit=1000", "").json();
+    let now = second(usage["items"][0]["as_of"].as_str().unwrap()) * 1_000;
+    let mut given = json!({
+        "sites": sites, "records": records, "usage": usage["items"], "now": now,
+    });
+    let (agrees, said) = recount(&given);
+    assert!(agrees, "{said}");
+    let corrections = |item: &Value| item["corrections"]["users"].as_u64().unwrap();
+    let late: u64 = usage["items"].as_array().unwrap().iter().map(corrections).sum();
+    assert!(late > 0 && records.len() > 1_000, "{late} {}", records.len());
+    // The second count bites.
+    let items = usage["items"].as_array().unwrap();
+    let at = items.iter().position(|item| item["site_id"] == "utc").unwrap();
+    for (name, wrong) in [("mau", json!(7_000)), ("state", json!("shut"))] {
+        let said = std::mem::replace(&mut given["usage"][at][name], wrong);
+        assert!(!recount(&given).0, "{name}");
+        given["usage"][at][name] = said;
+    }
+    server.end();
+}

@@ -1,0 +1,129 @@
+//! Statements: issued once, the same bytes for ever, checked with nothing but the ledger's key.
+
+use super::clocked::Clocked;
+use super::*;
+use blindtally::billing::{StatementError, verify};
+
+const NOVEMBER: &str = "/v1/sites/A/statements/2026-11";
+
+/// November with two users and a device, closed.
+fn closed() -> Clocked {
+    let server = Clocked::at("2026-11-10T12:00:00Z");
+    let device = json!({"ids": [{"kind": "android_id", "value": "a1b2c3d4e5f60718"}]});
+    let at = |event: &str, user: &str| {
+        with(&license(event, user), "occurred_at", "2026-11-10T11:00:00Z")
+    };
+    let lines = [
+        with(&at("1", "u"), "device", device),
+        at("2", "v"),
+        at("3", "guest"),
+        with(&at("4", "w"), "outcome", "fail"),
+        with(&at("5", "u"), "drm_type", "widevine"),
+    ];
+    let lines: String = lines.iter().map(|record| format!("{record}\n")).collect();
+    assert_eq!(server.lines(&lines).count("accepted"), 5);
+    server.until("2026-12-04T00:00:00Z");
+    server
+}
+
+fn late(server: &Clocked, event: &str, user: &str, time: &str) {
+    let record = with(&license(event, user), "occurred_at", time);
+    assert_eq!(server.lines(&record.to_string()).count("corrected"), 1);
+}
+
+#[test]
+fn a_closed_month_has_a_statement_that_anybody_can_check() {
+    let mut server = closed();
+    let billing = server.token("billing", 30);
+    let get = |server: &Clocked, path: &str| server.send(&billing, "GET", path, &[], "");
+    let answer = get(&server, NOVEMBER);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let key = server.verifier_key();
+    let body = verify(&answer.body, &key).unwrap();
+    assert_eq!((body.version, body.billable.mau, body.billable.licenses_issued), (1, 2, 4));
+    assert_eq!((body.figures.devices, body.figures.unattributed_licenses), (1, 1));
+    let recount = body.recount.clone().unwrap();
+    assert_eq!((recount.mau, recount.devices), (2, 1));
+    let usage = server.usage("2026-11");
+    for excluded in &body.excluded {
+        assert_eq!(usage["excluded"][&excluded.reason], json!(excluded.records));
+    }
+    // The same bytes, whatever comes later, over a start, and for an auditor.
+    late(&server, "6", "x", "2026-11-10T11:00:00Z");
+    server = server.again();
+    let auditor = server.token("auditor", 30);
+    for token in [&billing, &auditor] {
+        assert_eq!(server.send(token, "GET", NOVEMBER, &[], "").body, answer.body);
+    }
+    // Each changed byte is found.
+    for at in (0..answer.body.len()).step_by(7) {
+        let mut changed = answer.body.clone();
+        changed[at] = if changed[at] == b'1' { b'2' } else { b'1' };
+        if changed != answer.body {
+            assert!(verify(&changed, &key).is_err(), "byte {at}");
+        }
+    }
+    let other = answer.text().replace("\"mau\":2", "\"mau\":3");
+    assert_eq!(verify(other.as_bytes(), &key), Err(StatementError::Digest));
+    server.end();
+}
+
+#[test]
+fn a_restatement_is_a_new_version_that_names_the_old_one() {
+    let server = closed();
+    let billing = server.token("billing", 90);
+    let first = server.send(&billing, "GET", NOVEMBER, &[], "");
+    late(&server, "6", "x", "2026-11-10T11:00:00Z");
+    late(&server, "7", "u", "2026-11-10T11:00:00Z");
+    let restate = |body: &str| server.operate("POST", &format!("{NOVEMBER}/restate"), body);
+    assert_eq!(problem(&restate("{}"), 422, "unfit")["pointer"], json!("/reason"));
+    problem(&restate("{"), 400, "unreadable");
+    let second = restate(r#"{"reason":"the offline servers came late"}"#);
+    assert_eq!(second.status, 201, "{second:?}");
+    let key = server.verifier_key();
+    let (one, two) = (verify(&first.body, &key).unwrap(), verify(&second.body, &key).unwrap());
+    assert_eq!(two.figures, one.figures, "what is closed does not change");
+    assert_eq!((two.version, two.reason.as_deref()), (2, Some("the offline servers came late")));
+    let replaced = two.replaces.clone().unwrap();
+    let digest = blindtally::crypto::sha256(&[&one.to_bytes().unwrap()]);
+    assert_eq!((replaced.version, replaced.digest.0), (1, digest));
+    assert_eq!((two.corrections.records, two.corrections.users), (2, 1));
+    assert_eq!((two.billable.mau, two.billable.licenses_issued), (3, 6));
+    assert_eq!(two.recount.unwrap().user_set, one.recount.unwrap().user_set);
+    assert_eq!(server.send(&billing, "GET", NOVEMBER, &[], "").body, second.body);
+    let versions = server.send(&billing, "GET", &format!("{NOVEMBER}/versions"), &[], "").json();
+    let items = versions["items"].as_array().unwrap();
+    assert_eq!(items.len(), 2);
+    assert_eq!(items[0], first.json());
+    // The next month's statement shows what came late for this one.
+    let december = with(&license("8", "u"), "occurred_at", "2026-12-03T11:00:00Z");
+    assert_eq!(server.lines(&december.to_string()).count("accepted"), 1);
+    server.until("2027-01-04T00:00:00Z");
+    let next = server.send(&billing, "GET", "/v1/sites/A/statements/2026-12", &[], "");
+    let next = verify(&next.body, &key).unwrap();
+    assert_eq!(next.earlier_corrections.len(), 1);
+    assert_eq!(next.earlier_corrections[0].corrections, two.corrections);
+    server.end();
+}
+
+#[test]
+fn a_statement_as_csv_and_those_that_are_none() {
+    let server = closed();
+    let billing = server.token("billing", 30);
+    let csv = server.send(&billing, "GET", NOVEMBER, &[("accept", "text/csv")], "");
+    let text = csv.text();
+    assert!(text.starts_with("figure,value\r\nsite_id,A\r\nmonth,2026-11\r\nversion,1\r\n"));
+    let rows: Vec<&str> = text.split_terminator("\r\n").collect();
+    for row in ["mau,2", "licenses_issued,4", "excluded_sentinel_user_id,1", "mau_widevine,1"] {
+        assert!(rows.contains(&row), "{row}: {text}");
+    }
+    let get = |path: &str| server.send(&billing, "GET", path, &[], "");
+    problem(&get("/v1/sites/A/statements/2026-12"), 409, "month-open");
+    problem(&get("/v1/sites/B/statements/2026-11"), 404, "not-found");
+    problem(&get("/v1/sites/A/statements/2026-13"), 400, "bad-month");
+    problem(&get("/v1/sites/A/statements/2026-11?version=1"), 400, "bad-query");
+    // A month without any record has one too: of nothing.
+    let empty = verify(&get("/v1/sites/A/statements/2026-10").body, &server.verifier_key());
+    assert_eq!(empty.unwrap().figures.records, 0);
+    server.end();
+}
