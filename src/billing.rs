@@ -121,7 +121,13 @@ type Issued = BTreeMap<(SiteId, Month), (u32, Digest)>;
 impl Billing {
     /// A desk over months, a ledger and a clock.
     pub fn new(months: Arc<dyn Months>, ledger: Arc<Ledger>, clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(Inner { months, ledger, clock, issuing: Default::default(), known: Default::default() }))
+        Self(Arc::new(Inner {
+            months,
+            ledger,
+            clock,
+            issuing: Default::default(),
+            known: Default::default(),
+        }))
     }
 
     /// The last version of a closed month's statement, byte for byte as it was issued; the first

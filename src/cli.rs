@@ -25,8 +25,8 @@ use crate::observe::logs;
 use backup::{BackupVerb, RestoreVerb};
 use client::{Ask, Target};
 use retention::{CertificateVerb, HoldVerb, RetentionVerb};
-use webhooks::WebhookVerb;
 use statement::StatementVerb;
+use webhooks::WebhookVerb;
 
 /// The exit status of a request that the server refused, or that did not reach it.
 const EXIT_FAILED: u8 = 1;

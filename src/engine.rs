@@ -14,6 +14,7 @@ mod distinct;
 mod error;
 pub mod fold;
 pub mod gone;
+pub mod hold;
 pub mod journal;
 pub mod log;
 pub mod partition;
@@ -238,6 +239,8 @@ impl Engine {
         let mut shared = Shared::new(parts, clock, key, position.seen_floor);
         shared.gone = RwLock::new(Gone::load(&store)?);
         shared.unfinished = RwLock::new(destroy::unfinished(&store, &ring)?);
+        shared.held = RwLock::new(hold::load(&store, &ring.state_key())?);
+        hold::check(&shared)?;
         let shared = Arc::new(shared);
         shared.note_destroyed_sets();
         let mut found = recover::recover(&shared, &settings, &position)?;
@@ -426,7 +429,11 @@ impl Engine {
         let tally = published.get(&at).cloned().unwrap_or_default();
         drop(published);
         let without = self.shared.without_sets.read().unwrap_or_else(PoisonError::into_inner);
-        let evidence = if without.contains(&at) { Evidence::Destroyed } else { Evidence::Live };
+        let evidence = match without.contains(&at) {
+            false => Evidence::Live,
+            true if self.shared.sets_held(at) => Evidence::Held,
+            true => Evidence::Destroyed,
+        };
         drop(without);
         let time_zone = site.settings_in(month).time_zone.clone();
         let as_of = self.shared.clock.now();

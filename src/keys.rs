@@ -21,6 +21,8 @@ pub mod copies;
 pub mod destroy;
 pub mod hold;
 mod home;
+#[cfg(test)]
+pub mod image;
 pub mod marks;
 pub mod medium;
 mod opening;
@@ -57,16 +59,13 @@ pub use vek::{LedgerMark, VekError};
 pub use witness::{Known, NoWitness, RegisterWrite, Unwitnessed, Witness};
 
 use crate::crypto::Secret;
+pub use crate::model::ids::HoldNo;
 use crate::model::ids::KeyId;
 
 /// The random id of one vault; it is bound into everything wrapped, so that the files of two vaults
 /// never mix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VaultId(pub [u8; 16]);
-
-/// The number of a hold; from 1, given by whoever keeps the holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct HoldNo(pub u64);
 
 /// Where the keys live.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,10 +6,13 @@ mod evidence;
 
 use std::path::Path;
 
+mod holds;
+
 use super::*;
 use crate::cli::client::{Ask, Target, send};
 use crate::config::{Flags, compose};
 use crate::model::time::SystemClock;
+use crate::wire::retention::certificate::CertifiedLot;
 use hyper::{Method, StatusCode};
 
 fn settings(directory: &Path) -> Settings {
@@ -256,11 +259,15 @@ async fn what_is_due_is_destroyed_with_a_certificate_and_what_is_held_stays() {
     let key = directory.path().join("data-ledger/verifier.key");
     let key = std::fs::read_to_string(key).unwrap();
     let body = retention::certificate::verify(text.as_bytes(), &key).unwrap();
-    let epochs: Vec<String> = body.lots.iter().map(|lot| lot.epoch.to_string()).collect();
-    assert!(!epochs.is_empty() && epochs.iter().all(|epoch| epoch == "2026-05"), "{epochs:?}");
-    assert_eq!(body.lots.iter().filter_map(|lot| lot.records).sum::<u64>(), 1, "{text}");
+    let (held, gone): (Vec<_>, Vec<_>) = body.lots.iter().partition(|lot| lot.held_by == [1]);
+    let all_of = |lots: &[&CertifiedLot], epoch: &str| {
+        lots.len() == 5 && lots.iter().all(|lot| lot.epoch.to_string() == epoch)
+    };
+    assert!(all_of(&gone, "2026-05") && all_of(&held, "2026-06"), "{text}");
+    assert_eq!(gone.iter().filter_map(|lot| lot.records).sum::<u64>(), 1, "{text}");
     let (_, held) = ask(&app, &auditor, Ask::get("/v1/retention?state=held".to_owned())).await;
     assert!(held.contains("\"epoch\":\"2026-06\"") && held.contains("\"h1\""), "{held}");
+    assert_eq!(held.matches("\"storage\":\"hold\"").count(), 5, "{held}");
     let (_, due) = ask(&app, &auditor, Ask::get("/v1/retention?state=due".to_owned())).await;
     assert!(!due.contains("\"epoch\":\"20"), "{due}");
     // The figures of both months stay.

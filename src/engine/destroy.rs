@@ -9,9 +9,13 @@
 //! kept (`not_retained`); a month that lost one of its keys takes no rows any more: they are
 //! duplicates where their event is known, else `too_old`, and the month's figures are final.
 //!
+//! What is on hold gets its copy in hold storage ([`hold`]) between fold and keys. Such a copy ends
+//! by the same steps in the vault of the holds; nothing has to be shut or folded for it.
+//!
 //! [`KeyRing::destroy`]: crate::keys::KeyRing::destroy
+//! [`hold`]: super::hold
 
-mod lots;
+pub mod lots;
 mod run;
 pub(super) mod trial;
 
@@ -24,8 +28,8 @@ use tokio::sync::oneshot;
 use super::{Engine, EngineError, spawn};
 use crate::keys::{self, KeyRing, LedgerMark, Victim};
 use crate::model::batch::SiteMonth;
-use crate::model::ids::{KeyId, SiteId};
-use crate::model::retention::Lot;
+use crate::model::ids::{HoldNo, KeyId, SiteId};
+use crate::model::retention::{Doom, Lot};
 use crate::model::time::Timestamp;
 use crate::store::Store;
 
@@ -51,6 +55,10 @@ pub enum DestroyStep {
     Fold,
     /// What will be destroyed is noted: records, keys, commitments.
     Note,
+    /// What is on hold is copied to hold storage, and opened there.
+    Keep,
+    /// The copies are made whole: from then on the keys may go.
+    Kept,
     /// The keys are destroyed.
     Keys,
     /// The register has done this step of the destruction of keys, and the next one begins.
@@ -96,6 +104,10 @@ pub enum Verification {
 pub struct LotReport {
     /// Which.
     pub lot: Lot,
+    /// The hold whose copy it was; `None` for the lot itself.
+    pub hold: Option<HoldNo>,
+    /// The holds that have a copy of it; it is not gone where there is one.
+    pub heirs: Vec<HoldNo>,
     /// The records in it; 0 for a lot that is a key or a set, `None` where a block of it could not
     /// be read to count them.
     pub records: Option<u64>,
@@ -134,13 +146,13 @@ pub struct DestroyReport {
     pub home_copy_opens: bool,
 }
 
-/// The lots of a destruction that has not ended.
+/// What a destruction takes that has not ended.
 ///
 /// # Errors
 /// When its row cannot be read.
-pub fn unfinished(store: &Store, ring: &KeyRing) -> Result<Vec<Lot>, EngineError> {
+pub fn unfinished(store: &Store, ring: &KeyRing) -> Result<Vec<Doom>, EngineError> {
     let row = run::load(store, ring)?;
-    Ok(row.map_or(Vec::new(), |row| row.lots.iter().map(|doomed| doomed.lot).collect()))
+    Ok(row.map_or(Vec::new(), |row| run::dooms(&row)))
 }
 
 impl Engine {
@@ -149,8 +161,9 @@ impl Engine {
         lots::list(&self.shared)
     }
 
-    /// Lots whose destruction began and has not ended: to be destroyed again before anything else.
-    pub fn unfinished_destruction(&self) -> Vec<Lot> {
+    /// What a destruction began to take and has not ended with: to be destroyed again before
+    /// anything else.
+    pub fn unfinished_destruction(&self) -> Vec<Doom> {
         self.shared.unfinished.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -163,20 +176,23 @@ impl Engine {
         run::last(self)
     }
 
-    /// Destroys lots, as this page says. `mark` is the ledger's after the entry that says so will
-    /// happen. A lot without a living key is reported without keys.
+    /// Destroys lots, or copies in hold storage, as this page says. `mark` is the ledger's after
+    /// the entry that says so will happen. What has no living key is reported without keys. Heirs
+    /// get their copies first; those of the first call count.
     ///
     /// Called again with the same lots it goes on where it stood, in this process or after a start.
     ///
     /// # Errors
-    /// Refused while a destruction of other lots has not ended, or by the register; busy when a
-    /// request holds an old journal key for a minute; stopped. Nothing counts as destroyed then.
-    pub async fn destroy(
+    /// Refused while a destruction of other lots has not ended, for lots and copies together, or by
+    /// the register; busy when a request holds an old journal key for a minute; damaged where a
+    /// copy does not hold what it should; stopped. Nothing counts as destroyed then.
+    pub async fn destroy<D: Into<Doom>>(
         &self,
-        lots: Vec<Lot>,
+        lots: Vec<D>,
         mark: LedgerMark,
         steps: Arc<dyn DestroySteps>,
     ) -> Result<DestroyReport, EngineError> {
+        let lots = lots.into_iter().map(Into::into).collect();
         self.aside(move |engine| {
             let shared = &engine.shared;
             let _one = shared.destroying.lock().unwrap_or_else(PoisonError::into_inner);

@@ -27,7 +27,10 @@ use crate::store::verdict::encode_tally;
 use crate::store::{Changes, Half, Store, StoreError, Table, keys};
 
 pub use ahead::discard_unfinished;
-pub use blocks::{BlockPlace, block_key_opens, ranges, read_block, read_header};
+pub use blocks::{
+    BlockPlace, block_key_opens, open_block, open_block_key, open_header, ranges, read_block,
+    read_header,
+};
 pub use remove::{blocks_of, rows_of_sets, tables_of};
 
 use ahead::{Ahead, Intent};

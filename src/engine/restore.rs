@@ -170,7 +170,8 @@ impl Parts<'_> {
         let newest = living.last().copied();
         let by_slots = newest.map_or(Day(0), |day| writer::floor(now, day, self.age_ms));
         let over = writer::first_slot_at(now, self.age_ms);
-        let stored = runs::list(self.store, Table::Seen)?.into_iter().map(|(set, _)| Day(set.owner));
+        let stored =
+            runs::list(self.store, Table::Seen)?.into_iter().map(|(set, _)| Day(set.owner));
         let expired = stored.filter(|day| *day < over && !living.contains(day)).max();
         let by_time = expired.map_or(Day(0), |day| Day(day.0.saturating_add(1)));
         Ok(by_slots.max(by_time))

@@ -216,6 +216,32 @@ pub fn row_opens(key: &SealKey, table: Table, row: &[u8], sealed: &[u8]) -> bool
     key.open(&SetId { table, owner, kind }.aad(run, page), sealed).is_ok()
 }
 
+/// What a row of a run says of the number of its run's tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tags {
+    /// The head: so many are in the run.
+    Said(u64),
+    /// A page: so many are in it.
+    Here(u64),
+    /// The filter.
+    Filter,
+}
+
+/// Opens a stored row of a run, wherever it lies now: its table and key are those it was written
+/// with. Answers what it says of tags.
+///
+/// # Errors
+/// When it does not open or does not follow its format.
+pub fn open_row(key: &SealKey, table: Table, row: &[u8], sealed: &[u8]) -> Result<Tags, RunError> {
+    let (owner, kind, run, page) = keys::page_of(row).ok_or(Corrupt("run key"))?;
+    let plain = key.open(&SetId { table, owner, kind }.aad(run, page), sealed)?;
+    Ok(match page {
+        0 => Tags::Said(RunHead::decode(&plain)?.tags),
+        FILTER_PAGE => Tags::Filter,
+        _ => Tags::Here(pages::decode_page(&plain)?.len() as u64),
+    })
+}
+
 /// Merges sorted runs and new entries in no order into one list; the masks of equal tags are
 /// joined.
 pub fn merge(runs: Vec<Vec<Entry>>, mut new: Vec<Entry>) -> Vec<Entry> {

@@ -8,11 +8,12 @@ use tokio::sync::watch;
 
 use super::directory::Directory;
 use super::gone::{Dues, Gone};
+use super::hold::Copies;
 use super::journal::JournalKey;
 use super::{EngineError, fold, spill};
 use crate::keys::KeyRing;
 use crate::model::batch::SiteMonth;
-use crate::model::retention::Lot;
+use crate::model::retention::Doom;
 use crate::model::time::{Clock, Timestamp};
 use crate::model::usage::Tally;
 use crate::store::Store;
@@ -33,7 +34,9 @@ pub struct Shared {
     /// Locked by who destroys.
     pub(super) destroying: Mutex<()>,
     /// What of a destruction has not ended.
-    pub(super) unfinished: RwLock<Vec<Lot>>,
+    pub(super) unfinished: RwLock<Vec<Doom>>,
+    /// The copies in hold storage.
+    pub(super) held: RwLock<Copies>,
     pub(super) as_of: AtomicU64,
     pub(super) queued_bytes: AtomicUsize,
     pub(super) journal_bytes: AtomicUsize,
@@ -68,6 +71,7 @@ impl Shared {
             without_sets: RwLock::default(),
             destroying: Mutex::default(),
             unfinished: RwLock::default(),
+            held: RwLock::default(),
             as_of: AtomicU64::new(0),
             queued_bytes: AtomicUsize::new(0),
             journal_bytes: AtomicUsize::new(0),

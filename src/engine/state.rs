@@ -330,7 +330,9 @@ impl State {
             if verdicts.is_none() {
                 gone.extend(keys.past_due(*at, &batch.days));
             }
-            let index = self.month_index(*at, *keys).ok_or(crate::store::codec::Corrupt("key of a month"))?;
+            let index = self
+                .month_index(*at, *keys)
+                .ok_or(crate::store::codec::Corrupt("key of a month"))?;
             places.push(MonthPlace::Open(index, (!gone.is_empty()).then_some((at.month, gone))));
         }
         Ok(places)

@@ -100,8 +100,12 @@ fn site_id(site: u8) -> SiteId {
 
 impl World {
     fn new(settings: Settings) -> Self {
+        Self::new_in(tempfile::tempdir().unwrap(), settings)
+    }
+
+    fn new_in(dir: tempfile::TempDir, settings: Settings) -> Self {
         let mut world = Self {
-            dir: tempfile::tempdir().unwrap(),
+            dir,
             settings,
             clock: Arc::new(TestClock(AtomicI64::new(START))),
             engine: None,

@@ -190,9 +190,7 @@ impl Service {
             | Route::ClockConfirm
             | Route::CertificateList
             | Route::CertificateGet
-            | Route::Evidence => {
-                self.retention(row.route, &caller, captures, (parts, body)).await
-            }
+            | Route::Evidence => self.retention(row.route, &caller, captures, (parts, body)).await,
             Route::BackupBegin | Route::BackupList | Route::BackupGet => {
                 self.backups(row.route, &caller, first, (parts, body)).await
             }

@@ -144,6 +144,26 @@ impl KeyRing {
         made.first().map(|made| made.id).ok_or_else(broken)
     }
 
+    /// On the ring of holds: puts a moved key on another hold as well; answers its number. Calling
+    /// it again answers the same number.
+    ///
+    /// # Errors
+    /// When there is no such moved key, or the register cannot be written.
+    pub fn share_held(&self, id: KeyId, number: HoldNo) -> Result<KeyId, KeysError> {
+        self.usable()?;
+        let mut core = self.core()?;
+        let moved = core.by_id.get(&id).filter(|entry| entry.slot.name.origin != 0);
+        let moved = moved.ok_or(KeysError::NoKey(id))?;
+        let name = KeyName { hold: number.0, ..moved.slot.name.clone() };
+        let mut secret = Some(core.secret(id)?);
+        if let Some(there) = core.find_all(std::slice::from_ref(&name))? {
+            return there.first().copied().ok_or_else(broken);
+        }
+        let names = [name];
+        let made = core.make_with(&names, |_| secret.take().unwrap_or_else(Secret::random));
+        self.note(made)?.first().map(|made| made.id).ok_or_else(broken)
+    }
+
     /// On the ring of holds: the number of a moved key, by the hold and the number it had.
     ///
     /// # Errors

@@ -379,8 +379,10 @@ impl KeyRing {
         let _ = self.failed.set(io::ErrorKind::Other);
     }
 
+    /// The secrets of all living keys by number, for tests that search for them.
     #[cfg(test)]
-    pub(super) fn secrets(&self) -> std::collections::BTreeMap<KeyId, [u8; 32]> {
+    #[doc(hidden)]
+    pub fn secrets(&self) -> std::collections::BTreeMap<KeyId, [u8; 32]> {
         let core = self.core().unwrap();
         core.by_id.keys().map(|id| (*id, *core.secret(*id).unwrap().expose())).collect()
     }

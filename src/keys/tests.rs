@@ -9,6 +9,7 @@ mod cut;
 mod damage;
 mod destroy;
 mod device;
+mod erasure;
 mod hold;
 mod softhsm;
 mod vault;

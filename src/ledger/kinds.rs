@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::words::{
-    Alarm, Bucket, Credential, Digest, Keys, Note, Phase, Vault, Verification, Word, maybe, text,
-    texts,
+    Alarm, Bucket, Credential, Digest, Epoch, Keys, Note, Phase, Vault, Verification, Word, maybe,
+    text, texts,
 };
 use crate::model::ids::SiteId;
 use crate::model::time::{Day, Month, Timestamp};
@@ -113,6 +113,14 @@ kinds! {
         hold: u64,
         #[serde(with = "text")] site: SiteId,
         requested_by: Credential,
+    }
+    /// What is on hold was copied to hold storage, because the rest of it is destroyed.
+    HoldMoved "hold_moved" Done {
+        hold: u64,
+        #[serde(with = "text")] site: SiteId,
+        class: Word,
+        epoch: Epoch,
+        records: Option<u64>,
     }
     /// A hold, or its release, was refused.
     HoldRefused "hold_refused" Done {

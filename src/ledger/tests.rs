@@ -136,6 +136,13 @@ fn one_of_each() -> Vec<Event> {
         },
         Event::HoldReleaseRequested { hold: 3, site: site.clone(), reason: None },
         Event::HoldReleased { hold: 3, site: site.clone(), requested_by: token.clone() },
+        Event::HoldMoved {
+            hold: 3,
+            site: site.clone(),
+            class: class.clone(),
+            epoch: Epoch::Month(month),
+            records: Some(1_000),
+        },
         Event::HoldRefused { hold: None, site: site.clone(), why: Word::of("unknown-month") },
         Event::SiteTerminated { site: site.clone(), terminated_at: NOW, reason },
         removals(&site, &token)[0].clone(),

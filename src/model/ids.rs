@@ -52,6 +52,10 @@ impl fmt::Display for KeyId {
     }
 }
 
+/// The number of a hold; from 1, given by whoever keeps the holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HoldNo(pub u64);
+
 /// A keyed pseudonym as it is stored in a block: 128 bits under a key that will be destroyed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tag(pub [u8; 16]);

@@ -1,6 +1,7 @@
 //! What is kept and destroyed together.
 
 use super::batch::{Bucket, SiteMonth};
+use super::ids::HoldNo;
 
 /// A lot: what one decision destroys, because one key opens it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -15,4 +16,21 @@ pub enum Lot {
     WatermarkKey(SiteMonth),
     /// The first step of all pseudonyms of a site's month; its base key.
     BaseKey(SiteMonth),
+}
+
+/// What one destruction takes: a lot as it lives, or the copy that a hold keeps of one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Doom {
+    /// The lot.
+    pub lot: Lot,
+    /// The hold whose copy it is; `None` for the lot itself.
+    pub hold: Option<HoldNo>,
+    /// The holds that must have a copy in hold storage before this is destroyed.
+    pub heirs: Vec<HoldNo>,
+}
+
+impl From<Lot> for Doom {
+    fn from(lot: Lot) -> Self {
+        Self { lot, hold: None, heirs: Vec::new() }
+    }
 }

@@ -10,6 +10,8 @@ vocabulary! {
         Live = 1, "live";
         /// The sets have been destroyed; the figures remain.
         Destroyed = 2, "destroyed";
+        /// The sets are on hold, apart from everything else.
+        Held = 3, "held";
     }
 }
 

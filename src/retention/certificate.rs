@@ -6,7 +6,7 @@
 //! and of the result. So the body is as good as signed, and nobody can issue one without the
 //! ledger's knowing.
 
-use super::plan::{committed, digest_of, epoch_of, ground_of, keys_of, word_of};
+use super::plan::{committed, digest_of, epoch_of, ground_of, keys_of, word_of_planned};
 use super::run::{profile_of, rule_of};
 use super::{Desk, DeskError, Inner, removal};
 use crate::crypto::sha256;
@@ -78,6 +78,9 @@ const LIMITS: [&str; 3] = [
 const LIMIT_COUNT: &str = "The destruction was cut short and finished by the next start: the \
     number of records went with the keys, and whether a copy of the VEK home would open anything \
     is taken for granted.";
+const LIMIT_HELD: &str = "Lots with \"held_by\" are not gone: before their keys were destroyed \
+    here, the holds that are named there got a copy in hold storage, under keys of a vault of its \
+    own. Block keys were sealed anew there; keys of pseudonyms and of sets were taken over.";
 
 const LIMIT_UNCOUNTED: &str = "Where the number of records is null a block could not be read \
     before its key was destroyed, so nobody knows how many records were in it.";
@@ -178,7 +181,7 @@ impl Inner {
         let policy = self.policy_at(row.begun_at);
         let removal = row.removal.as_deref().and_then(removal::rule_of).map(|(_, ground)| ground);
         let lots = row.lots.iter().enumerate().map(|(at, planned)| CertifiedLot {
-            class: word_of(planned.lot).to_owned(),
+            class: word_of_planned(planned).to_owned(),
             site: planned.site.clone(),
             epoch: epoch_of(planned.lot),
             rule: rule_of(row, profile, planned.lot).to_owned(),
@@ -187,13 +190,17 @@ impl Inner {
             records: reported.records.as_ref().and_then(|records| *records.get(at)?),
             keys: planned.keys.clone(),
             released_holds: planned.released_holds.clone(),
+            hold: planned.hold,
+            held_by: planned.heirs.clone(),
         });
         let uncounted = reported.records.iter().flatten().any(Option::is_none);
+        let held = row.lots.iter().any(|planned| !planned.heirs.is_empty());
         let limits = LIMITS
             .into_iter()
             .chain(reported.generation.is_none().then_some(LIMIT_COUNT))
             .chain(uncounted.then_some(LIMIT_UNCOUNTED))
-            .chain((reported.keys_tried < reported.keys.count()).then_some(LIMIT_UNTRIED));
+            .chain((reported.keys_tried < reported.keys.count()).then_some(LIMIT_UNTRIED))
+            .chain(held.then_some(LIMIT_HELD));
         let copies = if reported.home_copy_opens { COPIES_FILE } else { COPIES_DEVICE };
         Ok(Body {
             format: FORMAT.to_owned(),

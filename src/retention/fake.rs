@@ -6,14 +6,16 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::vault::{Change, DestroyReport, Dues, LotInfo, LotReport, Row, Vault, Verification};
+use super::vault::{
+    Change, DestroyReport, Dues, HeldInfo, LotInfo, LotReport, Row, Vault, Verification,
+};
 use crate::crypto::sha256;
 use crate::engine::EngineError;
 use crate::keys::vek::LedgerMark;
 use crate::keys::{EpochStanding, KeyInfo, KeyKind, Victim};
-use crate::model::ids::{KeyId, SiteId};
+use crate::model::ids::{HoldNo, KeyId, SiteId};
 use crate::model::limits;
-use crate::model::retention::Lot;
+use crate::model::retention::{Doom, Lot};
 use crate::model::site::Site;
 use crate::model::time::{Clock, Timestamp};
 
@@ -76,6 +78,8 @@ pub enum Fault {
     Busy,
     /// The register lets go of the keys, and the root provider does not end their epoch.
     Away,
+    /// The keys go, and no hold gets its copy.
+    KeepsNothing,
 }
 
 /// What a vault is made of.
@@ -105,11 +109,17 @@ pub struct Inside {
     pub turn_waits: bool,
     /// A copy off the host cannot be reached by turn-overs.
     pub no_copy: bool,
-    /// Lots whose destruction has begun and not ended.
-    pub unfinished: Vec<Lot>,
+    /// What a destruction takes that has begun and not ended.
+    pub unfinished: Vec<Doom>,
     /// Lots whose keys the register has let go of while their epoch lives: it does not list them,
     /// and they are not destroyed.
     pub turned: Vec<LotInfo>,
+    /// Copies in hold storage.
+    pub held: Vec<HeldInfo>,
+    /// Keys of holds that were destroyed.
+    pub held_gone: BTreeSet<KeyId>,
+    /// VEK epoch of the vault of the holds.
+    pub held_epoch: u64,
     /// The next destruction misbehaves.
     pub fault: Option<Fault>,
     /// The latest time that it was told to drop by what it keeps by itself.
@@ -204,19 +214,84 @@ fn records_of(lot: Lot) -> Option<u64> {
 }
 
 /// The register is written in both copies, and the epoch from before lives.
-fn turn(inside: &mut Inside, lots: &[Lot], living: &[LotInfo]) {
+fn turn(inside: &mut Inside, lots: &[Doom], living: &[(Doom, LotInfo)]) {
+    keep(inside, living);
     inside.epoch += u64::from(inside.turned.is_empty());
-    inside.lots.retain(|info| !lots.contains(&info.lot));
-    inside.turned = living.to_vec();
+    inside.lots.retain(|info| lots.iter().all(|doom| doom.lot != info.lot));
+    inside.turned = living.iter().map(|(_, info)| info.clone()).collect();
     inside.unfinished = lots.to_vec();
 }
 
-fn destroy(inside: &mut Inside, lots: &[Lot]) -> Result<DestroyReport, EngineError> {
-    let old_epoch = inside.epoch - u64::from(!inside.turned.is_empty());
+/// A name of what is destroyed: a hold for a copy, and the lot.
+type Name = (Option<HoldNo>, Lot);
+
+/// What lives of what is to be destroyed, with its site, its keys and its end.
+fn living(inside: &Inside, dooms: &[Doom]) -> Vec<(Doom, LotInfo)> {
     let known = inside.turned.iter().chain(&inside.lots);
-    let living: Vec<LotInfo> = known.filter(|info| lots.contains(&info.lot)).cloned().collect();
-    let done = living.iter().map(|info| LotReport {
+    let of = |doom: &Doom| match doom.hold {
+        None => known.clone().find(|info| info.lot == doom.lot).cloned(),
+        Some(hold) => {
+            let copy = inside.held.iter().find(|held| (held.hold, held.lot) == (hold, doom.lot));
+            copy.map(|held| LotInfo {
+                lot: held.lot,
+                site: held.site.clone(),
+                keys: held.keys.clone(),
+                ends_at: held.ends_at,
+            })
+        }
+    };
+    dooms.iter().filter_map(|doom| Some((doom.clone(), of(doom)?))).collect()
+}
+
+/// The number of a key that a hold gets.
+fn held_key(hold: HoldNo, key: KeyId) -> KeyId {
+    KeyId(hold.0 * 100_000 + key.0 % 100_000)
+}
+
+/// Each heir gets its copy.
+fn keep(inside: &mut Inside, living: &[(Doom, LotInfo)]) {
+    for (doom, info) in living {
+        for hold in &doom.heirs {
+            if inside.held.iter().any(|held| (held.hold, held.lot) == (*hold, doom.lot)) {
+                continue;
+            }
+            inside.held_epoch = inside.held_epoch.max(1);
+            let (lot, site, ends_at) = (info.lot, info.site.clone(), info.ends_at);
+            let keys = info.keys.iter().map(|key| held_key(*hold, *key)).collect();
+            let records = records_of(lot).unwrap_or(0);
+            inside.held.push(HeldInfo { hold: *hold, lot, site, keys, records, ends_at });
+        }
+    }
+}
+
+fn take(inside: &mut Inside, living: &[(Doom, LotInfo)]) {
+    let keys = || living.iter().flat_map(|(_, info)| info.keys.iter().copied());
+    let names: BTreeSet<Name> = living.iter().map(|(doom, _)| (doom.hold, doom.lot)).collect();
+    if living.iter().any(|(doom, _)| doom.hold.is_some()) {
+        inside.held_epoch += 1;
+        inside.held_gone.extend(keys());
+        inside.held.retain(|held| !names.contains(&(Some(held.hold), held.lot)));
+    } else {
+        inside.epoch += u64::from(inside.turned.is_empty());
+        inside.turned.clear();
+        inside.ended += keys().count() as u64;
+        inside.ended_before = Some(inside.ended);
+        inside.gone.extend(keys());
+        inside.lots.retain(|info| !names.contains(&(None, info.lot)));
+    }
+}
+
+fn destroy(inside: &mut Inside, lots: &[Doom]) -> Result<DestroyReport, EngineError> {
+    let of_holds = lots.iter().any(|doom| doom.hold.is_some());
+    let old_epoch = match of_holds {
+        true => inside.held_epoch,
+        false => inside.epoch - u64::from(!inside.turned.is_empty()),
+    };
+    let living = living(inside, lots);
+    let done = living.iter().map(|(doom, info)| LotReport {
         lot: info.lot,
+        hold: doom.hold,
+        heirs: doom.heirs.clone(),
         records: records_of(info.lot),
         keys: info.keys.iter().copied().map(victim).collect(),
     });
@@ -245,26 +320,33 @@ fn destroy(inside: &mut Inside, lots: &[Lot]) -> Result<DestroyReport, EngineErr
             bucket.into_iter().for_each(|lot| lot.records = None);
         }
         Some(Fault::Busy) => return Err(EngineError::Busy),
-        Some(Fault::HalfWay) | None => {}
+        Some(Fault::HalfWay | Fault::KeepsNothing) | None => {}
     }
     let was_unfinished = !inside.unfinished.is_empty() && inside.turned.is_empty();
     inside.unfinished.clear();
     if !living.is_empty() {
-        inside.epoch += u64::from(inside.turned.is_empty());
-        inside.turned.clear();
-        inside.ended += living.iter().map(|info| info.keys.len() as u64).sum::<u64>();
-        inside.ended_before = Some(inside.ended);
-        inside.gone.extend(living.iter().flat_map(|info| &info.keys).copied());
-        inside.lots.retain(|info| !lots.contains(&info.lot));
+        keep(inside, &living);
+        take(inside, &living);
+    }
+    if fault == Some(Fault::KeepsNothing) {
+        inside.held.clear();
     }
     if fault == Some(Fault::HalfWay) {
         inside.unfinished = lots.to_vec();
         return Err(EngineError::Stopped);
     }
-    let again =
-        || lots.iter().map(|lot| LotReport { lot: *lot, records: Some(0), keys: Vec::new() });
+    let again = || {
+        lots.iter().map(|doom| LotReport {
+            lot: doom.lot,
+            hold: doom.hold,
+            heirs: doom.heirs.clone(),
+            records: Some(0),
+            keys: Vec::new(),
+        })
+    };
     let done = if was_unfinished { again().collect() } else { done };
-    let report = report(inside, done, old_epoch);
+    let new_epoch = if of_holds { inside.held_epoch } else { inside.epoch };
+    let report = DestroyReport { new_epoch, ..report(inside, done, old_epoch) };
     if !report.nothing {
         inside.last = Some(report.clone());
     }
@@ -330,7 +412,26 @@ impl Vault for Memory {
         })
     }
 
-    fn unfinished_destruction(&self) -> Vec<Lot> {
+    fn held(&self) -> Result<Vec<HeldInfo>, EngineError> {
+        Ok(self.with(|inside| inside.held.clone()))
+    }
+
+    fn held_commitment(&self, key: KeyId) -> Option<[u8; 32]> {
+        self.with(|inside| (!inside.held_gone.contains(&key)).then(|| commitment(key)))
+    }
+
+    fn held_vek_epoch(&self) -> Result<u64, EngineError> {
+        Ok(self.with(|inside| inside.held_epoch))
+    }
+
+    fn is_held_destroyed(&self, keys: &[KeyId], epoch: u64) -> bool {
+        self.with(|inside| {
+            let all = keys.iter().all(|key| inside.held_gone.contains(key));
+            !keys.is_empty() && all && inside.held_epoch > epoch
+        })
+    }
+
+    fn unfinished_destruction(&self) -> Vec<Doom> {
         self.with(|inside| inside.unfinished.clone())
     }
 
@@ -338,7 +439,7 @@ impl Vault for Memory {
         Ok(self.with(|inside| inside.last.clone()))
     }
 
-    fn destroy(&self, lots: Vec<Lot>, _mark: LedgerMark) -> Change<'_, DestroyReport> {
+    fn destroy(&self, lots: Vec<Doom>, _mark: LedgerMark) -> Change<'_, DestroyReport> {
         self.change(|inside| destroy(inside, &lots))
     }
 

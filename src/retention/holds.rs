@@ -137,15 +137,17 @@ impl Inner {
         Ok(view::opened_to_json(&hold, now, lots, too_late))
     }
 
-    /// What is left of a site: its living lots, and those that are being destroyed, whose keys the
-    /// register may not list any more.
+    /// What is left of a site: its living lots, those in hold storage, and those that are being
+    /// destroyed, whose keys the register may not list any more.
     async fn lots_of(&self, site: &SiteId) -> Result<BTreeSet<Lot>, DeskError> {
         // The keys are locked while they are turned over.
         let vault = Arc::clone(&self.vault);
-        let listed = tokio::task::spawn_blocking(move || vault.lots()).await;
-        let listed = listed.map_err(|_| DeskError::Failed)?;
-        let living = listed.into_iter().filter(|info| info.site == *site);
-        let mut lots: BTreeSet<Lot> = living.map(|info| info.lot).collect();
+        let listed = tokio::task::spawn_blocking(move || (vault.lots(), vault.held())).await;
+        let (listed, held) = listed.map_err(|_| DeskError::Failed)?;
+        let living = listed.into_iter().map(|info| (info.site, info.lot));
+        let copies = held?.into_iter().map(|held| (held.site, held.lot));
+        let own = living.chain(copies).filter(|(of, _)| of == site);
+        let mut lots: BTreeSet<Lot> = own.map(|(_, lot)| lot).collect();
         let state = self.state();
         let going = state.run.iter().flat_map(|run| &run.lots);
         lots.extend(going.filter(|planned| planned.site == *site).map(|planned| planned.lot));
@@ -175,7 +177,9 @@ impl Inner {
         let terms = Terms { policy: self.policy_at(now), site, age_ms: self.vault.age_ms() };
         let going: BTreeSet<Lot> = {
             let state = self.state();
-            state.run.iter().flat_map(|run| &run.lots).map(|planned| planned.lot).collect()
+            let all = state.run.iter().flat_map(|run| &run.lots);
+            // What goes to hold storage is there for this hold, too.
+            all.filter(|planned| planned.heirs.is_empty()).map(|planned| planned.lot).collect()
         };
         let covered = left.iter().filter(|lot| covers(hold, &terms, **lot));
         let (late, kept): (Vec<&Lot>, Vec<&Lot>) = covered.partition(|lot| going.contains(lot));

@@ -20,6 +20,8 @@ pub const TYPES: &[(RecordType, RetentionClass)] = &[
 pub enum Life {
     /// The rule of a class, or of the classes of the table's own.
     Class(RetentionClass),
+    /// The release of the hold that keeps them.
+    Hold,
     /// The engine by itself, earlier than any class.
     Engine(&'static str),
 }
@@ -35,6 +37,8 @@ pub const TABLES: &[(&str, Life)] = &[
     ("blocks", Life::Class(RetentionClass::Records)),
     ("headers", Life::Class(RetentionClass::Records)),
     ("blockkeys", Life::Class(RetentionClass::Records)),
+    ("hold.rows", Life::Hold),
+    ("hold.keys", Life::Hold),
 ];
 
 /// The life of each kind of row of the default table.
@@ -43,10 +47,13 @@ pub const ROWS: &[(&str, Life)] = &[
     ("position", Life::Engine("as long as the data directory")),
     ("vault", Life::Engine("as long as the data directory")),
     ("intent", Life::Engine("until the end of a fold")),
+    ("mark", Life::Engine("as long as the data directory")),
+    ("backup", Life::Engine("until data that was put back is taken over")),
     ("destruction", Life::Engine("until the end of a destruction")),
     ("destroyed", Life::Engine("until the end of the next destruction")),
     ("reclaim", Life::Engine("it is never written")),
     ("gone/", Life::Class(RetentionClass::Proofs)),
+    ("held/", Life::Hold),
     ("site/", Life::Class(RetentionClass::Statements)),
     ("token/", Life::Class(RetentionClass::AccessLog)),
     ("desk/", Life::Engine("by the kind of the desk's row")),
@@ -97,7 +104,7 @@ pub fn covered(rules: &[Rule], inventory: Inventory<'_>) -> Result<(), PolicyErr
         let found = list.iter().find(|(known, _)| *known == kind).map(|(_, life)| *life);
         found.map(|life| match life {
             Life::Class(class) => ruled(class),
-            Life::Engine(_) => Ok(()),
+            Life::Hold | Life::Engine(_) => Ok(()),
         })
     };
     for kind in RecordType::ALL {

@@ -134,9 +134,11 @@ impl Inner {
     /// Every lot that lives, is being destroyed, or whose destruction failed.
     pub(super) fn lot_views(&self, believed: Timestamp) -> Result<Vec<LotView>, DeskError> {
         let now = believed.max(self.clock.now());
-        let going: BTreeSet<Lot> = {
+        let going: BTreeSet<(Option<u64>, Lot)> = {
             let state = self.state();
-            state.run.iter().flat_map(|run| &run.lots).map(|planned| planned.lot).collect()
+            let all = state.run.iter().flat_map(|run| &run.lots);
+            let ends = all.filter(|planned| planned.heirs.is_empty());
+            ends.map(|planned| (planned.hold, planned.lot)).collect()
         };
         let profile = self.policy_at(believed).profile;
         let view = |standing: &Standing| LotView {
@@ -147,9 +149,13 @@ impl Inner {
             due: standing.due,
             state: state_of(standing, &going, now),
             holds: standing.holds.clone(),
+            apart: standing.hold.is_some(),
             certificate: None,
         };
-        let standings = self.all_standings(believed);
+        let mut standings = self.all_standings(believed)?;
+        // Of the copies that holds have of one lot the one that stays longest is shown.
+        standings.sort_by_key(|one| (one.info.lot, one.hold.is_some(), one.free_at.is_some()));
+        standings.dedup_by_key(|one| (one.info.lot, one.hold.is_some()));
         let living: BTreeSet<Lot> = standings.iter().map(|standing| standing.info.lot).collect();
         let mut views: Vec<LotView> = standings.iter().map(view).collect();
         for (_, row) in self.vault.load_rows(FAILED)? {
@@ -166,6 +172,7 @@ impl Inner {
                     due: planned.due,
                     state: "failed",
                     holds: Vec::new(),
+                    apart: planned.hold.is_some(),
                     certificate: None,
                 });
             }
@@ -203,31 +210,41 @@ impl Inner {
     }
 }
 
-fn state_of(standing: &Standing, going: &BTreeSet<Lot>, now: Timestamp) -> &'static str {
-    if going.contains(&standing.info.lot) {
+fn state_of(
+    standing: &Standing,
+    going: &BTreeSet<(Option<u64>, Lot)>,
+    now: Timestamp,
+) -> &'static str {
+    if going.contains(&(standing.hold.map(|hold| hold.0), standing.info.lot)) {
         "destroying"
     } else if standing.due > now {
         "active"
-    } else if !standing.holds.is_empty() {
-        "held"
     } else if standing.is_overdue(now) {
         "overdue"
+    } else if !standing.holds.is_empty() {
+        "held"
     } else {
         "due"
     }
 }
 
+/// What is gone; a lot that a hold keeps is not.
 fn certified(lot: &CertifiedLot, id: &str) -> Option<LotView> {
     const WORDS: [&str; 6] =
         ["records", "detections", "sets", "key.record", "key.watermark", "key.base"];
+    let class = lot.class.strip_prefix("hold.").unwrap_or(&lot.class);
+    if !lot.held_by.is_empty() {
+        return None;
+    }
     Some(LotView {
-        class: WORDS.iter().find(|word| **word == lot.class).copied()?,
+        class: WORDS.iter().find(|word| **word == class).copied()?,
         site: lot.site.clone(),
         epoch: lot.epoch,
         rule: lot.rule.clone(),
         due: lot.due,
         state: "certified",
         holds: Vec::new(),
+        apart: false,
         certificate: Some(id.to_owned()),
     })
 }

@@ -1,19 +1,20 @@
-//! What is to be destroyed now: due, and not on hold. Keys that open held buckets are held with
-//! them.
+//! What is to be destroyed now: everything that is due. What is on hold gets a copy in hold storage
+//! before; keys that open held buckets are held with them. A copy goes when its hold was released.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Inner;
 use super::due::Terms;
 use super::holds::covers;
 use super::policy::{Policy, Profile, RetentionClass};
-use super::vault::LotInfo;
+use super::vault::{HeldInfo, LotInfo};
+use super::{DeskError, Inner};
 use crate::crypto::sha256;
 use crate::ledger::{Bucket, Digest, Epoch, Keys, Word};
 use crate::model::batch;
-use crate::model::ids::{KeyId, SiteId};
-use crate::model::retention::Lot;
+use crate::model::ids::{HoldNo, KeyId, SiteId};
+use crate::model::retention::{Doom, Lot};
 use crate::model::time::{DAY_MS, Timestamp};
+use crate::model::vocab::Class;
 use crate::wire::retention::rows::{Committed, HoldRow, Planned};
 
 /// Most lots of one destruction, so that its certificate stays readable.
@@ -21,42 +22,63 @@ pub(super) const LOTS_MAX: usize = 1_000;
 /// How long after its due time a lot must be gone, milliseconds: 5 days.
 pub(super) const DEADLINE_MS: i64 = 5 * DAY_MS;
 
-/// A lot and what is decided of it.
+/// A lot, or a copy in hold storage, and what is decided of it.
 #[derive(Clone, Debug)]
 pub(super) struct Standing {
     /// The lot.
     pub(super) info: LotInfo,
+    /// The hold whose copy it is; `None` for the lot itself.
+    pub(super) hold: Option<HoldNo>,
     /// When it is due.
     pub(super) due: Timestamp,
     /// Whether its month is not closed yet.
     pub(super) waits: bool,
     /// Open holds that cover it.
     pub(super) holds: Vec<u64>,
-    /// Holds that covered it and were released, and when the last of them was.
+    /// Holds that covered it and were released.
     pub(super) released: Vec<u64>,
-    /// When it could be destroyed first.
-    pub(super) free_at: Timestamp,
+    /// When a run may take it first; `None` while its own hold is open.
+    pub(super) free_at: Option<Timestamp>,
 }
 
 impl Standing {
-    /// Due, its month is closed, and nothing holds it.
-    pub(super) fn is_free(&self, now: Timestamp) -> bool {
-        self.due <= now && !self.waits && self.holds.is_empty()
+    /// What tells it from everything else.
+    pub(super) fn name(&self) -> (Lot, Option<HoldNo>) {
+        (self.info.lot, self.hold)
     }
 
-    /// It should be gone.
+    /// The next run takes it: it is due, its month is closed, and what covers it has, or gets, a
+    /// copy of its own.
+    pub(super) fn is_free(&self, now: Timestamp) -> bool {
+        !self.waits && self.free_at.is_some_and(|at| at <= now)
+    }
+
+    /// It should be gone, or be kept apart.
     pub(super) fn is_overdue(&self, now: Timestamp) -> bool {
-        self.holds.is_empty() && self.free_at.0.saturating_add(DEADLINE_MS) < now.0
+        self.free_at.is_some_and(|at| at.0.saturating_add(DEADLINE_MS) < now.0)
+    }
+
+    /// Due, and on hold.
+    pub(super) fn is_held(&self, now: Timestamp) -> bool {
+        self.due <= now && !self.holds.is_empty()
     }
 }
 
 impl Inner {
     /// Every living lot, in the order of the lots: buckets come before the keys that open them.
-    pub(super) fn standings(&self, now: Timestamp) -> Vec<Standing> {
+    /// After a lot come the copies in hold storage.
+    ///
+    /// # Errors
+    /// When the vault of the holds cannot be opened.
+    pub(super) fn standings(&self, now: Timestamp) -> Result<Vec<Standing>, DeskError> {
         let holds: Vec<HoldRow> = self.state().holds.values().cloned().collect();
-        let mut by_site: BTreeMap<SiteId, Vec<LotInfo>> = BTreeMap::new();
+        let mut by_site: BTreeMap<SiteId, Vec<(Option<HoldNo>, LotInfo)>> = BTreeMap::new();
         for info in self.vault.lots() {
-            by_site.entry(info.site.clone()).or_default().push(info);
+            by_site.entry(info.site.clone()).or_default().push((None, info));
+        }
+        for HeldInfo { hold, lot, site, keys, ends_at, .. } in self.vault.held()? {
+            let info = LotInfo { lot, site: site.clone(), keys, ends_at };
+            by_site.entry(site).or_default().push((Some(hold), info));
         }
         let (policy, age_ms) = (self.policy_at(now), self.vault.age_ms());
         let mut standings = Vec::new();
@@ -66,29 +88,41 @@ impl Inner {
                 continue;
             };
             let terms = Terms { policy, site: &site, age_ms };
-            let dues = terms.dues(&lots);
+            let infos: Vec<LotInfo> = lots.iter().map(|(_, info)| info.clone()).collect();
+            let dues = terms.dues(&infos);
             let own: Vec<&HoldRow> = holds.iter().filter(|hold| hold.site == site.id).collect();
-            for info in lots {
+            for (hold, info) in lots {
                 let due = dues.get(&info.lot).copied().unwrap_or(Timestamp::END);
-                standings.push(standing(info, due, &own, &terms));
+                standings.push(standing((info, hold), due, &own, &terms));
             }
         }
-        standings.sort_by_key(|standing| standing.info.lot);
-        standings
+        standings.sort_by_key(|standing| (standing.info.lot, standing.hold));
+        Ok(standings)
     }
 
-    /// Every living lot, and those of the destruction under way that the register does not list any
-    /// more: while it waits for a copy or for the root provider, what it means is due, may be late,
-    /// and is not destroyed. No hold keeps what the engine has begun with.
-    pub(super) fn all_standings(&self, now: Timestamp) -> Vec<Standing> {
-        let mut standings = self.standings(now);
-        let shut: BTreeSet<Lot> = self.vault.unfinished_destruction().into_iter().collect();
-        let begun = standings.iter_mut().filter(|standing| shut.contains(&standing.info.lot));
-        begun.for_each(|standing| standing.holds.clear());
-        let living: BTreeSet<Lot> = standings.iter().map(|standing| standing.info.lot).collect();
+    /// Everything of [`Inner::standings`], and what the destruction under way takes that the
+    /// registers do not list any more: while it waits for a copy or for the root provider, what it
+    /// means is due, may be late, and is not destroyed. No hold keeps what the engine has begun
+    /// with, but those that get a copy.
+    ///
+    /// # Errors
+    /// When the vault of the holds cannot be opened.
+    pub(super) fn all_standings(&self, now: Timestamp) -> Result<Vec<Standing>, DeskError> {
+        let mut standings = self.standings(now)?;
+        let begun: BTreeMap<(Lot, Option<HoldNo>), Vec<HoldNo>> = {
+            let dooms = self.vault.unfinished_destruction().into_iter();
+            dooms.map(|doom| ((doom.lot, doom.hold), doom.heirs)).collect()
+        };
+        for standing in &mut standings {
+            if let Some(heirs) = begun.get(&standing.name()) {
+                standing.holds.retain(|hold| heirs.contains(&HoldNo(*hold)));
+            }
+        }
+        let living: BTreeSet<(Lot, Option<HoldNo>)> =
+            standings.iter().map(Standing::name).collect();
         let state = self.state();
         let lots = state.run.iter().flat_map(|run| &run.lots);
-        for planned in lots.filter(|planned| !living.contains(&planned.lot)) {
+        for planned in lots.filter(|planned| !living.contains(&name_of(planned))) {
             let released = planned.released_holds.iter().filter_map(|hold| state.holds.get(hold));
             let ends = released.filter_map(|hold| Some(hold.released.as_ref()?.at));
             standings.push(Standing {
@@ -98,62 +132,117 @@ impl Inner {
                     keys: planned.keys.iter().map(|key| KeyId(key.key)).collect(),
                     ends_at: planned.due,
                 },
+                hold: planned.hold.map(HoldNo),
                 due: planned.due,
                 waits: false,
-                holds: Vec::new(),
+                holds: planned.heirs.clone(),
                 released: planned.released_holds.clone(),
-                free_at: ends.fold(planned.due, Timestamp::max),
+                free_at: Some(ends.fold(planned.due, Timestamp::max)),
             });
         }
         drop(state);
-        standings.sort_by_key(|standing| standing.info.lot);
-        standings
+        standings.sort_by_key(Standing::name);
+        Ok(standings)
     }
 
-    /// What is to be destroyed now, at most [`LOTS_MAX`].
-    pub(super) fn plan(&self, now: Timestamp) -> Vec<Planned> {
-        let mut planned = Vec::new();
-        for standing in self.standings(now).into_iter().filter(|lot| lot.is_free(now)) {
-            if planned.len() == LOTS_MAX {
-                break;
-            }
-            planned.push(self.planned(standing));
-        }
-        planned
+    /// What is to be destroyed now, at most [`LOTS_MAX`]: lots, or, when there are none, copies of
+    /// holds that were released.
+    ///
+    /// # Errors
+    /// When the vault of the holds cannot be opened.
+    pub(super) fn plan(&self, now: Timestamp) -> Result<Vec<Planned>, DeskError> {
+        let standings = self.standings(now)?;
+        let free = |of_holds: bool| {
+            let of = standings.iter().filter(move |one| one.hold.is_some() == of_holds);
+            of.filter(|one| one.is_free(now)).take(LOTS_MAX)
+        };
+        let lots: Vec<&Standing> = free(false).collect();
+        let all = if lots.is_empty() { free(true).collect() } else { lots };
+        Ok(all.into_iter().map(|standing| self.planned(standing)).collect())
     }
 
-    /// A lot as it is planned for destruction, with a commitment to each of its keys.
-    pub(super) fn planned(&self, standing: Standing) -> Planned {
+    /// A lot or a copy as it is planned for destruction, with a commitment to each of its keys.
+    pub(super) fn planned(&self, standing: &Standing) -> Planned {
         let committed = |key: &KeyId| {
-            let commitment = self.vault.commitment(*key)?;
+            let commitment = match standing.hold {
+                None => self.vault.commitment(*key)?,
+                Some(_) => self.vault.held_commitment(*key)?,
+            };
             Some(Committed { key: key.0, commitment: Digest(commitment) })
         };
         let mut keys: Vec<_> = standing.info.keys.iter().filter_map(committed).collect();
         keys.sort_unstable_by_key(|key| key.key);
         Planned {
             lot: standing.info.lot,
-            site: standing.info.site,
+            site: standing.info.site.clone(),
             due: standing.due,
             keys,
-            released_holds: standing.released,
+            released_holds: standing.released.clone(),
+            hold: standing.hold.map(|hold| hold.0),
+            heirs: standing.holds.clone(),
         }
     }
 }
 
-fn standing(info: LotInfo, due: Timestamp, holds: &[&HoldRow], terms: &Terms<'_>) -> Standing {
-    let waits = terms.waits_for_close(info.lot);
-    let mut standing =
-        Standing { info, due, waits, holds: Vec::new(), released: Vec::new(), free_at: due };
-    for hold in holds.iter().filter(|hold| covers(hold, terms, standing.info.lot)) {
-        match &hold.released {
-            None => standing.holds.push(hold.number),
-            Some(released) => {
-                standing.released.push(hold.number);
-                standing.free_at = standing.free_at.max(released.at);
+fn standing(
+    (info, hold): (LotInfo, Option<HoldNo>),
+    due: Timestamp,
+    holds: &[&HoldRow],
+    terms: &Terms<'_>,
+) -> Standing {
+    let (mut open, mut released, mut until) = (Vec::new(), Vec::new(), due);
+    for row in holds.iter().filter(|row| covers(row, terms, info.lot)) {
+        match &row.released {
+            None => open.push(row.number),
+            Some(end) => {
+                released.push(row.number);
+                until = until.max(end.at);
             }
         }
     }
-    standing
+    let free_at = match hold {
+        // Nothing of it is copied before nothing more can come.
+        None if !open.is_empty() => Some(due.max(terms.last_record(info.ends_at))),
+        None => Some(until),
+        // A copy goes with its own hold; one of a hold that is not known is kept.
+        Some(own) => {
+            let row = holds.iter().find(|row| row.number == own.0);
+            row.and_then(|row| row.released.as_ref()).map(|end| end.at.max(due))
+        }
+    };
+    // A copy is read by nobody who counts.
+    let waits = hold.is_none() && terms.waits_for_close(info.lot);
+    Standing { info, hold, due, waits, holds: open, released, free_at }
+}
+
+/// What tells a planned lot or copy from everything else.
+pub(super) fn name_of(planned: &Planned) -> (Lot, Option<HoldNo>) {
+    (planned.lot, planned.hold.map(HoldNo))
+}
+
+/// What a plan asks of the engine.
+pub(super) fn doom_of(planned: &Planned) -> Doom {
+    Doom {
+        lot: planned.lot,
+        hold: planned.hold.map(HoldNo),
+        heirs: planned.heirs.iter().copied().map(HoldNo).collect(),
+    }
+}
+
+/// The class of what is destroyed: that of the lot, or of a copy in hold storage.
+pub(super) const fn word_of_planned(planned: &Planned) -> &'static str {
+    match (planned.hold, planned.lot) {
+        (None, lot) => word_of(lot),
+        (Some(_), Lot::Records(bucket)) => match bucket.class {
+            Class::Records => "hold.records",
+            Class::Sets => "hold.sets",
+            Class::Detections => "hold.detections",
+        },
+        (Some(_), Lot::Sets(_)) => "hold.sets",
+        (Some(_), Lot::RecordKey(_)) => "hold.key.record",
+        (Some(_), Lot::WatermarkKey(_)) => "hold.key.watermark",
+        (Some(_), Lot::BaseKey(_)) => "hold.key.base",
+    }
 }
 
 /// A lot's class in ledger, list and certificate.
@@ -208,7 +297,8 @@ pub(super) fn buckets(lots: &[Planned], rule: impl Fn(Lot) -> &'static str) -> V
     let mut groups: BTreeMap<(&'static str, Epoch, &'static str, Timestamp), Vec<SiteId>> =
         BTreeMap::new();
     for planned in lots {
-        let group = (word_of(planned.lot), epoch_of(planned.lot), rule(planned.lot), planned.due);
+        let group =
+            (word_of_planned(planned), epoch_of(planned.lot), rule(planned.lot), planned.due);
         groups.entry(group).or_default().push(planned.site.clone());
     }
     let bucket = |((class, epoch, rule, due), mut sites): (_, Vec<SiteId>)| {

@@ -5,9 +5,13 @@
 //! A month that lost its keys takes no record any more ([`crate::engine::gone`]). So a month that
 //! has not ended is not removed (end the site's collection instead), and one that could still get
 //! late records only when the request says that they are refused.
+//!
+//! A month of which anything is on hold is not removed, wherever it lies. Copies in hold storage
+//! whose hold was released go with the month, in a destruction of their own.
 
 use super::due::Terms;
 use super::plan::{LOTS_MAX, Standing};
+use super::run::End;
 use super::{Desk, DeskError, Inner, credential};
 use crate::engine::calendar;
 use crate::ledger::{Actor, Credential, Entry, Event, Word};
@@ -87,6 +91,7 @@ impl Inner {
             return Err(DeskError::Busy);
         }
         let name = format!("{ROWS}{site}/{month}");
+        let actor = Actor::Credential(by.clone());
         let asked = self.asked_before(&name, now, &request)?;
         let row = {
             // From here to the intent no hold comes in between.
@@ -103,11 +108,19 @@ impl Inner {
             self.vault.delete_row(name).await?;
             let reason = Word::of(request.reason);
             let event = Event::RemovalConfirmed { site, month, reason, requested_by };
-            let actor = Actor::Credential(by);
             self.append(Entry::new(now, actor.clone(), event)).await?;
-            self.intend(&actor, now, lots, Some(request.reason)).await?
+            match lots.is_empty() {
+                true => None,
+                false => Some(self.intend(&actor, now, lots, Some(request.reason)).await?),
+            }
         };
-        self.carry_on(row, false, &mut view).await?;
+        let gone = match row {
+            Some(row) => matches!(self.carry_on(row, false, &mut view).await?, End::Certified),
+            None => true,
+        };
+        if gone {
+            self.end_copies(&actor, &found, month, &mut view).await?;
+        }
         self.look().await?;
         // While a copy off the host is waited for, the next run goes on.
         Ok((!view.waiting, view.to_json()))
@@ -147,7 +160,45 @@ impl Inner {
         Ok((false, removal_requested_to_json(until)))
     }
 
-    /// What is removed with a month, where it may be.
+    /// Destroys the copies of a month whose hold was released, as the next run would. Of one that
+    /// another hold covers by now nothing is touched.
+    async fn end_copies(
+        &self,
+        actor: &Actor,
+        site: &Site,
+        month: Month,
+        view: &mut RunView,
+    ) -> Result<(), DeskError> {
+        let now = self.clock.now();
+        let row = {
+            let _deciding = self.deciding.lock().await;
+            let own = self.left_of(site, month, now)?;
+            let is_over =
+                |one: &&Standing| one.hold.is_some() && one.holds.is_empty() && one.is_free(now);
+            let copies: Vec<Planned> =
+                own.iter().filter(is_over).take(LOTS_MAX).map(|one| self.planned(one)).collect();
+            if copies.is_empty() {
+                return Ok(());
+            }
+            self.intend(actor, now, copies, None).await?
+        };
+        self.carry_on(row, false, view).await.map(|_| ())
+    }
+
+    /// What is left of a month: its lots, and their copies in hold storage.
+    fn left_of(
+        &self,
+        site: &Site,
+        month: Month,
+        now: Timestamp,
+    ) -> Result<Vec<Standing>, DeskError> {
+        let span = calendar::span(site, month).map_err(|_| DeskError::Failed)?;
+        let mut own = self.standings(now)?;
+        own.retain(|standing| standing.info.site == site.id && is_of(standing.info.lot, span));
+        Ok(own)
+    }
+
+    /// The lots that are removed with a month, where it may be.
     fn removable(
         &self,
         site: &Site,
@@ -156,15 +207,13 @@ impl Inner {
         request: RemovalRequest,
     ) -> Result<Vec<Planned>, DeskError> {
         let span = calendar::span(site, month).map_err(|_| DeskError::Failed)?;
-        let own: Vec<Standing> = self
-            .standings(now)
-            .into_iter()
-            .filter(|standing| standing.info.site == site.id && is_of(standing.info.lot, span))
-            .collect();
+        let own = self.left_of(site, month, now)?;
         if own.is_empty() {
             return Err(DeskError::UnknownMonth);
         }
-        if own.iter().any(|standing| !standing.holds.is_empty()) {
+        // A copy of a hold that is not known is kept, too.
+        let is_held = |one: &Standing| !one.holds.is_empty() || one.free_at.is_none();
+        if own.iter().any(is_held) {
             return Err(DeskError::Held);
         }
         let collects = site.terminated_at.is_none();
@@ -175,7 +224,8 @@ impl Inner {
         if collects && now < terms.last_record(span.to) && !request.late_refused {
             return Err(DeskError::MonthOpen);
         }
-        let planned = own.into_iter().take(LOTS_MAX).map(|standing| {
+        let lots = own.iter().filter(|standing| standing.hold.is_none());
+        let planned = lots.take(LOTS_MAX).map(|standing| {
             let planned = self.planned(standing);
             // By this request, and not by the rule of its class.
             Planned { due: now, ..planned }

@@ -10,15 +10,18 @@
 //!
 //! Each step can be found again: an intent by its commitments, a result by its operation.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::certificate::{self, Issue};
 use super::figures::Look;
 use super::holds::is_unreviewed;
-use super::plan::{Standing, buckets, class_of, committed, digest_of, keys_of, rule_name};
+use super::plan::{
+    Standing, buckets, class_of, committed, digest_of, doom_of, epoch_of, keys_of, name_of,
+    rule_name, word_of,
+};
 use super::policy::Profile;
-use super::vault::{DestroyReport, Verification};
+use super::vault::{DestroyReport, LotReport, Verification};
 use super::{Desk, DeskError, Inner, credential, everywhere, removal};
 use crate::engine::EngineError;
 use crate::ledger::{
@@ -27,7 +30,7 @@ use crate::ledger::{
 };
 use crate::model::caller::Caller;
 use crate::model::ids::KeyId;
-use crate::model::retention::Lot;
+use crate::model::retention::{Doom, Lot};
 use crate::model::time::Timestamp;
 use crate::wire::retention::rows::{Committed, FailedRow, Planned, Reported, RunRow};
 use crate::wire::retention::view::RunView;
@@ -158,7 +161,7 @@ impl Inner {
     async fn begin(&self, actor: &Actor, now: Timestamp) -> Result<Option<RunRow>, DeskError> {
         // From here to the intent no hold comes in between.
         let _deciding = self.deciding.lock().await;
-        let lots = self.plan(now);
+        let lots = self.plan(now)?;
         if lots.is_empty() {
             return Ok(None);
         }
@@ -180,7 +183,7 @@ impl Inner {
             begun_at: now,
             profile: policy.profile.name().to_owned(),
             policy: Digest(policy.digest),
-            vek_before: self.vault.vek_epoch()?,
+            vek_before: self.epoch_of_plan(&lots)?,
             lots,
             alarmed: false,
             report: None,
@@ -198,6 +201,12 @@ impl Inner {
         let row = RunRow { operation: Some(receipt.operation), ..row };
         self.keep_run(&row).await?;
         Ok(row)
+    }
+
+    /// The epoch of the vault that the keys of a plan live in.
+    fn epoch_of_plan(&self, lots: &[Planned]) -> Result<u64, DeskError> {
+        let of_holds = lots.iter().any(|planned| planned.hold.is_some());
+        Ok(if of_holds { self.vault.held_vek_epoch()? } else { self.vault.vek_epoch()? })
     }
 
     /// A row that a cut left: with its operation, or removed when the ledger never heard of it.
@@ -233,7 +242,7 @@ impl Inner {
             tracing::warn!("retention: a plan that a cut had left is given up, some of it is held");
         }
         if row.report.is_none() {
-            let lots: Vec<Lot> = row.lots.iter().map(|planned| planned.lot).collect();
+            let lots: Vec<Doom> = row.lots.iter().map(doom_of).collect();
             let mark = self.ask(Ledger::mark).await?;
             let mut report = match self.vault.destroy(lots, mark).await {
                 Ok(report) => report,
@@ -255,10 +264,13 @@ impl Inner {
                 view.failed += 1;
                 return Ok(End::Failed);
             }
-            row.report = Some(self.looked_at(&row, &report, again));
+            row.report = Some(self.looked_at(&row, &report, again)?);
             self.keep_run(&row).await?;
         }
         let Some(reported) = row.report.clone() else { return Err(DeskError::Failed) };
+        if reported.passed {
+            self.note_moved(&row, &reported, operation).await?;
+        }
         let result = self.result(&row, &reported, operation).await?;
         if reported.withdrawn {
             self.drop_run().await?;
@@ -276,56 +288,77 @@ impl Inner {
             view.failed += 1;
             return Ok(End::Failed);
         }
-        view.destroyed += row.lots.len() as u64;
-        self.figures.destroyed(row.lots.len() as u64);
+        let moved = row.lots.iter().filter(|planned| !planned.heirs.is_empty()).count() as u64;
+        let destroyed = row.lots.len() as u64 - moved;
+        (view.destroyed, view.moved) = (view.destroyed + destroyed, view.moved + moved);
+        self.figures.destroyed(destroyed);
         let issue = Issue { row: &row, reported: &reported, operation, result };
         view.certificates.push(self.certify(issue).await?);
         self.drop_run().await?;
         Ok(End::Certified)
     }
 
-    /// Whether something of a plan that a cut left is on hold by now, and the engine has not begun
-    /// with it. Then the row says that it is given up.
+    /// Whether a hold that the plan does not know covers something of a plan that a cut left, and
+    /// the engine has not begun with it. Then the row says that it is given up.
     async fn is_held_meanwhile(&self, row: &mut RunRow) -> Result<bool, DeskError> {
         // From here until the row is written no hold comes in between, and none ends.
         let _deciding = self.deciding.lock().await;
         if row.report.is_some() || !self.vault.unfinished_destruction().is_empty() {
             return Ok(false);
         }
-        let standings = self.standings(self.believed().0);
-        let is_planned =
-            |lot: Lot| row.lots.binary_search_by_key(&lot, |planned| planned.lot).is_ok();
-        let own = || standings.iter().filter(|standing| is_planned(standing.info.lot));
+        let plan: BTreeMap<_, &Planned> =
+            row.lots.iter().map(|planned| (name_of(planned), planned)).collect();
+        let standings = self.standings(self.believed().0)?;
+        let own = || standings.iter().filter_map(|one| Some((one, *plan.get(&one.name())?)));
         // With a lot gone the engine is done with all of them, and only its report is lost.
         let all_live = own().count() == row.lots.len();
-        if !all_live || own().all(|standing| standing.holds.is_empty()) {
+        let expected = |(standing, planned): (&Standing, &Planned)| {
+            standing.holds.iter().all(|hold| planned.heirs.contains(hold))
+        };
+        if !all_live || own().all(expected) {
             return Ok(false);
         }
         let ended_at = self.clock.now().max(row.begun_at);
-        row.report = Some(Reported::withdrawn(self.vault.vek_epoch()?, ended_at));
+        let epoch = self.epoch_of_plan(&row.lots)?;
+        row.report = Some(Reported::withdrawn(epoch, ended_at));
         self.keep_run(row).await?;
         Ok(true)
     }
 
     /// The engine's report, and what the desk finds itself: no planned lot lives, every planned key
-    /// is gone, and each had the commitment that the ledger has.
-    fn looked_at(&self, row: &RunRow, report: &DestroyReport, again: bool) -> Reported {
+    /// is gone, each had the commitment that the ledger has, and each hold has its copy.
+    fn looked_at(
+        &self,
+        row: &RunRow,
+        report: &DestroyReport,
+        again: bool,
+    ) -> Result<Reported, DeskError> {
         let planned = all_keys(row);
         let keys: Vec<KeyId> = planned.iter().map(|key| KeyId(key.key)).collect();
-        let living: BTreeSet<Lot> = self.vault.lots().into_iter().map(|info| info.lot).collect();
-        let gone = row.lots.iter().all(|planned| !living.contains(&planned.lot));
+        let lots = self.vault.lots().into_iter().map(|info| (None, info.lot));
+        let copies = self.vault.held()?.into_iter().map(|held| (Some(held.hold.0), held.lot));
+        let living: BTreeSet<(Option<u64>, Lot)> = lots.chain(copies).collect();
+        let gone = row.lots.iter().all(|planned| !living.contains(&(planned.hold, planned.lot)));
+        let kept = |planned: &Planned| {
+            planned.heirs.iter().all(|heir| living.contains(&(Some(*heir), planned.lot)))
+        };
         let ended = self.vault.unfinished_destruction().is_empty();
-        let destroyed = gone && ended && self.vault.is_destroyed(&keys, row.vek_before);
+        let of_holds = row.lots.iter().any(|planned| planned.hold.is_some());
+        let dead = match of_holds {
+            true => self.vault.is_held_destroyed(&keys, row.vek_before),
+            false => self.vault.is_destroyed(&keys, row.vek_before),
+        };
+        let destroyed = gone && ended && dead && row.lots.iter().all(kept);
         // A start may have finished what a cut had left: then there is nothing to do any more.
         let finished = again && report.nothing && destroyed;
         let ended_at = self.clock.now().max(row.begun_at);
         if report.nothing {
-            return Reported {
+            return Ok(Reported {
                 records: None,
                 keys: if finished { keys_of(&planned) } else { Keys::default() },
                 keys_tried: 0,
                 old_epoch: row.vek_before,
-                new_epoch: self.vault.vek_epoch().unwrap_or(row.vek_before),
+                new_epoch: self.epoch_of_plan(&row.lots).unwrap_or(row.vek_before),
                 generation: None,
                 files_removed: 0,
                 bytes_reclaimed: 0,
@@ -335,17 +368,19 @@ impl Inner {
                 nothing: !finished,
                 withdrawn: false,
                 ended_at,
-            };
+            });
         }
         let victims = report.lots.iter().flat_map(|lot| &lot.keys);
         let same = victims.clone().all(|victim| {
             let own = planned.iter().find(|key| key.key == victim.key.id.0);
             own.is_none_or(|own| own.commitment.0 == victim.commitment)
         });
-        let records = |lot: Lot| report.lots.iter().find(|done| done.lot == lot);
-        let records: Option<Vec<Option<u64>>> =
-            row.lots.iter().map(|planned| Some(records(planned.lot)?.records)).collect();
-        Reported {
+        let records = |planned: &Planned| {
+            let of = |done: &&LotReport| (done.lot, done.hold) == name_of(planned);
+            report.lots.iter().find(of).map(|done| done.records)
+        };
+        let records: Option<Vec<Option<u64>>> = row.lots.iter().map(records).collect();
+        Ok(Reported {
             records,
             keys: keys_of(&planned),
             keys_tried: report.keys_tried,
@@ -360,7 +395,33 @@ impl Inner {
             nothing: false,
             withdrawn: false,
             ended_at,
+        })
+    }
+
+    /// Tells the ledger which lots live on in hold storage, and for which hold.
+    async fn note_moved(
+        &self,
+        row: &RunRow,
+        reported: &Reported,
+        operation: u64,
+    ) -> Result<(), DeskError> {
+        for (at, planned) in row.lots.iter().enumerate() {
+            let records = reported.records.as_ref().and_then(|records| *records.get(at)?);
+            for heir in &planned.heirs {
+                let event = Event::HoldMoved {
+                    hold: *heir,
+                    site: planned.site.clone(),
+                    class: Word::of(word_of(planned.lot)),
+                    epoch: epoch_of(planned.lot),
+                    records,
+                };
+                let same = event.clone();
+                if self.find(operation, move |entry| entry.event == same).await?.is_none() {
+                    self.append(Entry::new(reported.ended_at, Actor::Server, event)).await?;
+                }
+            }
         }
+        Ok(())
     }
 
     /// The engine refused, perhaps because of the root provider, and the next run tries again. One
@@ -458,17 +519,19 @@ impl Inner {
         let (believed, _) = self.believed();
         // What is overdue by the clock is shown even when the clock is not believed.
         let now = real.max(believed);
-        let standings = self.all_standings(believed);
+        let standings = self.all_standings(believed)?;
+        // A lot that two holds keep is one lot.
         let count = |wanted: &dyn Fn(&Standing) -> bool| {
-            let lots = standings.iter().filter(|standing| wanted(standing)).count();
-            i64::try_from(lots).unwrap_or(i64::MAX)
+            let lots = standings.iter().filter(|standing| wanted(standing));
+            let lots: BTreeSet<Lot> = lots.map(|standing| standing.info.lot).collect();
+            i64::try_from(lots.len()).unwrap_or(i64::MAX)
         };
         let holds = |state: &super::State| {
             state.holds.values().filter(|hold| is_unreviewed(hold, real)).count()
         };
         let look = Look {
-            due: count(&|standing| standing.is_free(now)),
-            held: count(&|standing| standing.due <= now && !standing.holds.is_empty()),
+            due: count(&|standing| standing.is_free(now) && standing.holds.is_empty()),
+            held: count(&|standing| standing.is_held(now)),
             overdue: count(&|standing| standing.is_overdue(now)),
             unreviewed: i64::try_from(holds(&self.state())).unwrap_or(i64::MAX),
         };
@@ -503,10 +566,10 @@ pub(super) fn all_keys(row: &RunRow) -> Vec<Committed> {
 
 /// Whether a report is of the destruction of this row: of its lots and its keys.
 fn is_of(report: &DestroyReport, row: &RunRow) -> bool {
-    let lots: BTreeSet<Lot> = report.lots.iter().map(|lot| lot.lot).collect();
+    let lots: BTreeSet<_> = report.lots.iter().map(|lot| (lot.lot, lot.hold)).collect();
     let keys: BTreeSet<u64> =
         report.lots.iter().flat_map(|lot| &lot.keys).map(|victim| victim.key.id.0).collect();
-    lots == row.lots.iter().map(|planned| planned.lot).collect()
+    lots == row.lots.iter().map(name_of).collect()
         && keys == all_keys(row).iter().map(|key| key.key).collect()
 }
 

@@ -3,6 +3,8 @@
 //! nothing of an end user; they are sealed under the key that lives as long as the vault. So their
 //! end is that their rows go and the files that held them are rewritten; no certificate says more.
 
+use std::collections::BTreeSet;
+
 use super::due::add_months;
 use super::policy::RetentionClass;
 use super::removal::{self, WAITS_MS};
@@ -58,7 +60,9 @@ impl Inner {
         let mut due: Vec<u64> =
             self.state().holds.values().filter(|hold| is_due(hold)).map(|h| h.number).collect();
         let last = self.state().holds.last_key_value().map(|(number, _)| *number);
-        due.retain(|number| Some(*number) != last);
+        // One whose copies are not gone yet says why they may go.
+        let copies: BTreeSet<u64> = self.vault.held()?.iter().map(|held| held.hold.0).collect();
+        due.retain(|number| Some(*number) != last && !copies.contains(number));
         for number in &due {
             self.vault.delete_row(holds::row_of(*number)).await?;
             self.state().holds.remove(number);

@@ -8,12 +8,13 @@ use crate::engine::{Engine, EngineError};
 use crate::keys::EpochStanding;
 use crate::keys::vek::LedgerMark;
 use crate::model::ids::{KeyId, SiteId};
-use crate::model::retention::Lot;
+use crate::model::retention::Doom;
 use crate::model::site::Site;
 use crate::model::time::Timestamp;
 
 pub use crate::engine::destroy::{DestroyReport, LotInfo, LotReport, Verification};
 pub use crate::engine::gone::Dues;
+pub use crate::engine::hold::HeldInfo;
 
 /// A change of state that is under way.
 pub type Change<'a, T> = Pin<Box<dyn Future<Output = Result<T, EngineError>> + Send + 'a>>;
@@ -51,18 +52,33 @@ pub trait Vault: Send + Sync + 'static {
     /// Whether keys that lived in a VEK epoch are destroyed now.
     fn is_destroyed(&self, keys: &[KeyId], epoch: u64) -> bool;
     /// Lots whose destruction began and has not ended.
-    fn unfinished_destruction(&self) -> Vec<Lot>;
+    fn unfinished_destruction(&self) -> Vec<Doom>;
     /// The report of the destruction that ended last.
     ///
     /// # Errors
     /// When its row cannot be read.
     fn last_destruction(&self) -> Result<Option<DestroyReport>, EngineError>;
-    /// Destroys lots, after the ledger's entry that this is the mark of.
-    fn destroy(&self, lots: Vec<Lot>, mark: LedgerMark) -> Change<'_, DestroyReport>;
+    /// Destroys lots, or copies in hold storage, after the ledger's entry that this is the mark of.
+    /// Heirs have their copies before.
+    fn destroy(&self, lots: Vec<Doom>, mark: LedgerMark) -> Change<'_, DestroyReport>;
     /// Has the engine ask which buckets are due before it keeps a record.
     fn judge_by(&self, dues: Box<dyn Dues>);
     /// Drops what the engine keeps by itself and whose life is over at a believed time.
     fn expire(&self, believed: Timestamp) -> Change<'_, ()>;
+    /// Every copy in hold storage.
+    ///
+    /// # Errors
+    /// When the vault of the holds cannot be opened.
+    fn held(&self) -> Result<Vec<HeldInfo>, EngineError>;
+    /// The commitment of a living key of the vault of the holds.
+    fn held_commitment(&self, key: KeyId) -> Option<[u8; 32]>;
+    /// The VEK epoch in force in the vault of the holds; 0 where there is none.
+    ///
+    /// # Errors
+    /// When its keys cannot be used any more.
+    fn held_vek_epoch(&self) -> Result<u64, EngineError>;
+    /// As [`Vault::is_destroyed`], in the vault of the holds.
+    fn is_held_destroyed(&self, keys: &[KeyId], epoch: u64) -> bool;
     /// Has the engine go by a time that a custodian confirmed.
     fn believe(&self, at: Timestamp) -> Change<'_, ()>;
     /// Ends a site's collection; one that has ended keeps its time.
@@ -131,7 +147,24 @@ impl Vault for Engine {
         self.ring().is_destroyed(keys, epoch)
     }
 
-    fn unfinished_destruction(&self) -> Vec<Lot> {
+    fn held(&self) -> Result<Vec<HeldInfo>, EngineError> {
+        Self::held(self)
+    }
+
+    fn held_commitment(&self, key: KeyId) -> Option<[u8; 32]> {
+        self.ring().hold_existing().ok()??.commitment(key)
+    }
+
+    fn held_vek_epoch(&self) -> Result<u64, EngineError> {
+        Ok(self.ring().hold_existing()?.map_or(Ok(0), |ring| ring.vek_epoch())?)
+    }
+
+    fn is_held_destroyed(&self, keys: &[KeyId], epoch: u64) -> bool {
+        let ring = self.ring().hold_existing().ok().flatten();
+        ring.is_some_and(|ring| ring.is_destroyed(keys, epoch))
+    }
+
+    fn unfinished_destruction(&self) -> Vec<Doom> {
         Self::unfinished_destruction(self)
     }
 
@@ -139,7 +172,7 @@ impl Vault for Engine {
         Self::last_destruction(self)
     }
 
-    fn destroy(&self, lots: Vec<Lot>, mark: LedgerMark) -> Change<'_, DestroyReport> {
+    fn destroy(&self, lots: Vec<Doom>, mark: LedgerMark) -> Change<'_, DestroyReport> {
         Box::pin(Self::destroy(self, lots, mark, Arc::new(())))
     }
 

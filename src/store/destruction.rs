@@ -5,7 +5,7 @@
 
 use super::codec::{Corrupt, Put, Reader};
 use crate::model::batch::{Bucket, Epoch, SiteMonth};
-use crate::model::ids::{KeyId, SiteNo};
+use crate::model::ids::{HoldNo, KeyId, SiteNo};
 use crate::model::retention::Lot;
 use crate::model::time::Month;
 use crate::model::vocab::Class;
@@ -13,9 +13,11 @@ use crate::model::vocab::Class;
 const VERSION: u8 = 1;
 /// Stands for a number of records that is not known.
 const UNCOUNTED: u64 = u64::MAX;
+/// Of rows with lots; version 1 knew of no holds.
+const WITH_HOLDS: u8 = 2;
 /// Bytes of a lot.
-const LOT_BYTES: usize = 10;
-/// Least bytes of a lot's part: lot, records, blocks, number of keys.
+pub const LOT_BYTES: usize = 10;
+/// Least bytes of a lot's part in version 1: lot, records, blocks, number of keys.
 const PART_BYTES_MIN: usize = LOT_BYTES + 4;
 /// Least bytes of a key's part: kind, number, parent, commitment.
 const KEY_BYTES_MIN: usize = 3 + 32;
@@ -94,6 +96,10 @@ pub struct DoomedKey {
 pub struct DoomedLot {
     /// Which.
     pub lot: Lot,
+    /// The hold whose copy it is; `None` for the lot itself.
+    pub hold: Option<HoldNo>,
+    /// The holds that get a copy before.
+    pub heirs: Vec<HoldNo>,
     /// The records in it; `None` where a block could not be read to count them.
     pub records: Option<u64>,
     /// The numbers of its blocks: the first, and the one behind the last; equal for none. Its rows
@@ -103,11 +109,22 @@ pub struct DoomedLot {
     pub keys: Vec<DoomedKey>,
 }
 
+/// How far a destruction is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Its lots are shut.
+    Shut,
+    /// Everything from before it is folded.
+    Folded,
+    /// Each hold has its copy, so that the keys may be gone.
+    Kept,
+}
+
 /// A destruction under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnderWay {
-    /// Whether everything from before it is folded, so that its keys may be gone.
-    pub folded: bool,
+    /// How far it is.
+    pub stage: Stage,
     /// The vault epoch that its keys lived in.
     pub vek_epoch: u64,
     /// What is destroyed.
@@ -129,27 +146,27 @@ pub struct Ended {
 impl Ended {
     /// Encodes the row.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![VERSION, u8::from(self.home_copy_opens)];
+        let mut out = vec![WITH_HOLDS, u8::from(self.home_copy_opens)];
         self.numbers.iter().for_each(|number| out.varint(*number));
         put_lots(&mut out, &self.lots);
         out
     }
 
-    /// Decodes the row.
+    /// Decodes the row, also one of version 1.
     ///
     /// # Errors
     /// When the bytes do not follow the format.
     pub fn decode(bytes: &[u8]) -> Result<Self, Corrupt> {
         let mut reader = Reader::new("destruction that ended", bytes);
-        let (version, opens) = (reader.byte()?, reader.byte()?);
-        if version != VERSION || opens > 1 {
+        let (with_holds, opens) = (with_holds(&mut reader)?, reader.byte()?);
+        if opens > 1 {
             return Err(reader.corrupt());
         }
         let mut numbers = [0; 7];
         for number in &mut numbers {
             *number = reader.varint()?;
         }
-        let lots = lots_of(&mut reader)?;
+        let lots = lots_of(&mut reader, with_holds)?;
         reader.end()?;
         Ok(Self { home_copy_opens: opens == 1, numbers, lots })
     }
@@ -159,6 +176,10 @@ fn put_lots(out: &mut Vec<u8>, lots: &[DoomedLot]) {
     out.varint(lots.len() as u64);
     for doomed in lots {
         out.extend_from_slice(&encode_lot(&doomed.lot));
+        // Holds are numbered from 1.
+        out.varint(doomed.hold.map_or(0, |hold| hold.0));
+        out.varint(doomed.heirs.len() as u64);
+        doomed.heirs.iter().for_each(|heir| out.varint(heir.0));
         out.varint(doomed.records.unwrap_or(UNCOUNTED));
         out.varint(doomed.blocks.0);
         out.varint(doomed.blocks.1);
@@ -172,33 +193,91 @@ fn put_lots(out: &mut Vec<u8>, lots: &[DoomedLot]) {
     }
 }
 
-fn lots_of(reader: &mut Reader<'_>) -> Result<Vec<DoomedLot>, Corrupt> {
-    let corrupt = reader.corrupt();
-    let mut lots = Vec::new();
-    for _ in 0..reader.count_of(PART_BYTES_MIN)? {
-        let lot = decode_lot(reader.bytes(LOT_BYTES)?).ok_or(corrupt)?;
-        let records = Some(reader.varint()?).filter(|records| *records != UNCOUNTED);
-        let blocks = (reader.varint()?, reader.varint()?);
-        let mut doomed = DoomedLot { lot, records, blocks, keys: Vec::new() };
-        for _ in 0..reader.count_of(KEY_BYTES_MIN)? {
-            doomed.keys.push(DoomedKey {
-                kind: reader.byte()?,
-                id: KeyId(reader.varint()?),
-                parent: KeyId(reader.varint()?),
-                commitment: reader.array()?,
-            });
-        }
-        lots.push(doomed);
+/// Whether lots name holds in a row with lots, by its version.
+fn with_holds(reader: &mut Reader<'_>) -> Result<bool, Corrupt> {
+    match reader.byte()? {
+        VERSION => Ok(false),
+        WITH_HOLDS => Ok(true),
+        _ => Err(reader.corrupt()),
     }
-    Ok(lots)
+}
+
+fn lots_of(reader: &mut Reader<'_>, with_holds: bool) -> Result<Vec<DoomedLot>, Corrupt> {
+    let count = reader.count_of(PART_BYTES_MIN)?;
+    (0..count).map(|_| decode_doomed(reader, with_holds)).collect()
 }
 
 impl UnderWay {
     /// Encodes the row.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![VERSION, u8::from(self.folded)];
+        let mut out = vec![WITH_HOLDS, self.stage as u8];
         out.varint(self.vek_epoch);
         put_lots(&mut out, &self.lots);
+        out
+    }
+
+    /// Decodes the row, also one of version 1.
+    ///
+    /// # Errors
+    /// When the bytes do not follow the format.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Corrupt> {
+        let mut reader = Reader::new("destruction under way", bytes);
+        let corrupt = reader.corrupt();
+        let with_holds = with_holds(&mut reader)?;
+        let stage = match reader.byte()? {
+            0 => Stage::Shut,
+            // Nothing was to be kept for a hold.
+            1 if !with_holds => Stage::Kept,
+            1 => Stage::Folded,
+            2 if with_holds => Stage::Kept,
+            _ => return Err(corrupt),
+        };
+        let vek_epoch = reader.varint()?;
+        let row = Self { stage, vek_epoch, lots: lots_of(&mut reader, with_holds)? };
+        reader.end()?;
+        Ok(row)
+    }
+}
+
+fn decode_doomed(reader: &mut Reader<'_>, with_holds: bool) -> Result<DoomedLot, Corrupt> {
+    let corrupt = reader.corrupt();
+    let lot = decode_lot(reader.bytes(LOT_BYTES)?).ok_or(corrupt)?;
+    let (mut hold, mut heirs) = (None, Vec::new());
+    if with_holds {
+        hold = Some(HoldNo(reader.varint()?)).filter(|hold| hold.0 != 0);
+        for _ in 0..reader.count_of(1)? {
+            heirs.push(HoldNo(reader.varint()?));
+        }
+    }
+    let records = Some(reader.varint()?).filter(|records| *records != UNCOUNTED);
+    let blocks = (reader.varint()?, reader.varint()?);
+    let mut keys = Vec::new();
+    for _ in 0..reader.count_of(KEY_BYTES_MIN)? {
+        keys.push(DoomedKey {
+            kind: reader.byte()?,
+            id: KeyId(reader.varint()?),
+            parent: KeyId(reader.varint()?),
+            commitment: reader.array()?,
+        });
+    }
+    Ok(DoomedLot { lot, hold, heirs, records, blocks, keys })
+}
+
+/// A copy in hold storage: what its rows and keys cannot say of themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldRow {
+    /// The records in it; 0 for a lot that is a key or a set.
+    pub records: u64,
+    /// The bucket key that the lot had, which its blocks still name; 0 for a lot that is no bucket.
+    pub bucket_key: KeyId,
+}
+
+impl HeldRow {
+    /// Encodes the row.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        out.varint(self.records);
+        out.varint(self.bucket_key.0);
         out
     }
 
@@ -207,15 +286,12 @@ impl UnderWay {
     /// # Errors
     /// When the bytes do not follow the format.
     pub fn decode(bytes: &[u8]) -> Result<Self, Corrupt> {
-        let mut reader = Reader::new("destruction under way", bytes);
-        let (version, folded) = (reader.byte()?, reader.byte()?);
-        if version != VERSION || folded > 1 {
+        let mut reader = Reader::new("copy on hold", bytes);
+        if reader.byte()? != VERSION {
             return Err(reader.corrupt());
         }
-        let vek_epoch = reader.varint()?;
-        let row = Self { folded: folded == 1, vek_epoch, lots: lots_of(&mut reader)? };
-        reader.end()?;
-        Ok(row)
+        let row = Self { records: reader.varint()?, bucket_key: KeyId(reader.varint()?) };
+        reader.end().map(|()| row)
     }
 }
 
@@ -262,21 +338,52 @@ mod tests {
 
         #[test]
         fn rows_round_trip(
-            folded in any::<bool>(), vek_epoch in any::<u64>(), from_group in any::<u64>(),
+            stage in 0..3u8, vek_epoch in any::<u64>(), from_group in any::<u64>(),
             parts in proptest::collection::vec(
                 (lot(), proptest::option::of(0..u64::MAX), any::<(u64, u64)>(),
-                 proptest::collection::vec(key(), 0..4)), 0..5),
+                 proptest::collection::vec(key(), 0..4), any::<u64>(),
+                 proptest::collection::vec(any::<u64>(), 0..3)), 0..5),
         ) {
-            let part = |(lot, records, blocks, keys)| DoomedLot { lot, records, blocks, keys };
-            let lots = parts.into_iter().map(part).collect();
+            let part = |(lot, records, blocks, keys, hold, heirs): (_, _, _, _, u64, Vec<u64>)| {
+                DoomedLot {
+                    lot,
+                    hold: (hold != 0).then_some(HoldNo(hold)),
+                    heirs: heirs.into_iter().map(HoldNo).collect(),
+                    records,
+                    blocks,
+                    keys,
+                }
+            };
+            let lots: Vec<DoomedLot> = parts.into_iter().map(part).collect();
             let numbers = [vek_epoch, from_group, 0, 1, u64::MAX, 5, 6];
-            let ended = Ended { home_copy_opens: folded, numbers, lots };
+            let ended = Ended { home_copy_opens: stage == 0, numbers, lots };
             prop_assert_eq!(Ended::decode(&ended.encode()), Ok(ended.clone()));
-            let row = UnderWay { folded, vek_epoch, lots: ended.lots };
+            let stage = [Stage::Shut, Stage::Folded, Stage::Kept][usize::from(stage)];
+            let row = UnderWay { stage, vek_epoch, lots: ended.lots };
             let bytes = row.encode();
             prop_assert_eq!(UnderWay::decode(&bytes), Ok(row));
             prop_assert!(UnderWay::decode(&bytes[..bytes.len() - 1]).is_err());
             prop_assert_eq!(decode_gone(&encode_gone(from_group)), Ok(from_group));
+            let held = HeldRow { records: vek_epoch, bucket_key: KeyId(from_group) };
+            prop_assert_eq!(HeldRow::decode(&held.encode()), Ok(held));
+            prop_assert!(HeldRow::decode(&[1, 0]).is_err());
+        }
+
+        #[test]
+        fn a_row_of_version_1_has_no_holds(lot in lot(), key in key(), folded in any::<bool>()) {
+            let mut bytes = vec![1, u8::from(folded), 7, 1];
+            bytes.extend_from_slice(&encode_lot(&lot));
+            bytes.extend_from_slice(&[5, 2, 4, 1, key.kind]);
+            bytes.varint(key.id.0);
+            bytes.varint(key.parent.0);
+            bytes.extend_from_slice(&key.commitment);
+            let row = UnderWay::decode(&bytes).unwrap();
+            let stage = if folded { Stage::Kept } else { Stage::Shut };
+            prop_assert_eq!((row.stage, row.vek_epoch), (stage, 7));
+            let doomed = DoomedLot {
+                lot, hold: None, heirs: Vec::new(), records: Some(5), blocks: (2, 4), keys: vec![key],
+            };
+            prop_assert_eq!(row.lots, vec![doomed]);
         }
 
         #[test]
@@ -285,6 +392,7 @@ mod tests {
             let _ = Ended::decode(&bytes);
             let _ = decode_gone(&bytes);
             let _ = decode_lot(&bytes);
+            let _ = HeldRow::decode(&bytes);
         }
     }
 }

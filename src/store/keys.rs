@@ -1,8 +1,8 @@
 //! Row keys. Numbers are big-endian, so that the order of the bytes is that of the numbers.
 
-use super::destruction::{decode_lot, encode_lot};
+use super::destruction::{LOT_BYTES, decode_lot, encode_lot};
 use crate::model::batch::SiteMonth;
-use crate::model::ids::{SiteId, SiteNo};
+use crate::model::ids::{HoldNo, SiteId, SiteNo};
 use crate::model::retention::Lot;
 
 /// The position row of the meta table.
@@ -37,16 +37,24 @@ pub const GONE: &[u8] = b"gone/";
 /// After the row of every destroyed lot.
 pub const GONE_END: &[u8] = b"gone0";
 
+/// Before the row of each copy in hold storage.
+pub const HELD: &[u8] = b"held/";
+/// After the row of every copy in hold storage.
+pub const HELD_END: &[u8] = b"held0";
+
 /// Every kind of row of the default table; the store writes `format` itself.
-pub const META_ROWS: [&str; 11] = [
+pub const META_ROWS: [&str; 14] = [
     "format",
     "position",
     "vault",
     "intent",
+    "mark",
+    "backup",
     "destruction",
     "destroyed",
     "reclaim",
     "gone/",
+    "held/",
     "site/",
     "token/",
     "desk/",
@@ -149,4 +157,48 @@ pub fn block_of(key: &[u8]) -> Option<(bool, SiteNo, u32, u64)> {
 /// A kept answer: `arrival day ‖ keyed hash of producer and key`.
 pub fn answer(day: u32, hash: &[u8; 16]) -> Vec<u8> {
     [&day.to_be_bytes()[..], hash].concat()
+}
+
+/// A copy in hold storage: `held/ ‖ hold ‖ lot`.
+pub fn held(hold: HoldNo, lot: &Lot) -> Vec<u8> {
+    [HELD, &hold.0.to_be_bytes(), &encode_lot(lot)].concat()
+}
+
+/// The hold and the lot of [`held`].
+pub fn held_of(key: &[u8]) -> Option<(HoldNo, Lot)> {
+    let (hold, lot) = key.strip_prefix(HELD)?.split_first_chunk::<8>()?;
+    Some((HoldNo(u64::from_be_bytes(*hold)), decode_lot(lot)?))
+}
+
+/// A row of a lot in hold storage: `lot ‖ part ‖ key that the row had`. Parts are 1 block,
+/// 2 header, 3 run of a set.
+pub fn hold_row(lot: &Lot, part: u8, key: &[u8]) -> Vec<u8> {
+    [&encode_lot(lot)[..], &[part], key].concat()
+}
+
+/// The part and the key of [`hold_row`].
+pub fn hold_row_of(key: &[u8]) -> Option<(u8, &[u8])> {
+    let (part, key) = key.get(LOT_BYTES..)?.split_first()?;
+    Some((*part, key))
+}
+
+/// All rows of a lot in hold storage: from the first key up to, and without, the last.
+pub fn hold_rows(lot: &Lot) -> (Vec<u8>, Vec<u8>) {
+    (hold_row(lot, 0, &[]), hold_row(lot, u8::MAX, &[]))
+}
+
+/// The key of a block in hold storage: `hold ‖ lot ‖ key that the row had`.
+pub fn hold_key(hold: HoldNo, lot: &Lot, key: &[u8]) -> Vec<u8> {
+    [&hold.0.to_be_bytes()[..], &encode_lot(lot), key].concat()
+}
+
+/// The key that the row of [`hold_key`] had.
+pub fn hold_key_of(key: &[u8]) -> Option<&[u8]> {
+    key.get(8 + LOT_BYTES..)
+}
+
+/// All block keys of a copy in hold storage: from the first key up to, and without, the last. Keys
+/// of blocks begin with 0 or 1.
+pub fn hold_keys(hold: HoldNo, lot: &Lot) -> (Vec<u8>, Vec<u8>) {
+    (hold_key(hold, lot, &[]), hold_key(hold, lot, &[u8::MAX]))
 }

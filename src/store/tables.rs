@@ -11,12 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rocksdb::statistics::StatsLevel;
 use rocksdb::{
-    BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBRecoveryMode,
-    DBWithThreadMode, Direction, InfoLogger, IteratorMode, LogLevel, MultiThreaded, Options,
-    ReadOptions, WriteBatch, WriteOptions,
+    BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBWithThreadMode, Direction, InfoLogger,
+    IteratorMode, LogLevel, MultiThreaded, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
 pub use checkpoint::RESTORING;
+use options::{database_options, table_options};
 pub use reclaim::{Files, Reclaimed, RowRange};
 pub use written::Written;
 
@@ -93,6 +93,10 @@ pub enum Table {
     Headers(Class, Month),
     /// Block keys, each sealed under its bucket's key.
     BlockKeys(Class, Month),
+    /// Hold storage: sealed rows of lots on hold, as they were.
+    HoldRows,
+    /// Hold storage: block keys of lots on hold, each sealed under the key of its hold.
+    HoldKeys,
 }
 
 impl Table {
@@ -108,6 +112,8 @@ impl Table {
             Self::Blocks(class, month) => format!("blocks.{class}.{month}"),
             Self::Headers(class, month) => format!("headers.{class}.{month}"),
             Self::BlockKeys(class, month) => format!("blockkeys.{class}.{month}"),
+            Self::HoldRows => "hold.rows".to_owned(),
+            Self::HoldKeys => "hold.keys".to_owned(),
         }
     }
 
@@ -129,13 +135,15 @@ impl Table {
             "blocks" => Self::Blocks(class()?, Month::parse(parts.next()?.as_bytes())?),
             "headers" => Self::Headers(class()?, Month::parse(parts.next()?.as_bytes())?),
             "blockkeys" => Self::BlockKeys(class()?, Month::parse(parts.next()?.as_bytes())?),
+            "hold" if name == "hold.rows" => Self::HoldRows,
+            "hold" => Self::HoldKeys,
             _ => return None,
         };
         (table.name() == name).then_some(table)
     }
 
     /// What every table is one of: its name without class and month.
-    pub const KINDS: [&'static str; 9] = [
+    pub const KINDS: [&'static str; 11] = [
         "default",
         "journal",
         "counters",
@@ -145,6 +153,8 @@ impl Table {
         "blocks",
         "headers",
         "blockkeys",
+        "hold.rows",
+        "hold.keys",
     ];
 
     /// Its name without class and month; one of [`Table::KINDS`].
@@ -159,6 +169,8 @@ impl Table {
             Self::Blocks(..) => "blocks",
             Self::Headers(..) => "headers",
             Self::BlockKeys(..) => "blockkeys",
+            Self::HoldRows => "hold.rows",
+            Self::HoldKeys => "hold.keys",
         }
     }
 

@@ -1,6 +1,6 @@
 //! A destruction in a process of its own that is killed (SIGKILL) as each of its steps begins: the
-//! next start goes on, survivors are readable and counted, victims never open, and nothing was
-//! reported destroyed before its end.
+//! next start goes on, survivors are readable and counted, victims never open, what is on hold is
+//! whole in hold storage, and nothing was reported destroyed before its end.
 //!
 //! The process is this test binary once more, with the same test and the number of the step.
 
@@ -16,8 +16,8 @@ use blindtally::engine::fold::{BlockPlace, block_key_opens, read_block};
 use blindtally::engine::{Engine, Settings, calendar};
 use blindtally::keys::{self, KeyRing, LedgerMark};
 use blindtally::model::batch::{Batch, Claim, Effect, Epoch, Item, SiteMonth};
-use blindtally::model::ids::{SiteId, Tag};
-use blindtally::model::retention::Lot;
+use blindtally::model::ids::{HoldNo, SiteId, Tag};
+use blindtally::model::retention::{Doom, Lot};
 use blindtally::model::site::SiteSettings;
 use blindtally::model::time::{Clock, Timestamp};
 use blindtally::model::usage::{Counters, Evidence};
@@ -29,7 +29,7 @@ use crate::support::{Place, kill_self};
 const STEP: &str = "BLINDTALLY_TEST_STEP";
 const PLACE: &str = "BLINDTALLY_TEST_PLACE";
 /// Steps of a destruction.
-const STEPS: u32 = 18;
+const STEPS: u32 = 20;
 /// Written by the process that was told of the end.
 const REPORTED: &str = "reported";
 /// 22 November 2026.
@@ -127,6 +127,33 @@ fn victims(engine: &Engine) -> Vec<Lot> {
     .collect()
 }
 
+/// The hold that keeps the records of site 1.
+const HOLD: HoldNo = HoldNo(1);
+
+/// What the destruction is asked for: the records of site 1 are on hold.
+fn dooms(engine: &Engine, lots: &[Lot]) -> Vec<Doom> {
+    let held = engine.site(&site(1)).unwrap().no;
+    let doom = |lot: &Lot| match lot {
+        Lot::Records(bucket) if bucket.site == held => {
+            Doom { heirs: vec![HOLD], ..Doom::from(*lot) }
+        }
+        _ => Doom::from(*lot),
+    };
+    lots.iter().map(doom).collect()
+}
+
+/// How many records the hold has, read one by one; `None` before its copy is whole.
+fn records_held(engine: &Engine) -> Option<u64> {
+    let held = engine.held().unwrap();
+    let [info] = &held[..] else { return None };
+    let Lot::Records(bucket) = info.lot else { panic!("{info:?}") };
+    let copy = engine.held_bucket(HOLD, bucket).unwrap().unwrap();
+    let places = copy.blocks().unwrap();
+    let read: u64 = places.iter().map(|place| copy.read(*place).unwrap().len() as u64).sum();
+    assert_eq!(read, info.records);
+    Some(read)
+}
+
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -156,7 +183,7 @@ fn destroy_and_die(place: &Path, step: u32) {
     let engine = open(place);
     // Folded first, so that every process has the same lots.
     run(engine.fold()).unwrap();
-    let lots = victims(&engine);
+    let lots = dooms(&engine, &victims(&engine));
     let report = run(engine.destroy(lots, MARK, Arc::new(Kill(AtomicU32::new(step))))).unwrap();
     assert_eq!(report.verification, Verification::Passed);
     std::fs::write(place.join(REPORTED), "").unwrap();
@@ -194,6 +221,7 @@ struct Before {
     blocks: BTreeMap<BlockPlace, (Vec<u8>, usize)>,
     figures: Vec<(Counters, Evidence)>,
     records: u64,
+    held: u64,
 }
 
 impl Before {
@@ -215,6 +243,7 @@ impl Before {
         let destroyed = figures.iter().filter(|(_, evidence)| *evidence == Evidence::Destroyed);
         assert_eq!(destroyed.count(), 1, "the sets of one month");
         assert!(engine.lots().iter().all(|info| !self.victims.contains(&info.lot)));
+        assert_eq!(records_held(engine), Some(self.held), "what is on hold is there, whole");
         if let Some(report) = report {
             let records: u64 = report.lots.iter().filter_map(|lot| lot.records).sum();
             assert_eq!((report.verification, records), (Verification::Passed, self.records));
@@ -228,11 +257,15 @@ fn prepare(place: &Path) -> Before {
     run(engine.fold()).unwrap();
     let (victims, blocks, figures) = (victims(&engine), blocks(&engine), figures(&engine));
     let of = blocks.iter().filter(|(place, _)| victims.contains(&Lot::Records(place.bucket)));
-    let records = of.map(|(_, (_, rows))| *rows as u64).sum();
+    let records = of.clone().map(|(_, (_, rows))| *rows as u64).sum();
+    let no = engine.site(&site(1)).unwrap().no;
+    let held = of.filter(|(place, _)| place.bucket.site == no).map(|(_, (_, rows))| *rows as u64);
+    let held = held.sum();
     engine.stop();
     assert_eq!(victims.len(), 7, "{victims:?}");
     assert!(records > 0 && figures.iter().all(|(_, evidence)| *evidence == Evidence::Live));
-    Before { victims, blocks, figures, records }
+    assert!(held > 0 && held < records);
+    Before { victims, blocks, figures, records, held }
 }
 
 /// Check 36 of the privacy study, with a real process and a real kill.
@@ -258,7 +291,8 @@ fn check_36_a_killed_destruction_is_finished_by_the_next_start() {
         if step == 0 {
             assert_eq!(unfinished, [], "nothing had begun");
             assert_eq!(figures(&engine), before.figures);
-            unfinished.clone_from(&before.victims);
+            assert_eq!(records_held(&engine), None);
+            unfinished = dooms(&engine, &before.victims);
         }
         assert_eq!(unfinished.is_empty(), !killed, "{step}");
         let report = killed.then(|| run(engine.destroy(unfinished, MARK, Arc::new(()))).unwrap());

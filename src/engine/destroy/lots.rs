@@ -7,7 +7,7 @@ use crate::engine::directory::Directory;
 use crate::engine::{Shared, calendar};
 use crate::keys::{KeyInfo, KeyKind};
 use crate::model::batch::{Bucket, Epoch, SiteMonth};
-use crate::model::ids::SiteNo;
+use crate::model::ids::{HoldNo, SiteNo};
 use crate::model::retention::Lot;
 use crate::model::site::Site;
 use crate::model::time::{Day, Month, Timestamp};
@@ -30,12 +30,25 @@ pub fn lot_of(directory: &Directory, key: &KeyInfo) -> Option<Lot> {
     })
 }
 
+/// The lot that a key in the register of holds belongs to.
+pub fn held_lot_of(shared: &Shared, key: &KeyInfo) -> Option<Lot> {
+    if key.kind == KeyKind::Hold {
+        let site = shared.directory.site(key.site.as_ref()?)?.no;
+        let epoch = Epoch::from_code(key.epoch);
+        return Some(Lot::Records(Bucket { class: key.class?, site, epoch }));
+    }
+    lot_of(&shared.directory, key)
+}
+
+/// Keys by what they belong to: a lot, or the copy that a hold has of one.
+pub type Living = BTreeMap<(Option<HoldNo>, Lot), Vec<KeyInfo>>;
+
 /// The living keys of every lot.
-pub fn living(shared: &Shared) -> BTreeMap<Lot, Vec<KeyInfo>> {
-    let mut lots: BTreeMap<Lot, Vec<KeyInfo>> = BTreeMap::new();
+pub fn living(shared: &Shared) -> Living {
+    let mut lots = Living::new();
     for key in shared.ring.list() {
         if let Some(lot) = lot_of(&shared.directory, &key) {
-            lots.entry(lot).or_default().push(key);
+            lots.entry((None, lot)).or_default().push(key);
         }
     }
     lots
@@ -60,7 +73,7 @@ pub fn epoch_of(lot: &Lot) -> Epoch {
 }
 
 /// When an epoch of a site ends: a month by the site's table, a day with the day of UTC.
-fn end_of(site: &Site, epoch: Epoch) -> Timestamp {
+pub fn end_of(site: &Site, epoch: Epoch) -> Timestamp {
     match epoch {
         // Every zone was known at the start.
         Epoch::Month(month) => calendar::span(site, month).map_or(Timestamp::END, |span| span.to),
@@ -70,7 +83,7 @@ fn end_of(site: &Site, epoch: Epoch) -> Timestamp {
 
 /// The living lots, in their order.
 pub fn list(shared: &Shared) -> Vec<LotInfo> {
-    let info = |(lot, keys): (Lot, Vec<KeyInfo>)| {
+    let info = |((_, lot), keys): ((Option<HoldNo>, Lot), Vec<KeyInfo>)| {
         let site = shared.directory.by_no(site_of(&lot))?;
         let keys = keys.iter().map(|key| key.id).collect();
         Some(LotInfo { lot, site: site.id.clone(), keys, ends_at: end_of(&site, epoch_of(&lot)) })

@@ -11,13 +11,14 @@ use super::{DestroyReport, DestroyStep, DestroySteps, LotReport, Verification, l
 use crate::crypto::{Aad, SealKey};
 use crate::engine::fold::{FoldError, blocks_of, ranges, read_header, rows_of_sets, tables_of};
 use crate::engine::writer::{Message, Order, Reply};
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, hold};
 use crate::keys::{
-    Destroyed, Destruction, KeyInfo, KeyKind, KeyRing, KeysError, LedgerMark, Step, Steps, Victim,
+    Destroyed, Destruction, HeldKey, KeyInfo, KeyKind, KeyRing, KeysError, LedgerMark, Step, Steps,
+    Victim,
 };
 use crate::model::ids::KeyId;
-use crate::model::retention::Lot;
-use crate::store::destruction::{DoomedKey, DoomedLot, Ended, UnderWay};
+use crate::model::retention::{Doom, Lot};
+use crate::store::destruction::{DoomedKey, DoomedLot, Ended, Stage, UnderWay};
 use crate::store::{Changes, Reclaimed, RowRange, Store, Table, keys};
 
 /// How often, and how long apart, it is looked whether the journal keys from before are retired:
@@ -78,19 +79,13 @@ pub fn last(engine: &Engine) -> Result<Option<DestroyReport>, EngineError> {
     let Ended { home_copy_opens, numbers, lots } = Ended::decode(&plain)?;
     let [old_epoch, new_epoch, generation, keys_tried, files_removed, bytes_reclaimed, searched] =
         numbers;
-    let row = UnderWay { folded: true, vek_epoch: old_epoch, lots };
+    let row = UnderWay { stage: Stage::Kept, vek_epoch: old_epoch, lots };
     let run = Run { engine, mark: LedgerMark::default(), steps: &() };
-    let report = run.report(&row, Destroyed { home_copy_opens, ..Destroyed::default() })?;
-    Ok(Some(DestroyReport {
-        old_epoch,
-        new_epoch,
-        generation,
-        keys_tried,
-        files_removed,
-        bytes_reclaimed,
-        files_searched: searched,
-        ..report
-    }))
+    let known =
+        Destroyed { old_epoch, new_epoch, generation, home_copy_opens, ..Destroyed::default() };
+    let report = run.report(&row, known)?;
+    let files_searched = searched;
+    Ok(Some(DestroyReport { keys_tried, files_removed, bytes_reclaimed, files_searched, ..report }))
 }
 
 impl Run<'_> {
@@ -98,12 +93,13 @@ impl Run<'_> {
     ///
     /// # Errors
     /// As [`Engine::destroy`].
-    pub fn destroy(&self, mut lots: Vec<Lot>) -> Result<DestroyReport, EngineError> {
+    pub fn destroy(&self, mut lots: Vec<Doom>) -> Result<DestroyReport, EngineError> {
         lots.sort_unstable();
-        lots.dedup();
+        lots.dedup_by_key(|doom| (doom.lot, doom.hold));
         let shared = &self.engine.shared;
+        let name = |doom: &Doom| (doom.lot, doom.hold);
         let row = match load(&shared.store, &shared.ring)? {
-            Some(row) if row.lots.iter().map(|doomed| doomed.lot).eq(lots.iter().copied()) => row,
+            Some(row) if dooms(&row).iter().map(name).eq(lots.iter().map(name)) => row,
             Some(_) => {
                 return Err(EngineError::Refused(
                     "a destruction of other lots has not ended; finish it before the next".into(),
@@ -111,13 +107,30 @@ impl Run<'_> {
             }
             None => self.plan(&lots)?,
         };
+        let ring = self.ring(&row)?;
         if row.lots.iter().all(|doomed| doomed.keys.is_empty()) {
-            let found = trial::all(shared, &row, &[])?;
+            let found = trial::all(shared, &ring, &row, &[])?;
             let report = self.report(&row, Destroyed::default())?;
             return Ok(DestroyReport { nothing: true, verification: verdict(found, 0), ..report });
         }
-        let row = if row.folded { row } else { self.prepare(row)? };
-        self.go_on(&row)
+        let row = match (row.stage, is_of_holds(&row)) {
+            (Stage::Shut, false) => self.prepare(row)?,
+            (Stage::Shut, true) => self.prepare_copies(row)?,
+            (Stage::Folded | Stage::Kept, _) => row,
+        };
+        let row = if row.stage == Stage::Kept { row } else { self.keep(row)? };
+        self.go_on(&row, &ring)
+    }
+
+    /// The vault that the keys of a destruction live in.
+    fn ring(&self, row: &UnderWay) -> Result<Arc<KeyRing>, EngineError> {
+        let ring = &self.engine.shared.ring;
+        if is_of_holds(row) { self.ring_of_holds() } else { Ok(Arc::clone(ring)) }
+    }
+
+    fn ring_of_holds(&self) -> Result<Arc<KeyRing>, EngineError> {
+        let none = || EngineError::Refused("there is no register of holds".into());
+        self.engine.shared.ring.hold_existing()?.ok_or_else(none)
     }
 
     /// Turns the vault epoch over.
@@ -125,7 +138,7 @@ impl Run<'_> {
     /// # Errors
     /// As [`Engine::turn_over`].
     pub fn turn_over(&self) -> Result<DestroyReport, EngineError> {
-        let none = UnderWay { folded: true, vek_epoch: 0, lots: Vec::new() };
+        let none = UnderWay { stage: Stage::Kept, vek_epoch: 0, lots: Vec::new() };
         match self.engine.shared.ring.turn_over(self.mark, &Follow(self.steps))? {
             Destruction::Done(done) => self.report(&none, done),
             Destruction::Waiting(paths) => self.waiting(&none, paths),
@@ -134,21 +147,33 @@ impl Run<'_> {
     }
 
     /// What is to be destroyed, by the register.
-    fn plan(&self, lots: &[Lot]) -> Result<UnderWay, EngineError> {
-        let ring = &self.engine.shared.ring;
-        let mut living = lots::living(&self.engine.shared);
-        let doomed = |lot: &Lot| {
+    fn plan(&self, lots: &[Doom]) -> Result<UnderWay, EngineError> {
+        let shared = &self.engine.shared;
+        let of_holds = lots.first().is_some_and(|doom| doom.hold.is_some());
+        if lots.iter().any(|doom| doom.hold.is_some() != of_holds) {
+            return Err(EngineError::Refused("lots and copies are destroyed one by one".into()));
+        }
+        let ring = if of_holds { self.ring_of_holds()? } else { Arc::clone(&shared.ring) };
+        let mut living = if of_holds { hold::living(shared, &ring) } else { lots::living(shared) };
+        let doomed = |doom: &Doom| {
             let key = |key: KeyInfo| DoomedKey {
                 kind: key.kind.code(),
                 id: key.id,
                 parent: key.parent,
                 commitment: ring.commitment(key.id).unwrap_or_default(),
             };
-            let keys = living.remove(lot).unwrap_or_default().into_iter().map(key).collect();
-            DoomedLot { lot: *lot, records: Some(0), blocks: (0, 0), keys }
+            let keys = living.remove(&(doom.hold, doom.lot)).unwrap_or_default();
+            DoomedLot {
+                lot: doom.lot,
+                hold: doom.hold,
+                heirs: doom.heirs.clone(),
+                records: Some(0),
+                blocks: (0, 0),
+                keys: keys.into_iter().map(key).collect(),
+            }
         };
         let lots = lots.iter().map(doomed).collect();
-        Ok(UnderWay { folded: false, vek_epoch: ring.vek_epoch()?, lots })
+        Ok(UnderWay { stage: Stage::Shut, vek_epoch: ring.vek_epoch()?, lots })
     }
 
     /// Up to where the keys may go: nothing more gets in, and what is there is folded and noted.
@@ -157,8 +182,7 @@ impl Run<'_> {
         self.steps.begins(DestroyStep::Close);
         let changes = self.sealed(&row);
         let journal = self.order(|reply| Order::Close(victims(&row), changes, reply))?;
-        let all: Vec<Lot> = row.lots.iter().map(|doomed| doomed.lot).collect();
-        *shared.unfinished.write().unwrap_or_else(PoisonError::into_inner) = all;
+        self.begun(&row);
         self.steps.begins(DestroyStep::Fold);
         self.fold_away(&journal)?;
         self.steps.begins(DestroyStep::Note);
@@ -166,8 +190,49 @@ impl Run<'_> {
             self.survey(doomed)?;
         }
         row.vek_epoch = shared.ring.vek_epoch()?;
-        row.folded = true;
+        row.stage = Stage::Folded;
         self.write(&self.sealed(&row))?;
+        Ok(row)
+    }
+
+    /// The same for copies in hold storage, to which nobody writes.
+    fn prepare_copies(&self, mut row: UnderWay) -> Result<UnderWay, EngineError> {
+        self.steps.begins(DestroyStep::Close);
+        for doomed in &mut row.lots {
+            let held = doomed.hold.and_then(|hold| self.engine.shared.held(hold, doomed.lot));
+            doomed.records = Some(held.map_or(0, |held| held.records));
+        }
+        row.stage = Stage::Folded;
+        self.write(&self.sealed(&row))?;
+        self.begun(&row);
+        Ok(row)
+    }
+
+    fn begun(&self, row: &UnderWay) {
+        let unfinished = &self.engine.shared.unfinished;
+        *unfinished.write().unwrap_or_else(PoisonError::into_inner) = dooms(row);
+    }
+
+    /// What is on hold gets its copies; only then may the keys go.
+    fn keep(&self, mut row: UnderWay) -> Result<UnderWay, EngineError> {
+        let shared = &self.engine.shared;
+        self.steps.begins(DestroyStep::Keep);
+        // The disk may give back by now what it did not when the lots were counted.
+        let uncounted = |doomed: &&mut DoomedLot| {
+            doomed.records.is_none() && !doomed.heirs.is_empty() && doomed.hold.is_none()
+        };
+        for doomed in row.lots.iter_mut().filter(uncounted) {
+            self.survey(doomed)?;
+        }
+        let copies = hold::keep(shared, &row)?;
+        self.steps.begins(DestroyStep::Kept);
+        row.stage = Stage::Kept;
+        let mut changes = self.sealed(&row);
+        hold::whole(shared, &copies, &mut changes);
+        self.write(&changes)?;
+        let mut held = shared.held.write().unwrap_or_else(PoisonError::into_inner);
+        held.extend(copies.into_iter().map(|(hold, lot, copy)| ((hold, lot), copy)));
+        drop(held);
         Ok(row)
     }
 
@@ -211,12 +276,18 @@ impl Run<'_> {
     }
 
     /// From the keys to the end.
-    fn go_on(&self, row: &UnderWay) -> Result<DestroyReport, EngineError> {
+    fn go_on(&self, row: &UnderWay, ring: &KeyRing) -> Result<DestroyReport, EngineError> {
         let shared = &self.engine.shared;
         let ids: Vec<KeyId> =
             row.lots.iter().flat_map(|doomed| &doomed.keys).map(|key| key.id).collect();
-        let held: Vec<Arc<SealKey>> = ids.iter().filter_map(|id| shared.ring.by_id(*id)).collect();
-        let done = match self.destroy_keys(row, &ids)? {
+        let of_holds = is_of_holds(row);
+        let handed_out = |id: &KeyId| match ring.held_key(*id) {
+            Ok(HeldKey::Seal(key)) => Some(key),
+            _ if of_holds => None,
+            _ => ring.by_id(*id),
+        };
+        let held: Vec<Arc<SealKey>> = ids.iter().filter_map(handed_out).collect();
+        let done = match self.destroy_keys(row, ring, &ids)? {
             KeysEnd::Destroyed(done) => done,
             KeysEnd::Waiting(paths) => return self.waiting(row, paths),
             KeysEnd::StillOpens => {
@@ -226,15 +297,17 @@ impl Run<'_> {
         };
         let report = self.report(row, done)?;
         self.steps.begins(DestroyStep::Memory);
-        self.order(|reply| Order::Forget(victims(row), reply))?;
+        if !of_holds {
+            self.order(|reply| Order::Forget(victims(row), reply))?;
+        }
         self.steps.begins(DestroyStep::Trial);
-        if trial::all(shared, row, &held)?.opens > 0 {
+        if trial::all(shared, ring, row, &held)?.opens > 0 {
             return Ok(DestroyReport { verification: Verification::KeyStillOpens, ..report });
         }
         let reclaimed = self.remove(row)?;
         self.steps.begins(DestroyStep::Verify);
         let report = DestroyReport {
-            verification: verdict(trial::all(shared, row, &held)?, reclaimed.left),
+            verification: verdict(trial::all(shared, ring, row, &held)?, reclaimed.left),
             files_removed: reclaimed.files,
             bytes_reclaimed: reclaimed.bytes,
             files_searched: reclaimed.looked_at,
@@ -272,8 +345,12 @@ impl Run<'_> {
         changes
     }
 
-    fn destroy_keys(&self, row: &UnderWay, ids: &[KeyId]) -> Result<KeysEnd, EngineError> {
-        let ring = &self.engine.shared.ring;
+    fn destroy_keys(
+        &self,
+        row: &UnderWay,
+        ring: &KeyRing,
+        ids: &[KeyId],
+    ) -> Result<KeysEnd, EngineError> {
         self.steps.begins(DestroyStep::Keys);
         let follow = Follow(self.steps);
         let ended = match ring.destroy(ids, self.mark, &follow) {
@@ -304,30 +381,50 @@ impl Run<'_> {
     /// Removes the rows, and the files that held them. No row key in the MANIFEST says anything of
     /// anybody, so that is left to roll over by itself.
     fn remove(&self, row: &UnderWay) -> Result<Reclaimed, EngineError> {
-        let store = &self.engine.shared.store;
+        let shared = &self.engine.shared;
+        let store = &shared.store;
         let lots = victims(row);
         self.steps.begins(DestroyStep::Rows);
-        let tables: BTreeSet<Table> = lots.iter().flat_map(tables_of).collect();
+        let of_holds = is_of_holds(row);
+        let tables: BTreeSet<Table> = match of_holds {
+            true => [Table::HoldRows, Table::HoldKeys].into(),
+            false => lots.iter().flat_map(tables_of).collect(),
+        };
+        let ranges: Vec<RowRange> = match of_holds {
+            true => {
+                row.lots.iter().flat_map(|doomed| hold::ranges_of(shared, row, doomed)).collect()
+            }
+            false => row.lots.iter().flat_map(ranges_of).collect(),
+        };
         let before = store.files(&tables)?;
-        self.order(|reply| Order::Remove(lots, reply))?;
+        if of_holds {
+            hold::remove(shared, row).inspect_err(|error| shared.fail(error))?;
+        } else {
+            self.order(|reply| Order::Remove(lots, reply))?;
+        }
         self.steps.begins(DestroyStep::Files);
-        let ranges: Vec<RowRange> = row.lots.iter().flat_map(ranges_of).collect();
         Ok(store.reclaim(&before, &tables, &ranges)?)
     }
 
     fn report(&self, row: &UnderWay, done: Destroyed) -> Result<DestroyReport, EngineError> {
-        let ring = &self.engine.shared.ring;
         let lots = row.lots.iter().map(|doomed| LotReport {
             lot: doomed.lot,
+            hold: doomed.hold,
+            heirs: doomed.heirs.clone(),
             records: doomed.records,
-            keys: doomed.keys.iter().filter_map(|key| self.victim(&doomed.lot, key)).collect(),
+            keys: doomed.keys.iter().filter_map(|key| self.victim(doomed, key)).collect(),
         });
-        let known = done.new_epoch != 0;
+        let (old_epoch, new_epoch, generation) = if done.new_epoch == 0 {
+            let ring = self.ring(row)?;
+            (ring.vek_epoch()?, ring.vek_epoch()?, ring.generation()?)
+        } else {
+            (done.old_epoch, done.new_epoch, done.generation)
+        };
         Ok(DestroyReport {
             lots: lots.collect(),
-            old_epoch: if known { done.old_epoch } else { ring.vek_epoch()? },
-            new_epoch: if known { done.new_epoch } else { ring.vek_epoch()? },
-            generation: if known { done.generation } else { ring.generation()? },
+            old_epoch,
+            new_epoch,
+            generation,
             waiting_for: Vec::new(),
             nothing: false,
             verification: Verification::Passed,
@@ -346,7 +443,8 @@ impl Run<'_> {
         Ok(DestroyReport { waiting_for: paths, verification, ..report })
     }
 
-    fn victim(&self, lot: &Lot, key: &DoomedKey) -> Option<Victim> {
+    fn victim(&self, doomed: &DoomedLot, key: &DoomedKey) -> Option<Victim> {
+        let lot = &doomed.lot;
         let site = self.engine.shared.directory.by_no(lots::site_of(lot))?;
         let class = if let Lot::Records(bucket) = lot { Some(bucket.class) } else { None };
         let info = KeyInfo {
@@ -356,7 +454,7 @@ impl Run<'_> {
             class,
             epoch: lots::epoch_of(lot).code(),
             site: Some(site.id.clone()),
-            hold: None,
+            hold: doomed.hold,
             origin: None,
         };
         Some(Victim { key: info, commitment: key.commitment })
@@ -385,6 +483,20 @@ impl Run<'_> {
     fn order<T>(&self, order: impl FnOnce(Reply<T>) -> Order) -> Result<T, EngineError> {
         self.ask(|reply| Message::Destruction(Box::new(order(reply))))
     }
+}
+
+/// What a destruction takes.
+pub fn dooms(row: &UnderWay) -> Vec<Doom> {
+    let doom = |doomed: &DoomedLot| {
+        let (lot, hold, heirs) = (doomed.lot, doomed.hold, doomed.heirs.clone());
+        Doom { lot, hold, heirs }
+    };
+    row.lots.iter().map(doom).collect()
+}
+
+/// Whether a destruction takes copies in hold storage.
+fn is_of_holds(row: &UnderWay) -> bool {
+    row.lots.iter().any(|doomed| doomed.hold.is_some())
 }
 
 /// The lots that have something to destroy.

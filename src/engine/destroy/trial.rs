@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::crypto::{SealKey, seal};
-use crate::engine::fold::{block_key_opens, blocks_of, rows_of_sets};
-use crate::engine::{EngineError, Shared, runs};
-use crate::model::ids::KeyId;
+use crate::engine::fold::{BlockPlace, block_key_opens, blocks_of, rows_of_sets};
+use crate::engine::{EngineError, Shared, hold, runs};
+use crate::keys::{HeldKey, KeyRing};
+use crate::model::ids::{HoldNo, KeyId};
 use crate::model::retention::Lot;
-use crate::store::destruction::UnderWay;
+use crate::store::destruction::{DoomedLot, UnderWay};
+use crate::store::{Table, keys};
 
 /// What a trial found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,16 +27,25 @@ pub struct Found {
 ///
 /// # Errors
 /// When a table cannot be searched at all.
-pub fn all(shared: &Shared, row: &UnderWay, held: &[Arc<SealKey>]) -> Result<Found, EngineError> {
+pub fn all(
+    shared: &Shared,
+    ring: &KeyRing,
+    row: &UnderWay,
+    held: &[Arc<SealKey>],
+) -> Result<Found, EngineError> {
     let mut found = Found::default();
     let keys: BTreeSet<KeyId> =
         row.lots.iter().flat_map(|doomed| &doomed.keys).map(|key| key.id).collect();
-    let living = shared.ring.list();
+    let living = ring.list();
     found.opens += living.iter().filter(|key| keys.contains(&key.id)).count() as u64;
     let store = &shared.store;
     // A lot without a key is none of this destruction's, unless no lot has one.
     let bare = keys.is_empty();
     for doomed in row.lots.iter().filter(|doomed| bare || !doomed.keys.is_empty()) {
+        if doomed.hold.is_some() {
+            found.copy(shared, ring, (row, doomed), held)?;
+            continue;
+        }
         match doomed.lot {
             Lot::Records(bucket) => {
                 let Ok(places) = blocks_of(store, bucket) else {
@@ -93,5 +104,50 @@ impl Found {
         let living = seal::key_id(sealed).ok().and_then(|id| shared.ring.by_id(id));
         let mut keys = held.iter().chain(&living);
         self.opens += u64::from(keys.any(|key| opens(key)));
+    }
+
+    /// The rows of a copy in hold storage: its block keys, and the rows of sets that no other copy
+    /// needs. (Blocks open with their keys only.)
+    fn copy(
+        &mut self,
+        shared: &Shared,
+        ring: &KeyRing,
+        (row, doomed): (&UnderWay, &DoomedLot),
+        held: &[Arc<SealKey>],
+    ) -> Result<(), EngineError> {
+        let (store, hold) = (&shared.store, doomed.hold.unwrap_or(HoldNo(0)));
+        for (table, from, to) in hold::ranges_of(shared, row, doomed) {
+            if !store.has(table) {
+                continue;
+            }
+            for found in store.scan(table, &from, Some(&to))? {
+                let Ok((name, sealed)) = found else {
+                    // Nothing behind it is reached.
+                    self.unreadable();
+                    break;
+                };
+                self.rows += 1;
+                // A key of holds by its number there; moved ones are known by the number they had.
+                let living = seal::key_id(&sealed).ok().and_then(|id| match ring.held_key(id) {
+                    Ok(HeldKey::Seal(key)) => Some(key),
+                    _ => None,
+                });
+                let opens = |key: &SealKey| match (table, doomed.lot) {
+                    (Table::HoldKeys, Lot::Records(bucket)) => {
+                        let place = keys::hold_key_of(&name);
+                        let place = place.and_then(|key| BlockPlace::from_key(bucket.class, key));
+                        place.is_some_and(|at| hold::block_key_opens(key, hold, at, &sealed))
+                    }
+                    (Table::HoldRows, Lot::Sets(at)) => {
+                        let run = keys::hold_row_of(&name).map(|(_, run)| run);
+                        let table = Table::Tally(at.month);
+                        run.is_some_and(|run| runs::row_opens(key, table, run, &sealed))
+                    }
+                    _ => false,
+                };
+                self.opens += u64::from(held.iter().chain(&living).any(|key| opens(key)));
+            }
+        }
+        Ok(())
     }
 }

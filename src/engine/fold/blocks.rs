@@ -43,7 +43,8 @@ pub struct BlockPlace {
 }
 
 impl BlockPlace {
-    fn key(self) -> Vec<u8> {
+    /// The key of the block's small rows.
+    pub fn key(self) -> Vec<u8> {
         keys::block(self.fragment, self.bucket.site, self.bucket.epoch.code(), self.number)
     }
 
@@ -54,7 +55,8 @@ impl BlockPlace {
         Some(Self { bucket, fragment, number })
     }
 
-    fn aad(self, what: &str, bucket_key: KeyId) -> Aad {
+    /// What binds a sealed value to the block's place and to a key.
+    pub fn aad(self, what: &str, bucket_key: KeyId) -> Aad {
         Aad::new(what)
             .number(bucket_key.0)
             .text(self.bucket.class.name())
@@ -327,12 +329,51 @@ fn header_of(rows: &[Row<'_>], mut keys: FilterKeys) -> Header {
     Header::new(rows.len(), span, [&mut keys.users, &mut keys.devices, &mut keys.marks])
 }
 
-fn block_key(store: &Store, bucket_key: &SealKey, place: BlockPlace) -> Result<SealKey, FoldError> {
+/// Opens the key of a block as it is sealed under its bucket's key.
+///
+/// # Errors
+/// When it does not open or is no key.
+pub fn open_block_key(
+    place: BlockPlace,
+    bucket_key: &SealKey,
+    wrapped: &[u8],
+) -> Result<Secret, FoldError> {
+    let mut plain = bucket_key.open(&place.aad("block key/1", bucket_key.id()), wrapped)?;
+    Ok(Secret::take(&mut plain).ok_or(Corrupt("block key"))?)
+}
+
+/// Opens a sealed block under its own key, and reads its rows.
+///
+/// # Errors
+/// When it does not open or does not follow its format.
+pub fn open_block(
+    place: BlockPlace,
+    bucket_key: KeyId,
+    key: &Secret,
+    sealed: &[u8],
+) -> Result<Vec<OwnedRow>, FoldError> {
+    let key = SealKey::new(KeyId(place.number), key);
+    Ok(block::decode(&key.open(&place.aad("block/1", bucket_key), sealed)?)?)
+}
+
+/// Opens the sealed header of a block under the block's own key.
+///
+/// # Errors
+/// When it does not open or does not follow its format.
+pub fn open_header(
+    place: BlockPlace,
+    bucket_key: KeyId,
+    key: &Secret,
+    sealed: &[u8],
+) -> Result<Header, FoldError> {
+    let key = SealKey::new(KeyId(place.number), key);
+    Ok(Header::decode(&key.open(&place.aad("header/1", bucket_key), sealed)?)?)
+}
+
+fn block_key(store: &Store, bucket_key: &SealKey, place: BlockPlace) -> Result<Secret, FoldError> {
     let [_, _, (block_keys, at)] = place.rows();
     let wrapped = store.get(block_keys, &at)?.ok_or(Corrupt("block key"))?;
-    let mut plain = bucket_key.open(&place.aad("block key/1", bucket_key.id()), &wrapped)?;
-    let secret = Secret::take(&mut plain).ok_or(Corrupt("block key"))?;
-    Ok(SealKey::new(KeyId(place.number), &secret))
+    open_block_key(place, bucket_key, &wrapped)
 }
 
 /// Whether a stored block key opens under a bucket's key.
@@ -352,7 +393,7 @@ pub fn read_block(
     let key = block_key(store, bucket_key, place)?;
     let [(blocks, at), ..] = place.rows();
     let sealed = store.get(blocks, &at)?.ok_or(Corrupt("block"))?;
-    Ok(block::decode(&key.open(&place.aad("block/1", bucket_key.id()), &sealed)?)?)
+    open_block(place, bucket_key.id(), &key, &sealed)
 }
 
 /// Opens the header of a block.
@@ -367,5 +408,5 @@ pub fn read_header(
     let key = block_key(store, bucket_key, place)?;
     let [_, (headers, at), _] = place.rows();
     let sealed = store.get(headers, &at)?.ok_or(Corrupt("block header"))?;
-    Ok(Header::decode(&key.open(&place.aad("header/1", bucket_key.id()), &sealed)?)?)
+    open_header(place, bucket_key.id(), &key, &sealed)
 }

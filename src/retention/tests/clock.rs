@@ -41,7 +41,11 @@ async fn check_60_a_jump_ahead_destroys_nothing_until_it_is_confirmed() {
     assert!(world.list(None).contains("\"state\":\"unconfirmed\""));
     assert!(world.list(None).contains("\"high_water\":\"2026-07-30T00:00:00Z\""));
     let confirmed = confirm(&world, "2027-08-03T00:09:00Z").await.unwrap();
-    assert_eq!(world.vault.with(|inside| inside.believed), Some(world.clock.now()), "the engine hears it");
+    assert_eq!(
+        world.vault.with(|inside| inside.believed),
+        Some(world.clock.now()),
+        "the engine hears it"
+    );
     assert!(confirmed.contains("\"to\":\"2027-08-03T00:00:00Z\""), "{confirmed}");
     assert!(world.kinds().contains(&"clock_confirmed"));
     assert_eq!(world.run().await.unwrap().destroyed, 12);

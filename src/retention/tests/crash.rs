@@ -157,8 +157,10 @@ async fn a_plan_that_a_cut_left_looks_at_holds_again() {
             world.restart();
         }
         let ran = world.run().await.unwrap();
-        assert_eq!((ran.destroyed, ran.failed), (1, 0), "that of the other site");
-        assert!(world.living().contains("ACME sets") && !world.living().contains("B.C sets"));
+        assert_eq!((ran.destroyed, ran.moved, ran.failed), (1, 1, 0), "one of each site");
+        assert!(world.living().iter().all(|lot| !lot.ends_with(" sets")), "{:?}", world.living());
+        let held = world.vault.with(|inside| inside.held.clone());
+        assert!(matches!(held[..], [vault::HeldInfo { lot: Lot::Sets(_), .. }]), "{held:?}");
         // The first intent has a result that did not pass, the second one that did.
         assert_eq!(told(&world), [2, 1, 1, 1]);
         assert!(world.ledger.unfinished().unwrap().is_empty());
@@ -172,4 +174,66 @@ async fn a_plan_that_a_cut_left_looks_at_holds_again() {
         let body = certificate::verify(&text, &world.key()).unwrap();
         assert_eq!(body.lots[0].released_holds, [1]);
     }
+}
+
+/// With a hold: no cut loses a held lot, and both the move and the end of the copies are finished.
+#[tokio::test]
+async fn check_36_and_37_a_move_and_a_release_cut_anywhere_are_finished() {
+    let body = r#"{"months":["2026-05"],"ground":"unpaid","review_at":"2027-09-01T00:00:00Z"}"#;
+    let mut cuts = 0;
+    for number in 0.. {
+        let mut done = true;
+        for cut in [Cut::Before(number), Cut::After(number)] {
+            let mut world = World::at("2026-08-03T00:00:00Z");
+            let (site, mut text) = (site_id("ACME"), body.as_bytes().to_vec());
+            let privacy = caller(Role::Privacy, 7);
+            world.desk.open_hold(&privacy, site.clone(), &mut text).await.unwrap();
+            let from = world.vault.with(|inside| inside.changes);
+            let at_number = |inside: &mut fake::Inside, from: usize| {
+                inside.cut = Some(match cut {
+                    Cut::Before(number) => Cut::Before(from + number),
+                    Cut::After(number) => Cut::After(from + number),
+                });
+            };
+            world.vault.with(|inside| at_number(inside, from));
+            let ran = world.run().await;
+            done &= ran.is_ok();
+            cuts += usize::from(ran.is_err());
+            let somewhere = |world: &World| {
+                let mine = |info: &LotInfo| info.site == site && matches!(info.lot, Lot::Sets(_));
+                let is_copy = |held: &vault::HeldInfo| matches!(held.lot, Lot::Sets(_));
+                world
+                    .vault
+                    .with(|inside| inside.lots.iter().any(mine) || inside.held.iter().any(is_copy))
+            };
+            assert!(somewhere(&world), "{cut:?}");
+            world.vault.with(|inside| inside.cut = None);
+            world.restart();
+            world.run().await.unwrap();
+            assert!(somewhere(&world), "{cut:?}");
+            assert_eq!(world.vault.with(|inside| inside.held.len()), 1, "{cut:?}");
+            let kinds = world.kinds();
+            assert_eq!(kinds.iter().filter(|kind| **kind == "hold_moved").count(), 1, "{cut:?}");
+            assert_eq!(told(&world), [1, 1, 1, 1], "{cut:?}");
+            for person in [1, 2] {
+                let custodian = caller(Role::Custodian, person);
+                world.desk.release_hold(&custodian, site.clone(), "h1").await.unwrap();
+            }
+            let from = world.vault.with(|inside| inside.changes);
+            world.vault.with(|inside| at_number(inside, from));
+            let ran = world.run().await;
+            done &= ran.is_ok();
+            assert!(told(&world)[1] == 1 || !somewhere(&world), "{cut:?}");
+            world.vault.with(|inside| inside.cut = None);
+            world.restart();
+            world.run().await.unwrap();
+            assert!(!somewhere(&world), "{cut:?}");
+            assert_eq!(told(&world), [2, 2, 2, 2], "{cut:?}");
+            assert!(world.ledger.unfinished().unwrap().is_empty());
+        }
+        if done {
+            break;
+        }
+    }
+    assert!(cuts >= 12, "only {cuts} cuts were reached");
 }

@@ -18,15 +18,22 @@ async fn release(world: &World, person: u8) -> Result<bool, DeskError> {
 }
 
 #[tokio::test]
-async fn check_37_a_held_month_stays_until_two_have_released_it() {
+async fn check_37_a_held_month_is_kept_apart_until_two_have_released_it() {
     let mut world = World::at("2026-06-01T00:00:00Z");
     world.run().await.unwrap();
     let opened = open(&world, "ACME", BODY).await.unwrap();
     assert!(opened.contains("\"id\":\"h1\"") && opened.contains("\"lots\":6"), "{opened}");
     assert_eq!(world.live_until(at("2026-12-20T00:00:00Z")).await, 6, "those of the other site");
-    assert_eq!(count(&world.list(Some("held")), "\"holds\":[\"h1\"]"), 6);
+    assert_eq!(world.living(), BTreeSet::new(), "what is held is not where it was");
+    let listed = world.list(Some("held"));
+    assert_eq!(count(&listed, "\"holds\":[\"h1\"],\"rule\":"), 6, "{listed}");
+    assert_eq!(count(&listed, "\"storage\":\"hold\""), 6);
+    assert_eq!(count(&world.list(Some("certified")), "ACME"), 0, "what is held is not gone");
     assert_eq!(world.desk.0.figures.last().held, 6);
     assert_eq!(world.desk.0.figures.last().overdue, 0);
+    // One entry for each lot and hold says where it is.
+    let moved = |event: &Event| matches!(event, Event::HoldMoved { hold: 1, .. });
+    assert_eq!(world.entries().iter().filter(|entry| moved(&entry.event)).count(), 6);
     world.restart();
     assert_eq!(release(&world, 1).await, Ok(false));
     assert_eq!(release(&world, 1).await, Err(DeskError::SamePerson));
@@ -36,20 +43,76 @@ async fn check_37_a_held_month_stays_until_two_have_released_it() {
     assert_eq!(release(&world, 2).await, Ok(true));
     assert_eq!(release(&world, 3).await, Err(DeskError::Released));
     let now = world.clock.now();
-    assert!(!world.desk.0.standings(now)[0].is_overdue(now));
+    assert!(!world.desk.0.standings(now).unwrap()[0].is_overdue(now));
+    let before = world.vault.with(|inside| (inside.epoch, inside.held_epoch));
     let ran = world.run().await.unwrap();
-    assert_eq!(ran.destroyed, 6);
-    // The certificate says that it was held once.
+    assert_eq!((ran.destroyed, ran.moved), (6, 0));
+    let after = world.vault.with(|inside| (inside.epoch, inside.held_epoch));
+    assert_eq!(after, (before.0, before.1 + 1), "a turn-over of the vault of the holds only");
+    assert!(world.vault.with(|inside| inside.held.is_empty()));
+    // The certificate says that it was held, and by what its copy was kept.
     let auditor = caller(Role::Auditor, 0);
     let text = world.desk.certificate(&auditor, &ran.certificates[0]).unwrap();
     let body = certificate::verify(&text, &world.key()).unwrap();
-    assert!(body.lots.iter().all(|lot| lot.released_holds == [1]));
+    assert!(body.lots.iter().all(|lot| (&lot.released_holds[..], lot.hold) == (&[1], Some(1))));
+    assert!(body.lots.iter().all(|lot| lot.class.starts_with("hold.") && lot.held_by.is_empty()));
+    assert_eq!(count(&world.list(Some("certified")), "\"site_id\":\"ACME\""), 6);
     // Both people are in the ledger.
     let entries = world.entries();
     let released = entries.iter().find(|entry| entry.event.kind() == "hold_released").unwrap();
     let Event::HoldReleased { requested_by, hold, .. } = &released.event else { panic!() };
     assert_eq!((requested_by.to_string(), *hold), ("b".repeat(16), 1));
     assert_eq!(released.actor.to_string(), "c".repeat(16));
+}
+
+/// A hold that is opened when the lots are in hold storage already keeps them when the first ends.
+#[tokio::test]
+async fn another_hold_of_the_same_lot_keeps_its_own() {
+    let world = World::at("2026-06-01T00:00:00Z");
+    world.run().await.unwrap();
+    open(&world, "ACME", BODY).await.unwrap();
+    world.live_until(at("2026-12-20T00:00:00Z")).await;
+    let later = BODY.replacen('{', r#"{"classes":["sets"],"#, 1).replace("2026-09", "2027-09");
+    let opened = open(&world, "ACME", &later).await.unwrap();
+    assert!(opened.contains("\"lots\":2") && opened.contains("\"too_late\":0"), "{opened}");
+    let holds = || -> Vec<(u64, &'static str)> {
+        let name = |held: &vault::HeldInfo| (held.hold.0, plan::word_of(held.lot));
+        world.vault.with(|inside| inside.held.iter().map(name).collect())
+    };
+    release(&world, 1).await.unwrap();
+    release(&world, 2).await.unwrap();
+    assert_eq!(world.desk.0.figures.last().overdue, 0);
+    let ran = world.run().await.unwrap();
+    assert_eq!((ran.destroyed, ran.moved), (4, 2));
+    assert_eq!(holds(), [(2, "sets"), (2, "key.base")]);
+    let listed = world.list(Some("held"));
+    assert_eq!(count(&listed, "\"holds\":[\"h2\"]"), 2, "{listed}");
+    let auditor = caller(Role::Auditor, 0);
+    let text = world.desk.certificate(&auditor, &ran.certificates[0]).unwrap();
+    let body = certificate::verify(&text, &world.key()).unwrap();
+    assert_eq!(body.lots.iter().filter(|lot| lot.held_by == [2]).count(), 2);
+    assert!(body.limits.iter().any(|limit| limit.contains("held_by")));
+    // And the second ends on its own.
+    for person in [1, 2] {
+        let custodian = caller(Role::Custodian, person);
+        world.desk.release_hold(&custodian, site_id("ACME"), "h2").await.unwrap();
+    }
+    assert_eq!(world.run().await.unwrap().destroyed, 2);
+    assert_eq!(holds(), []);
+    assert_eq!(world.list(Some("held")).matches("ACME").count(), 0);
+}
+
+#[tokio::test]
+async fn a_copy_that_is_not_there_is_an_alarm_and_no_success() {
+    let world = World::at("2026-06-01T00:00:00Z");
+    world.run().await.unwrap();
+    open(&world, "ACME", BODY).await.unwrap();
+    world.vault.with(|inside| inside.fault = Some(fake::Fault::KeepsNothing));
+    world.live_until(at("2026-08-10T00:00:00Z")).await;
+    assert_eq!(world.alarms(), ["verification_failed"]);
+    assert!(
+        !world.kinds().contains(&"hold_moved") && !world.kinds().contains(&"certificate_issued")
+    );
 }
 
 #[tokio::test]
@@ -59,12 +122,14 @@ async fn a_hold_of_one_class_keeps_the_keys_that_it_needs() {
     let body = BODY.replacen('{', r#"{"classes":["detections"],"#, 1);
     open(&world, "ACME", &body).await.unwrap();
     world.live_until(at("2026-12-20T00:00:00Z")).await;
-    let left = ["detections", "key.record", "key.watermark", "key.base"];
-    assert_eq!(world.living(), left.map(|class| format!("ACME {class}")).into());
+    let left: BTreeSet<&str> =
+        world.vault.with(|inside| inside.held.iter().map(|h| plan::word_of(h.lot)).collect());
+    assert_eq!(left, ["detections", "key.record", "key.watermark", "key.base"].into());
+    assert_eq!(world.living(), BTreeSet::new());
 }
 
 #[tokio::test]
-async fn a_hold_covers_days_that_lie_in_its_month() {
+async fn a_hold_covers_days_that_lie_in_its_month_and_what_may_still_come() {
     let vault = Memory::default();
     // The site's November begins on 31 October 15:00 UTC.
     let site = site("ACME", 1, "Asia/Seoul", Some(3));
@@ -84,8 +149,14 @@ async fn a_hold_covers_days_that_lie_in_its_month() {
     world.run().await.unwrap();
     let body = BODY.replace("2026-05", "2026-11").replace("2026-09-01", "2026-12-24");
     open(&world, "ACME", &body).await.unwrap();
-    assert_eq!(world.live_until(at("2026-11-20T00:00:00Z")).await, 1);
+    // A record of that day may come for 35 days, so it stays open for as long.
+    assert_eq!(world.live_until(at("2026-12-05T00:00:00Z")).await, 1);
     world.vault.with(|inside| assert_eq!(inside.lots, [day("2026-10-31T00:00:00Z")]));
+    assert_eq!(world.desk.0.figures.last().overdue, 0);
+    assert_eq!(count(&world.list(Some("held")), "\"storage\""), 0);
+    world.live_until(at("2026-12-08T00:00:00Z")).await;
+    world.vault.with(|inside| assert_eq!((inside.lots.len(), inside.held.len()), (0, 1)));
+    assert_eq!(count(&world.list(Some("held")), "\"storage\":\"hold\""), 1);
 }
 
 #[tokio::test]

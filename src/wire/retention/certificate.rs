@@ -88,9 +88,16 @@ pub struct CertifiedLot {
     pub records: Option<u64>,
     /// Its keys with their commitments.
     pub keys: Vec<Committed>,
-    /// Holds that covered it once and were released; none covered it when its destruction began.
-    /// A hold that was opened later says itself for how many lots it came too late.
+    /// Holds that covered it once and were released. A hold that was opened after its destruction
+    /// began says itself for how many lots it came too late.
     pub released_holds: Vec<u64>,
+    /// The hold whose copy in hold storage it was; absent for the lot itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<u64>,
+    /// Holds that were open, and have a copy of it in hold storage: it is not gone. Absent where
+    /// there was none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_by: Vec<u64>,
 }
 
 /// The key above all keys, which was replaced.

@@ -161,6 +161,12 @@ pub struct Planned {
     pub keys: Vec<Committed>,
     /// Holds that covered it and were released.
     pub released_holds: Vec<u64>,
+    /// The hold whose copy it is, where it is none of the lots themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<u64>,
+    /// Open holds, which have a copy in hold storage before it is destroyed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heirs: Vec<u64>,
 }
 
 /// What the engine said of a destruction.

@@ -95,7 +95,9 @@ fn planned() -> impl Strategy<Value = Planned> {
     (lot(), 0i64..4_000_000_000_000, keys, prop::collection::vec(any::<u64>(), 0..3)).prop_map(
         |(lot, due, keys, released_holds)| {
             let site = SiteId::parse(b"ACME").unwrap();
-            Planned { lot, site, due: Timestamp(due), keys, released_holds }
+            let hold = keys.first().map(|key: &Committed| key.key);
+            let heirs = released_holds.clone();
+            Planned { lot, site, due: Timestamp(due), keys, released_holds, hold, heirs }
         },
     )
 }

@@ -24,6 +24,8 @@ pub struct LotView {
     pub state: &'static str,
     /// Holds that cover it.
     pub holds: Vec<u64>,
+    /// Whether it lies in hold storage.
+    pub apart: bool,
     /// The certificate of its destruction.
     pub certificate: Option<String>,
 }
@@ -41,8 +43,13 @@ impl LotView {
             "state": self.state,
             "holds": holds,
         });
-        if let (Some(certificate), Value::Object(members)) = (&self.certificate, &mut value) {
-            members.insert("certificate".to_owned(), json!(certificate));
+        if let Value::Object(members) = &mut value {
+            if self.apart {
+                members.insert("storage".to_owned(), json!("hold"));
+            }
+            if let Some(certificate) = &self.certificate {
+                members.insert("certificate".to_owned(), json!(certificate));
+            }
         }
         value
     }
@@ -123,6 +130,8 @@ pub fn hold_to_json(hold: &HoldRow, now: Timestamp) -> Vec<u8> {
 pub struct RunView {
     /// Lots that were destroyed.
     pub destroyed: u64,
+    /// Lots that live on in hold storage only.
+    pub moved: u64,
     /// Their certificates.
     pub certificates: Vec<String>,
     /// Whether it waits for a copy of the register off the host.
@@ -136,6 +145,7 @@ impl RunView {
     pub fn to_json(&self) -> Vec<u8> {
         text(&json!({
             "destroyed": self.destroyed,
+            "moved_to_hold": self.moved,
             "certificates": self.certificates,
             "waiting": self.waiting,
             "failed": self.failed,

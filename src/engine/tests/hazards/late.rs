@@ -80,7 +80,8 @@ fn a_record_whose_bucket_is_due_is_counted_and_never_kept() {
     assert_eq!(world.raw(&rows).unwrap().verdicts, wanted);
     let mau = |world: &World| {
         let months = ["2026-10", "2026-11"].map(|month| Month::parse(month.as_bytes()).unwrap());
-        let of = |month| world.engine().usage(&site_id(2), month).unwrap().unwrap().tally.counters.mau;
+        let of =
+            |month| world.engine().usage(&site_id(2), month).unwrap().unwrap().tally.counters.mau;
         months.map(of).iter().sum::<u64>()
     };
     for round in 0..3 {
