@@ -27,9 +27,10 @@ pub(super) fn database_options() -> Options {
 /// Files of a small table that wait, unsorted among each other, before they are merged downwards.
 const FILES_UNMERGED: i32 = 16;
 
-/// Memory of a half of the journal, bytes. The fold clears it long before; what is not folded is
-/// bounded by the engine.
-const JOURNAL_MEMORY_BYTES: usize = 1 << 30;
+/// Memory of a half of the journal, bytes. The fold clears it long before; only a fold that is far
+/// behind has journal written to files. Not more, because RocksDB reserves as much of the disk for
+/// each log.
+const JOURNAL_MEMORY_BYTES: usize = 256 << 20;
 
 /// Settings of a table: everything is sealed, so nothing compresses. Blocks are written in the
 /// order of their keys, so that files move down without being rewritten; the journal's memory is
