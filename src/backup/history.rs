@@ -5,6 +5,7 @@
 use crate::engine::restore::{Named, NamedKind, Replay};
 use crate::ledger::{Bucket, Epoch, Event, Ledger, LedgerError, Recorded};
 use crate::model::batch;
+use crate::model::ids::HoldNo;
 use crate::model::vocab::Class;
 
 /// Entries that are read at once.
@@ -42,16 +43,25 @@ impl History {
         self.replay.last = self.replay.last.max(entry.time);
         match &entry.event {
             Event::DestructionIntent { buckets, .. } => {
-                self.replay.destroyed.extend(buckets.iter().flat_map(named));
+                self.replay
+                    .destroyed
+                    .extend(buckets.iter().flat_map(|all| named(all, all.class.as_str())));
+                let copies = buckets.iter().filter_map(|all| {
+                    all.class.as_str().strip_prefix("hold.").map(|word| named(all, word))
+                });
+                self.replay.copies_destroyed.extend(copies.flatten());
                 self.desk.push(entry);
             }
             Event::SiteTerminated { site, terminated_at, .. } => {
                 self.replay.terminated.push((site.clone(), *terminated_at));
             }
             Event::TokenRevoked { token } => self.replay.revoked.push(token.to_string()),
+            Event::HoldReleased { hold, .. } => {
+                self.replay.released.insert(HoldNo(*hold));
+                self.desk.push(entry);
+            }
             Event::HoldOpened { .. }
             | Event::HoldReleaseRequested { .. }
-            | Event::HoldReleased { .. }
             | Event::ClockConfirmed { .. } => self.desk.push(entry),
             _ => {}
         }
@@ -60,8 +70,8 @@ impl History {
 
 /// The lots of a group of the ledger. A class that is not known here names none: where the data
 /// needs a key that is gone, and nothing known explains it, the start is refused.
-fn named(bucket: &Bucket) -> Vec<Named> {
-    let kind = match bucket.class.as_str() {
+fn named(bucket: &Bucket, class: &str) -> Vec<Named> {
+    let kind = match class {
         "sets" => NamedKind::Sets,
         "key.record" => NamedKind::RecordKey,
         "key.watermark" => NamedKind::WatermarkKey,

@@ -10,11 +10,13 @@
 //! [`read_block`], and ends by the same destruction as a lot, in the vault of the holds.
 
 mod keep;
+mod replay;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use super::destroy::lots;
+use super::directory::Directory;
 use super::fold::{self, BlockPlace, FoldError};
 use super::{Engine, EngineError, Shared};
 use crate::crypto::{Aad, SealKey, Secret};
@@ -29,6 +31,7 @@ use crate::store::destruction::{DoomedLot, HeldRow, UnderWay};
 use crate::store::{Changes, RowRange, Store, Table, keys};
 
 pub use keep::{keep, whole};
+pub use replay::replay;
 
 /// The copies in hold storage.
 pub type Copies = BTreeMap<(HoldNo, Lot), HeldRow>;
@@ -81,7 +84,7 @@ pub fn load(store: &Store, key: &SealKey) -> Result<Copies, EngineError> {
 /// Refused, with a sentence that says what to put back.
 pub fn check(shared: &Shared) -> Result<(), EngineError> {
     let ring = shared.ring.hold_existing()?;
-    let living = ring.map_or(lots::Living::new(), |ring| living(shared, &ring));
+    let living = ring.map_or(lots::Living::new(), |ring| living(&shared.directory, &ring));
     let going = shared.unfinished.read().unwrap_or_else(PoisonError::into_inner).clone();
     let copies = shared.held.read().unwrap_or_else(PoisonError::into_inner);
     for (hold, lot) in copies.keys() {
@@ -99,10 +102,10 @@ pub fn check(shared: &Shared) -> Result<(), EngineError> {
 }
 
 /// The living keys of every copy.
-pub fn living(shared: &Shared, ring: &KeyRing) -> lots::Living {
+pub fn living(directory: &Directory, ring: &KeyRing) -> lots::Living {
     let mut copies = lots::Living::new();
     for key in ring.list() {
-        if let (Some(_), Some(lot)) = (key.hold, lots::held_lot_of(shared, &key)) {
+        if let (Some(_), Some(lot)) = (key.hold, lots::held_lot_of(directory, &key)) {
             copies.entry((key.hold, lot)).or_default().push(key);
         }
     }
@@ -118,7 +121,7 @@ fn sealing(
 ) -> Result<Option<Arc<SealKey>>, EngineError> {
     let own = ring.list().into_iter().find(|key| {
         let of_copy = (key.hold, key.kind) == (Some(hold), kind);
-        of_copy && lots::held_lot_of(shared, key) == Some(lot)
+        of_copy && lots::held_lot_of(&shared.directory, key) == Some(lot)
     });
     let Some(own) = own else { return Ok(None) };
     Ok(match ring.held_key(own.id)? {
@@ -136,7 +139,7 @@ pub fn copies(shared: &Shared) -> Result<Vec<HeldInfo>, EngineError> {
     let Some(ring) = (if held.is_empty() { None } else { shared.ring.hold_existing()? }) else {
         return Ok(Vec::new());
     };
-    let mut living = living(shared, &ring);
+    let mut living = living(&shared.directory, &ring);
     let info = |((hold, lot), row): ((HoldNo, Lot), HeldRow)| {
         let site = shared.directory.by_no(lots::site_of(&lot))?;
         let keys = living.remove(&(Some(hold), lot))?.iter().map(|key| key.id).collect();

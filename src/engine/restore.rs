@@ -19,12 +19,11 @@ use super::destroy::lot_of;
 use super::directory::Directory;
 use super::fold::{Folder, tables_of};
 use super::gone::Gone;
-use super::runs;
-use super::{EngineError, writer};
+use super::{EngineError, hold, runs, writer};
 use crate::crypto::seal;
 use crate::keys::KeyRing;
 use crate::model::batch::{Bucket, Epoch, SiteMonth};
-use crate::model::ids::{SiteId, SiteNo};
+use crate::model::ids::{HoldNo, SiteId, SiteNo};
 use crate::model::retention::Lot;
 use crate::model::time::{Day, Timestamp};
 use crate::model::vocab::Class;
@@ -83,6 +82,10 @@ impl Named {
 pub struct Replay {
     /// Lots whose destruction began at any time.
     pub destroyed: Vec<Named>,
+    /// Lots whose copies in hold storage began to be destroyed at any time.
+    pub copies_destroyed: Vec<Named>,
+    /// Holds that were released.
+    pub released: BTreeSet<HoldNo>,
     /// Sites whose collection ended, and when.
     pub terminated: Vec<(SiteId, Timestamp)>,
     /// Tokens that were revoked.
@@ -148,11 +151,17 @@ pub(super) fn replay(parts: &Parts<'_>, replay: &Replay) -> Result<Replayed, Eng
     let floor = position.seen_floor.max(parts.floor(replay.last)?.0);
     let known = |lot: &Lot| living.contains(lot) || lost.contains(lot) || gone.contains(lot);
     parts.fits(&known, &|lot| living.contains(lot), Day(floor))?;
-    let replayed = Replayed { lots: lost.len() as u64, ..parts.people(replay)? };
+    let ended: BTreeSet<Lot> =
+        replay.copies_destroyed.iter().filter_map(|named| named.lot(parts.directory)).collect();
+    let over = |hold: HoldNo, lot: Lot| replay.released.contains(&hold) && ended.contains(&lot);
+    let moved = |lot: Lot| !living.contains(&lot) && (lost.contains(&lot) || gone.contains(&lot));
+    let (copies, held) = hold::replay((parts.store, parts.ring, parts.directory), over, moved)?;
+    let lots = lost.len() as u64 + copies;
+    let replayed = Replayed { lots, ..parts.people(replay)? };
     let row = BackupRow { done: [replayed.lots, replayed.tokens, replayed.sites], ..row };
     let lots: Vec<Lot> = lost.into_iter().collect();
     parts.remove(&lots, position)?;
-    parts.end(&lots, &gone, Position { seen_floor: floor, ..position }, row)?;
+    parts.end(&lots, &gone, Position { seen_floor: floor, ..position }, row, held)?;
     Ok(replayed)
 }
 
@@ -260,8 +269,8 @@ impl Parts<'_> {
         gone: &Gone,
         position: Position,
         row: BackupRow,
+        mut changes: Changes,
     ) -> Result<(), EngineError> {
-        let mut changes = Changes::default();
         let first = self.ring.generation()?.checked_mul(NUMBERS_EACH);
         let first = first.ok_or_else(|| damaged("the register's generation"))?;
         let position = Position {

@@ -31,13 +31,13 @@ pub fn lot_of(directory: &Directory, key: &KeyInfo) -> Option<Lot> {
 }
 
 /// The lot that a key in the register of holds belongs to.
-pub fn held_lot_of(shared: &Shared, key: &KeyInfo) -> Option<Lot> {
+pub fn held_lot_of(directory: &Directory, key: &KeyInfo) -> Option<Lot> {
     if key.kind == KeyKind::Hold {
-        let site = shared.directory.site(key.site.as_ref()?)?.no;
+        let site = directory.site(key.site.as_ref()?)?.no;
         let epoch = Epoch::from_code(key.epoch);
         return Some(Lot::Records(Bucket { class: key.class?, site, epoch }));
     }
-    lot_of(&shared.directory, key)
+    lot_of(directory, key)
 }
 
 /// Keys by what they belong to: a lot, or the copy that a hold has of one.

@@ -154,7 +154,8 @@ impl Run<'_> {
             return Err(EngineError::Refused("lots and copies are destroyed one by one".into()));
         }
         let ring = if of_holds { self.ring_of_holds()? } else { Arc::clone(&shared.ring) };
-        let mut living = if of_holds { hold::living(shared, &ring) } else { lots::living(shared) };
+        let mut living =
+            if of_holds { hold::living(&shared.directory, &ring) } else { lots::living(shared) };
         let doomed = |doom: &Doom| {
             let key = |key: KeyInfo| DoomedKey {
                 kind: key.kind.code(),

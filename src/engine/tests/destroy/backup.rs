@@ -17,7 +17,7 @@ use crate::store::keys as rows;
 const KNOWN: LedgerMark = LedgerMark { size: 5, root: [5; 32] };
 
 /// A backup that lies beside, and what the model knew then.
-struct Kept {
+pub(super) struct Kept {
     path: PathBuf,
     copy: DataCopy,
     model: Model,
@@ -36,7 +36,7 @@ fn copy_all(from: &Path, to: &Path) {
     }
 }
 
-fn named(world: &World, lot: &Lot) -> Named {
+pub(super) fn named(world: &World, lot: &Lot) -> Named {
     let (no, kind, epoch) = match lot {
         Lot::Records(bucket) => (bucket.site, NamedKind::Records(bucket.class), bucket.epoch),
         Lot::Sets(at) => (at.site, NamedKind::Sets, Epoch::Month(at.month)),
@@ -49,7 +49,7 @@ fn named(world: &World, lot: &Lot) -> Named {
 }
 
 impl World {
-    fn back_up(&self, name: &str) -> Kept {
+    pub(super) fn back_up(&self, name: &str) -> Kept {
         let copy = self.runtime.block_on(self.engine().copy_data(7, KNOWN)).unwrap();
         let path = self.dir.path().join(name);
         std::fs::create_dir_all(&path).unwrap();
@@ -61,7 +61,7 @@ impl World {
         Kept { path, copy, model: self.model.clone() }
     }
 
-    fn try_open(&self, replay: &Replay) -> Result<(Engine, Replayed), EngineError> {
+    pub(super) fn try_open(&self, replay: &Replay) -> Result<(Engine, Replayed), EngineError> {
         let data = self.dir.path().join("data");
         let store = Store::open(&store::Settings { data, block_cache_bytes: 1 << 20 })?;
         let keys = keys::Settings::in_dir(self.dir.path().join("keys"));
@@ -70,7 +70,7 @@ impl World {
     }
 
     /// The data directory is lost, and put back.
-    fn put_back(&mut self, kept: &Kept) {
+    pub(super) fn put_back(&mut self, kept: &Kept) {
         if self.engine.is_some() {
             self.close();
         }
@@ -79,7 +79,7 @@ impl World {
         copy_all(&kept.path, &data);
     }
 
-    fn restore(&mut self, kept: &Kept, replay: &Replay) -> Replayed {
+    pub(super) fn restore(&mut self, kept: &Kept, replay: &Replay) -> Replayed {
         self.put_back(kept);
         let (engine, replayed) = self.try_open(replay).unwrap();
         self.engine = Some(engine);

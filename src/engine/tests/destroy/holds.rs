@@ -1,9 +1,11 @@
 //! Check 37 in the engine: what is on hold is copied to hold storage before its lot is destroyed,
 //! opens there and only there, and ends with its hold.
 
+use super::backup::named;
 use super::checks::copy;
 use super::*;
 use crate::engine::hold::HeldInfo;
+use crate::engine::restore::Replay;
 use crate::model::ids::HoldNo;
 
 const ONE: HoldNo = HoldNo(1);
@@ -429,4 +431,48 @@ fn check_36_a_move_and_a_release_cut_at_every_step_lose_nothing() {
         world.reopen();
         world.close();
     }
+}
+
+/// A backup knows nothing of what came later: a copy that has ended since then goes, and of one that
+/// was made since then the sets are kept.
+#[test]
+fn data_that_was_put_back_has_what_the_ledger_says_of_holds() {
+    let mut world = World::filled();
+    world.fold_now();
+    let before = world.back_up("before");
+    let (at, lots) = world.month_lots(0);
+    let events = world.events_of(&lots);
+    world.moved(&lots, &[ONE, TWO]);
+    let sets = |rows: HoldRows| -> HoldRows {
+        let of = |row: &(Table, Vec<u8>, Vec<u8>)| row.0 == Table::HoldRows && row.1[10] == 3;
+        rows.into_iter().filter(of).collect()
+    };
+    let had = sets(world.hold_rows());
+    let moved = world.back_up("moved");
+    world.released(&lots, ONE, &[TWO]);
+    let named: Vec<_> = lots.iter().map(|lot| named(&world, lot)).collect();
+    let replay = Replay {
+        destroyed: named.clone(),
+        copies_destroyed: named,
+        released: [ONE].into(),
+        ..Replay::default()
+    };
+    // Without the release in the ledger nothing explains that the keys are gone.
+    world.put_back(&moved);
+    let unsaid = Replay { released: BTreeSet::new(), ..replay.clone() };
+    assert!(matches!(world.try_open(&unsaid), Err(EngineError::Refused(_))));
+    world.restore(&moved, &replay);
+    assert_eq!((world.lots_held(ONE).len(), world.lots_held(TWO).len()), (0, 5));
+    world.check_held(TWO, &events);
+    world.reopen();
+    world.check_held(TWO, &events);
+    // From before the move: the sets are there, and all of it ends with its hold.
+    let replayed = world.restore(&before, &replay);
+    assert_eq!(replayed.lots, 5);
+    assert_eq!((world.lots_held(ONE).len(), world.lots_held(TWO).len()), (0, 5));
+    assert!(world.held(TWO).iter().all(|held| held.records == 0));
+    assert!(!had.is_empty() && world.open_hold_rows(&had) == had.len());
+    assert_eq!((sets(world.hold_rows()), world.evidence(at, 0)), (had, Evidence::Held));
+    world.released(&lots, TWO, &[]);
+    assert_eq!(world.held(TWO), []);
 }
