@@ -28,7 +28,7 @@ use crate::store::codec::Corrupt;
 use crate::store::destruction::{DoomedLot, HeldRow, UnderWay};
 use crate::store::{Changes, RowRange, Store, Table, keys};
 
-pub use keep::{keep, whole};
+pub use keep::{Keeping, keep, whole};
 
 /// The copies in hold storage.
 pub type Copies = BTreeMap<(HoldNo, Lot), HeldRow>;

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use super::certificate::{self, Issue};
 use super::figures::Look;
 use super::holds::is_unreviewed;
-use super::plan::{Standing, buckets, committed, digest_of, doom_of, epoch_of, keys_of, word_of};
+use super::plan::{Standing, buckets, committed, digest_of, doom_of, keys_of};
 use super::policy::Profile;
 use super::vault::{DestroyReport, LotReport, Verification};
 use super::{Desk, DeskError, Inner, credential};
@@ -289,32 +289,6 @@ impl Inner {
             nothing: false,
             ended_at,
         })
-    }
-
-    /// Tells the ledger which lots live on in hold storage, and for which hold.
-    async fn note_moved(
-        &self,
-        row: &RunRow,
-        reported: &Reported,
-        operation: u64,
-    ) -> Result<(), DeskError> {
-        for (at, planned) in row.lots.iter().enumerate() {
-            let records = reported.records.as_ref().and_then(|records| records.get(at)).copied();
-            for heir in &planned.heirs {
-                let event = Event::HoldMoved {
-                    hold: *heir,
-                    site: planned.site.clone(),
-                    class: Word::of(word_of(planned.lot)),
-                    epoch: epoch_of(planned.lot),
-                    records,
-                };
-                let same = event.clone();
-                if self.find(operation, move |entry| entry.event == same).await?.is_none() {
-                    self.append(Entry::new(reported.ended_at, Actor::Server, event)).await?;
-                }
-            }
-        }
-        Ok(())
     }
 
     async fn alarm_once(&self, row: &mut RunRow, reason: Alarm) -> Result<(), DeskError> {
