@@ -363,8 +363,8 @@ fn what_cannot_be_copied_is_not_destroyed() {
     world.check_held(ONE, &events);
 }
 
-/// The keys of a lot were in the copies of the register off the host, so those that a hold gets must
-/// be there before the lot's go.
+/// The keys of a lot were in the copies of the register off the host, so those that a hold gets
+/// must be there before the lot's go.
 #[test]
 fn nothing_is_destroyed_before_the_copy_off_the_host_has_the_keys_of_the_hold() {
     let mut world = World::filled();
