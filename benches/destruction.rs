@@ -2,11 +2,11 @@
 //! many million records (100) beside real ones of a hundredth and a tenth of that.
 //!
 //! The engine runs in this process, without HTTP. Those of 1 and 10 million are real: committed,
-//! judged, folded, side by side in the tables of one month. That of 100 million is real in all that a
-//! destruction touches (its key, and for each 4,096 records a block key, a header with its filters
-//! and a body of the usual size), and its bodies are random bytes, since no destruction opens one;
-//! it has a month of its own. A third real one of a million is on hold, and then released. No figure
-//! is a test. It needs 70 bytes of disk a record for a moment.
+//! judged, folded, side by side in the tables of one month. That of 100 million is real in all that
+//! a destruction touches (its key, and for each 4,096 records a block key, a header with filters
+//! and a body of the usual size); its bodies are random bytes, since no destruction opens one, and
+//! it has a month of its own. A third real one of a million is on hold, and then released. No
+//! figure is a test. It needs 70 bytes of disk a record for a moment.
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 
 use std::collections::BTreeSet;

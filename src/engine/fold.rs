@@ -28,8 +28,8 @@ use crate::store::{Changes, Half, Store, StoreError, Table, keys};
 
 pub use ahead::discard_unfinished;
 pub use blocks::{
-    BlockPlace, block_key_opens, open_block, open_block_key, open_header, ranges, read_block,
-    read_header,
+    BlockPlace, block_key_opens, count_records, open_block, open_block_key, open_header, ranges,
+    read_block, read_header,
 };
 pub use remove::{blocks_of, rows_of_sets, tables_of};
 

@@ -30,7 +30,7 @@ use crate::store::codec::Corrupt;
 use crate::store::destruction::{DoomedLot, HeldRow, UnderWay};
 use crate::store::{Changes, RowRange, Store, Table, keys};
 
-pub use keep::{keep, whole};
+pub use keep::{Keeping, keep, whole};
 pub use replay::replay;
 
 /// The copies in hold storage.

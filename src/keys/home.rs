@@ -87,8 +87,19 @@ pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// Makes the keys directory if need be, and takes its lock for as long as the file lives.
-pub(super) fn lock(settings: &Settings) -> Result<File, KeysError> {
+/// The lock of a keys directory, for as long as this lives.
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone would not do: a process that another thread is just starting has the file
+        // as well, until it runs its own program.
+        let _ = self.0.unlock();
+    }
+}
+
+/// Makes the keys directory if need be, and takes its lock.
+pub(super) fn lock(settings: &Settings) -> Result<Lock, KeysError> {
     let dir = &settings.dir;
     make_dir(dir)?;
     let path = dir.join("keys.lock");
@@ -96,7 +107,7 @@ pub(super) fn lock(settings: &Settings) -> Result<File, KeysError> {
     let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let file = options.open(&path).map_err(at("open", &path))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(KeysError::Locked(dir.clone())),
         Err(TryLockError::Error(source)) => Err(at("lock", &path)(source)),
     }

@@ -1,13 +1,12 @@
 //! Opening a vault: which VEK is in force, and what became of a turn-over that was cut short.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use super::cache::Cache;
 use super::copies::{CopyFault, Remote};
 use super::destroy::{Destruction, Pending, Turning};
-use super::home::{self, Found};
+use super::home::{self, Found, Lock};
 use super::medium::Medium;
 use super::register::{CHUNK_SLOTS, FileRegister};
 use super::root::{KeyFile, RootProvider};
@@ -54,7 +53,7 @@ pub(super) struct Parts {
     pub(super) root: Arc<dyn RootProvider>,
     pub(super) witness: Arc<dyn Witness>,
     pub(super) settings: Settings,
-    pub(super) lock: Option<File>,
+    pub(super) lock: Option<Lock>,
 }
 
 impl KeyRing {
@@ -159,7 +158,7 @@ impl KeyRing {
         mut core: Core,
         turning: Turning,
         settings: Settings,
-        lock: Option<File>,
+        lock: Option<Lock>,
     ) -> Result<Self, KeysError> {
         let name = KeyName::plain(KeyKind::State, 0);
         let state = match core.by_name.get(&name) {

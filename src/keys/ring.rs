@@ -10,12 +10,12 @@
 //! the start, so that a damaged one stops the start and not a request.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use super::cache::Cache;
 use super::destroy::Turning;
+use super::home::Lock;
 use super::slot::{KeyName, Slot};
 use super::tree::{Core, Made, broken};
 use super::{HoldNo, KeyKind, KeysError, RegisterError, Settings, VekError};
@@ -110,7 +110,7 @@ pub struct KeyRing {
     /// The ring of holds, once it is needed.
     pub(super) hold: Mutex<Option<Arc<Self>>>,
     /// Held for as long as the ring lives.
-    pub(super) _lock: Option<File>,
+    pub(super) _lock: Option<Lock>,
 }
 
 impl KeyRing {

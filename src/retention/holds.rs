@@ -2,9 +2,10 @@
 //! predicate on site, months and classes, so it covers what arrives later too.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::due::Terms;
+use super::plan::{epoch_of, word_of};
 use super::{Desk, DeskError, Inner, credential};
 use crate::engine::calendar;
 use crate::ledger::{Actor, Alarm, Entry, Event, Note, Word};
@@ -16,7 +17,7 @@ use crate::model::site::Site;
 use crate::model::time::{Month, Timestamp};
 use crate::model::vocab::Class;
 use crate::wire::fault::{Flaw, Pointer};
-use crate::wire::retention::rows::{Asked, HoldRow};
+use crate::wire::retention::rows::{Asked, HoldRow, Reported, RunRow};
 use crate::wire::retention::{HoldRequest, view};
 
 /// Before the name of each hold's row.
@@ -250,6 +251,49 @@ impl Inner {
         hold.in_ledger = true;
         self.keep_hold(hold.clone()).await?;
         Ok(hold)
+    }
+
+    /// Tells the ledger which lots of a destruction live on in hold storage, and for which hold.
+    pub(super) async fn note_moved(
+        &self,
+        row: &RunRow,
+        reported: &Reported,
+        operation: u64,
+    ) -> Result<(), DeskError> {
+        let mut events = Vec::new();
+        for (at, planned) in row.lots.iter().enumerate() {
+            let records = reported.records.as_ref().and_then(|records| *records.get(at)?);
+            events.extend(planned.heirs.iter().map(|heir| Event::HoldMoved {
+                hold: *heir,
+                site: planned.site.clone(),
+                class: Word::of(word_of(planned.lot)),
+                epoch: epoch_of(planned.lot),
+                records,
+            }));
+        }
+        if events.is_empty() {
+            return Ok(());
+        }
+        // A cut may have left some of them behind; one reading finds all.
+        let missing = Arc::new(Mutex::new(events));
+        let left = Arc::clone(&missing);
+        self.find(operation, move |entry| {
+            let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+            left.retain(|event| *event != entry.event);
+            left.is_empty()
+        })
+        .await?;
+        let missing = std::mem::take(&mut *missing.lock().unwrap_or_else(PoisonError::into_inner));
+        let entry = |event| Entry::new(reported.ended_at, Actor::Server, event);
+        let entries: Vec<Entry> = missing.into_iter().map(entry).collect();
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.ask(move |ledger| {
+            ledger.append_all(&entries)?.into_iter().collect::<Result<Vec<_>, _>>()
+        })
+        .await
+        .map(|_| ())
     }
 
     /// What a run does for holds: those that a cut kept from the ledger, and missed reviews.

@@ -17,8 +17,7 @@ use super::certificate::{self, Issue};
 use super::figures::Look;
 use super::holds::is_unreviewed;
 use super::plan::{
-    Standing, buckets, class_of, committed, digest_of, doom_of, epoch_of, keys_of, name_of,
-    rule_name, word_of,
+    Standing, buckets, class_of, committed, digest_of, doom_of, keys_of, name_of, rule_name,
 };
 use super::policy::Profile;
 use super::vault::{DestroyReport, LotReport, Verification};
@@ -396,32 +395,6 @@ impl Inner {
             withdrawn: false,
             ended_at,
         })
-    }
-
-    /// Tells the ledger which lots live on in hold storage, and for which hold.
-    async fn note_moved(
-        &self,
-        row: &RunRow,
-        reported: &Reported,
-        operation: u64,
-    ) -> Result<(), DeskError> {
-        for (at, planned) in row.lots.iter().enumerate() {
-            let records = reported.records.as_ref().and_then(|records| *records.get(at)?);
-            for heir in &planned.heirs {
-                let event = Event::HoldMoved {
-                    hold: *heir,
-                    site: planned.site.clone(),
-                    class: Word::of(word_of(planned.lot)),
-                    epoch: epoch_of(planned.lot),
-                    records,
-                };
-                let same = event.clone();
-                if self.find(operation, move |entry| entry.event == same).await?.is_none() {
-                    self.append(Entry::new(reported.ended_at, Actor::Server, event)).await?;
-                }
-            }
-        }
-        Ok(())
     }
 
     /// The engine refused, perhaps because of the root provider, and the next run tries again. One

@@ -9,9 +9,10 @@ use tokio::sync::oneshot;
 
 use super::{DestroyReport, DestroyStep, DestroySteps, LotReport, Verification, lots, trial};
 use crate::crypto::{Aad, SealKey};
-use crate::engine::fold::{FoldError, blocks_of, ranges, read_header, rows_of_sets, tables_of};
+use crate::engine::fold::{FoldError, count_records, ranges, rows_of_sets, tables_of};
+use crate::engine::hold::{self, Keeping};
 use crate::engine::writer::{Message, Order, Reply};
-use crate::engine::{Engine, EngineError, hold};
+use crate::engine::{Engine, EngineError};
 use crate::keys::{
     Destroyed, Destruction, HeldKey, KeyInfo, KeyKind, KeyRing, KeysError, LedgerMark, Step, Steps,
     Victim,
@@ -118,7 +119,13 @@ impl Run<'_> {
             (Stage::Shut, true) => self.prepare_copies(row)?,
             (Stage::Folded | Stage::Kept, _) => row,
         };
-        let row = if row.stage == Stage::Kept { row } else { self.keep(row)? };
+        let row = match row.stage {
+            Stage::Kept => row,
+            Stage::Shut | Stage::Folded => match self.keep(row)? {
+                (row, None) => row,
+                (row, Some(paths)) => return self.waiting(&row, paths),
+            },
+        };
         self.go_on(&row, &ring)
     }
 
@@ -214,8 +221,8 @@ impl Run<'_> {
         *unfinished.write().unwrap_or_else(PoisonError::into_inner) = dooms(row);
     }
 
-    /// What is on hold gets its copies; only then may the keys go.
-    fn keep(&self, mut row: UnderWay) -> Result<UnderWay, EngineError> {
+    /// What is on hold gets its copies; only then may the keys go. Answers what is waited for.
+    fn keep(&self, mut row: UnderWay) -> Result<(UnderWay, Option<Vec<PathBuf>>), EngineError> {
         let shared = &self.engine.shared;
         self.steps.begins(DestroyStep::Keep);
         // The disk may give back by now what it did not when the lots were counted.
@@ -225,7 +232,10 @@ impl Run<'_> {
         for doomed in row.lots.iter_mut().filter(uncounted) {
             self.survey(doomed)?;
         }
-        let copies = hold::keep(shared, &row)?;
+        let copies = match hold::keep(shared, &row, self.mark)? {
+            Keeping::Made(copies) => copies,
+            Keeping::Waiting(paths) => return Ok((row, Some(paths))),
+        };
         self.steps.begins(DestroyStep::Kept);
         row.stage = Stage::Kept;
         let mut changes = self.sealed(&row);
@@ -234,7 +244,7 @@ impl Run<'_> {
         let mut held = shared.held.write().unwrap_or_else(PoisonError::into_inner);
         held.extend(copies.into_iter().map(|(hold, lot, copy)| ((hold, lot), copy)));
         drop(held);
-        Ok(row)
+        Ok((row, None))
     }
 
     /// Folds until the journal keys that rows from before were sealed under are retired.
@@ -260,19 +270,7 @@ impl Run<'_> {
         let Some(key) = doomed.keys.first().and_then(|key| shared.ring.by_id(key.id)) else {
             return Ok(());
         };
-        let places = blocks_of(&shared.store, bucket)?;
-        for place in &places {
-            let header = read_header(&shared.store, &key, *place);
-            let header = header.inspect_err(|error| {
-                tracing::error!(%error, "a block that is destroyed cannot be counted");
-            });
-            let rows = header.ok().map(|header| header.rows as u64);
-            doomed.records = doomed.records.zip(rows).map(|(sum, rows)| sum + rows);
-        }
-        let numbers = || places.iter().map(|place| place.number);
-        if let (Some(first), Some(last)) = (numbers().min(), numbers().max()) {
-            doomed.blocks = (first, last.saturating_add(1));
-        }
+        (doomed.records, doomed.blocks) = count_records(&shared.store, &key, bucket)?;
         Ok(())
     }
 

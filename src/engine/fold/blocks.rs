@@ -410,3 +410,41 @@ pub fn read_header(
     let sealed = store.get(headers, &at)?.ok_or(Corrupt("block header"))?;
     open_header(place, bucket_key.id(), &key, &sealed)
 }
+
+/// The records of a bucket by the headers of its blocks, and the numbers of its blocks: the first,
+/// and the one behind the last, equal for none. One pass over each table, because a bucket may have
+/// many blocks and whoever asks waits for it. No number of records where a header cannot be read.
+///
+/// # Errors
+/// When the disk refuses, or a row key does not follow its format.
+pub fn count_records(
+    store: &Store,
+    bucket_key: &SealKey,
+    bucket: Bucket,
+) -> Result<(Option<u64>, (u64, u64)), FoldError> {
+    let [_, headers, block_keys] = tables(bucket);
+    let (mut records, mut first, mut end) = (Some(0u64), u64::MAX, 0);
+    if !store.has(block_keys) {
+        return Ok((records, (0, 0)));
+    }
+    for fragment in [false, true] {
+        let key = |number| keys::block(fragment, bucket.site, bucket.epoch.code(), number);
+        let (from, to) = (key(0), key(u64::MAX));
+        let mut sealed = store.scan(headers, &from, Some(&to))?;
+        for row in store.scan(block_keys, &from, Some(&to))? {
+            let (name, wrapped) = row?;
+            let place = BlockPlace::from_key(bucket.class, &name).ok_or(Corrupt("block key"))?;
+            let header = sealed.next().and_then(Result::ok).filter(|(of, _)| *of == name);
+            let rows = header.and_then(|(_, header)| {
+                let own = open_block_key(place, bucket_key, &wrapped).ok()?;
+                Some(open_header(place, bucket_key.id(), &own, &header).ok()?.rows as u64)
+            });
+            if rows.is_none() {
+                tracing::error!("a block that is destroyed cannot be counted");
+            }
+            records = records.zip(rows).map(|(sum, rows)| sum + rows);
+            (first, end) = (first.min(place.number), end.max(place.number.saturating_add(1)));
+        }
+    }
+    Ok((records, if first < end { (first, end) } else { (0, 0) }))
+}

@@ -6,7 +6,7 @@ use crate::crypto::{SealKey, Secret};
 use crate::engine::fold::{BlockPlace, FoldError, blocks_of, open_block_key, rows_of_sets};
 use crate::engine::runs::{self, Tags};
 use crate::engine::{EngineError, Shared};
-use crate::keys::{KeyKind, KeyRing};
+use crate::keys::{Destruction, KeyKind, KeyRing, LedgerMark};
 use crate::model::batch::{Bucket, SiteMonth};
 use crate::model::ids::{HoldNo, KeyId};
 use crate::model::retention::Lot;
@@ -14,6 +14,7 @@ use crate::store::codec::Corrupt;
 use crate::store::destruction::{DoomedLot, HeldRow, UnderWay};
 use crate::store::{Changes, Table, keys};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Rows are copied in pieces of this size, bytes.
@@ -30,13 +31,22 @@ enum Source<'s> {
     Copy(HeldBucket<'s>),
 }
 
-/// Makes the copies that a destruction needs first, and opens each of them. Answers their rows,
-/// which make them whole: to be written together with whatever says that they are there.
+/// What became of the copies that a destruction needs.
+pub enum Keeping {
+    /// They are there. Their rows make them whole: to be written together with whatever says so.
+    Made(Vec<(HoldNo, Lot, HeldRow)>),
+    /// These copies of the register of holds, off the host, do not have their keys yet.
+    Waiting(Vec<PathBuf>),
+}
+
+/// Makes the copies that a destruction needs first, and opens each of them. Where the register of
+/// holds has copies off the host, these have the keys, too, before this answers: the keys that are
+/// destroyed next were there as well.
 ///
 /// # Errors
 /// When there is no room on the disk, something does not open, or a copy does not hold what it
 /// should. Then nothing may be destroyed.
-pub fn keep(shared: &Shared, row: &UnderWay) -> Result<Vec<(HoldNo, Lot, HeldRow)>, EngineError> {
+pub fn keep(shared: &Shared, row: &UnderWay, mark: LedgerMark) -> Result<Keeping, EngineError> {
     let mut copies = Vec::new();
     let wanted: Vec<(&DoomedLot, Vec<HoldNo>)> = row
         .lots
@@ -46,7 +56,7 @@ pub fn keep(shared: &Shared, row: &UnderWay) -> Result<Vec<(HoldNo, Lot, HeldRow
         .filter(|(_, heirs)| !heirs.is_empty())
         .collect();
     if wanted.is_empty() {
-        return Ok(copies);
+        return Ok(Keeping::Made(copies));
     }
     if shared.disk_low.load(std::sync::atomic::Ordering::Acquire) {
         return Err(EngineError::DiskFull);
@@ -67,7 +77,13 @@ pub fn keep(shared: &Shared, row: &UnderWay) -> Result<Vec<(HoldNo, Lot, HeldRow
             keeper.verify(doomed, *heir, &copies)?;
         }
     }
-    Ok(copies)
+    if !keeper.ring.copies()?.is_empty() {
+        // An ordinary write of the register does not wait for them, a turn-over does.
+        if let Destruction::Waiting(paths) = keeper.ring.turn_over(mark, &())? {
+            return Ok(Keeping::Waiting(paths));
+        }
+    }
+    Ok(Keeping::Made(copies))
 }
 
 /// The holds that get a copy: those that have none yet, because nobody writes to a copy that is

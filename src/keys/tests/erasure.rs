@@ -133,7 +133,7 @@ fn prepare(dir: &Path) -> (Settings, Needles) {
 }
 
 /// What a copy of the register and the root key would open of these: the wrapped ones.
-fn of_use<'n>(needles: &'n Needles) -> BTreeSet<&'n str> {
+fn of_use(needles: &Needles) -> BTreeSet<&str> {
     needles.names().into_iter().filter(|name| name.ends_with("wrapped")).collect()
 }
 
@@ -154,13 +154,12 @@ fn destroy(settings: &Settings, shortcut: Shortcut) {
 }
 
 /// Destroys in a directory, and searches its files.
-fn files_after(dir: &Path, shortcut: Shortcut) -> (Settings, Needles, BTreeSet<String>) {
+fn files_after(dir: &Path, shortcut: Shortcut) -> BTreeSet<String> {
     let (settings, needles) = prepare(dir);
     let before = needles.found_below(dir);
     assert_eq!(before, of_use(&needles), "the search finds what is there before");
     destroy(&settings, shortcut);
-    let found = needles.found_below(dir).into_iter().map(str::to_owned).collect();
-    (settings, needles, found)
+    needles.found_below(dir).into_iter().map(str::to_owned).collect()
 }
 
 fn victims_wrapped(found: &BTreeSet<String>) -> usize {
@@ -180,7 +179,7 @@ fn check_45_the_search_in_files_catches_every_shortcut() {
         (Shortcut::RenamesOver, 0, false),
     ] {
         let dir = tempfile::tempdir().unwrap();
-        let (_, _, found) = files_after(dir.path(), shortcut);
+        let found = files_after(dir.path(), shortcut);
         let has_vek = found.contains("the VEK wrapped");
         assert_eq!((victims_wrapped(&found), has_vek), (keys, vek), "{shortcut:?}: {found:?}");
         assert_eq!(found.len(), keys + usize::from(vek), "{shortcut:?}: {found:?}");
