@@ -226,9 +226,8 @@ impl Engine {
         check_vault(&store, &ring)?;
         let directory = Arc::new(Directory::load(&store, ring.state_key())?);
         let (now, age_ms, generation) = (clock.now(), settings.age_ms, ring.generation()?);
-        let (store_of, ring_of, sites) = (&store, &ring, &directory);
-        let parts =
-            Parts { store: store_of, ring: ring_of, directory: sites, generation, now, age_ms };
+        let (tables, keys, sites) = (&store, &ring, &directory);
+        let parts = Parts { store: tables, ring: keys, directory: sites, generation, now, age_ms };
         let replayed = restore::replay(&parts, replay)?;
         let journal = ring.list().into_iter().filter(|info| info.kind == KeyKind::Journal);
         let mut stale: Vec<_> = journal.map(|info| info.id).collect();

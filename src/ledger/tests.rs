@@ -113,7 +113,7 @@ fn one_of_each() -> Vec<Event> {
     let reason = Some(Note::parse("case 17, \"see\" \\ file").unwrap());
     let token = Credential::parse("0123456789abcdef").unwrap();
     let (digest, keys) = (Digest([0xab; 32]), Keys::of([1, 2, 5].map(KeyId)));
-    let (class, site) = (Word::of("records"), site(1));
+    let site = site(1);
     let mut all = vec![
         Event::ServerStarted { version: Word::of("0.1.0") },
         Event::RegisterWritten {
@@ -125,25 +125,9 @@ fn one_of_each() -> Vec<Event> {
         },
         intent().event,
         result(),
-        Event::HoldOpened {
-            hold: 3,
-            site: site.clone(),
-            months: vec![month, month.next()],
-            classes: vec![class.clone()],
-            ground: Word::of("billing-dispute"),
-            review_at: NOW,
-            reason: reason.clone(),
-        },
-        Event::HoldReleaseRequested { hold: 3, site: site.clone(), reason: None },
-        Event::HoldReleased { hold: 3, site: site.clone(), requested_by: token.clone() },
-        Event::HoldMoved {
-            hold: 3,
-            site: site.clone(),
-            class: class.clone(),
-            epoch: Epoch::Month(month),
-            records: Some(1_000),
-        },
-        Event::HoldRefused { hold: None, site: site.clone(), why: Word::of("unknown-month") },
+    ];
+    all.extend(of_holds(&site, month, &token, reason.clone()));
+    all.extend([
         Event::SiteTerminated { site: site.clone(), terminated_at: NOW, reason },
         removals(&site, &token)[0].clone(),
         removals(&site, &token)[1].clone(),
@@ -184,10 +168,35 @@ fn one_of_each() -> Vec<Event> {
             expires_at: NOW,
         },
         Event::TokenRevoked { token },
-    ];
+    ]);
     all.extend(of_webhooks());
     all.push(Event::Alarm { reason: Alarm::ClockBack });
     all
+}
+
+fn of_holds(site: &SiteId, month: Month, token: &Credential, reason: Option<Note>) -> [Event; 5] {
+    let class = Word::of("records");
+    [
+        Event::HoldOpened {
+            hold: 3,
+            site: site.clone(),
+            months: vec![month, month.next()],
+            classes: vec![class.clone()],
+            ground: Word::of("billing-dispute"),
+            review_at: NOW,
+            reason,
+        },
+        Event::HoldReleaseRequested { hold: 3, site: site.clone(), reason: None },
+        Event::HoldReleased { hold: 3, site: site.clone(), requested_by: token.clone() },
+        Event::HoldMoved {
+            hold: 3,
+            site: site.clone(),
+            class,
+            epoch: Epoch::Month(month),
+            records: Some(1_000),
+        },
+        Event::HoldRefused { hold: None, site: site.clone(), why: Word::of("unknown-month") },
+    ]
 }
 
 fn of_webhooks() -> [Event; 3] {

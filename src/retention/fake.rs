@@ -288,14 +288,14 @@ fn destroy(inside: &mut Inside, lots: &[Doom]) -> Result<DestroyReport, EngineEr
         false => inside.epoch - u64::from(!inside.turned.is_empty()),
     };
     let living = living(inside, lots);
-    let done = living.iter().map(|(doom, info)| LotReport {
+    let mut done: Vec<LotReport> = Vec::new();
+    done.extend(living.iter().map(|(doom, info)| LotReport {
         lot: info.lot,
         hold: doom.hold,
         heirs: doom.heirs.clone(),
         records: records_of(info.lot),
         keys: info.keys.iter().copied().map(victim).collect(),
-    });
-    let mut done: Vec<LotReport> = done.collect();
+    }));
     let fault = inside.fault.take();
     match fault {
         Some(Fault::Nothing) => return Ok(report(inside, Vec::new(), old_epoch)),

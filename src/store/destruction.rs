@@ -381,7 +381,8 @@ mod tests {
             let stage = if folded { Stage::Kept } else { Stage::Shut };
             prop_assert_eq!((row.stage, row.vek_epoch), (stage, 7));
             let doomed = DoomedLot {
-                lot, hold: None, heirs: Vec::new(), records: Some(5), blocks: (2, 4), keys: vec![key],
+                lot, hold: None, heirs: Vec::new(), records: Some(5), blocks: (2, 4),
+                keys: vec![key],
             };
             prop_assert_eq!(row.lots, vec![doomed]);
         }

@@ -1,6 +1,6 @@
 //! Hold storage in data that was put back from a backup: copies that have ended since then go, and
-//! of what was moved since then all is kept that its keys in the vault of the holds still open: sets
-//! and keys. Records are lost, because their bucket key was destroyed with the move.
+//! of what was moved since then all is kept that its keys in the vault of the holds still open:
+//! sets and keys. Records are lost, because their bucket key was destroyed with the move.
 
 use std::collections::BTreeSet;
 
@@ -20,8 +20,8 @@ use crate::store::{Changes, RowRange, Store, Table, keys};
 /// the changes of their rows, which belong to the last step: until then this can be repeated. One
 /// whose keys are gone and that is not over is left to the start, which refuses.
 ///
-/// A copy whose keys live and that the data does not have is made where the lot was `moved`, of what
-/// the backup has of it, so that it ends with its hold as others do.
+/// A copy whose keys live and that the data does not have is made where the lot was `moved`, of
+/// what the backup has of it, so that it ends with its hold as others do.
 ///
 /// # Errors
 /// When the disk or the vault of the holds refuses, or files of what is over are still there.

@@ -48,8 +48,8 @@ fn end_of(day: Day) -> Timestamp {
     Timestamp(day.start().0 + DAY_MS)
 }
 
-/// The first day whose slot must still be kept at a time: a slot goes when its end is older than the
-/// accepted age, the tolerance ahead and an hour.
+/// The first day whose slot must still be kept at a time: a slot goes when its end is older than
+/// the accepted age, the tolerance ahead and an hour.
 pub fn first_slot_at(now: Timestamp, age_ms: i64) -> Day {
     let before = now.0.saturating_sub(age_ms + limits::FUTURE_MS_MAX + SLOT_MARGIN_MS);
     Day(u32::try_from(before.div_euclid(DAY_MS)).unwrap_or(0))

@@ -464,8 +464,8 @@ fn check_36_a_move_and_a_release_cut_at_every_step_lose_nothing() {
     }
 }
 
-/// A backup knows nothing of what came later: a copy that has ended since then goes, and of one that
-/// was made since then the sets are kept.
+/// A backup knows nothing of what came later: a copy that has ended since then goes, and of one
+/// that was made since then the sets are kept.
 #[test]
 fn data_that_was_put_back_has_what_the_ledger_says_of_holds() {
     let mut world = World::filled();
