@@ -202,6 +202,8 @@ fn batch(at: SiteMonth, events: std::ops::Range<u64>) -> Result<Batch> {
             user: Some(user.short()),
             device: Some(device.short()),
             session: None,
+            sentinel: false,
+            by_device: false,
         });
     }
     Ok(batch)

@@ -74,7 +74,7 @@ impl Pack<'_> {
                     self.find(format!("{}: missing", file.name));
                 }
                 Err(error) => {
-                    self.find(format!("{}: cannot be read ({})", file.name, error.kind()))
+                    self.find(format!("{}: cannot be read ({})", file.name, error.kind()));
                 }
                 Ok(text) => {
                     if text.len() as u64 != file.bytes || Digest(sha256(&[&text])) != file.sha256 {

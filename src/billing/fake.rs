@@ -28,7 +28,12 @@ impl Memory {
     fn change(&self, change: impl FnOnce()) -> Change<'_, ()> {
         let left = self.fails_in.load(Ordering::SeqCst);
         self.fails_in.store(left.saturating_sub(1), Ordering::SeqCst);
-        let done = if left == 1 { Err(EngineError::Stopped) } else { Ok(change()) };
+        let done = if left == 1 {
+            Err(EngineError::Stopped)
+        } else {
+            change();
+            Ok(())
+        };
         Box::pin(async move { done })
     }
 }

@@ -52,7 +52,7 @@ impl Believed {
             }
         }
         self.jump = None;
-        if ahead > 0 || ahead < -JUMP_MS {
+        if !(-JUMP_MS..=0).contains(&ahead) {
             self.at = now;
         }
         self.at

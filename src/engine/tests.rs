@@ -53,7 +53,7 @@ struct Row {
 impl Row {
     /// Whether the device stands for a user.
     fn stands_in(&self) -> bool {
-        self.user == 0 && self.device > 0 && self.event % 3 == 0
+        self.user == 0 && self.device > 0 && self.event.is_multiple_of(3)
     }
 }
 

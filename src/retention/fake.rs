@@ -283,19 +283,17 @@ fn take(inside: &mut Inside, living: &[(Doom, LotInfo)]) {
 
 fn destroy(inside: &mut Inside, lots: &[Doom]) -> Result<DestroyReport, EngineError> {
     let of_holds = lots.iter().any(|doom| doom.hold.is_some());
-    let old_epoch = match of_holds {
-        true => inside.held_epoch,
-        false => inside.epoch - u64::from(!inside.turned.is_empty()),
-    };
+    let turned = u64::from(!inside.turned.is_empty());
+    let old_epoch = if of_holds { inside.held_epoch } else { inside.epoch - turned };
     let living = living(inside, lots);
-    let mut done: Vec<LotReport> = Vec::new();
-    done.extend(living.iter().map(|(doom, info)| LotReport {
+    let report_of = living.iter().map(|(doom, info)| LotReport {
         lot: info.lot,
         hold: doom.hold,
         heirs: doom.heirs.clone(),
         records: records_of(info.lot),
         keys: info.keys.iter().copied().map(victim).collect(),
-    }));
+    });
+    let mut done: Vec<LotReport> = report_of.collect();
     let fault = inside.fault.take();
     match fault {
         Some(Fault::Nothing) => return Ok(report(inside, Vec::new(), old_epoch)),
@@ -345,8 +343,8 @@ fn destroy(inside: &mut Inside, lots: &[Doom]) -> Result<DestroyReport, EngineEr
         })
     };
     let done = if was_unfinished { again().collect() } else { done };
-    let new_epoch = if of_holds { inside.held_epoch } else { inside.epoch };
-    let report = DestroyReport { new_epoch, ..report(inside, done, old_epoch) };
+    let mut report = report(inside, done, old_epoch);
+    report.new_epoch = if of_holds { inside.held_epoch } else { inside.epoch };
     if !report.nothing {
         inside.last = Some(report.clone());
     }

@@ -362,6 +362,9 @@ impl Draft {
 }
 
 /// The versions of a statement, as they are listed.
+///
+/// # Errors
+/// When one cannot be written.
 pub fn versions_to_json(statements: &[Statement]) -> Result<Vec<u8>, BadForm> {
     #[derive(Serialize)]
     struct Page<'s> {

@@ -69,7 +69,8 @@ impl Model {
         match effect {
             Effect::Issued => {
                 counters.unattributed_licenses += u64::from(row.user == 0);
-                counters.sentinel_licenses += u64::from(row.user == 0 && row.event % 2 == 0);
+                counters.sentinel_licenses +=
+                    u64::from(row.user == 0 && row.event.is_multiple_of(2));
                 counters.licenses_by_device += u64::from(row.stands_in());
                 if row.device > 0 {
                     self.devices.entry(name).or_default().insert(row.device);

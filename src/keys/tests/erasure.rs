@@ -92,8 +92,8 @@ impl Medium for Liar {
         self.seen[at as usize..end].copy_from_slice(bytes);
         // A row at a time: one write takes in many.
         if !self.is_home() && at >= HEADER_BYTES as u64 {
-            let rows = bytes.chunks(SLOT_BYTES).zip((at..).step_by(SLOT_BYTES));
-            return rows.map(|(row, at)| self.really(at, row)).collect();
+            let mut rows = bytes.chunks(SLOT_BYTES).zip((at..).step_by(SLOT_BYTES));
+            return rows.try_for_each(|(row, at)| self.really(at, row));
         }
         self.really(at, bytes)
     }

@@ -24,7 +24,7 @@ fn batches_that_come_meanwhile_are_in_it_as_a_whole_or_not_at_all() {
     let usage = world.engine().usage(&site_id(0), month).unwrap().unwrap();
     let there = usage.tally.counters.records as usize;
     assert!(
-        there % 3 == 0 && before <= there / 3 && there / 3 <= after,
+        there.is_multiple_of(3) && before <= there / 3 && there / 3 <= after,
         "{before} {there} {after}"
     );
     // A kept answer is there if and only if its batch is: else it would hide the loss.
