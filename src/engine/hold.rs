@@ -7,7 +7,7 @@
 //! however many holds have a copy; what each of them has for itself is keys.
 //!
 //! Nobody writes to a copy after it was made: it is evidence. It is found by [`copies`], opened by
-//! [`read_block`], and ends by the same destruction as a lot, in the vault of the holds.
+//! `read_block`, and ends by the same destruction as a lot, in the vault of the holds.
 
 mod keep;
 mod replay;
