@@ -174,11 +174,8 @@ fn check_bounds(record: &Record<'_>) {
     for (field, raw) in &record.raw {
         assert!(field.identifies() || *field == Field::MatchedSessionId, "{field} is kept raw");
         let payload = matches!(field, Field::Payload | Field::WatermarkToken | Field::Wmid);
-        let most = if payload {
-            schema::PAYLOAD_TEXT_BYTES_MAX
-        } else {
-            limits::FORENSIC_MARK_BYTES_MAX
-        };
+        let most =
+            if payload { schema::PAYLOAD_TEXT_BYTES_MAX } else { limits::FORENSIC_MARK_BYTES_MAX };
         assert!(raw.len() <= most);
     }
 }

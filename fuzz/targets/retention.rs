@@ -37,7 +37,7 @@ fuzz_target!(|data: &[u8]| {
             }
         }
         2 => {
-            if let Ok(policy) = Policy::read(bytes, &Policy::of(Profile::KrPipa)) {
+            if let Ok(policy) = Policy::read(bytes, &Policy::of(Profile::KrPipa), Profile::KrPipa) {
                 assert!(policy.effective.0 >= policy.published.0 + 7);
                 policy.check(0).expect("a policy that was read covers everything");
             }

@@ -19,11 +19,11 @@ use blindtally::model::usage::{Counters, Tally};
 use blindtally::model::vocab::{DeviceKind, DrmType, Quality, RecordType, Scope};
 use blindtally::store::block::{self, Row};
 use blindtally::store::destruction::{DoomedKey, DoomedLot, UnderWay, encode_gone};
+use blindtally::store::filter::Filter;
 use blindtally::store::header::Header;
 use blindtally::store::pages::{self, RunHead};
 use blindtally::store::rows::{self, Position};
 use blindtally::store::verdict::{self, GroupVerdict};
-use blindtally::store::filter::Filter;
 use blindtally::store::{batch, details, keys};
 use libfuzzer_sys::fuzz_target;
 

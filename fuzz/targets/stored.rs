@@ -12,11 +12,11 @@ use blindtally::store::block::{self, FilterKeys, OwnedRow, Row};
 use blindtally::store::codec::{Corrupt, Put, Reader};
 use blindtally::store::destruction::{UnderWay, decode_gone, encode_gone};
 use blindtally::store::details;
+use blindtally::store::filter::Filter;
 use blindtally::store::header::{Filtered, Header};
 use blindtally::store::pages::{self, RunHead};
 use blindtally::store::rows::{self, Position};
 use blindtally::store::verdict::{self, GroupVerdict};
-use blindtally::store::filter::Filter;
 use blindtally::store::{batch, keys};
 use blindtally_fuzz::choose;
 use libfuzzer_sys::fuzz_target;
@@ -45,6 +45,8 @@ fuzz_target!(|data: &[u8]| {
         10 => numbers(bytes),
         11 => round_trip(bytes, verdict::decode_tally, verdict::encode_tally),
         12 => row_keys(bytes),
+        // A row of version 1 is read, and written as one of version 2, which is longer.
+        14 if bytes.first() == Some(&1) => drop(UnderWay::decode(bytes)),
         14 => round_trip(bytes, UnderWay::decode, UnderWay::encode),
         15 => round_trip(bytes, decode_gone, |group| encode_gone(*group)),
         _ => filters(bytes),
