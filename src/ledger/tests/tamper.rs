@@ -73,8 +73,10 @@ fn a_good_ledger_has_no_findings() {
     let case = Case::new();
     let report = case.verify_all();
     assert!(report.is_good(), "{:?}", report.findings);
-    // The one over nothing, and six appends, in both copies.
-    assert_eq!((report.size, report.checkpoints), (8, 14));
+    // The one over nothing and six appends here; the copy has the newest, and of the others those
+    // that it was given in time.
+    assert_eq!(report.size, 8);
+    assert!((8..=14).contains(&report.checkpoints), "{}", report.checkpoints);
     assert_eq!(report.root, case.marks[1].root);
 }
 
