@@ -274,22 +274,7 @@ impl Inner {
         from: u64,
         wanted: impl Fn(&Recorded) -> bool + Send + 'static,
     ) -> Result<Option<Recorded>, BillingError> {
-        self.ask(move |ledger| {
-            let (mut from, size) = (from, ledger.head()?.size);
-            while from < size {
-                let lines = ledger.read(from, READ_ENTRIES)?;
-                for (line, entry) in lines.iter().zip(from..) {
-                    let read = Recorded::decode(line.as_bytes());
-                    let read = read.map_err(|_| LedgerError::Changed { entry })?;
-                    if wanted(&read) {
-                        return Ok(Some(read));
-                    }
-                }
-                from += lines.len().max(1) as u64;
-            }
-            Ok(None)
-        })
-        .await
+        self.ask(move |ledger| search(ledger, from, |read| wanted(&read).then_some(read))).await
     }
 }
 
@@ -309,20 +294,35 @@ fn excluded(counters: &Counters) -> Vec<Excluded> {
 
 /// The last version of every statement that the ledger says was issued.
 fn issued(ledger: &Ledger) -> Result<Issued, LedgerError> {
-    let (mut all, mut from) = (Issued::new(), 0);
+    let mut all = Issued::new();
+    search(ledger, 0, |read| {
+        if let Event::StatementIssued { site, month, version, digest } = read.event {
+            all.insert((site, month), (version, digest));
+        }
+        None::<()>
+    })?;
+    Ok(all)
+}
+
+/// Reads the entries from a number on, until something is found.
+fn search<T>(
+    ledger: &Ledger,
+    mut from: u64,
+    mut found: impl FnMut(Recorded) -> Option<T>,
+) -> Result<Option<T>, LedgerError> {
     let size = ledger.head()?.size;
     while from < size {
         let lines = ledger.read(from, READ_ENTRIES)?;
         for (line, entry) in lines.iter().zip(from..) {
             let read = Recorded::decode(line.as_bytes());
             let read = read.map_err(|_| LedgerError::Changed { entry })?;
-            if let Event::StatementIssued { site, month, version, digest } = read.event {
-                all.insert((site, month), (version, digest));
+            if let Some(found) = found(read) {
+                return Ok(Some(found));
             }
         }
         from += lines.len().max(1) as u64;
     }
-    Ok(all)
+    Ok(None)
 }
 
 /// Whether the stored sets hold what the counters say.
