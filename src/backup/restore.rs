@@ -213,15 +213,17 @@ fn ledger_of(
     let second = places.ledger.second_copy.as_deref().filter(|path| path.exists());
     let against = Against { key: &key, second_copy: second, marks: &[own] };
     let report = verify::verify(dir, &against).map_err(|_| none())?;
-    if let Some(finding) = report.findings.first() {
-        return Err(RestoreError::Ledger { dir: dir.clone(), what: finding.to_string() });
-    }
+    // A server that was killed may leave lines that nothing signs; they are no entries.
+    let signed = report.signed().ok_or_else(|| {
+        let what = report.findings.iter().map(ToString::to_string).next().unwrap_or_default();
+        RestoreError::Ledger { dir: dir.clone(), what }
+    })?;
+    let signed = usize::try_from(signed).unwrap_or(usize::MAX);
     let entries = dir.join(ENTRIES);
     let file = fs::File::open(&entries).map_err(at("read", &entries))?;
     let (mut last, mut known) = (Timestamp(0), None);
-    for line in BufReader::new(file).split(b'\n') {
+    for line in BufReader::new(file).split(b'\n').take(signed) {
         let line = line.map_err(at("read", &entries))?;
-        // A last line that is not signed yet is no entry.
         let Ok(entry) = Recorded::decode(&line) else { continue };
         last = entry.time;
         if let (Event::BackupResult { manifest: found, .. }, true) =

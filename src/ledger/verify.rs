@@ -141,6 +141,26 @@ impl Report {
     pub fn is_good(&self) -> bool {
         self.findings.is_empty()
     }
+
+    /// How many entries are signed, if nothing was found but what a killed server leaves after
+    /// them: lines or a checkpoint that it was writing, acknowledged to nobody. The next start
+    /// looks at them more closely and removes them.
+    pub fn signed(&self) -> Option<u64> {
+        let unsigned = self.findings.iter().find_map(|finding| match finding {
+            Finding::Unsigned(from) => Some(*from),
+            _ => None,
+        });
+        let signed = unsigned.unwrap_or(self.size);
+        let left = |finding: &Finding| match *finding {
+            Finding::Unsigned(_) => true,
+            Finding::Line(at) | Finding::NoIntent(at) | Finding::Missing { from: at, .. } => {
+                at >= signed
+            }
+            Finding::NotCheckpoint(Knower::Checkpoints, at) => at == signed,
+            _ => false,
+        };
+        self.findings.iter().all(left).then_some(signed)
+    }
 }
 
 /// Checks the ledger in a directory.

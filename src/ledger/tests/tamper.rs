@@ -228,7 +228,9 @@ fn wrong_checkpoints_are_found() {
     let mut swapped = notes.clone();
     swapped.swap(2, 3);
     assert_eq!(found(&swapped), [Finding::Order(Knower::Checkpoints, 2)]);
+    assert_eq!(case.verify().signed(), None, "a kill exchanges nothing");
     assert_eq!(found(&notes[..6]), [Finding::Unsigned(7)]);
+    assert_eq!(case.verify().signed(), Some(7));
     assert_eq!(found(&[]), [Finding::NoCheckpoint(Knower::Checkpoints), Finding::Unsigned(0)]);
     let longer = [&notes[..], &[key.sign(9, [9; 32]).unwrap().to_string()]].concat();
     let short = Finding::Short { by: Knower::Checkpoints, from: 8, size: 9 };
