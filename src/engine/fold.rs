@@ -21,6 +21,7 @@ use crate::model::batch::SiteMonth;
 use crate::model::ids::KeyId;
 use crate::model::time::{Day, Timestamp};
 use crate::model::usage::Tally;
+use crate::store::dictionary::Dictionary;
 use crate::store::pages::Entry;
 use crate::store::rows::Position;
 use crate::store::verdict::encode_tally;
@@ -160,9 +161,13 @@ impl Folder {
     /// # Errors
     /// When anything cannot be read or written; then the engine must stop and recover.
     pub fn fold(&mut self, cut: Cut) -> Result<Folded, FoldError> {
-        let (groups, rows_of_groups) = self.groups(cut.through)?;
+        let (mut groups, rows_of_groups) = self.groups(cut.through)?;
         let store = Arc::clone(&self.store);
-        let rows = Sorted::of(&groups, &self.directory)?;
+        let mut dictionary = Dictionary::default();
+        for batch in groups.iter_mut().flat_map(|group| &mut group.batches) {
+            dictionary.add(&mut batch.details)?;
+        }
+        let rows = Sorted::of(&groups, &dictionary, &self.directory)?;
         let mut last = Changes::default();
         let mut ahead = Ahead::new(
             &store,
@@ -181,7 +186,7 @@ impl Folder {
             next: self.position.next_block,
             stats: Stats::default(),
         };
-        writer.write(&rows, &mut ahead, &mut last)?;
+        writer.write(&mut dictionary, &rows, &mut ahead, &mut last)?;
         let stats = writer.stats;
         self.position.next_block = writer.next;
         drop(rows);

@@ -15,16 +15,14 @@ use crate::model::vocab::{
     DrmType, Environment, LicenseType, Outcome, RecordType, RequestType, UserKind,
 };
 use crate::store::details;
+use crate::store::shapes::DetailsWriter;
 use crate::wire::{Record, Value, namespace};
-
-/// Where a tag stands in an item: after field code and form; a device has three bytes more.
-const TAG_AT: usize = 2;
-const DEVICE_TAG_AT: usize = 5;
 
 /// Rows on their way to a batch. Nothing of a raw id is in here but the hash queue's blocks, which
 /// are wiped when they are hashed.
 pub struct Rows {
     batch: Batch,
+    details: DetailsWriter,
     indexes: Vec<u32>,
     ids: PseudonymQueue,
     events: HmacQueue,
@@ -35,7 +33,7 @@ pub struct Rows {
 
 /// A tag in the details that is known only after the hashing.
 struct Patch {
-    at: u32,
+    at: usize,
     slot: Slot,
     key: PatchKey,
 }
@@ -63,10 +61,9 @@ impl Rows {
     pub fn with_capacity(rows: usize) -> Self {
         let mut batch = Batch::default();
         batch.claims.reserve(rows);
-        batch.ends.reserve(rows);
-        batch.details.reserve(rows * 160);
         Self {
             batch,
+            details: DetailsWriter::with_capacity(rows),
             indexes: Vec::with_capacity(rows),
             ids: PseudonymQueue::with_capacity(rows * 3),
             events: HmacQueue::with_capacity(rows),
@@ -125,7 +122,7 @@ impl Rows {
         if effect != Effect::Session {
             tags.session = None;
         }
-        self.batch.ends.push(u32::try_from(self.batch.details.len()).unwrap_or(u32::MAX));
+        self.details.end_row();
         let claim = Claim {
             month: place.0,
             day: place.1,
@@ -173,21 +170,20 @@ impl Rows {
 
     /// Leaves room for a tag that is known after the hashing.
     fn push_tag(&mut self, field: u8, slot: Slot, key: PatchKey) {
-        let at = u32::try_from(self.batch.details.len() + TAG_AT).unwrap_or(u32::MAX);
+        let at = self.details.push(field, Item::Tag(Tag([0; 16])));
         self.patches.push(Patch { at, slot, key });
-        details::push(&mut self.batch.details, field, Item::Tag(Tag([0; 16])));
     }
 
     fn push_envelope(&mut self, record: &Record<'_>, producer: &[u8]) {
-        let out = &mut self.batch.details;
+        let out = &mut self.details;
         let event_id = match details::uuid(record.event_id) {
             Some(bytes) => Item::Uuid(bytes),
             None => Item::Text(record.event_id),
         };
-        details::push(out, Field::EventId.code(), event_id);
+        out.push(Field::EventId.code(), event_id);
         let mut number = |field: Field, code: Option<u8>| {
             if let Some(code) = code {
-                details::push(out, field.code(), Item::Number(i64::from(code)));
+                out.push(field.code(), Item::Number(i64::from(code)));
             }
         };
         number(Field::Type, Some(record.kind.code()));
@@ -198,11 +194,11 @@ impl Rows {
         number(Field::RequestType, record.request_type.map(RequestType::code));
         number(Field::LicenseType, record.license_type.map(LicenseType::code));
         number(Field::UserIdKind, record.user_id_kind.map(|kind| kind.code()));
-        details::push(out, Field::Producer.code(), Item::Text(producer));
+        out.push(Field::Producer.code(), Item::Text(producer));
         let texts = [(Field::Cid, record.cid), (Field::ErrorCode, record.error_code)];
         for (field, text) in texts {
             if let Some(text) = text {
-                details::push(out, field.code(), Item::Text(text));
+                out.push(field.code(), Item::Text(text));
             }
         }
         for (field, value) in &record.stored {
@@ -210,7 +206,7 @@ impl Rows {
                 Value::Text(text) => Item::Text(text),
                 Value::Int(number) => Item::Number(*number),
             };
-            details::push(out, field.code(), item);
+            out.push(field.code(), item);
         }
     }
 
@@ -235,12 +231,10 @@ impl Rows {
             if recommended {
                 counted = Some(slot);
             }
-            let at = self.batch.details.len() + DEVICE_TAG_AT;
-            let at = u32::try_from(at).unwrap_or(u32::MAX);
-            self.patches.push(Patch { at, slot, key: PatchKey::Record(keys) });
             let (kind, quality, scope) = (id.kind(), id.quality(), id.scope());
             let tag = DeviceTag { kind, quality, scope, recommended, tag: Tag([0; 16]) };
-            details::push(&mut self.batch.details, Field::DeviceIds.code(), Item::Device(tag));
+            let at = self.details.push(Field::DeviceIds.code(), Item::Device(tag));
+            self.patches.push(Patch { at, slot, key: PatchKey::Record(keys) });
         }
         counted
     }
@@ -276,9 +270,9 @@ impl Rows {
             claim.session = short(of.session);
         }
         for (patch, tag) in self.patches.iter().zip(tags) {
-            let at = patch.at as usize;
-            self.batch.details[at..at + tag.0.len()].copy_from_slice(&tag.0);
+            self.details.set_tag(patch.at, tag);
         }
+        self.batch.details = self.details.finish();
         self.ids.clear();
         self.events.clear();
         (self.batch, self.indexes)

@@ -195,20 +195,74 @@ pub struct Batch {
     pub days: Vec<Day>,
     /// One claim a row.
     pub claims: Vec<Claim>,
-    /// The details of all rows, one encoded after the other (`store::details`).
-    pub details: Vec<u8>,
-    /// Where each row's details end in `details`.
-    pub ends: Vec<u32>,
+    /// What is kept of each row beside its claim.
+    pub details: Details,
+}
+
+/// The details of all rows of a batch as `store::shapes` writes them. Rows of one request are much
+/// alike, so what they have in common stands once: the shapes (which fields a row has, in which
+/// order and form) and the words, which are the texts of a field.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Details {
+    /// Each shape: a field code and a form for each value.
+    pub shapes: Vec<Box<[u8]>>,
+    /// The texts of all words, one after the other.
+    pub texts: Vec<u8>,
+    /// The words.
+    pub words: Vec<Word>,
+    /// One for each row.
+    pub rows: Vec<DetailsRow>,
+    /// The numbers of the words of all rows, one row after the other.
+    pub numbers: Vec<u32>,
+    /// All other values of all rows, one row after the other.
+    pub values: Vec<u8>,
+}
+
+/// A text of a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// The code of the field.
+    pub field: u8,
+    /// Where the text ends in [`Details::texts`]; it begins where the one before ends.
+    pub end: u32,
+}
+
+/// Where the details of a row are; they begin where those of the row before end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DetailsRow {
+    /// Which of the shapes it has.
+    pub shape: u32,
+    /// Where its words end in [`Details::numbers`].
+    pub words_end: u32,
+    /// Where its values end in [`Details::values`].
+    pub end: u32,
+}
+
+impl Details {
+    /// Each row: the number of its shape, the numbers of its words, and its values.
+    pub fn rows(&self) -> impl Iterator<Item = (u32, &[u32], &[u8])> {
+        let (mut word, mut value) = (0, 0);
+        self.rows.iter().map(move |row| {
+            let (words_end, end) = (row.words_end as usize, row.end as usize);
+            let words = self.numbers.get(word..words_end).unwrap_or(&[]);
+            let values = self.values.get(value..end).unwrap_or(&[]);
+            (word, value) = (words_end, end);
+            (row.shape, words, values)
+        })
+    }
+
+    /// Each word: the code of its field, and its text.
+    pub fn words(&self) -> impl Iterator<Item = (u8, &[u8])> {
+        let mut start = 0;
+        self.words.iter().map(move |word| {
+            let text = self.texts.get(start..word.end as usize).unwrap_or(&[]);
+            start = word.end as usize;
+            (word.field, text)
+        })
+    }
 }
 
 impl Batch {
-    /// The encoded details of a row.
-    pub fn details_of(&self, row: usize) -> &[u8] {
-        let start = row.checked_sub(1).and_then(|before| self.ends.get(before)).copied();
-        let end = self.ends.get(row).copied().unwrap_or(0);
-        self.details.get(start.unwrap_or(0) as usize..end as usize).unwrap_or(&[])
-    }
-
     /// The index of a site-month, added where it is new; `None` where there are too many.
     pub fn month_index(&mut self, month: SiteMonth) -> Option<u16> {
         index_of(&mut self.months, month)

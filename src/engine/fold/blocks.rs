@@ -18,7 +18,7 @@ use crate::model::ids::KeyId;
 use crate::model::vocab::Class;
 use crate::store::block::{self, FilterKeys, OwnedRow, Row};
 use crate::store::codec::Corrupt;
-use crate::store::details;
+use crate::store::dictionary::{AddedRow, Dictionary};
 use crate::store::header::Header;
 use crate::store::{Changes, RowRange, Store, Table, keys};
 
@@ -133,10 +133,13 @@ pub struct Writer<'a> {
     pub stats: Stats,
 }
 
+/// A row, and the most bytes that its details take.
+type SizedRow<'a> = (Row<'a>, usize);
+
 /// The kept rows of a fold, by bucket and user.
 pub struct Sorted<'a> {
     buckets: Vec<Bucket>,
-    rows: Vec<Row<'a>>,
+    rows: Vec<SizedRow<'a>>,
     /// For each row what it is sorted by, and its place in `rows`.
     order: Vec<(u128, u32)>,
 }
@@ -150,13 +153,17 @@ impl<'a> Sorted<'a> {
     /// Gathers the kept rows of the groups.
     ///
     /// # Errors
-    /// When a row names a site that does not exist.
-    pub fn of(groups: &'a [OpenGroup], directory: &Directory) -> Result<Self, FoldError> {
+    /// When a row names a site that does not exist, or does not follow its format.
+    pub fn of(
+        groups: &'a [OpenGroup],
+        dictionary: &Dictionary,
+        directory: &Directory,
+    ) -> Result<Self, FoldError> {
         let mut sorted = Self { buckets: Vec::new(), rows: Vec::new(), order: Vec::new() };
         let mut numbers: HashMap<Bucket, u32> = HashMap::new();
         for group in groups {
             for (batch, verdicts) in group.batches.iter().zip(&group.verdict.batches) {
-                sorted.add(batch, verdicts, directory, &mut numbers)?;
+                sorted.add((batch, verdicts), dictionary, directory, &mut numbers)?;
             }
         }
         sorted.order.sort_unstable();
@@ -165,8 +172,8 @@ impl<'a> Sorted<'a> {
 
     fn add(
         &mut self,
-        batch: &'a Batch,
-        verdicts: &[Verdict],
+        (batch, verdicts): (&'a Batch, &[Verdict]),
+        dictionary: &Dictionary,
         directory: &Directory,
         numbers: &mut HashMap<Bucket, u32>,
     ) -> Result<(), FoldError> {
@@ -176,7 +183,8 @@ impl<'a> Sorted<'a> {
         }
         // The last bucket of each month and class.
         let mut known = vec![[None; 2]; batch.months.len()];
-        for (row, (claim, verdict)) in batch.claims.iter().zip(verdicts).enumerate() {
+        let rows = dictionary.rows(&batch.details);
+        for ((claim, verdict), row) in batch.claims.iter().zip(verdicts).zip(rows) {
             if !matches!(verdict, Verdict::Accepted | Verdict::Correction) {
                 continue;
             }
@@ -197,17 +205,17 @@ impl<'a> Sorted<'a> {
                     number
                 }
             };
-            let (user, details) = details::split_user(batch.details_of(row));
+            let AddedRow { user, details, bytes } = row?;
             let somebody = user.map_or(0, |tag| u128::from_be_bytes(tag.0) >> 33 | SOMEBODY);
             let place = u32::try_from(self.rows.len()).map_err(|_| Corrupt("journal"))?;
             self.order.push((u128::from(number) << BUCKET_SHIFT | somebody, place));
-            self.rows.push(Row { user, occurred_at: claim.occurred_at, details });
+            self.rows.push((Row { user, occurred_at: claim.occurred_at, details }, bytes));
         }
         Ok(())
     }
 
     /// Each bucket with its rows in their order.
-    fn buckets(&self) -> impl Iterator<Item = (Bucket, Vec<Row<'a>>)> + '_ {
+    fn buckets(&self) -> impl Iterator<Item = (Bucket, Vec<SizedRow<'a>>)> + '_ {
         let number = |key: u128| (key >> BUCKET_SHIFT) as usize;
         let same = move |left: &(u128, u32), right: &(u128, u32)| number(left.0) == number(right.0);
         self.order.chunk_by(same).map(move |of| {
@@ -226,12 +234,15 @@ impl Writer<'_> {
     /// Writes blocks of the rows; what must not happen without the rest of the fold goes to `last`.
     pub fn write(
         &mut self,
+        dictionary: &mut Dictionary,
         rows: &Sorted<'_>,
         ahead: &mut Ahead<'_>,
         last: &mut Changes,
     ) -> Result<(), FoldError> {
         self.make_keys(rows)?;
-        rows.buckets().try_for_each(|(bucket, rows)| self.write_bucket(bucket, rows, ahead, last))
+        rows.buckets().try_for_each(|(bucket, rows)| {
+            self.write_bucket(bucket, (&mut *dictionary, rows), ahead, last)
+        })
     }
 
     /// Makes the keys of all new buckets with one write of the register, instead of one each.
@@ -247,7 +258,7 @@ impl Writer<'_> {
     fn write_bucket(
         &mut self,
         bucket: Bucket,
-        rows: Vec<Row<'_>>,
+        (dictionary, rows): (&mut Dictionary, Vec<SizedRow<'_>>),
         ahead: &mut Ahead<'_>,
         last: &mut Changes,
     ) -> Result<(), FoldError> {
@@ -266,16 +277,18 @@ impl Writer<'_> {
             }
         }
         let mut all = rows;
-        all.extend(kept.iter().map(OwnedRow::as_row));
+        all.extend(kept.iter().map(|row| (row.as_row(), row.details.len())));
         if !kept.is_empty() {
-            all.sort_by_key(|row| (row.user, row.occurred_at));
+            all.sort_by_key(|(row, _)| (row.user, row.occurred_at));
         }
-        let bytes: usize = all.iter().map(|row| row.details.len()).sum();
+        let bytes: usize = all.iter().map(|(_, bytes)| bytes).sum();
         let fragment = all.len() < ROWS_MIN && bytes < BYTES_TARGET;
-        for rows in cut(&all) {
+        let blocks = cut(&all);
+        let all: Vec<Row<'_>> = all.iter().map(|(row, _)| *row).collect();
+        for rows in blocks {
             let place = BlockPlace { bucket, fragment, number: self.next };
             self.next += 1;
-            self.write_block(place, &key, rows, ahead)?;
+            self.write_block(place, &key, (&mut *dictionary, &all[rows]), ahead)?;
             if fragment {
                 self.fragments.0.entry(bucket).or_default().push(place.number);
             }
@@ -287,13 +300,13 @@ impl Writer<'_> {
         &mut self,
         place: BlockPlace,
         bucket_key: &SealKey,
-        rows: &[Row<'_>],
+        (dictionary, rows): (&mut Dictionary, &[Row<'_>]),
         ahead: &mut Ahead<'_>,
     ) -> Result<(), FoldError> {
         let secret = Secret::random();
         let key = SealKey::new(KeyId(place.number), &secret);
         let id = bucket_key.id();
-        let (plain, filter_keys) = block::encode(rows)?;
+        let (plain, filter_keys) = block::encode_with(dictionary, rows)?;
         let sealed = key.seal(&place.aad("block/1", id), &plain);
         let header = header_of(rows, filter_keys);
         let header = key.seal(&place.aad("header/1", id), &header.encode());
@@ -309,17 +322,17 @@ impl Writer<'_> {
 }
 
 /// Cuts a bucket's rows into blocks of even size, none of them much over [`BYTES_TARGET`].
-fn cut<'r, 'a>(all: &'r [Row<'a>]) -> Vec<&'r [Row<'a>]> {
+fn cut(all: &[SizedRow<'_>]) -> Vec<std::ops::Range<usize>> {
     let rows_most = all.len().div_ceil(all.len().div_ceil(ROWS_TARGET).max(1));
     let (mut blocks, mut start, mut bytes) = (Vec::new(), 0, 0);
-    for (at, row) in all.iter().enumerate() {
-        if at > start && (at - start == rows_most || bytes + row.details.len() > BYTES_TARGET) {
-            blocks.push(&all[start..at]);
+    for (at, (_, more)) in all.iter().enumerate() {
+        if at > start && (at - start == rows_most || bytes + more > BYTES_TARGET) {
+            blocks.push(start..at);
             (start, bytes) = (at, 0);
         }
-        bytes += row.details.len();
+        bytes += more;
     }
-    blocks.push(&all[start..]);
+    blocks.push(start..all.len());
     blocks
 }
 
