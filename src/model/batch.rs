@@ -3,6 +3,7 @@
 //! A row has two halves. The [`Claim`] is what the engine judges (is it a duplicate, whom does it
 //! make active); the details are what is kept in a block until the bucket is destroyed.
 
+use super::arrival::Arrival;
 use super::ids::{ShortTag, SiteNo, Tag};
 use super::time::{Day, Month, Timestamp};
 use super::vocab::{Class, DeviceKind, DrmType, Quality, RecordType, Scope};
@@ -199,6 +200,8 @@ pub struct Batch {
     pub details: Vec<u8>,
     /// Where each row's details end in `details`.
     pub ends: Vec<u32>,
+    /// Who sent the rows. It is kept with what is decided about them, and not with them.
+    pub arrival: Arrival,
 }
 
 impl Batch {
