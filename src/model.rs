@@ -1,6 +1,7 @@
 //! The words of the domain: ids, times, months, vocabularies, limits. No I/O, no keys, no bytes of
 //! any network or disk format; every other room may name this one and it names none.
 
+pub mod arrival;
 pub mod batch;
 pub mod caller;
 pub mod field;

@@ -4,6 +4,7 @@
 //! numbers of sites, months and runs. Writes go through [`Changes`], which apply as a whole or not
 //! at all.
 
+pub mod arrivals;
 pub mod backup;
 pub mod batch;
 pub mod block;

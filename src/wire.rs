@@ -7,6 +7,7 @@
 //! [`Record`] or as a [`Fault`]; a body that cannot be cut is [`Unfit`] as a whole.
 
 pub mod admin;
+pub mod arrivals;
 pub mod attributes;
 pub mod backup;
 pub mod batch;

@@ -11,6 +11,7 @@ mod remove;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::arrivals;
 use super::backup::mark_now;
 use super::directory::Directory;
 use super::journal::{self, JournalError, JournalKey, OpenGroup, StoredGroup};
@@ -98,6 +99,8 @@ pub struct Cut {
     pub believed: Timestamp,
     /// Kept answers of days before this one go.
     pub answers_before: Day,
+    /// What arrived since the last cut.
+    pub arrivals: Changes,
 }
 
 /// What a fold did.
@@ -207,6 +210,8 @@ impl Folder {
         }
         let answers_to = keys::answer(cut.answers_before.0, &[0; 16]);
         last.delete_range(Table::Answers, keys::answer(0, &[0; 16]), answers_to);
+        last.append(cut.arrivals);
+        arrivals::drop_old(&self.store, cut.answers_before, &mut last)?;
         self.position.folded_through = cut.through;
         self.position.seen_floor = cut.floor.0;
         self.position.believed = cut.believed;
@@ -234,6 +239,7 @@ impl Folder {
         self.runs.retain(|set, _| set.table != Table::Seen || set.owner >= slots.0);
         let answers_to = keys::answer(answers.0, &[0; 16]);
         changes.delete_range(Table::Answers, keys::answer(0, &[0; 16]), answers_to);
+        arrivals::drop_old(&self.store, answers, &mut changes)?;
         self.position.seen_floor = self.position.seen_floor.max(slots.0);
         changes.put(Table::Meta, keys::POSITION, self.position.encode());
         self.store.apply(&changes)?;

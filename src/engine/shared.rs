@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
+use super::arrivals::Arrivals;
 use super::directory::Directory;
 use super::gone::{Dues, Gone};
 use super::hold::Copies;
 use super::journal::JournalKey;
 use super::{EngineError, fold, spill};
 use crate::keys::KeyRing;
+use crate::model::arrival::{Hour, Received, Sender};
 use crate::model::batch::SiteMonth;
 use crate::model::retention::Doom;
 use crate::model::time::{Clock, Timestamp};
@@ -26,6 +28,8 @@ pub struct Shared {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) journal_key: RwLock<Arc<JournalKey>>,
     pub(super) published: RwLock<HashMap<SiteMonth, Tally>>,
+    /// What arrived from whom.
+    pub(super) arrivals: Arrivals,
     pub(super) gone: RwLock<Gone>,
     /// Who says which buckets are due, once somebody does.
     pub(super) dues: OnceLock<Box<dyn Dues>>,
@@ -55,6 +59,7 @@ impl Shared {
     /// Nothing published yet; records before `floor` are too old.
     pub(super) fn new(
         (store, ring, directory): (Arc<Store>, Arc<KeyRing>, Arc<Directory>),
+        arrivals: Arrivals,
         clock: Arc<dyn Clock>,
         key: Arc<JournalKey>,
         floor: u32,
@@ -66,6 +71,7 @@ impl Shared {
             clock,
             journal_key: RwLock::new(key),
             published: RwLock::new(HashMap::new()),
+            arrivals,
             gone: RwLock::default(),
             dues: OnceLock::new(),
             without_sets: RwLock::default(),
@@ -87,10 +93,17 @@ impl Shared {
         }
     }
 
-    /// Shows readers the tallies of a group that is on the disk.
-    pub(super) fn publish(&self, tallies: Vec<(SiteMonth, Tally)>, now: Timestamp) {
+    /// Shows readers what is counted of a group that is on the disk, and what arrived with it, both
+    /// at once.
+    pub(super) fn publish(
+        &self,
+        tallies: Vec<(SiteMonth, Tally)>,
+        arrivals: &[(Sender, Received)],
+        now: Timestamp,
+    ) {
         let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
         published.extend(tallies);
+        self.arrivals.add(Hour::of(now), arrivals);
         self.as_of.store(now.0.max(0) as u64, Ordering::Release);
     }
 

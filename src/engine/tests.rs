@@ -5,6 +5,7 @@
 //! twice, a block row that was not sent, an engine that does not open. No failure: a batch whose
 //! answer was an error is there or not, as a whole.
 
+mod arrivals;
 mod checks;
 mod closing;
 mod destroy;
@@ -21,8 +22,10 @@ use proptest::prelude::*;
 use super::fold::{BlockPlace, read_block, read_header};
 use super::*;
 use crate::keys;
+use crate::model::arrival::{Credential, Hour, Received, Sender};
 use crate::model::batch::{Bucket, Claim, Effect, Epoch, Item};
 use crate::model::ids::Tag;
+use crate::model::reason::Reason;
 use crate::model::vocab::{Class, DrmType, RecordType};
 use crate::store::header::Filtered;
 use crate::store::shapes::DetailsWriter;
@@ -93,6 +96,23 @@ fn tag(kind: &str, number: u16) -> [u8; 16] {
     let mut tag = [0; 16];
     tag.copy_from_slice(&hash[..16]);
     tag
+}
+
+/// Who the rows of a batch may be from.
+const SENDERS: u16 = 4;
+
+/// A sender of two credentials.
+fn sender(number: u16) -> Sender {
+    let credential = Credential { producer: format!("c{}", number % 2).into(), sites: "*".into() };
+    Sender { credential: Arc::new(credential), producer: format!("p{number}").into() }
+}
+
+/// All senders; the first one sent some more that was refused at the door.
+fn senders(rows: &[(Row, i64)]) -> Vec<(Sender, Received)> {
+    let mut senders: Vec<_> =
+        (0..SENDERS).map(|number| (sender(number), Received::default())).collect();
+    senders[0].1.reject(Reason::UnknownSite, rows.len() as u64 % 3);
+    senders
 }
 
 fn site_id(site: u8) -> SiteId {
@@ -183,9 +203,12 @@ impl World {
                 sentinel: row.user == 0 && row.event % 2 == 0,
                 by_device: row.stands_in(),
             };
+            let sender = row.event % SENDERS;
+            batch.arrival.row(sender, batch.claims.len());
             batch.claims.push(claim);
         }
         batch.details = writer.finish();
+        batch.arrival.senders = senders(rows);
         batch
     }
 
@@ -193,6 +216,7 @@ impl World {
     fn apply(&mut self, rows: &[(Row, i64)], batch: &Batch) -> Vec<Verdict> {
         let now = self.now();
         let mut verdicts = Vec::new();
+        self.model.refuse(now, rows);
         for ((row, at), claim) in rows.iter().zip(&batch.claims) {
             let name = batch.months[usize::from(claim.month)];
             let event = (row.site, row.event, Timestamp(*at).day().0);
@@ -233,6 +257,7 @@ impl World {
                 self.model.count(row, name);
             }
         }
+        self.model.arrive(now, rows, &verdicts);
         verdicts
     }
 
@@ -285,6 +310,16 @@ impl World {
             let without = self.model.without_sets.contains(name);
             assert_eq!(usage.evidence == Evidence::Destroyed, without, "{name:?}");
         }
+        assert_eq!(self.arrivals(), self.model.arrivals);
+        assert_eq!(self.engine().arrivals_difference(), 0);
+    }
+
+    /// Everything that arrived and is kept.
+    fn arrivals(&self) -> BTreeMap<(Hour, Sender), Received> {
+        let all = Hour(0)..Hour(u32::MAX);
+        let (rows, more) = self.engine().arrivals(all, None, usize::MAX, |_| true).unwrap();
+        assert!(!more);
+        rows.into_iter().map(|(hour, sender, received)| ((hour, sender), received)).collect()
     }
 
     /// Folds, and reads every block back.

@@ -14,6 +14,10 @@ pub enum Route {
     SiteUsage,
     /// Months of the caller's sites.
     UsageList,
+    /// What arrived from whom, by the hour.
+    Reconciliation,
+    /// The receipt of a batch again.
+    Receipt,
     /// A statement of a closed month.
     StatementGet,
     /// All its versions.
@@ -122,6 +126,8 @@ const LOTS: Access = Access::Roles(&[Role::Auditor, Role::Operator]);
 const HOLDS: Access = Access::Roles(&[Role::Privacy, Role::Auditor, Role::Custodian]);
 const BILLING: Access = Access::Roles(&[Role::Billing, Role::Operator]);
 
+/// Who sends, who runs it, who checks it.
+const ARRIVALS: Access = Access::Roles(&[Role::Producer, Role::Operator, Role::Auditor]);
 const STATEMENTS: Access = Access::Roles(&[Role::Billing, Role::Auditor]);
 
 const GET: Method = Method::GET;
@@ -130,10 +136,12 @@ const POST: Method = Method::POST;
 const DELETE: Method = Method::DELETE;
 
 #[rustfmt::skip]
-static TABLE: [Row; 39] = [
+static TABLE: [Row; 41] = [
     row(Route::Records,     POST,   "/v1/records",                    "records",      PRODUCER),
     row(Route::SiteUsage,   GET,    "/v1/sites/{site}/usage/{month}", "site_usage",   BILLING),
     row(Route::UsageList,   GET,    "/v1/usage",                      "usage_list",   BILLING),
+    row(Route::Reconciliation, GET, "/v1/reconciliation",             "reconciliation", ARRIVALS),
+    row(Route::Receipt,     GET,    "/v1/receipts",                   "receipt",      PRODUCER),
     row(Route::StatementGet, GET, "/v1/sites/{site}/statements/{month}", "statement_get", STATEMENTS),
     row(Route::StatementVersions, GET, "/v1/sites/{site}/statements/{month}/versions",
         "statement_versions", STATEMENTS),

@@ -166,6 +166,8 @@ impl Service {
             Route::Records => self.post_records(&caller, parts, body).await,
             Route::SiteUsage => self.site_usage(&caller, site(&caller, first)?, second, parts),
             Route::UsageList => self.usage_list(&caller, parts),
+            Route::Reconciliation => self.reconciliation(&caller, parts).await,
+            Route::Receipt => self.kept_receipt(&caller, parts).await,
             Route::StatementGet | Route::StatementVersions | Route::Restate => {
                 self.statements(row.route, &caller, captures, (parts, body)).await
             }
@@ -272,11 +274,7 @@ impl Service {
             (None, Some(from), Some(to)) => (from, to),
             _ => return Err(Kind::BadQuery.into()),
         };
-        let limit = match query.get("limit").map(str::parse) {
-            None => ROWS_DEFAULT,
-            Some(Ok(limit @ 1..=ROWS_MAX)) => limit,
-            Some(_) => return Err(Kind::BadQuery.into()),
-        };
+        let limit = limit(&query)?;
         let question = Question { from, to, limit, cursor: query.get("cursor") };
         let page = self.desks.usage.list(caller, &question)?;
         let mut answered = usage_answer(&page, csv, false);
@@ -369,6 +367,15 @@ pub struct Twice;
 
 pub(super) fn json(status: StatusCode, body: Vec<u8>) -> Answer {
     answer(status, JSON, body)
+}
+
+/// The number of rows that are asked for.
+pub(super) fn limit(query: &Query) -> Result<usize, Refusal> {
+    match query.get("limit").map(str::parse) {
+        None => Ok(ROWS_DEFAULT),
+        Some(Ok(limit @ 1..=ROWS_MAX)) => Ok(limit),
+        Some(_) => Err(Kind::BadQuery.into()),
+    }
 }
 
 /// The site of a path, where the caller may know of it; else 404, as for one that does not exist.

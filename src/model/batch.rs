@@ -3,6 +3,7 @@
 //! A row has two halves. The [`Claim`] is what the engine judges (is it a duplicate, whom does it
 //! make active); the details are what is kept in a block until the bucket is destroyed.
 
+use super::arrival::Arrival;
 use super::ids::{ShortTag, SiteNo, Tag};
 use super::time::{Day, Month, Timestamp};
 use super::vocab::{Class, DeviceKind, DrmType, Quality, RecordType, Scope};
@@ -197,6 +198,8 @@ pub struct Batch {
     pub claims: Vec<Claim>,
     /// What is kept of each row beside its claim.
     pub details: Details,
+    /// Who sent the rows. It is kept with what is decided about them, and not with them.
+    pub arrival: Arrival,
 }
 
 /// The details of all rows of a batch as `store::shapes` writes them. Rows of one request are much

@@ -31,6 +31,7 @@ pub const TABLES: &[(&str, Life)] = &[
     ("default", Life::Class(RetentionClass::Proofs)),
     ("journal", Life::Engine("until the fold, about a minute; then its key is retired")),
     ("counters", Life::Class(RetentionClass::Statements)),
+    ("arrivals", Life::Engine("400 days after arrival; their total as long as the data directory")),
     ("answers", Life::Engine("9 days after arrival at most")),
     ("seen", Life::Engine("the accepted age and 65 minutes after the end of the day")),
     ("tally", Life::Class(RetentionClass::Sets)),

@@ -1,6 +1,7 @@
 //! Row keys. Numbers are big-endian, so that the order of the bytes is that of the numbers.
 
 use super::destruction::{LOT_BYTES, decode_lot, encode_lot};
+use crate::model::arrival::Hour;
 use crate::model::batch::SiteMonth;
 use crate::model::ids::{HoldNo, SiteId, SiteNo};
 use crate::model::retention::Lot;
@@ -106,6 +107,19 @@ pub fn counters_of(key: &[u8]) -> Option<SiteMonth> {
     let site = u32::from_be_bytes(key.get(4..8)?.try_into().ok()?);
     let month = crate::model::time::Month(month);
     (key.len() == 8).then_some(SiteMonth { site: SiteNo(site), month })
+}
+
+/// The row of everything that ever arrived; no hour has this number.
+pub const ARRIVALS_TOTAL: [u8; 4] = [u8::MAX; 4];
+
+/// The arrivals of an hour.
+pub fn arrivals(hour: Hour) -> [u8; 4] {
+    hour.0.to_be_bytes()
+}
+
+/// The hour of an arrivals row.
+pub fn arrivals_hour(key: &[u8]) -> Option<Hour> {
+    key.try_into().ok().map(|hour| Hour(u32::from_be_bytes(hour)))
 }
 
 /// A page of a run (page 0 is its head): `owner ‖ kind ‖ run ‖ page`. The owner is a site or a
