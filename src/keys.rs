@@ -27,6 +27,7 @@ pub mod marks;
 pub mod medium;
 mod opening;
 mod pages;
+mod person;
 mod register;
 mod restore;
 mod rewrap;

@@ -10,6 +10,7 @@ pub mod block;
 pub mod codec;
 pub mod destruction;
 pub mod details;
+pub mod erasure;
 pub mod filter;
 pub mod header;
 pub mod keys;

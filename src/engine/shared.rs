@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use tokio::sync::watch;
 
 use super::directory::Directory;
+use super::erase::{Erasures, Suppressed};
 use super::gone::{Dues, Gone};
 use super::hold::Copies;
 use super::journal::JournalKey;
@@ -37,6 +38,10 @@ pub struct Shared {
     pub(super) unfinished: RwLock<Vec<Doom>>,
     /// The copies in hold storage.
     pub(super) held: RwLock<Copies>,
+    /// Erasures that have not ended.
+    pub(super) erasing: RwLock<Erasures>,
+    /// Persons whose later records are not kept.
+    pub(super) suppressed: RwLock<Suppressed>,
     pub(super) as_of: AtomicU64,
     pub(super) queued_bytes: AtomicUsize,
     pub(super) journal_bytes: AtomicUsize,
@@ -72,6 +77,8 @@ impl Shared {
             destroying: Mutex::default(),
             unfinished: RwLock::default(),
             held: RwLock::default(),
+            erasing: RwLock::default(),
+            suppressed: RwLock::default(),
             as_of: AtomicU64::new(0),
             queued_bytes: AtomicUsize::new(0),
             journal_bytes: AtomicUsize::new(0),

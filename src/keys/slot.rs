@@ -80,7 +80,8 @@ pub(super) struct KeyName {
     pub(super) owner: Option<SiteId>,
     /// The hold it is kept for; zero outside of the hold register.
     pub(super) hold: u64,
-    /// Its number in the main register, if it was moved from there; else zero.
+    /// Its number in the main register, if it was moved from there; of a bucket's key that an
+    /// erasure made, the number of the one before it; else zero.
     pub(super) origin: u64,
 }
 
