@@ -241,7 +241,7 @@ impl Engine {
         shared.unfinished = RwLock::new(destroy::unfinished(&store, &ring)?);
         shared.held = RwLock::new(hold::load(&store, &ring.state_key())?);
         shared.erasing = RwLock::new(erase::load(&store, &ring.state_key())?);
-        shared.suppressed = RwLock::new(erase::Suppressed::load(&store, &ring.state_key())?);
+        shared.suppressed = RwLock::new(erase::Suppressed::load(&store, &ring, &directory)?);
         hold::check(&shared)?;
         let shared = Arc::new(shared);
         shared.note_destroyed_sets();

@@ -295,7 +295,8 @@ impl Ingest {
         if let Some(posted) = desk.failed {
             return Err(posted);
         }
-        let (batch, indexes) = desk.rows.finish();
+        let (mut batch, indexes) = desk.rows.finish();
+        batch.suppressions = desk.places.suppressions();
         desk.draft.indexes = indexes;
         Ok(Prepared { batch, months: desk.places.months_seen(), draft: desk.draft })
     }

@@ -50,6 +50,7 @@ pub use hold::HeldKey;
 pub use home::exists;
 pub use marks::{FileMark, RegisterHead, Said, Stand, marks, register_head, stands};
 pub use opening::{Opened, Resumed};
+pub use person::{RecordKeys, SuppressionKeys};
 pub use register::RegisterError;
 pub use restore::{Restored, restore};
 pub use ring::{KeyInfo, KeyRing, SeenKeys, SiteMonthIds, SiteMonthKeys, WatermarkKeys};

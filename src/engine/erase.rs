@@ -17,10 +17,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
+use super::directory::Directory;
 use super::fold::FoldError;
 use super::{Engine, EngineError, Shared};
 use crate::crypto::{Aad, SealKey};
-use crate::keys::{self as ring, KeyRing, LedgerMark};
+use crate::keys::{self as ring, KeyRing, LedgerMark, SuppressionKeys};
 use crate::model::batch::Bucket;
 use crate::model::ids::{KeyId, SiteId, SiteNo, Tag};
 use crate::model::person::Person;
@@ -115,12 +116,20 @@ pub struct EraseReport {
 /// Erasures that have not ended, by number.
 pub type Erasures = BTreeMap<u64, Erasure>;
 
+/// The persons of a site whose later records are not kept.
+pub struct Persons {
+    /// What makes their tags.
+    pub keys: SuppressionKeys,
+    /// The tags.
+    pub tags: HashSet<Tag>,
+}
+
 /// The persons of each site whose later records are not kept, and how often the lists changed.
 #[derive(Default)]
 pub struct Suppressed {
     /// One more with each change.
     pub generation: u64,
-    sites: BTreeMap<SiteNo, Arc<HashSet<Tag>>>,
+    sites: BTreeMap<SiteNo, Arc<Persons>>,
 }
 
 impl Suppressed {
@@ -128,24 +137,32 @@ impl Suppressed {
     ///
     /// # Errors
     /// When a row cannot be read or opened.
-    pub fn load(store: &Store, key: &SealKey) -> Result<Self, EngineError> {
+    pub fn load(store: &Store, ring: &KeyRing, directory: &Directory) -> Result<Self, EngineError> {
         let mut all = Self::default();
+        let mut tags: BTreeMap<SiteNo, HashSet<Tag>> = BTreeMap::new();
         for row in store.scan(Table::Meta, keys::SUPPRESSED, Some(keys::SUPPRESSED_END))? {
             let (name, sealed) = row?;
             let (site, _) = keys::suppressed_of(&name).ok_or(Corrupt("suppressed person"))?;
-            let plain = key.open(&aad(&name), &sealed).map_err(FoldError::from)?;
-            all.add(site, erasure::decode_suppressed(&plain)?);
+            let plain = ring.state_key().open(&aad(&name), &sealed).map_err(FoldError::from)?;
+            tags.entry(site).or_default().insert(erasure::decode_suppressed(&plain)?);
+        }
+        for (no, tags) in tags {
+            let site = directory.by_no(no).ok_or(EngineError::NoSite)?;
+            all.put(no, ring.suppression(&site.id)?, tags);
         }
         Ok(all)
     }
 
-    fn add(&mut self, site: SiteNo, tag: Tag) {
-        Arc::make_mut(self.sites.entry(site).or_default()).insert(tag);
+    fn put(&mut self, site: SiteNo, keys: SuppressionKeys, mut tags: HashSet<Tag>) {
+        if let Some(before) = self.sites.get(&site) {
+            tags.extend(&before.tags);
+        }
+        self.sites.insert(site, Arc::new(Persons { keys, tags }));
         self.generation += 1;
     }
 
     /// The persons of a site; `None` where there are none.
-    pub fn of(&self, site: SiteNo) -> Option<Arc<HashSet<Tag>>> {
+    pub fn of(&self, site: SiteNo) -> Option<Arc<Persons>> {
         self.sites.get(&site).cloned()
     }
 }
@@ -243,7 +260,7 @@ impl Engine {
 
     /// The persons of a site whose later records are not kept, and the state of the lists: a batch
     /// that was made by an older one is not taken.
-    pub fn suppressed(&self, site: SiteNo) -> Option<Arc<HashSet<Tag>>> {
+    pub fn suppressed(&self, site: SiteNo) -> Option<Arc<Persons>> {
         self.shared.suppressed.read().unwrap_or_else(PoisonError::into_inner).of(site)
     }
 

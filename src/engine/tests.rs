@@ -180,6 +180,7 @@ impl World {
                 session: (row.device > 0).then(|| short("session", row.device)).flatten(),
                 sentinel: row.user == 0 && row.event % 2 == 0,
                 by_device: row.stands_in(),
+                suppressed: false,
             };
             batch.claims.push(claim);
         }

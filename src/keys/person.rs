@@ -8,10 +8,22 @@ use std::sync::{Arc, PoisonError};
 use super::slot::KeyName;
 use super::tree::{Made, broken};
 use super::{KeyKind, KeyRing, KeysError};
-use crate::crypto::{BaseKey, SealKey, TagKey};
+use crate::crypto::{BaseKey, HmacKey, SealKey, Secret, TagKey};
 use crate::model::ids::SiteId;
 use crate::model::time::Month;
 use crate::model::vocab::Class;
+
+/// The key of a site's suppressed persons knows no month; this stands for one.
+const NO_MONTH: Month = Month(0);
+
+/// What makes the tag that a person has in every month of a site: for persons who were erased at the
+/// site's request, and for nobody else (P3).
+pub struct SuppressionKeys {
+    /// First step.
+    pub base: BaseKey,
+    /// Second step.
+    pub tag: TagKey,
+}
 
 /// What makes the pseudonyms in the records of a site's month; it outlives the month's sets.
 pub struct RecordKeys {
@@ -47,6 +59,28 @@ impl KeyRing {
             found.push((month, RecordKeys { base, record: TagKey::new(&record.secret) }));
         }
         Ok(found)
+    }
+
+    /// The keys of a site's suppressed persons, made if there are none. They live as long as the
+    /// site.
+    ///
+    /// # Errors
+    /// When the register cannot be written.
+    pub fn suppression(&self, site: &SiteId) -> Result<SuppressionKeys, KeysError> {
+        self.usable()?;
+        let mut core = self.core()?;
+        let name = KeyName::of_site(KeyKind::Suppression, site, NO_MONTH);
+        let made = match core.find_all(std::slice::from_ref(&name))? {
+            Some(ids) => core.open_all(&ids)?,
+            None => self.note(core.make(&[name]))?,
+        };
+        let mac = HmacKey::new(&made.first().ok_or_else(broken)?.secret);
+        // One key, two uses that have nothing in common.
+        let part = |label: &[u8]| Secret::take(&mut mac.mac(label)).ok_or_else(broken);
+        Ok(SuppressionKeys {
+            base: BaseKey::new(&part(b"blindtally/suppress/base/1")?),
+            tag: TagKey::new(&part(b"blindtally/suppress/tag/1")?),
+        })
     }
 
     /// A fresh key for a bucket in the place of the one that it has, from which on everything new is

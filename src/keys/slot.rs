@@ -51,6 +51,8 @@ vocabulary! {
         State = 10, "state";
         /// Wraps what is kept for a hold: one for each (hold, site, class, epoch).
         Hold = 11, "hold";
+        /// Makes the tags of a site's persons whose later records are not kept; one for all months.
+        Suppression = 12, "suppression";
     }
 }
 
@@ -61,6 +63,7 @@ impl KeyKind {
             Self::Sets | Self::Bucket | Self::Seen => true,
             Self::Journal | Self::State | Self::Hold => true,
             Self::Node | Self::Base | Self::Tally | Self::Record | Self::Watermark => false,
+            Self::Suppression => false,
         }
     }
 }

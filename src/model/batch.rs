@@ -94,6 +94,9 @@ pub struct Claim {
     pub device: Option<ShortTag>,
     /// Tally tag of the watermark session.
     pub session: Option<ShortTag>,
+    /// Whether the site asked that no record of the user is kept any more; only known until the row
+    /// is judged, and stored nowhere.
+    pub suppressed: bool,
 }
 
 /// A month of a site that rows of a batch lie in, with the bucket that keeps them.
@@ -199,6 +202,9 @@ pub struct Batch {
     pub details: Vec<u8>,
     /// Where each row's details end in `details`.
     pub ends: Vec<u32>,
+    /// Which lists of suppressed persons the rows were compared with; only known until the batch is
+    /// judged.
+    pub suppressions: u64,
 }
 
 impl Batch {
@@ -207,6 +213,19 @@ impl Batch {
         let start = row.checked_sub(1).and_then(|before| self.ends.get(before)).copied();
         let end = self.ends.get(row).copied().unwrap_or(0);
         self.details.get(start.unwrap_or(0) as usize..end as usize).unwrap_or(&[])
+    }
+
+    /// Takes the details of some rows away.
+    pub fn strip(&mut self, gone: impl Fn(&Claim) -> bool) {
+        let mut details = Vec::with_capacity(self.details.len());
+        let mut ends = Vec::with_capacity(self.ends.len());
+        for (row, claim) in self.claims.iter().enumerate() {
+            if !gone(claim) {
+                details.extend_from_slice(self.details_of(row));
+            }
+            ends.push(u32::try_from(details.len()).unwrap_or(u32::MAX));
+        }
+        (self.details, self.ends) = (details, ends);
     }
 
     /// The index of a site-month, added where it is new; `None` where there are too many.
@@ -239,11 +258,11 @@ pub enum Verdict {
     Duplicate,
     /// Older than the accepted age, or before the floor of the seen slots.
     TooOld,
-    /// Counted, not kept: its bucket was due.
+    /// Counted, not kept: its bucket was due, or no record of the user is kept.
     NotRetained,
     /// For a closed month: counted as a correction, and kept.
     Correction,
-    /// For a closed month: counted as a correction, not kept; its bucket was due.
+    /// For a closed month: counted as a correction, not kept, as above.
     CorrectionNotRetained,
 }
 

@@ -44,6 +44,11 @@ enum KeysEnd {
 /// Writes the rows that hide a person.
 pub fn hide(engine: &Engine, site: SiteNo, order: Order) -> Result<(), EngineError> {
     let shared = &engine.shared;
+    let named = shared.directory.by_no(site).ok_or(EngineError::NoSite)?;
+    let keys_of_site = match order.suppress {
+        Some(_) => Some(shared.ring.suppression(&named.id)?),
+        None => None,
+    };
     let row = Erasure {
         number: order.number,
         stage: Stage::Hidden,
@@ -71,8 +76,9 @@ pub fn hide(engine: &Engine, site: SiteNo, order: Order) -> Result<(), EngineErr
     erasing.remove(&repeats);
     erasing.insert(row.number, row);
     drop(erasing);
-    if let Some(tag) = order.suppress {
-        shared.suppressed.write().unwrap_or_else(PoisonError::into_inner).add(site, tag);
+    if let Some((tag, keys)) = order.suppress.zip(keys_of_site) {
+        let mut suppressed = shared.suppressed.write().unwrap_or_else(PoisonError::into_inner);
+        suppressed.put(site, keys, [tag].into());
     }
     Ok(())
 }
