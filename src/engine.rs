@@ -12,6 +12,7 @@ mod desk;
 pub mod destroy;
 pub mod directory;
 mod distinct;
+pub mod erase;
 mod error;
 pub mod fold;
 pub mod gone;
@@ -244,6 +245,8 @@ impl Engine {
         shared.gone = RwLock::new(Gone::load(&store)?);
         shared.unfinished = RwLock::new(destroy::unfinished(&store, &ring)?);
         shared.held = RwLock::new(hold::load(&store, &ring.state_key())?);
+        shared.erasing = RwLock::new(erase::load(&store, &ring.state_key())?);
+        shared.suppressed = RwLock::new(erase::Suppressed::load(&store, &ring, &directory)?);
         hold::check(&shared)?;
         let shared = Arc::new(shared);
         shared.note_destroyed_sets();

@@ -7,6 +7,7 @@ pub mod caller;
 pub mod field;
 pub mod ids;
 pub mod limits;
+pub mod person;
 pub mod reason;
 pub mod retention;
 pub mod site;

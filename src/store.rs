@@ -12,6 +12,7 @@ pub mod codec;
 pub mod destruction;
 pub mod details;
 pub mod dictionary;
+pub mod erasure;
 pub mod filter;
 pub mod header;
 pub mod keys;

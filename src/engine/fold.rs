@@ -6,6 +6,8 @@
 
 mod ahead;
 mod blocks;
+mod erase;
+mod read;
 mod remove;
 
 use std::collections::HashMap;
@@ -29,9 +31,11 @@ use crate::store::verdict::encode_tally;
 use crate::store::{Changes, Half, Store, StoreError, Table, keys};
 
 pub use ahead::discard_unfinished;
-pub use blocks::{
-    BlockPlace, block_key_opens, count_records, open_block, open_block_key, open_header, ranges,
-    read_block, read_header,
+pub use blocks::{BlockPlace, ranges};
+pub use erase::{Sealed, Sealing, is_of, may_hold};
+pub use read::{
+    BlockKey, block_key_opens, count_records, header_of, key_of, open_block, open_block_key,
+    open_header, read_block, read_header, rows_of, wrapped_key,
 };
 pub use remove::{blocks_of, rows_of_sets, tables_of};
 

@@ -202,6 +202,7 @@ impl World {
                 session: (row.device > 0).then(|| short("session", row.device)).flatten(),
                 sentinel: row.user == 0 && row.event % 2 == 0,
                 by_device: row.stands_in(),
+                suppressed: false,
             };
             let sender = row.event % SENDERS;
             batch.arrival.row(sender, batch.claims.len());

@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 
 use super::closing::Closing;
 use super::desk::DeskOrder;
-use super::fold::{Cut, Delta, Folded, Folder};
+use super::fold::{Cut, Delta, FoldError, Folded, Folder, Sealed, Sealing};
 use super::gone::Takes;
 use super::journal::{self, JournalKey, SealedBatch};
 use super::runs::SetId;
@@ -102,6 +102,8 @@ pub enum FoldOrder {
     Forget(Vec<(SetId, u64)>),
     /// Remove the rows of destroyed lots.
     Remove(Vec<Lot>, Reply<()>),
+    /// Seal anew what holds a person.
+    Erase(Box<Sealing>, Reply<Sealed>),
     /// Drop the slots and the answers of days before these two.
     Expire(Day, Day, Reply<()>),
 }
@@ -117,6 +119,17 @@ pub fn fold_thread(mut folder: Folder, orders: &Receiver<FoldOrder>, writer: &Se
                 let _ = reply.send(Ok(()));
                 None
             }),
+            FoldOrder::Erase(sealing, reply) => match folder.erase(*sealing) {
+                // A block that does not open ends the erasure, and nothing else.
+                Err(error @ (FoldError::Corrupt(_) | FoldError::Open(_))) => {
+                    let _ = reply.send(Err(error.into()));
+                    Ok(None)
+                }
+                sealed => sealed.map(|sealed| {
+                    let _ = reply.send(Ok(sealed));
+                    None
+                }),
+            },
             FoldOrder::Expire(slots, answers, reply) => folder.expire(slots, answers).map(|()| {
                 let _ = reply.send(Ok(()));
                 None

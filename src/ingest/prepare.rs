@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::places::{DayPlace, MonthPlace};
 use crate::crypto::{BaseKey, HmacQueue, TagKey};
+use crate::engine::erase::Persons;
 use crate::identity::{self, Job, OtherKind, PseudonymQueue, RawId, Slot};
 use crate::keys::{KeyRing, SiteMonthKeys, WatermarkKeys};
 use crate::model::batch::{Batch, Claim, DeviceTag, Effect, Item};
@@ -29,6 +30,14 @@ pub struct Rows {
     keys: Vec<Arc<SiteMonthKeys>>,
     patches: Vec<Patch>,
     claims: Vec<ClaimTags>,
+    suspects: Vec<Suspect>,
+}
+
+/// A row of a site that has suppressed persons, which may be one of theirs.
+struct Suspect {
+    row: usize,
+    slot: Slot,
+    persons: Arc<Persons>,
 }
 
 /// A tag in the details that is known only after the hashing.
@@ -70,6 +79,7 @@ impl Rows {
             keys: Vec::new(),
             patches: Vec::with_capacity(rows * 3),
             claims: Vec::with_capacity(rows),
+            suspects: Vec::new(),
         }
     }
 
@@ -92,6 +102,11 @@ impl Rows {
             let slot = self.ids.push_user(&month.keys.base, &user);
             tags.user = Some(slot);
             self.push_tag(details::USER, slot, PatchKey::Record(keys));
+            if let Some(persons) = &month.suppressed {
+                let slot = self.ids.push_user(&persons.keys.base, &user);
+                let (row, persons) = (self.batch.claims.len(), Arc::clone(persons));
+                self.suspects.push(Suspect { row, slot, persons });
+            }
         }
         self.push_envelope(record, producer);
         tags.device = self.push_devices(record, &month.keys, keys);
@@ -136,6 +151,7 @@ impl Rows {
             by_device,
             device: None,
             session: None,
+            suppressed: false,
         };
         self.batch.claims.push(claim);
         self.claims.push(tags);
@@ -269,16 +285,23 @@ impl Rows {
             claim.device = short(of.device);
             claim.session = short(of.session);
         }
-        for (patch, tag) in self.patches.iter().zip(tags) {
+        for (patch, tag) in self.patches.iter().zip(tags.by_ref()) {
             self.details.set_tag(patch.at, tag);
         }
         self.batch.details = self.details.finish();
+        for (suspect, tag) in self.suspects.iter().zip(tags) {
+            self.batch.claims[suspect.row].suppressed = suspect.persons.tags.contains(&tag);
+        }
+        if self.batch.claims.iter().any(|claim| claim.suppressed) {
+            self.batch.strip(|claim| claim.suppressed);
+        }
         self.ids.clear();
         self.events.clear();
         (self.batch, self.indexes)
     }
 
-    /// What is to be tagged under which keys: the claims' tags, then the patches, in their order.
+    /// What is to be tagged under which keys: the claims' tags, then the patches, then the suspects,
+    /// in their order.
     fn jobs(&self) -> (Vec<Job>, Vec<&TagKey>) {
         let mut keys: Vec<&TagKey> = Vec::with_capacity(self.keys.len() * 3);
         for month in &self.keys {
@@ -299,6 +322,14 @@ impl Rows {
                 }
             };
             jobs.push(Job { slot: patch.slot, key });
+        }
+        let mut before: Option<&Arc<Persons>> = None;
+        for suspect in &self.suspects {
+            if !before.is_some_and(|before| Arc::ptr_eq(before, &suspect.persons)) {
+                keys.push(&suspect.persons.keys.tag);
+                before = Some(&suspect.persons);
+            }
+            jobs.push(Job { slot: suspect.slot, key: keys.len() as u32 - 1 });
         }
         (jobs, keys)
     }

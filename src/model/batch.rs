@@ -95,6 +95,9 @@ pub struct Claim {
     pub device: Option<ShortTag>,
     /// Tally tag of the watermark session.
     pub session: Option<ShortTag>,
+    /// Whether the site asked that no record of the user is kept any more; only known until the row
+    /// is judged, and stored nowhere.
+    pub suppressed: bool,
 }
 
 /// A month of a site that rows of a batch lie in, with the bucket that keeps them.
@@ -200,6 +203,9 @@ pub struct Batch {
     pub details: Details,
     /// Who sent the rows. It is kept with what is decided about them, and not with them.
     pub arrival: Arrival,
+    /// Which lists of suppressed persons the rows were compared with; only known until the batch is
+    /// judged.
+    pub suppressions: u64,
 }
 
 /// The details of all rows of a batch as `store::shapes` writes them. Rows of one request are much
@@ -254,6 +260,28 @@ impl Details {
         })
     }
 
+    /// Takes the values of some rows away: what is left of them has no field. Their words stay in
+    /// the list, where nothing says whose they were.
+    fn strip(&mut self, gone: impl Fn(usize) -> bool) {
+        let mut left = Self { rows: Vec::with_capacity(self.rows.len()), ..Self::default() };
+        let mut empty = self.shapes.iter().position(|shape| shape.is_empty());
+        for (row, (shape, numbers, values)) in self.rows().enumerate() {
+            let shape = if gone(row) {
+                *empty.get_or_insert(self.shapes.len()) as u32
+            } else {
+                left.numbers.extend_from_slice(numbers);
+                left.values.extend_from_slice(values);
+                shape
+            };
+            let (words_end, end) = (left.numbers.len() as u32, left.values.len() as u32);
+            left.rows.push(DetailsRow { shape, words_end, end });
+        }
+        if empty == Some(self.shapes.len()) {
+            self.shapes.push(Box::default());
+        }
+        (self.rows, self.numbers, self.values) = (left.rows, left.numbers, left.values);
+    }
+
     /// Each word: the code of its field, and its text.
     pub fn words(&self) -> impl Iterator<Item = (u8, &[u8])> {
         let mut start = 0;
@@ -266,6 +294,12 @@ impl Details {
 }
 
 impl Batch {
+    /// Takes the details of some rows away.
+    pub fn strip(&mut self, gone: impl Fn(&Claim) -> bool) {
+        let claims = &self.claims;
+        self.details.strip(|row| claims.get(row).is_some_and(&gone));
+    }
+
     /// The index of a site-month, added where it is new; `None` where there are too many.
     pub fn month_index(&mut self, month: SiteMonth) -> Option<u16> {
         index_of(&mut self.months, month)
@@ -296,11 +330,11 @@ pub enum Verdict {
     Duplicate,
     /// Older than the accepted age, or before the floor of the seen slots.
     TooOld,
-    /// Counted, not kept: its bucket was due.
+    /// Counted, not kept: its bucket was due, or no record of the user is kept.
     NotRetained,
     /// For a closed month: counted as a correction, and kept.
     Correction,
-    /// For a closed month: counted as a correction, not kept; its bucket was due.
+    /// For a closed month: counted as a correction, not kept, as above.
     CorrectionNotRetained,
 }
 

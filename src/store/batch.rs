@@ -146,6 +146,7 @@ fn decode_claim(reader: &mut Reader<'_>, base: i64) -> Result<Claim, Corrupt> {
         by_device: kinds & BY_DEVICE != 0,
         device: tag(HAS_DEVICE)?,
         session: tag(HAS_SESSION)?,
+        suppressed: false,
     })
 }
 
@@ -219,6 +220,7 @@ pub(crate) mod tests {
                 drm: DrmType::from_code(drm).unwrap(), effect: Effect::from_code(effect).unwrap(),
                 occurred_at: Timestamp(at), seen: ShortTag(seen), user, device, session,
                 sentinel, by_device,
+                suppressed: false,
             };
             (claim, items, month, day)
         }

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use super::ahead::Ahead;
+use super::read::read_block_by;
 use super::{FoldError, Stats};
 use crate::crypto::{Aad, SealKey, Secret};
 use crate::engine::directory::Directory;
@@ -16,7 +17,7 @@ use crate::keys::KeyRing;
 use crate::model::batch::{Batch, Bucket, Epoch, Verdict};
 use crate::model::ids::KeyId;
 use crate::model::vocab::Class;
-use crate::store::block::{self, FilterKeys, OwnedRow, Row};
+use crate::store::block::{self, FilterKeys, Row};
 use crate::store::codec::Corrupt;
 use crate::store::dictionary::{AddedRow, Dictionary};
 use crate::store::header::Header;
@@ -93,7 +94,7 @@ pub fn ranges(bucket: Bucket, first: u64, end: u64) -> Vec<RowRange> {
 }
 
 /// The tables of a bucket: blocks, headers, block keys.
-fn tables(bucket: Bucket) -> [Table; 3] {
+pub fn tables(bucket: Bucket) -> [Table; 3] {
     let (class, month) = (bucket.class, bucket.epoch.month());
     [Table::Blocks(class, month), Table::Headers(class, month), Table::BlockKeys(class, month)]
 }
@@ -272,7 +273,7 @@ impl Writer<'_> {
         if known > 0 && (rows.len() >= ROWS_MIN / 2 || known >= FRAGMENTS_MAX) {
             for number in self.fragments.0.remove(&bucket).unwrap_or_default() {
                 let place = BlockPlace { bucket, fragment: true, number };
-                kept.extend(read_block(self.store, &key, place)?);
+                kept.extend(read_block_by(self.store, self.ring, place)?);
                 place.rows().into_iter().for_each(|(table, key)| last.delete(table, key));
             }
         }
@@ -303,14 +304,7 @@ impl Writer<'_> {
         (dictionary, rows): (&mut Dictionary, &[Row<'_>]),
         ahead: &mut Ahead<'_>,
     ) -> Result<(), FoldError> {
-        let secret = Secret::random();
-        let key = SealKey::new(KeyId(place.number), &secret);
-        let id = bucket_key.id();
-        let (plain, filter_keys) = block::encode_with(dictionary, rows)?;
-        let sealed = key.seal(&place.aad("block/1", id), &plain);
-        let header = header_of(rows, filter_keys);
-        let header = key.seal(&place.aad("header/1", id), &header.encode());
-        let wrapped = bucket_key.seal(&place.aad("block key/1", id), secret.expose());
+        let [sealed, header, wrapped] = seal_block(place, bucket_key, (dictionary, rows))?;
         self.stats.rows += rows.len() as u64;
         self.stats.blocks += 1;
         self.stats.bytes += (sealed.len() + header.len() + wrapped.len()) as u64;
@@ -319,6 +313,28 @@ impl Writer<'_> {
         ahead.put(headers, header_at, header)?;
         ahead.put(block_keys, key_at, wrapped)
     }
+}
+
+/// A block of these rows under a fresh key of its own: block, header, and the key under the
+/// bucket's, as they are stored.
+///
+/// # Errors
+/// When a row's details do not follow their format.
+pub fn seal_block(
+    place: BlockPlace,
+    bucket_key: &SealKey,
+    (dictionary, rows): (&mut Dictionary, &[Row<'_>]),
+) -> Result<[Vec<u8>; 3], FoldError> {
+    let secret = Secret::random();
+    let key = SealKey::new(KeyId(place.number), &secret);
+    let id = bucket_key.id();
+    let (plain, filter_keys) = block::encode_with(dictionary, rows)?;
+    let header = header_of(rows, filter_keys);
+    Ok([
+        key.seal(&place.aad("block/1", id), &plain),
+        key.seal(&place.aad("header/1", id), &header.encode()),
+        bucket_key.seal(&place.aad("block key/1", id), secret.expose()),
+    ])
 }
 
 /// Cuts a bucket's rows into blocks of even size, none of them much over [`BYTES_TARGET`].
@@ -340,124 +356,4 @@ fn header_of(rows: &[Row<'_>], mut keys: FilterKeys) -> Header {
     let times = || rows.iter().map(|row| row.occurred_at);
     let span = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
     Header::new(rows.len(), span, [&mut keys.users, &mut keys.devices, &mut keys.marks])
-}
-
-/// Opens the key of a block as it is sealed under its bucket's key.
-///
-/// # Errors
-/// When it does not open or is no key.
-pub fn open_block_key(
-    place: BlockPlace,
-    bucket_key: &SealKey,
-    wrapped: &[u8],
-) -> Result<Secret, FoldError> {
-    let mut plain = bucket_key.open(&place.aad("block key/1", bucket_key.id()), wrapped)?;
-    Ok(Secret::take(&mut plain).ok_or(Corrupt("block key"))?)
-}
-
-/// Opens a sealed block under its own key, and reads its rows.
-///
-/// # Errors
-/// When it does not open or does not follow its format.
-pub fn open_block(
-    place: BlockPlace,
-    bucket_key: KeyId,
-    key: &Secret,
-    sealed: &[u8],
-) -> Result<Vec<OwnedRow>, FoldError> {
-    let key = SealKey::new(KeyId(place.number), key);
-    Ok(block::decode(&key.open(&place.aad("block/1", bucket_key), sealed)?)?)
-}
-
-/// Opens the sealed header of a block under the block's own key.
-///
-/// # Errors
-/// When it does not open or does not follow its format.
-pub fn open_header(
-    place: BlockPlace,
-    bucket_key: KeyId,
-    key: &Secret,
-    sealed: &[u8],
-) -> Result<Header, FoldError> {
-    let key = SealKey::new(KeyId(place.number), key);
-    Ok(Header::decode(&key.open(&place.aad("header/1", bucket_key), sealed)?)?)
-}
-
-fn block_key(store: &Store, bucket_key: &SealKey, place: BlockPlace) -> Result<Secret, FoldError> {
-    let [_, _, (block_keys, at)] = place.rows();
-    let wrapped = store.get(block_keys, &at)?.ok_or(Corrupt("block key"))?;
-    open_block_key(place, bucket_key, &wrapped)
-}
-
-/// Whether a stored block key opens under a bucket's key.
-pub fn block_key_opens(bucket_key: &SealKey, place: BlockPlace, wrapped: &[u8]) -> bool {
-    bucket_key.open(&place.aad("block key/1", bucket_key.id()), wrapped).is_ok()
-}
-
-/// Opens a block and reads its rows.
-///
-/// # Errors
-/// When it is missing, does not open, or does not follow its format.
-pub fn read_block(
-    store: &Store,
-    bucket_key: &SealKey,
-    place: BlockPlace,
-) -> Result<Vec<OwnedRow>, FoldError> {
-    let key = block_key(store, bucket_key, place)?;
-    let [(blocks, at), ..] = place.rows();
-    let sealed = store.get(blocks, &at)?.ok_or(Corrupt("block"))?;
-    open_block(place, bucket_key.id(), &key, &sealed)
-}
-
-/// Opens the header of a block.
-///
-/// # Errors
-/// When it is missing, does not open, or does not follow its format.
-pub fn read_header(
-    store: &Store,
-    bucket_key: &SealKey,
-    place: BlockPlace,
-) -> Result<Header, FoldError> {
-    let key = block_key(store, bucket_key, place)?;
-    let [_, (headers, at), _] = place.rows();
-    let sealed = store.get(headers, &at)?.ok_or(Corrupt("block header"))?;
-    open_header(place, bucket_key.id(), &key, &sealed)
-}
-
-/// The records of a bucket by the headers of its blocks, and the numbers of its blocks: the first,
-/// and the one behind the last, equal for none. One pass over each table, because a bucket may have
-/// many blocks and whoever asks waits for it. No number of records where a header cannot be read.
-///
-/// # Errors
-/// When the disk refuses, or a row key does not follow its format.
-pub fn count_records(
-    store: &Store,
-    bucket_key: &SealKey,
-    bucket: Bucket,
-) -> Result<(Option<u64>, (u64, u64)), FoldError> {
-    let [_, headers, block_keys] = tables(bucket);
-    let (mut records, mut first, mut end) = (Some(0u64), u64::MAX, 0);
-    if !store.has(block_keys) {
-        return Ok((records, (0, 0)));
-    }
-    for fragment in [false, true] {
-        let key = |number| keys::block(fragment, bucket.site, bucket.epoch.code(), number);
-        let (from, to) = (key(0), key(u64::MAX));
-        let mut sealed = store.scan(headers, &from, Some(&to))?;
-        for row in store.scan(block_keys, &from, Some(&to))? {
-            let (name, wrapped) = row?;
-            let place = BlockPlace::from_key(bucket.class, &name).ok_or(Corrupt("block key"))?;
-            let header = sealed.next().and_then(Result::ok).filter(|(of, _)| *of == name);
-            let rows = header.and_then(|(_, header)| {
-                let own = open_block_key(place, bucket_key, &wrapped).ok()?;
-                Some(open_header(place, bucket_key.id(), &own, &header).ok()?.rows as u64)
-            });
-            if rows.is_none() {
-                tracing::error!("a block that is destroyed cannot be counted");
-            }
-            records = records.zip(rows).map(|(sum, rows)| sum + rows);
-            (first, end) = (first.min(place.number), end.max(place.number.saturating_add(1)));
-        }
-    }
-    Ok((records, if first < end { (first, end) } else { (0, 0) }))
 }
