@@ -3,6 +3,7 @@
 
 pub mod batch;
 pub mod caller;
+pub mod explained;
 pub mod field;
 pub mod ids;
 pub mod limits;

@@ -10,6 +10,7 @@ pub mod admin;
 pub mod attributes;
 pub mod backup;
 pub mod batch;
+pub mod explained;
 pub mod fault;
 pub mod json;
 pub mod ledger;

@@ -6,6 +6,7 @@
 
 mod ahead;
 mod blocks;
+mod listing;
 mod remove;
 
 use std::collections::HashMap;
@@ -31,6 +32,7 @@ pub use blocks::{
     BlockPlace, block_key_opens, count_records, open_block, open_block_key, open_header, ranges,
     read_block, read_header,
 };
+pub use listing::{Fragment, Listing, open_fragment, read_living};
 pub use remove::{blocks_of, rows_of_sets, tables_of};
 
 use ahead::{Ahead, Intent};

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use tokio::sync::watch;
 
 use super::directory::Directory;
+use super::explain::Kept;
 use super::gone::{Dues, Gone};
 use super::hold::Copies;
 use super::journal::JournalKey;
@@ -37,6 +38,8 @@ pub struct Shared {
     pub(super) unfinished: RwLock<Vec<Doom>>,
     /// The copies in hold storage.
     pub(super) held: RwLock<Copies>,
+    /// The explanations of months that were made last.
+    pub(super) explained: Kept,
     pub(super) as_of: AtomicU64,
     pub(super) queued_bytes: AtomicUsize,
     pub(super) journal_bytes: AtomicUsize,
@@ -72,6 +75,7 @@ impl Shared {
             destroying: Mutex::default(),
             unfinished: RwLock::default(),
             held: RwLock::default(),
+            explained: Kept::default(),
             as_of: AtomicU64::new(0),
             queued_bytes: AtomicUsize::new(0),
             journal_bytes: AtomicUsize::new(0),

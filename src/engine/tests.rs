@@ -8,6 +8,7 @@
 mod checks;
 mod closing;
 mod destroy;
+mod explain;
 mod frozen;
 mod hazards;
 mod model;

@@ -12,6 +12,10 @@ pub enum Route {
     Records,
     /// One month of one site.
     SiteUsage,
+    /// What the licences of a month were.
+    UsageExplained,
+    /// The same in the shape of PallyCon's old statistics.
+    PallyconStatistics,
     /// Months of the caller's sites.
     UsageList,
     /// A statement of a closed month.
@@ -122,6 +126,7 @@ const LOTS: Access = Access::Roles(&[Role::Auditor, Role::Operator]);
 const HOLDS: Access = Access::Roles(&[Role::Privacy, Role::Auditor, Role::Custodian]);
 const BILLING: Access = Access::Roles(&[Role::Billing, Role::Operator]);
 
+const EXPLAINED: Access = Access::Roles(&[Role::Billing, Role::Operator, Role::Auditor]);
 const STATEMENTS: Access = Access::Roles(&[Role::Billing, Role::Auditor]);
 
 const GET: Method = Method::GET;
@@ -130,9 +135,12 @@ const POST: Method = Method::POST;
 const DELETE: Method = Method::DELETE;
 
 #[rustfmt::skip]
-static TABLE: [Row; 39] = [
+static TABLE: [Row; 41] = [
     row(Route::Records,     POST,   "/v1/records",                    "records",      PRODUCER),
     row(Route::SiteUsage,   GET,    "/v1/sites/{site}/usage/{month}", "site_usage",   BILLING),
+    row(Route::UsageExplained, GET, "/v1/sites/{site}/usage/{month}/explained", "usage_explained", EXPLAINED),
+    row(Route::PallyconStatistics, GET, "/v1/compat/pallycon/{site}/statistics/{month}",
+        "pallycon_statistics", EXPLAINED),
     row(Route::UsageList,   GET,    "/v1/usage",                      "usage_list",   BILLING),
     row(Route::StatementGet, GET, "/v1/sites/{site}/statements/{month}", "statement_get", STATEMENTS),
     row(Route::StatementVersions, GET, "/v1/sites/{site}/statements/{month}/versions",
