@@ -14,6 +14,7 @@ pub mod directory;
 mod distinct;
 pub mod erase;
 mod error;
+pub mod explain;
 pub mod fold;
 pub mod gone;
 pub mod hold;
@@ -83,6 +84,8 @@ pub struct Settings {
     pub fold_after_ms: i64,
     /// The accepted age of records, milliseconds.
     pub age_ms: i64,
+    /// What explanations of months may take, and whom they suspect.
+    pub explain: explain::Settings,
 }
 
 impl Default for Settings {
@@ -96,6 +99,7 @@ impl Default for Settings {
             unfolded_bytes: 512 << 20,
             fold_after_ms: 60_000,
             age_ms: limits::AGE_MS_MAX,
+            explain: explain::Settings::default(),
         }
     }
 }

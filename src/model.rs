@@ -4,6 +4,7 @@
 pub mod arrival;
 pub mod batch;
 pub mod caller;
+pub mod explained;
 pub mod field;
 pub mod ids;
 pub mod limits;

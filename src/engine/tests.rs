@@ -9,6 +9,7 @@ mod arrivals;
 mod checks;
 mod closing;
 mod destroy;
+mod explain;
 mod frozen;
 mod hazards;
 mod model;

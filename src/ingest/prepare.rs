@@ -8,13 +8,11 @@ use crate::crypto::{BaseKey, HmacQueue, TagKey};
 use crate::engine::erase::Persons;
 use crate::identity::{self, Job, OtherKind, PseudonymQueue, RawId, Slot};
 use crate::keys::{KeyRing, SiteMonthKeys, WatermarkKeys};
-use crate::model::batch::{Batch, Claim, DeviceTag, Effect, Item};
+use crate::model::batch::{Batch, Claim, DeviceTag, Effect, Item, Said};
 use crate::model::field::Field;
 use crate::model::ids::{ShortTag, Tag};
 use crate::model::site::Counting;
-use crate::model::vocab::{
-    DrmType, Environment, LicenseType, Outcome, RecordType, RequestType, UserKind,
-};
+use crate::model::vocab::{DrmType, LicenseType, Outcome, RecordType, RequestType, UserKind};
 use crate::store::details;
 use crate::store::shapes::DetailsWriter;
 use crate::wire::{Record, Value, namespace};
@@ -335,36 +333,16 @@ impl Rows {
     }
 }
 
-/// What a record counts as (rule set `mau/1`).
+/// What a record counts as.
 fn effect_of(record: &Record<'_>, counting: Counting) -> Effect {
-    let production = record.environment == Environment::Production;
-    match record.kind {
-        RecordType::LicenseIssued => {
-            let offline = record.license_type == Some(LicenseType::Offline);
-            let default = if offline { RequestType::Offline } else { RequestType::New };
-            let request = record.request_type.unwrap_or(default);
-            let excluded = request == RequestType::Renewal && !counting.renewals;
-            match (record.outcome, record.environment) {
-                _ if !request.issues() => Effect::NoLicense,
-                (Some(Outcome::Success), Environment::Production) if excluded => Effect::Renewal,
-                (Some(Outcome::Success), Environment::Production) => Effect::Issued,
-                (Some(Outcome::Success), Environment::Trial) => Effect::Trial,
-                (Some(Outcome::Success), Environment::Test) => Effect::Test,
-                (Some(Outcome::Fail), Environment::Production)
-                    if counting.include_failures && !excluded =>
-                {
-                    Effect::FailedCounted
-                }
-                (Some(Outcome::Fail), Environment::Production) => Effect::Failed,
-                (Some(Outcome::Fail), _) => Effect::FailedElsewhere,
-                (None, _) => Effect::Kept,
-            }
-        }
-        RecordType::SessionCreated if production && record.outcome != Some(Outcome::Fail) => {
-            Effect::Session
-        }
-        _ => Effect::Kept,
-    }
+    let said = Said {
+        kind: record.kind,
+        outcome: record.outcome,
+        environment: record.environment,
+        request: record.request_type,
+        license: record.license_type,
+    };
+    Effect::of(&said, counting)
 }
 
 /// The namespace of an identifying field, and whether it takes the watermark key.

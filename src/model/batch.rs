@@ -5,8 +5,36 @@
 
 use super::arrival::Arrival;
 use super::ids::{ShortTag, SiteNo, Tag};
+use super::site::Counting;
 use super::time::{Day, Month, Timestamp};
-use super::vocab::{Class, DeviceKind, DrmType, Quality, RecordType, Scope};
+use super::vocab::{
+    Class, DeviceKind, DrmType, Environment, LicenseType, Outcome, Quality, RecordType,
+    RequestType, Scope,
+};
+
+/// What a record says of itself, as far as that decides what it counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Its type.
+    pub kind: RecordType,
+    /// How the act ended.
+    pub outcome: Option<Outcome>,
+    /// Where it comes from.
+    pub environment: Environment,
+    /// What was asked for, where it says so.
+    pub request: Option<RequestType>,
+    /// Whether the licence may be kept.
+    pub license: Option<LicenseType>,
+}
+
+impl Said {
+    /// What was asked for; where a record does not say it, a kept licence is an offline one.
+    pub fn request(&self) -> RequestType {
+        let offline = self.license == Some(LicenseType::Offline);
+        let default = if offline { RequestType::Offline } else { RequestType::New };
+        self.request.unwrap_or(default)
+    }
+}
 
 /// What an accepted record does to its month's counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,6 +74,36 @@ impl Effect {
         Self::NoLicense,
         Self::FailedElsewhere,
     ];
+
+    /// What a record counts as (rule set `mau/1`).
+    pub fn of(said: &Said, counting: Counting) -> Self {
+        let production = said.environment == Environment::Production;
+        match said.kind {
+            RecordType::LicenseIssued => {
+                let request = said.request();
+                let excluded = request == RequestType::Renewal && !counting.renewals;
+                match (said.outcome, said.environment) {
+                    _ if !request.issues() => Self::NoLicense,
+                    (Some(Outcome::Success), Environment::Production) if excluded => Self::Renewal,
+                    (Some(Outcome::Success), Environment::Production) => Self::Issued,
+                    (Some(Outcome::Success), Environment::Trial) => Self::Trial,
+                    (Some(Outcome::Success), Environment::Test) => Self::Test,
+                    (Some(Outcome::Fail), Environment::Production)
+                        if counting.include_failures && !excluded =>
+                    {
+                        Self::FailedCounted
+                    }
+                    (Some(Outcome::Fail), Environment::Production) => Self::Failed,
+                    (Some(Outcome::Fail), _) => Self::FailedElsewhere,
+                    (None, _) => Self::Kept,
+                }
+            }
+            RecordType::SessionCreated if production && said.outcome != Some(Outcome::Fail) => {
+                Self::Session
+            }
+            _ => Self::Kept,
+        }
+    }
 
     /// Whether it makes its user active.
     pub const fn is_countable(self) -> bool {
@@ -138,6 +196,11 @@ impl Epoch {
         } else {
             Self::Day(Day(code & !DAY_EPOCH))
         }
+    }
+
+    /// Whether it is a day.
+    pub const fn is_day(self) -> bool {
+        matches!(self, Self::Day(_))
     }
 
     /// The month whose tables hold the epoch's blocks.
