@@ -130,7 +130,11 @@ pub fn check(backup: &Path) -> Result<Manifest, RestoreError> {
     Ok(manifest_of(backup)?.0)
 }
 
-fn manifest_of(backup: &Path) -> Result<(Manifest, [u8; 32]), RestoreError> {
+/// As [`check`], with the SHA-256 of the manifest.
+///
+/// # Errors
+/// As [`check`].
+pub(super) fn manifest_of(backup: &Path) -> Result<(Manifest, [u8; 32]), RestoreError> {
     let path = backup.join(MANIFEST);
     let size = fs::metadata(&path).map_err(at("read", &path))?.len();
     if size > MANIFEST_BYTES_MAX as u64 {
