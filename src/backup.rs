@@ -5,6 +5,8 @@
 //! `<name>.<vault id>.partial`, the manifest last, everything synced, the name, result in the
 //! ledger. Cut anywhere, the next start removes what is left and says in the ledger that it was cut;
 //! what has its name and is whole it gives the result that it lacks ([`found`]).
+//! A destruction meanwhile calls the copying off, because the copy beside the data keeps the files
+//! that are to go.
 //!
 //! Invariant: a backup and the register never lie in one place by our doing (R1): what is destroyed
 //! after it opens with no key of today.
@@ -100,6 +102,8 @@ enum Unmade {
     Disk(#[from] io::Error),
     #[error("the directory of backups has not enough room")]
     NoRoom,
+    #[error("a destruction needed the files to be gone; make the backup again")]
+    CalledOff,
 }
 
 impl Unmade {
@@ -111,6 +115,7 @@ impl Unmade {
             Self::Disk(error) if error.kind() == io::ErrorKind::StorageFull => "disk_full",
             Self::Disk(_) => "disk",
             Self::NoRoom => "disk_full",
+            Self::CalledOff => "destruction",
         }
     }
 }
@@ -349,7 +354,12 @@ impl Inner {
         copy::make_dir(&data)?;
         let mut files = Vec::new();
         for name in &copied.files {
-            files.push(copy::copy(&copied.path, &data, name)?);
+            let file = copy::copy_leased(&copied.lease, &copied.path, &data, name);
+            let called_off = |error| match copied.lease.is_called_off() {
+                true => Unmade::CalledOff,
+                false => Unmade::Disk(error),
+            };
+            files.push(file.map_err(called_off)?);
         }
         copy::sync_dir(&data)?;
         let manifest = Manifest {

@@ -152,6 +152,32 @@ async fn backups_of_another_server_are_neither_listed_nor_removed() {
     assert!(backup.exists(), "the numbers of two ledgers say nothing of each other");
 }
 
+/// A destruction does not wait for the end of a copy, and no file of it stays open.
+#[test]
+fn copying_stops_when_it_is_called_off() {
+    let place = tempfile::tempdir().unwrap();
+    std::fs::write(place.path().join("a"), vec![7; 10]).unwrap();
+    let to = place.path().join("to");
+    std::fs::create_dir(&to).unwrap();
+    let lease = crate::engine::backup::Lease::default();
+    copy::copy_leased(&lease, place.path(), &to, "a").unwrap();
+    let reading = lease.read().unwrap();
+    let (off, waits) = (
+        lease.clone(),
+        std::thread::spawn({
+            let lease = lease.clone();
+            move || lease.call_off()
+        }),
+    );
+    while !off.is_called_off() {
+        std::thread::yield_now();
+    }
+    assert!(reading.goes_on().is_err() && !waits.is_finished(), "it waits for the open file");
+    drop(reading);
+    assert!(waits.join().unwrap());
+    assert!(copy::copy_leased(&lease, place.path(), &to, "a").is_err());
+}
+
 /// A backup of two files.
 fn made(place: &Path) -> PathBuf {
     let backup = place.join("backup");

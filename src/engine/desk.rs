@@ -149,6 +149,7 @@ impl Engine {
         self.aside(|engine| {
             let (shared, tables) = (&engine.shared, BTreeSet::from([Table::Meta]));
             let _one = shared.destroying.lock().unwrap_or_else(PoisonError::into_inner);
+            shared.call_off_copy()?;
             let before = shared.store.files(&tables)?;
             let all = (Table::Meta, Vec::new(), vec![u8::MAX]);
             shared.store.reclaim(&before, &tables, &[all])?;

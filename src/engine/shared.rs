@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use tokio::sync::watch;
 
 use super::arrivals::Arrivals;
+use super::backup::Lease;
 use super::directory::Directory;
 use super::erase::{Erasures, Suppressed};
 use super::explain::Kept;
@@ -39,6 +40,8 @@ pub struct Shared {
     pub(super) without_sets: RwLock<HashSet<SiteMonth>>,
     /// Locked by who destroys.
     pub(super) destroying: Mutex<()>,
+    /// The copy beside the data that a backup is made of.
+    pub(super) copying: Mutex<Option<Lease>>,
     /// What of a destruction has not ended.
     pub(super) unfinished: RwLock<Vec<Doom>>,
     /// The copies in hold storage.
@@ -84,6 +87,7 @@ impl Shared {
             dues: OnceLock::new(),
             without_sets: RwLock::default(),
             destroying: Mutex::default(),
+            copying: Mutex::default(),
             unfinished: RwLock::default(),
             held: RwLock::default(),
             erasing: RwLock::default(),
