@@ -262,6 +262,7 @@ impl Engine {
         let now = shared.clock.now();
         let tallies = found.state.months().iter().map(|month| (month.at, month.tally.clone()));
         shared.publish(tallies.collect(), &[], now);
+        shared.believed.store(found.believed.0, Ordering::Release);
         let mut closing = Closing::new(found.believed);
         directory.sites().iter().try_for_each(|site| closing.watch(site))?;
         let folder = Folder::new(store, ring, directory, position, found.runs)?;

@@ -2,6 +2,7 @@
 //! kept by the writer like all others, and the end of a site's collection.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use super::fold::Listing;
@@ -129,6 +130,11 @@ impl Engine {
     /// When the engine has stopped.
     pub async fn believe(&self, at: Timestamp) -> Result<(), EngineError> {
         self.ask(|reply| Message::Desk(DeskOrder::Believe(at, reply))).await
+    }
+
+    /// The time that is believed, as of the writer's last look at the clock, a moment ago.
+    pub fn believed(&self) -> Timestamp {
+        Timestamp(self.shared.believed.load(Ordering::Acquire))
     }
 
     /// Drops seen slots and kept answers that are older than their stated life, also where no

@@ -1,7 +1,7 @@
 //! What the writer, the fold and the readers share.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use tokio::sync::watch;
@@ -52,6 +52,8 @@ pub struct Shared {
     pub(super) suppressed: RwLock<Suppressed>,
     /// The explanations of months that were made last.
     pub(super) explained: Kept,
+    /// The time that the writer believes, milliseconds since 1970.
+    pub(super) believed: AtomicI64,
     pub(super) as_of: AtomicU64,
     pub(super) queued_bytes: AtomicUsize,
     pub(super) journal_bytes: AtomicUsize,
@@ -93,6 +95,7 @@ impl Shared {
             erasing: RwLock::default(),
             suppressed: RwLock::default(),
             explained: Kept::default(),
+            believed: AtomicI64::new(0),
             as_of: AtomicU64::new(0),
             queued_bytes: AtomicUsize::new(0),
             journal_bytes: AtomicUsize::new(0),

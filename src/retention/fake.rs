@@ -124,6 +124,8 @@ pub struct Inside {
     pub fault: Option<Fault>,
     /// The latest time that it was told to drop by what it keeps by itself.
     pub expired: Option<Timestamp>,
+    /// The time that the engine goes by; the clock's where nothing is said.
+    pub engine_at: Option<Timestamp>,
     /// What a custodian confirmed last.
     pub believed: Option<Timestamp>,
     /// Who says which buckets are due.
@@ -450,8 +452,15 @@ impl Vault for Memory {
         Box::pin(std::future::ready(Ok(())))
     }
 
+    fn believed(&self) -> Timestamp {
+        self.with(|inside| inside.engine_at.unwrap_or(Timestamp::END))
+    }
+
     fn believe(&self, at: Timestamp) -> Change<'_, ()> {
-        self.with(|inside| inside.believed = Some(at));
+        self.with(|inside| {
+            inside.believed = Some(at);
+            inside.engine_at = inside.engine_at.map(|_| at);
+        });
         Box::pin(std::future::ready(Ok(())))
     }
 
