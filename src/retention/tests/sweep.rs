@@ -74,6 +74,37 @@ async fn released_holds_go_after_three_years_and_numbers_are_given_once() {
     assert!(String::from_utf8(opened).unwrap().contains("\"id\":\"h3\""));
 }
 
+/// A hold's row says why its copies may go; it is not the first to go.
+#[tokio::test]
+async fn a_hold_whose_copies_are_there_keeps_its_row() {
+    let world = World::at("2026-06-01T00:00:00Z");
+    let text = r#"{"months":["2026-05"],"ground":"unpaid","review_at":"2040-01-01T00:00:00Z"}"#;
+    let privacy = caller(Role::Privacy, 7);
+    for _ in 0..3 {
+        let mut text = text.as_bytes().to_vec();
+        world.desk.open_hold(&privacy, site_id("ACME"), &mut text).await.unwrap();
+    }
+    for (id, person) in ["h1", "h2"].into_iter().flat_map(|id| [(id, 0), (id, 1)]) {
+        let person = caller(Role::Custodian, person);
+        world.desk.release_hold(&person, site_id("ACME"), id).await.unwrap();
+    }
+    world.vault.with(|inside| {
+        let LotInfo { lot, site, ends_at, .. } = inside.lots[0].clone();
+        let (hold, keys) = (crate::model::ids::HoldNo(1), vec![KeyId(900)]);
+        inside.held.push(vault::HeldInfo { hold, lot, site, keys, records: 1, ends_at });
+    });
+    let holds = |world: &World| -> Vec<u64> {
+        let rows = world.vault.with(|inside| inside.rows.clone());
+        let own = rows.iter().filter(|(name, _)| name.starts_with("hold/"));
+        own.map(|(_, row)| HoldRow::parse(row).unwrap().number).collect()
+    };
+    world.desk.0.sweep(at("2029-06-01T00:00:00Z")).await.unwrap();
+    assert_eq!(holds(&world), [1, 3], "the second has ended and left nothing");
+    world.vault.with(|inside| inside.held.clear());
+    world.desk.0.sweep(at("2029-06-01T00:00:00Z")).await.unwrap();
+    assert_eq!(holds(&world), [3]);
+}
+
 #[tokio::test]
 async fn a_removal_that_nobody_confirmed_goes_after_a_week() {
     let world = World::at("2026-07-20T00:00:00Z");
