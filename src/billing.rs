@@ -111,12 +111,20 @@ struct Inner {
     clock: Arc<dyn Clock>,
     /// Held while a statement is issued: of two askers at once, both get the same one.
     issuing: tokio::sync::Mutex<()>,
-    /// What the ledger says was issued, once that was asked for.
-    known: tokio::sync::Mutex<Option<Issued>>,
+    /// What the ledger says was issued, as far as that was asked for.
+    known: tokio::sync::Mutex<Issued>,
 }
 
-/// Version and digest of the last statement of a site's month.
-type Issued = BTreeMap<(SiteId, Month), (u32, Digest)>;
+/// Version and digest of the last statement of a site's month; nothing where it was removed.
+type Statements = BTreeMap<(SiteId, Month), Option<(u32, Digest)>>;
+
+/// What the ledger says was issued.
+#[derive(Default)]
+struct Issued {
+    all: Statements,
+    /// Entries that were read.
+    read: u64,
+}
 
 impl Billing {
     /// A desk over months, a ledger and a clock.

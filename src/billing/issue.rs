@@ -79,14 +79,19 @@ impl Inner {
     }
 
     /// The last version that the ledger knows of a statement of which nothing is stored: the data
-    /// was put back from before it. Its number is never given to other figures.
+    /// was put back from before it. Its number is never given to other figures. A statement that
+    /// was removed when it was due is not issued again.
     async fn lost(&self, site: &SiteId, month: Month) -> Result<Option<Replaced>, BillingError> {
         let mut known = self.known.lock().await;
-        if known.is_none() {
-            *known = Some(self.ask(issued).await?);
+        let before = std::mem::take(&mut *known);
+        *known = self.ask(move |ledger| issued(ledger, before)).await?;
+        match known.all.get(&(site.clone(), month)) {
+            None => Ok(None),
+            Some(None) => Err(BillingError::NotFound),
+            Some(Some((version, digest))) => {
+                Ok(Some(Replaced { version: *version, digest: *digest }))
+            }
         }
-        let last = known.as_ref().and_then(|all| all.get(&(site.clone(), month)));
-        Ok(last.map(|(version, digest)| Replaced { version: *version, digest: *digest }))
     }
 
     /// A version that takes the place of the last one.
@@ -294,16 +299,24 @@ fn excluded(counters: &Counters) -> Vec<Excluded> {
     counters.exclusions().map(row).collect()
 }
 
-/// The last version of every statement that the ledger says was issued.
-fn issued(ledger: &Ledger) -> Result<Issued, LedgerError> {
-    let mut all = Issued::new();
-    search(ledger, 0, |read| {
-        if let Event::StatementIssued { site, month, version, digest } = read.event {
-            all.insert((site, month), (version, digest));
+/// The last version of every statement that the ledger says was issued, from where it was read to
+/// before.
+fn issued(ledger: &Ledger, before: Issued) -> Result<Issued, LedgerError> {
+    let mut known = before;
+    search(ledger, known.read, |read| {
+        known.read = read.number + 1;
+        match read.event {
+            Event::StatementIssued { site, month, version, digest } => {
+                known.all.insert((site, month), Some((version, digest)));
+            }
+            Event::StatementRemoved { site, month, .. } => {
+                known.all.insert((site, month), None);
+            }
+            _ => {}
         }
         None::<()>
     })?;
-    Ok(all)
+    Ok(known)
 }
 
 /// Reads the entries from a number on, until something is found.

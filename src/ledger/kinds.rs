@@ -213,6 +213,13 @@ kinds! {
         version: u32,
         digest: Digest,
     }
+    /// The statements of a site's month were removed, because they are due.
+    StatementRemoved "statement_removed" Done {
+        #[serde(with = "text")] site: SiteId,
+        #[serde(with = "text")] month: Month,
+        /// The last version; those before it go with it.
+        version: u32,
+    }
     /// A certificate of a destruction was signed.
     CertificateIssued "certificate_issued" Done {
         destruction: u64,

@@ -157,6 +157,7 @@ fn one_of_each() -> Vec<Event> {
             keys,
         },
         Event::StatementIssued { site: site.clone(), month, version: 1, digest },
+        Event::StatementRemoved { site: site.clone(), month, version: 2 },
         Event::CertificateIssued { destruction: 2, digest },
         Event::PrivilegedRead { route: Word::of("ledger"), site: None },
         Event::EvidenceExported { digest, all_sites: true },
