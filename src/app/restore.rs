@@ -2,6 +2,7 @@
 //! brought to where the ledger is, and only then is anything served.
 
 use super::AppError;
+use super::hooks::Hooks;
 use crate::audit::Audit;
 use crate::backup::history::History;
 use crate::engine::Engine;
@@ -13,6 +14,7 @@ use crate::model::time::Timestamp;
 use crate::retention;
 use crate::store::Store;
 use crate::store::backup::BackupRow;
+use crate::webhooks::{self, Since};
 
 use super::rooms::OpenError;
 
@@ -87,13 +89,24 @@ impl Restored {
             }
         };
         let holds = retention::replay(engine, &self.history.desk).await?;
+        let hooks = Hooks { engine: engine.clone(), audit: audit.clone() };
+        let since = Since { operation: backup, barrier: self.row.barrier };
+        let now = engine.clock().now();
+        let hooked = webhooks::replay(&hooks, &self.history.hooks, since, now).await?;
+        if !hooked.disabled.is_empty() || !hooked.removed.is_empty() {
+            tracing::warn!(
+                removed = ?hooked.removed,
+                disabled = ?hooked.disabled,
+                "webhooks that were removed after the backup are removed again; those whose secret \
+                 was replaced after it are disabled: make them anew"
+            );
+        }
         let event = Event::RestoreResult {
             lots: replayed.lots,
             tokens_revoked: replayed.tokens,
             sites_terminated: replayed.sites,
             holds,
         };
-        let now = engine.clock().now();
         let entry = Entry::result(now, Actor::Server, operation, event);
         audit.ledger().append(entry).map_err(OpenError::from)?;
         engine.end_restore().await.map_err(OpenError::from)?;

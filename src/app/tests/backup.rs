@@ -165,6 +165,41 @@ async fn check_42_a_restored_server_has_destroyed_what_was_destroyed() {
     app.drain().await;
 }
 
+/// Webhooks that were removed after the backup, or got another secret, do not come back with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_that_ended_after_the_backup_stay_so() {
+    let (house, app) = House::new().await;
+    let make = || {
+        let body = r#"{"url":"https://hooks.example.com/x","events":["month.closed"]}"#;
+        with_body(Method::POST, "/v1/webhooks", body.to_owned())
+    };
+    for _ in 0..3 {
+        let (status, made) = ask(&app, &house.operator, make()).await;
+        assert_eq!(status, 201, "{made}");
+    }
+    let backup = house.back_up(&app, "b1").await;
+    house.clock.set("2026-05-21T00:00:00Z");
+    let end = Ask { method: Method::DELETE, ..Ask::get("/v1/webhooks/w1".to_owned()) };
+    assert_eq!(ask(&app, &house.operator, end).await.0, 204);
+    let rotate = with_body(Method::POST, "/v1/webhooks/w2/rotate", String::new());
+    let (status, rotated) = ask(&app, &house.operator, rotate).await;
+    assert_eq!(status, 200, "{rotated}");
+    ask(&app, &house.operator, make()).await;
+    app.drain().await;
+    house.put_back(&backup).unwrap();
+    let app = house.start().await;
+    let (_, listed) = ask(&app, &house.operator, Ask::get("/v1/webhooks".to_owned())).await;
+    let state = |id: &str| {
+        let own = listed.split("{\"").find(|item| item.contains(&format!("\"{id}\"")))?;
+        Some(own.contains("\"disabled\""))
+    };
+    let states = ["w1", "w2", "w3", "w4"].map(state);
+    assert_eq!(states, [None, Some(true), Some(false), None], "{listed}");
+    let (_, made) = ask(&app, &house.operator, make()).await;
+    assert!(made.contains("\"w5\""), "a number is given once: {made}");
+    app.drain().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_belong_together_is_refused_in_a_sentence() {
     let (house, app) = House::new().await;
