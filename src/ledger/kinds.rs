@@ -122,6 +122,13 @@ kinds! {
         epoch: Epoch,
         records: Option<u64>,
     }
+    /// Records that a hold keeps are lost: they were moved after the backup that was put back.
+    HoldLost "hold_lost" Done {
+        hold: u64,
+        #[serde(with = "text")] site: SiteId,
+        class: Word,
+        epoch: Epoch,
+    }
     /// A hold, or its release, was refused.
     HoldRefused "hold_refused" Done {
         hold: Option<u64>,

@@ -175,7 +175,7 @@ fn one_of_each() -> Vec<Event> {
     all
 }
 
-fn of_holds(site: &SiteId, month: Month, token: &Credential, reason: Option<Note>) -> [Event; 5] {
+fn of_holds(site: &SiteId, month: Month, token: &Credential, reason: Option<Note>) -> [Event; 6] {
     let class = Word::of("records");
     [
         Event::HoldOpened {
@@ -192,10 +192,11 @@ fn of_holds(site: &SiteId, month: Month, token: &Credential, reason: Option<Note
         Event::HoldMoved {
             hold: 3,
             site: site.clone(),
-            class,
+            class: class.clone(),
             epoch: Epoch::Month(month),
             records: Some(1_000),
         },
+        Event::HoldLost { hold: 3, site: site.clone(), class, epoch: Epoch::Month(month) },
         Event::HoldRefused { hold: None, site: site.clone(), why: Word::of("unknown-month") },
     ]
 }

@@ -261,7 +261,15 @@ fn keep(inside: &mut Inside, living: &[(Doom, LotInfo)]) {
             let (lot, site, ends_at) = (info.lot, info.site.clone(), info.ends_at);
             let keys = info.keys.iter().map(|key| held_key(*hold, *key)).collect();
             let records = records_of(lot).unwrap_or(0);
-            inside.held.push(HeldInfo { hold: *hold, lot, site, keys, records, ends_at });
+            inside.held.push(HeldInfo {
+                hold: *hold,
+                lot,
+                site,
+                keys,
+                records,
+                ends_at,
+                lost: false,
+            });
         }
     }
 }

@@ -91,7 +91,15 @@ async fn a_hold_whose_copies_are_there_keeps_its_row() {
     world.vault.with(|inside| {
         let LotInfo { lot, site, ends_at, .. } = inside.lots[0].clone();
         let (hold, keys) = (crate::model::ids::HoldNo(1), vec![KeyId(900)]);
-        inside.held.push(vault::HeldInfo { hold, lot, site, keys, records: 1, ends_at });
+        inside.held.push(vault::HeldInfo {
+            hold,
+            lot,
+            site,
+            keys,
+            records: 1,
+            ends_at,
+            lost: false,
+        });
     });
     let holds = |world: &World| -> Vec<u64> {
         let rows = world.vault.with(|inside| inside.rows.clone());
