@@ -81,7 +81,7 @@ impl Intake for Ingest {
     }
 
     fn receipt(&self, caller: &Caller, key: &str) -> Posted {
-        Ingest::receipt(self, caller, key)
+        Self::receipt(self, caller, key)
     }
 }
 
