@@ -20,6 +20,12 @@ pub enum Route {
     StatementVersions,
     /// A new version.
     Restate,
+    /// A figure of a statement for a billing system.
+    Export,
+    /// A statement as a page.
+    StatementPage,
+    /// A customer's list against a statement.
+    Challenge,
     /// Make or change a site.
     SitePut,
     /// Read a site.
@@ -121,7 +127,8 @@ const LOTS: Access = Access::Roles(&[Role::Auditor, Role::Operator]);
 /// Who opens holds, who ends them, and who checks both.
 const HOLDS: Access = Access::Roles(&[Role::Privacy, Role::Auditor, Role::Custodian]);
 const BILLING: Access = Access::Roles(&[Role::Billing, Role::Operator]);
-
+/// Who bills and is billed, and nobody else: exports, and questions about people.
+const CUSTOMER: Access = Access::Roles(&[Role::Billing]);
 const STATEMENTS: Access = Access::Roles(&[Role::Billing, Role::Auditor]);
 
 const GET: Method = Method::GET;
@@ -130,7 +137,7 @@ const POST: Method = Method::POST;
 const DELETE: Method = Method::DELETE;
 
 #[rustfmt::skip]
-static TABLE: [Row; 39] = [
+static TABLE: [Row; 42] = [
     row(Route::Records,     POST,   "/v1/records",                    "records",      PRODUCER),
     row(Route::SiteUsage,   GET,    "/v1/sites/{site}/usage/{month}", "site_usage",   BILLING),
     row(Route::UsageList,   GET,    "/v1/usage",                      "usage_list",   BILLING),
@@ -138,6 +145,9 @@ static TABLE: [Row; 39] = [
     row(Route::StatementVersions, GET, "/v1/sites/{site}/statements/{month}/versions",
         "statement_versions", STATEMENTS),
     row(Route::Restate, POST, "/v1/sites/{site}/statements/{month}/restate", "restate", OPERATOR),
+    row(Route::Export, GET, "/v1/sites/{site}/statements/{month}/export", "export", CUSTOMER),
+    row(Route::StatementPage, GET, "/v1/sites/{site}/statements/{month}/page", "statement_page", STATEMENTS),
+    row(Route::Challenge, POST, "/v1/sites/{site}/statements/{month}/challenge", "challenge", CUSTOMER),
     row(Route::SitePut,     PUT,    "/v1/sites/{site}",               "site_put",     OPERATOR),
     row(Route::SiteGet,     GET,    "/v1/sites/{site}",               "site_get",     BILLING),
     row(Route::SiteList,    GET,    "/v1/sites",                      "site_list",    BILLING),

@@ -3,8 +3,10 @@
 mod access;
 mod bill;
 mod bodies;
+mod challenge;
 mod clocked;
 mod errors;
+mod export;
 mod figures;
 mod limits;
 mod once;
