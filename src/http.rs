@@ -25,6 +25,7 @@ mod router;
 mod server;
 mod service;
 mod statements;
+mod subjects;
 mod tls;
 mod webhooks;
 
@@ -45,6 +46,7 @@ use crate::audit::Audit;
 use crate::backup::Backups;
 use crate::billing::Billing;
 use crate::retention::Desk;
+use crate::subjects::Subjects;
 use crate::usage::Usage;
 use crate::webhooks::Webhooks;
 
@@ -108,6 +110,8 @@ pub struct Desks {
     pub audit: Audit,
     /// Knows what must go and what must stay.
     pub retention: Desk,
+    /// Knows what is kept of one person.
+    pub subjects: Subjects,
     /// Makes backups.
     pub backups: Backups,
     /// Tells others what happens.

@@ -35,6 +35,7 @@ pub mod backup;
 pub mod billing;
 pub mod ingest;
 pub mod retention;
+pub mod subjects;
 pub mod usage;
 pub mod webhooks;
 

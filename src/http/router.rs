@@ -52,6 +52,10 @@ pub enum Route {
     CertificateList,
     /// Read a certificate.
     CertificateGet,
+    /// Erase a person.
+    SubjectErase,
+    /// Read the erasures that have not ended.
+    SubjectErasures,
     /// Begin a backup.
     BackupBegin,
     /// Read the backups.
@@ -130,7 +134,7 @@ const POST: Method = Method::POST;
 const DELETE: Method = Method::DELETE;
 
 #[rustfmt::skip]
-static TABLE: [Row; 39] = [
+static TABLE: [Row; 41] = [
     row(Route::Records,     POST,   "/v1/records",                    "records",      PRODUCER),
     row(Route::SiteUsage,   GET,    "/v1/sites/{site}/usage/{month}", "site_usage",   BILLING),
     row(Route::UsageList,   GET,    "/v1/usage",                      "usage_list",   BILLING),
@@ -154,6 +158,8 @@ static TABLE: [Row; 39] = [
     row(Route::ClockConfirm,  POST, "/v1/retention/confirm-clock",    "clock_confirm",   CUSTODIAN),
     row(Route::CertificateList, GET, "/v1/certificates",              "certificate_list", AUDITOR),
     row(Route::CertificateGet, GET, "/v1/certificates/{id}",          "certificate_get", AUDITOR),
+    row(Route::SubjectErase, POST,  "/v1/sites/{site}/subjects/erase",    "subject_erase",    PRIVACY),
+    row(Route::SubjectErasures, GET, "/v1/sites/{site}/subjects/erasures", "subject_erasures", PRIVACY),
     row(Route::BackupBegin, POST,   "/v1/backups",                    "backup_begin", OPERATOR),
     row(Route::BackupList,  GET,    "/v1/backups",                    "backup_list",  OPERATOR),
     row(Route::BackupGet,   GET,    "/v1/backups/{name}",             "backup_get",   OPERATOR),

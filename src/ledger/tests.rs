@@ -148,7 +148,13 @@ fn one_of_each() -> Vec<Event> {
         },
         Event::RestoreIntent { backup: 3, lost_from: NOW, lost_until: NOW },
         Event::RestoreResult { lots: 1, tokens_revoked: 2, sites_terminated: 3, holds: 4 },
-        Event::ErasureIntent { site: site.clone(), months: vec![], ground: Word::of("art-17") },
+        Event::ErasureIntent {
+            site: site.clone(),
+            months: vec![],
+            ground: Word::of("art-17"),
+            suppressed: true,
+        },
+        Event::OverBudget { route: Word::of("erase"), site: site.clone(), limit: 9 },
         Event::ErasureResult {
             site: site.clone(),
             outcome: Word::of("erased"),
