@@ -13,6 +13,8 @@
 #[cfg(test)]
 pub mod fake;
 mod person;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -171,7 +173,7 @@ impl Subjects {
     /// Erases a person. The request's text is wiped. Whether nothing is left to do, and the answer.
     ///
     /// # Errors
-    /// [`SubjectError`]; unless it is `Failed` nothing was done then.
+    /// [`SubjectError`]. What was begun then goes on by itself, and the same can be asked again.
     pub async fn erase(
         &self,
         caller: &Caller,
@@ -258,7 +260,7 @@ impl Inner {
         let fits = {
             let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
             let (day, count) = asked.entry(site.clone()).or_insert((today, 0));
-            if *day != today {
+            if *day < today {
                 (*day, *count) = (today, 0);
             }
             *count = count.saturating_add(1);

@@ -12,10 +12,15 @@ use crate::store::{self, Store};
 
 /// Opens it in a directory.
 pub fn desk(directory: &Path, ledger: Arc<Ledger>, clock: Arc<dyn Clock>) -> Subjects {
+    let engine = engine(directory, Arc::clone(&clock));
+    Subjects::new(engine, ledger, Arc::new(|_, _| false), clock, Settings::default())
+}
+
+/// An engine in a directory.
+pub fn engine(directory: &Path, clock: Arc<dyn Clock>) -> Engine {
     let data = directory.join("people");
     let store = Store::open(&store::Settings { data, block_cache_bytes: 1 << 20 }).unwrap();
     let (ring, _) = KeyRing::open(&keys::Settings::in_dir(directory.join("people-keys"))).unwrap();
     let settings = engine::Settings::default();
-    let engine = Engine::open(store, ring, settings, Arc::clone(&clock)).unwrap();
-    Subjects::new(engine, ledger, Arc::new(|_, _| false), clock, Settings::default())
+    Engine::open(store, ring, settings, clock).unwrap()
 }
