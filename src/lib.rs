@@ -36,6 +36,7 @@ pub mod billing;
 pub mod ingest;
 pub mod reconciliation;
 pub mod retention;
+pub mod subjects;
 pub mod usage;
 pub mod webhooks;
 

@@ -234,6 +234,9 @@ impl Service {
             | Route::CertificateList
             | Route::CertificateGet
             | Route::Evidence => self.retention(row.route, &caller, captures, (parts, body)).await,
+            Route::SubjectErase | Route::SubjectErasures => {
+                self.subjects(row.route, &caller, first, (parts, body)).await
+            }
             Route::BackupBegin | Route::BackupList | Route::BackupGet => {
                 self.backups(row.route, &caller, first, (parts, body)).await
             }

@@ -153,7 +153,12 @@ fn one_of_each() -> Vec<Event> {
         },
         Event::RestoreIntent { backup: 3, lost_from: NOW, lost_until: NOW },
         Event::RestoreResult { lots: 1, tokens_revoked: 2, sites_terminated: 3, holds: 4 },
-        Event::ErasureIntent { site: site.clone(), months: vec![], ground: Word::of("art-17") },
+        Event::ErasureIntent {
+            site: site.clone(),
+            months: vec![],
+            ground: Word::of("art-17"),
+            suppressed: true,
+        },
         Event::ErasureResult {
             site: site.clone(),
             outcome: Word::of("erased"),
@@ -166,6 +171,7 @@ fn one_of_each() -> Vec<Event> {
         Event::ChallengeRefused { site: site.clone(), month, answered: 5 },
         Event::CertificateIssued { destruction: 2, digest },
         Event::PrivilegedRead { route: Word::of("ledger"), site: None },
+        Event::OverBudget { route: Word::of("erase"), site: site.clone(), limit: 9 },
         Event::EvidenceExported { digest, all_sites: true },
         Event::TokenIssued {
             token: token.clone(),

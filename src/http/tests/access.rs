@@ -34,6 +34,7 @@ fn expected(route: Route, role: Role) -> bool {
         | Route::WebhookTest
         | Route::WebhookDeliveries
         | Route::Metrics => role == Role::Operator,
+        Route::SubjectErase | Route::SubjectErasures => role == Role::Privacy,
         Route::HoldOpen => role == Role::Privacy,
         Route::HoldList => matches!(role, Role::Privacy | Role::Auditor | Role::Custodian),
         Route::HoldRelease | Route::RetentionRun | Route::MonthRemove | Route::ClockConfirm => {
