@@ -112,8 +112,8 @@ impl App {
             (settings.http.clone(), settings.place, settings.store.data.clone());
         let (ingest, kept) = (settings.ingest, settings.retention.clone());
         let kept = retention::Settings { configuration: settings.digest, ..kept };
-        let (hooked, billed) = (settings.webhooks.clone(), settings.billing.clone());
-        let backups = settings.backup.clone();
+        let (hooked, billed, backups) =
+            (settings.webhooks.clone(), settings.billing.clone(), settings.backup.clone());
         let Rooms { engine, audit, restored } = rooms::open(settings, Arc::clone(&clock)).await?;
         if let Some((restored, replayed)) = restored
             && let Err(error) = restored.take_over(&engine, &audit, replayed).await
@@ -126,10 +126,8 @@ impl App {
         let registry = Registry::default();
         rooms::register(&engine, &registry);
         ledger::register(&audit, &registry);
-        let help = "Copies of the key register off the host that lack a write.";
-        let behind = registry.gauge("blindtally_register_copies_behind", help);
-        let reasons = Reason::ALL.iter().map(|reason| reason.name());
-        let records = RecordCounters::register(&registry, reasons);
+        let behind = watch::behind(&registry);
+        let records = RecordCounters::register(&registry, Reason::ALL.iter().map(|it| it.name()));
         let ingest = Ingest::new(engine.clone(), ingest, records);
         let vault = Arc::new(engine.clone());
         let ledger = Arc::clone(audit.ledger());

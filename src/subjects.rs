@@ -234,7 +234,7 @@ impl Subjects {
             match self.pass().await {
                 Ok(()) | Err(SubjectError::Stopped) => {}
                 Err(error) => {
-                    tracing::error!(%error, "not all erasures could be brought to an end")
+                    tracing::error!(%error, "not all erasures could be brought to an end");
                 }
             }
             let _ = tokio::time::timeout(EVERY, self.0.nudged.notified()).await;

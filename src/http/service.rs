@@ -177,6 +177,14 @@ impl Service {
         if parts.method == Method::HEAD { without_body(answered) } else { answered }
     }
 
+    /// Proves the caller and checks the role; nobody where the row is open.
+    fn caller(&self, row: &Row, parts: &Parts) -> Result<Option<Caller>, Refusal> {
+        let Access::Roles(roles) = row.access else { return Ok(None) };
+        let header = one(&parts.headers, &AUTHORIZATION).map_err(|_| AuthError::Invalid)?;
+        let caller = self.desks.tokens.authenticate(header)?;
+        if roles.contains(&caller.role) { Ok(Some(caller)) } else { Err(Kind::WrongRole.into()) }
+    }
+
     /// Proves the caller, checks the role, calls the desk.
     async fn take(
         self: &Arc<Self>,
@@ -185,17 +193,7 @@ impl Service {
         parts: &Parts,
         body: &mut Incoming,
     ) -> Result<Answer, Refusal> {
-        let caller = match row.access {
-            Access::Open => return self.open(row.route),
-            Access::Roles(roles) => {
-                let header = one(&parts.headers, &AUTHORIZATION).map_err(|_| AuthError::Invalid)?;
-                let caller = self.desks.tokens.authenticate(header)?;
-                if !roles.contains(&caller.role) {
-                    return Err(Kind::WrongRole.into());
-                }
-                caller
-            }
-        };
+        let Some(caller) = self.caller(row, parts)? else { return self.open(row.route) };
         let [first, second] = captures;
         match row.route {
             Route::Records => self.post_records(&caller, parts, body).await,

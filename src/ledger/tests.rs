@@ -143,16 +143,9 @@ fn one_of_each() -> Vec<Event> {
             effective: Day(20_786),
         },
         Event::ClockConfirmed { from: NOW, to: Timestamp(NOW.0 + 1) },
-        Event::BackupIntent { register_generation: u64::MAX },
-        Event::BackupResult {
-            outcome: Word::of("failed"),
-            barrier: None,
-            manifest: Some(digest),
-            files: 1,
-            bytes: 2,
-        },
-        Event::RestoreIntent { backup: 3, lost_from: NOW, lost_until: NOW },
-        Event::RestoreResult { lots: 1, tokens_revoked: 2, sites_terminated: 3, holds: 4 },
+    ]);
+    all.extend(of_backups(digest));
+    all.extend([
         Event::ErasureIntent {
             site: site.clone(),
             months: vec![],
@@ -185,6 +178,21 @@ fn one_of_each() -> Vec<Event> {
     all.extend(of_webhooks());
     all.push(Event::Alarm { reason: Alarm::ClockBack });
     all
+}
+
+fn of_backups(digest: Digest) -> [Event; 4] {
+    [
+        Event::BackupIntent { register_generation: u64::MAX },
+        Event::BackupResult {
+            outcome: Word::of("failed"),
+            barrier: None,
+            manifest: Some(digest),
+            files: 1,
+            bytes: 2,
+        },
+        Event::RestoreIntent { backup: 3, lost_from: NOW, lost_until: NOW },
+        Event::RestoreResult { lots: 1, tokens_revoked: 2, sites_terminated: 3, holds: 4 },
+    ]
 }
 
 fn of_holds(site: &SiteId, month: Month, token: &Credential, reason: Option<Note>) -> [Event; 5] {

@@ -102,10 +102,11 @@ impl Maker {
                     record["license"] = json!({
                         "session_id": format!("play {}", self.random.below(200)),
                         "request_id": format!("request {}", self.random.below(400)),
-                    })
+                    });
                 }
                 _ => {
-                    record["license"] = json!({"session_id": format!("s{}", self.random.below(99))})
+                    record["license"] =
+                        json!({"session_id": format!("s{}", self.random.below(99))});
                 }
             }
         }
