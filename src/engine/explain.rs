@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::desk::DeskOrder;
-use super::fold::{Listing, open_fragment, read_living};
+use super::fold::{ListOrder, Listing, open_fragment, read_living};
 use super::writer::Message;
 use super::{Engine, EngineError, Shared, calendar};
 use crate::model::batch::{Bucket, Epoch, SiteMonth};
@@ -134,7 +134,7 @@ impl Engine {
 }
 
 /// A month that is being explained.
-struct Work<'e> {
+pub(super) struct Work<'e> {
     engine: &'e Engine,
     shared: &'e Shared,
     site: &'e Site,
@@ -143,7 +143,11 @@ struct Work<'e> {
 }
 
 impl<'e> Work<'e> {
-    fn new(engine: &'e Engine, site: &'e Site, month: Month) -> Result<Self, EngineError> {
+    pub(super) fn new(
+        engine: &'e Engine,
+        site: &'e Site,
+        month: Month,
+    ) -> Result<Self, EngineError> {
         let (shared, settings) = (&*engine.shared, engine.settings.explain);
         Ok(Self { engine, shared, site, span: calendar::span(site, month)?, settings })
     }
@@ -154,9 +158,7 @@ impl<'e> Work<'e> {
 
     fn explain(&self) -> Result<Explained, EngineError> {
         for _ in 0..TRIES {
-            let list = |reply| Message::Desk(DeskOrder::List(self.at(), self.buckets(), reply));
-            let listing = self.engine.wait_for(list)?;
-            if let Some(explained) = self.read(&listing)? {
+            if let Some(explained) = self.read(&self.list()?)? {
                 let counting = self.site.settings_in(self.span.month).counting;
                 if let Err(figure) = check::agrees(&explained, counting) {
                     tracing::error!(
@@ -171,6 +173,12 @@ impl<'e> Work<'e> {
             }
         }
         Err(EngineError::Busy)
+    }
+
+    pub(super) fn list(&self) -> Result<Listing, EngineError> {
+        let (at, buckets) = (self.at(), self.buckets());
+        let order = |reply| Message::Desk(DeskOrder::List(ListOrder { at, buckets, reply }));
+        self.engine.wait_for(order)
     }
 
     /// The buckets that hold the month's records, without those that are destroyed.
@@ -195,7 +203,7 @@ impl<'e> Work<'e> {
 
     /// Reads the listed records as often as it takes; `None` where some of them were destroyed
     /// meanwhile.
-    fn read(&self, listing: &Listing) -> Result<Option<Explained>, EngineError> {
+    pub(super) fn read(&self, listing: &Listing) -> Result<Option<Explained>, EngineError> {
         let counting = self.site.settings_in(self.span.month).counting;
         let Settings { memory_bytes, limits, subjects, .. } = self.settings;
         let mut explained = self.empty(listing.tally.clone());

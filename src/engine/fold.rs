@@ -32,7 +32,7 @@ pub use blocks::{
     BlockPlace, block_key_opens, count_records, open_block, open_block_key, open_header, ranges,
     read_block, read_header,
 };
-pub use listing::{Fragment, Listing, open_fragment, read_living};
+pub use listing::{Fragment, ListOrder, Listing, open_fragment, read_living};
 pub use remove::{blocks_of, rows_of_sets, tables_of};
 
 use ahead::{Ahead, Intent};
