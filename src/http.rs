@@ -20,6 +20,7 @@ mod inflate;
 mod peers;
 mod problem;
 mod query;
+mod reconciliation;
 mod records;
 mod retention;
 mod router;
@@ -36,7 +37,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use records::{Answering, Delivery, Intake};
+pub use records::{Answering, Counting, Delivery, Intake};
 pub use router::{Access, Route, Row, table};
 pub use server::{Server, StartError};
 pub use tls::{TlsError, TlsFiles};
@@ -45,6 +46,7 @@ use crate::admin::{Sites, Tokens};
 use crate::audit::Audit;
 use crate::backup::Backups;
 use crate::billing::Billing;
+use crate::reconciliation::Reconciliation;
 use crate::retention::Desk;
 use crate::usage::Usage;
 use crate::webhooks::Webhooks;
@@ -64,6 +66,8 @@ pub struct Settings {
     pub encoded_body_bytes_max: usize,
     /// Largest request body after inflation.
     pub body_bytes_max: usize,
+    /// Largest list of a customer's users, as sent and after inflation.
+    pub list_bytes_max: usize,
     /// Most bytes of request bodies held at once.
     pub held_body_bytes_max: usize,
     /// How long things may take.
@@ -103,6 +107,8 @@ pub struct Desks {
     pub sites: Sites,
     /// Answers billing questions.
     pub usage: Usage,
+    /// Knows what arrived from whom.
+    pub reconciliation: Reconciliation,
     /// Issues statements.
     pub billing: Billing,
     /// Writes and reads the ledger.

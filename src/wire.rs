@@ -7,14 +7,18 @@
 //! [`Record`] or as a [`Fault`]; a body that cannot be cut is [`Unfit`] as a whole.
 
 pub mod admin;
+pub mod arrivals;
 pub mod attributes;
 pub mod backup;
 pub mod batch;
+pub mod challenge;
 pub mod explained;
+pub mod export;
 pub mod fault;
 pub mod json;
 pub mod ledger;
 pub mod media;
+pub mod page;
 mod pass;
 pub mod problem;
 pub mod receipt;

@@ -12,6 +12,7 @@ use super::state::{Apply, MonthState, State, TALLY_KINDS, Window};
 use super::writer::RingKeys;
 use super::{EngineError, Settings, Shared};
 use crate::crypto::SealKey;
+use crate::model::arrival::Hour;
 use crate::model::batch::SiteMonth;
 use crate::model::ids::SiteNo;
 use crate::model::retention::Lot;
@@ -262,6 +263,9 @@ fn replay(
                 )));
             }
         }
+        let hour = Hour::of(group.verdict.judged_at);
+        shared.arrivals.hold(hour)?;
+        shared.arrivals.add(hour, &group.verdict.arrivals);
         last = number;
         pending_bytes += row.len();
         believed = group.verdict.believed;

@@ -5,6 +5,7 @@
 //! twice, a block row that was not sent, an engine that does not open. No failure: a batch whose
 //! answer was an error is there or not, as a whole.
 
+mod arrivals;
 mod checks;
 mod closing;
 mod destroy;
@@ -22,11 +23,14 @@ use proptest::prelude::*;
 use super::fold::{BlockPlace, read_block, read_header};
 use super::*;
 use crate::keys;
+use crate::model::arrival::{Hour, Received, Sender};
 use crate::model::batch::{Bucket, Claim, Effect, Epoch, Item};
 use crate::model::ids::Tag;
 use crate::model::vocab::{Class, DrmType, RecordType};
 use crate::store::header::Filtered;
+use crate::store::shapes::DetailsWriter;
 use crate::store::{self, details};
+use arrivals::{SENDERS, sender, senders};
 use model::Model;
 
 const START: i64 = 1_795_320_960_000;
@@ -154,6 +158,7 @@ impl World {
 
     fn batch(&self, rows: &[(Row, i64)]) -> Batch {
         let mut batch = Batch::default();
+        let mut writer = DetailsWriter::with_capacity(rows.len());
         for (row, at) in rows {
             let at = Timestamp(*at);
             let site = self.engine().reach(&site_id(row.site), at).unwrap();
@@ -165,9 +170,9 @@ impl World {
             seen[0] ^= row.site;
             let short = |kind, number| Some(Tag(tag(kind, number)).short());
             let user = tag("user record", row.user);
-            details::push(&mut batch.details, details::USER, Item::Tag(Tag(user)));
-            details::push(&mut batch.details, 7, Item::Number(i64::from(row.event)));
-            batch.ends.push(batch.details.len() as u32);
+            writer.push(details::USER, Item::Tag(Tag(user)));
+            writer.push(7, Item::Number(i64::from(row.event)));
+            writer.end_row();
             let claim = Claim {
                 month: batch.month_index(name).unwrap(),
                 day: batch.day_index(at.day()).unwrap(),
@@ -181,9 +186,14 @@ impl World {
                 session: (row.device > 0).then(|| short("session", row.device)).flatten(),
                 sentinel: row.user == 0 && row.event % 2 == 0,
                 by_device: row.stands_in(),
+                suppressed: false,
             };
+            let sender = row.event % SENDERS;
+            batch.arrival.row(sender, batch.claims.len());
             batch.claims.push(claim);
         }
+        batch.details = writer.finish();
+        batch.arrival.senders = senders(rows);
         batch
     }
 
@@ -191,6 +201,7 @@ impl World {
     fn apply(&mut self, rows: &[(Row, i64)], batch: &Batch) -> Vec<Verdict> {
         let now = self.now();
         let mut verdicts = Vec::new();
+        self.model.refuse(now, rows);
         for ((row, at), claim) in rows.iter().zip(&batch.claims) {
             let name = batch.months[usize::from(claim.month)];
             let event = (row.site, row.event, Timestamp(*at).day().0);
@@ -231,6 +242,7 @@ impl World {
                 self.model.count(row, name);
             }
         }
+        self.model.arrive(now, rows, &verdicts);
         verdicts
     }
 
@@ -283,6 +295,8 @@ impl World {
             let without = self.model.without_sets.contains(name);
             assert_eq!(usage.evidence == Evidence::Destroyed, without, "{name:?}");
         }
+        assert_eq!(self.arrivals(), self.model.arrivals);
+        assert_eq!(self.engine().arrivals_difference(), 0);
     }
 
     /// Folds, and reads every block back.

@@ -10,9 +10,10 @@ use hyper::{HeaderMap, StatusCode};
 use zeroize::Zeroizing;
 
 use super::answer::{Answer, JSON, answer, set};
-use super::body::{BodyError, Share};
+use super::body::{BodyError, Buffer, Share};
 use super::inflate::Coding;
 use super::problem::{Kind, PROBLEM_JSON, Refusal};
+use super::query::Query;
 use super::service::{Incoming, Service, one};
 use crate::ingest::{Ingest, Post, Posted};
 use crate::model::caller::Caller;
@@ -44,14 +45,19 @@ pub type CeHeader = (String, Zeroizing<String>);
 /// The desk's answer to come.
 pub type Answering = Pin<Box<dyn Future<Output = Posted> + Send>>;
 
+/// The count of an unreadable request to come; else what to answer.
+pub type Counting = Pin<Box<dyn Future<Output = Result<(), Posted>> + Send>>;
+
 /// The ingest desk as the server sees it.
 pub trait Intake: Send + Sync + 'static {
     /// Takes a batch; the future is run to its end even when the client is gone.
     fn post(&self, delivery: Delivery) -> Answering;
 
-    /// Hears of a request whose body never became a batch (400, 413, 415); for reconciliation,
-    /// which does not exist yet.
-    fn unreadable(&self, _caller: &Caller) {}
+    /// Counts a request whose body never became a batch (400, 413, 415), for the reconciliation.
+    fn unreadable(&self, caller: &Caller) -> Counting;
+
+    /// The receipt that is kept for an `Idempotency-Key` of the caller.
+    fn receipt(&self, caller: &Caller, key: &str) -> Posted;
 }
 
 impl Intake for Ingest {
@@ -68,6 +74,15 @@ impl Intake for Ingest {
             desk.post(post).await
         })
     }
+
+    fn unreadable(&self, caller: &Caller) -> Counting {
+        let (desk, caller) = (self.clone(), Arc::clone(caller));
+        Box::pin(async move { desk.unreadable(&caller).await })
+    }
+
+    fn receipt(&self, caller: &Caller, key: &str) -> Posted {
+        Self::receipt(self, caller, key)
+    }
 }
 
 impl Service {
@@ -82,12 +97,39 @@ impl Service {
             let (delivery, share) = self.read_delivery(caller, parts, body).await?;
             self.hand_over(delivery, share).await
         };
-        taken.await.inspect_err(|refusal| {
-            if matches!(refusal.status().as_u16(), 400 | 413 | 415) {
-                self.counters().unreadable();
-                self.desks().intake.unreadable(caller);
-            }
-        })
+        let refusal = match taken.await {
+            Ok(answer) => return Ok(answer),
+            Err(refusal) => refusal,
+        };
+        if matches!(refusal.status().as_u16(), 400 | 413 | 415) {
+            self.counters().unreadable();
+            self.count_unreadable(caller).await?;
+        }
+        Err(refusal)
+    }
+
+    /// Waits until an unreadable request is counted for good: a figure that a crash takes back
+    /// would not be what the producer was told.
+    async fn count_unreadable(&self, caller: &Caller) -> Result<(), Refusal> {
+        let counting = self.desks().intake.unreadable(caller);
+        match tokio::time::timeout(self.settings().deadlines.answer, counting).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(posted)) => receipt(posted).map(|_| ()),
+            Err(_) => Err(Kind::SlowAnswer.into()),
+        }
+    }
+
+    /// Answers a question for a receipt.
+    pub(super) async fn kept_receipt(
+        self: &Arc<Self>,
+        caller: &Caller,
+        parts: &Parts,
+    ) -> Result<Answer, Refusal> {
+        Query::parse(parts.uri.query(), &[]).ok_or(Kind::BadQuery)?;
+        let key = idempotency_key(&parts.headers)?.ok_or(Kind::BadIdempotencyKey)?;
+        let (desk, caller) = (Arc::clone(&self.desks().intake), Arc::clone(caller));
+        let asked = tokio::task::spawn_blocking(move || desk.receipt(&caller, &key)).await;
+        receipt(asked.map_err(|_| Kind::Internal)?)
     }
 
     async fn read_delivery(
@@ -101,26 +143,36 @@ impl Service {
         let coding = Coding::from_headers(headers).ok_or(Kind::UnsupportedCoding)?;
         let idempotency_key = idempotency_key(headers)?;
         let ce_headers = ce_headers(headers)?;
-        let coded = self.collect(body, self.settings().encoded_body_bytes_max).await?;
-        let plain = match coding {
-            Coding::Identity if coded.as_slice().len() <= self.settings().body_bytes_max => coded,
-            Coding::Identity => return Err(BodyError::TooLarge.into()),
-            Coding::Gzip | Coding::Zstd => {
-                let plain = self.buffer(self.settings().body_bytes_max);
-                if coded.as_slice().len() <= INFLATE_INLINE_BYTES {
-                    coding.inflate(coded.as_slice(), plain)?
-                } else {
-                    let inflating = move || coding.inflate(coded.as_slice(), plain);
-                    let inflated = tokio::task::spawn_blocking(inflating).await;
-                    inflated.map_err(|_| Kind::Internal)??
-                }
-            }
-        };
+        let caps = (self.settings().encoded_body_bytes_max, self.settings().body_bytes_max);
+        let plain = self.inflated(body, coding, caps).await?;
         // The body may have come a minute after its head: what was proven then may have ended.
         self.desks().tokens.still_valid(caller)?;
         let (body, share) = plain.into_parts();
         let caller = Arc::clone(caller);
         Ok((Delivery { caller, media, body, idempotency_key, ce_headers }, share))
+    }
+
+    /// Reads a body under its two caps, as sent and inflated.
+    pub(super) async fn inflated(
+        &self,
+        body: &mut Incoming,
+        coding: Coding,
+        (coded_max, plain_max): (usize, usize),
+    ) -> Result<Buffer, Refusal> {
+        let coded = self.collect(body, coded_max).await?;
+        match coding {
+            Coding::Identity if coded.as_slice().len() <= plain_max => Ok(coded),
+            Coding::Identity => Err(BodyError::TooLarge.into()),
+            Coding::Gzip | Coding::Zstd => {
+                let plain = self.buffer(plain_max);
+                if coded.as_slice().len() <= INFLATE_INLINE_BYTES {
+                    return Ok(coding.inflate(coded.as_slice(), plain)?);
+                }
+                let inflating = move || coding.inflate(coded.as_slice(), plain);
+                let inflated = tokio::task::spawn_blocking(inflating).await;
+                Ok(inflated.map_err(|_| Kind::Internal)??)
+            }
+        }
     }
 
     /// Gives the batch to the desk in a task of its own. From here on the client may hang up: the
@@ -157,6 +209,7 @@ fn receipt(posted: Posted) -> Result<Answer, Refusal> {
         Posted::Stopped => return Err(Kind::Stopped.into()),
         Posted::IdempotencyMismatch => return Err(Kind::IdempotencyMismatch.into()),
         Posted::IdempotencyRunning => return Err(Kind::IdempotencyRunning.into()),
+        Posted::NoReceipt => return Err(Kind::NotFound.into()),
     };
     let mut receipt = match status {
         200 => answer(StatusCode::OK, JSON, body),
@@ -170,7 +223,7 @@ fn receipt(posted: Posted) -> Result<Answer, Refusal> {
 
 /// The format of the body. A CloudEvent in binary mode, known by its `ce-id`, has data of any JSON
 /// type, and data without a type is JSON (CloudEvents HTTP binding §3.1).
-fn media(headers: &HeaderMap) -> Result<Media, Refusal> {
+pub(super) fn media(headers: &HeaderMap) -> Result<Media, Refusal> {
     let content_type = one(headers, &CONTENT_TYPE).map_err(|_| Kind::UnsupportedMedia)?;
     let content_type = content_type.unwrap_or_default();
     let found = Media::parse(content_type).or_else(|| {

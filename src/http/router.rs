@@ -18,12 +18,22 @@ pub enum Route {
     PallyconStatistics,
     /// Months of the caller's sites.
     UsageList,
+    /// What arrived from whom, by the hour.
+    Reconciliation,
+    /// The receipt of a batch again.
+    Receipt,
     /// A statement of a closed month.
     StatementGet,
     /// All its versions.
     StatementVersions,
     /// A new version.
     Restate,
+    /// A figure of a statement for a billing system.
+    Export,
+    /// A statement as a page.
+    StatementPage,
+    /// A customer's list against a statement.
+    Challenge,
     /// Make or change a site.
     SitePut,
     /// Read a site.
@@ -126,7 +136,11 @@ const LOTS: Access = Access::Roles(&[Role::Auditor, Role::Operator]);
 const HOLDS: Access = Access::Roles(&[Role::Privacy, Role::Auditor, Role::Custodian]);
 const BILLING: Access = Access::Roles(&[Role::Billing, Role::Operator]);
 
+/// Who sends, who runs it, who checks it.
+const ARRIVALS: Access = Access::Roles(&[Role::Producer, Role::Operator, Role::Auditor]);
 const EXPLAINED: Access = Access::Roles(&[Role::Billing, Role::Operator, Role::Auditor]);
+/// Who bills and is billed, and nobody else: exports, and questions about people.
+const CUSTOMER: Access = Access::Roles(&[Role::Billing]);
 const STATEMENTS: Access = Access::Roles(&[Role::Billing, Role::Auditor]);
 
 const GET: Method = Method::GET;
@@ -135,17 +149,22 @@ const POST: Method = Method::POST;
 const DELETE: Method = Method::DELETE;
 
 #[rustfmt::skip]
-static TABLE: [Row; 41] = [
+static TABLE: [Row; 46] = [
     row(Route::Records,     POST,   "/v1/records",                    "records",      PRODUCER),
     row(Route::SiteUsage,   GET,    "/v1/sites/{site}/usage/{month}", "site_usage",   BILLING),
     row(Route::UsageExplained, GET, "/v1/sites/{site}/usage/{month}/explained", "usage_explained", EXPLAINED),
     row(Route::PallyconStatistics, GET, "/v1/compat/pallycon/{site}/statistics/{month}",
         "pallycon_statistics", EXPLAINED),
     row(Route::UsageList,   GET,    "/v1/usage",                      "usage_list",   BILLING),
+    row(Route::Reconciliation, GET, "/v1/reconciliation",             "reconciliation", ARRIVALS),
+    row(Route::Receipt,     GET,    "/v1/receipts",                   "receipt",      PRODUCER),
     row(Route::StatementGet, GET, "/v1/sites/{site}/statements/{month}", "statement_get", STATEMENTS),
     row(Route::StatementVersions, GET, "/v1/sites/{site}/statements/{month}/versions",
         "statement_versions", STATEMENTS),
     row(Route::Restate, POST, "/v1/sites/{site}/statements/{month}/restate", "restate", OPERATOR),
+    row(Route::Export, GET, "/v1/sites/{site}/statements/{month}/export", "export", CUSTOMER),
+    row(Route::StatementPage, GET, "/v1/sites/{site}/statements/{month}/page", "statement_page", STATEMENTS),
+    row(Route::Challenge, POST, "/v1/sites/{site}/statements/{month}/challenge", "challenge", CUSTOMER),
     row(Route::SitePut,     PUT,    "/v1/sites/{site}",               "site_put",     OPERATOR),
     row(Route::SiteGet,     GET,    "/v1/sites/{site}",               "site_get",     BILLING),
     row(Route::SiteList,    GET,    "/v1/sites",                      "site_list",    BILLING),

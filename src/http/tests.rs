@@ -3,6 +3,7 @@
 mod access;
 mod bodies;
 mod life;
+mod reconciliation;
 mod retention;
 mod secure;
 mod webhooks;
@@ -65,8 +66,20 @@ impl Intake for StubDoor {
         })
     }
 
-    fn unreadable(&self, _caller: &Caller) {
-        self.0.unreadable.fetch_add(1, Ordering::SeqCst);
+    fn unreadable(&self, _caller: &Caller) -> Counting {
+        let stub = Arc::clone(&self.0);
+        Box::pin(async move {
+            stub.unreadable.fetch_add(1, Ordering::SeqCst);
+            match stub.next.lock().unwrap().clone() {
+                Posted::DiskFull => Err(Posted::DiskFull),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    fn receipt(&self, _caller: &Caller, key: &str) -> Posted {
+        self.0.keys.lock().unwrap().push(Some(key.to_owned()));
+        self.0.next.lock().unwrap().clone()
     }
 }
 
@@ -80,6 +93,8 @@ pub struct Harness {
     pub tokens: BTreeMap<Role, String>,
     /// The ingest desk.
     pub intake: Arc<StubIntake>,
+    /// Tokens, sites and what was said of them.
+    pub book: Arc<Memory>,
     /// The metrics.
     pub registry: Registry,
     /// The ledger of the retention desk.
@@ -98,6 +113,7 @@ pub fn settings() -> Settings {
         peer_connections_max: 64,
         encoded_body_bytes_max: 256 << 10,
         body_bytes_max: 512 << 10,
+        list_bytes_max: 512 << 10,
         held_body_bytes_max: 64 << 20,
         deadlines: Deadlines {
             handshake: long,
@@ -109,6 +125,12 @@ pub fn settings() -> Settings {
             reload: Duration::from_millis(20),
         },
     }
+}
+
+/// Two producers, one of them of a site.
+fn reconciliation() -> Reconciliation {
+    let rows = [(1, "test", "*", "a"), (2, "other", "*", "b"), (3, "other", "ACME", "c")];
+    Reconciliation::new(Arc::new(crate::reconciliation::fake::Rows::of(&rows)))
 }
 
 /// Starts a server.
@@ -142,8 +164,9 @@ pub async fn start(settings: Settings) -> Harness {
         backups: crate::backup::fake::desk(None, Arc::clone(audit.ledger()), clock.clone()),
         webhooks: crate::webhooks::fake::desk(clock),
         tokens: desk,
-        sites: Sites::new(book),
+        sites: Sites::new(book.clone()),
         usage: Usage::new(Arc::new(Figures::of(&["ACME", "B"]))),
+        reconciliation: reconciliation(),
         billing,
         audit,
         ready: Arc::new(|| Ok(())),
@@ -151,7 +174,7 @@ pub async fn start(settings: Settings) -> Harness {
     let registry = Registry::default();
     let server = Server::start(settings, desks, &registry).await.unwrap();
     let address = server.addresses()[0];
-    Harness { server, address, tokens, intake, registry, _kept: kept, _ledger: ledger }
+    Harness { server, address, tokens, intake, book, registry, _kept: kept, _ledger: ledger }
 }
 
 /// An answer.

@@ -3,6 +3,7 @@
 //! A row has two halves. The [`Claim`] is what the engine judges (is it a duplicate, whom does it
 //! make active); the details are what is kept in a block until the bucket is destroyed.
 
+use super::arrival::Arrival;
 use super::ids::{ShortTag, SiteNo, Tag};
 use super::site::Counting;
 use super::time::{Day, Month, Timestamp};
@@ -152,6 +153,9 @@ pub struct Claim {
     pub device: Option<ShortTag>,
     /// Tally tag of the watermark session.
     pub session: Option<ShortTag>,
+    /// Whether the site asked that no record of the user is kept any more; only known until the row
+    /// is judged, and stored nowhere.
+    pub suppressed: bool,
 }
 
 /// A month of a site that rows of a batch lie in, with the bucket that keeps them.
@@ -258,18 +262,105 @@ pub struct Batch {
     pub days: Vec<Day>,
     /// One claim a row.
     pub claims: Vec<Claim>,
-    /// The details of all rows, one encoded after the other (`store::details`).
-    pub details: Vec<u8>,
-    /// Where each row's details end in `details`.
-    pub ends: Vec<u32>,
+    /// What is kept of each row beside its claim.
+    pub details: Details,
+    /// Who sent the rows. It is kept with what is decided about them, and not with them.
+    pub arrival: Arrival,
+    /// Which lists of suppressed persons the rows were compared with; only known until the batch is
+    /// judged.
+    pub suppressions: u64,
+}
+
+/// The details of all rows of a batch as `store::shapes` writes them. Rows of one request are much
+/// alike, so what they have in common stands once: the shapes (which fields a row has, in which
+/// order and form) and the words, which are the texts of a field.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Details {
+    /// Each shape: a field code and a form for each value.
+    pub shapes: Vec<Box<[u8]>>,
+    /// The texts of all words, one after the other.
+    pub texts: Vec<u8>,
+    /// The words.
+    pub words: Vec<Word>,
+    /// One for each row.
+    pub rows: Vec<DetailsRow>,
+    /// The numbers of the words of all rows, one row after the other.
+    pub numbers: Vec<u32>,
+    /// All other values of all rows, one row after the other.
+    pub values: Vec<u8>,
+}
+
+/// A text of a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// The code of the field.
+    pub field: u8,
+    /// Where the text ends in [`Details::texts`]; it begins where the one before ends.
+    pub end: u32,
+}
+
+/// Where the details of a row are; they begin where those of the row before end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DetailsRow {
+    /// Which of the shapes it has.
+    pub shape: u32,
+    /// Where its words end in [`Details::numbers`].
+    pub words_end: u32,
+    /// Where its values end in [`Details::values`].
+    pub end: u32,
+}
+
+impl Details {
+    /// Each row: the number of its shape, the numbers of its words, and its values.
+    pub fn rows(&self) -> impl Iterator<Item = (u32, &[u32], &[u8])> {
+        let (mut word, mut value) = (0, 0);
+        self.rows.iter().map(move |row| {
+            let (words_end, end) = (row.words_end as usize, row.end as usize);
+            let words = self.numbers.get(word..words_end).unwrap_or(&[]);
+            let values = self.values.get(value..end).unwrap_or(&[]);
+            (word, value) = (words_end, end);
+            (row.shape, words, values)
+        })
+    }
+
+    /// Takes the values of some rows away: what is left of them has no field. Their words stay in
+    /// the list, where nothing says whose they were.
+    fn strip(&mut self, gone: impl Fn(usize) -> bool) {
+        let mut left = Self { rows: Vec::with_capacity(self.rows.len()), ..Self::default() };
+        let mut empty = self.shapes.iter().position(|shape| shape.is_empty());
+        for (row, (shape, numbers, values)) in self.rows().enumerate() {
+            let shape = if gone(row) {
+                *empty.get_or_insert(self.shapes.len()) as u32
+            } else {
+                left.numbers.extend_from_slice(numbers);
+                left.values.extend_from_slice(values);
+                shape
+            };
+            let (words_end, end) = (left.numbers.len() as u32, left.values.len() as u32);
+            left.rows.push(DetailsRow { shape, words_end, end });
+        }
+        if empty == Some(self.shapes.len()) {
+            self.shapes.push(Box::default());
+        }
+        (self.rows, self.numbers, self.values) = (left.rows, left.numbers, left.values);
+    }
+
+    /// Each word: the code of its field, and its text.
+    pub fn words(&self) -> impl Iterator<Item = (u8, &[u8])> {
+        let mut start = 0;
+        self.words.iter().map(move |word| {
+            let text = self.texts.get(start..word.end as usize).unwrap_or(&[]);
+            start = word.end as usize;
+            (word.field, text)
+        })
+    }
 }
 
 impl Batch {
-    /// The encoded details of a row.
-    pub fn details_of(&self, row: usize) -> &[u8] {
-        let start = row.checked_sub(1).and_then(|before| self.ends.get(before)).copied();
-        let end = self.ends.get(row).copied().unwrap_or(0);
-        self.details.get(start.unwrap_or(0) as usize..end as usize).unwrap_or(&[])
+    /// Takes the details of some rows away.
+    pub fn strip(&mut self, gone: impl Fn(&Claim) -> bool) {
+        let claims = &self.claims;
+        self.details.strip(|row| claims.get(row).is_some_and(&gone));
     }
 
     /// The index of a site-month, added where it is new; `None` where there are too many.
@@ -302,11 +393,11 @@ pub enum Verdict {
     Duplicate,
     /// Older than the accepted age, or before the floor of the seen slots.
     TooOld,
-    /// Counted, not kept: its bucket was due.
+    /// Counted, not kept: its bucket was due, or no record of the user is kept.
     NotRetained,
     /// For a closed month: counted as a correction, and kept.
     Correction,
-    /// For a closed month: counted as a correction, not kept; its bucket was due.
+    /// For a closed month: counted as a correction, not kept, as above.
     CorrectionNotRetained,
 }
 

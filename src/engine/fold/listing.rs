@@ -4,7 +4,8 @@
 //! Full blocks stay where they are until they are destroyed. Fragments do not: a later fold takes
 //! their rows into another block. So they come with the list, still sealed; they are small and few.
 
-use super::blocks::{BlockPlace, open_block, open_block_key};
+use super::blocks::BlockPlace;
+use super::read::{open_block, open_block_key};
 use super::{FoldError, Folder, blocks_of};
 use crate::crypto::seal;
 use crate::engine::EngineError;
@@ -111,5 +112,5 @@ pub fn open_fragment(
     let Fragment { place, wrapped, sealed } = fragment;
     let Some(bucket_key) = ring.by_id(seal::key_id(wrapped)?) else { return Ok(None) };
     let key = open_block_key(*place, &bucket_key, wrapped)?;
-    open_block(*place, bucket_key.id(), &key, sealed).map(Some)
+    open_block(*place, &key, sealed).map(Some)
 }

@@ -52,12 +52,12 @@ impl Full {
         good.map(|(device, _)| *device)
     }
 
-    fn details(&self, out: &mut Vec<u8>) {
+    fn details(&self, out: &mut DetailsWriter) {
         if self.user > 0 {
-            details::push(out, details::USER, Item::Tag(Tag(tag("user record", self.user))));
+            out.push(details::USER, Item::Tag(Tag(tag("user record", self.user))));
         }
         let mut number = |field: Field, code: u8| {
-            details::push(out, field.code(), Item::Number(i64::from(code)));
+            out.push(field.code(), Item::Number(i64::from(code)));
         };
         number(Field::Type, RecordType::LicenseIssued.code());
         number(Field::Environment, self.cell.environment.code());
@@ -69,7 +69,7 @@ impl Full {
             number(Field::UserIdKind, UserKind::Anonymous.code());
         }
         if let Some(os) = self.os {
-            details::push(out, Field::DeviceOs.code(), Item::Text(os.as_bytes()));
+            out.push(Field::DeviceOs.code(), Item::Text(os.as_bytes()));
         }
         let mut recommended = self.device();
         for (device, quality) in &self.devices {
@@ -80,14 +80,14 @@ impl Full {
                 recommended: *quality == Quality::Good && recommended.take().is_some(),
                 tag: Tag(tag("device record", *device)),
             };
-            details::push(out, Field::DeviceIds.code(), Item::Device(device));
+            out.push(Field::DeviceIds.code(), Item::Device(device));
         }
         for (field, kind, value) in [
             (Field::SessionId, "session record", self.session),
             (Field::LicenseRequestId, "request record", self.request_id),
         ] {
             if value > 0 {
-                details::push(out, field.code(), Item::Tag(Tag(tag(kind, value))));
+                out.push(field.code(), Item::Tag(Tag(tag(kind, value))));
             }
         }
     }
@@ -164,14 +164,15 @@ impl Told {
 
     fn submit(&mut self, site: u8, rows: &[Full]) {
         let mut batch = Batch::default();
+        let mut writer = DetailsWriter::with_capacity(rows.len());
         let mut timed = Vec::new();
         for row in rows {
             let at = Timestamp(self.world.now() - i64::from(row.hours_ago) * HOUR);
             let found = self.world.engine().reach(&site_id(site), at).unwrap();
             let span = calendar::stored(&found, at).unwrap();
             self.world.engine().ring().site_month(&found.id, span.month).unwrap();
-            row.details(&mut batch.details);
-            batch.ends.push(batch.details.len() as u32);
+            row.details(&mut writer);
+            writer.end_row();
             let effect = Effect::of(&row.said(), COUNTING);
             let stands =
                 effect.is_countable() && row.device().is_some() && (row.anonymous || row.user == 0);
@@ -196,9 +197,11 @@ impl Told {
                 session: None,
                 sentinel: false,
                 by_device: stands,
+                suppressed: false,
             });
             timed.push(at.0);
         }
+        batch.details = writer.finish();
         let engine = self.world.engine();
         let outcome = self.world.runtime.block_on(engine.commit(batch, Vec::new(), None)).unwrap();
         for ((row, at), verdict) in rows.iter().zip(timed).zip(outcome.verdicts) {

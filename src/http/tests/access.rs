@@ -6,16 +6,18 @@ use crate::http::router::{Access, Route, table};
 /// The roles of API.md, written down a second time on purpose.
 fn expected(route: Route, role: Role) -> bool {
     match route {
-        Route::Records => role == Role::Producer,
+        Route::Records | Route::Receipt => role == Role::Producer,
+        Route::Reconciliation => matches!(role, Role::Producer | Role::Operator | Role::Auditor),
         Route::SiteUsage | Route::UsageList | Route::SiteGet | Route::SiteList => {
             matches!(role, Role::Billing | Role::Operator)
         }
-        Route::StatementGet | Route::StatementVersions => {
+        Route::StatementGet | Route::StatementVersions | Route::StatementPage => {
             matches!(role, Role::Billing | Role::Auditor)
         }
         Route::UsageExplained | Route::PallyconStatistics => {
             matches!(role, Role::Billing | Role::Operator | Role::Auditor)
         }
+        Route::Challenge | Route::Export => role == Role::Billing,
         Route::SitePut
         | Route::Restate
         | Route::TokenCreate
