@@ -12,7 +12,9 @@ mod desk;
 pub mod destroy;
 pub mod directory;
 mod distinct;
+pub mod erase;
 mod error;
+pub mod explain;
 pub mod fold;
 pub mod gone;
 pub mod hold;
@@ -82,6 +84,8 @@ pub struct Settings {
     pub fold_after_ms: i64,
     /// The accepted age of records, milliseconds.
     pub age_ms: i64,
+    /// What explanations of months may take, and whom they suspect.
+    pub explain: explain::Settings,
 }
 
 impl Default for Settings {
@@ -95,6 +99,7 @@ impl Default for Settings {
             unfolded_bytes: 512 << 20,
             fold_after_ms: 60_000,
             age_ms: limits::AGE_MS_MAX,
+            explain: explain::Settings::default(),
         }
     }
 }
@@ -244,6 +249,8 @@ impl Engine {
         shared.gone = RwLock::new(Gone::load(&store)?);
         shared.unfinished = RwLock::new(destroy::unfinished(&store, &ring)?);
         shared.held = RwLock::new(hold::load(&store, &ring.state_key())?);
+        shared.erasing = RwLock::new(erase::load(&store, &ring.state_key())?);
+        shared.suppressed = RwLock::new(erase::Suppressed::load(&store, &ring, &directory)?);
         hold::check(&shared)?;
         let shared = Arc::new(shared);
         shared.note_destroyed_sets();

@@ -15,6 +15,7 @@ mod backups;
 mod body;
 mod connection;
 mod counters;
+mod explained;
 mod inflate;
 mod peers;
 mod problem;

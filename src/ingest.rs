@@ -307,6 +307,7 @@ impl Ingest {
         }
         let (mut batch, indexes) = desk.rows.finish();
         batch.arrival = desk.senders.finish();
+        batch.suppressions = desk.places.suppressions();
         desk.draft.indexes = indexes;
         Ok(Prepared { batch, months: desk.places.months_seen(), draft: desk.draft })
     }

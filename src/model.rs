@@ -4,9 +4,11 @@
 pub mod arrival;
 pub mod batch;
 pub mod caller;
+pub mod explained;
 pub mod field;
 pub mod ids;
 pub mod limits;
+pub mod person;
 pub mod reason;
 pub mod retention;
 pub mod site;

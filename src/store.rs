@@ -11,11 +11,14 @@ pub mod block;
 pub mod codec;
 pub mod destruction;
 pub mod details;
+pub mod dictionary;
+pub mod erasure;
 pub mod filter;
 pub mod header;
 pub mod keys;
 pub mod pages;
 pub mod rows;
+pub mod shapes;
 mod tables;
 pub mod verdict;
 

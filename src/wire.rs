@@ -11,6 +11,7 @@ pub mod arrivals;
 pub mod attributes;
 pub mod backup;
 pub mod batch;
+pub mod explained;
 pub mod fault;
 pub mod json;
 pub mod ledger;

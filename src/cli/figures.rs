@@ -15,12 +15,17 @@ pub struct UsageArgs {
     /// Answer with CSV.
     #[arg(long)]
     csv: bool,
+    /// Say what the licences were.
+    #[arg(long)]
+    explained: bool,
 }
 
 impl UsageArgs {
     /// What is asked.
     pub fn question(&self) -> Ask {
-        let path = format!("/v1/sites/{}/usage/{}", escape(&self.site), escape(&self.month));
+        let part = if self.explained { "/explained" } else { "" };
+        let (site, month) = (escape(&self.site), escape(&self.month));
+        let path = format!("/v1/sites/{site}/usage/{month}{part}");
         Ask { csv: self.csv, ..Ask::get(path) }
     }
 }

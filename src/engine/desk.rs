@@ -4,10 +4,12 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
+use super::fold::Listing;
 use super::gone::Dues;
-use super::writer::{Message, Reply, Writer};
+use super::writer::{FoldOrder, Message, Reply, Writer};
 use super::{Engine, EngineError};
 use crate::crypto::Aad;
+use crate::model::batch::{Bucket, SiteMonth};
 use crate::model::ids::SiteId;
 use crate::model::site::Site;
 use crate::model::time::Timestamp;
@@ -25,6 +27,8 @@ pub enum DeskOrder {
     Believe(Timestamp, Reply<()>),
     /// End a site's collection.
     Terminate(SiteId, Timestamp, Reply<Arc<Site>>),
+    /// List the blocks of a site's month as of the last fold.
+    List(SiteMonth, Vec<Bucket>, Reply<Listing>),
 }
 
 /// Names are ASCII, so this comes after all that begin with the same text.
@@ -193,6 +197,10 @@ impl Writer {
                     Some(site) => Ok(site),
                     None => Err(EngineError::NoSite),
                 });
+            }
+            DeskOrder::List(at, buckets, reply) => {
+                let order = FoldOrder::List(at, buckets, reply);
+                self.folder.send(order).map_err(|_| EngineError::Stopped)?;
             }
         }
         Ok(())

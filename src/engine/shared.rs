@@ -8,6 +8,8 @@ use tokio::sync::watch;
 
 use super::arrivals::Arrivals;
 use super::directory::Directory;
+use super::erase::{Erasures, Suppressed};
+use super::explain::Kept;
 use super::gone::{Dues, Gone};
 use super::hold::Copies;
 use super::journal::JournalKey;
@@ -42,6 +44,12 @@ pub struct Shared {
     pub(super) unfinished: RwLock<Vec<Doom>>,
     /// The copies in hold storage.
     pub(super) held: RwLock<Copies>,
+    /// Erasures that have not ended.
+    pub(super) erasing: RwLock<Erasures>,
+    /// Persons whose later records are not kept.
+    pub(super) suppressed: RwLock<Suppressed>,
+    /// The explanations of months that were made last.
+    pub(super) explained: Kept,
     pub(super) as_of: AtomicU64,
     pub(super) queued_bytes: AtomicUsize,
     pub(super) journal_bytes: AtomicUsize,
@@ -79,6 +87,9 @@ impl Shared {
             destroying: Mutex::default(),
             unfinished: RwLock::default(),
             held: RwLock::default(),
+            erasing: RwLock::default(),
+            suppressed: RwLock::default(),
+            explained: Kept::default(),
             as_of: AtomicU64::new(0),
             queued_bytes: AtomicUsize::new(0),
             journal_bytes: AtomicUsize::new(0),

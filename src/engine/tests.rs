@@ -9,6 +9,7 @@ mod arrivals;
 mod checks;
 mod closing;
 mod destroy;
+mod explain;
 mod frozen;
 mod hazards;
 mod model;
@@ -27,6 +28,7 @@ use crate::model::batch::{Bucket, Claim, Effect, Epoch, Item};
 use crate::model::ids::Tag;
 use crate::model::vocab::{Class, DrmType, RecordType};
 use crate::store::header::Filtered;
+use crate::store::shapes::DetailsWriter;
 use crate::store::{self, details};
 use arrivals::{SENDERS, sender, senders};
 use model::Model;
@@ -156,6 +158,7 @@ impl World {
 
     fn batch(&self, rows: &[(Row, i64)]) -> Batch {
         let mut batch = Batch::default();
+        let mut writer = DetailsWriter::with_capacity(rows.len());
         for (row, at) in rows {
             let at = Timestamp(*at);
             let site = self.engine().reach(&site_id(row.site), at).unwrap();
@@ -167,9 +170,9 @@ impl World {
             seen[0] ^= row.site;
             let short = |kind, number| Some(Tag(tag(kind, number)).short());
             let user = tag("user record", row.user);
-            details::push(&mut batch.details, details::USER, Item::Tag(Tag(user)));
-            details::push(&mut batch.details, 7, Item::Number(i64::from(row.event)));
-            batch.ends.push(batch.details.len() as u32);
+            writer.push(details::USER, Item::Tag(Tag(user)));
+            writer.push(7, Item::Number(i64::from(row.event)));
+            writer.end_row();
             let claim = Claim {
                 month: batch.month_index(name).unwrap(),
                 day: batch.day_index(at.day()).unwrap(),
@@ -183,11 +186,13 @@ impl World {
                 session: (row.device > 0).then(|| short("session", row.device)).flatten(),
                 sentinel: row.user == 0 && row.event % 2 == 0,
                 by_device: row.stands_in(),
+                suppressed: false,
             };
             let sender = row.event % SENDERS;
             batch.arrival.row(sender, batch.claims.len());
             batch.claims.push(claim);
         }
+        batch.details = writer.finish();
         batch.arrival.senders = senders(rows);
         batch
     }

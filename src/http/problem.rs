@@ -360,6 +360,8 @@ impl From<UsageError> for Refusal {
         match error {
             UsageError::NotFound => Kind::NotFound.into(),
             UsageError::BadCursor => Kind::BadCursor.into(),
+            UsageError::Busy => Kind::Busy.into(),
+            UsageError::Stopped => Kind::Stopped.into(),
             UsageError::Failed => Kind::Internal.into(),
         }
     }

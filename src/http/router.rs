@@ -12,6 +12,10 @@ pub enum Route {
     Records,
     /// One month of one site.
     SiteUsage,
+    /// What the licences of a month were.
+    UsageExplained,
+    /// The same in the shape of PallyCon's old statistics.
+    PallyconStatistics,
     /// Months of the caller's sites.
     UsageList,
     /// What arrived from whom, by the hour.
@@ -128,6 +132,7 @@ const BILLING: Access = Access::Roles(&[Role::Billing, Role::Operator]);
 
 /// Who sends, who runs it, who checks it.
 const ARRIVALS: Access = Access::Roles(&[Role::Producer, Role::Operator, Role::Auditor]);
+const EXPLAINED: Access = Access::Roles(&[Role::Billing, Role::Operator, Role::Auditor]);
 const STATEMENTS: Access = Access::Roles(&[Role::Billing, Role::Auditor]);
 
 const GET: Method = Method::GET;
@@ -136,9 +141,12 @@ const POST: Method = Method::POST;
 const DELETE: Method = Method::DELETE;
 
 #[rustfmt::skip]
-static TABLE: [Row; 41] = [
+static TABLE: [Row; 43] = [
     row(Route::Records,     POST,   "/v1/records",                    "records",      PRODUCER),
     row(Route::SiteUsage,   GET,    "/v1/sites/{site}/usage/{month}", "site_usage",   BILLING),
+    row(Route::UsageExplained, GET, "/v1/sites/{site}/usage/{month}/explained", "usage_explained", EXPLAINED),
+    row(Route::PallyconStatistics, GET, "/v1/compat/pallycon/{site}/statistics/{month}",
+        "pallycon_statistics", EXPLAINED),
     row(Route::UsageList,   GET,    "/v1/usage",                      "usage_list",   BILLING),
     row(Route::Reconciliation, GET, "/v1/reconciliation",             "reconciliation", ARRIVALS),
     row(Route::Receipt,     GET,    "/v1/receipts",                   "receipt",      PRODUCER),

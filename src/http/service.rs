@@ -165,6 +165,9 @@ impl Service {
         match row.route {
             Route::Records => self.post_records(&caller, parts, body).await,
             Route::SiteUsage => self.site_usage(&caller, site(&caller, first)?, second, parts),
+            Route::UsageExplained | Route::PallyconStatistics => {
+                self.explained(row.route, &caller, captures, parts).await
+            }
             Route::UsageList => self.usage_list(&caller, parts),
             Route::Reconciliation => self.reconciliation(&caller, parts).await,
             Route::Receipt => self.kept_receipt(&caller, parts).await,

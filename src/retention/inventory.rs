@@ -57,6 +57,8 @@ pub const ROWS: &[(&str, Life)] = &[
     ("held/", Life::Hold),
     ("site/", Life::Class(RetentionClass::Statements)),
     ("token/", Life::Class(RetentionClass::AccessLog)),
+    ("erasing/", Life::Engine("until the end of an erasure")),
+    ("suppressed/", Life::Engine("as long as the site, at the site's request")),
     ("desk/", Life::Engine("by the kind of the desk's row")),
 ];
 

@@ -43,8 +43,17 @@ pub const HELD: &[u8] = b"held/";
 /// After the row of every copy in hold storage.
 pub const HELD_END: &[u8] = b"held0";
 
+/// Before the row of each erasure that has not ended.
+pub const ERASING: &[u8] = b"erasing/";
+/// After the row of every erasure.
+pub const ERASING_END: &[u8] = b"erasing0";
+/// Before the row of each person whose later records are not kept.
+pub const SUPPRESSED: &[u8] = b"suppressed/";
+/// After the row of every such person.
+pub const SUPPRESSED_END: &[u8] = b"suppressed0";
+
 /// Every kind of row of the default table; the store writes `format` itself.
-pub const META_ROWS: [&str; 14] = [
+pub const META_ROWS: [&str; 16] = [
     "format",
     "position",
     "vault",
@@ -58,6 +67,8 @@ pub const META_ROWS: [&str; 14] = [
     "held/",
     "site/",
     "token/",
+    "erasing/",
+    "suppressed/",
     "desk/",
 ];
 
@@ -94,6 +105,23 @@ pub fn gone(lot: &Lot) -> Vec<u8> {
 /// The lot of a destroyed lot's row.
 pub fn gone_lot(key: &[u8]) -> Option<Lot> {
     decode_lot(key.strip_prefix(GONE)?)
+}
+
+/// The row of an erasure.
+pub fn erasing(number: u64) -> Vec<u8> {
+    [ERASING, &number.to_be_bytes()].concat()
+}
+
+/// The row of a person whose later records are not kept: by the erasure that asked for it.
+pub fn suppressed(site: SiteNo, number: u64) -> Vec<u8> {
+    [SUPPRESSED, &site.0.to_be_bytes(), &number.to_be_bytes()].concat()
+}
+
+/// The site and the erasure of [`suppressed`].
+pub fn suppressed_of(key: &[u8]) -> Option<(SiteNo, u64)> {
+    let (site, number) = key.strip_prefix(SUPPRESSED)?.split_first_chunk::<4>()?;
+    let number: [u8; 8] = number.try_into().ok()?;
+    Some((SiteNo(u32::from_be_bytes(*site)), u64::from_be_bytes(number)))
 }
 
 /// The counters of a site and month.

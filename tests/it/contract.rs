@@ -5,6 +5,7 @@ mod bill;
 mod bodies;
 mod clocked;
 mod errors;
+mod explained;
 mod figures;
 mod limits;
 mod once;

@@ -14,6 +14,9 @@ fn expected(route: Route, role: Role) -> bool {
         Route::StatementGet | Route::StatementVersions => {
             matches!(role, Role::Billing | Role::Auditor)
         }
+        Route::UsageExplained | Route::PallyconStatistics => {
+            matches!(role, Role::Billing | Role::Operator | Role::Auditor)
+        }
         Route::SitePut
         | Route::Restate
         | Route::TokenCreate
