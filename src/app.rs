@@ -107,7 +107,7 @@ impl App {
             (settings.http.clone(), settings.place, settings.store.data.clone());
         let (ingest, kept) = (settings.ingest, settings.retention.clone());
         let kept = retention::Settings { configuration: settings.digest, ..kept };
-        let hooked = settings.webhooks.clone();
+        let (hooked, billed) = (settings.webhooks.clone(), settings.billing.clone());
         let backups = settings.backup.clone();
         let Rooms { engine, audit, restored } = rooms::open(settings, Arc::clone(&clock)).await?;
         if let Some((restored, replayed)) = restored
@@ -130,8 +130,8 @@ impl App {
         let ledger = Arc::clone(audit.ledger());
         let (source, log) = (Arc::new(engine.clone()), Arc::clone(&ledger));
         let backups = Backups::new(source, log, backups, Arc::clone(&clock), process::free_bytes);
-        let billing =
-            Billing::new(Arc::new(engine.clone()), Arc::clone(&ledger), Arc::clone(&clock));
+        let (months, log) = (Arc::new(engine.clone()), Arc::clone(&ledger));
+        let billing = Billing::new(months, log, billed, Arc::clone(&clock));
         let retention = Desk::new(vault, ledger, kept, Arc::clone(&clock));
         let hooks = hooks::Hooks { engine: engine.clone(), audit: audit.clone() };
         let webhooks = Webhooks::new(Arc::new(hooks), hooked, clock);

@@ -5,6 +5,7 @@
 mod backup;
 pub(crate) mod client;
 pub(crate) mod evidence;
+mod export;
 mod figures;
 mod retention;
 mod statement;
@@ -25,6 +26,7 @@ use crate::model::time::SystemClock;
 use crate::observe::logs;
 use backup::{BackupVerb, RestoreVerb};
 use client::{Ask, Target};
+use export::ExportVerb;
 use retention::{CertificateVerb, HoldVerb, RetentionVerb};
 use statement::StatementVerb;
 use webhooks::WebhookVerb;
@@ -115,6 +117,13 @@ enum Verb {
         target: Target,
         #[command(flatten)]
         args: figures::ReconciliationArgs,
+    },
+    /// Export figures for billing systems, or the usage of a range.
+    Export {
+        #[command(flatten)]
+        target: Target,
+        #[command(subcommand)]
+        verb: ExportVerb,
     },
     /// Read, restate and check statements.
     Statement {
@@ -278,7 +287,8 @@ pub fn run() -> ExitCode {
         Verb::Usage { target, args } => ask(&target, &args.question()),
         Verb::Reconciliation { target, args } => ask(&target, &args.question()),
         Verb::Ledger { target, verb } => ask(&target, &ledger(&verb)),
-        Verb::Evidence { target, args } => export(&target, &args),
+        Verb::Export { target, verb } => export::run(&target, verb),
+        Verb::Evidence { target, args } => evidence_pack(&target, &args),
         Verb::Verify(args) => verify::run(args),
     }
 }
@@ -339,6 +349,14 @@ fn asked(target: &Target, ask: &Ask) -> Result<client::Answered, String> {
     })
 }
 
+/// The same with the head of the answer.
+fn asked_whole(target: &Target, ask: &Ask) -> Result<client::Whole, String> {
+    let token = std::env::var("BLINDTALLY_TOKEN").unwrap_or_default();
+    runtime(false).and_then(|runtime| {
+        runtime.block_on(client::send_whole(target, &token, ask)).map_err(|error| error.to_string())
+    })
+}
+
 fn ask(target: &Target, ask: &Ask) -> ExitCode {
     match asked(target, ask) {
         Ok((status, body)) => {
@@ -351,7 +369,7 @@ fn ask(target: &Target, ask: &Ask) -> ExitCode {
     }
 }
 
-fn export(target: &Target, args: &evidence::Args) -> ExitCode {
+fn evidence_pack(target: &Target, args: &evidence::Args) -> ExitCode {
     let token = std::env::var("BLINDTALLY_TOKEN").unwrap_or_default();
     let exported = runtime(false).and_then(|runtime| {
         let export = evidence::export(target, &token, args);

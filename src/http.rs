@@ -66,6 +66,8 @@ pub struct Settings {
     pub encoded_body_bytes_max: usize,
     /// Largest request body after inflation.
     pub body_bytes_max: usize,
+    /// Largest list of a customer's users, as sent and after inflation.
+    pub list_bytes_max: usize,
     /// Most bytes of request bodies held at once.
     pub held_body_bytes_max: usize,
     /// How long things may take.

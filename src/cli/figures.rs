@@ -24,8 +24,7 @@ impl UsageArgs {
     /// What is asked.
     pub fn question(&self) -> Ask {
         let part = if self.explained { "/explained" } else { "" };
-        let (site, month) = (escape(&self.site), escape(&self.month));
-        let path = format!("/v1/sites/{site}/usage/{month}{part}");
+        let path = format!("/v1/sites/{}/usage/{}{part}", escape(&self.site), escape(&self.month));
         Ask { csv: self.csv, ..Ask::get(path) }
     }
 }

@@ -213,6 +213,22 @@ kinds! {
         version: u32,
         digest: Digest,
     }
+    /// A customer's list was compared with a statement; counts that were not told are not here.
+    StatementChallenged "statement_challenged" Done {
+        #[serde(with = "text")] site: SiteId,
+        #[serde(with = "text")] month: Month,
+        /// Distinct users on the list.
+        listed: u64,
+        counted: Option<u64>,
+        counted_not_listed: Option<u64>,
+    }
+    /// A list was refused, because the budget of the month is spent.
+    ChallengeRefused "challenge_refused" Done {
+        #[serde(with = "text")] site: SiteId,
+        #[serde(with = "text")] month: Month,
+        /// Lists that were answered before.
+        answered: u64,
+    }
     /// A certificate of a destruction was signed.
     CertificateIssued "certificate_issued" Done {
         destruction: u64,

@@ -107,6 +107,11 @@ fn removals(site: &SiteId, token: &Credential) -> [Event; 2] {
     ]
 }
 
+fn challenged(site: SiteId, month: Month) -> Event {
+    let (listed, counted, counted_not_listed) = (120, Some(100), None);
+    Event::StatementChallenged { site, month, listed, counted, counted_not_listed }
+}
+
 /// One event of each kind and phase.
 fn one_of_each() -> Vec<Event> {
     let (month, day) = (Month::parse(b"2026-05").unwrap(), Day(20_779));
@@ -157,6 +162,8 @@ fn one_of_each() -> Vec<Event> {
             keys,
         },
         Event::StatementIssued { site: site.clone(), month, version: 1, digest },
+        challenged(site.clone(), month),
+        Event::ChallengeRefused { site: site.clone(), month, answered: 5 },
         Event::CertificateIssued { destruction: 2, digest },
         Event::PrivilegedRead { route: Word::of("ledger"), site: None },
         Event::EvidenceExported { digest, all_sites: true },

@@ -215,7 +215,7 @@ mod tests {
         let by_stages =
             |stages: &[Vec<Vec<usize>>]| parts(&of.iter().collect::<Vec<_>>(), stages, 10);
         let (here, elsewhere) = (vec![vec![0, 1, 2]], vec![vec![0], vec![1, 2], vec![0, 1, 2]]);
-        assert_eq!(by_stages(&[elsewhere.clone()]), [true, false, false]);
+        assert_eq!(by_stages(std::slice::from_ref(&elsewhere)), [true, false, false]);
         assert_eq!(by_stages(&[here, elsewhere]), [true, true, true]);
     }
 

@@ -3,9 +3,11 @@
 mod access;
 mod bill;
 mod bodies;
+mod challenge;
 mod clocked;
 mod errors;
 mod explained;
+mod export;
 mod figures;
 mod limits;
 mod once;

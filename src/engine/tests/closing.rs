@@ -262,6 +262,7 @@ fn a_month_is_counted_again_from_what_is_stored() {
     world.run(Op::Restart);
     world.run(Op::Submit(vec![row(1, 0, 1), row(2, 5_000, 1)]));
     users.insert(5_000);
+    world.run(Op::Fold);
     let found = world.runtime.block_on(world.engine().recount(site_id(0), november()));
     let found = found.unwrap().unwrap();
     let counters = world.usage(0, november()).tally.counters;
@@ -271,6 +272,18 @@ fn a_month_is_counted_again_from_what_is_stored() {
         users.iter().map(|user| Tag(tag("user", *user)).short().0).collect();
     let sorted: Vec<u8> = tags.into_iter().flatten().collect();
     assert_eq!(found.digest, crate::crypto::sha256(&[&sorted]));
+    // The same set beside lists: some of it, strangers before, between and behind, and nothing.
+    for listed in [(0..700).collect::<Vec<u16>>(), (600..9_000).collect(), Vec::new()] {
+        let short = |user: &u16| Tag(tag("user", *user)).short();
+        let list = crate::identity::Listed::of(listed.iter().map(short).collect());
+        let asked = world.engine().compare(site_id(0), november(), list);
+        let compared = world.runtime.block_on(asked).unwrap().unwrap();
+        let known = listed.iter().filter(|user| users.contains(user)).count() as u64;
+        assert_eq!((compared.members, compared.listed), (counters.mau, known));
+    }
+    let list = crate::identity::Listed::of(Vec::new());
+    let none = world.engine().compare(site_id(0), november().next(), list);
+    assert_eq!(world.runtime.block_on(none), Ok(None));
     let none = world.runtime.block_on(world.engine().recount(site_id(0), november().next()));
     assert_eq!(none, Ok(None));
     world.close();

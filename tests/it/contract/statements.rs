@@ -107,6 +107,33 @@ fn a_restatement_is_a_new_version_that_names_the_old_one() {
 }
 
 #[test]
+fn a_statement_as_a_page() {
+    let server = closed();
+    let billing = server.token("billing", 90);
+    late(&server, "6", "x", "2026-11-10T11:00:00Z");
+    let restated = r#"{"reason":"<script>alert(1)</script> & \"more\""}"#;
+    assert_eq!(server.operate("POST", &format!("{NOVEMBER}/restate"), restated).status, 201);
+    let page = server.send(&billing, "GET", &format!("{NOVEMBER}/page"), &[], "");
+    assert_eq!(page.status, 200, "{page:?}");
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+    assert!(!policy.contains("unsafe") && policy.ends_with("sandbox"));
+    assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
+    let text = page.text();
+    assert!(!text.contains("<script") && text.contains("&lt;script&gt;alert(1)"), "{text}");
+    assert!(text.contains("<strong>3</strong> monthly active users"), "{text}");
+    // A browser gets the page at the statement's own address, a program JSON.
+    let browser = [("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")];
+    assert_eq!(server.send(&billing, "GET", NOVEMBER, &browser, "").body, page.body);
+    let json = server.send(&billing, "GET", NOVEMBER, &[("accept", "*/*")], "");
+    assert_eq!(json.header("content-type"), Some("application/json"));
+    // The same page of the saved file, offline.
+    assert_eq!(blindtally::billing::page_of(&json.body).unwrap(), page.body);
+    server.end();
+}
+
+#[test]
 fn a_statement_as_csv_and_those_that_are_none() {
     let server = closed();
     let billing = server.token("billing", 30);
