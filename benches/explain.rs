@@ -22,6 +22,7 @@ use blindtally::model::time::{Clock, Timestamp};
 use blindtally::model::vocab::{
     DeviceKind, DrmType, Environment, Outcome, Quality, RecordType, RequestType, Scope,
 };
+use blindtally::store::shapes::DetailsWriter;
 use blindtally::store::{self, Store, details};
 
 /// As the server has it.
@@ -194,16 +195,16 @@ fn tag(kind: u64, number: u64) -> Tag {
 /// A batch of a site's licences. A user's records lie all over the month, as they do in life.
 fn batch(at: SiteMonth, users: u64, events: Range<u64>) -> Result<Batch> {
     let mut batch = Batch::default();
+    let mut out = DetailsWriter::with_capacity(FILL_ROWS as usize);
     let month = batch.month_index(at).ok_or("months")?;
     for event in events {
         let occurred_at = Timestamp(NOW.0 - HOUR * (event % 200) as i64);
         let day = batch.day_index(occurred_at.day()).ok_or("days")?;
         let user = event % users;
         // Every other user changes the device in the last third of the month.
-        let device = user * 2 + u64::from(user % 2 == 0 && event / users > EACH * 2 / 3);
-        let out = &mut batch.details;
-        details::push(out, details::USER, Item::Tag(tag(1, user)));
-        details::push(out, Field::EventId.code(), Item::Uuid(tag(9, event).0));
+        let device = user * 2 + u64::from(user.is_multiple_of(2) && event / users > EACH * 2 / 3);
+        out.push(details::USER, Item::Tag(tag(1, user)));
+        out.push(Field::EventId.code(), Item::Uuid(tag(9, event).0));
         for (field, code) in [
             (Field::Type, RecordType::LicenseIssued.code()),
             (Field::Environment, Environment::Production.code()),
@@ -211,9 +212,9 @@ fn batch(at: SiteMonth, users: u64, events: Range<u64>) -> Result<Batch> {
             (Field::DrmType, DrmType::Widevine.code()),
             (Field::RequestType, RequestType::New.code()),
         ] {
-            details::push(out, field.code(), Item::Number(i64::from(code)));
+            out.push(field.code(), Item::Number(i64::from(code)));
         }
-        details::push(out, Field::Producer.code(), Item::Text(b"license-server"));
+        out.push(Field::Producer.code(), Item::Text(b"license-server"));
         let id = DeviceTag {
             kind: DeviceKind::AndroidId,
             quality: Quality::Good,
@@ -221,9 +222,9 @@ fn batch(at: SiteMonth, users: u64, events: Range<u64>) -> Result<Batch> {
             recommended: true,
             tag: tag(2, device),
         };
-        details::push(out, Field::DeviceIds.code(), Item::Device(id));
-        details::push(out, Field::SessionId.code(), Item::Tag(tag(4, event / 2)));
-        batch.ends.push(u32::try_from(batch.details.len())?);
+        out.push(Field::DeviceIds.code(), Item::Device(id));
+        out.push(Field::SessionId.code(), Item::Tag(tag(4, event / 2)));
+        out.end_row();
         batch.claims.push(Claim {
             month,
             day,
@@ -237,7 +238,9 @@ fn batch(at: SiteMonth, users: u64, events: Range<u64>) -> Result<Batch> {
             session: None,
             sentinel: false,
             by_device: false,
+            suppressed: false,
         });
     }
+    batch.details = out.finish();
     Ok(batch)
 }

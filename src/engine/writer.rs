@@ -136,7 +136,10 @@ pub fn fold_thread(mut folder: Folder, orders: &Receiver<FoldOrder>, writer: &Se
                 let _ = reply.send(Ok(()));
                 None
             }),
-            FoldOrder::List(order) => Ok(order.answer(&folder)).map(|()| None),
+            FoldOrder::List(order) => {
+                order.answer(&folder);
+                Ok(None)
+            }
         };
         let message = match result {
             Ok(None) => continue,

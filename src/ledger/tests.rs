@@ -89,7 +89,6 @@ fn result() -> Event {
         vek_before: 3,
         vek_after: 4,
         verification: Verification { passed: true, opened_none_of: 40, files_searched: 12 },
-        Event::OverBudget { route: Word::of("erase"), site: site.clone(), limit: 9 },
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the desk of people reads and answers. A request holds a raw id: it stays where it is in the
-//! body, unread, until `identity` takes it, and the body is wiped by whoever has it. An answer holds
-//! numbers, months and words.
+//! body, unread, until `identity` takes it, and the body is wiped by whoever has it. An answer
+//! holds numbers, months and words.
 
 use serde_json::{Value, json};
 
@@ -172,10 +172,13 @@ pub struct StandingView {
     pub months: Vec<Month>,
 }
 
+fn standing(of: &StandingView) -> Value {
+    json!({ "ledger_entry": of.number, "state": of.state, "months": names(&of.months) })
+}
+
 /// The list as JSON.
 pub fn standing_to_json(all: &[StandingView]) -> Vec<u8> {
-    let item = |of: &StandingView| json!({ "ledger_entry": of.number, "state": of.state, "months": names(&of.months) });
-    let items: Vec<Value> = all.iter().map(item).collect();
+    let items: Vec<Value> = all.iter().map(standing).collect();
     json!({ "items": items }).to_string().into_bytes()
 }
 
