@@ -89,7 +89,6 @@ fn result() -> Event {
         vek_before: 3,
         vek_after: 4,
         verification: Verification { passed: true, opened_none_of: 40, files_searched: 12 },
-        Event::OverBudget { route: Word::of("erase"), site: site.clone(), limit: 9 },
     }
 }
 
@@ -165,6 +164,7 @@ fn one_of_each() -> Vec<Event> {
         Event::StatementIssued { site: site.clone(), month, version: 1, digest },
         Event::CertificateIssued { destruction: 2, digest },
         Event::PrivilegedRead { route: Word::of("ledger"), site: None },
+        Event::OverBudget { route: Word::of("erase"), site: site.clone(), limit: 9 },
         Event::EvidenceExported { digest, all_sites: true },
         Event::TokenIssued {
             token: token.clone(),
