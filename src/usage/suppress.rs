@@ -1,8 +1,8 @@
 //! Small parts of a breakdown are not shown, and neither is what they could be had from.
 //!
-//! Totals stay exact, since they are the bill. So a part that alone is missing from a total could be
-//! had by subtraction: then others are left out with it, the smallest first, until every sum of them
-//! that anybody can make has subjects enough and more than one part. Which sums anybody can make is
+//! Totals stay exact, since they are the bill. So a part that alone is missing from a total could
+//! be had by subtraction: then others are left out with it, the smallest first, until every sum of
+//! them that anybody can make has subjects enough and more than one part. Which sums anybody can make is
 //! a question of linear algebra over the known totals; it is answered exactly.
 
 use std::collections::BTreeSet;
@@ -13,8 +13,8 @@ use crate::model::explained::Part;
 /// determinant of theirs comes near it.
 const PRIME: u64 = (1 << 61) - 1;
 
-/// Parts that are left out beside small ones before nothing at all is shown. A few for each total are
-/// enough; this bounds the work for breakdowns that are made to have very many parts.
+/// Parts that are left out beside small ones before nothing at all is shown. A few for each total
+/// are enough; this bounds the work for breakdowns that are made to have very many parts.
 const STEPS_MAX: usize = 64;
 
 /// Which counts are left out, where their sum is known and each is about as many as it says.
