@@ -2,8 +2,8 @@
 //!
 //! Totals stay exact, since they are the bill. So a part that alone is missing from a total could
 //! be had by subtraction: then others are left out with it, the smallest first, until every sum of
-//! them that anybody can make has subjects enough and more than one part. Which sums anybody can make is
-//! a question of linear algebra over the known totals; it is answered exactly.
+//! them that anybody can make has subjects enough and more than one part. Which sums anybody can
+//! make is a question of linear algebra over the known totals; it is answered exactly.
 
 use std::collections::BTreeSet;
 
