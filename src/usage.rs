@@ -1,6 +1,5 @@
 //! The desk for billing questions: counts of months, never anything about a person. It names no key
-//! and no pseudonym, and opens no record; where licences are explained the engine does
-//! ([`explain`]).
+//! and no pseudonym, and opens no record; where licences are explained the engine does.
 
 mod explain;
 mod suppress;

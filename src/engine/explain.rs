@@ -3,9 +3,9 @@
 //!
 //! The blocks are listed between two folds together with the figures of the same moment, so sums
 //! and figures must agree to the last record even while records come in; where they do not, there
-//! is no report. What was destroyed or never kept, and whoever is being erased, is missing, and the
-//! report says of how many records it was made. What was made last is kept in memory: asking again
-//! costs nothing as long as nothing changed, or little time went by.
+//! is no report. What was destroyed or never kept is missing, and so is whoever is being erased;
+//! the report says of how many records it was made. What was made last is kept in memory: asking
+//! again costs nothing as long as nothing changed, or little time went by.
 
 mod check;
 mod facts;

@@ -3,10 +3,12 @@
 mod plain;
 
 use super::*;
+use crate::engine::erase::Order;
 use crate::engine::explain::{self, Work};
 use crate::model::batch::{DeviceTag, Said};
 use crate::model::explained::{Cell, Explained, Family, Histogram, Limits};
 use crate::model::field::{ErrorClass, Field};
+use crate::model::person::Person;
 use crate::model::retention::Lot;
 use crate::model::site::Counting;
 use crate::model::vocab::{
@@ -377,6 +379,39 @@ fn what_changes_while_it_is_read_is_noticed() {
         assert_eq!(work.read(&listing), Ok(None));
     }
     assert_eq!(work.read(&work.list().unwrap()).unwrap().unwrap().records_seen, 0);
+}
+
+/// From the moment on that a person is hidden, whatever of the erasure is done by then.
+#[test]
+fn who_is_being_erased_is_not_explained() {
+    let mut told = Told::new(1 << 30);
+    let rows: Vec<Full> =
+        (1..60).map(|event| issue(event, event % 9 + 1, event % 4 + 1, 0)).collect();
+    told.submit(0, &rows);
+    told.check();
+    let theirs = rows.iter().filter(|row| row.user == 3).count() as u64;
+    let engine = told.world.engine().clone();
+    let site = engine.site(&site_id(0)).unwrap();
+    let work = Work::new(&engine, &site, november()).unwrap();
+    let listing = work.list().unwrap();
+    let person = Person { users: vec![Tag(tag("user record", 3))], devices: Vec::new() };
+    let order = Order { number: 1, person, ..Order::default() };
+    let run = &told.world.runtime;
+    run.block_on(engine.hide(&site.id, order)).unwrap();
+    assert_eq!(work.read(&listing), Ok(None), "it began before the person was hidden");
+    let without = |when: &str| {
+        let found = told.explain(0, november()).unwrap();
+        let seen = (found.records_seen, found.records_counted(), found.users);
+        assert_eq!(seen, (59 - theirs, 59, 8), "{when}");
+        assert_eq!(found.tally.counters.mau, 9, "the bill stays");
+    };
+    without("hidden");
+    let mark = keys::LedgerMark { size: 9, root: [9; 32] };
+    let erased = engine.erase(1, Arc::new(|_| false), mark, Arc::new(()));
+    assert!(run.block_on(erased).unwrap().done);
+    without("erased");
+    run.block_on(engine.end_erasure(1)).unwrap();
+    without("forgotten");
 }
 
 #[test]
