@@ -27,6 +27,7 @@ use blindtally::model::site::SiteSettings;
 use blindtally::model::time::{Clock, Timestamp};
 use blindtally::model::vocab::{Class, DrmType, RecordType};
 use blindtally::store::header::Header;
+use blindtally::store::shapes::DetailsWriter;
 use blindtally::store::{self, Changes, Store, details};
 
 /// As the server has it.
@@ -182,15 +183,16 @@ fn tag(kind: u64, number: u64) -> Tag {
 /// A batch of a site's records: a user has ten, and a device each.
 fn batch(at: SiteMonth, events: std::ops::Range<u64>) -> Result<Batch> {
     let mut batch = Batch::default();
+    let mut writer = DetailsWriter::with_capacity(1_000);
     let month = batch.month_index(at).ok_or("months")?;
     for event in events {
         let occurred_at = Timestamp(NOW.0 - HOUR * (event % 200) as i64);
         let day = batch.day_index(occurred_at.day()).ok_or("days")?;
         let (user, device) = (tag(1, event / 10), tag(2, event / 10));
-        details::push(&mut batch.details, details::USER, Item::Tag(user));
-        details::push(&mut batch.details, 7, Item::Number(event as i64));
-        details::push(&mut batch.details, 130, Item::Tag(device));
-        batch.ends.push(u32::try_from(batch.details.len())?);
+        writer.push(details::USER, Item::Tag(user));
+        writer.push(7, Item::Number(event as i64));
+        writer.push(130, Item::Tag(device));
+        writer.end_row();
         batch.claims.push(Claim {
             month,
             day,
@@ -206,6 +208,7 @@ fn batch(at: SiteMonth, events: std::ops::Range<u64>) -> Result<Batch> {
             by_device: false,
         });
     }
+    batch.details = writer.finish();
     Ok(batch)
 }
 

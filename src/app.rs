@@ -5,6 +5,7 @@ mod hooks;
 mod ledger;
 pub mod pack;
 mod process;
+mod recount;
 mod restore;
 mod rooms;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use crate::ingest::Ingest;
 use crate::model::reason::Reason;
 use crate::model::time::Clock;
 use crate::observe::{RecordCounters, Registry};
+use crate::reconciliation::Reconciliation;
 use crate::retention::{self, Desk, StartError as RetentionError};
 use crate::usage::{Counts, Usage};
 use crate::webhooks::{StartError as WebhookError, Webhooks};
@@ -233,6 +235,7 @@ fn desks(
         tokens,
         sites: Sites::new(book),
         usage: Usage::new(counts),
+        reconciliation: Reconciliation::new(Arc::new(engine.clone())),
         billing,
         audit,
         retention,

@@ -114,6 +114,9 @@ enum Verb {
         /// Answer with CSV.
         #[arg(long)]
         csv: bool,
+        /// Say what the licences were.
+        #[arg(long)]
+        explained: bool,
     },
     /// Export figures for billing systems, or the usage of a range.
     Export {
@@ -281,8 +284,9 @@ pub fn run() -> ExitCode {
             Ok(question) => ask(&target, &question),
             Err(ended) => ended,
         },
-        Verb::Usage { target, site, month, csv } => {
-            let path = format!("/v1/sites/{}/usage/{}", escape(&site), escape(&month));
+        Verb::Usage { target, site, month, csv, explained } => {
+            let part = if explained { "/explained" } else { "" };
+            let path = format!("/v1/sites/{}/usage/{}{part}", escape(&site), escape(&month));
             ask(&target, &Ask { csv, ..Ask::get(path) })
         }
         Verb::Ledger { target, verb } => ask(&target, &ledger(&verb)),

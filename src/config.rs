@@ -19,6 +19,7 @@ use crate::http;
 use crate::ingest;
 use crate::keys;
 use crate::ledger;
+use crate::model::explained::Limits;
 use crate::model::time::DAY_MS;
 use crate::observe::logs;
 use crate::retention;
@@ -261,6 +262,28 @@ fn engine_settings(file: &File) -> Result<engine::Settings, ConfigError> {
         unfolded_bytes: size("[fold] unfolded_bytes", fold.unfolded_bytes, 1 << 20, 1 << 36)?,
         fold_after_ms: milliseconds(fold_after, 1_000),
         age_ms: milliseconds(age_days, DAY_MS),
+        explain: explain_settings(file)?,
+    })
+}
+
+fn explain_settings(file: &File) -> Result<engine::explain::Settings, ConfigError> {
+    let said = &file.explain;
+    let number = |name: &str, value: u64, most: u64| {
+        let number = whole(&format!("[explain] {name}"), value, 1, most)?;
+        Ok(u32::try_from(number).unwrap_or(u32::MAX))
+    };
+    let fresh = whole("[explain] fresh_seconds", said.fresh_seconds, 0, 86_400)?;
+    let least = whole("[explain] license_share_least", said.license_share_least, 0, 1 << 40)?;
+    Ok(engine::explain::Settings {
+        memory_bytes: size("[explain] memory_bytes", said.memory_bytes, 1 << 20, 1 << 40)?,
+        fresh_ms: milliseconds(fresh, 1_000),
+        subjects: size("[explain] subjects_least", said.subjects_least, 1, 1_000)?,
+        limits: Limits {
+            devices_per_user: number("devices_per_user", said.devices_per_user, 1_000_000)?,
+            users_per_device: number("users_per_device", said.users_per_device, 1_000_000)?,
+            license_share_ppm: number("license_share_ppm", said.license_share_ppm, 1_000_000)?,
+            share_least: least,
+        },
     })
 }
 

@@ -57,3 +57,6 @@ pub fn equal(left: &[u8; 32], right: &[u8; 32]) -> bool {
     use subtle::ConstantTimeEq;
     left.ct_eq(right).into()
 }
+
+#[cfg(test)]
+mod tests;

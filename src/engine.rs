@@ -4,6 +4,7 @@
 //! counted. One writer thread judges and commits ([`writer`]); one fold thread turns the journal
 //! into blocks ([`fold`]); readers see counters that were published after their sync.
 
+pub mod arrivals;
 pub mod backup;
 pub mod calendar;
 mod closing;
@@ -11,12 +12,15 @@ mod desk;
 pub mod destroy;
 pub mod directory;
 mod distinct;
+pub mod erase;
 mod error;
+pub mod explain;
 pub mod fold;
 pub mod gone;
 pub mod hold;
 pub mod journal;
 pub mod log;
+pub mod looking;
 pub mod partition;
 pub mod recount;
 mod recover;
@@ -50,6 +54,7 @@ use crate::model::time::{Clock, DAY_MS, Day, Month, Timestamp};
 use crate::model::usage::{Evidence, State, Tally};
 use crate::store::{Half, Store, Table, Written, keys};
 
+use arrivals::Arrivals;
 use closing::Closing;
 use directory::Directory;
 pub use error::EngineError;
@@ -80,6 +85,8 @@ pub struct Settings {
     pub fold_after_ms: i64,
     /// The accepted age of records, milliseconds.
     pub age_ms: i64,
+    /// What explanations of months may take, and whom they suspect.
+    pub explain: explain::Settings,
 }
 
 impl Default for Settings {
@@ -93,6 +100,7 @@ impl Default for Settings {
             unfolded_bytes: 512 << 20,
             fold_after_ms: 60_000,
             age_ms: limits::AGE_MS_MAX,
+            explain: explain::Settings::default(),
         }
     }
 }
@@ -105,6 +113,8 @@ pub type MonthSeen = (Arc<Site>, Month);
 pub struct Outcome {
     /// The number of the receipt.
     pub receipt: String,
+    /// When the batch was judged: it arrived in the hour of this.
+    pub judged_at: Timestamp,
     /// What became of each row.
     pub verdicts: Vec<Verdict>,
 }
@@ -235,10 +245,13 @@ impl Engine {
         let oldest = now.0.saturating_sub(age_ms + DAY_MS).div_euclid(DAY_MS);
         let position = recover::position(&store, Day(u32::try_from(oldest).unwrap_or(0)), now)?;
         let parts = (Arc::clone(&store), Arc::clone(&ring), Arc::clone(&directory));
-        let mut shared = Shared::new(parts, clock, key, position.seen_floor);
+        let arrivals = Arrivals::load(&store, ring.state_key())?;
+        let mut shared = Shared::new(parts, arrivals, clock, key, position.seen_floor);
         shared.gone = RwLock::new(Gone::load(&store)?);
         shared.unfinished = RwLock::new(destroy::unfinished(&store, &ring)?);
         shared.held = RwLock::new(hold::load(&store, &ring.state_key())?);
+        shared.erasing = RwLock::new(erase::load(&store, &ring.state_key())?);
+        shared.suppressed = RwLock::new(erase::Suppressed::load(&store, &ring, &directory)?);
         hold::check(&shared)?;
         let shared = Arc::new(shared);
         shared.note_destroyed_sets();
@@ -249,7 +262,7 @@ impl Engine {
         shared.journal_bytes.store(found.pending_bytes, Ordering::Release);
         let now = shared.clock.now();
         let tallies = found.state.months().iter().map(|month| (month.at, month.tally.clone()));
-        shared.publish(tallies.collect(), now);
+        shared.publish(tallies.collect(), &[], now);
         let mut closing = Closing::new(found.believed);
         directory.sites().iter().try_for_each(|site| closing.watch(site))?;
         let folder = Folder::new(store, ring, directory, position, found.runs)?;

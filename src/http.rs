@@ -15,10 +15,12 @@ mod backups;
 mod body;
 mod connection;
 mod counters;
+mod explained;
 mod inflate;
 mod peers;
 mod problem;
 mod query;
+mod reconciliation;
 mod records;
 mod retention;
 mod router;
@@ -35,7 +37,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use records::{Answering, Delivery, Intake};
+pub use records::{Answering, Counting, Delivery, Intake};
 pub use router::{Access, Route, Row, table};
 pub use server::{Server, StartError};
 pub use tls::{TlsError, TlsFiles};
@@ -44,6 +46,7 @@ use crate::admin::{Sites, Tokens};
 use crate::audit::Audit;
 use crate::backup::Backups;
 use crate::billing::Billing;
+use crate::reconciliation::Reconciliation;
 use crate::retention::Desk;
 use crate::usage::Usage;
 use crate::webhooks::Webhooks;
@@ -104,6 +107,8 @@ pub struct Desks {
     pub sites: Sites,
     /// Answers billing questions.
     pub usage: Usage,
+    /// Knows what arrived from whom.
+    pub reconciliation: Reconciliation,
     /// Issues statements.
     pub billing: Billing,
     /// Writes and reads the ledger.

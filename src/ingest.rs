@@ -5,8 +5,9 @@
 
 mod places;
 mod prepare;
+mod senders;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,16 +16,19 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::crypto;
-use crate::engine::{Answer, Engine, EngineError, MonthSeen, Outcome};
+use crate::engine::{Answer, Engine, EngineError, MonthSeen, Outcome, arrivals};
+use crate::model::arrival::Credential;
 use crate::model::batch::{Batch, Verdict};
 use crate::model::caller::{Caller, SiteScope};
 use crate::model::ids::SiteId;
 use crate::model::limits;
 use crate::model::reason::Reason;
+use crate::model::time::Timestamp;
 use crate::observe::{RecordCounters, RecordOutcome};
 use crate::wire::{Attributes, Decoder, Fault, Limits, Media, Receipt, Record, Unfit};
 use places::{NoPlace, Places};
 use prepare::Rows;
+use senders::Senders;
 
 /// The desk's bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +57,8 @@ pub struct Ingest {
 struct Shared {
     /// Idempotency keys whose first request still runs.
     running: Mutex<HashSet<KeyName>>,
+    /// What each credential is known by in the reconciliation, by its key id.
+    credentials: Mutex<HashMap<String, Arc<Credential>>>,
     /// Decoders at rest; each remembers how producers order their members.
     decoders: Mutex<Vec<Decoder>>,
     /// How many large bodies may be decoded at once.
@@ -66,6 +72,7 @@ impl Default for Shared {
         let at_once = std::thread::available_parallelism().map_or(1, NonZero::get);
         Self {
             running: Mutex::default(),
+            credentials: Mutex::default(),
             decoders: Mutex::default(),
             large: Semaphore::new(at_once),
         }
@@ -96,6 +103,8 @@ impl KeyName {
 /// Largest body that is decoded on the reactor, bytes: about a thousand records, half a
 /// millisecond. A larger one would hold up its neighbors.
 const DECODE_INLINE_BYTES: usize = 512 << 10;
+/// Credentials whose names are remembered, at most; they are made again where they are not.
+const CREDENTIALS_MAX: usize = 10_000;
 
 /// A batch that was received.
 pub struct Post<'a> {
@@ -137,6 +146,8 @@ pub enum Posted {
     IdempotencyMismatch,
     /// The first request with this key still runs.
     IdempotencyRunning,
+    /// No receipt is kept for the key.
+    NoReceipt,
 }
 
 impl From<EngineError> for Posted {
@@ -211,8 +222,8 @@ impl Ingest {
                 Ok(prepared) => prepared,
                 Err(posted) => return posted,
             };
-        if batch.claims.is_empty() {
-            return self.counted(&draft, &nothing());
+        if batch.claims.is_empty() && batch.arrival.senders.is_empty() {
+            return self.counted(&draft, &nothing(self.engine.clock().now()));
         }
         match self.engine.commit(batch, months, None).await {
             Ok(outcome) => self.counted(&draft, &outcome),
@@ -264,6 +275,45 @@ impl Ingest {
         }
     }
 
+    /// Counts a request that could not be read as a whole; durable when this returns.
+    ///
+    /// # Errors
+    /// What to answer instead: it is not counted.
+    pub async fn unreadable(&self, caller: &Caller) -> Result<(), Posted> {
+        let arrival = Senders::unreadable(self.credential(caller));
+        let batch = Batch { arrival, ..Batch::default() };
+        self.engine.commit(batch, Vec::new(), None).await.map(|_| ()).map_err(Posted::from)
+    }
+
+    /// The receipt of the batch that was sent with an `Idempotency-Key`, as long as it is kept.
+    pub fn receipt(&self, caller: &Caller, key: &str) -> Posted {
+        let name = KeyName::new(caller, key);
+        let running = self.shared.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if running.contains(&name) {
+            return Posted::IdempotencyRunning;
+        }
+        drop(running);
+        match self.engine.kept_answer(&name.scope, &name.key) {
+            Ok(Some((_, body))) => Posted::Receipt { status: 200, body, replayed: true },
+            Ok(None) => Posted::NoReceipt,
+            Err(error) => error.into(),
+        }
+    }
+
+    /// What a credential is known by; made once, since its sites may be many.
+    fn credential(&self, caller: &Caller) -> Arc<Credential> {
+        let mut known = self.shared.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(credential) = known.get(&caller.key_id) {
+            return Arc::clone(credential);
+        }
+        if known.len() >= CREDENTIALS_MAX {
+            known.clear();
+        }
+        let credential = Arc::new(arrivals::credential(caller));
+        known.insert(caller.key_id.clone(), Arc::clone(&credential));
+        credential
+    }
+
     /// Decodes a body and replaces every id. The body is wiped when this returns.
     fn prepare(&self, mut post: Post<'_>) -> Result<Prepared, Posted> {
         let body = &mut post.body;
@@ -275,6 +325,7 @@ impl Ingest {
             counters: &self.counters,
             places,
             rows,
+            senders: Senders::new(self.credential(post.caller)),
             draft: Draft::default(),
             failed: None,
         };
@@ -295,7 +346,9 @@ impl Ingest {
         if let Some(posted) = desk.failed {
             return Err(posted);
         }
-        let (batch, indexes) = desk.rows.finish();
+        let (mut batch, indexes) = desk.rows.finish();
+        batch.arrival = desk.senders.finish();
+        batch.suppressions = desk.places.suppressions();
         desk.draft.indexes = indexes;
         Ok(Prepared { batch, months: desk.places.months_seen(), draft: desk.draft })
     }
@@ -326,6 +379,7 @@ struct Desk<'e> {
     counters: &'e RecordCounters,
     places: Places<'e>,
     rows: Rows,
+    senders: Senders,
     draft: Draft,
     failed: Option<Posted>,
 }
@@ -334,14 +388,16 @@ impl Desk<'_> {
     fn take(&mut self, index: usize, record: Result<&Record<'_>, Fault<'_>>) {
         let record = match record {
             Ok(record) => record,
-            Err(fault) => return self.reject(index, &fault),
+            // How far it could be read hangs on the order of its members.
+            Err(fault) => return self.reject(index, None, &fault),
         };
-        let place =
-            self.places.producer_of(record).map_err(NoPlace::from).and_then(|producer| {
-                self.places.of(record, producer).map(|place| (producer, place))
-            });
-        match place {
-            Ok((producer, (month, day))) => {
+        let producer = match self.places.producer_of(record) {
+            Ok(producer) => producer,
+            // A name that the credential may not use is not written down.
+            Err(reason) => return self.reject(index, None, &record.fault(reason)),
+        };
+        match self.places.of(record, producer) {
+            Ok((month, day)) => {
                 let place = (self.places.month(month), self.places.day(day));
                 let index = u32::try_from(index).unwrap_or(u32::MAX);
                 if self.places.is_old(record) {
@@ -349,19 +405,21 @@ impl Desk<'_> {
                     let pointer = record.fault(Reason::TooOld).pointer.to_string();
                     self.draft.old.push(Old { index, event_id, pointer });
                 }
+                self.senders.row(producer);
                 let added = self.rows.add(index, record, producer, place, self.engine.ring());
                 if added.is_none() {
                     self.failed = Some(Posted::TooManyRecords);
                 }
             }
             Err(NoPlace::Refused(reason)) => {
-                self.reject(index, &record.fault(reason));
+                self.reject(index, Some(producer), &record.fault(reason));
             }
             Err(NoPlace::Failed(error)) => self.failed = Some(error.into()),
         }
     }
 
-    fn reject(&mut self, index: usize, fault: &Fault<'_>) {
+    fn reject(&mut self, index: usize, producer: Option<&[u8]>, fault: &Fault<'_>) {
+        self.senders.reject(producer, fault.reason);
         self.counters.rejected(place_of(fault.reason), 1);
         self.draft.receipt.reject(index, fault);
     }
@@ -369,10 +427,10 @@ impl Desk<'_> {
 
 /// The outcome of a batch without rows. Its receipt is a random one, since nothing was written that
 /// could be numbered; a caller may still file it under its own.
-fn nothing() -> Outcome {
+fn nothing(now: Timestamp) -> Outcome {
     let number = crypto::random_bytes::<8>();
     let digits: String = number.iter().map(|byte| format!("{byte:02x}")).collect();
-    Outcome { receipt: format!("n-{digits}"), verdicts: Vec::new() }
+    Outcome { receipt: format!("n-{digits}"), judged_at: now, verdicts: Vec::new() }
 }
 
 impl Draft {
@@ -381,6 +439,7 @@ impl Draft {
         let count = |wanted| outcome.verdicts.iter().filter(|v| **v == wanted).count() as u64;
         let mut receipt = self.receipt.clone();
         receipt.receipt.clone_from(&outcome.receipt);
+        receipt.received_at = outcome.judged_at.to_string();
         let both = count(Verdict::CorrectionNotRetained);
         receipt.corrected = count(Verdict::Correction) + both;
         receipt.not_retained = count(Verdict::NotRetained) + both;

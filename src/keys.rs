@@ -23,10 +23,12 @@ pub mod hold;
 mod home;
 #[cfg(test)]
 pub mod image;
-pub mod marks;
+pub mod looking;
+mod marks;
 pub mod medium;
 mod opening;
 mod pages;
+mod person;
 mod register;
 mod restore;
 mod rewrap;
@@ -49,6 +51,7 @@ pub use hold::HeldKey;
 pub use home::exists;
 pub use marks::{FileMark, RegisterHead, Said, Stand, marks, register_head, stands};
 pub use opening::{Opened, Resumed};
+pub use person::{RecordKeys, SuppressionKeys};
 pub use register::RegisterError;
 pub use restore::{Restored, restore};
 pub use ring::{KeyInfo, KeyRing, SeenKeys, SiteMonthIds, SiteMonthKeys, WatermarkKeys};
@@ -109,6 +112,9 @@ pub enum KeysError {
     /// The register.
     #[error(transparent)]
     Register(#[from] RegisterError),
+    /// A token as the root, where a key file is needed.
+    #[error("the root key is in a token, which only the server may ask")]
+    NotWithToken,
     /// Another process has the keys open.
     #[error("the keys directory {} is in use by another process; stop that first", .0.display())]
     Locked(PathBuf),

@@ -34,6 +34,7 @@ pub mod audit;
 pub mod backup;
 pub mod billing;
 pub mod ingest;
+pub mod reconciliation;
 pub mod retention;
 pub mod usage;
 pub mod webhooks;

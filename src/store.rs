@@ -4,17 +4,21 @@
 //! numbers of sites, months and runs. Writes go through [`Changes`], which apply as a whole or not
 //! at all.
 
+pub mod arrivals;
 pub mod backup;
 pub mod batch;
 pub mod block;
 pub mod codec;
 pub mod destruction;
 pub mod details;
+pub mod dictionary;
+pub mod erasure;
 pub mod filter;
 pub mod header;
 pub mod keys;
 pub mod pages;
 pub mod rows;
+pub mod shapes;
 mod tables;
 pub mod verdict;
 

@@ -1,15 +1,21 @@
 //! The desk for billing questions: counts of months, never anything about a person. It names no key
-//! and no pseudonym.
+//! and no pseudonym, and opens no record: the engine does where licences are explained ([`explain`]).
 
+mod explain;
+mod suppress;
+
+use std::pin::Pin;
 use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::engine::{Engine, EngineError, UsageMonth};
 use crate::model::caller::Caller;
+use crate::model::explained::Explained;
 use crate::model::ids::SiteId;
 use crate::model::site::Site;
 use crate::model::time::Month;
+use crate::wire::explained::IdQuality;
 use crate::wire::usage::{self as wire, list_to_csv, list_to_json};
 
 /// What this desk needs of the engine; a trait, so that its tests need no disk.
@@ -21,7 +27,16 @@ pub trait Counts: Send + Sync + 'static {
     /// # Errors
     /// When the engine cannot tell.
     fn usage(&self, site: &SiteId, month: Month) -> Result<Option<UsageMonth>, EngineError>;
+    /// What the licences of a site's month were, and how many subjects a part of it must have to be
+    /// shown.
+    fn explain(&self, site: SiteId, month: Month) -> Explaining<'_>;
+    /// What was made of it last; costs nothing.
+    fn explained(&self, site: &SiteId, month: Month) -> Option<Arc<Explained>>;
 }
+
+/// An explanation on its way.
+pub type Explaining<'a> =
+    Pin<Box<dyn Future<Output = Result<(Arc<Explained>, u64), EngineError>> + Send + 'a>>;
 
 impl Counts for Engine {
     fn sites(&self) -> Vec<Arc<Site>> {
@@ -30,6 +45,15 @@ impl Counts for Engine {
 
     fn usage(&self, site: &SiteId, month: Month) -> Result<Option<UsageMonth>, EngineError> {
         Self::usage(self, site, month)
+    }
+
+    fn explain(&self, site: SiteId, month: Month) -> Explaining<'_> {
+        let least = self.settings().explain.subjects as u64;
+        Box::pin(async move { Ok((Self::explain(self, site, month).await?, least)) })
+    }
+
+    fn explained(&self, site: &SiteId, month: Month) -> Option<Arc<Explained>> {
+        Self::explained(self, site, month)
     }
 }
 
@@ -42,14 +66,28 @@ pub enum UsageError {
     /// The cursor is none that this desk gave.
     #[error("the cursor cannot be read")]
     BadCursor,
+    /// The engine is at work on something that comes first.
+    #[error("the engine is busy")]
+    Busy,
+    /// The engine has stopped.
+    #[error("the engine has stopped")]
+    Stopped,
     /// The engine cannot tell.
     #[error("the figures cannot be read")]
     Failed,
 }
 
 impl From<EngineError> for UsageError {
-    fn from(_: EngineError) -> Self {
-        Self::Failed
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::NoSite => Self::NotFound,
+            EngineError::Busy => Self::Busy,
+            EngineError::Stopped => Self::Stopped,
+            EngineError::DiskFull | EngineError::Damaged(_) | EngineError::Refused(_) => {
+                tracing::error!(%error, "usage: the engine refused");
+                Self::Failed
+            }
+        }
     }
 }
 
@@ -110,7 +148,7 @@ impl Usage {
     pub fn month(&self, caller: &Caller, site: &SiteId, month: Month) -> Result<Page, UsageError> {
         let held = caller.sites.holds(site);
         let found = if held { self.counts.usage(site, month)? } else { None };
-        let row = Self::row(found.ok_or(UsageError::NotFound)?);
+        let row = self.row(found.ok_or(UsageError::NotFound)?);
         Ok(Page { rows: vec![row], next_cursor: None })
     }
 
@@ -141,7 +179,7 @@ impl Usage {
                     return Ok(Page { rows, next_cursor });
                 }
                 if let Some(found) = self.counts.usage(&site.id, month)? {
-                    rows.push(Self::row(found));
+                    rows.push(self.row(found));
                 }
                 last = Some((site.id.clone(), month));
                 month = month.next();
@@ -150,8 +188,10 @@ impl Usage {
         Ok(Page { rows, next_cursor: None })
     }
 
-    fn row(usage: UsageMonth) -> wire::Usage {
+    fn row(&self, usage: UsageMonth) -> wire::Usage {
+        let explained = self.counts.explained(&usage.site.id, usage.span.month);
         wire::Usage {
+            quality: explained.map(|explained| IdQuality::of(&explained)),
             site_id: usage.site.id.clone(),
             month: usage.span.month,
             time_zone: usage.time_zone,

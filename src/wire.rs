@@ -7,10 +7,12 @@
 //! [`Record`] or as a [`Fault`]; a body that cannot be cut is [`Unfit`] as a whole.
 
 pub mod admin;
+pub mod arrivals;
 pub mod attributes;
 pub mod backup;
 pub mod batch;
 pub mod challenge;
+pub mod explained;
 pub mod export;
 pub mod fault;
 pub mod json;

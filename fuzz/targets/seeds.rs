@@ -110,6 +110,7 @@ fn a_batch() -> Batch {
             session: None,
             sentinel: false,
             by_device: false,
+            suppressed: false,
         };
         batch.claims.push(claim);
         batch.details.extend_from_slice(&a_row(row));

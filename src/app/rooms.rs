@@ -197,6 +197,11 @@ pub fn register(engine: &Engine, registry: &Registry) {
     registry.probe("blindtally_queue_bytes", help, move || {
         i64::try_from(queued.figures().queued_bytes).unwrap_or(i64::MAX)
     });
+    let arrived = engine.clone();
+    let help = "Records that figures and arrivals disagree by; anything but 0 is a fault.";
+    registry.probe("blindtally_reconciliation_difference", help, move || {
+        i64::try_from(arrived.arrivals_difference()).unwrap_or(i64::MAX)
+    });
     let ready = engine.clone();
     let help = "Whether records can be taken (1) or not (0).";
     registry.probe("blindtally_ready", help, move || i64::from(ready.ready().is_ok()));

@@ -9,9 +9,11 @@ use super::{Billing, Ledger, Settings};
 use crate::engine::{EngineError, UsageMonth};
 use crate::identity::Listed;
 use crate::keys::SiteMonthKeys;
+use crate::model::explained::{Explained, Limits};
 use crate::model::ids::{ShortTag, SiteId};
 use crate::model::site::Site;
 use crate::model::time::{Clock, Month};
+use crate::wire::explained::IdQuality;
 
 /// No site, or one whose months are all alike.
 #[derive(Default)]
@@ -75,6 +77,15 @@ impl Months for Memory {
     fn recount(&self, _: SiteId, _: Month) -> Change<'_, Option<Recount>> {
         let found = self.recount.lock().unwrap().clone();
         Box::pin(async move { Ok(found) })
+    }
+
+    fn quality(&self, site: SiteId, month: Month) -> Change<'_, IdQuality> {
+        let usage = self.usage.lock().unwrap().clone();
+        Box::pin(async move {
+            let usage = usage.ok_or(EngineError::NoSite)?;
+            let now = (usage.as_of, usage.tally);
+            Ok(IdQuality::of(&Explained::new((site, month), now, Limits::default())))
+        })
     }
 
     fn load_rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, EngineError> {

@@ -235,6 +235,7 @@ impl Inner {
             }
             None => None,
         };
+        let quality = self.months.quality(site.clone(), month).await?;
         let settings = usage.site.settings_in(month);
         let (hours, counting) = (settings.closing_hours, settings.counting);
         // The first version bills the month as it closed.
@@ -265,6 +266,7 @@ impl Inner {
                 licenses_issued: counters.licenses_issued + more.licenses_issued,
             },
             recount,
+            quality: Some(quality),
         })
     }
 
@@ -407,7 +409,7 @@ pub fn verify(text: &[u8], key: &str) -> Result<Body, StatementError> {
     let key = VerifierKey::parse(key).ok_or(StatementError::Key)?;
     let Statement { body, issued } = Statement::parse(text).map_err(|_| StatementError::Form)?;
     let entry = verify_proof(&issued, &key).map_err(StatementError::Proof)?;
-    if body.format != FORMAT {
+    if !body.is_of_known_form() {
         return Err(StatementError::Form);
     }
     if body.ledger != key.name() {

@@ -10,6 +10,7 @@ use crate::keys::SiteMonthKeys;
 use crate::model::ids::SiteId;
 use crate::model::site::Site;
 use crate::model::time::Month;
+use crate::wire::explained::IdQuality;
 
 /// A change of state that is under way.
 pub type Change<'a, T> = Pin<Box<dyn Future<Output = Result<T, EngineError>> + Send + 'a>>;
@@ -31,6 +32,8 @@ pub trait Months: Send + Sync + 'static {
     fn compare(&self, site: SiteId, month: Month, list: Listed) -> Change<'_, Option<Compared>>;
     /// The stored sets of a month, counted again; `None` where they are gone.
     fn recount(&self, site: SiteId, month: Month) -> Change<'_, Option<Recount>>;
+    /// How far the ids of a month can be trusted, of what is folded.
+    fn quality(&self, site: SiteId, month: Month) -> Change<'_, IdQuality>;
     /// The desk's rows whose name begins so, in the order of their names.
     ///
     /// # Errors
@@ -65,6 +68,10 @@ impl Months for Engine {
 
     fn recount(&self, site: SiteId, month: Month) -> Change<'_, Option<Recount>> {
         Box::pin(Self::recount(self, site, month))
+    }
+
+    fn quality(&self, site: SiteId, month: Month) -> Change<'_, IdQuality> {
+        Box::pin(async move { Ok(IdQuality::of(&*self.explain_folded(site, month).await?)) })
     }
 
     fn load_rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, EngineError> {

@@ -19,6 +19,7 @@ pub(super) struct File {
     pub limits: Limits,
     pub memory: Memory,
     pub fold: Fold,
+    pub explain: Explain,
     pub retention: Retention,
     pub backup: Backup,
     pub webhooks: Webhooks,
@@ -193,6 +194,33 @@ pub(super) struct Fold {
 impl Default for Fold {
     fn default() -> Self {
         Self { segment_bytes: 64 << 20, unfolded_bytes: 512 << 20, seconds: 60 }
+    }
+}
+
+/// `[explain]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Explain {
+    pub memory_bytes: u64,
+    pub fresh_seconds: u64,
+    pub subjects_least: u64,
+    pub devices_per_user: u64,
+    pub users_per_device: u64,
+    pub license_share_ppm: u64,
+    pub license_share_least: u64,
+}
+
+impl Default for Explain {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 512 << 20,
+            fresh_seconds: 300,
+            subjects_least: 10,
+            devices_per_user: 50,
+            users_per_device: 20,
+            license_share_ppm: 10_000,
+            license_share_least: 10_000,
+        }
     }
 }
 

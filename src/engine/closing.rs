@@ -144,7 +144,8 @@ impl Writer {
             self.shared.store.apply(&changes)?;
         } else {
             let batches = Vec::new();
-            let verdict = GroupVerdict { judged_at: now, believed, batches, tallies };
+            let arrivals = Vec::new();
+            let verdict = GroupVerdict { judged_at: now, believed, batches, tallies, arrivals };
             self.write(changes, Vec::new(), verdict, now)?;
         }
         self.shared.directory.show_sites(sites);

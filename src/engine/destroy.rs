@@ -16,7 +16,7 @@
 //! [`hold`]: super::hold
 
 pub mod lots;
-mod run;
+pub(super) mod run;
 pub(super) mod trial;
 
 use std::path::PathBuf;

@@ -6,11 +6,15 @@
 
 mod ahead;
 mod blocks;
+mod erase;
+mod listing;
+mod read;
 mod remove;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::arrivals;
 use super::backup::mark_now;
 use super::directory::Directory;
 use super::journal::{self, JournalError, JournalKey, OpenGroup, StoredGroup};
@@ -21,15 +25,19 @@ use crate::model::batch::SiteMonth;
 use crate::model::ids::KeyId;
 use crate::model::time::{Day, Timestamp};
 use crate::model::usage::Tally;
+use crate::store::dictionary::Dictionary;
 use crate::store::pages::Entry;
 use crate::store::rows::Position;
 use crate::store::verdict::encode_tally;
 use crate::store::{Changes, Half, Store, StoreError, Table, keys};
 
 pub use ahead::discard_unfinished;
-pub use blocks::{
-    BlockPlace, block_key_opens, count_records, open_block, open_block_key, open_header, ranges,
-    read_block, read_header,
+pub use blocks::{BlockPlace, ranges};
+pub use erase::{Sealed, Sealing, is_of, may_hold};
+pub use listing::{Fragment, Listing, open_fragment, read_living};
+pub use read::{
+    BlockKey, block_key_opens, count_records, header_of, key_of, open_block, open_block_key,
+    open_header, read_block, read_header, rows_of, wrapped_key,
 };
 pub use remove::{blocks_of, rows_of_sets, tables_of};
 
@@ -97,6 +105,8 @@ pub struct Cut {
     pub believed: Timestamp,
     /// Kept answers of days before this one go.
     pub answers_before: Day,
+    /// What arrived since the last cut.
+    pub arrivals: Changes,
 }
 
 /// What a fold did.
@@ -160,9 +170,13 @@ impl Folder {
     /// # Errors
     /// When anything cannot be read or written; then the engine must stop and recover.
     pub fn fold(&mut self, cut: Cut) -> Result<Folded, FoldError> {
-        let (groups, rows_of_groups) = self.groups(cut.through)?;
+        let (mut groups, rows_of_groups) = self.groups(cut.through)?;
         let store = Arc::clone(&self.store);
-        let rows = Sorted::of(&groups, &self.directory)?;
+        let mut dictionary = Dictionary::default();
+        for batch in groups.iter_mut().flat_map(|group| &mut group.batches) {
+            dictionary.add(&mut batch.details)?;
+        }
+        let rows = Sorted::of(&groups, &dictionary, &self.directory)?;
         let mut last = Changes::default();
         let mut ahead = Ahead::new(
             &store,
@@ -181,7 +195,7 @@ impl Folder {
             next: self.position.next_block,
             stats: Stats::default(),
         };
-        writer.write(&rows, &mut ahead, &mut last)?;
+        writer.write(&mut dictionary, &rows, &mut ahead, &mut last)?;
         let stats = writer.stats;
         self.position.next_block = writer.next;
         drop(rows);
@@ -202,6 +216,8 @@ impl Folder {
         }
         let answers_to = keys::answer(cut.answers_before.0, &[0; 16]);
         last.delete_range(Table::Answers, keys::answer(0, &[0; 16]), answers_to);
+        last.append(cut.arrivals);
+        arrivals::drop_old(&self.store, cut.answers_before, &mut last)?;
         self.position.folded_through = cut.through;
         self.position.seen_floor = cut.floor.0;
         self.position.believed = cut.believed;
@@ -229,6 +245,7 @@ impl Folder {
         self.runs.retain(|set, _| set.table != Table::Seen || set.owner >= slots.0);
         let answers_to = keys::answer(answers.0, &[0; 16]);
         changes.delete_range(Table::Answers, keys::answer(0, &[0; 16]), answers_to);
+        arrivals::drop_old(&self.store, answers, &mut changes)?;
         self.position.seen_floor = self.position.seen_floor.max(slots.0);
         changes.put(Table::Meta, keys::POSITION, self.position.encode());
         self.store.apply(&changes)?;

@@ -17,9 +17,9 @@ use std::sync::{Arc, PoisonError};
 
 use super::destroy::lots;
 use super::directory::Directory;
-use super::fold::{self, BlockPlace, FoldError};
+use super::fold::{self, BlockKey, BlockPlace, FoldError};
 use super::{Engine, EngineError, Shared};
-use crate::crypto::{Aad, SealKey, Secret};
+use crate::crypto::{Aad, SealKey};
 use crate::keys::{HeldKey, KeyKind, KeyRing};
 use crate::model::batch::{Bucket, SiteMonth};
 use crate::model::ids::{HoldNo, KeyId, SiteId};
@@ -238,17 +238,17 @@ impl<'s> HeldBucket<'s> {
             let sealed = self.store.get(Table::HoldRows, &row)?;
             sealed.ok_or(FoldError::from(Corrupt("held block")))
         };
-        let rows = fold::open_block(place, self.bucket_key, &key, &row(BLOCK)?)?;
-        let header = fold::open_header(place, self.bucket_key, &key, &row(HEADER)?)?;
+        let rows = fold::open_block(place, &key, &row(BLOCK)?)?;
+        let header = fold::open_header(place, &key, &row(HEADER)?)?;
         if header.rows == rows.len() { Ok(rows) } else { Err(Corrupt("held block").into()) }
     }
 
     /// The key of a block.
-    fn block_key(&self, place: BlockPlace) -> Result<Secret, FoldError> {
+    fn block_key(&self, place: BlockPlace) -> Result<BlockKey, FoldError> {
         let row = keys::hold_key(self.hold, &self.lot, &place.key());
         let wrapped = self.store.get(Table::HoldKeys, &row)?.ok_or(Corrupt("held block key"))?;
-        let mut plain = self.key.open(&self.aad(place), &wrapped)?;
-        Ok(Secret::take(&mut plain).ok_or(Corrupt("held block key"))?)
+        let plain = self.key.open(&self.aad(place), &wrapped)?;
+        Ok(BlockKey::take(plain, self.bucket_key).ok_or(Corrupt("held block key"))?)
     }
 
     fn aad(&self, place: BlockPlace) -> Aad {

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::writer::{Message, Submission};
 use super::{Answer, Engine, EngineError, MonthSeen, Outcome, journal};
-use crate::model::batch::Batch;
+use crate::model::batch::{Batch, Details};
 
 /// Takes batches, and tells what became of them.
 pub trait Log {
@@ -58,8 +58,7 @@ impl Log for Engine {
         }
         let sealed =
             journal::seal(&batch, crate::crypto::random_bytes(), self.shared.current_key());
-        batch.details = Vec::new();
-        batch.ends = Vec::new();
+        batch.details = Details::default();
         let bytes = sealed.bytes.len();
         let waiting = self.shared.queued_bytes.fetch_add(bytes, Ordering::AcqRel);
         if waiting > 0 && waiting + bytes > self.settings.queue_bytes {

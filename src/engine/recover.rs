@@ -12,6 +12,7 @@ use super::state::{Apply, MonthState, State, TALLY_KINDS, Window};
 use super::writer::RingKeys;
 use super::{EngineError, Settings, Shared};
 use crate::crypto::SealKey;
+use crate::model::arrival::Hour;
 use crate::model::batch::SiteMonth;
 use crate::model::ids::SiteNo;
 use crate::model::retention::Lot;
@@ -80,6 +81,11 @@ pub fn recover(
                 month.at.month
             )));
         }
+    }
+    let counted = state.months_now().iter().map(|month| &month.tally);
+    if shared.arrivals.difference(counted) > 0 {
+        let what = "the records that arrived are not as many as those that are counted";
+        return Err(EngineError::Damaged(what.into()));
     }
     let Replayed { last_group, pending_bytes, believed } = replayed;
     Ok(Recovered { state, runs: all_runs, last_group, pending_bytes, believed })
@@ -262,6 +268,9 @@ fn replay(
                 )));
             }
         }
+        let hour = Hour::of(group.verdict.judged_at);
+        shared.arrivals.hold(hour)?;
+        shared.arrivals.add(hour, &group.verdict.arrivals);
         last = number;
         pending_bytes += row.len();
         believed = group.verdict.believed;

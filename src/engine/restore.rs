@@ -11,6 +11,8 @@
 //! Every step can be repeated, and the row of the backup says "not yet" until the last one, which
 //! is one change set.
 
+mod erase;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -25,7 +27,7 @@ use crate::keys::KeyRing;
 use crate::model::batch::{Bucket, Epoch, SiteMonth};
 use crate::model::ids::{HoldNo, SiteId, SiteNo};
 use crate::model::retention::Lot;
-use crate::model::time::{Day, Timestamp};
+use crate::model::time::{Day, Month, Timestamp};
 use crate::model::vocab::Class;
 use crate::store::backup::BackupRow;
 use crate::store::codec::Corrupt;
@@ -77,6 +79,23 @@ impl Named {
     }
 }
 
+/// An erasure of one person that the ledger tells of; whose it was it does not say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerErasure {
+    /// The number of its intent.
+    pub number: u64,
+    /// The site.
+    pub site: SiteId,
+    /// The months whose records were searched.
+    pub months: Vec<Month>,
+    /// Whether later records of the person are not kept either.
+    pub suppressed: bool,
+    /// Whether it has ended.
+    pub ended: bool,
+    /// Keys that were destroyed for it.
+    pub keys: u64,
+}
+
 /// What the ledger tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replay {
@@ -90,6 +109,8 @@ pub struct Replay {
     pub terminated: Vec<(SiteId, Timestamp)>,
     /// Tokens that were revoked.
     pub revoked: Vec<String>,
+    /// Erasures of one person, at any time.
+    pub erasures: Vec<LedgerErasure>,
     /// The time of its last entry.
     pub last: Timestamp,
 }
@@ -161,7 +182,10 @@ pub(super) fn replay(parts: &Parts<'_>, replay: &Replay) -> Result<Replayed, Eng
     let row = BackupRow { done: [replayed.lots, replayed.tokens, replayed.sites], ..row };
     let lots: Vec<Lot> = lost.into_iter().collect();
     parts.remove(&lots, position)?;
-    parts.end(&lots, &gone, Position { seen_floor: floor, ..position }, row, held)?;
+    erase::remove_unreadable(parts)?;
+    let mut last = held;
+    last.append(erase::lost(parts, &replay.erasures, row.operation)?);
+    parts.end(&lots, &gone, Position { seen_floor: floor, ..position }, row, last)?;
     Ok(replayed)
 }
 
@@ -196,8 +220,9 @@ impl Parts<'_> {
         for (bucket, wrapped) in stored_buckets(self.store)? {
             let lot = Lot::Records(bucket);
             let by = seal::key_id(&wrapped).map_err(|error| damaged(&error.to_string()))?;
-            // A bucket's name is given once, so its living key is the one that the block names.
-            let opens = self.ring.by_id(by).is_some();
+            // A bucket's name is given once, so its living key is the one that the block names,
+            // unless an erasure gave it another one since.
+            let opens = self.ring.by_id(by).is_some() || erase::is_replaced(self, bucket, by);
             if !known(&lot) || (lives(&lot) && !opens) {
                 return Err(older("the records of", &bucket.epoch.month().to_string()));
             }

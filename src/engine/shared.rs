@@ -6,12 +6,16 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
+use super::arrivals::Arrivals;
 use super::directory::Directory;
+use super::erase::{Erasures, Suppressed};
+use super::explain::Kept;
 use super::gone::{Dues, Gone};
 use super::hold::Copies;
 use super::journal::JournalKey;
 use super::{EngineError, fold, spill};
 use crate::keys::KeyRing;
+use crate::model::arrival::{Hour, Received, Sender};
 use crate::model::batch::SiteMonth;
 use crate::model::retention::Doom;
 use crate::model::time::{Clock, Timestamp};
@@ -26,6 +30,8 @@ pub struct Shared {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) journal_key: RwLock<Arc<JournalKey>>,
     pub(super) published: RwLock<HashMap<SiteMonth, Tally>>,
+    /// What arrived from whom.
+    pub(super) arrivals: Arrivals,
     pub(super) gone: RwLock<Gone>,
     /// Who says which buckets are due, once somebody does.
     pub(super) dues: OnceLock<Box<dyn Dues>>,
@@ -37,6 +43,12 @@ pub struct Shared {
     pub(super) unfinished: RwLock<Vec<Doom>>,
     /// The copies in hold storage.
     pub(super) held: RwLock<Copies>,
+    /// Erasures that have not ended.
+    pub(super) erasing: RwLock<Erasures>,
+    /// Persons whose later records are not kept.
+    pub(super) suppressed: RwLock<Suppressed>,
+    /// The explanations of months that were made last.
+    pub(super) explained: Kept,
     pub(super) as_of: AtomicU64,
     pub(super) queued_bytes: AtomicUsize,
     pub(super) journal_bytes: AtomicUsize,
@@ -55,6 +67,7 @@ impl Shared {
     /// Nothing published yet; records before `floor` are too old.
     pub(super) fn new(
         (store, ring, directory): (Arc<Store>, Arc<KeyRing>, Arc<Directory>),
+        arrivals: Arrivals,
         clock: Arc<dyn Clock>,
         key: Arc<JournalKey>,
         floor: u32,
@@ -66,12 +79,16 @@ impl Shared {
             clock,
             journal_key: RwLock::new(key),
             published: RwLock::new(HashMap::new()),
+            arrivals,
             gone: RwLock::default(),
             dues: OnceLock::new(),
             without_sets: RwLock::default(),
             destroying: Mutex::default(),
             unfinished: RwLock::default(),
             held: RwLock::default(),
+            erasing: RwLock::default(),
+            suppressed: RwLock::default(),
+            explained: Kept::default(),
             as_of: AtomicU64::new(0),
             queued_bytes: AtomicUsize::new(0),
             journal_bytes: AtomicUsize::new(0),
@@ -87,10 +104,17 @@ impl Shared {
         }
     }
 
-    /// Shows readers the tallies of a group that is on the disk.
-    pub(super) fn publish(&self, tallies: Vec<(SiteMonth, Tally)>, now: Timestamp) {
+    /// Shows readers what is counted of a group that is on the disk, and what arrived with it, both
+    /// at once.
+    pub(super) fn publish(
+        &self,
+        tallies: Vec<(SiteMonth, Tally)>,
+        arrivals: &[(Sender, Received)],
+        now: Timestamp,
+    ) {
         let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
         published.extend(tallies);
+        self.arrivals.add(Hour::of(now), arrivals);
         self.as_of.store(now.0.max(0) as u64, Ordering::Release);
     }
 

@@ -2,8 +2,8 @@
 //! then on what a month was opened with stays. Here is how the writer tells, and what keeps rows
 //! that were made before such a change from being counted after it.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use super::writer::{Submission, Writer};
 use super::{EngineError, MonthSeen, SitePut, calendar, directory};
@@ -78,10 +78,14 @@ impl Writer {
         })
     }
 
-    /// Sends batches away whose months do not stand any more: nothing of them was judged.
+    /// Sends batches away whose months do not stand any more, or that do not know of everybody whose
+    /// records are not kept: nothing of them was judged.
     pub(super) fn turn_away(&self, group: Vec<Submission>) -> Vec<Submission> {
-        let (stands, changed): (Vec<_>, Vec<_>) =
-            group.into_iter().partition(|submission| self.still_stands(&submission.months));
+        let suppressed = &self.shared.suppressed;
+        let suppressions = suppressed.read().unwrap_or_else(PoisonError::into_inner).generation;
+        let (stands, changed): (Vec<_>, Vec<_>) = group.into_iter().partition(|submission| {
+            submission.batch.suppressions == suppressions && self.still_stands(&submission.months)
+        });
         for submission in changed {
             let bytes = submission.sealed.bytes.len();
             self.shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);

@@ -370,7 +370,8 @@ impl State {
                 (None, MonthPlace::Shut) => judge_shut(claim, slot, &mut disk)?,
                 (None, MonthPlace::Open(index, _)) => {
                     let verdict = judge(claim, slot, now, window, &mut disk)?;
-                    refine(verdict, months[*index].is_closed(), place.lost(claim))
+                    let lost = claim.suppressed || place.lost(claim);
+                    refine(verdict, months[*index].is_closed(), lost)
                 }
             };
             match (verdict, place) {

@@ -5,9 +5,11 @@
 //! twice, a block row that was not sent, an engine that does not open. No failure: a batch whose
 //! answer was an error is there or not, as a whole.
 
+mod arrivals;
 mod checks;
 mod closing;
 mod destroy;
+mod explain;
 mod frozen;
 mod hazards;
 mod model;
@@ -21,10 +23,13 @@ use proptest::prelude::*;
 use super::fold::{BlockPlace, read_block, read_header};
 use super::*;
 use crate::keys;
+use crate::model::arrival::{Credential, Hour, Received, Sender};
 use crate::model::batch::{Bucket, Claim, Effect, Epoch, Item};
 use crate::model::ids::Tag;
+use crate::model::reason::Reason;
 use crate::model::vocab::{Class, DrmType, RecordType};
 use crate::store::header::Filtered;
+use crate::store::shapes::DetailsWriter;
 use crate::store::{self, details};
 use model::Model;
 
@@ -94,6 +99,23 @@ fn tag(kind: &str, number: u16) -> [u8; 16] {
     tag
 }
 
+/// Who the rows of a batch may be from.
+const SENDERS: u16 = 4;
+
+/// A sender of two credentials.
+fn sender(number: u16) -> Sender {
+    let credential = Credential { producer: format!("c{}", number % 2).into(), sites: "*".into() };
+    Sender { credential: Arc::new(credential), producer: format!("p{number}").into() }
+}
+
+/// All senders; the first one sent some more that was refused at the door.
+fn senders(rows: &[(Row, i64)]) -> Vec<(Sender, Received)> {
+    let mut senders: Vec<_> =
+        (0..SENDERS).map(|number| (sender(number), Received::default())).collect();
+    senders[0].1.reject(Reason::UnknownSite, rows.len() as u64 % 3);
+    senders
+}
+
 fn site_id(site: u8) -> SiteId {
     SiteId::parse(format!("S{site}").as_bytes()).unwrap()
 }
@@ -153,6 +175,7 @@ impl World {
 
     fn batch(&self, rows: &[(Row, i64)]) -> Batch {
         let mut batch = Batch::default();
+        let mut writer = DetailsWriter::with_capacity(rows.len());
         for (row, at) in rows {
             let at = Timestamp(*at);
             let site = self.engine().reach(&site_id(row.site), at).unwrap();
@@ -164,9 +187,9 @@ impl World {
             seen[0] ^= row.site;
             let short = |kind, number| Some(Tag(tag(kind, number)).short());
             let user = tag("user record", row.user);
-            details::push(&mut batch.details, details::USER, Item::Tag(Tag(user)));
-            details::push(&mut batch.details, 7, Item::Number(i64::from(row.event)));
-            batch.ends.push(batch.details.len() as u32);
+            writer.push(details::USER, Item::Tag(Tag(user)));
+            writer.push(7, Item::Number(i64::from(row.event)));
+            writer.end_row();
             let claim = Claim {
                 month: batch.month_index(name).unwrap(),
                 day: batch.day_index(at.day()).unwrap(),
@@ -180,9 +203,14 @@ impl World {
                 session: (row.device > 0).then(|| short("session", row.device)).flatten(),
                 sentinel: row.user == 0 && row.event % 2 == 0,
                 by_device: row.stands_in(),
+                suppressed: false,
             };
+            let sender = row.event % SENDERS;
+            batch.arrival.row(sender, batch.claims.len());
             batch.claims.push(claim);
         }
+        batch.details = writer.finish();
+        batch.arrival.senders = senders(rows);
         batch
     }
 
@@ -190,6 +218,7 @@ impl World {
     fn apply(&mut self, rows: &[(Row, i64)], batch: &Batch) -> Vec<Verdict> {
         let now = self.now();
         let mut verdicts = Vec::new();
+        self.model.refuse(now, rows);
         for ((row, at), claim) in rows.iter().zip(&batch.claims) {
             let name = batch.months[usize::from(claim.month)];
             let event = (row.site, row.event, Timestamp(*at).day().0);
@@ -230,6 +259,7 @@ impl World {
                 self.model.count(row, name);
             }
         }
+        self.model.arrive(now, rows, &verdicts);
         verdicts
     }
 
@@ -282,6 +312,16 @@ impl World {
             let without = self.model.without_sets.contains(name);
             assert_eq!(usage.evidence == Evidence::Destroyed, without, "{name:?}");
         }
+        assert_eq!(self.arrivals(), self.model.arrivals);
+        assert_eq!(self.engine().arrivals_difference(), 0);
+    }
+
+    /// Everything that arrived and is kept.
+    fn arrivals(&self) -> BTreeMap<(Hour, Sender), Received> {
+        let all = Hour(0)..Hour(u32::MAX);
+        let (rows, more) = self.engine().arrivals(all, None, usize::MAX, |_| true).unwrap();
+        assert!(!more);
+        rows.into_iter().map(|(hour, sender, received)| ((hour, sender), received)).collect()
     }
 
     /// Folds, and reads every block back.

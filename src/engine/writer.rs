@@ -5,14 +5,18 @@
 //! is nothing to take back when a write fails: the thread ends, every waiter gets an error, and the
 //! process recovers from the journal. It never goes on after a failed write, and never syncs twice.
 
+mod answers;
 mod barrier;
 mod destruction;
 mod expiry;
 
+pub use answers::answer_aad;
 pub use barrier::{Barrier, Copied};
 pub use destruction::Order;
 pub use expiry::{first_slot_at, floor};
 
+use std::collections::BTreeMap;
+use std::mem::take;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
@@ -22,14 +26,15 @@ use tokio::sync::oneshot;
 
 use super::closing::Closing;
 use super::desk::DeskOrder;
-use super::fold::{Cut, Delta, Folded, Folder};
+use super::fold::{Cut, Delta, FoldError, Folded, Folder, Listing, Sealed, Sealing};
 use super::gone::Takes;
 use super::journal::{self, JournalKey, SealedBatch};
 use super::runs::SetId;
 use super::state::{Apply, SetKeys, State, Window};
 use super::{Answer, EngineError, MonthSeen, Outcome, Settings, Shared, SitePut, spill};
-use crate::crypto::{Aad, SealKey};
-use crate::model::batch::{Batch, Epoch, SiteMonth};
+use crate::crypto::SealKey;
+use crate::model::arrival::{Hour, Received};
+use crate::model::batch::{Batch, Bucket, Epoch, SiteMonth};
 use crate::model::caller::Token;
 use crate::model::ids::{KeyId, SiteId};
 use crate::model::retention::Lot;
@@ -97,8 +102,12 @@ pub enum FoldOrder {
     Forget(Vec<(SetId, u64)>),
     /// Remove the rows of destroyed lots.
     Remove(Vec<Lot>, Reply<()>),
+    /// Seal anew what holds a person.
+    Erase(Box<Sealing>, Reply<Sealed>),
     /// Drop the slots and the answers of days before these two.
     Expire(Day, Day, Reply<()>),
+    /// List blocks; between two folds nothing is half there.
+    List(SiteMonth, Vec<Bucket>, Reply<Listing>),
 }
 
 /// Runs the fold thread until the writer ends.
@@ -112,10 +121,25 @@ pub fn fold_thread(mut folder: Folder, orders: &Receiver<FoldOrder>, writer: &Se
                 let _ = reply.send(Ok(()));
                 None
             }),
+            FoldOrder::Erase(sealing, reply) => match folder.erase(*sealing) {
+                // A block that does not open ends the erasure, and nothing else.
+                Err(error @ (FoldError::Corrupt(_) | FoldError::Open(_))) => {
+                    let _ = reply.send(Err(error.into()));
+                    Ok(None)
+                }
+                sealed => sealed.map(|sealed| {
+                    let _ = reply.send(Ok(sealed));
+                    None
+                }),
+            },
             FoldOrder::Expire(slots, answers, reply) => folder.expire(slots, answers).map(|()| {
                 let _ = reply.send(Ok(()));
                 None
             }),
+            FoldOrder::List(at, buckets, reply) => {
+                let _ = reply.send(folder.list(at, &buckets).map_err(EngineError::from));
+                Ok(None)
+            }
         };
         let message = match result {
             Ok(None) => continue,
@@ -278,7 +302,7 @@ impl Writer {
 
     /// Judges a group, writes it with one sync, publishes, answers.
     fn commit(&mut self, group: Vec<Submission>) -> Result<(), EngineError> {
-        let group = self.turn_away(group);
+        let mut group = self.turn_away(group);
         if group.is_empty() {
             return Ok(());
         }
@@ -294,9 +318,11 @@ impl Writer {
             believed: self.closing.believed(),
             batches: Vec::with_capacity(group.len()),
             tallies: Vec::new(),
+            arrivals: Vec::new(),
         };
+        let mut arrived: BTreeMap<_, Received> = BTreeMap::new();
         let mut touched: Vec<usize> = Vec::new();
-        for submission in &group {
+        for submission in &mut group {
             let input = Apply {
                 batch: &submission.batch,
                 verdicts: None,
@@ -307,14 +333,19 @@ impl Writer {
                 keys: &keys,
             };
             let (rows, months) = self.state.apply(input)?;
+            for (sender, received) in take(&mut submission.batch.arrival).judged(&rows) {
+                arrived.entry(sender).or_default().add(&received);
+            }
             verdict.batches.push(rows);
             touched.extend(months);
         }
+        verdict.arrivals = arrived.into_iter().collect();
         touched.sort_unstable();
         touched.dedup();
         let months = self.state.months();
         let tally = |index: usize| (months[index].at, months[index].tally.clone());
         verdict.tallies = touched.into_iter().map(tally).collect();
+        self.shared.arrivals.hold(Hour::of(now))?;
         self.write(Changes::default(), group, verdict, now)
     }
 
@@ -337,10 +368,11 @@ impl Writer {
         let row = journal::encode_group(number, &batches, &verdict, &current.key);
         let row_bytes = row.len();
         changes.put(Table::Journal(self.half), keys::group(number), row);
-        let rows = std::mem::take(&mut verdict.batches);
+        let rows = take(&mut verdict.batches);
         let mut outcomes = Vec::with_capacity(rows.len());
         for ((index, verdicts), (_, answer)) in rows.into_iter().enumerate().zip(&mut waiters) {
-            let outcome = Outcome { receipt: format!("r-{number:x}-{index:x}"), verdicts };
+            let receipt = format!("r-{number:x}-{index:x}");
+            let outcome = Outcome { receipt, judged_at: now, verdicts };
             if let Some(answer) = answer.take() {
                 self.keep_answer(&mut changes, answer, &outcome, now)?;
             }
@@ -354,7 +386,7 @@ impl Writer {
         self.shared.journal_bytes.fetch_add(row_bytes, Ordering::AcqRel);
         self.pending_since.get_or_insert(now);
         self.note_keys(number, &batches, &current);
-        self.shared.publish(verdict.tallies, now);
+        self.shared.publish(verdict.tallies, &verdict.arrivals, now);
         let sealed: usize = batches.iter().map(|batch| batch.bytes.len()).sum();
         self.shared.queued_bytes.fetch_sub(sealed, Ordering::AcqRel);
         self.shared.groups.fetch_add(1, Ordering::Relaxed);
@@ -362,23 +394,6 @@ impl Writer {
             // Nobody may be waiting any more; the batch is committed all the same.
             let _ = reply.send(Ok(outcome));
         }
-        Ok(())
-    }
-
-    fn keep_answer(
-        &self,
-        changes: &mut Changes,
-        answer: Answer,
-        outcome: &Outcome,
-        now: Timestamp,
-    ) -> Result<(), EngineError> {
-        let day = now.day();
-        let seen = self.shared.ring.seen(day)?;
-        let row = keys::answer(day.0, &answer.name(&seen.mac));
-        let Some(body) = (answer.render)(outcome) else { return Ok(()) };
-        let value = [&answer.body_digest[..], &body].concat();
-        let sealed = seen.seal.seal(&answer_aad(&row), &value);
-        changes.put(Table::Answers, row, sealed);
         Ok(())
     }
 
@@ -403,7 +418,7 @@ impl Writer {
         let mut tallies: Vec<(SiteMonth, _)> = Vec::new();
         let mut deltas = Vec::new();
         for month in self.state.months() {
-            if !std::mem::take(&mut month.changed) {
+            if !take(&mut month.changed) {
                 continue;
             }
             tallies.push((month.at, month.tally.clone()));
@@ -421,10 +436,21 @@ impl Writer {
         let believed = self.closing.believed();
         let half = self.half;
         self.half = half.other();
-        let cut = Cut { through, half, deltas, tallies, dropped, floor, believed, answers_before };
+        let arrivals = self.shared.arrivals.cut();
+        let cut = Cut {
+            through,
+            half,
+            deltas,
+            tallies,
+            dropped,
+            floor,
+            believed,
+            answers_before,
+            arrivals,
+        };
         self.folder.send(FoldOrder::Fold(Box::new(cut))).map_err(|_| EngineError::Stopped)?;
         self.folding = true;
-        self.folding_bytes = std::mem::take(&mut self.pending_bytes);
+        self.folding_bytes = take(&mut self.pending_bytes);
         self.pending_since = None;
         if let Some(next) = self.keys.next.take() {
             let old = self.shared.rotate_key(next);
@@ -435,9 +461,10 @@ impl Writer {
 
     fn folded(&mut self, folded: Folded) -> Result<(), EngineError> {
         self.folding = false;
-        let folded_bytes = std::mem::take(&mut self.folding_bytes);
+        let folded_bytes = take(&mut self.folding_bytes);
         self.shared.journal_bytes.fetch_sub(folded_bytes, Ordering::AcqRel);
         self.folded_through = folded.through;
+        self.shared.arrivals.folded();
         self.keys.next = Some(folded.next_key);
         let mut runs: std::collections::HashMap<_, _> = folded.runs.into_iter().collect();
         for month in self.state.months() {
@@ -460,7 +487,7 @@ impl Writer {
         let sizes = spill::within_bounds(&mut self.state, &self.settings);
         self.shared.note_fold(folded.stats, sizes);
         self.retire_keys()?;
-        let (ready, waiting) = std::mem::take(&mut self.fold_waiters)
+        let (ready, waiting) = take(&mut self.fold_waiters)
             .into_iter()
             .partition::<Vec<_>, _>(|(group, _)| *group <= folded.through);
         self.fold_waiters = waiting;
@@ -489,11 +516,6 @@ impl Writer {
         }
         self.folder.send(FoldOrder::Retire(ids)).map_err(|_| EngineError::Stopped)
     }
-}
-
-/// The associated data of a kept answer.
-pub fn answer_aad(row: &[u8]) -> Aad {
-    Aad::new("answer/1").bytes(row)
 }
 
 /// Takes what else is waiting, up to a group's size; a message of another kind ends the group.

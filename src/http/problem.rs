@@ -13,6 +13,7 @@ use crate::admin::{AdminError, AuthError};
 use crate::audit::AuditError;
 use crate::backup::BackupError;
 use crate::billing::BillingError;
+use crate::reconciliation::ReconciliationError;
 use crate::retention::DeskError;
 use crate::usage::UsageError;
 use crate::webhooks::HookError;
@@ -390,7 +391,18 @@ impl From<UsageError> for Refusal {
         match error {
             UsageError::NotFound => Kind::NotFound.into(),
             UsageError::BadCursor => Kind::BadCursor.into(),
+            UsageError::Busy => Kind::Busy.into(),
+            UsageError::Stopped => Kind::Stopped.into(),
             UsageError::Failed => Kind::Internal.into(),
+        }
+    }
+}
+
+impl From<ReconciliationError> for Refusal {
+    fn from(error: ReconciliationError) -> Self {
+        match error {
+            ReconciliationError::BadCursor => Kind::BadCursor.into(),
+            ReconciliationError::Failed => Kind::Internal.into(),
         }
     }
 }

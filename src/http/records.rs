@@ -13,6 +13,7 @@ use super::answer::{Answer, JSON, answer, set};
 use super::body::{BodyError, Buffer, Share};
 use super::inflate::Coding;
 use super::problem::{Kind, PROBLEM_JSON, Refusal};
+use super::query::Query;
 use super::service::{Incoming, Service, one};
 use crate::ingest::{Ingest, Post, Posted};
 use crate::model::caller::Caller;
@@ -44,14 +45,19 @@ pub type CeHeader = (String, Zeroizing<String>);
 /// The desk's answer to come.
 pub type Answering = Pin<Box<dyn Future<Output = Posted> + Send>>;
 
+/// The count of an unreadable request to come; else what to answer.
+pub type Counting = Pin<Box<dyn Future<Output = Result<(), Posted>> + Send>>;
+
 /// The ingest desk as the server sees it.
 pub trait Intake: Send + Sync + 'static {
     /// Takes a batch; the future is run to its end even when the client is gone.
     fn post(&self, delivery: Delivery) -> Answering;
 
-    /// Hears of a request whose body never became a batch (400, 413, 415); for reconciliation,
-    /// which does not exist yet.
-    fn unreadable(&self, _caller: &Caller) {}
+    /// Counts a request whose body never became a batch (400, 413, 415), for the reconciliation.
+    fn unreadable(&self, caller: &Caller) -> Counting;
+
+    /// The receipt that is kept for an `Idempotency-Key` of the caller.
+    fn receipt(&self, caller: &Caller, key: &str) -> Posted;
 }
 
 impl Intake for Ingest {
@@ -68,6 +74,15 @@ impl Intake for Ingest {
             desk.post(post).await
         })
     }
+
+    fn unreadable(&self, caller: &Caller) -> Counting {
+        let (desk, caller) = (self.clone(), Arc::clone(caller));
+        Box::pin(async move { desk.unreadable(&caller).await })
+    }
+
+    fn receipt(&self, caller: &Caller, key: &str) -> Posted {
+        Self::receipt(self, caller, key)
+    }
 }
 
 impl Service {
@@ -82,12 +97,39 @@ impl Service {
             let (delivery, share) = self.read_delivery(caller, parts, body).await?;
             self.hand_over(delivery, share).await
         };
-        taken.await.inspect_err(|refusal| {
-            if matches!(refusal.status().as_u16(), 400 | 413 | 415) {
-                self.counters().unreadable();
-                self.desks().intake.unreadable(caller);
-            }
-        })
+        let refusal = match taken.await {
+            Ok(answer) => return Ok(answer),
+            Err(refusal) => refusal,
+        };
+        if matches!(refusal.status().as_u16(), 400 | 413 | 415) {
+            self.counters().unreadable();
+            self.count_unreadable(caller).await?;
+        }
+        Err(refusal)
+    }
+
+    /// Waits until an unreadable request is counted for good: a figure that a crash takes back
+    /// would not be what the producer was told.
+    async fn count_unreadable(&self, caller: &Caller) -> Result<(), Refusal> {
+        let counting = self.desks().intake.unreadable(caller);
+        match tokio::time::timeout(self.settings().deadlines.answer, counting).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(posted)) => receipt(posted).map(|_| ()),
+            Err(_) => Err(Kind::SlowAnswer.into()),
+        }
+    }
+
+    /// Answers a question for a receipt.
+    pub(super) async fn kept_receipt(
+        self: &Arc<Self>,
+        caller: &Caller,
+        parts: &Parts,
+    ) -> Result<Answer, Refusal> {
+        Query::parse(parts.uri.query(), &[]).ok_or(Kind::BadQuery)?;
+        let key = idempotency_key(&parts.headers)?.ok_or(Kind::BadIdempotencyKey)?;
+        let (desk, caller) = (Arc::clone(&self.desks().intake), Arc::clone(caller));
+        let asked = tokio::task::spawn_blocking(move || desk.receipt(&caller, &key)).await;
+        receipt(asked.map_err(|_| Kind::Internal)?)
     }
 
     async fn read_delivery(
@@ -167,6 +209,7 @@ fn receipt(posted: Posted) -> Result<Answer, Refusal> {
         Posted::Stopped => return Err(Kind::Stopped.into()),
         Posted::IdempotencyMismatch => return Err(Kind::IdempotencyMismatch.into()),
         Posted::IdempotencyRunning => return Err(Kind::IdempotencyRunning.into()),
+        Posted::NoReceipt => return Err(Kind::NotFound.into()),
     };
     let mut receipt = match status {
         200 => answer(StatusCode::OK, JSON, body),

@@ -12,8 +12,16 @@ pub enum Route {
     Records,
     /// One month of one site.
     SiteUsage,
+    /// What the licences of a month were.
+    UsageExplained,
+    /// The same in the shape of PallyCon's old statistics.
+    PallyconStatistics,
     /// Months of the caller's sites.
     UsageList,
+    /// What arrived from whom, by the hour.
+    Reconciliation,
+    /// The receipt of a batch again.
+    Receipt,
     /// A statement of a closed month.
     StatementGet,
     /// All its versions.
@@ -129,6 +137,10 @@ const HOLDS: Access = Access::Roles(&[Role::Privacy, Role::Auditor, Role::Custod
 const BILLING: Access = Access::Roles(&[Role::Billing, Role::Operator]);
 /// Who bills and is billed, and nobody else: exports, and questions about people.
 const CUSTOMER: Access = Access::Roles(&[Role::Billing]);
+
+/// Who sends, who runs it, who checks it.
+const ARRIVALS: Access = Access::Roles(&[Role::Producer, Role::Operator, Role::Auditor]);
+const EXPLAINED: Access = Access::Roles(&[Role::Billing, Role::Operator, Role::Auditor]);
 const STATEMENTS: Access = Access::Roles(&[Role::Billing, Role::Auditor]);
 
 const GET: Method = Method::GET;
@@ -137,10 +149,15 @@ const POST: Method = Method::POST;
 const DELETE: Method = Method::DELETE;
 
 #[rustfmt::skip]
-static TABLE: [Row; 42] = [
+static TABLE: [Row; 46] = [
     row(Route::Records,     POST,   "/v1/records",                    "records",      PRODUCER),
     row(Route::SiteUsage,   GET,    "/v1/sites/{site}/usage/{month}", "site_usage",   BILLING),
+    row(Route::UsageExplained, GET, "/v1/sites/{site}/usage/{month}/explained", "usage_explained", EXPLAINED),
+    row(Route::PallyconStatistics, GET, "/v1/compat/pallycon/{site}/statistics/{month}",
+        "pallycon_statistics", EXPLAINED),
     row(Route::UsageList,   GET,    "/v1/usage",                      "usage_list",   BILLING),
+    row(Route::Reconciliation, GET, "/v1/reconciliation",             "reconciliation", ARRIVALS),
+    row(Route::Receipt,     GET,    "/v1/receipts",                   "receipt",      PRODUCER),
     row(Route::StatementGet, GET, "/v1/sites/{site}/statements/{month}", "statement_get", STATEMENTS),
     row(Route::StatementVersions, GET, "/v1/sites/{site}/statements/{month}/versions",
         "statement_versions", STATEMENTS),

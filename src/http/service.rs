@@ -200,6 +200,9 @@ impl Service {
         match row.route {
             Route::Records => self.post_records(&caller, parts, body).await,
             Route::SiteUsage => self.site_usage(&caller, site(&caller, first)?, second, parts),
+            Route::UsageExplained | Route::PallyconStatistics => {
+                self.explained(row.route, &caller, captures, parts).await
+            }
             Route::UsageList => self.usage_list(&caller, parts),
             Route::StatementGet
             | Route::StatementVersions
@@ -207,6 +210,8 @@ impl Service {
             | Route::Restate => self.statements(row.route, &caller, captures, (parts, body)).await,
             Route::Export => self.export(&caller, captures, parts).await,
             Route::Challenge => self.challenge(&caller, captures, (parts, body)).await,
+            Route::Reconciliation => self.reconciliation(&caller, parts).await,
+            Route::Receipt => self.kept_receipt(&caller, parts).await,
             Route::SitePut => self.put_site(&caller, site(&caller, first)?, parts, body).await,
             Route::SiteGet => {
                 Ok(json(StatusCode::OK, self.desks.sites.read(&site(&caller, first)?)?))
@@ -310,11 +315,7 @@ impl Service {
             (None, Some(from), Some(to)) => (from, to),
             _ => return Err(Kind::BadQuery.into()),
         };
-        let limit = match query.get("limit").map(str::parse) {
-            None => ROWS_DEFAULT,
-            Some(Ok(limit @ 1..=ROWS_MAX)) => limit,
-            Some(_) => return Err(Kind::BadQuery.into()),
-        };
+        let limit = limit(&query)?;
         let question = Question { from, to, limit, cursor: query.get("cursor") };
         let page = self.desks.usage.list(caller, &question)?;
         let mut answered = usage_answer(&page, csv, false);
@@ -412,6 +413,15 @@ pub struct Twice;
 
 pub(super) fn json(status: StatusCode, body: Vec<u8>) -> Answer {
     answer(status, JSON, body)
+}
+
+/// The number of rows that are asked for.
+pub(super) fn limit(query: &Query) -> Result<usize, Refusal> {
+    match query.get("limit").map(str::parse) {
+        None => Ok(ROWS_DEFAULT),
+        Some(Ok(limit @ 1..=ROWS_MAX)) => Ok(limit),
+        Some(_) => Err(Kind::BadQuery.into()),
+    }
 }
 
 /// The site of a path, where the caller may know of it; else 404, as for one that does not exist.

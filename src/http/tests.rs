@@ -3,6 +3,7 @@
 mod access;
 mod bodies;
 mod life;
+mod reconciliation;
 mod retention;
 mod secure;
 mod webhooks;
@@ -65,8 +66,20 @@ impl Intake for StubDoor {
         })
     }
 
-    fn unreadable(&self, _caller: &Caller) {
-        self.0.unreadable.fetch_add(1, Ordering::SeqCst);
+    fn unreadable(&self, _caller: &Caller) -> Counting {
+        let stub = Arc::clone(&self.0);
+        Box::pin(async move {
+            stub.unreadable.fetch_add(1, Ordering::SeqCst);
+            match stub.next.lock().unwrap().clone() {
+                Posted::DiskFull => Err(Posted::DiskFull),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    fn receipt(&self, _caller: &Caller, key: &str) -> Posted {
+        self.0.keys.lock().unwrap().push(Some(key.to_owned()));
+        self.0.next.lock().unwrap().clone()
     }
 }
 
@@ -114,6 +127,12 @@ pub fn settings() -> Settings {
     }
 }
 
+/// Two producers, one of them of a site.
+fn reconciliation() -> Reconciliation {
+    let rows = [(1, "test", "*", "a"), (2, "other", "*", "b"), (3, "other", "ACME", "c")];
+    Reconciliation::new(Arc::new(crate::reconciliation::fake::Rows::of(&rows)))
+}
+
 /// Starts a server.
 pub async fn start(settings: Settings) -> Harness {
     let receipt = Posted::Receipt { status: 200, body: b"{}".to_vec(), replayed: false };
@@ -147,6 +166,7 @@ pub async fn start(settings: Settings) -> Harness {
         tokens: desk,
         sites: Sites::new(book.clone()),
         usage: Usage::new(Arc::new(Figures::of(&["ACME", "B"]))),
+        reconciliation: reconciliation(),
         billing,
         audit,
         ready: Arc::new(|| Ok(())),

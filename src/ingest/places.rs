@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::crypto::HmacKey;
+use crate::engine::erase::Persons;
 use crate::engine::{Engine, EngineError, MonthSeen, calendar};
 use crate::identity::Sentinels;
 use crate::keys::SiteMonthKeys;
@@ -29,6 +30,8 @@ pub struct MonthPlace {
     pub sentinels: Sentinels,
     /// How the month is counted.
     pub counting: Counting,
+    /// Persons of the site whose records are not kept.
+    pub suppressed: Option<Arc<Persons>>,
     span: MonthSpan,
     /// The site as it stood when the place was made.
     seen: Arc<Site>,
@@ -76,6 +79,7 @@ pub struct Places<'e> {
     now: Timestamp,
     future_ms: i64,
     floor: Day,
+    suppressions: u64,
     /// Where the site of a name is; a producer may name very many.
     names: HashMap<Box<[u8]>, usize>,
     sites: Vec<Option<SitePlace>>,
@@ -92,11 +96,18 @@ impl<'e> Places<'e> {
             now: engine.clock().now(),
             future_ms,
             floor: engine.seen_floor(),
+            // Before any list is read: a batch that missed a change is not taken.
+            suppressions: engine.suppressions(),
             names: HashMap::new(),
             sites: Vec::new(),
             months: Vec::new(),
             days: Vec::new(),
         }
+    }
+
+    /// Which lists of suppressed persons this request was compared with.
+    pub fn suppressions(&self) -> u64 {
+        self.suppressions
     }
 
     /// Whether a record is over the accepted age; the engine may still know it as a duplicate.
@@ -215,6 +226,7 @@ impl<'e> Places<'e> {
             keys,
             sentinels: Sentinels::new(&settings.sentinel_user_ids),
             counting: settings.counting,
+            suppressed: self.engine.suppressed(place.site.no),
             span,
             seen: Arc::clone(&place.site),
         });

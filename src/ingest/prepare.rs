@@ -5,37 +5,42 @@ use std::sync::Arc;
 
 use super::places::{DayPlace, MonthPlace};
 use crate::crypto::{BaseKey, HmacQueue, TagKey};
+use crate::engine::erase::Persons;
 use crate::identity::{self, Job, OtherKind, PseudonymQueue, RawId, Slot};
 use crate::keys::{KeyRing, SiteMonthKeys, WatermarkKeys};
-use crate::model::batch::{Batch, Claim, DeviceTag, Effect, Item};
+use crate::model::batch::{Batch, Claim, DeviceTag, Effect, Item, Said};
 use crate::model::field::Field;
 use crate::model::ids::{ShortTag, Tag};
 use crate::model::site::Counting;
-use crate::model::vocab::{
-    DrmType, Environment, LicenseType, Outcome, RecordType, RequestType, UserKind,
-};
+use crate::model::vocab::{DrmType, LicenseType, Outcome, RecordType, RequestType, UserKind};
 use crate::store::details;
+use crate::store::shapes::DetailsWriter;
 use crate::wire::{Record, Value, namespace};
-
-/// Where a tag stands in an item: after field code and form; a device has three bytes more.
-const TAG_AT: usize = 2;
-const DEVICE_TAG_AT: usize = 5;
 
 /// Rows on their way to a batch. Nothing of a raw id is in here but the hash queue's blocks, which
 /// are wiped when they are hashed.
 pub struct Rows {
     batch: Batch,
+    details: DetailsWriter,
     indexes: Vec<u32>,
     ids: PseudonymQueue,
     events: HmacQueue,
     keys: Vec<Arc<SiteMonthKeys>>,
     patches: Vec<Patch>,
     claims: Vec<ClaimTags>,
+    suspects: Vec<Suspect>,
+}
+
+/// A row of a site that has suppressed persons, which may be one of theirs.
+struct Suspect {
+    row: usize,
+    slot: Slot,
+    persons: Arc<Persons>,
 }
 
 /// A tag in the details that is known only after the hashing.
 struct Patch {
-    at: u32,
+    at: usize,
     slot: Slot,
     key: PatchKey,
 }
@@ -63,16 +68,16 @@ impl Rows {
     pub fn with_capacity(rows: usize) -> Self {
         let mut batch = Batch::default();
         batch.claims.reserve(rows);
-        batch.ends.reserve(rows);
-        batch.details.reserve(rows * 160);
         Self {
             batch,
+            details: DetailsWriter::with_capacity(rows),
             indexes: Vec::with_capacity(rows),
             ids: PseudonymQueue::with_capacity(rows * 3),
             events: HmacQueue::with_capacity(rows),
             keys: Vec::new(),
             patches: Vec::with_capacity(rows * 3),
             claims: Vec::with_capacity(rows),
+            suspects: Vec::new(),
         }
     }
 
@@ -95,6 +100,11 @@ impl Rows {
             let slot = self.ids.push_user(&month.keys.base, &user);
             tags.user = Some(slot);
             self.push_tag(details::USER, slot, PatchKey::Record(keys));
+            if let Some(persons) = &month.suppressed {
+                let slot = self.ids.push_user(&persons.keys.base, &user);
+                let (row, persons) = (self.batch.claims.len(), Arc::clone(persons));
+                self.suspects.push(Suspect { row, slot, persons });
+            }
         }
         self.push_envelope(record, producer);
         tags.device = self.push_devices(record, &month.keys, keys);
@@ -125,7 +135,7 @@ impl Rows {
         if effect != Effect::Session {
             tags.session = None;
         }
-        self.batch.ends.push(u32::try_from(self.batch.details.len()).unwrap_or(u32::MAX));
+        self.details.end_row();
         let claim = Claim {
             month: place.0,
             day: place.1,
@@ -139,6 +149,7 @@ impl Rows {
             by_device,
             device: None,
             session: None,
+            suppressed: false,
         };
         self.batch.claims.push(claim);
         self.claims.push(tags);
@@ -173,21 +184,20 @@ impl Rows {
 
     /// Leaves room for a tag that is known after the hashing.
     fn push_tag(&mut self, field: u8, slot: Slot, key: PatchKey) {
-        let at = u32::try_from(self.batch.details.len() + TAG_AT).unwrap_or(u32::MAX);
+        let at = self.details.push(field, Item::Tag(Tag([0; 16])));
         self.patches.push(Patch { at, slot, key });
-        details::push(&mut self.batch.details, field, Item::Tag(Tag([0; 16])));
     }
 
     fn push_envelope(&mut self, record: &Record<'_>, producer: &[u8]) {
-        let out = &mut self.batch.details;
+        let out = &mut self.details;
         let event_id = match details::uuid(record.event_id) {
             Some(bytes) => Item::Uuid(bytes),
             None => Item::Text(record.event_id),
         };
-        details::push(out, Field::EventId.code(), event_id);
+        out.push(Field::EventId.code(), event_id);
         let mut number = |field: Field, code: Option<u8>| {
             if let Some(code) = code {
-                details::push(out, field.code(), Item::Number(i64::from(code)));
+                out.push(field.code(), Item::Number(i64::from(code)));
             }
         };
         number(Field::Type, Some(record.kind.code()));
@@ -198,11 +208,11 @@ impl Rows {
         number(Field::RequestType, record.request_type.map(RequestType::code));
         number(Field::LicenseType, record.license_type.map(LicenseType::code));
         number(Field::UserIdKind, record.user_id_kind.map(|kind| kind.code()));
-        details::push(out, Field::Producer.code(), Item::Text(producer));
+        out.push(Field::Producer.code(), Item::Text(producer));
         let texts = [(Field::Cid, record.cid), (Field::ErrorCode, record.error_code)];
         for (field, text) in texts {
             if let Some(text) = text {
-                details::push(out, field.code(), Item::Text(text));
+                out.push(field.code(), Item::Text(text));
             }
         }
         for (field, value) in &record.stored {
@@ -210,7 +220,7 @@ impl Rows {
                 Value::Text(text) => Item::Text(text),
                 Value::Int(number) => Item::Number(*number),
             };
-            details::push(out, field.code(), item);
+            out.push(field.code(), item);
         }
     }
 
@@ -235,12 +245,10 @@ impl Rows {
             if recommended {
                 counted = Some(slot);
             }
-            let at = self.batch.details.len() + DEVICE_TAG_AT;
-            let at = u32::try_from(at).unwrap_or(u32::MAX);
-            self.patches.push(Patch { at, slot, key: PatchKey::Record(keys) });
             let (kind, quality, scope) = (id.kind(), id.quality(), id.scope());
             let tag = DeviceTag { kind, quality, scope, recommended, tag: Tag([0; 16]) };
-            details::push(&mut self.batch.details, Field::DeviceIds.code(), Item::Device(tag));
+            let at = self.details.push(Field::DeviceIds.code(), Item::Device(tag));
+            self.patches.push(Patch { at, slot, key: PatchKey::Record(keys) });
         }
         counted
     }
@@ -275,16 +283,23 @@ impl Rows {
             claim.device = short(of.device);
             claim.session = short(of.session);
         }
-        for (patch, tag) in self.patches.iter().zip(tags) {
-            let at = patch.at as usize;
-            self.batch.details[at..at + tag.0.len()].copy_from_slice(&tag.0);
+        for (patch, tag) in self.patches.iter().zip(tags.by_ref()) {
+            self.details.set_tag(patch.at, tag);
+        }
+        self.batch.details = self.details.finish();
+        for (suspect, tag) in self.suspects.iter().zip(tags) {
+            self.batch.claims[suspect.row].suppressed = suspect.persons.tags.contains(&tag);
+        }
+        if self.batch.claims.iter().any(|claim| claim.suppressed) {
+            self.batch.strip(|claim| claim.suppressed);
         }
         self.ids.clear();
         self.events.clear();
         (self.batch, self.indexes)
     }
 
-    /// What is to be tagged under which keys: the claims' tags, then the patches, in their order.
+    /// What is to be tagged under which keys: the claims' tags, then the patches, then the suspects,
+    /// in their order.
     fn jobs(&self) -> (Vec<Job>, Vec<&TagKey>) {
         let mut keys: Vec<&TagKey> = Vec::with_capacity(self.keys.len() * 3);
         for month in &self.keys {
@@ -306,40 +321,28 @@ impl Rows {
             };
             jobs.push(Job { slot: patch.slot, key });
         }
+        let mut before: Option<&Arc<Persons>> = None;
+        for suspect in &self.suspects {
+            if !before.is_some_and(|before| Arc::ptr_eq(before, &suspect.persons)) {
+                keys.push(&suspect.persons.keys.tag);
+                before = Some(&suspect.persons);
+            }
+            jobs.push(Job { slot: suspect.slot, key: keys.len() as u32 - 1 });
+        }
         (jobs, keys)
     }
 }
 
-/// What a record counts as (rule set `mau/1`).
+/// What a record counts as.
 fn effect_of(record: &Record<'_>, counting: Counting) -> Effect {
-    let production = record.environment == Environment::Production;
-    match record.kind {
-        RecordType::LicenseIssued => {
-            let offline = record.license_type == Some(LicenseType::Offline);
-            let default = if offline { RequestType::Offline } else { RequestType::New };
-            let request = record.request_type.unwrap_or(default);
-            let excluded = request == RequestType::Renewal && !counting.renewals;
-            match (record.outcome, record.environment) {
-                _ if !request.issues() => Effect::NoLicense,
-                (Some(Outcome::Success), Environment::Production) if excluded => Effect::Renewal,
-                (Some(Outcome::Success), Environment::Production) => Effect::Issued,
-                (Some(Outcome::Success), Environment::Trial) => Effect::Trial,
-                (Some(Outcome::Success), Environment::Test) => Effect::Test,
-                (Some(Outcome::Fail), Environment::Production)
-                    if counting.include_failures && !excluded =>
-                {
-                    Effect::FailedCounted
-                }
-                (Some(Outcome::Fail), Environment::Production) => Effect::Failed,
-                (Some(Outcome::Fail), _) => Effect::FailedElsewhere,
-                (None, _) => Effect::Kept,
-            }
-        }
-        RecordType::SessionCreated if production && record.outcome != Some(Outcome::Fail) => {
-            Effect::Session
-        }
-        _ => Effect::Kept,
-    }
+    let said = Said {
+        kind: record.kind,
+        outcome: record.outcome,
+        environment: record.environment,
+        request: record.request_type,
+        license: record.license_type,
+    };
+    Effect::of(&said, counting)
 }
 
 /// The namespace of an identifying field, and whether it takes the watermark key.

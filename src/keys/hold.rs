@@ -200,7 +200,9 @@ impl KeyRing {
             KeyKind::Sets | KeyKind::Bucket | KeyKind::Journal | KeyKind::Hold => {
                 HeldKey::Seal(seal())
             }
-            KeyKind::Node | KeyKind::State => return Err(KeysError::NoKey(id)),
+            KeyKind::Node | KeyKind::State | KeyKind::Suppression => {
+                return Err(KeysError::NoKey(id));
+            }
         })
     }
 }

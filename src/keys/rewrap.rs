@@ -152,7 +152,7 @@ impl Core {
             self.nodes.remove(id);
             let Some(entry) = self.by_id.remove(id) else { continue };
             let name = entry.slot.name;
-            self.by_name.remove(&name);
+            self.forget_name(*id, &name);
             if let Some(node) = self.nodes.get_mut(&entry.slot.parent) {
                 node.children -= 1;
             }

@@ -93,7 +93,8 @@ pub struct KeyInfo {
     pub site: Option<SiteId>,
     /// The hold it is kept for; only in the register of holds.
     pub hold: Option<HoldNo>,
-    /// The number it had in the main register, if it was moved from there.
+    /// The number it had in the main register, if it was moved from there; of a bucket's key that
+    /// an erasure made, the number of the one before it.
     pub origin: Option<KeyId>,
 }
 

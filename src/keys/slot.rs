@@ -51,6 +51,8 @@ vocabulary! {
         State = 10, "state";
         /// Wraps what is kept for a hold: one for each (hold, site, class, epoch).
         Hold = 11, "hold";
+        /// Makes the tags of a site's persons whose later records are not kept; one for all months.
+        Suppression = 12, "suppression";
     }
 }
 
@@ -61,6 +63,7 @@ impl KeyKind {
             Self::Sets | Self::Bucket | Self::Seen => true,
             Self::Journal | Self::State | Self::Hold => true,
             Self::Node | Self::Base | Self::Tally | Self::Record | Self::Watermark => false,
+            Self::Suppression => false,
         }
     }
 }
@@ -80,7 +83,8 @@ pub(super) struct KeyName {
     pub(super) owner: Option<SiteId>,
     /// The hold it is kept for; zero outside of the hold register.
     pub(super) hold: u64,
-    /// Its number in the main register, if it was moved from there; else zero.
+    /// Its number in the main register, if it was moved from there; of a bucket's key that an
+    /// erasure made, the number of the one before it; else zero.
     pub(super) origin: u64,
 }
 

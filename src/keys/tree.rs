@@ -33,6 +33,8 @@ pub(super) struct Core {
     pub(super) nodes: HashMap<KeyId, Node>,
     pub(super) by_id: HashMap<KeyId, Entry>,
     pub(super) by_name: HashMap<KeyName, KeyId>,
+    /// The newest key of each bucket that an erasure gave another key, by the name of its first.
+    pub(super) heirs: HashMap<KeyName, KeyId>,
     pub(super) retired: HashSet<KeyName>,
 }
 
@@ -71,6 +73,12 @@ impl KeyName {
     pub(super) fn bucket(site: &SiteId, class: Class, epoch: u32) -> Self {
         let owner = Some(site.clone());
         Self { class: Some(class), owner, ..Self::plain(KeyKind::Bucket, epoch) }
+    }
+
+    /// The name of a bucket's first key, for one that an erasure put in its place.
+    fn succeeds(&self) -> Option<Self> {
+        let is_heir = self.kind == KeyKind::Bucket && self.hold == 0 && self.origin != 0;
+        is_heir.then(|| Self { origin: 0, ..self.clone() })
     }
 
     /// The month that it belongs to.
@@ -146,6 +154,7 @@ impl Core {
             nodes: HashMap::new(),
             by_id: HashMap::with_capacity(live.len()),
             by_name: HashMap::with_capacity(live.len()),
+            heirs: HashMap::new(),
             retired: HashSet::new(),
         };
         // Nodes first: the others open under them.
@@ -183,8 +192,25 @@ impl Core {
         if let Some(node) = self.nodes.get_mut(&slot.parent) {
             node.children += 1;
         }
+        if let Some(first) = slot.name.succeeds() {
+            let newest = self.heirs.entry(first).or_insert(id);
+            *newest = id.max(*newest);
+        }
         self.by_name.insert(slot.name.clone(), id);
         self.by_id.insert(id, Entry { no, slot });
+    }
+
+    /// Forgets the name of a key that is gone.
+    pub(super) fn forget_name(&mut self, id: KeyId, name: &KeyName) {
+        self.by_name.remove(name);
+        if let Some(first) = name.succeeds() {
+            self.heirs.retain(|name, newest| *name != first || *newest != id);
+        }
+    }
+
+    /// The living key of a name; of a bucket its newest one.
+    pub(super) fn living(&self, name: &KeyName) -> Option<KeyId> {
+        self.heirs.get(name).or_else(|| self.by_name.get(name)).copied()
     }
 
     pub(super) fn unwrap(&self, no: u32, slot: &Slot) -> Result<Secret, KeysError> {
@@ -214,12 +240,11 @@ impl Core {
     /// The numbers of keys that are made together: all, none (`None`), or an error when they, or
     /// some of them, are retired.
     pub(super) fn find_all(&self, names: &[KeyName]) -> Result<Option<Vec<KeyId>>, KeysError> {
-        let ids: Vec<KeyId> =
-            names.iter().filter_map(|name| self.by_name.get(name).copied()).collect();
+        let ids: Vec<KeyId> = names.iter().filter_map(|name| self.living(name)).collect();
         if ids.len() == names.len() {
             return Ok(Some(ids));
         }
-        let missing = |name: &&KeyName| !self.by_name.contains_key(*name);
+        let missing = |name: &&KeyName| self.living(name).is_none();
         match names.iter().find(missing) {
             Some(name) if !ids.is_empty() => Err(KeysError::Retired { kind: name.kind }),
             _ => match names.iter().find(|name| self.retired.contains(*name)) {
@@ -359,7 +384,7 @@ impl Core {
         self.commit(&mut batch)?;
         for (_, slot) in &batch.gone {
             self.by_id.remove(&slot.id);
-            self.by_name.remove(&slot.name);
+            self.forget_name(slot.id, &slot.name);
             self.nodes.remove(&slot.id);
             if let Some(node) = self.nodes.get_mut(&slot.parent) {
                 node.children -= 1;

@@ -3,9 +3,38 @@
 //! A row has two halves. The [`Claim`] is what the engine judges (is it a duplicate, whom does it
 //! make active); the details are what is kept in a block until the bucket is destroyed.
 
+use super::arrival::Arrival;
 use super::ids::{ShortTag, SiteNo, Tag};
+use super::site::Counting;
 use super::time::{Day, Month, Timestamp};
-use super::vocab::{Class, DeviceKind, DrmType, Quality, RecordType, Scope};
+use super::vocab::{
+    Class, DeviceKind, DrmType, Environment, LicenseType, Outcome, Quality, RecordType,
+    RequestType, Scope,
+};
+
+/// What a record says of itself, as far as that decides what it counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Its type.
+    pub kind: RecordType,
+    /// How the act ended.
+    pub outcome: Option<Outcome>,
+    /// Where it comes from.
+    pub environment: Environment,
+    /// What was asked for, where it says so.
+    pub request: Option<RequestType>,
+    /// Whether the licence may be kept.
+    pub license: Option<LicenseType>,
+}
+
+impl Said {
+    /// What was asked for; where a record does not say it, a kept licence is an offline one.
+    pub fn request(&self) -> RequestType {
+        let offline = self.license == Some(LicenseType::Offline);
+        let default = if offline { RequestType::Offline } else { RequestType::New };
+        self.request.unwrap_or(default)
+    }
+}
 
 /// What an accepted record does to its month's counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +74,36 @@ impl Effect {
         Self::NoLicense,
         Self::FailedElsewhere,
     ];
+
+    /// What a record counts as (rule set `mau/1`).
+    pub fn of(said: &Said, counting: Counting) -> Self {
+        let production = said.environment == Environment::Production;
+        match said.kind {
+            RecordType::LicenseIssued => {
+                let request = said.request();
+                let excluded = request == RequestType::Renewal && !counting.renewals;
+                match (said.outcome, said.environment) {
+                    _ if !request.issues() => Self::NoLicense,
+                    (Some(Outcome::Success), Environment::Production) if excluded => Self::Renewal,
+                    (Some(Outcome::Success), Environment::Production) => Self::Issued,
+                    (Some(Outcome::Success), Environment::Trial) => Self::Trial,
+                    (Some(Outcome::Success), Environment::Test) => Self::Test,
+                    (Some(Outcome::Fail), Environment::Production)
+                        if counting.include_failures && !excluded =>
+                    {
+                        Self::FailedCounted
+                    }
+                    (Some(Outcome::Fail), Environment::Production) => Self::Failed,
+                    (Some(Outcome::Fail), _) => Self::FailedElsewhere,
+                    (None, _) => Self::Kept,
+                }
+            }
+            RecordType::SessionCreated if production && said.outcome != Some(Outcome::Fail) => {
+                Self::Session
+            }
+            _ => Self::Kept,
+        }
+    }
 
     /// Whether it makes its user active.
     pub const fn is_countable(self) -> bool {
@@ -94,6 +153,9 @@ pub struct Claim {
     pub device: Option<ShortTag>,
     /// Tally tag of the watermark session.
     pub session: Option<ShortTag>,
+    /// Whether the site asked that no record of the user is kept any more; only known until the row
+    /// is judged, and stored nowhere.
+    pub suppressed: bool,
 }
 
 /// A month of a site that rows of a batch lie in, with the bucket that keeps them.
@@ -134,6 +196,11 @@ impl Epoch {
         } else {
             Self::Day(Day(code & !DAY_EPOCH))
         }
+    }
+
+    /// Whether it is a day.
+    pub const fn is_day(self) -> bool {
+        matches!(self, Self::Day(_))
     }
 
     /// The month whose tables hold the epoch's blocks.
@@ -195,18 +262,105 @@ pub struct Batch {
     pub days: Vec<Day>,
     /// One claim a row.
     pub claims: Vec<Claim>,
-    /// The details of all rows, one encoded after the other (`store::details`).
-    pub details: Vec<u8>,
-    /// Where each row's details end in `details`.
-    pub ends: Vec<u32>,
+    /// What is kept of each row beside its claim.
+    pub details: Details,
+    /// Who sent the rows. It is kept with what is decided about them, and not with them.
+    pub arrival: Arrival,
+    /// Which lists of suppressed persons the rows were compared with; only known until the batch is
+    /// judged.
+    pub suppressions: u64,
+}
+
+/// The details of all rows of a batch as `store::shapes` writes them. Rows of one request are much
+/// alike, so what they have in common stands once: the shapes (which fields a row has, in which
+/// order and form) and the words, which are the texts of a field.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Details {
+    /// Each shape: a field code and a form for each value.
+    pub shapes: Vec<Box<[u8]>>,
+    /// The texts of all words, one after the other.
+    pub texts: Vec<u8>,
+    /// The words.
+    pub words: Vec<Word>,
+    /// One for each row.
+    pub rows: Vec<DetailsRow>,
+    /// The numbers of the words of all rows, one row after the other.
+    pub numbers: Vec<u32>,
+    /// All other values of all rows, one row after the other.
+    pub values: Vec<u8>,
+}
+
+/// A text of a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// The code of the field.
+    pub field: u8,
+    /// Where the text ends in [`Details::texts`]; it begins where the one before ends.
+    pub end: u32,
+}
+
+/// Where the details of a row are; they begin where those of the row before end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DetailsRow {
+    /// Which of the shapes it has.
+    pub shape: u32,
+    /// Where its words end in [`Details::numbers`].
+    pub words_end: u32,
+    /// Where its values end in [`Details::values`].
+    pub end: u32,
+}
+
+impl Details {
+    /// Each row: the number of its shape, the numbers of its words, and its values.
+    pub fn rows(&self) -> impl Iterator<Item = (u32, &[u32], &[u8])> {
+        let (mut word, mut value) = (0, 0);
+        self.rows.iter().map(move |row| {
+            let (words_end, end) = (row.words_end as usize, row.end as usize);
+            let words = self.numbers.get(word..words_end).unwrap_or(&[]);
+            let values = self.values.get(value..end).unwrap_or(&[]);
+            (word, value) = (words_end, end);
+            (row.shape, words, values)
+        })
+    }
+
+    /// Takes the values of some rows away: what is left of them has no field. Their words stay in
+    /// the list, where nothing says whose they were.
+    fn strip(&mut self, gone: impl Fn(usize) -> bool) {
+        let mut left = Self { rows: Vec::with_capacity(self.rows.len()), ..Self::default() };
+        let mut empty = self.shapes.iter().position(|shape| shape.is_empty());
+        for (row, (shape, numbers, values)) in self.rows().enumerate() {
+            let shape = if gone(row) {
+                *empty.get_or_insert(self.shapes.len()) as u32
+            } else {
+                left.numbers.extend_from_slice(numbers);
+                left.values.extend_from_slice(values);
+                shape
+            };
+            let (words_end, end) = (left.numbers.len() as u32, left.values.len() as u32);
+            left.rows.push(DetailsRow { shape, words_end, end });
+        }
+        if empty == Some(self.shapes.len()) {
+            self.shapes.push(Box::default());
+        }
+        (self.rows, self.numbers, self.values) = (left.rows, left.numbers, left.values);
+    }
+
+    /// Each word: the code of its field, and its text.
+    pub fn words(&self) -> impl Iterator<Item = (u8, &[u8])> {
+        let mut start = 0;
+        self.words.iter().map(move |word| {
+            let text = self.texts.get(start..word.end as usize).unwrap_or(&[]);
+            start = word.end as usize;
+            (word.field, text)
+        })
+    }
 }
 
 impl Batch {
-    /// The encoded details of a row.
-    pub fn details_of(&self, row: usize) -> &[u8] {
-        let start = row.checked_sub(1).and_then(|before| self.ends.get(before)).copied();
-        let end = self.ends.get(row).copied().unwrap_or(0);
-        self.details.get(start.unwrap_or(0) as usize..end as usize).unwrap_or(&[])
+    /// Takes the details of some rows away.
+    pub fn strip(&mut self, gone: impl Fn(&Claim) -> bool) {
+        let claims = &self.claims;
+        self.details.strip(|row| claims.get(row).is_some_and(&gone));
     }
 
     /// The index of a site-month, added where it is new; `None` where there are too many.
@@ -239,11 +393,11 @@ pub enum Verdict {
     Duplicate,
     /// Older than the accepted age, or before the floor of the seen slots.
     TooOld,
-    /// Counted, not kept: its bucket was due.
+    /// Counted, not kept: its bucket was due, or no record of the user is kept.
     NotRetained,
     /// For a closed month: counted as a correction, and kept.
     Correction,
-    /// For a closed month: counted as a correction, not kept; its bucket was due.
+    /// For a closed month: counted as a correction, not kept, as above.
     CorrectionNotRetained,
 }
 

@@ -31,6 +31,7 @@ pub const TABLES: &[(&str, Life)] = &[
     ("default", Life::Class(RetentionClass::Proofs)),
     ("journal", Life::Engine("until the fold, about a minute; then its key is retired")),
     ("counters", Life::Class(RetentionClass::Statements)),
+    ("arrivals", Life::Engine("400 days after arrival; their total as long as the data directory")),
     ("answers", Life::Engine("9 days after arrival at most")),
     ("seen", Life::Engine("the accepted age and 65 minutes after the end of the day")),
     ("tally", Life::Class(RetentionClass::Sets)),
@@ -56,6 +57,8 @@ pub const ROWS: &[(&str, Life)] = &[
     ("held/", Life::Hold),
     ("site/", Life::Class(RetentionClass::Statements)),
     ("token/", Life::Class(RetentionClass::AccessLog)),
+    ("erasing/", Life::Engine("until the end of an erasure")),
+    ("suppressed/", Life::Engine("as long as the site, at the site's request")),
     ("desk/", Life::Engine("by the kind of the desk's row")),
 ];
 

@@ -6,15 +6,14 @@
 //! is written once for each user; a column exists for each field that any row has.
 
 use super::codec::{Corrupt, Put, Reader};
-use super::details::{self, Form};
+use super::details::{self, Form, TAG_BYTES};
+use super::dictionary::Dictionary;
 use super::header::filter_key;
 use crate::model::batch::Item;
 use crate::model::ids::Tag;
 use crate::model::time::Timestamp;
 
 const VERSION: u8 = 1;
-/// Bytes of a tag and of a UUID.
-const TAG_BYTES: usize = 16;
 /// The packed part is kept as it is unless zstd saves a sixteenth.
 const SAVES_AT_LEAST: usize = 16;
 /// Most bytes of a packed part, and of all rows of a block; a block is a fraction of this.
@@ -31,8 +30,32 @@ pub struct Row<'a> {
     pub user: Option<Tag>,
     /// When it happened.
     pub occurred_at: Timestamp,
-    /// Its fields (`store::details`).
-    pub details: &'a [u8],
+    /// Its fields.
+    pub details: RowDetails<'a>,
+}
+
+/// The fields of a row on its way into a block.
+#[derive(Clone, Copy, Debug)]
+pub enum RowDetails<'a> {
+    /// From another block, as `store::details` writes them.
+    Plain(&'a [u8]),
+    /// From the journal, as `store::shapes` writes them.
+    Shaped {
+        /// The number of its shape in the dictionary.
+        shape: u32,
+        /// The numbers of its words in the dictionary.
+        words: &'a [u32],
+        /// Its other values.
+        values: &'a [u8],
+    },
+}
+
+impl<'a> RowDetails<'a> {
+    fn bytes(self) -> &'a [u8] {
+        match self {
+            Self::Plain(values) | Self::Shaped { values, .. } => values,
+        }
+    }
 }
 
 /// One record read back from a block.
@@ -49,23 +72,50 @@ pub struct OwnedRow {
 impl OwnedRow {
     /// The row as [`encode`] takes it.
     pub fn as_row(&self) -> Row<'_> {
-        Row { user: self.user, occurred_at: self.occurred_at, details: &self.details }
+        let details = RowDetails::Plain(&self.details);
+        Row { user: self.user, occurred_at: self.occurred_at, details }
     }
 }
 
 /// A column: the values of one field in one form. Most rows have it once; `counts` is written only
 /// where that is not so.
-struct Column {
+struct Column<'a> {
     field: u8,
     form: Form,
     counts: Vec<u8>,
-    /// Numbers, and the heads of devices, as they are written.
+    /// Numbers, the heads of devices, and the numbers of texts, as they are written.
     values: Vec<u8>,
-    /// Texts, one after the other, and where each ends.
-    texts: Vec<u8>,
-    ends: Vec<usize>,
+    texts: Texts<'a>,
     /// Tags and UUIDs.
     tags: Vec<u8>,
+}
+
+/// The distinct texts of a column in the order of their first use. One may stand there twice, once
+/// from the dictionary and once from a block.
+#[derive(Default)]
+pub(super) struct Texts<'a> {
+    /// As they are written.
+    bytes: Vec<u8>,
+    count: u32,
+    plain: hashbrown::HashMap<&'a [u8], u32>,
+}
+
+impl<'a> Texts<'a> {
+    /// Adds a text; its place.
+    pub(super) fn add(&mut self, text: &[u8]) -> u32 {
+        self.bytes.prefixed(text);
+        self.count += 1;
+        self.count - 1
+    }
+
+    fn plain(&mut self, text: &'a [u8]) -> u32 {
+        if let Some(known) = self.plain.get(text) {
+            return *known;
+        }
+        let place = self.add(text);
+        self.plain.insert(text, place);
+        place
+    }
 }
 
 /// The tags in a block, as numbers for the filters of its header.
@@ -79,11 +129,23 @@ pub struct FilterKeys {
     pub marks: Vec<u64>,
 }
 
-/// Encodes rows that are sorted by user tag; answers the bytes, and what the header is made of.
+/// Encodes rows of other blocks that are sorted by user tag; answers the bytes, and what the header
+/// is made of.
 ///
 /// # Errors
 /// When a row's details do not follow their format.
 pub fn encode(rows: &[Row<'_>]) -> Result<(Vec<u8>, FilterKeys), Corrupt> {
+    encode_with(&mut Dictionary::default(), rows)
+}
+
+/// Encodes rows of the journal and of other blocks, sorted by user tag.
+///
+/// # Errors
+/// When a row's details do not follow their format.
+pub fn encode_with(
+    dictionary: &mut Dictionary,
+    rows: &[Row<'_>],
+) -> Result<(Vec<u8>, FilterKeys), Corrupt> {
     let mut tags = Vec::with_capacity(rows.len() * 48);
     let mut packed = Vec::with_capacity(rows.len() * 32);
     encode_users(rows, &mut packed, &mut tags);
@@ -92,14 +154,14 @@ pub fn encode(rows: &[Row<'_>]) -> Result<(Vec<u8>, FilterKeys), Corrupt> {
         packed.zigzag(row.occurred_at.0.wrapping_sub(before));
         before = row.occurred_at.0;
     }
-    let columns = gather(rows)?;
+    let columns = gather(dictionary, rows)?;
     let mut keys = FilterKeys { users: tag_keys(&tags).collect(), ..FilterKeys::default() };
     packed.varint(columns.len() as u64);
     for column in columns {
         match column.form {
             Form::Device => keys.devices.extend(tag_keys(&column.tags)),
             Form::Tag => keys.marks.extend(tag_keys(&column.tags)),
-            Form::Number | Form::Text | Form::Uuid => {}
+            Form::Number | Form::Text | Form::Word | Form::Uuid => {}
         }
         column.encode(&mut packed, &mut tags);
     }
@@ -136,33 +198,68 @@ fn encode_users(rows: &[Row<'_>], packed: &mut Vec<u8>, tags: &mut Vec<u8>) {
 }
 
 /// The columns of the rows, ordered by field and form.
-fn gather(rows: &[Row<'_>]) -> Result<Vec<Column>, Corrupt> {
-    let mut columns: Vec<Column> = Vec::new();
-    // Rows mostly have the same fields in the same order: the column after the last one is tried
-    // first.
+fn gather<'a>(dictionary: &mut Dictionary, rows: &[Row<'a>]) -> Result<Vec<Column<'a>>, Corrupt> {
+    let mut columns = Columns { list: Vec::new(), rows: rows.len() };
+    // For each shape of the dictionary its columns; neighbors mostly have the same.
+    let mut plans: hashbrown::HashMap<u32, Vec<(usize, Form)>> = hashbrown::HashMap::new();
+    dictionary.begin_block();
     for (row_no, row) in rows.iter().enumerate() {
         if row_no % TOUCHED_ROWS == 0 {
             touch(rows.iter().skip(row_no).take(TOUCHED_ROWS));
         }
-        let mut guess = 0;
-        let mut reader = Reader::new("details", row.details);
-        while !reader.is_empty() {
-            let (field, form) = details::read_kind(&mut reader)?;
-            let fits = |column: &Column| column.field == field && column.form == form;
-            let at = if columns.get(guess).is_some_and(fits) {
-                guess
+        let mut reader = Reader::new("details", row.details.bytes());
+        let RowDetails::Shaped { shape, words, .. } = row.details else {
+            let mut guess = 0;
+            while !reader.is_empty() {
+                let (field, form) = details::read_kind(&mut reader)?;
+                guess = columns.find(field, form, guess);
+                columns.list[guess].push(row_no, &mut reader)?;
+                guess += 1;
+            }
+            continue;
+        };
+        let plan = plans.entry(shape).or_insert_with(|| {
+            let fields = dictionary.fields(shape).iter();
+            fields.map(|(field, form)| (columns.find(*field, *form, 0), *form)).collect()
+        });
+        let mut words = words.iter();
+        for (at, form) in plan {
+            let column = &mut columns.list[*at];
+            if *form == Form::Word {
+                let word = words.next().ok_or(reader.corrupt())?;
+                let place = dictionary.place(*word, &mut column.texts)?;
+                column.push_place(row_no, place)?;
             } else {
-                columns.iter().position(fits).unwrap_or_else(|| {
-                    columns.push(Column::new(field, form, rows.len()));
-                    columns.len() - 1
-                })
-            };
-            columns[at].push(row_no, &mut reader)?;
-            guess = at + 1;
+                column.push(row_no, &mut reader)?;
+            }
         }
+        reader.end()?;
     }
+    let mut columns = columns.list;
     columns.sort_by_key(|column| (column.field, column.form as u8));
     Ok(columns)
+}
+
+/// The columns so far.
+struct Columns<'a> {
+    list: Vec<Column<'a>>,
+    rows: usize,
+}
+
+impl Columns<'_> {
+    /// The column of a field in a form, made where it is new. Rows mostly have the same fields in
+    /// the same order, so a guess is tried first.
+    fn find(&mut self, field: u8, form: Form, guess: usize) -> usize {
+        let form = if form == Form::Word { Form::Text } else { form };
+        let fits = |column: &Column<'_>| column.field == field && column.form == form;
+        if self.list.get(guess).is_some_and(fits) {
+            return guess;
+        }
+        self.list.iter().position(fits).unwrap_or_else(|| {
+            self.list.push(Column::new(field, form, self.rows));
+            self.list.len() - 1
+        })
+    }
 }
 
 /// Touches the memory of the rows, which lie scattered over a whole journal segment: a loop of
@@ -171,14 +268,18 @@ fn touch<'r, 'a: 'r>(rows: impl Iterator<Item = &'r Row<'a>>) {
     const LINE_BYTES: usize = 64;
     let mut sum = 0;
     for row in rows {
-        for at in (0..row.details.len()).step_by(LINE_BYTES) {
-            sum ^= row.details[at];
+        let details = row.details.bytes();
+        for at in (0..details.len()).step_by(LINE_BYTES) {
+            sum ^= details[at];
+        }
+        if let RowDetails::Shaped { words: [first, ..], .. } = row.details {
+            sum ^= *first as u8;
         }
     }
     std::hint::black_box(sum);
 }
 
-impl Column {
+impl<'a> Column<'a> {
     fn new(field: u8, form: Form, rows: usize) -> Self {
         let room = |wanted: bool, each: usize| if wanted { rows * each } else { 0 };
         let tags = matches!(form, Form::Uuid | Form::Tag | Form::Device);
@@ -186,33 +287,45 @@ impl Column {
             field,
             form,
             counts: vec![0; rows],
-            values: Vec::with_capacity(room(form == Form::Number, 1)),
-            texts: Vec::with_capacity(room(form == Form::Text, 8)),
-            ends: Vec::with_capacity(room(form == Form::Text, 1)),
+            values: Vec::with_capacity(room(matches!(form, Form::Number | Form::Text), 1)),
+            texts: Texts::default(),
             tags: Vec::with_capacity(room(tags, TAG_BYTES)),
         }
     }
 
-    /// Takes a value of this column's form off the reader.
-    fn push(&mut self, row: usize, reader: &mut Reader<'_>) -> Result<(), Corrupt> {
+    fn count(&mut self, row: usize) -> Result<(), Corrupt> {
         let count = &mut self.counts[row];
-        *count = count.checked_add(1).ok_or(reader.corrupt())?;
+        *count = count.checked_add(1).ok_or(Corrupt("details"))?;
+        Ok(())
+    }
+
+    /// Takes a value of this column's form off the reader.
+    fn push(&mut self, row: usize, reader: &mut Reader<'a>) -> Result<(), Corrupt> {
+        self.count(row)?;
         match self.form {
             Form::Number => self.values.zigzag(reader.zigzag()?),
             Form::Text => {
-                self.texts.extend_from_slice(reader.prefixed()?);
-                self.ends.push(self.texts.len());
+                let text = self.texts.plain(reader.prefixed()?);
+                self.values.varint(u64::from(text));
             }
             Form::Uuid | Form::Tag => self.tags.extend_from_slice(reader.bytes(TAG_BYTES)?),
             Form::Device => {
                 self.values.extend_from_slice(reader.bytes(details::DEVICE_HEAD_BYTES)?);
                 self.tags.extend_from_slice(reader.bytes(TAG_BYTES)?);
             }
+            Form::Word => return Err(reader.corrupt()),
         }
         Ok(())
     }
 
-    /// `field, form, whether every row has one, counts, values`.
+    /// Takes a text by its place.
+    fn push_place(&mut self, row: usize, place: u32) -> Result<(), Corrupt> {
+        self.count(row)?;
+        self.values.varint(u64::from(place));
+        Ok(())
+    }
+
+    /// `field, form, whether every row has one, counts, texts, values`.
     fn encode(&self, packed: &mut Vec<u8>, tags: &mut Vec<u8>) {
         packed.push(self.field);
         packed.push(self.form as u8);
@@ -222,34 +335,12 @@ impl Column {
             packed.extend_from_slice(&self.counts);
         }
         if self.form == Form::Text {
-            encode_texts(&self.texts, &self.ends, packed);
+            packed.varint(u64::from(self.texts.count));
+            packed.extend_from_slice(&self.texts.bytes);
         }
         packed.extend_from_slice(&self.values);
         tags.extend_from_slice(&self.tags);
     }
-}
-
-/// Texts by a dictionary: the distinct ones in the order of their first use, then an index each.
-fn encode_texts(texts: &[u8], ends: &[usize], packed: &mut Vec<u8>) {
-    let mut known: hashbrown::HashMap<&[u8], u64> =
-        hashbrown::HashMap::with_capacity(ends.len().min(1_024));
-    let mut words: Vec<&[u8]> = Vec::new();
-    let mut indexes = Vec::with_capacity(ends.len());
-    let mut start = 0;
-    for end in ends {
-        let text = &texts[start..*end];
-        start = *end;
-        let index = *known.entry(text).or_insert_with(|| {
-            words.push(text);
-            words.len() as u64 - 1
-        });
-        indexes.varint(index);
-    }
-    packed.varint(words.len() as u64);
-    for word in words {
-        packed.prefixed(word);
-    }
-    packed.extend_from_slice(&indexes);
 }
 
 /// Reads the rows of a block.
@@ -358,53 +449,21 @@ fn decode_item<'a>(
             let head = columns.array()?;
             Item::Device(details::device(head, tags.tag()?).ok_or(columns.corrupt())?)
         }
+        Form::Word => return Err(columns.corrupt()),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::batch::DeviceTag;
-    use crate::model::vocab::{DeviceKind, Quality, Scope};
+    use crate::store::batch::tests::{Own, batch, own};
+    use crate::store::dictionary::AddedRow;
     use proptest::prelude::*;
 
-    #[derive(Clone, Debug)]
-    enum Own {
-        Number(i64),
-        Text(String),
-        Uuid([u8; 16]),
-        Tag([u8; 16]),
-        Device([u8; 16], bool),
-    }
-
-    fn own() -> impl Strategy<Value = (u8, Own)> {
-        let item = prop_oneof![
-            any::<i64>().prop_map(Own::Number),
-            "[a-c]{0,3}".prop_map(Own::Text),
-            any::<[u8; 16]>().prop_map(Own::Uuid),
-            any::<[u8; 16]>().prop_map(Own::Tag),
-            (any::<[u8; 16]>(), any::<bool>()).prop_map(|(tag, it)| Own::Device(tag, it)),
-        ];
-        (0u8..6, item)
-    }
-
-    fn details_of(items: &[(u8, Own)]) -> Vec<u8> {
+    fn details_of(items: &[Own]) -> Vec<u8> {
         let mut out = Vec::new();
-        for (field, own) in items {
-            let item = match own {
-                Own::Number(number) => Item::Number(*number),
-                Own::Text(text) => Item::Text(text.as_bytes()),
-                Own::Uuid(bytes) => Item::Uuid(*bytes),
-                Own::Tag(bytes) => Item::Tag(Tag(*bytes)),
-                Own::Device(bytes, recommended) => Item::Device(DeviceTag {
-                    kind: DeviceKind::Imei,
-                    quality: Quality::Good,
-                    scope: Scope::Device,
-                    recommended: *recommended,
-                    tag: Tag(*bytes),
-                }),
-            };
-            details::push(&mut out, *field, item);
+        for (field, item) in items.iter().map(Own::item) {
+            details::push(&mut out, field, item);
         }
         out
     }
@@ -448,13 +507,57 @@ mod tests {
             prop_assert_eq!(decode(&bytes), Ok(rows));
         }
 
+        /// Rows of several batches, and of a block before them, each with its own shapes and words.
+        #[test]
+        fn rows_of_the_journal_round_trip(
+            batches in proptest::collection::vec(batch(), 1..4),
+            kept in proptest::collection::vec(proptest::collection::vec(own(), 0..6), 0..4),
+        ) {
+            let kept: Vec<Vec<u8>> = kept.iter().map(|items| details_of(items)).collect();
+            let mut dictionary = Dictionary::default();
+            let mut rows = Vec::new();
+            for details in &kept {
+                let row = Row {
+                    user: None, occurred_at: Timestamp(7), details: RowDetails::Plain(details),
+                };
+                rows.push((row, details.clone()));
+            }
+            let mut batches = batches;
+            for (batch, _) in &mut batches {
+                dictionary.add(&mut batch.details).unwrap();
+            }
+            for (batch, plain) in &batches {
+                let added = dictionary.rows(&batch.details);
+                for ((added, claim), plain) in added.zip(&batch.claims).zip(plain) {
+                    let AddedRow { user, details, bytes } = added.unwrap();
+                    let first = details::items(plain).next().map(Result::unwrap);
+                    let with_user = match first {
+                        Some((details::USER, Item::Tag(tag))) => Some(tag),
+                        _ => None,
+                    };
+                    prop_assert_eq!(user, with_user);
+                    let plain = plain[if user.is_some() { 18 } else { 0 }..].to_vec();
+                    prop_assert!(bytes <= plain.len() && plain.len() < bytes + 7);
+                    rows.push((Row { user, occurred_at: claim.occurred_at, details }, plain));
+                }
+            }
+            rows.sort_by_key(|(row, _)| row.user);
+            let given: Vec<Row<'_>> = rows.iter().map(|(row, _)| *row).collect();
+            let (bytes, _) = encode_with(&mut dictionary, &given).unwrap();
+            let wanted: Vec<OwnedRow> = rows.into_iter().map(|(row, plain)| OwnedRow {
+                user: row.user, occurred_at: row.occurred_at, details: ordered(&plain),
+            }).collect();
+            prop_assert_eq!(decode(&bytes), Ok(wanted));
+        }
+
         #[test]
         fn changed_bytes_never_panic(
             items in proptest::collection::vec(own(), 1..9), at in any::<u16>(), to in any::<u8>(),
         ) {
             let details = details_of(&items);
             let user = Some(Tag([1; 16]));
-            let row = Row { user, occurred_at: Timestamp(5), details: &details };
+            let details = RowDetails::Plain(&details);
+            let row = Row { user, occurred_at: Timestamp(5), details };
             let (mut bytes, _) = encode(&[row, row, row]).unwrap();
             let at = usize::from(at) % bytes.len();
             bytes[at] = to;

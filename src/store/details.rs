@@ -1,4 +1,5 @@
-//! The details of one row: fields and their values, one after the other.
+//! The details of one row that was read back from a block: fields and their values, one after the
+//! other.
 //!
 //! `field code (1) ‖ form (1) ‖ value`; the form says how the value is written.
 
@@ -15,6 +16,8 @@ pub(super) enum Form {
     Uuid = 2,
     Tag = 3,
     Device = 4,
+    /// A text by its number in a list of words; in the journal only (`store::shapes`).
+    Word = 5,
 }
 
 impl Form {
@@ -25,6 +28,7 @@ impl Form {
             2 => Self::Uuid,
             3 => Self::Tag,
             4 => Self::Device,
+            5 => Self::Word,
             _ => return None,
         })
     }
@@ -104,6 +108,7 @@ fn read<'a>(reader: &mut Reader<'a>) -> Result<(u8, Item<'a>), Corrupt> {
             let head = reader.array()?;
             Item::Device(device(head, reader.tag()?).ok_or(reader.corrupt())?)
         }
+        Form::Word => return Err(reader.corrupt()),
     };
     Ok((field, item))
 }
@@ -116,16 +121,8 @@ pub(super) fn read_kind(reader: &mut Reader<'_>) -> Result<(u8, Form), Corrupt> 
 
 /// The field code of the user's record tag, always the first field of a row that has one.
 pub const USER: u8 = 0;
-/// Bytes of the user field: code, form, tag.
-const USER_BYTES: usize = 18;
-
-/// Takes the user's tag off the front of a row's details.
-pub fn split_user(details: &[u8]) -> (Option<Tag>, &[u8]) {
-    match details.split_first_chunk::<USER_BYTES>() {
-        Some(([USER, form, tag @ ..], rest)) if *form == Form::Tag as u8 => (Some(Tag(*tag)), rest),
-        _ => (None, details),
-    }
-}
+/// Bytes of a tag and of a UUID.
+pub(super) const TAG_BYTES: usize = 16;
 
 /// The 16 bytes of a UUID in its usual text (lower case, 8-4-4-4-12), so that writing them back
 /// gives the same text; `None` for any other text.

@@ -1,6 +1,7 @@
 //! Row keys. Numbers are big-endian, so that the order of the bytes is that of the numbers.
 
 use super::destruction::{LOT_BYTES, decode_lot, encode_lot};
+use crate::model::arrival::Hour;
 use crate::model::batch::SiteMonth;
 use crate::model::ids::{HoldNo, SiteId, SiteNo};
 use crate::model::retention::Lot;
@@ -42,8 +43,17 @@ pub const HELD: &[u8] = b"held/";
 /// After the row of every copy in hold storage.
 pub const HELD_END: &[u8] = b"held0";
 
+/// Before the row of each erasure that has not ended.
+pub const ERASING: &[u8] = b"erasing/";
+/// After the row of every erasure.
+pub const ERASING_END: &[u8] = b"erasing0";
+/// Before the row of each person whose later records are not kept.
+pub const SUPPRESSED: &[u8] = b"suppressed/";
+/// After the row of every such person.
+pub const SUPPRESSED_END: &[u8] = b"suppressed0";
+
 /// Every kind of row of the default table; the store writes `format` itself.
-pub const META_ROWS: [&str; 14] = [
+pub const META_ROWS: [&str; 16] = [
     "format",
     "position",
     "vault",
@@ -57,6 +67,8 @@ pub const META_ROWS: [&str; 14] = [
     "held/",
     "site/",
     "token/",
+    "erasing/",
+    "suppressed/",
     "desk/",
 ];
 
@@ -95,6 +107,23 @@ pub fn gone_lot(key: &[u8]) -> Option<Lot> {
     decode_lot(key.strip_prefix(GONE)?)
 }
 
+/// The row of an erasure.
+pub fn erasing(number: u64) -> Vec<u8> {
+    [ERASING, &number.to_be_bytes()].concat()
+}
+
+/// The row of a person whose later records are not kept: by the erasure that asked for it.
+pub fn suppressed(site: SiteNo, number: u64) -> Vec<u8> {
+    [SUPPRESSED, &site.0.to_be_bytes(), &number.to_be_bytes()].concat()
+}
+
+/// The site and the erasure of [`suppressed`].
+pub fn suppressed_of(key: &[u8]) -> Option<(SiteNo, u64)> {
+    let (site, number) = key.strip_prefix(SUPPRESSED)?.split_first_chunk::<4>()?;
+    let number: [u8; 8] = number.try_into().ok()?;
+    Some((SiteNo(u32::from_be_bytes(*site)), u64::from_be_bytes(number)))
+}
+
 /// The counters of a site and month.
 pub fn counters(at: SiteMonth) -> Vec<u8> {
     [at.month.0.to_be_bytes(), at.site.0.to_be_bytes()].concat()
@@ -106,6 +135,19 @@ pub fn counters_of(key: &[u8]) -> Option<SiteMonth> {
     let site = u32::from_be_bytes(key.get(4..8)?.try_into().ok()?);
     let month = crate::model::time::Month(month);
     (key.len() == 8).then_some(SiteMonth { site: SiteNo(site), month })
+}
+
+/// The row of everything that ever arrived; no hour has this number.
+pub const ARRIVALS_TOTAL: [u8; 4] = [u8::MAX; 4];
+
+/// The arrivals of an hour.
+pub fn arrivals(hour: Hour) -> [u8; 4] {
+    hour.0.to_be_bytes()
+}
+
+/// The hour of an arrivals row.
+pub fn arrivals_hour(key: &[u8]) -> Option<Hour> {
+    key.try_into().ok().map(|hour| Hour(u32::from_be_bytes(hour)))
 }
 
 /// A page of a run (page 0 is its head): `owner ‖ kind ‖ run ‖ page`. The owner is a site or a

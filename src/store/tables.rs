@@ -1,6 +1,7 @@
 //! The tables (column families), one change set, scans, and the check of the format's version.
 
 mod checkpoint;
+mod looking;
 mod options;
 mod reclaim;
 mod written;
@@ -81,6 +82,8 @@ pub enum Table {
     Journal(Half),
     /// The counters of each site and month.
     Counters,
+    /// Sealed figures of what arrived, by hour.
+    Arrivals,
     /// Sealed answers to `Idempotency-Key`s.
     Answers,
     /// Sorted sealed runs of seen tags, by day.
@@ -106,6 +109,7 @@ impl Table {
             Self::Meta => "default".to_owned(),
             Self::Journal(half) => format!("journal.{}", half.name()),
             Self::Counters => "counters".to_owned(),
+            Self::Arrivals => "arrivals".to_owned(),
             Self::Answers => "answers".to_owned(),
             Self::Seen => "seen".to_owned(),
             Self::Tally(month) => format!("tally.{month}"),
@@ -129,6 +133,7 @@ impl Table {
                 Self::Journal(Half::ALL.into_iter().find(|known| known.name() == half)?)
             }
             "counters" => Self::Counters,
+            "arrivals" => Self::Arrivals,
             "answers" => Self::Answers,
             "seen" => Self::Seen,
             "tally" => Self::Tally(Month::parse(parts.next()?.as_bytes())?),
@@ -143,10 +148,11 @@ impl Table {
     }
 
     /// What every table is one of: its name without class and month.
-    pub const KINDS: [&'static str; 11] = [
+    pub const KINDS: [&'static str; 12] = [
         "default",
         "journal",
         "counters",
+        "arrivals",
         "answers",
         "seen",
         "tally",
@@ -163,6 +169,7 @@ impl Table {
             Self::Meta => "default",
             Self::Journal(_) => "journal",
             Self::Counters => "counters",
+            Self::Arrivals => "arrivals",
             Self::Answers => "answers",
             Self::Seen => "seen",
             Self::Tally(_) => "tally",
@@ -175,11 +182,12 @@ impl Table {
     }
 
     /// The tables that exist from the start.
-    const FIXED: [Self; 6] = [
+    const FIXED: [Self; 7] = [
         Self::Meta,
         Self::Journal(Half::A),
         Self::Journal(Half::B),
         Self::Counters,
+        Self::Arrivals,
         Self::Answers,
         Self::Seen,
     ];

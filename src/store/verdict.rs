@@ -3,13 +3,19 @@
 //! Replay applies this record; it never judges again and reads no clock. The counters are absolute,
 //! so that applying a group twice changes nothing.
 
+use super::arrivals;
 use super::codec::{Corrupt, Put, Reader};
+use crate::model::arrival::{Arrival, Received, Sender};
 use crate::model::batch::{SiteMonth, Verdict};
 use crate::model::ids::SiteNo;
 use crate::model::time::{Month, Timestamp};
 use crate::model::usage::{Corrections, Counters, Tally};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Before arrivals were counted; it is still read.
+const VERSION_WITHOUT_ARRIVALS: u8 = 1;
+/// Of the row of a tally.
+const TALLY_VERSION: u8 = 1;
 
 /// What the writer decided about one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +29,9 @@ pub struct GroupVerdict {
     /// What is counted of every site-month that the group touched, as of the group. One that is
     /// closed here and was not before was closed before the first batch of the group.
     pub tallies: Vec<(SiteMonth, Tally)>,
+    /// What the group adds to the arrivals of the hour in which it was judged; each sender once, in
+    /// their order.
+    pub arrivals: Vec<(Sender, Received)>,
 }
 
 impl GroupVerdict {
@@ -45,6 +54,8 @@ impl GroupVerdict {
             out.varint(u64::from(at.month.0));
             put_tally(&mut out, tally);
         }
+        let arrivals = self.arrivals.iter().map(|(sender, received)| (sender, received));
+        arrivals::put(arrivals, &mut out);
         out
     }
 
@@ -55,7 +66,8 @@ impl GroupVerdict {
     /// When the bytes do not follow the format.
     pub fn decode(bytes: &[u8], rows_max: usize) -> Result<Self, Corrupt> {
         let mut reader = Reader::new("journal verdict", bytes);
-        if reader.byte()? != VERSION {
+        let version = reader.byte()?;
+        if ![VERSION, VERSION_WITHOUT_ARRIVALS].contains(&version) {
             return Err(reader.corrupt());
         }
         let judged_at = Timestamp(reader.zigzag()?);
@@ -70,8 +82,13 @@ impl GroupVerdict {
             let month = Month(reader.number32()?);
             tallies.push((SiteMonth { site, month }, tally(&mut reader)?));
         }
+        let arrivals = match version {
+            VERSION => arrivals::take(&mut reader)?,
+            // Nobody wrote down who they were from.
+            _ => Arrival::default().judged(&batches.concat()),
+        };
         reader.end()?;
-        Ok(Self { judged_at, batches, believed, tallies })
+        Ok(Self { judged_at, batches, believed, tallies, arrivals })
     }
 }
 
@@ -129,7 +146,7 @@ fn tally(reader: &mut Reader<'_>) -> Result<Tally, Corrupt> {
 
 /// The row of a site-month's tally.
 pub fn encode_tally(tally: &Tally) -> Vec<u8> {
-    let mut out = vec![VERSION];
+    let mut out = vec![TALLY_VERSION];
     put_tally(&mut out, tally);
     out
 }
@@ -140,7 +157,7 @@ pub fn encode_tally(tally: &Tally) -> Vec<u8> {
 /// When the bytes do not follow the format.
 pub fn decode_tally(bytes: &[u8]) -> Result<Tally, Corrupt> {
     let mut reader = Reader::new("counters", bytes);
-    if reader.byte()? != VERSION {
+    if reader.byte()? != TALLY_VERSION {
         return Err(reader.corrupt());
     }
     let tally = tally(&mut reader)?;
@@ -172,6 +189,7 @@ mod tests {
             at in any::<i64>(), believed in any::<i64>(),
             batches in proptest::collection::vec(proptest::collection::vec(0u8..6, 0..40), 0..5),
             tallies in proptest::collection::vec(a_tally(), 0..4),
+            arrivals in arrivals::tests::arrivals(),
         ) -> GroupVerdict {
             let rows = |codes: Vec<u8>| {
                 codes.into_iter().map(|code| Verdict::from_code(code).unwrap()).collect()
@@ -184,6 +202,7 @@ mod tests {
                 tallies: tallies.into_iter().enumerate()
                     .map(|(no, tally)| (at_month(no as u32), tally))
                     .collect(),
+                arrivals,
             }
         }
     }
@@ -195,6 +214,18 @@ mod tests {
         }
 
         #[test]
+        fn a_verdict_from_before_arrivals_is_read(verdict in verdict()) {
+            let without = GroupVerdict { arrivals: Vec::new(), ..verdict };
+            let mut bytes = without.encode();
+            prop_assert_eq!(bytes.pop(), Some(0));
+            bytes[0] = VERSION_WITHOUT_ARRIVALS;
+            let read = GroupVerdict::decode(&bytes, 40).unwrap();
+            let rows = without.batches.iter().map(Vec::len).sum::<usize>() as u64;
+            prop_assert_eq!(read.arrivals.iter().map(|(_, of)| of.records()).sum::<u64>(), rows);
+            prop_assert_eq!(GroupVerdict { arrivals: Vec::new(), ..read }, without);
+        }
+
+        #[test]
         fn tallies_round_trip(tally in a_tally(), more in any::<u8>()) {
             let mut row = encode_tally(&tally);
             prop_assert_eq!(decode_tally(&row), Ok(tally));
@@ -202,7 +233,7 @@ mod tests {
             prop_assert!(decode_tally(&row).is_err(), "bytes are left over");
             prop_assert!(decode_tally(&row[..row.len() - 2]).is_err());
             row.pop();
-            row[0] = VERSION + 1;
+            row[0] = TALLY_VERSION + 1;
             prop_assert!(decode_tally(&row).is_err());
         }
 

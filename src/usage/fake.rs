@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::Counts;
+use super::{Counts, Explaining};
 use crate::engine::{EngineError, UsageMonth};
 use crate::model::caller::{Caller, Role, SiteScope, Token};
+use crate::model::explained::Explained;
 use crate::model::ids::{SiteId, SiteNo};
 use crate::model::site::{MonthSpan, Site, SiteSettings};
 use crate::model::time::{Month, Timestamp};
@@ -70,5 +71,22 @@ impl Counts for Figures {
             evidence: crate::model::usage::Evidence::Live,
             as_of: Timestamp(0),
         }))
+    }
+
+    fn explain(&self, site: SiteId, month: Month) -> Explaining<'_> {
+        let known = self.usage(&site, month);
+        Box::pin(async move {
+            let found = known?.ok_or(EngineError::NoSite)?;
+            let explained = Explained::new(
+                (site, month),
+                (found.as_of, found.tally),
+                crate::model::explained::Limits::default(),
+            );
+            Ok((Arc::new(explained), 10))
+        })
+    }
+
+    fn explained(&self, _: &SiteId, _: Month) -> Option<Arc<Explained>> {
+        None
     }
 }

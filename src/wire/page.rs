@@ -40,6 +40,7 @@ impl Statement {
         page.figures(body);
         page.excluded(body);
         page.corrections(body);
+        page.quality(body);
         page.method(body);
         page.proof(self, digest);
         page.raw("</main>\n</body>\n</html>\n");
@@ -201,6 +202,39 @@ impl Page {
         self.end();
     }
 
+    fn quality(&mut self, body: &Body) {
+        let Some(of) = &body.quality else { return };
+        self.section("How far the ids can be trusted");
+        let row = |name: &str, licenses: u64, ppm: u64| {
+            (name.to_owned(), vec![number(licenses), percent(ppm)])
+        };
+        self.table(
+            &["Licences", "Count", "Share"],
+            &[
+                row("Under a placeholder id", of.sentinel_licenses, of.sentinel_share_ppm),
+                row("Of nobody", of.unattributed_licenses, of.unattributed_share_ppm),
+                row(
+                    "Of users that look like many",
+                    of.suspect_user_licenses,
+                    of.suspect_user_share_ppm,
+                ),
+            ],
+        );
+        let suspects = format!(
+            "{} users look like many ({} by their devices, {} by their share of the licences), and \
+             {} devices. They are counted as they are. Read: {} of {} records, as of {}.",
+            number(of.suspect_shared_users),
+            number(of.suspect_users_by_devices),
+            number(of.suspect_users_by_share),
+            number(of.suspect_shared_devices),
+            number(of.records_seen),
+            number(of.records_counted),
+            of.as_of
+        );
+        self.element("p", &suspects);
+        self.end();
+    }
+
     fn method(&mut self, body: &Body) {
         self.section("How it was counted");
         let of = &body.method;
@@ -260,6 +294,11 @@ fn version(body: &Body) -> String {
         Some(of) => format!("{}, in the place of version {}", body.version, of.version),
         None => body.version.to_string(),
     }
+}
+
+/// Parts of a million as percent with two digits.
+fn percent(ppm: u64) -> String {
+    format!("{}.{:02} %", ppm / 10_000, ppm % 10_000 / 100)
 }
 
 /// A count with its digits in groups of three.

@@ -24,6 +24,8 @@ struct Refusal {
 pub struct Receipt {
     /// The receipt's own id.
     pub receipt: String,
+    /// When it was judged: the records arrived in the hour of this (reconciliation).
+    pub received_at: String,
     /// Records in the body.
     pub received: u64,
     /// Records that were taken.
@@ -119,9 +121,10 @@ mod tests {
         let pointer = Pointer::of("occurred_at");
         let fault = Fault { reason: Reason::BadTime, pointer, event_id: Some(b"e-17") };
         receipt.reject(2, &fault);
+        receipt.received_at = "2026-11-26T02:00:00Z".to_owned();
         let read: Value = serde_json::from_str(&receipt.to_json()).unwrap();
         let want = json!({
-            "receipt": "r1", "received": 3, "accepted": 1, "duplicates": 1, "rejected": 1,
+            "receipt": "r1", "received_at": "2026-11-26T02:00:00Z", "received": 3, "accepted": 1, "duplicates": 1, "rejected": 1,
             "errors": [{"index": 2, "event_id": "e-17", "code": "bad_time",
                         "pointer": "/occurred_at", "retryable": false}],
         });

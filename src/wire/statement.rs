@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::explained::IdQuality;
 use super::retention::spoken::text;
 use super::retention::{BadForm, read, written};
 use super::usage::csv_cell;
@@ -12,7 +13,9 @@ use crate::model::time::{Month, Timestamp};
 use crate::model::usage::{Corrections, Counters};
 
 /// What the form is called.
-pub const FORMAT: &str = "blindtally/statement/1";
+pub const FORMAT: &str = "blindtally/statement/2";
+/// What it was called before it had the quality of the ids. Such statements stay as they are.
+const WITHOUT_QUALITY: &str = "blindtally/statement/1";
 /// Longest statement that is read, bytes.
 pub const STATEMENT_BYTES_MAX: usize = 1 << 20;
 
@@ -78,6 +81,10 @@ pub struct Body {
     pub billable: Billable,
     /// The same counted from the stored sets; `null` where they are destroyed.
     pub recount: Option<Recounted>,
+    /// How far the ids of the month can be trusted, as of the issue; statements of the first form
+    /// do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<IdQuality>,
 }
 
 /// An earlier version.
@@ -249,6 +256,15 @@ pub struct Recounted {
 }
 
 impl Body {
+    /// Whether it is of a form that is known, and has what that form has.
+    pub fn is_of_known_form(&self) -> bool {
+        match self.format.as_str() {
+            FORMAT => self.quality.is_some(),
+            WITHOUT_QUALITY => self.quality.is_none(),
+            _ => false,
+        }
+    }
+
     /// The bytes that its digest is made of.
     ///
     /// # Errors
@@ -296,6 +312,11 @@ impl Body {
             ("corrected_licenses_issued", self.corrections.licenses_issued),
         ] {
             row(name.to_owned(), count);
+        }
+        if let Some(quality) = &self.quality {
+            for (name, count) in quality.figures() {
+                row(format!("quality_{name}"), count);
+            }
         }
         for of in &self.by_drm_type {
             row(format!("mau_{}", of.drm_type), of.mau);

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::explained::IdQuality;
 use crate::model::ids::SiteId;
 use crate::model::time::{Month, Timestamp};
 use crate::model::usage::{Corrections, Counters};
@@ -36,6 +37,8 @@ pub struct Usage {
     pub evidence: Evidence,
     /// When the figures were read.
     pub as_of: Timestamp,
+    /// The quality of the ids, where the licences were explained since the start.
+    pub quality: Option<IdQuality>,
 }
 
 impl Usage {
@@ -48,7 +51,7 @@ impl Usage {
                 (drm.name().to_owned(), json!({"mau": mau, "licenses_issued": licenses}))
             })
             .collect();
-        json!({
+        let mut value = json!({
             "site_id": self.site_id.as_str(),
             "month": self.month.to_string(),
             "time_zone": self.time_zone,
@@ -76,7 +79,12 @@ impl Usage {
             "closes_at": self.closes_at.to_string(),
             "evidence": self.evidence.name(),
             "as_of": self.as_of.to_string(),
-        })
+        });
+        if let (Some(quality), Some(members)) = (&self.quality, value.as_object_mut()) {
+            let quality = serde_json::to_value(quality).unwrap_or_default();
+            members.insert("quality".to_owned(), quality);
+        }
+        value
     }
 
     /// The figures as a JSON text.
@@ -207,6 +215,7 @@ mod tests {
             to: Timestamp(1_796_083_200_000),
             evidence: Evidence::Live,
             as_of: Timestamp(1_795_320_960_000),
+            quality: None,
         }
     }
 

@@ -6,6 +6,7 @@ mod bodies;
 mod challenge;
 mod clocked;
 mod errors;
+mod explained;
 mod export;
 mod figures;
 mod limits;

@@ -22,6 +22,7 @@ use blindtally::model::site::SiteSettings;
 use blindtally::model::time::{Clock, Timestamp};
 use blindtally::model::usage::{Counters, Evidence};
 use blindtally::model::vocab::{DrmType, RecordType};
+use blindtally::store::shapes::DetailsWriter;
 use blindtally::store::{self, Store, Table, details};
 
 use crate::support::{Place, kill_self};
@@ -75,6 +76,7 @@ fn fill(place: &Path) {
     }
     for part in 0..4 {
         let mut batch = Batch::default();
+        let mut writer = DetailsWriter::with_capacity(100);
         for event in part * 100..(part + 1) * 100 {
             let days = if part < 2 { 0 } else { 24 };
             let at = Timestamp(NOW - HOUR * i64::from(days * 24 + event % 60));
@@ -82,9 +84,9 @@ fn fill(place: &Path) {
             let month = calendar::stored(&of, at).unwrap().month;
             engine.ring().site_month(&of.id, month).unwrap();
             let user = tag("user", event % 40);
-            details::push(&mut batch.details, details::USER, Item::Tag(user));
-            details::push(&mut batch.details, 7, Item::Number(i64::from(event)));
-            batch.ends.push(batch.details.len() as u32);
+            writer.push(details::USER, Item::Tag(user));
+            writer.push(7, Item::Number(i64::from(event)));
+            writer.end_row();
             let claim = Claim {
                 month: batch.month_index(SiteMonth { site: of.no, month }).unwrap(),
                 day: batch.day_index(at.day()).unwrap(),
@@ -101,6 +103,7 @@ fn fill(place: &Path) {
             };
             batch.claims.push(claim);
         }
+        batch.details = writer.finish();
         run(engine.commit(batch, Vec::new(), None)).unwrap();
         if part == 1 {
             run(engine.fold()).unwrap();

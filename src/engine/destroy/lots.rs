@@ -24,7 +24,12 @@ pub fn lot_of(directory: &Directory, key: &KeyInfo) -> Option<Lot> {
         KeyKind::Record => Lot::RecordKey(at),
         KeyKind::Watermark => Lot::WatermarkKey(at),
         KeyKind::Base => Lot::BaseKey(at),
-        KeyKind::Node | KeyKind::Seen | KeyKind::Journal | KeyKind::State | KeyKind::Hold => {
+        KeyKind::Node
+        | KeyKind::Seen
+        | KeyKind::Journal
+        | KeyKind::State
+        | KeyKind::Hold
+        | KeyKind::Suppression => {
             return None;
         }
     })

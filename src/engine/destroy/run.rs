@@ -248,7 +248,10 @@ impl Run<'_> {
     }
 
     /// Folds until the journal keys that rows from before were sealed under are retired.
-    fn fold_away(&self, journal: &[KeyId]) -> Result<(), EngineError> {
+    ///
+    /// # Errors
+    /// Busy when a request holds one for a minute; stopped.
+    pub fn fold_away(&self, journal: &[KeyId]) -> Result<(), EngineError> {
         let ring = &self.engine.shared.ring;
         for _ in 0..LOOKS {
             self.ask(Message::Fold)?;
@@ -267,10 +270,10 @@ impl Run<'_> {
             return Ok(());
         };
         (doomed.records, doomed.blocks) = (Some(0), (0, 0));
-        let Some(key) = doomed.keys.first().and_then(|key| shared.ring.by_id(key.id)) else {
+        if doomed.keys.is_empty() {
             return Ok(());
-        };
-        (doomed.records, doomed.blocks) = count_records(&shared.store, &key, bucket)?;
+        }
+        (doomed.records, doomed.blocks) = count_records(&shared.store, &shared.ring, bucket)?;
         Ok(())
     }
 
@@ -473,13 +476,21 @@ impl Run<'_> {
         written.inspect_err(|error| shared.fail(error))
     }
 
-    fn ask<T>(&self, message: impl FnOnce(Reply<T>) -> Message) -> Result<T, EngineError> {
+    /// Asks the writer and waits.
+    ///
+    /// # Errors
+    /// Stopped, and those of what is asked.
+    pub fn ask<T>(&self, message: impl FnOnce(Reply<T>) -> Message) -> Result<T, EngineError> {
         let (reply, answer) = oneshot::channel();
         self.engine.queue.send(message(reply)).map_err(|_| EngineError::Stopped)?;
         answer.blocking_recv().map_err(|_| EngineError::Stopped)?
     }
 
-    fn order<T>(&self, order: impl FnOnce(Reply<T>) -> Order) -> Result<T, EngineError> {
+    /// As `ask`.
+    ///
+    /// # Errors
+    /// As `ask`.
+    pub fn order<T>(&self, order: impl FnOnce(Reply<T>) -> Order) -> Result<T, EngineError> {
         self.ask(|reply| Message::Destruction(Box::new(order(reply))))
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use super::ahead::Ahead;
+use super::read::read_block_by;
 use super::{FoldError, Stats};
 use crate::crypto::{Aad, SealKey, Secret};
 use crate::engine::directory::Directory;
@@ -16,9 +17,9 @@ use crate::keys::KeyRing;
 use crate::model::batch::{Batch, Bucket, Epoch, Verdict};
 use crate::model::ids::KeyId;
 use crate::model::vocab::Class;
-use crate::store::block::{self, FilterKeys, OwnedRow, Row};
+use crate::store::block::{self, FilterKeys, Row};
 use crate::store::codec::Corrupt;
-use crate::store::details;
+use crate::store::dictionary::{AddedRow, Dictionary};
 use crate::store::header::Header;
 use crate::store::{Changes, RowRange, Store, Table, keys};
 
@@ -93,7 +94,7 @@ pub fn ranges(bucket: Bucket, first: u64, end: u64) -> Vec<RowRange> {
 }
 
 /// The tables of a bucket: blocks, headers, block keys.
-fn tables(bucket: Bucket) -> [Table; 3] {
+pub fn tables(bucket: Bucket) -> [Table; 3] {
     let (class, month) = (bucket.class, bucket.epoch.month());
     [Table::Blocks(class, month), Table::Headers(class, month), Table::BlockKeys(class, month)]
 }
@@ -133,10 +134,13 @@ pub struct Writer<'a> {
     pub stats: Stats,
 }
 
+/// A row, and the most bytes that its details take.
+type SizedRow<'a> = (Row<'a>, usize);
+
 /// The kept rows of a fold, by bucket and user.
 pub struct Sorted<'a> {
     buckets: Vec<Bucket>,
-    rows: Vec<Row<'a>>,
+    rows: Vec<SizedRow<'a>>,
     /// For each row what it is sorted by, and its place in `rows`.
     order: Vec<(u128, u32)>,
 }
@@ -150,13 +154,17 @@ impl<'a> Sorted<'a> {
     /// Gathers the kept rows of the groups.
     ///
     /// # Errors
-    /// When a row names a site that does not exist.
-    pub fn of(groups: &'a [OpenGroup], directory: &Directory) -> Result<Self, FoldError> {
+    /// When a row names a site that does not exist, or does not follow its format.
+    pub fn of(
+        groups: &'a [OpenGroup],
+        dictionary: &Dictionary,
+        directory: &Directory,
+    ) -> Result<Self, FoldError> {
         let mut sorted = Self { buckets: Vec::new(), rows: Vec::new(), order: Vec::new() };
         let mut numbers: HashMap<Bucket, u32> = HashMap::new();
         for group in groups {
             for (batch, verdicts) in group.batches.iter().zip(&group.verdict.batches) {
-                sorted.add(batch, verdicts, directory, &mut numbers)?;
+                sorted.add((batch, verdicts), dictionary, directory, &mut numbers)?;
             }
         }
         sorted.order.sort_unstable();
@@ -165,8 +173,8 @@ impl<'a> Sorted<'a> {
 
     fn add(
         &mut self,
-        batch: &'a Batch,
-        verdicts: &[Verdict],
+        (batch, verdicts): (&'a Batch, &[Verdict]),
+        dictionary: &Dictionary,
         directory: &Directory,
         numbers: &mut HashMap<Bucket, u32>,
     ) -> Result<(), FoldError> {
@@ -176,7 +184,8 @@ impl<'a> Sorted<'a> {
         }
         // The last bucket of each month and class.
         let mut known = vec![[None; 2]; batch.months.len()];
-        for (row, (claim, verdict)) in batch.claims.iter().zip(verdicts).enumerate() {
+        let rows = dictionary.rows(&batch.details);
+        for ((claim, verdict), row) in batch.claims.iter().zip(verdicts).zip(rows) {
             if !matches!(verdict, Verdict::Accepted | Verdict::Correction) {
                 continue;
             }
@@ -197,17 +206,17 @@ impl<'a> Sorted<'a> {
                     number
                 }
             };
-            let (user, details) = details::split_user(batch.details_of(row));
+            let AddedRow { user, details, bytes } = row?;
             let somebody = user.map_or(0, |tag| u128::from_be_bytes(tag.0) >> 33 | SOMEBODY);
             let place = u32::try_from(self.rows.len()).map_err(|_| Corrupt("journal"))?;
             self.order.push((u128::from(number) << BUCKET_SHIFT | somebody, place));
-            self.rows.push(Row { user, occurred_at: claim.occurred_at, details });
+            self.rows.push((Row { user, occurred_at: claim.occurred_at, details }, bytes));
         }
         Ok(())
     }
 
     /// Each bucket with its rows in their order.
-    fn buckets(&self) -> impl Iterator<Item = (Bucket, Vec<Row<'a>>)> + '_ {
+    fn buckets(&self) -> impl Iterator<Item = (Bucket, Vec<SizedRow<'a>>)> + '_ {
         let number = |key: u128| (key >> BUCKET_SHIFT) as usize;
         let same = move |left: &(u128, u32), right: &(u128, u32)| number(left.0) == number(right.0);
         self.order.chunk_by(same).map(move |of| {
@@ -226,12 +235,15 @@ impl Writer<'_> {
     /// Writes blocks of the rows; what must not happen without the rest of the fold goes to `last`.
     pub fn write(
         &mut self,
+        dictionary: &mut Dictionary,
         rows: &Sorted<'_>,
         ahead: &mut Ahead<'_>,
         last: &mut Changes,
     ) -> Result<(), FoldError> {
         self.make_keys(rows)?;
-        rows.buckets().try_for_each(|(bucket, rows)| self.write_bucket(bucket, rows, ahead, last))
+        rows.buckets().try_for_each(|(bucket, rows)| {
+            self.write_bucket(bucket, (&mut *dictionary, rows), ahead, last)
+        })
     }
 
     /// Makes the keys of all new buckets with one write of the register, instead of one each.
@@ -247,7 +259,7 @@ impl Writer<'_> {
     fn write_bucket(
         &mut self,
         bucket: Bucket,
-        rows: Vec<Row<'_>>,
+        (dictionary, rows): (&mut Dictionary, Vec<SizedRow<'_>>),
         ahead: &mut Ahead<'_>,
         last: &mut Changes,
     ) -> Result<(), FoldError> {
@@ -261,21 +273,23 @@ impl Writer<'_> {
         if known > 0 && (rows.len() >= ROWS_MIN / 2 || known >= FRAGMENTS_MAX) {
             for number in self.fragments.0.remove(&bucket).unwrap_or_default() {
                 let place = BlockPlace { bucket, fragment: true, number };
-                kept.extend(read_block(self.store, &key, place)?);
+                kept.extend(read_block_by(self.store, self.ring, place)?);
                 place.rows().into_iter().for_each(|(table, key)| last.delete(table, key));
             }
         }
         let mut all = rows;
-        all.extend(kept.iter().map(OwnedRow::as_row));
+        all.extend(kept.iter().map(|row| (row.as_row(), row.details.len())));
         if !kept.is_empty() {
-            all.sort_by_key(|row| (row.user, row.occurred_at));
+            all.sort_by_key(|(row, _)| (row.user, row.occurred_at));
         }
-        let bytes: usize = all.iter().map(|row| row.details.len()).sum();
+        let bytes: usize = all.iter().map(|(_, bytes)| bytes).sum();
         let fragment = all.len() < ROWS_MIN && bytes < BYTES_TARGET;
-        for rows in cut(&all) {
+        let blocks = cut(&all);
+        let all: Vec<Row<'_>> = all.iter().map(|(row, _)| *row).collect();
+        for rows in blocks {
             let place = BlockPlace { bucket, fragment, number: self.next };
             self.next += 1;
-            self.write_block(place, &key, rows, ahead)?;
+            self.write_block(place, &key, (&mut *dictionary, &all[rows]), ahead)?;
             if fragment {
                 self.fragments.0.entry(bucket).or_default().push(place.number);
             }
@@ -287,17 +301,10 @@ impl Writer<'_> {
         &mut self,
         place: BlockPlace,
         bucket_key: &SealKey,
-        rows: &[Row<'_>],
+        (dictionary, rows): (&mut Dictionary, &[Row<'_>]),
         ahead: &mut Ahead<'_>,
     ) -> Result<(), FoldError> {
-        let secret = Secret::random();
-        let key = SealKey::new(KeyId(place.number), &secret);
-        let id = bucket_key.id();
-        let (plain, filter_keys) = block::encode(rows)?;
-        let sealed = key.seal(&place.aad("block/1", id), &plain);
-        let header = header_of(rows, filter_keys);
-        let header = key.seal(&place.aad("header/1", id), &header.encode());
-        let wrapped = bucket_key.seal(&place.aad("block key/1", id), secret.expose());
+        let [sealed, header, wrapped] = seal_block(place, bucket_key, (dictionary, rows))?;
         self.stats.rows += rows.len() as u64;
         self.stats.blocks += 1;
         self.stats.bytes += (sealed.len() + header.len() + wrapped.len()) as u64;
@@ -308,18 +315,40 @@ impl Writer<'_> {
     }
 }
 
+/// A block of these rows under a fresh key of its own: block, header, and the key under the
+/// bucket's, as they are stored.
+///
+/// # Errors
+/// When a row's details do not follow their format.
+pub fn seal_block(
+    place: BlockPlace,
+    bucket_key: &SealKey,
+    (dictionary, rows): (&mut Dictionary, &[Row<'_>]),
+) -> Result<[Vec<u8>; 3], FoldError> {
+    let secret = Secret::random();
+    let key = SealKey::new(KeyId(place.number), &secret);
+    let id = bucket_key.id();
+    let (plain, filter_keys) = block::encode_with(dictionary, rows)?;
+    let header = header_of(rows, filter_keys);
+    Ok([
+        key.seal(&place.aad("block/1", id), &plain),
+        key.seal(&place.aad("header/1", id), &header.encode()),
+        bucket_key.seal(&place.aad("block key/1", id), secret.expose()),
+    ])
+}
+
 /// Cuts a bucket's rows into blocks of even size, none of them much over [`BYTES_TARGET`].
-fn cut<'r, 'a>(all: &'r [Row<'a>]) -> Vec<&'r [Row<'a>]> {
+fn cut(all: &[SizedRow<'_>]) -> Vec<std::ops::Range<usize>> {
     let rows_most = all.len().div_ceil(all.len().div_ceil(ROWS_TARGET).max(1));
     let (mut blocks, mut start, mut bytes) = (Vec::new(), 0, 0);
-    for (at, row) in all.iter().enumerate() {
-        if at > start && (at - start == rows_most || bytes + row.details.len() > BYTES_TARGET) {
-            blocks.push(&all[start..at]);
+    for (at, (_, more)) in all.iter().enumerate() {
+        if at > start && (at - start == rows_most || bytes + more > BYTES_TARGET) {
+            blocks.push(start..at);
             (start, bytes) = (at, 0);
         }
-        bytes += row.details.len();
+        bytes += more;
     }
-    blocks.push(&all[start..]);
+    blocks.push(start..all.len());
     blocks
 }
 
@@ -327,124 +356,4 @@ fn header_of(rows: &[Row<'_>], mut keys: FilterKeys) -> Header {
     let times = || rows.iter().map(|row| row.occurred_at);
     let span = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
     Header::new(rows.len(), span, [&mut keys.users, &mut keys.devices, &mut keys.marks])
-}
-
-/// Opens the key of a block as it is sealed under its bucket's key.
-///
-/// # Errors
-/// When it does not open or is no key.
-pub fn open_block_key(
-    place: BlockPlace,
-    bucket_key: &SealKey,
-    wrapped: &[u8],
-) -> Result<Secret, FoldError> {
-    let mut plain = bucket_key.open(&place.aad("block key/1", bucket_key.id()), wrapped)?;
-    Ok(Secret::take(&mut plain).ok_or(Corrupt("block key"))?)
-}
-
-/// Opens a sealed block under its own key, and reads its rows.
-///
-/// # Errors
-/// When it does not open or does not follow its format.
-pub fn open_block(
-    place: BlockPlace,
-    bucket_key: KeyId,
-    key: &Secret,
-    sealed: &[u8],
-) -> Result<Vec<OwnedRow>, FoldError> {
-    let key = SealKey::new(KeyId(place.number), key);
-    Ok(block::decode(&key.open(&place.aad("block/1", bucket_key), sealed)?)?)
-}
-
-/// Opens the sealed header of a block under the block's own key.
-///
-/// # Errors
-/// When it does not open or does not follow its format.
-pub fn open_header(
-    place: BlockPlace,
-    bucket_key: KeyId,
-    key: &Secret,
-    sealed: &[u8],
-) -> Result<Header, FoldError> {
-    let key = SealKey::new(KeyId(place.number), key);
-    Ok(Header::decode(&key.open(&place.aad("header/1", bucket_key), sealed)?)?)
-}
-
-fn block_key(store: &Store, bucket_key: &SealKey, place: BlockPlace) -> Result<Secret, FoldError> {
-    let [_, _, (block_keys, at)] = place.rows();
-    let wrapped = store.get(block_keys, &at)?.ok_or(Corrupt("block key"))?;
-    open_block_key(place, bucket_key, &wrapped)
-}
-
-/// Whether a stored block key opens under a bucket's key.
-pub fn block_key_opens(bucket_key: &SealKey, place: BlockPlace, wrapped: &[u8]) -> bool {
-    bucket_key.open(&place.aad("block key/1", bucket_key.id()), wrapped).is_ok()
-}
-
-/// Opens a block and reads its rows.
-///
-/// # Errors
-/// When it is missing, does not open, or does not follow its format.
-pub fn read_block(
-    store: &Store,
-    bucket_key: &SealKey,
-    place: BlockPlace,
-) -> Result<Vec<OwnedRow>, FoldError> {
-    let key = block_key(store, bucket_key, place)?;
-    let [(blocks, at), ..] = place.rows();
-    let sealed = store.get(blocks, &at)?.ok_or(Corrupt("block"))?;
-    open_block(place, bucket_key.id(), &key, &sealed)
-}
-
-/// Opens the header of a block.
-///
-/// # Errors
-/// When it is missing, does not open, or does not follow its format.
-pub fn read_header(
-    store: &Store,
-    bucket_key: &SealKey,
-    place: BlockPlace,
-) -> Result<Header, FoldError> {
-    let key = block_key(store, bucket_key, place)?;
-    let [_, (headers, at), _] = place.rows();
-    let sealed = store.get(headers, &at)?.ok_or(Corrupt("block header"))?;
-    open_header(place, bucket_key.id(), &key, &sealed)
-}
-
-/// The records of a bucket by the headers of its blocks, and the numbers of its blocks: the first,
-/// and the one behind the last, equal for none. One pass over each table, because a bucket may have
-/// many blocks and whoever asks waits for it. No number of records where a header cannot be read.
-///
-/// # Errors
-/// When the disk refuses, or a row key does not follow its format.
-pub fn count_records(
-    store: &Store,
-    bucket_key: &SealKey,
-    bucket: Bucket,
-) -> Result<(Option<u64>, (u64, u64)), FoldError> {
-    let [_, headers, block_keys] = tables(bucket);
-    let (mut records, mut first, mut end) = (Some(0u64), u64::MAX, 0);
-    if !store.has(block_keys) {
-        return Ok((records, (0, 0)));
-    }
-    for fragment in [false, true] {
-        let key = |number| keys::block(fragment, bucket.site, bucket.epoch.code(), number);
-        let (from, to) = (key(0), key(u64::MAX));
-        let mut sealed = store.scan(headers, &from, Some(&to))?;
-        for row in store.scan(block_keys, &from, Some(&to))? {
-            let (name, wrapped) = row?;
-            let place = BlockPlace::from_key(bucket.class, &name).ok_or(Corrupt("block key"))?;
-            let header = sealed.next().and_then(Result::ok).filter(|(of, _)| *of == name);
-            let rows = header.and_then(|(_, header)| {
-                let own = open_block_key(place, bucket_key, &wrapped).ok()?;
-                Some(open_header(place, bucket_key.id(), &own, &header).ok()?.rows as u64)
-            });
-            if rows.is_none() {
-                tracing::error!("a block that is destroyed cannot be counted");
-            }
-            records = records.zip(rows).map(|(sum, rows)| sum + rows);
-            (first, end) = (first.min(place.number), end.max(place.number.saturating_add(1)));
-        }
-    }
-    Ok((records, if first < end { (first, end) } else { (0, 0) }))
 }

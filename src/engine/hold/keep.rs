@@ -2,8 +2,9 @@
 //! destroyed. Everything can be repeated; nothing here removes anything.
 
 use super::{BLOCK, HEADER, HeldBucket, RUN, aad, sealing};
-use crate::crypto::{SealKey, Secret};
-use crate::engine::fold::{BlockPlace, FoldError, blocks_of, open_block_key, rows_of_sets};
+use crate::engine::fold::{
+    BlockKey, BlockPlace, FoldError, blocks_of, key_of, open_block_key, rows_of_sets, wrapped_key,
+};
 use crate::engine::runs::{self, Tags};
 use crate::engine::{EngineError, Shared};
 use crate::keys::{Destruction, KeyKind, KeyRing, LedgerMark};
@@ -26,7 +27,7 @@ const PAGE_NUMBER_BYTES: usize = 4;
 /// Where the block keys of a bucket come from.
 enum Source<'s> {
     /// The lot itself, under its bucket key.
-    Lot(Arc<SealKey>),
+    Lot,
     /// The copy of another hold.
     Copy(HeldBucket<'s>),
 }
@@ -182,10 +183,10 @@ impl Keeper<'_> {
         let (source, bucket_key, places) = self.source(doomed, bucket)?;
         let (lot, mut piece) = (doomed.lot, Changes::default());
         for place in places {
-            let secret = self.block_key(&source, place)?;
+            let own = self.block_key(&source, place)?;
             let aad = place.aad("held key/1", key.id()).number(heir.0);
             let row = keys::hold_key(heir, &lot, &place.key());
-            piece.put(Table::HoldKeys, row, key.seal(&aad, secret.expose()));
+            piece.put(Table::HoldKeys, row, own.wrap(&key, &aad, bucket_key));
             if piece.bytes() >= PIECE_BYTES {
                 store.apply_ahead(&std::mem::take(&mut piece))?;
             }
@@ -203,8 +204,7 @@ impl Keeper<'_> {
         match doomed.hold {
             None => {
                 let id = doomed.keys.first().ok_or_else(gone)?.id;
-                let key = self.shared.ring.by_id(id).ok_or_else(gone)?;
-                Ok((Source::Lot(key), id, blocks_of(&self.shared.store, bucket)?))
+                Ok((Source::Lot, id, blocks_of(&self.shared.store, bucket)?))
             }
             Some(hold) => {
                 let copy = HeldBucket::open(self.shared, hold, bucket)?.ok_or_else(gone)?;
@@ -214,12 +214,11 @@ impl Keeper<'_> {
         }
     }
 
-    fn block_key(&self, source: &Source<'_>, place: BlockPlace) -> Result<Secret, FoldError> {
+    fn block_key(&self, source: &Source<'_>, place: BlockPlace) -> Result<BlockKey, FoldError> {
         match source {
-            Source::Lot(key) => {
-                let [_, _, (table, row)] = place.rows();
-                let wrapped = self.shared.store.get(table, &row)?.ok_or(Corrupt("block key"))?;
-                open_block_key(place, key, &wrapped)
+            Source::Lot => {
+                let wrapped = wrapped_key(&self.shared.store, place)?;
+                open_block_key(place, &*key_of(&self.shared.ring, &wrapped)?, &wrapped)
             }
             Source::Copy(copy) => copy.block_key(place),
         }

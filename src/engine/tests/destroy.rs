@@ -6,6 +6,7 @@
 
 mod backup;
 mod checks;
+mod erase;
 mod holds;
 mod image;
 

@@ -24,9 +24,47 @@ pub(super) struct Model {
     /// Months that take no rows any more, and those without sets.
     pub(super) shut: BTreeSet<SiteMonth>,
     pub(super) without_sets: BTreeSet<SiteMonth>,
+    /// What arrived from whom.
+    pub(super) arrivals: BTreeMap<(Hour, Sender), Received>,
 }
 
 impl Model {
+    /// What was refused before it was a row.
+    pub(super) fn refuse(&mut self, now: i64, rows: &[(Row, i64)]) {
+        for (sender, received) in senders(rows) {
+            self.arrived(now, sender).rejected[9] += received.rejected[9];
+        }
+    }
+
+    /// What came of each row, for who sent it.
+    pub(super) fn arrive(&mut self, now: i64, rows: &[(Row, i64)], verdicts: &[Verdict]) {
+        for ((row, _), verdict) in rows.iter().zip(verdicts) {
+            let received = self.arrived(now, sender(row.event % SENDERS));
+            let (accepted, corrected, lost) = match verdict {
+                Verdict::Duplicate => {
+                    received.duplicates += 1;
+                    continue;
+                }
+                Verdict::TooOld => {
+                    received.rejected[13] += 1;
+                    continue;
+                }
+                Verdict::Accepted => (1, 0, 0),
+                Verdict::NotRetained => (1, 0, 1),
+                Verdict::Correction => (1, 1, 0),
+                Verdict::CorrectionNotRetained => (1, 1, 1),
+            };
+            received.accepted += accepted;
+            received.corrected += corrected;
+            received.not_retained += lost;
+        }
+    }
+
+    fn arrived(&mut self, now: i64, sender: Sender) -> &mut Received {
+        let hour = Hour(u32::try_from(now / HOUR).unwrap());
+        self.arrivals.entry((hour, sender)).or_default()
+    }
+
     pub(super) fn correct(&mut self, row: &Row, name: SiteMonth) {
         let corrections = self.corrections.entry(name).or_default();
         corrections.records += 1;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{FoldOrder, Reply, Writer};
 use crate::engine::EngineError;
+use crate::engine::fold::{Sealed, Sealing};
 use crate::engine::gone::Gone;
 use crate::engine::journal::JournalKey;
 use crate::model::ids::KeyId;
@@ -20,6 +21,8 @@ pub enum Order {
     Forget(Vec<Lot>, Reply<()>),
     /// Have the fold remove the rows of these lots, whose keys are gone.
     Remove(Vec<Lot>, Reply<()>),
+    /// Have the fold seal anew what holds a person.
+    Erase(Box<Sealing>, Reply<Sealed>),
 }
 
 impl Writer {
@@ -44,6 +47,10 @@ impl Writer {
             }
             Order::Remove(lots, reply) => {
                 let order = FoldOrder::Remove(lots, reply);
+                self.folder.send(order).map_err(|_| EngineError::Stopped)?;
+            }
+            Order::Erase(sealing, reply) => {
+                let order = FoldOrder::Erase(sealing, reply);
                 self.folder.send(order).map_err(|_| EngineError::Stopped)?;
             }
         }

@@ -6,7 +6,8 @@ use crate::http::router::{Access, Route, table};
 /// The roles of API.md, written down a second time on purpose.
 fn expected(route: Route, role: Role) -> bool {
     match route {
-        Route::Records => role == Role::Producer,
+        Route::Records | Route::Receipt => role == Role::Producer,
+        Route::Reconciliation => matches!(role, Role::Producer | Role::Operator | Role::Auditor),
         Route::SiteUsage | Route::UsageList | Route::SiteGet | Route::SiteList => {
             matches!(role, Role::Billing | Role::Operator)
         }
@@ -14,6 +15,9 @@ fn expected(route: Route, role: Role) -> bool {
             matches!(role, Role::Billing | Role::Auditor)
         }
         Route::Challenge | Route::Export => role == Role::Billing,
+        Route::UsageExplained | Route::PallyconStatistics => {
+            matches!(role, Role::Billing | Role::Operator | Role::Auditor)
+        }
         Route::SitePut
         | Route::Restate
         | Route::TokenCreate

@@ -341,6 +341,7 @@ async fn plain_http_stays_on_loopback() {
         ),
         sites: Sites::new(Arc::new(Memory::default())),
         usage: Usage::new(Arc::new(Figures::of(&[]))),
+        reconciliation: reconciliation(),
         audit,
         retention: crate::retention::fake::desk(kept.path(), &[], TestClock::default().now()),
         webhooks: crate::webhooks::fake::desk(Arc::new(TestClock::default())),

@@ -39,6 +39,7 @@ fn check_39_every_record_type_and_table_has_a_rule() {
         Table::Meta,
         Table::Journal(Half::A),
         Table::Counters,
+        Table::Arrivals,
         Table::Answers,
         Table::Seen,
         Table::Tally(month),

@@ -62,7 +62,7 @@ pub(super) fn table_options(table: Table, cache: &Cache) -> Options {
             options.set_level_zero_slowdown_writes_trigger(3 * FILES_UNMERGED);
             options.set_level_zero_stop_writes_trigger(4 * FILES_UNMERGED);
         }
-        Table::Meta | Table::Counters | Table::HoldRows | Table::HoldKeys => {
+        Table::Meta | Table::Counters | Table::Arrivals | Table::HoldRows | Table::HoldKeys => {
             options.set_write_buffer_size(16 << 20);
         }
     }

@@ -5,6 +5,7 @@ use crate::ledger::Proof;
 use crate::model::ids::SiteId;
 use crate::model::site::Counting;
 use crate::model::time::{Month, Timestamp};
+use crate::wire::explained::{IdQuality, QualityLimits};
 use crate::wire::statement::{
     Billable, ByDrm, Corrected, Earlier, Excluded, FORMAT, Figures, Method, Recounted, Replaced,
 };
@@ -60,6 +61,28 @@ fn statement(text: &str) -> Statement {
             device_users: 0,
             user_set: Digest([0xef; 32]),
         }),
+        quality: Some(IdQuality {
+            as_of: at("2026-12-09T07:59:00Z"),
+            records_counted: 12_013_863,
+            records_seen: 12_013_863,
+            sentinel_licenses: 8,
+            sentinel_share_ppm: 12_345,
+            unattributed_licenses: 17,
+            unattributed_share_ppm: 1,
+            suspect_shared_users: 3,
+            suspect_users_by_devices: 2,
+            suspect_users_by_share: 1,
+            suspect_user_licenses: 4_000,
+            suspect_user_share_ppm: 333,
+            suspect_shared_devices: 6,
+            suspect_device_licenses: 7,
+            limits: QualityLimits {
+                devices_per_user: 20,
+                users_per_device: 20,
+                license_share_ppm: 10_000,
+                license_share_least: 1_000,
+            },
+        }),
     };
     let issued = Proof {
         entry: text.to_owned(),
@@ -97,14 +120,19 @@ fn it_says_what_the_statement_says() {
         "blindtally statement verify",
         "41 of 44",
         "monthly active users",
+        "1.23 %",
+        "3 users look like many",
     ] {
         assert!(page.contains(text), "{text}");
     }
     assert!(page.contains(&"12".repeat(32)));
     let mut gone = statement("plain");
     gone.body.recount = None;
+    // A statement from before there was one.
+    gone.body.quality = None;
     let page = String::from_utf8(gone.to_page(Digest([0; 32]))).unwrap();
     assert!(page.contains("the sets were destroyed") && !page.contains("efefef"));
+    assert!(!page.contains("look like many"));
 }
 
 #[test]

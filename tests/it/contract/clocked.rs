@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use super::*;
 use crate::support::{Client, PATIENCE};
 use blindtally::app::App;
-use blindtally::config::{Flags, compose};
+use blindtally::config::{Flags, Settings, compose};
 use blindtally::model::time::{Clock, Timestamp};
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -34,6 +34,8 @@ pub(super) struct Clocked {
     operator: String,
     producer: String,
     place: Place,
+    /// What is changed of the settings at each start.
+    change: fn(&mut Settings),
 }
 
 impl Clocked {
@@ -43,10 +45,15 @@ impl Clocked {
 
     /// The same from another time on.
     pub(super) fn at(time: &str) -> Self {
+        Self::with(time, |_| {})
+    }
+
+    /// The same with other settings.
+    pub(super) fn with(time: &str, change: fn(&mut Settings)) -> Self {
         let place = Place::new();
         let clock = Arc::new(Moved::default());
         set(&clock, time);
-        let (runtime, app) = start(&place, &clock);
+        let (runtime, app) = start(&place, &clock, change);
         let operator = std::fs::read_to_string(place.keys().join("operator.token")).unwrap();
         let mut clocked = Self {
             address: app.addresses()[0],
@@ -56,6 +63,7 @@ impl Clocked {
             runtime,
             app,
             place,
+            change,
         };
         assert_eq!(clocked.operate("PUT", "/v1/sites/A", "{}").status, 201);
         clocked.producer = clocked.token("producer", 365);
@@ -135,7 +143,7 @@ impl Clocked {
     pub(super) fn again(self) -> Self {
         self.runtime.block_on(self.app.drain());
         drop(self.runtime);
-        let (runtime, app) = start(&self.place, &self.clock);
+        let (runtime, app) = start(&self.place, &self.clock, self.change);
         Self { address: app.addresses()[0], runtime, app, ..self }
     }
 
@@ -166,17 +174,24 @@ impl Clocked {
     }
 
     pub(super) fn end(self) {
+        self.stop();
+    }
+
+    /// Ends the server; its files are left.
+    pub(super) fn stop(self) -> Place {
         self.runtime.block_on(self.app.drain());
+        self.place
     }
 }
 
-fn start(place: &Place, clock: &Arc<Moved>) -> (Runtime, App) {
+fn start(place: &Place, clock: &Arc<Moved>, change: fn(&mut Settings)) -> (Runtime, App) {
     let flags = Flags {
         data: Some(place.data()),
         listen: vec!["127.0.0.1:0".to_owned()],
         ..Flags::default()
     };
-    let settings = compose("", "", [], &flags).unwrap();
+    let mut settings = compose("", "", [], &flags).unwrap();
+    change(&mut settings);
     let runtime = Runtime::new().unwrap();
     let app = runtime.block_on(App::start(settings, clock.clone())).unwrap();
     (runtime, app)

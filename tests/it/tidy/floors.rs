@@ -45,7 +45,7 @@ const HOSTS: &[(&str, &[&str])] = &[
     ),
     ("flate2", &["http/inflate", "load/feed"]),
     ("getrandom", &["crypto/secret"]),
-    ("hashbrown", &["store/block", "ingest/places"]),
+    ("hashbrown", &["store/block", "store/dictionary", "store/shapes", "ingest/places"]),
     ("hdrhistogram", &["load"]),
     ("http_body_util", &["http", "cli/client", "load", "webhooks/client"]),
     ("hyper", &["http", "cli", "load", "webhooks/client"]),

@@ -1,0 +1,277 @@
+//! What arrived from whom, by the hour ([`crate::model::arrival`]).
+//!
+//! The journal has what each group adds; the table has each hour as of the last fold, and is
+//! written in the same change set as the counters. In memory are the hours that changed since. The
+//! hour is that of the group's own time, so a replay comes to the same figures.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ops::{ControlFlow, Range};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::{Engine, EngineError};
+use crate::crypto::{self, Aad, SealKey};
+use crate::model::arrival::{Credential, Hour, OTHERS, Received, SENDERS_MAX, Sender};
+use crate::model::caller::{SiteScope, Token};
+use crate::model::ids::SiteId;
+use crate::model::limits;
+use crate::model::time::Day;
+use crate::model::usage::Tally;
+use crate::store::arrivals::{Total, decode_hour, encode_hour};
+use crate::store::codec::Corrupt;
+use crate::store::verdict::decode_tally;
+use crate::store::{Changes, Store, StoreError, Table, keys};
+
+/// Longest list of sites that a credential is known by, bytes; a longer one is known by its digest.
+const SITES_BYTES_MAX: usize = 1_024;
+
+/// What a credential is known by in the arrivals.
+pub fn credential(of: &Token) -> Credential {
+    let sites = match &of.sites {
+        SiteScope::All => "*".to_owned(),
+        SiteScope::Some(sites) => {
+            let ids: Vec<&str> = sites.iter().map(SiteId::as_str).collect();
+            let list = ids.join(",");
+            if list.len() <= SITES_BYTES_MAX {
+                list
+            } else {
+                let digest = crypto::digest(list.as_bytes());
+                digest.iter().fold("#".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+            }
+        }
+    };
+    Credential { producer: of.producer.as_str().into(), sites: sites.into() }
+}
+
+/// What came of each sender in an hour.
+type Senders = BTreeMap<Sender, Received>;
+
+#[derive(Default)]
+struct HourNow {
+    senders: Senders,
+    /// Whether it changed since the last cut.
+    changed: bool,
+}
+
+#[derive(Default)]
+struct Recent {
+    hours: BTreeMap<Hour, HourNow>,
+    total: Total,
+}
+
+/// The arrivals.
+pub struct Arrivals {
+    store: Arc<Store>,
+    key: Arc<SealKey>,
+    recent: RwLock<Recent>,
+}
+
+impl Arrivals {
+    /// The arrivals as of the last fold. Data from before they were counted has a number of records
+    /// that nobody knows the senders of.
+    ///
+    /// # Errors
+    /// When a row cannot be read.
+    pub fn load(store: &Arc<Store>, key: Arc<SealKey>) -> Result<Self, EngineError> {
+        let total = match store.get(Table::Arrivals, &keys::ARRIVALS_TOTAL)? {
+            Some(sealed) => Total::decode(&open(&key, &keys::ARRIVALS_TOTAL, &sealed)?)?,
+            None => {
+                let mut total = Total::default();
+                for row in store.scan(Table::Counters, &[], None)? {
+                    total.before += counted(&decode_tally(&row?.1)?);
+                }
+                total
+            }
+        };
+        let recent = RwLock::new(Recent { total, ..Recent::default() });
+        Ok(Self { store: Arc::clone(store), key, recent })
+    }
+
+    /// Reads an hour into memory, so that it can be added to.
+    ///
+    /// # Errors
+    /// When its row cannot be read.
+    pub fn hold(&self, hour: Hour) -> Result<(), EngineError> {
+        if let Entry::Vacant(place) = self.write().hours.entry(hour) {
+            let row = self.store.get(Table::Arrivals, &keys::arrivals(hour))?;
+            let senders = row.map(|sealed| self.read_row(hour, &sealed)).transpose()?;
+            place.insert(HourNow { senders: senders.unwrap_or_default(), changed: false });
+        }
+        Ok(())
+    }
+
+    fn read_row(&self, hour: Hour, sealed: &[u8]) -> Result<Senders, EngineError> {
+        Ok(decode_hour(&open(&self.key, &keys::arrivals(hour), sealed)?)?.into_iter().collect())
+    }
+
+    /// Adds what a group brought to an hour that is held; each sender once, in their order.
+    pub fn add(&self, hour: Hour, arrivals: &[(Sender, Received)]) {
+        if arrivals.is_empty() {
+            return;
+        }
+        let mut recent = self.write();
+        let Recent { hours, total } = &mut *recent;
+        let now = hours.entry(hour).or_default();
+        for (sender, received) in arrivals {
+            total.received.add(received);
+            now.changed = true;
+            if let Some(known) = now.senders.get_mut(sender) {
+                known.add(received);
+                continue;
+            }
+            let mut sender = sender.clone();
+            if now.senders.len() >= SENDERS_MAX {
+                sender.producer = OTHERS.into();
+            }
+            now.senders.entry(sender).or_default().add(received);
+        }
+    }
+
+    /// What a fold writes: the hours that changed since the last cut, and the total.
+    pub fn cut(&self) -> Changes {
+        let mut recent = self.write();
+        let Recent { hours, total } = &mut *recent;
+        let mut changes = Changes::default();
+        for (hour, now) in hours.iter_mut().filter(|(_, now)| now.changed) {
+            now.changed = false;
+            let row = keys::arrivals(*hour);
+            let sealed = self.key.seal(&aad(&row), &encode_hour(now.senders.iter()));
+            changes.put(Table::Arrivals, row, sealed);
+        }
+        if !changes.is_empty() {
+            let sealed = self.key.seal(&aad(&keys::ARRIVALS_TOTAL), &total.encode());
+            changes.put(Table::Arrivals, keys::ARRIVALS_TOTAL, sealed);
+        }
+        changes
+    }
+
+    /// A fold has ended: what it wrote need not be in memory, but for the hour that goes on.
+    pub fn folded(&self) {
+        let mut recent = self.write();
+        let last = recent.hours.keys().next_back().copied();
+        recent.hours.retain(|hour, now| now.changed || Some(*hour) == last);
+    }
+
+    /// By how many records what is counted differs from what was accepted.
+    pub fn difference<'t>(&self, tallies: impl Iterator<Item = &'t Tally>) -> u64 {
+        let counted: u64 = tallies.map(counted).sum();
+        let total = self.read().total.clone();
+        counted.abs_diff(total.before + total.received.accepted)
+    }
+
+    /// Hands out the senders of the hours of a range, in order, until somebody has enough.
+    fn each(
+        &self,
+        range: &Range<Hour>,
+        mut take: impl FnMut(Hour, Senders) -> ControlFlow<()>,
+    ) -> Result<(), EngineError> {
+        // Memory first: what is not in it now is in the table, at least as it is now.
+        let mut recent: BTreeMap<Hour, Senders> = match range.is_empty() {
+            true => return Ok(()),
+            false => {
+                let recent = self.read();
+                let hours = recent.hours.range(range.clone());
+                hours.map(|(hour, now)| (*hour, now.senders.clone())).collect()
+            }
+        };
+        let (from, to) = (keys::arrivals(range.start), keys::arrivals(range.end));
+        for row in self.store.scan(Table::Arrivals, &from, Some(&to))? {
+            let (key, sealed) = row?;
+            let hour = keys::arrivals_hour(&key).ok_or(Corrupt("arrivals"))?;
+            while let Some(first) = recent.first_entry().filter(|first| *first.key() < hour) {
+                let (hour, senders) = first.remove_entry();
+                if take(hour, senders).is_break() {
+                    return Ok(());
+                }
+            }
+            let known = recent.remove(&hour);
+            let senders = known.map_or_else(|| self.read_row(hour, &sealed), Ok)?;
+            if take(hour, senders).is_break() {
+                return Ok(());
+            }
+        }
+        let _ = recent.into_iter().try_for_each(|(hour, senders)| take(hour, senders));
+        Ok(())
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Recent> {
+        self.recent.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Recent> {
+        self.recent.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Records that a month counts, its corrections included.
+fn counted(tally: &Tally) -> u64 {
+    tally.counters.records + tally.corrections.records
+}
+
+fn aad(row: &[u8]) -> Aad {
+    Aad::new("arrivals/1").bytes(row)
+}
+
+fn open(key: &SealKey, row: &[u8], sealed: &[u8]) -> Result<Vec<u8>, EngineError> {
+    key.open(&aad(row), sealed).map_err(|error| EngineError::Damaged(error.to_string()))
+}
+
+/// Removes the hours that are not kept on the first day whose answers still are, or after it.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn drop_old(store: &Store, answers_from: Day, changes: &mut Changes) -> Result<(), StoreError> {
+    let today = Day(answers_from.0.saturating_add(limits::IDEMPOTENCY_DAYS + 1));
+    let first = keys::arrivals(Hour::first_kept(today));
+    // Asked first: a removal that removes nothing would still be written, at each fold.
+    if store.scan(Table::Arrivals, &[], Some(&first))?.next().transpose()?.is_some() {
+        changes.delete_range(Table::Arrivals, keys::arrivals(Hour(0)).into(), first.into());
+    }
+    Ok(())
+}
+
+/// One sender in one hour.
+pub type ArrivalRow = (Hour, Sender, Received);
+
+impl Engine {
+    /// What arrived in the hours of a range from the senders that are wanted, after a place in
+    /// their order, `limit` at most; and whether there is more. It holds everything that was
+    /// answered before the call. It reads files, so it runs off the reactor.
+    ///
+    /// # Errors
+    /// When a row cannot be read.
+    pub fn arrivals(
+        &self,
+        range: Range<Hour>,
+        after: Option<&(Hour, Sender)>,
+        limit: usize,
+        wanted: impl Fn(&Sender) -> bool,
+    ) -> Result<(Vec<ArrivalRow>, bool), EngineError> {
+        let mut rows = Vec::new();
+        let mut more = false;
+        let start = after.map_or(range.start, |(hour, _)| range.start.max(*hour));
+        self.shared.arrivals.each(&(start..range.end), |hour, senders| {
+            let is_new = |sender: &Sender| {
+                after.is_none_or(|(last, of)| (hour, sender) > (*last, of)) && wanted(sender)
+            };
+            for (sender, received) in senders {
+                if is_new(&sender) {
+                    if rows.len() == limit {
+                        more = true;
+                        return ControlFlow::Break(());
+                    }
+                    rows.push((hour, sender, received));
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok((rows, more))
+    }
+
+    /// By how many records the figures of all months differ from what was accepted from all
+    /// senders; anything but nought is a fault of this program.
+    pub fn arrivals_difference(&self) -> u64 {
+        let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
+        self.shared.arrivals.difference(published.values())
+    }
+}

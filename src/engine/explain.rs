@@ -1,0 +1,293 @@
+//! What the licences of a site's month were: one reading of its sealed records, in the background,
+//! one month at a time, in bounded memory. Nothing is counted for it while records come in.
+//!
+//! The blocks are listed between two folds together with the figures of the same moment, so sums
+//! and figures must agree to the last record even while records come in; where they do not, there
+//! is no report. What was destroyed or never kept is missing, and the report says of how many
+//! records it was made. What was made last is kept in memory: asking again costs nothing as long as
+//! nothing changed, or little time went by.
+
+mod check;
+mod facts;
+mod pass;
+mod totals;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::desk::DeskOrder;
+use super::fold::{Listing, open_fragment, read_living};
+use super::writer::Message;
+use super::{Engine, EngineError, Shared, calendar};
+use crate::model::batch::{Bucket, Epoch, SiteMonth};
+use crate::model::explained::{Explained, Limits};
+use crate::model::ids::SiteId;
+use crate::model::retention::Lot;
+use crate::model::site::{MonthSpan, Site};
+use crate::model::time::{Day, Month, Timestamp};
+use crate::model::usage::Tally;
+use crate::model::vocab::Class;
+use crate::store::block::OwnedRow;
+use facts::Facts;
+use pass::{Part, Pass};
+use totals::Totals;
+
+/// Reports that are kept, so many.
+const KEPT_MAX: usize = 1_000;
+/// How often a month is begun again whose records are destroyed meanwhile.
+const TRIES: usize = 3;
+
+/// What explanations may take, and whom they suspect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Memory for the members of a pass, bytes; what does not fit is left to further passes.
+    pub memory_bytes: usize,
+    /// How long a report of a month that changed is given again, milliseconds.
+    pub fresh_ms: i64,
+    /// So many subjects of a part of a breakdown are told apart.
+    pub subjects: usize,
+    /// From where on a member is suspect.
+    pub limits: Limits,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { memory_bytes: 512 << 20, fresh_ms: 300_000, subjects: 10, limits: Limits::default() }
+    }
+}
+
+/// A report, and when it was made.
+type Made = (Arc<Explained>, Timestamp);
+
+/// The reports that were made last, and whose turn it is.
+#[derive(Default)]
+pub struct Kept {
+    turn: Arc<tokio::sync::Mutex<()>>,
+    last: Mutex<HashMap<SiteMonth, Made>>,
+}
+
+impl Kept {
+    fn of(&self, at: SiteMonth) -> Option<Made> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).get(&at).cloned()
+    }
+
+    /// Forgets them all.
+    #[cfg(test)]
+    pub fn forget(&self) {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn keep(&self, at: SiteMonth, made: Made) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.len() >= KEPT_MAX && !last.contains_key(&at) {
+            let oldest = last.iter().min_by_key(|(_, (_, at))| *at).map(|(at, _)| *at);
+            oldest.map(|oldest| last.remove(&oldest));
+        }
+        last.insert(at, made);
+    }
+}
+
+impl Engine {
+    /// Explains the licences of a site's month: reads its records, or answers what was made of them
+    /// before, where that is recent or nothing changed.
+    ///
+    /// # Errors
+    /// When there is no such site, the engine has stopped, a record cannot be read, or what the
+    /// records say is not what the counters say.
+    pub async fn explain(&self, id: SiteId, month: Month) -> Result<Arc<Explained>, EngineError> {
+        self.explain_after(id, month, true).await
+    }
+
+    /// The same of what is folded already, for who explains many months after one fold.
+    ///
+    /// # Errors
+    /// As [`Engine::explain`].
+    pub async fn explain_folded(
+        &self,
+        id: SiteId,
+        month: Month,
+    ) -> Result<Arc<Explained>, EngineError> {
+        self.explain_after(id, month, false).await
+    }
+
+    async fn explain_after(
+        &self,
+        id: SiteId,
+        month: Month,
+        fold: bool,
+    ) -> Result<Arc<Explained>, EngineError> {
+        if let Some(fit) = self.fit(&id, month)? {
+            return Ok(fit);
+        }
+        // The turn ends with the work, also where nobody waits for it any more.
+        let turn = Arc::clone(&self.shared.explained.turn).lock_owned().await;
+        if let Some(fit) = self.fit(&id, month)? {
+            return Ok(fit);
+        }
+        if fold {
+            self.fold().await?;
+        }
+        self.aside(move |engine| {
+            let _turn = turn;
+            let site = engine.site(&id).ok_or(EngineError::NoSite)?;
+            let made = Arc::new(Work::new(engine, &site, month)?.explain()?);
+            let at = SiteMonth { site: site.no, month };
+            let now = engine.shared.clock.now();
+            engine.shared.explained.keep(at, (Arc::clone(&made), now));
+            Ok(made)
+        })
+        .await
+    }
+
+    /// The explanation of a month that was made last, by this process.
+    pub fn explained(&self, id: &SiteId, month: Month) -> Option<Arc<Explained>> {
+        let at = SiteMonth { site: self.site(id)?.no, month };
+        Some(self.shared.explained.of(at)?.0)
+    }
+
+    /// What was made before and can be given again.
+    fn fit(&self, id: &SiteId, month: Month) -> Result<Option<Arc<Explained>>, EngineError> {
+        let usage = self.usage(id, month)?.ok_or(EngineError::NoSite)?;
+        let at = SiteMonth { site: usage.site.no, month };
+        let Some((made, when)) = self.shared.explained.of(at) else { return Ok(None) };
+        let age = usage.as_of.0.saturating_sub(when.0);
+        let fresh = (0..self.settings.explain.fresh_ms).contains(&age);
+        Ok((fresh || made.tally == usage.tally).then_some(made))
+    }
+}
+
+/// A month that is being explained.
+struct Work<'e> {
+    engine: &'e Engine,
+    shared: &'e Shared,
+    site: &'e Site,
+    span: MonthSpan,
+    settings: Settings,
+}
+
+impl<'e> Work<'e> {
+    fn new(engine: &'e Engine, site: &'e Site, month: Month) -> Result<Self, EngineError> {
+        let (shared, settings) = (&*engine.shared, engine.settings.explain);
+        Ok(Self { engine, shared, site, span: calendar::span(site, month)?, settings })
+    }
+
+    fn at(&self) -> SiteMonth {
+        SiteMonth { site: self.site.no, month: self.span.month }
+    }
+
+    fn explain(&self) -> Result<Explained, EngineError> {
+        for _ in 0..TRIES {
+            let list = |reply| Message::Desk(DeskOrder::List(self.at(), self.buckets(), reply));
+            let listing = self.engine.wait_for(list)?;
+            if let Some(explained) = self.read(&listing)? {
+                let counting = self.site.settings_in(self.span.month).counting;
+                if let Err(figure) = check::agrees(&explained, counting) {
+                    tracing::error!(
+                        site = %self.site.id, month = %self.span.month, figure,
+                        "a month's records and its counters differ; there is no explanation"
+                    );
+                    return Err(EngineError::Damaged(
+                        "a month's records and its counters differ".into(),
+                    ));
+                }
+                return Ok(explained);
+            }
+        }
+        Err(EngineError::Busy)
+    }
+
+    /// The buckets that hold the month's records, without those that are destroyed.
+    fn buckets(&self) -> Vec<Bucket> {
+        let epochs: Vec<Epoch> = match self.site.settings_in(self.span.month).records_days {
+            Some(_) => {
+                let last = Timestamp(self.span.to.0.saturating_sub(1)).day();
+                (self.span.from.day().0..=last.0).map(|day| Epoch::Day(Day(day))).collect()
+            }
+            None => vec![Epoch::Month(self.span.month)],
+        };
+        let site = self.site.no;
+        let classes = [Class::Records, Class::Detections];
+        let all =
+            epochs.into_iter().flat_map(|epoch| classes.map(|class| Bucket { class, site, epoch }));
+        all.filter(|bucket| !self.is_gone(*bucket)).collect()
+    }
+
+    fn is_gone(&self, bucket: Bucket) -> bool {
+        self.shared.gone(|gone| gone.contains(&Lot::Records(bucket)))
+    }
+
+    /// Reads the listed records as often as it takes; `None` where some of them were destroyed
+    /// meanwhile.
+    fn read(&self, listing: &Listing) -> Result<Option<Explained>, EngineError> {
+        let counting = self.site.settings_in(self.span.month).counting;
+        let Settings { memory_bytes, limits, subjects, .. } = self.settings;
+        let mut explained = self.empty(listing.tally.clone());
+        let mut parts = vec![Part::ALL];
+        let mut totals = Some(Totals::new(subjects));
+        let mut issued = 0;
+        while let Some(part) = parts.pop() {
+            let mut pass = Pass::new(part, limits, memory_bytes);
+            let whole = self.every_block(listing, |bucket, rows| {
+                for row in &rows {
+                    // A day may lie in two months of the site.
+                    if bucket.epoch.is_day() && !self.span.contains(row.occurred_at) {
+                        continue;
+                    }
+                    let facts = Facts::of(row, counting)?;
+                    if let Some(totals) = &mut totals {
+                        totals.take(&facts);
+                    }
+                    pass.take(&facts);
+                }
+                pass.fit();
+                Ok(())
+            })?;
+            if !whole {
+                return Ok(None);
+            }
+            if let Some(totals) = totals.take() {
+                issued = totals.end(&mut explained);
+            }
+            parts.extend(pass.end(issued, &mut explained));
+        }
+        Ok(Some(explained))
+    }
+
+    /// Reads every listed block once; whether all of them could be read.
+    fn every_block(
+        &self,
+        listing: &Listing,
+        mut take: impl FnMut(Bucket, Vec<OwnedRow>) -> Result<(), EngineError>,
+    ) -> Result<bool, EngineError> {
+        let (store, ring) = (&self.shared.store, &self.shared.ring);
+        for place in &listing.blocks {
+            if !self.engine.is_running() {
+                return Err(EngineError::Stopped);
+            }
+            // Its key may be destroyed between one step of the reading and the next.
+            match read_living(store, ring, *place) {
+                Ok(Some(rows)) => take(place.bucket, rows)?,
+                Ok(None) | Err(_) if self.is_gone(place.bucket) => return Ok(false),
+                Ok(None) => return Err(EngineError::Damaged("a block is missing".into())),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        for fragment in &listing.fragments {
+            match open_fragment(ring, fragment) {
+                Ok(Some(rows)) => take(fragment.place.bucket, rows)?,
+                Ok(None) | Err(_) if self.is_gone(fragment.place.bucket) => return Ok(false),
+                Ok(None) => return Err(EngineError::Damaged("the key of a block".into())),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
+    }
+
+    fn empty(&self, tally: Tally) -> Explained {
+        Explained::new(
+            (self.site.id.clone(), self.span.month),
+            (self.shared.clock.now(), tally),
+            self.settings.limits,
+        )
+    }
+}

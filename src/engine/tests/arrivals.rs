@@ -1,0 +1,192 @@
+//! What arrived from whom: more senders than an hour tells apart, more than a table of the past
+//! keeps, pages, and data that does not agree.
+
+use super::*;
+use crate::model::arrival::{KEPT_DAYS, OTHERS, SENDERS_MAX};
+use crate::model::caller::{Role, SiteScope};
+
+const DAY: i64 = 24 * HOUR;
+
+fn named(producer: &str) -> Sender {
+    Sender { producer: producer.into(), ..sender(0) }
+}
+
+impl World {
+    /// Sends so many refused records of each of these producers.
+    fn refused(&self, producers: impl Iterator<Item = String>, records: u64) {
+        let mut batch = Batch::default();
+        for producer in producers {
+            let mut received = Received::default();
+            received.reject(Reason::BadValue, records);
+            batch.arrival.senders.push((named(&producer), received));
+        }
+        self.runtime.block_on(self.engine().commit(batch, Vec::new(), None)).unwrap();
+    }
+
+    fn restart(&mut self) {
+        self.close();
+        self.open();
+    }
+
+    fn fold_all(&self) {
+        self.runtime.block_on(self.engine().fold()).unwrap();
+    }
+}
+
+#[test]
+fn an_hour_tells_so_many_senders_apart_and_counts_the_rest_together() {
+    let mut world = World::new(settings(false));
+    let names = |range: std::ops::Range<usize>| range.map(|at| format!("n{at:04}"));
+    world.refused(names(0..600), 1);
+    world.fold_all();
+    world.refused(names(500..1_200), 2);
+    let check = |world: &World| {
+        let found = world.arrivals();
+        assert_eq!(found.len(), SENDERS_MAX + 1);
+        let records: u64 = found.values().map(Received::records).sum();
+        assert_eq!(records, 600 + 1_400);
+        let of = |name: &str| {
+            let here = found.iter().find(|((_, sender), _)| *sender == named(name));
+            here.map(|(_, received)| received.records())
+        };
+        assert_eq!([of("n0000"), of("n0550"), of("n0999")], [Some(1), Some(3), Some(2)]);
+        assert_eq!([of("n1000"), of(OTHERS)], [None, Some(400)]);
+    };
+    check(&world);
+    world.restart();
+    check(&world);
+    // The next fold begins with the row of the first.
+    world.fold_all();
+    check(&world);
+    world.restart();
+    world.refused(names(1_100..1_101), 5);
+    world.refused(names(0..1), 5);
+    let records: u64 = world.arrivals().values().map(Received::records).sum();
+    assert_eq!(records, 2_010);
+    assert_eq!(world.arrivals().len(), SENDERS_MAX + 1);
+    // The next hour has room again.
+    world.clock.0.fetch_add(HOUR, Ordering::SeqCst);
+    world.refused(names(1_100..1_101), 5);
+    assert_eq!(world.arrivals().len(), SENDERS_MAX + 2);
+    world.close();
+}
+
+#[test]
+fn hours_are_kept_so_long_and_their_sum_for_good() {
+    let mut world = World::new(settings(false));
+    let row = |event| Row { site: 0, event, user: 1, device: 1, drm: 0, effect: 0, hours_ago: 1 };
+    world.run(Op::Submit(vec![row(1)]));
+    world.run(Op::Fold);
+    for _ in 0..KEPT_DAYS / 30 {
+        world.clock.0.fetch_add(30 * DAY, Ordering::SeqCst);
+        world.run(Op::Submit(vec![row(1)]));
+        world.run(Op::Fold);
+    }
+    let first = world.model.arrivals.keys().next().unwrap().clone();
+    let days = (world.now() - first.0.start().0) / DAY;
+    assert_eq!(days, 390, "still kept, as the comparison above says");
+    world.clock.0.fetch_add(11 * DAY, Ordering::SeqCst);
+    world.submit(vec![(row(2), world.now())]);
+    world.fold_all();
+    world.model.arrivals.retain(|(hour, _), _| hour.0 > first.0.0);
+    world.check();
+    // Without traffic as well.
+    world.clock.0.fetch_add(2 * i64::from(KEPT_DAYS) * DAY, Ordering::SeqCst);
+    let now = Timestamp(world.now());
+    world.runtime.block_on(world.engine().expire(now)).unwrap();
+    assert!(world.arrivals().len() <= SENDERS as usize, "but for the hour that is in memory");
+    world.restart();
+    assert!(world.arrivals().is_empty());
+    assert_eq!(world.engine().arrivals_difference(), 0);
+    world.close();
+}
+
+#[test]
+fn pages_join_without_gap_or_repeat() {
+    let world = World::new(settings(false));
+    for hour in 0..5 {
+        world.refused((0..7).map(|at| format!("n{at}")), 1);
+        if hour % 2 == 0 {
+            world.fold_all();
+        }
+        world.clock.0.fetch_add(HOUR, Ordering::SeqCst);
+    }
+    let first = Hour::of(Timestamp(START));
+    let range = Hour(first.0 + 1)..Hour(first.0 + 4);
+    let wanted = |sender: &Sender| &*sender.producer != "n3";
+    let page = |after: Option<&(Hour, Sender)>, limit| {
+        world.engine().arrivals(range.clone(), after, limit, wanted).unwrap()
+    };
+    let (all, more) = page(None, 100);
+    assert!(!more);
+    assert_eq!(all.len(), 3 * 6);
+    for limit in 1..=19 {
+        let (mut joined, mut after) = (Vec::new(), None);
+        loop {
+            let (rows, more) = page(after.as_ref(), limit);
+            joined.extend(rows);
+            if !more {
+                break;
+            }
+            after = joined.last().map(|(hour, sender, _)| (*hour, sender.clone()));
+        }
+        assert_eq!(joined, all, "{limit} a page");
+    }
+    let backwards = range.end..range.start;
+    assert!(world.engine().arrivals(backwards, None, 9, wanted).unwrap().0.is_empty());
+}
+
+/// The check at the start bites: rows that are counted, but for nobody.
+#[test]
+fn data_whose_arrivals_do_not_agree_is_refused() {
+    let mut world = World::new(settings(false));
+    let row = Row { site: 0, event: 1, user: 1, device: 1, drm: 0, effect: 0, hours_ago: 1 };
+    world.run(Op::Submit(vec![row]));
+    world.run(Op::Fold);
+    let row = world.engine().store().get(Table::Arrivals, &keys_total()).unwrap().unwrap();
+    let mut changes = store::Changes::default();
+    changes.delete(Table::Arrivals, keys_total());
+    world.engine().store().apply(&changes).unwrap();
+    world.restart();
+    assert_eq!(world.engine().arrivals_difference(), 0, "as data from before they were counted");
+    let more = Row { site: 0, event: 2, user: 1, device: 1, drm: 0, effect: 0, hours_ago: 1 };
+    world.run(Op::Submit(vec![more]));
+    world.run(Op::Fold);
+    let mut changes = store::Changes::default();
+    changes.put(Table::Arrivals, keys_total(), row);
+    world.engine().store().apply(&changes).unwrap();
+    world.close();
+    let data = world.dir.path().join("data");
+    let store = Store::open(&store::Settings { data, block_cache_bytes: 1 << 20 }).unwrap();
+    let (ring, _) = KeyRing::open(&keys::Settings::in_dir(world.dir.path().join("keys"))).unwrap();
+    let opened = Engine::open(store, ring, settings(false), world.clock.clone());
+    let error = opened.err().unwrap().to_string();
+    assert!(error.contains("are not as many as those that are counted"), "{error}");
+}
+
+fn keys_total() -> [u8; 4] {
+    store::keys::ARRIVALS_TOTAL
+}
+
+#[test]
+fn a_credential_is_known_by_its_producer_and_sites() {
+    let site = |at: usize| SiteId::parse(format!("site-{at:04}").as_bytes()).unwrap();
+    let token = |sites: SiteScope| Token {
+        key_id: "k".into(),
+        secret_hash: [0; 32],
+        role: Role::Producer,
+        sites,
+        name: String::new(),
+        producer: "p".into(),
+        producers: None,
+        created_at: Timestamp(0),
+        expires_at: Timestamp(0),
+    };
+    let of = |count: usize| SiteScope::Some((0..count).map(site).collect());
+    let known = |scope| crate::engine::arrivals::credential(&token(scope)).sites;
+    assert_eq!(&*known(SiteScope::All), "*");
+    assert_eq!(&*known(of(2)), "site-0000,site-0001");
+    let many = known(of(2_000));
+    assert_eq!((many.len(), &many[..1]), (65, "#"));
+    assert_ne!(many, known(of(2_001)));
+}

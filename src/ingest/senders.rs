@@ -1,0 +1,135 @@
+//! Who sent the records of one request, for the reconciliation: an index a record, and one name for
+//! all that are alike.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use crate::model::arrival::{Arrival, Credential, OTHERS, Received, SENDERS_MAX, Sender};
+use crate::model::reason::Reason;
+
+/// The senders of a request.
+pub struct Senders {
+    credential: Arc<Credential>,
+    arrival: Arrival,
+    by_name: HashMap<Box<[u8]>, u16>,
+    /// The one before; neighbors are mostly alike.
+    last: u16,
+    rows: usize,
+}
+
+impl Senders {
+    /// Nobody yet.
+    pub fn new(credential: Arc<Credential>) -> Self {
+        Self { credential, arrival: Arrival::default(), by_name: HashMap::new(), last: 0, rows: 0 }
+    }
+
+    /// Notes the producer of the next row.
+    pub fn row(&mut self, producer: &[u8]) {
+        let sender = self.index(producer);
+        self.arrival.row(sender, self.rows);
+        self.rows += 1;
+    }
+
+    /// Counts a refused record; without a name it is the credential's.
+    pub fn reject(&mut self, producer: Option<&[u8]>, reason: Reason) {
+        let credential = Arc::clone(&self.credential);
+        let sender = self.index(producer.unwrap_or(credential.producer.as_bytes()));
+        if let Some((_, received)) = self.arrival.senders.get_mut(usize::from(sender)) {
+            received.reject(reason, 1);
+        }
+    }
+
+    /// Counts a request that could not be read.
+    pub fn unreadable(credential: Arc<Credential>) -> Arrival {
+        let producer = credential.producer.clone();
+        let received = Received { unreadable: 1, ..Received::default() };
+        Arrival {
+            senders: vec![(Sender { credential, producer }, received)],
+            sender_of: Vec::new(),
+        }
+    }
+
+    /// What is counted, but for the rows, which nobody has judged yet.
+    pub fn finish(self) -> Arrival {
+        self.arrival
+    }
+
+    fn index(&mut self, producer: &[u8]) -> u16 {
+        let last = self.arrival.senders.get(usize::from(self.last));
+        if last.is_some_and(|(sender, _)| sender.producer.as_bytes() == producer) {
+            return self.last;
+        }
+        self.last = match self.by_name.get(producer) {
+            Some(known) => *known,
+            None => self.add(producer),
+        };
+        self.last
+    }
+
+    fn add(&mut self, producer: &[u8]) -> u16 {
+        let senders = &mut self.arrival.senders;
+        // All that come after the last name share one.
+        let next = senders.len().min(SENDERS_MAX);
+        if next == senders.len() {
+            let name = String::from_utf8_lossy(producer);
+            let name = if next == SENDERS_MAX { OTHERS } else { &*name };
+            let sender = Sender { credential: Arc::clone(&self.credential), producer: name.into() };
+            senders.push((sender, Received::default()));
+        }
+        // The bound is below what an index holds.
+        let index = u16::try_from(next).unwrap_or(u16::MAX);
+        self.by_name.insert(producer.into(), index);
+        index
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::batch::Verdict;
+
+    fn senders() -> Senders {
+        Senders::new(Arc::new(Credential { producer: "own".into(), sites: "*".into() }))
+    }
+
+    #[test]
+    fn each_record_is_its_sender_s() {
+        let mut senders = senders();
+        for name in ["own", "own", "a", "own", "a", "b"] {
+            senders.row(name.as_bytes());
+        }
+        senders.reject(None, Reason::BadJson);
+        senders.reject(Some(b"b"), Reason::InFuture);
+        senders.reject(Some(b"c"), Reason::InFuture);
+        let judged = senders.finish().judged(&[Verdict::Accepted; 6]);
+        let found: Vec<(&str, u64, u64)> = judged
+            .iter()
+            .map(|(sender, received)| (&*sender.producer, received.accepted, received.records()))
+            .collect();
+        assert_eq!(found, [("own", 3, 4), ("a", 2, 2), ("b", 1, 2), ("c", 0, 1)]);
+    }
+
+    #[test]
+    fn too_many_names_are_counted_together() {
+        let mut senders = senders();
+        let names = SENDERS_MAX + 50;
+        for at in 0..2 * names {
+            senders.row(format!("p{}", at % names).as_bytes());
+        }
+        senders.reject(Some(b"one more"), Reason::TooOld);
+        let judged = senders.finish().judged(&vec![Verdict::Accepted; 2 * names]);
+        assert_eq!(judged.len(), SENDERS_MAX + 1);
+        let (others, received) = &judged[SENDERS_MAX];
+        assert_eq!((&*others.producer, received.accepted, received.records()), ("", 100, 101));
+        let first = &judged[0];
+        assert_eq!((&*first.0.producer, first.1.accepted), ("p0", 2));
+    }
+
+    #[test]
+    fn a_request_of_one_sender_needs_no_index() {
+        let mut senders = senders();
+        (0..5).for_each(|_| senders.row(b"x"));
+        assert!(senders.finish().sender_of.is_empty());
+    }
+}

@@ -1,0 +1,110 @@
+//! What erasing one person asks of the keys: those that make the pseudonyms in records, and a
+//! bucket's key in the place of another. Until the one before is destroyed a bucket has both: values
+//! name the key that sealed them, and only the newest seals.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
+
+use super::slot::KeyName;
+use super::tree::{Made, broken};
+use super::{KeyKind, KeyRing, KeysError};
+use crate::crypto::{BaseKey, HmacKey, SealKey, Secret, TagKey};
+use crate::model::ids::SiteId;
+use crate::model::time::Month;
+use crate::model::vocab::Class;
+
+/// The key of a site's suppressed persons knows no month; this stands for one.
+const NO_MONTH: Month = Month(0);
+
+/// What makes the tag that a person has in every month of a site: for persons who were erased at the
+/// site's request, and for nobody else (P3).
+pub struct SuppressionKeys {
+    /// First step.
+    pub base: BaseKey,
+    /// Second step.
+    pub tag: TagKey,
+}
+
+/// What makes the pseudonyms in the records of a site's month; it outlives the month's sets.
+pub struct RecordKeys {
+    /// First step.
+    pub base: BaseKey,
+    /// Second step.
+    pub record: TagKey,
+}
+
+impl KeyRing {
+    /// The months of a site whose records can be searched for somebody, the oldest first, each with
+    /// its keys. They are opened for the caller alone and wiped with what it gets.
+    ///
+    /// # Errors
+    /// When the keys cannot be used any more.
+    pub fn record_keys(&self, site: &SiteId) -> Result<Vec<(Month, RecordKeys)>, KeysError> {
+        self.usable()?;
+        let core = self.core()?;
+        let of_site = |name: &&KeyName| {
+            (name.kind, name.hold) == (KeyKind::Record, 0) && name.owner.as_ref() == Some(site)
+        };
+        let months: BTreeSet<u32> =
+            core.by_name.keys().filter(of_site).map(|name| name.epoch).collect();
+        let mut found = Vec::with_capacity(months.len());
+        for month in months.into_iter().map(Month) {
+            let names =
+                [KeyKind::Base, KeyKind::Record].map(|kind| KeyName::of_site(kind, site, month));
+            let ids = names.iter().map(|name| core.living(name)).collect::<Option<Vec<_>>>();
+            let Some(ids) = ids else { continue };
+            let made = self.note(core.open_all(&ids))?;
+            let [base, record] = made.as_slice() else { return Err(broken()) };
+            let base = BaseKey::new(&base.secret);
+            found.push((month, RecordKeys { base, record: TagKey::new(&record.secret) }));
+        }
+        Ok(found)
+    }
+
+    /// The keys of a site's suppressed persons, made if there are none. They live as long as the
+    /// site.
+    ///
+    /// # Errors
+    /// When the register cannot be written.
+    pub fn suppression(&self, site: &SiteId) -> Result<SuppressionKeys, KeysError> {
+        self.usable()?;
+        let mut core = self.core()?;
+        let name = KeyName::of_site(KeyKind::Suppression, site, NO_MONTH);
+        let made = match core.find_all(std::slice::from_ref(&name))? {
+            Some(ids) => core.open_all(&ids)?,
+            None => self.note(core.make(&[name]))?,
+        };
+        let mac = HmacKey::new(&made.first().ok_or_else(broken)?.secret);
+        // One key, two uses that have nothing in common.
+        let part = |label: &[u8]| Secret::take(&mut mac.mac(label)).ok_or_else(broken);
+        Ok(SuppressionKeys {
+            base: BaseKey::new(&part(b"blindtally/suppress/base/1")?),
+            tag: TagKey::new(&part(b"blindtally/suppress/tag/1")?),
+        })
+    }
+
+    /// A fresh key for a bucket in the place of the one that it has, from which on everything new is
+    /// sealed under it. The ones before live until they are destroyed.
+    ///
+    /// # Errors
+    /// When the bucket has no living key, or the register cannot be written.
+    pub fn succeed_bucket(
+        &self,
+        site: &SiteId,
+        class: Class,
+        epoch: u32,
+    ) -> Result<Arc<SealKey>, KeysError> {
+        self.usable()?;
+        let mut core = self.core()?;
+        let first = KeyName::bucket(site, class, epoch);
+        let retired = KeysError::Retired { kind: KeyKind::Bucket };
+        let before = core.living(&first).ok_or(retired)?;
+        let made = self.note(core.make(&[KeyName { origin: before.0, ..first }]))?;
+        let key = made.first().map(Made::seal_key).ok_or_else(broken)?;
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        let key = cache.seal(key);
+        let sites = cache.buckets.entry((class, epoch)).or_default();
+        sites.insert(site.clone(), Arc::clone(&key));
+        Ok(key)
+    }
+}
