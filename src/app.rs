@@ -4,6 +4,7 @@ mod first_token;
 mod hooks;
 mod ledger;
 pub mod pack;
+mod people;
 mod process;
 mod recount;
 mod restore;
@@ -31,6 +32,7 @@ use crate::model::time::Clock;
 use crate::observe::{RecordCounters, Registry};
 use crate::reconciliation::Reconciliation;
 use crate::retention::{self, Desk, StartError as RetentionError};
+use crate::subjects::{SubjectError, Subjects};
 use crate::usage::{Counts, Usage};
 use crate::webhooks::{StartError as WebhookError, Webhooks};
 
@@ -59,6 +61,9 @@ pub enum AppError {
     /// The webhook desk.
     #[error(transparent)]
     Webhooks(#[from] WebhookError),
+    /// The desk for people.
+    #[error("erasures that were cut short cannot be closed: {0}")]
+    People(#[from] SubjectError),
     /// The sockets.
     #[error(transparent)]
     Http(#[from] StartError),
@@ -93,7 +98,7 @@ pub struct App {
     audit: Audit,
     retention: Desk,
     billing: Billing,
-    watches: [tokio::task::JoinHandle<()>; 6],
+    watches: [tokio::task::JoinHandle<()>; 7],
 }
 
 impl App {
@@ -108,8 +113,8 @@ impl App {
             (settings.http.clone(), settings.place, settings.store.data.clone());
         let (ingest, kept) = (settings.ingest, settings.retention.clone());
         let kept = retention::Settings { configuration: settings.digest, ..kept };
-        let (hooked, billed) = (settings.webhooks.clone(), settings.billing.clone());
-        let backups = settings.backup.clone();
+        let (hooked, billed, backups) =
+            (settings.webhooks.clone(), settings.billing.clone(), settings.backup.clone());
         let Rooms { engine, audit, restored } = rooms::open(settings, Arc::clone(&clock)).await?;
         if let Some((restored, replayed)) = restored
             && let Err(error) = restored.take_over(&engine, &audit, replayed).await
@@ -122,10 +127,8 @@ impl App {
         let registry = Registry::default();
         rooms::register(&engine, &registry);
         ledger::register(&audit, &registry);
-        let help = "Copies of the key register off the host that lack a write.";
-        let behind = registry.gauge("blindtally_register_copies_behind", help);
-        let reasons = Reason::ALL.iter().map(|reason| reason.name());
-        let records = RecordCounters::register(&registry, reasons);
+        let behind = watch::behind(&registry);
+        let records = RecordCounters::register(&registry, Reason::ALL.iter().map(|it| it.name()));
         let ingest = Ingest::new(engine.clone(), ingest, records);
         let vault = Arc::new(engine.clone());
         let ledger = Arc::clone(audit.ledger());
@@ -135,7 +138,7 @@ impl App {
         let billing = Billing::new(months, log, billed, Arc::clone(&clock));
         let retention = Desk::new(vault, ledger, kept, Arc::clone(&clock));
         let hooks = hooks::Hooks { engine: engine.clone(), audit: audit.clone() };
-        let webhooks = Webhooks::new(Arc::new(hooks), hooked, clock);
+        let webhooks = Webhooks::new(Arc::new(hooks), hooked, Arc::clone(&clock));
         let served = async {
             let retention = retention?;
             retention.register(&registry);
@@ -144,13 +147,15 @@ impl App {
             webhooks.register(&registry);
             let told = audit.clone();
             retention.on_ledger_failure(move |sentence| told.fail(sentence));
-            let others = (backups, webhooks.clone(), billing.clone());
+            let subjects = people::open(&engine, &audit, &retention, clock).await?;
+            let others = (backups, webhooks.clone(), billing.clone(), subjects.clone());
             let known = (tokens.clone(), audit.clone(), retention.clone(), others);
             let desks = desks(&engine, ingest, known);
             first_token::ensure(&tokens, &keys).await?;
-            Ok::<_, AppError>((Server::start(http, desks, &registry).await?, retention, webhooks))
+            let server = Server::start(http, desks, &registry).await?;
+            Ok::<_, AppError>((server, retention, webhooks, subjects))
         };
-        let (server, retention, webhooks) = match served.await {
+        let (server, retention, webhooks, subjects) = match served.await {
             Ok(served) => served,
             Err(error) => {
                 rooms::close(engine).await;
@@ -164,6 +169,7 @@ impl App {
             tokio::spawn(retention.clone().watch()),
             tokio::spawn(webhooks.watch()),
             tokio::spawn(billing.clone().watch()),
+            tokio::spawn(subjects.watch()),
         ];
         for address in server.addresses() {
             tracing::info!(%address, "ready");
@@ -219,12 +225,12 @@ impl App {
 }
 
 /// The desks that are there before the others.
-type Known = (Tokens, Audit, Desk, (Backups, Webhooks, Billing));
+type Known = (Tokens, Audit, Desk, (Backups, Webhooks, Billing, Subjects));
 
 fn desks(
     engine: &Engine,
     ingest: Ingest,
-    (tokens, audit, retention, (backups, webhooks, billing)): Known,
+    (tokens, audit, retention, (backups, webhooks, billing, subjects)): Known,
 ) -> Desks {
     let book: Arc<dyn Book> = Arc::new(engine.clone());
     let counts: Arc<dyn Counts> = Arc::new(engine.clone());
@@ -241,6 +247,7 @@ fn desks(
         retention,
         backups,
         webhooks,
+        subjects,
         ready: Arc::new(move || ready.ready()),
     }
 }

@@ -6,6 +6,7 @@ mod backup;
 pub(crate) mod client;
 pub(crate) mod evidence;
 mod export;
+mod figures;
 mod retention;
 mod statement;
 mod verify;
@@ -107,16 +108,15 @@ enum Verb {
     Usage {
         #[command(flatten)]
         target: Target,
-        /// The site's id.
-        site: String,
-        /// The month, YYYY-MM.
-        month: String,
-        /// Answer with CSV.
-        #[arg(long)]
-        csv: bool,
-        /// Say what the licences were.
-        #[arg(long)]
-        explained: bool,
+        #[command(flatten)]
+        args: figures::UsageArgs,
+    },
+    /// Read what arrived from whom, by the hour.
+    Reconciliation {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        args: figures::ReconciliationArgs,
     },
     /// Export figures for billing systems, or the usage of a range.
     Export {
@@ -284,11 +284,8 @@ pub fn run() -> ExitCode {
             Ok(question) => ask(&target, &question),
             Err(ended) => ended,
         },
-        Verb::Usage { target, site, month, csv, explained } => {
-            let part = if explained { "/explained" } else { "" };
-            let path = format!("/v1/sites/{}/usage/{}{part}", escape(&site), escape(&month));
-            ask(&target, &Ask { csv, ..Ask::get(path) })
-        }
+        Verb::Usage { target, args } => ask(&target, &args.question()),
+        Verb::Reconciliation { target, args } => ask(&target, &args.question()),
         Verb::Ledger { target, verb } => ask(&target, &ledger(&verb)),
         Verb::Export { target, verb } => export::run(&target, verb),
         Verb::Evidence { target, args } => evidence_pack(&target, &args),

@@ -255,14 +255,13 @@ impl Engine {
         hold::check(&shared)?;
         let shared = Arc::new(shared);
         shared.note_destroyed_sets();
-        let mut found = recover::recover(&shared, &settings, &position)?;
+        let found = recover::recover(&shared, &settings, &position)?;
         if found.last_group == position.folded_through {
             ring.retire(&std::mem::take(&mut stale))?;
         }
         shared.journal_bytes.store(found.pending_bytes, Ordering::Release);
         let now = shared.clock.now();
-        let tallies = found.state.months().iter().map(|month| (month.at, month.tally.clone()));
-        shared.publish(tallies.collect(), &[], now);
+        shared.begin(&found.state, now)?;
         let mut closing = Closing::new(found.believed);
         directory.sites().iter().try_for_each(|site| closing.watch(site))?;
         let folder = Folder::new(store, ring, directory, position, found.runs)?;

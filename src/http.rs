@@ -27,6 +27,7 @@ mod router;
 mod server;
 mod service;
 mod statements;
+mod subjects;
 mod tls;
 mod webhooks;
 
@@ -48,6 +49,7 @@ use crate::backup::Backups;
 use crate::billing::Billing;
 use crate::reconciliation::Reconciliation;
 use crate::retention::Desk;
+use crate::subjects::Subjects;
 use crate::usage::Usage;
 use crate::webhooks::Webhooks;
 
@@ -115,6 +117,8 @@ pub struct Desks {
     pub audit: Audit,
     /// Knows what must go and what must stay.
     pub retention: Desk,
+    /// Knows what is kept of one person.
+    pub subjects: Subjects,
     /// Makes backups.
     pub backups: Backups,
     /// Tells others what happens.

@@ -26,6 +26,7 @@ pub mod record;
 pub mod retention;
 pub mod schema;
 pub mod statement;
+pub mod subjects;
 pub mod usage;
 pub mod webhooks;
 mod words;

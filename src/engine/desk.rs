@@ -4,12 +4,11 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
-use super::fold::Listing;
+use super::fold::ListOrder;
 use super::gone::Dues;
 use super::writer::{FoldOrder, Message, Reply, Writer};
 use super::{Engine, EngineError};
 use crate::crypto::{Aad, SealKey};
-use crate::model::batch::{Bucket, SiteMonth};
 use crate::model::ids::SiteId;
 use crate::model::site::Site;
 use crate::model::time::Timestamp;
@@ -28,7 +27,7 @@ pub enum DeskOrder {
     /// End a site's collection.
     Terminate(SiteId, Timestamp, Reply<Arc<Site>>),
     /// List the blocks of a site's month as of the last fold.
-    List(SiteMonth, Vec<Bucket>, Reply<Listing>),
+    List(ListOrder),
 }
 
 /// Names are ASCII, so this comes after all that begin with the same text.
@@ -191,9 +190,8 @@ impl Writer {
                     None => Err(EngineError::NoSite),
                 });
             }
-            DeskOrder::List(at, buckets, reply) => {
-                let order = FoldOrder::List(at, buckets, reply);
-                self.folder.send(order).map_err(|_| EngineError::Stopped)?;
+            DeskOrder::List(order) => {
+                self.folder.send(FoldOrder::List(order)).map_err(|_| EngineError::Stopped)?;
             }
         }
         Ok(())

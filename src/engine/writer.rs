@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 
 use super::closing::Closing;
 use super::desk::DeskOrder;
-use super::fold::{Cut, Delta, FoldError, Folded, Folder, Listing, Sealed, Sealing};
+use super::fold::{Cut, Delta, FoldError, Folded, Folder, ListOrder, Sealed, Sealing};
 use super::gone::Takes;
 use super::journal::{self, JournalKey, SealedBatch};
 use super::runs::SetId;
@@ -34,7 +34,7 @@ use super::state::{Apply, SetKeys, State, Window};
 use super::{Answer, EngineError, MonthSeen, Outcome, Settings, Shared, SitePut, spill};
 use crate::crypto::SealKey;
 use crate::model::arrival::{Hour, Received};
-use crate::model::batch::{Batch, Bucket, Epoch, SiteMonth};
+use crate::model::batch::{Batch, Epoch, SiteMonth};
 use crate::model::caller::Token;
 use crate::model::ids::{KeyId, SiteId};
 use crate::model::retention::Lot;
@@ -107,7 +107,7 @@ pub enum FoldOrder {
     /// Drop the slots and the answers of days before these two.
     Expire(Day, Day, Reply<()>),
     /// List blocks; between two folds nothing is half there.
-    List(SiteMonth, Vec<Bucket>, Reply<Listing>),
+    List(ListOrder),
 }
 
 /// Runs the fold thread until the writer ends.
@@ -136,10 +136,7 @@ pub fn fold_thread(mut folder: Folder, orders: &Receiver<FoldOrder>, writer: &Se
                 let _ = reply.send(Ok(()));
                 None
             }),
-            FoldOrder::List(at, buckets, reply) => {
-                let _ = reply.send(folder.list(at, &buckets).map_err(EngineError::from));
-                Ok(None)
-            }
+            FoldOrder::List(order) => Ok(order.answer(&folder)).map(|()| None),
         };
         let message = match result {
             Ok(None) => continue,

@@ -15,6 +15,7 @@ use crate::backup::BackupError;
 use crate::billing::BillingError;
 use crate::reconciliation::ReconciliationError;
 use crate::retention::DeskError;
+use crate::subjects::SubjectError;
 use crate::usage::UsageError;
 use crate::webhooks::HookError;
 use crate::wire::fault::Flaw;
@@ -147,6 +148,9 @@ kinds! {
     /// The key was used with another body.
     IdempotencyMismatch = "idempotency-mismatch", UNPROCESSABLE_ENTITY,
         "This Idempotency-Key was used with another body.";
+    /// A site has asked too many questions about people today.
+    OverBudget = "over-budget", TOO_MANY_REQUESTS,
+        "The site has asked too many questions about people today.";
     /// A fault of ours.
     Internal = "internal", INTERNAL_SERVER_ERROR, "The server met a fault of its own.";
     /// The queue is full.
@@ -170,6 +174,7 @@ impl Kind {
             Self::Busy | Self::SlowAnswer | Self::IdempotencyRunning => Some("1"),
             Self::Stopped | Self::NotReady => Some("5"),
             Self::DiskFull => Some("60"),
+            Self::OverBudget => Some("3600"),
             _ => None,
         }
     }
@@ -346,6 +351,22 @@ impl From<HookError> for Refusal {
             HookError::DiskFull => Kind::DiskFull,
             HookError::Stopped => Kind::Stopped,
             HookError::Failed => Kind::Internal,
+        };
+        kind.into()
+    }
+}
+
+impl From<SubjectError> for Refusal {
+    fn from(error: SubjectError) -> Self {
+        let kind = match error {
+            SubjectError::Unreadable => Kind::Unreadable,
+            SubjectError::Unfit(flaw) => return Self { flaw: Some(flaw), ..Kind::Unfit.into() },
+            SubjectError::NotFound => Kind::NotFound,
+            SubjectError::OverBudget => Kind::OverBudget,
+            SubjectError::Busy => Kind::Busy,
+            SubjectError::DiskFull => Kind::DiskFull,
+            SubjectError::Stopped => Kind::Stopped,
+            SubjectError::Failed => Kind::Internal,
         };
         kind.into()
     }

@@ -66,6 +66,10 @@ pub enum Route {
     CertificateList,
     /// Read a certificate.
     CertificateGet,
+    /// Erase a person.
+    SubjectErase,
+    /// Read the erasures that have not ended.
+    SubjectErasures,
     /// Begin a backup.
     BackupBegin,
     /// Read the backups.
@@ -135,12 +139,12 @@ const LOTS: Access = Access::Roles(&[Role::Auditor, Role::Operator]);
 /// Who opens holds, who ends them, and who checks both.
 const HOLDS: Access = Access::Roles(&[Role::Privacy, Role::Auditor, Role::Custodian]);
 const BILLING: Access = Access::Roles(&[Role::Billing, Role::Operator]);
-/// Who bills and is billed, and nobody else: exports, and questions about people.
-const CUSTOMER: Access = Access::Roles(&[Role::Billing]);
 
 /// Who sends, who runs it, who checks it.
 const ARRIVALS: Access = Access::Roles(&[Role::Producer, Role::Operator, Role::Auditor]);
 const EXPLAINED: Access = Access::Roles(&[Role::Billing, Role::Operator, Role::Auditor]);
+/// Who bills and is billed, and nobody else: exports, and questions about people.
+const CUSTOMER: Access = Access::Roles(&[Role::Billing]);
 const STATEMENTS: Access = Access::Roles(&[Role::Billing, Role::Auditor]);
 
 const GET: Method = Method::GET;
@@ -149,7 +153,7 @@ const POST: Method = Method::POST;
 const DELETE: Method = Method::DELETE;
 
 #[rustfmt::skip]
-static TABLE: [Row; 46] = [
+static TABLE: [Row; 48] = [
     row(Route::Records,     POST,   "/v1/records",                    "records",      PRODUCER),
     row(Route::SiteUsage,   GET,    "/v1/sites/{site}/usage/{month}", "site_usage",   BILLING),
     row(Route::UsageExplained, GET, "/v1/sites/{site}/usage/{month}/explained", "usage_explained", EXPLAINED),
@@ -181,6 +185,8 @@ static TABLE: [Row; 46] = [
     row(Route::ClockConfirm,  POST, "/v1/retention/confirm-clock",    "clock_confirm",   CUSTODIAN),
     row(Route::CertificateList, GET, "/v1/certificates",              "certificate_list", AUDITOR),
     row(Route::CertificateGet, GET, "/v1/certificates/{id}",          "certificate_get", AUDITOR),
+    row(Route::SubjectErase, POST,  "/v1/sites/{site}/subjects/erase",    "subject_erase",    PRIVACY),
+    row(Route::SubjectErasures, GET, "/v1/sites/{site}/subjects/erasures", "subject_erasures", PRIVACY),
     row(Route::BackupBegin, POST,   "/v1/backups",                    "backup_begin", OPERATOR),
     row(Route::BackupList,  GET,    "/v1/backups",                    "backup_list",  OPERATOR),
     row(Route::BackupGet,   GET,    "/v1/backups/{name}",             "backup_get",   OPERATOR),

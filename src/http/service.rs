@@ -177,6 +177,14 @@ impl Service {
         if parts.method == Method::HEAD { without_body(answered) } else { answered }
     }
 
+    /// Proves the caller and checks the role; nobody where the row is open.
+    fn caller(&self, row: &Row, parts: &Parts) -> Result<Option<Caller>, Refusal> {
+        let Access::Roles(roles) = row.access else { return Ok(None) };
+        let header = one(&parts.headers, &AUTHORIZATION).map_err(|_| AuthError::Invalid)?;
+        let caller = self.desks.tokens.authenticate(header)?;
+        if roles.contains(&caller.role) { Ok(Some(caller)) } else { Err(Kind::WrongRole.into()) }
+    }
+
     /// Proves the caller, checks the role, calls the desk.
     async fn take(
         self: &Arc<Self>,
@@ -185,17 +193,7 @@ impl Service {
         parts: &Parts,
         body: &mut Incoming,
     ) -> Result<Answer, Refusal> {
-        let caller = match row.access {
-            Access::Open => return self.open(row.route),
-            Access::Roles(roles) => {
-                let header = one(&parts.headers, &AUTHORIZATION).map_err(|_| AuthError::Invalid)?;
-                let caller = self.desks.tokens.authenticate(header)?;
-                if !roles.contains(&caller.role) {
-                    return Err(Kind::WrongRole.into());
-                }
-                caller
-            }
-        };
+        let Some(caller) = self.caller(row, parts)? else { return self.open(row.route) };
         let [first, second] = captures;
         match row.route {
             Route::Records => self.post_records(&caller, parts, body).await,
@@ -204,14 +202,14 @@ impl Service {
                 self.explained(row.route, &caller, captures, parts).await
             }
             Route::UsageList => self.usage_list(&caller, parts),
+            Route::Reconciliation => self.reconciliation(&caller, parts).await,
+            Route::Receipt => self.kept_receipt(&caller, parts).await,
             Route::StatementGet
             | Route::StatementVersions
             | Route::StatementPage
             | Route::Restate => self.statements(row.route, &caller, captures, (parts, body)).await,
             Route::Export => self.export(&caller, captures, parts).await,
             Route::Challenge => self.challenge(&caller, captures, (parts, body)).await,
-            Route::Reconciliation => self.reconciliation(&caller, parts).await,
-            Route::Receipt => self.kept_receipt(&caller, parts).await,
             Route::SitePut => self.put_site(&caller, site(&caller, first)?, parts, body).await,
             Route::SiteGet => {
                 Ok(json(StatusCode::OK, self.desks.sites.read(&site(&caller, first)?)?))
@@ -234,6 +232,9 @@ impl Service {
             | Route::CertificateList
             | Route::CertificateGet
             | Route::Evidence => self.retention(row.route, &caller, captures, (parts, body)).await,
+            Route::SubjectErase | Route::SubjectErasures => {
+                self.subjects(row.route, &caller, first, (parts, body)).await
+            }
             Route::BackupBegin | Route::BackupList | Route::BackupGet => {
                 self.backups(row.route, &caller, first, (parts, body)).await
             }

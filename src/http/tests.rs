@@ -158,8 +158,10 @@ pub async fn start(settings: Settings) -> Harness {
     let kept = tempfile::tempdir().unwrap();
     let retention = crate::retention::fake::desk(kept.path(), &["ACME", "B"], clock.now());
     let billing = crate::billing::fake::desk(Arc::clone(audit.ledger()), clock.clone());
+    let log = Arc::clone(audit.ledger());
     let desks = Desks {
         intake: Arc::new(StubDoor(Arc::clone(&intake))),
+        subjects: crate::subjects::fake::desk(kept.path(), log, clock.clone()),
         retention,
         backups: crate::backup::fake::desk(None, Arc::clone(audit.ledger()), clock.clone()),
         webhooks: crate::webhooks::fake::desk(clock),

@@ -197,10 +197,13 @@ kinds! {
         #[serde(with = "text")] site: SiteId,
         #[serde(with = "texts")] months: Vec<Month>,
         ground: Word,
+        /// Whether later records of the person are not kept either.
+        suppressed: bool,
     }
     /// The erasure of one person has ended.
     ErasureResult "erasure" Result {
         #[serde(with = "text")] site: SiteId,
+        /// `erased`, `nothing`, `cut` or `repeated`.
         outcome: Word,
         blocks: u64,
         records: u64,
@@ -238,6 +241,12 @@ kinds! {
     PrivilegedRead "privileged_read" Done {
         route: Word,
         #[serde(with = "maybe")] site: Option<SiteId>,
+    }
+    /// A question about a person was refused, because the site had asked too many that day.
+    OverBudget "over_budget" Done {
+        route: Word,
+        #[serde(with = "text")] site: SiteId,
+        limit: u64,
     }
     /// Evidence was handed out: a statement of what is kept, by its SHA-256.
     EvidenceExported "evidence_exported" Done {

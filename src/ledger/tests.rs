@@ -143,17 +143,15 @@ fn one_of_each() -> Vec<Event> {
             effective: Day(20_786),
         },
         Event::ClockConfirmed { from: NOW, to: Timestamp(NOW.0 + 1) },
-        Event::BackupIntent { register_generation: u64::MAX },
-        Event::BackupResult {
-            outcome: Word::of("failed"),
-            barrier: None,
-            manifest: Some(digest),
-            files: 1,
-            bytes: 2,
+    ]);
+    all.extend(of_backups(digest));
+    all.extend([
+        Event::ErasureIntent {
+            site: site.clone(),
+            months: vec![],
+            ground: Word::of("art-17"),
+            suppressed: true,
         },
-        Event::RestoreIntent { backup: 3, lost_from: NOW, lost_until: NOW },
-        Event::RestoreResult { lots: 1, tokens_revoked: 2, sites_terminated: 3, holds: 4 },
-        Event::ErasureIntent { site: site.clone(), months: vec![], ground: Word::of("art-17") },
         Event::ErasureResult {
             site: site.clone(),
             outcome: Word::of("erased"),
@@ -166,6 +164,7 @@ fn one_of_each() -> Vec<Event> {
         Event::ChallengeRefused { site: site.clone(), month, answered: 5 },
         Event::CertificateIssued { destruction: 2, digest },
         Event::PrivilegedRead { route: Word::of("ledger"), site: None },
+        Event::OverBudget { route: Word::of("erase"), site: site.clone(), limit: 9 },
         Event::EvidenceExported { digest, all_sites: true },
         Event::TokenIssued {
             token: token.clone(),
@@ -179,6 +178,21 @@ fn one_of_each() -> Vec<Event> {
     all.extend(of_webhooks());
     all.push(Event::Alarm { reason: Alarm::ClockBack });
     all
+}
+
+fn of_backups(digest: Digest) -> [Event; 4] {
+    [
+        Event::BackupIntent { register_generation: u64::MAX },
+        Event::BackupResult {
+            outcome: Word::of("failed"),
+            barrier: None,
+            manifest: Some(digest),
+            files: 1,
+            bytes: 2,
+        },
+        Event::RestoreIntent { backup: 3, lost_from: NOW, lost_until: NOW },
+        Event::RestoreResult { lots: 1, tokens_revoked: 2, sites_terminated: 3, holds: 4 },
+    ]
 }
 
 fn of_holds(site: &SiteId, month: Month, token: &Credential, reason: Option<Note>) -> [Event; 5] {

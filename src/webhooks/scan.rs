@@ -233,6 +233,10 @@ fn of_month<'a>(month: &'a MonthNews, now: Timestamp, settings: &Settings) -> Ve
         let data = Box::new(move || month.alarm(limit));
         found.push(news(Topic::QualityAlarm, String::new(), data));
     }
+    if let Some(suspects) = month.suspects.filter(|of| of.users > 0 || of.devices > 0) {
+        let data = Box::new(move || message::shared(month, suspects));
+        found.push(news(Topic::QualityAlarm, "/shared".to_owned(), data));
+    }
     found
 }
 

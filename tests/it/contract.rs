@@ -13,6 +13,7 @@ mod limits;
 mod once;
 mod operator;
 mod oracle;
+mod reconciliation;
 mod statements;
 
 use crate::support::{Answer, Place, Server, ask, billing_token, put_site, send_json, start};

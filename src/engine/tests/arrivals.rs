@@ -2,16 +2,42 @@
 //! keeps, pages, and data that does not agree.
 
 use super::*;
-use crate::model::arrival::{KEPT_DAYS, OTHERS, SENDERS_MAX};
+use crate::model::arrival::{Credential, KEPT_DAYS, OTHERS, SENDERS_MAX};
 use crate::model::caller::{Role, SiteScope};
+use crate::model::reason::Reason;
 
 const DAY: i64 = 24 * HOUR;
+
+/// Who the rows of a batch may be from.
+pub(super) const SENDERS: u16 = 4;
+
+/// A sender of two credentials.
+pub(super) fn sender(number: u16) -> Sender {
+    let credential = Credential { producer: format!("c{}", number % 2).into(), sites: "*".into() };
+    Sender { credential: Arc::new(credential), producer: format!("p{number}").into() }
+}
+
+/// All senders; the first one sent some more that was refused at the door.
+pub(super) fn senders(rows: &[(Row, i64)]) -> Vec<(Sender, Received)> {
+    let mut senders: Vec<_> =
+        (0..SENDERS).map(|number| (sender(number), Received::default())).collect();
+    senders[0].1.reject(Reason::UnknownSite, rows.len() as u64 % 3);
+    senders
+}
 
 fn named(producer: &str) -> Sender {
     Sender { producer: producer.into(), ..sender(0) }
 }
 
 impl World {
+    /// Everything that arrived and is kept.
+    pub(super) fn arrivals(&self) -> BTreeMap<(Hour, Sender), Received> {
+        let all = Hour(0)..Hour(u32::MAX);
+        let (rows, more) = self.engine().arrivals(all, None, usize::MAX, |_| true).unwrap();
+        assert!(!more);
+        rows.into_iter().map(|(hour, sender, received)| ((hour, sender), received)).collect()
+    }
+
     /// Sends so many refused records of each of these producers.
     fn refused(&self, producers: impl Iterator<Item = String>, records: u64) {
         let mut batch = Batch::default();

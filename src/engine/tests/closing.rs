@@ -241,8 +241,8 @@ fn sites_close_by_their_own_zones_and_hours() {
 }
 
 /// Every file below a directory with its bytes.
-fn bytes_of(folder: &std::path::Path) -> std::collections::BTreeMap<String, Vec<u8>> {
-    let mut found = std::collections::BTreeMap::new();
+fn bytes_of(folder: &std::path::Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
         if entry.file_type().unwrap().is_dir() {
             found.extend(bytes_of(&entry.path()));

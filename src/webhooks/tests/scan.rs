@@ -2,6 +2,7 @@
 
 use super::queue::EVENTS_MAX;
 use super::*;
+use crate::model::explained::Suspects;
 use crate::wire::webhooks::rows::EventRow;
 
 fn told(got: &[Seen]) -> Vec<String> {
@@ -115,6 +116,32 @@ async fn an_alarm_needs_a_share_and_a_number() {
             let data = &seen.json()["data"];
             assert_eq!(data["unattributed_licenses"], nobodys);
             assert_eq!(data["limit_percent"], 5);
+        }
+    }
+}
+
+#[tokio::test]
+async fn ids_that_look_shared_are_told_once() {
+    let world = World::new().await;
+    world.hook("/in", &["quality.alarm"], &["*"]).await;
+    let suspects = Suspects { users: 1, user_licenses: 70, devices: 2, ..Suspects::default() };
+    for (suspects, expected) in [
+        (None, 0),
+        (Some(Suspects::default()), 0),
+        (Some(suspects), 1),
+        (Some(Suspects { users: 5, ..suspects }), 0),
+    ] {
+        world.set(vec![MonthNews { suspects, ..november("A", 90) }]);
+        let got = world.turn().await;
+        assert_eq!(got.len(), expected, "{suspects:?}");
+        for seen in got {
+            let data = &seen.json()["data"];
+            assert_eq!(data["reason"], "shared_ids");
+            assert_eq!(
+                (&data["suspect_shared_users"], &data["suspect_user_licenses"]),
+                (&1.into(), &70.into())
+            );
+            assert_eq!(data["suspect_shared_devices"], 2);
         }
     }
 }

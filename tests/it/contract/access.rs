@@ -12,6 +12,8 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("GET", "/v1/usage?month=2026-11", &["billing", "operator"]),
     ("GET", "/v1/sites/A/usage/2026-11/explained", &["billing", "operator", "auditor"]),
     ("GET", "/v1/compat/pallycon/A/statistics/2026-11", &["billing", "operator", "auditor"]),
+    ("GET", "/v1/reconciliation", &["producer", "operator", "auditor"]),
+    ("GET", "/v1/receipts", &["producer"]),
     ("GET", "/v1/sites", &["billing", "operator"]),
     ("GET", "/v1/sites/A", &["billing", "operator"]),
     ("PUT", "/v1/sites/A", &["operator"]),

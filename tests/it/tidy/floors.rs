@@ -41,7 +41,16 @@ const HOSTS: &[(&str, &[&str])] = &[
     ("cryptoki", &["keys/root"]),
     (
         "data_encoding",
-        &["identity", "ledger", "store/details", "admin/tokens", "usage", "load", "webhooks/sign"],
+        &[
+            "identity",
+            "ledger",
+            "store/details",
+            "admin/tokens",
+            "usage",
+            "reconciliation",
+            "load",
+            "webhooks/sign",
+        ],
     ),
     ("flate2", &["http/inflate", "load/feed"]),
     ("getrandom", &["crypto/secret"]),
