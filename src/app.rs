@@ -6,6 +6,7 @@ mod ledger;
 pub mod pack;
 mod people;
 mod process;
+mod recount;
 mod restore;
 mod rooms;
 #[cfg(test)]

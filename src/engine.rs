@@ -20,6 +20,7 @@ pub mod gone;
 pub mod hold;
 pub mod journal;
 pub mod log;
+pub mod looking;
 pub mod partition;
 pub mod recount;
 mod recover;

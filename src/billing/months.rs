@@ -32,7 +32,7 @@ pub trait Months: Send + Sync + 'static {
     fn compare(&self, site: SiteId, month: Month, list: Listed) -> Change<'_, Option<Compared>>;
     /// The stored sets of a month, counted again; `None` where they are gone.
     fn recount(&self, site: SiteId, month: Month) -> Change<'_, Option<Recount>>;
-    /// How far the ids of a month can be trusted.
+    /// How far the ids of a month can be trusted, of what is folded.
     fn quality(&self, site: SiteId, month: Month) -> Change<'_, IdQuality>;
     /// The desk's rows whose name begins so, in the order of their names.
     ///
@@ -71,7 +71,7 @@ impl Months for Engine {
     }
 
     fn quality(&self, site: SiteId, month: Month) -> Change<'_, IdQuality> {
-        Box::pin(async move { Ok(IdQuality::of(&*self.explain(site, month).await?)) })
+        Box::pin(async move { Ok(IdQuality::of(&*self.explain_folded(site, month).await?)) })
     }
 
     fn load_rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, EngineError> {

@@ -8,7 +8,7 @@ use super::fold::ListOrder;
 use super::gone::Dues;
 use super::writer::{FoldOrder, Message, Reply, Writer};
 use super::{Engine, EngineError};
-use crate::crypto::Aad;
+use crate::crypto::{Aad, SealKey};
 use crate::model::ids::SiteId;
 use crate::model::site::Site;
 use crate::model::time::Timestamp;
@@ -63,7 +63,7 @@ impl Engine {
         prefix: &[u8],
         limit: usize,
     ) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
-        let to = [prefix, &[AFTER_ALL]].concat();
+        let to = end_of(prefix);
         let mut rows = Vec::new();
         for row in self.shared.store.scan(Table::Meta, &from, Some(&to))?.take(limit) {
             rows.push(self.desk_row(row?)?);
@@ -80,20 +80,13 @@ impl Engine {
         prefix: &str,
         from: &str,
     ) -> Result<Option<(String, Vec<u8>)>, EngineError> {
-        let to = [&keys::desk(prefix)[..], &[AFTER_ALL]].concat();
+        let to = end_of(&keys::desk(prefix));
         let mut rows = self.shared.store.scan(Table::Meta, &keys::desk(from), Some(&to))?;
         rows.next().map(|row| self.desk_row(row?)).transpose()
     }
 
-    fn desk_row(
-        &self,
-        (row, sealed): (Box<[u8]>, Box<[u8]>),
-    ) -> Result<(String, Vec<u8>), EngineError> {
-        let damaged = || EngineError::Damaged("a row of the retention desk".into());
-        let name = row.get(keys::DESK.len()..).map(<[u8]>::to_vec).ok_or_else(damaged)?;
-        let name = String::from_utf8(name).map_err(|_| damaged())?;
-        let key = self.shared.ring.state_key();
-        Ok((name, key.open(&aad(&row), &sealed).map_err(|_| damaged())?))
+    fn desk_row(&self, row: (Box<[u8]>, Box<[u8]>)) -> Result<(String, Vec<u8>), EngineError> {
+        open_row(&self.shared.ring.state_key(), row)
     }
 
     /// Writes a row of the desk, whose name is ASCII; it is durable when this returns.
@@ -212,6 +205,22 @@ impl Writer {
         let ended = Site { terminated_at: Some(at), ..Site::clone(&site) };
         self.shared.directory.put_site(&self.shared.store, ended).map(Some)
     }
+}
+
+/// What comes after all rows whose key begins so.
+pub(super) fn end_of(prefix: &[u8]) -> Vec<u8> {
+    [prefix, &[AFTER_ALL]].concat()
+}
+
+/// Name and bytes of a sealed row of a desk.
+pub(super) fn open_row(
+    key: &SealKey,
+    (row, sealed): (Box<[u8]>, Box<[u8]>),
+) -> Result<(String, Vec<u8>), EngineError> {
+    let damaged = || EngineError::Damaged("a row of the retention desk".into());
+    let name = row.get(keys::DESK.len()..).map(<[u8]>::to_vec).ok_or_else(damaged)?;
+    let name = String::from_utf8(name).map_err(|_| damaged())?;
+    Ok((name, key.open(&aad(&row), &sealed).map_err(|_| damaged())?))
 }
 
 fn aad(row: &[u8]) -> Aad {

@@ -96,6 +96,27 @@ impl Engine {
     /// When there is no such site, the engine has stopped, a record cannot be read, or what the
     /// records say is not what the counters say.
     pub async fn explain(&self, id: SiteId, month: Month) -> Result<Arc<Explained>, EngineError> {
+        self.explain_after(id, month, true).await
+    }
+
+    /// The same of what is folded already, for who explains many months after one fold.
+    ///
+    /// # Errors
+    /// As [`Engine::explain`].
+    pub async fn explain_folded(
+        &self,
+        id: SiteId,
+        month: Month,
+    ) -> Result<Arc<Explained>, EngineError> {
+        self.explain_after(id, month, false).await
+    }
+
+    async fn explain_after(
+        &self,
+        id: SiteId,
+        month: Month,
+        fold: bool,
+    ) -> Result<Arc<Explained>, EngineError> {
         if let Some(fit) = self.fit(&id, month)? {
             return Ok(fit);
         }
@@ -104,7 +125,9 @@ impl Engine {
         if let Some(fit) = self.fit(&id, month)? {
             return Ok(fit);
         }
-        self.fold().await?;
+        if fold {
+            self.fold().await?;
+        }
         self.aside(move |engine| {
             let _turn = turn;
             let site = engine.site(&id).ok_or(EngineError::NoSite)?;

@@ -205,36 +205,33 @@ impl Page {
     fn quality(&mut self, body: &Body) {
         let Some(of) = &body.quality else { return };
         self.section("How far the ids can be trusted");
-        let row = |name: &str, count: u64, share: Option<u64>| {
-            let share = share.map_or_else(String::new, percent);
-            (name.to_owned(), vec![number(count), share])
+        let row = |name: &str, licenses: u64, ppm: u64| {
+            (name.to_owned(), vec![number(licenses), percent(ppm)])
         };
         self.table(
-            &["Records and ids", "Count", "Share of licences"],
+            &["Licences", "Count", "Share"],
             &[
+                row("Under a placeholder id", of.sentinel_licenses, of.sentinel_share_ppm),
+                row("Of nobody", of.unattributed_licenses, of.unattributed_share_ppm),
                 row(
-                    "Licences under a placeholder id",
-                    of.sentinel_licenses,
-                    Some(of.sentinel_share_ppm),
+                    "Of users that look like many",
+                    of.suspect_user_licenses,
+                    of.suspect_user_share_ppm,
                 ),
-                row(
-                    "Licences of nobody",
-                    of.unattributed_licenses,
-                    Some(of.unattributed_share_ppm),
-                ),
-                row("Users that look like many", of.suspect_shared_users, None),
-                row("Their licences", of.suspect_user_licenses, Some(of.suspect_user_share_ppm)),
-                row("Devices that look like many", of.suspect_shared_devices, None),
-                row("Their licences", of.suspect_device_licenses, None),
             ],
         );
-        let read = format!(
-            "From {} of {} records, as of {}. None of this changes a figure.",
+        let suspects = format!(
+            "{} users look like many ({} by their devices, {} by their share of the licences), and \
+             {} devices. They are counted as they are. Read: {} of {} records, as of {}.",
+            number(of.suspect_shared_users),
+            number(of.suspect_users_by_devices),
+            number(of.suspect_users_by_share),
+            number(of.suspect_shared_devices),
             number(of.records_seen),
             number(of.records_counted),
-            of.as_of,
+            of.as_of
         );
-        self.element("p", &read);
+        self.element("p", &suspects);
         self.end();
     }
 
@@ -299,7 +296,7 @@ fn version(body: &Body) -> String {
     }
 }
 
-/// Parts of a million as a percentage with two digits, rounded down.
+/// Parts of a million as percent with two digits.
 fn percent(ppm: u64) -> String {
     format!("{}.{:02} %", ppm / 10_000, ppm % 10_000 / 100)
 }

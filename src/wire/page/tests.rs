@@ -126,15 +126,19 @@ fn it_says_what_the_statement_says() {
         "monthly active users",
         "2.08 %",
         "250,123",
-        "From 12,013,001 of 12,013,863 records",
+        "3 users look like many",
+        "Read: 12,013,001 of 12,013,863 records",
     ] {
         assert!(page.contains(text), "{text}");
     }
     assert!(page.contains(&"12".repeat(32)));
     let mut gone = statement("plain");
     gone.body.recount = None;
+    // A statement from before there was one.
+    gone.body.quality = None;
     let page = String::from_utf8(gone.to_page(Digest([0; 32]))).unwrap();
     assert!(page.contains("the sets were destroyed") && !page.contains("efefef"));
+    assert!(!page.contains("look like many"));
 }
 
 #[test]

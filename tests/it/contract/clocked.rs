@@ -174,7 +174,13 @@ impl Clocked {
     }
 
     pub(super) fn end(self) {
+        self.stop();
+    }
+
+    /// Ends the server; its files are left.
+    pub(super) fn stop(self) -> Place {
         self.runtime.block_on(self.app.drain());
+        self.place
     }
 }
 
