@@ -96,6 +96,7 @@ pub struct App {
     audit: Audit,
     retention: Desk,
     billing: Billing,
+    subjects: Subjects,
     watches: [tokio::task::JoinHandle<()>; 7],
 }
 
@@ -106,13 +107,11 @@ impl App {
     /// [`AppError`]; nothing is served then.
     pub async fn start(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
         process::protect().map_err(AppError::Unprotected)?;
-        let keys = settings.keys.dir.clone();
-        let (http, place, data) =
-            (settings.http.clone(), settings.place, settings.store.data.clone());
+        let (keys, data) = (settings.keys.dir.clone(), settings.store.data.clone());
+        let (http, place) = (settings.http.clone(), settings.place);
         let (ingest, kept) = (settings.ingest, settings.retention.clone());
         let kept = retention::Settings { configuration: settings.digest, ..kept };
-        let hooked = settings.webhooks.clone();
-        let backups = settings.backup.clone();
+        let (hooked, backups) = (settings.webhooks.clone(), settings.backup.clone());
         let Rooms { engine, audit, restored } = rooms::open(settings, Arc::clone(&clock)).await?;
         if let Some((restored, replayed)) = restored
             && let Err(error) = restored.take_over(&engine, &audit, replayed).await
@@ -169,12 +168,12 @@ impl App {
             tokio::spawn(retention.clone().watch()),
             tokio::spawn(webhooks.watch()),
             tokio::spawn(billing.clone().watch()),
-            tokio::spawn(subjects.watch()),
+            tokio::spawn(subjects.clone().watch()),
         ];
         for address in server.addresses() {
             tracing::info!(%address, "ready");
         }
-        Ok(Self { server, engine, audit, retention, billing, watches })
+        Ok(Self { server, engine, audit, retention, billing, subjects, watches })
     }
 
     /// The addresses that are listened on.
@@ -217,6 +216,7 @@ impl App {
         }
         rooms::close(self.engine).await;
         self.retention.rest().await;
+        self.subjects.rest().await;
         let ledger = Arc::clone(self.audit.ledger());
         let _ = tokio::task::spawn_blocking(move || ledger.finish_second_copy()).await;
         self.billing.rest().await;

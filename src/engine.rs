@@ -237,11 +237,7 @@ impl Engine {
         let position = recover::position(&store, Day(u32::try_from(oldest).unwrap_or(0)), now)?;
         let parts = (Arc::clone(&store), Arc::clone(&ring), Arc::clone(&directory));
         let mut shared = Shared::new(parts, clock, key, position.seen_floor);
-        shared.gone = RwLock::new(Gone::load(&store)?);
-        shared.unfinished = RwLock::new(destroy::unfinished(&store, &ring)?);
-        shared.held = RwLock::new(hold::load(&store, &ring.state_key())?);
-        shared.erasing = RwLock::new(erase::load(&store, &ring.state_key())?);
-        shared.suppressed = RwLock::new(erase::Suppressed::load(&store, &ring, &directory)?);
+        load_rows(&mut shared)?;
         hold::check(&shared)?;
         let shared = Arc::new(shared);
         shared.note_destroyed_sets();
@@ -538,6 +534,20 @@ impl Engine {
             let _ = thread.join();
         }
     }
+}
+
+/// Loads what readers are shown of destruction, holds and erasures.
+fn load_rows(shared: &mut Shared) -> Result<(), EngineError> {
+    let (store, ring) = (&shared.store, &shared.ring);
+    let gone = Gone::load(store)?;
+    let unfinished = destroy::unfinished(store, ring)?;
+    let held = hold::load(store, &ring.state_key())?;
+    let erasing = erase::load(store, &ring.state_key())?;
+    let suppressed = erase::Suppressed::load(store, ring, &shared.directory)?;
+    (shared.gone, shared.unfinished) = (RwLock::new(gone), RwLock::new(unfinished));
+    (shared.held, shared.erasing) = (RwLock::new(held), RwLock::new(erasing));
+    shared.suppressed = RwLock::new(suppressed);
+    Ok(())
 }
 
 /// The keys must be those that the data was written with: a value sealed under the state key when

@@ -11,7 +11,7 @@
 //! | 3 | [`wire`], [`store`] | all network bytes; all disk bytes |
 //! | 4 | [`engine`] | journal, seen, tallies, blocks, fold, recovery |
 //! | 5 | [`ingest`], [`usage`], [`billing`], [`admin`] | one desk per use case |
-//! | 5 | [`audit`], [`retention`], [`backup`], [`webhooks`] | likewise |
+//! | 5 | [`audit`], [`retention`], [`subjects`], [`backup`], [`webhooks`] | likewise |
 //! | 6 | [`http`] | sockets, TLS, routes, limits, problems |
 //! | 7 | [`config`], [`app`], [`cli`], [`load`] | wiring |
 

@@ -1,14 +1,14 @@
-//! The desk for people: what a site keeps of one of them goes, at the site's word. The id comes in a
-//! body, is read by `identity` alone, and what is known of it from then on are pseudonyms.
+//! The desk for people: what a site keeps of one of them goes, at the site's word. The id comes in
+//! a body, is read by `identity` alone, and what is known of it from then on are pseudonyms.
 //!
-//! One erasure, in this order: the ledger is told that somebody is erased (never who), the person is
-//! hidden, the engine erases, the ledger is told what came of it. What waits, because it is on hold
-//! or a copy of the key register is out of reach, is tried again now and then, and at once when a
-//! hold ends.
+//! One erasure, in this order: the ledger is told that somebody is erased (never who), the person
+//! is hidden, the engine erases, the ledger is told what came of it. What waits, because it is on
+//! hold or a copy of the key register is out of reach, is tried again now and then, and at once
+//! when a hold ends.
 //!
-//! Invariants: no answer, no entry and no log line holds an id or a pseudonym (P1, L1); a site has a
-//! budget of questions a day, so that nobody reads out who is a customer (check 51); asking again is
-//! no fault and answers what there was left to do.
+//! Invariants: no answer, no entry and no log line holds an id or a pseudonym (P1, L1); a site has
+//! a budget of questions a day, so that nobody reads out who is a customer (check 51); asking again
+//! is no fault and answers what there was left to do.
 
 #[cfg(test)]
 pub mod fake;
@@ -239,6 +239,11 @@ impl Subjects {
             }
             let _ = tokio::time::timeout(EVERY, self.0.nudged.notified()).await;
         }
+    }
+
+    /// Waits for an erasure that is under way.
+    pub async fn rest(&self) {
+        drop(self.0.erasing.lock().await);
     }
 
     /// Goes the whole way even when nobody waits for it any more.

@@ -229,8 +229,8 @@ impl Engine {
         self.aside(move |engine| run::hide(engine, site, order)).await
     }
 
-    /// Erases a person who is hidden, as this page says. `mark` is the ledger's after the entry that
-    /// says so will happen.
+    /// Erases a person who is hidden, as this page says. `mark` is the ledger's after the entry
+    /// that says so will happen.
     ///
     /// Called again it goes on where it stood, in this process or after a start.
     ///

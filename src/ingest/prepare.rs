@@ -105,11 +105,7 @@ impl Rows {
             let slot = self.ids.push_user(&month.keys.base, &user);
             tags.user = Some(slot);
             self.push_tag(details::USER, slot, PatchKey::Record(keys));
-            if let Some(persons) = &month.suppressed {
-                let slot = self.ids.push_user(&persons.keys.base, &user);
-                let (row, persons) = (self.batch.claims.len(), Arc::clone(persons));
-                self.suspects.push(Suspect { row, slot, persons });
-            }
+            self.suspect(month, &user);
         }
         self.push_envelope(record, producer);
         tags.device = self.push_devices(record, &month.keys, keys);
@@ -160,6 +156,15 @@ impl Rows {
         self.claims.push(tags);
         self.indexes.push(index);
         Some(())
+    }
+
+    /// Notes that the row that comes next may be one of a suppressed person.
+    fn suspect(&mut self, month: &MonthPlace, user: &identity::UserId<'_>) {
+        if let Some(persons) = &month.suppressed {
+            let slot = self.ids.push_user(&persons.keys.base, user);
+            let (row, persons) = (self.batch.claims.len(), Arc::clone(persons));
+            self.suspects.push(Suspect { row, slot, persons });
+        }
     }
 
     fn push_other(
@@ -306,8 +311,8 @@ impl Rows {
         (self.batch, self.indexes)
     }
 
-    /// What is to be tagged under which keys: the claims' tags, then the patches, then the suspects,
-    /// in their order.
+    /// What is to be tagged under which keys: the claims' tags, then the patches, then the
+    /// suspects, in their order.
     fn jobs(&self) -> (Vec<Job>, Vec<&TagKey>) {
         let mut keys: Vec<&TagKey> = Vec::with_capacity(self.keys.len() * 3);
         for month in &self.keys {

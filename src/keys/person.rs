@@ -1,6 +1,6 @@
 //! What erasing one person asks of the keys: those that make the pseudonyms in records, and a
-//! bucket's key in the place of another. Until the one before is destroyed a bucket has both: values
-//! name the key that sealed them, and only the newest seals.
+//! bucket's key in the place of another. Until the one before is destroyed a bucket has both:
+//! values name the key that sealed them, and only the newest seals.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
@@ -16,8 +16,8 @@ use crate::model::vocab::Class;
 /// The key of a site's suppressed persons knows no month; this stands for one.
 const NO_MONTH: Month = Month(0);
 
-/// What makes the tag that a person has in every month of a site: for persons who were erased at the
-/// site's request, and for nobody else (P3).
+/// What makes the tag that a person has in every month of a site: for persons who were erased at
+/// the site's request, and for nobody else (P3).
 pub struct SuppressionKeys {
     /// First step.
     pub base: BaseKey,
@@ -101,8 +101,8 @@ impl KeyRing {
         })
     }
 
-    /// A fresh key for a bucket in the place of the one that it has, from which on everything new is
-    /// sealed under it. The ones before live until they are destroyed.
+    /// A fresh key for a bucket in the place of the one that it has, from which on everything new
+    /// is sealed under it. The ones before live until they are destroyed.
     ///
     /// # Errors
     /// When the bucket has no living key, or the register cannot be written.

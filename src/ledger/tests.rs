@@ -107,6 +107,24 @@ fn removals(site: &SiteId, token: &Credential) -> [Event; 2] {
     ]
 }
 
+fn erasure(site: &SiteId, keys: &Keys) -> [Event; 2] {
+    [
+        Event::ErasureIntent {
+            site: site.clone(),
+            months: vec![],
+            ground: Word::of("art-17"),
+            suppressed: true,
+        },
+        Event::ErasureResult {
+            site: site.clone(),
+            outcome: Word::of("erased"),
+            blocks: 1,
+            records: 2,
+            keys: keys.clone(),
+        },
+    ]
+}
+
 /// One event of each kind and phase.
 fn one_of_each() -> Vec<Event> {
     let (month, day) = (Month::parse(b"2026-05").unwrap(), Day(20_779));
@@ -148,19 +166,8 @@ fn one_of_each() -> Vec<Event> {
         },
         Event::RestoreIntent { backup: 3, lost_from: NOW, lost_until: NOW },
         Event::RestoreResult { lots: 1, tokens_revoked: 2, sites_terminated: 3, holds: 4 },
-        Event::ErasureIntent {
-            site: site.clone(),
-            months: vec![],
-            ground: Word::of("art-17"),
-            suppressed: true,
-        },
-        Event::ErasureResult {
-            site: site.clone(),
-            outcome: Word::of("erased"),
-            blocks: 1,
-            records: 2,
-            keys,
-        },
+        erasure(&site, &keys)[0].clone(),
+        erasure(&site, &keys)[1].clone(),
         Event::StatementIssued { site: site.clone(), month, version: 1, digest },
         Event::CertificateIssued { destruction: 2, digest },
         Event::PrivilegedRead { route: Word::of("ledger"), site: None },

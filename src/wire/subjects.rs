@@ -1,6 +1,6 @@
 //! What the desk of people reads and answers. A request holds a raw id: it stays where it is in the
-//! body, unread, until `identity` takes it, and the body is wiped by whoever has it. An answer holds
-//! numbers, months and words.
+//! body, unread, until `identity` takes it, and the body is wiped by whoever has it. An answer
+//! holds numbers, months and words.
 
 use serde_json::{Value, json};
 
@@ -174,7 +174,10 @@ pub struct StandingView {
 
 /// The list as JSON.
 pub fn standing_to_json(all: &[StandingView]) -> Vec<u8> {
-    let item = |of: &StandingView| json!({ "ledger_entry": of.number, "state": of.state, "months": names(&of.months) });
+    let item = |of: &StandingView| {
+        let months = names(&of.months);
+        json!({ "ledger_entry": of.number, "state": of.state, "months": months })
+    };
     let items: Vec<Value> = all.iter().map(item).collect();
     json!({ "items": items }).to_string().into_bytes()
 }

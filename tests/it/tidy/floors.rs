@@ -66,7 +66,10 @@ const HOSTS: &[(&str, &[&str])] = &[
     ("toml", &["config"]),
     ("tracing_subscriber", &["observe/logs"]),
     ("xorf", &["store/filter"]),
-    ("zeroize", &["crypto", "identity", "wire", "ingest", "admin", "http", "app", "webhooks"]),
+    (
+        "zeroize",
+        &["crypto", "identity", "wire", "ingest", "admin", "http", "app", "subjects", "webhooks"],
+    ),
     ("zstd::bulk", &["store/block", "load/feed"]),
     ("zstd::stream", &["http/inflate", "load/feed"]),
     // In every room that can fail, log, or wait.
@@ -82,6 +85,7 @@ const HOSTS: &[(&str, &[&str])] = &[
             "billing",
             "ingest",
             "retention",
+            "subjects",
             "webhooks",
             "http",
             "app",
@@ -98,6 +102,7 @@ const HOSTS: &[(&str, &[&str])] = &[
             "backup",
             "billing",
             "retention",
+            "subjects",
             "webhooks",
             "http",
             "app",
