@@ -206,6 +206,7 @@ fn batch(at: SiteMonth, events: std::ops::Range<u64>) -> Result<Batch> {
             session: None,
             sentinel: false,
             by_device: false,
+            suppressed: false,
         });
     }
     batch.details = writer.finish();

@@ -4,7 +4,9 @@ mod first_token;
 mod hooks;
 mod ledger;
 pub mod pack;
+mod people;
 mod process;
+mod recount;
 mod restore;
 mod rooms;
 #[cfg(test)]
@@ -30,6 +32,7 @@ use crate::model::time::Clock;
 use crate::observe::{RecordCounters, Registry};
 use crate::reconciliation::Reconciliation;
 use crate::retention::{self, Desk, StartError as RetentionError};
+use crate::subjects::{SubjectError, Subjects};
 use crate::usage::{Counts, Usage};
 use crate::webhooks::{StartError as WebhookError, Webhooks};
 
@@ -58,6 +61,9 @@ pub enum AppError {
     /// The webhook desk.
     #[error(transparent)]
     Webhooks(#[from] WebhookError),
+    /// The desk for people.
+    #[error("erasures that were cut short cannot be closed: {0}")]
+    People(#[from] SubjectError),
     /// The sockets.
     #[error(transparent)]
     Http(#[from] StartError),
@@ -92,7 +98,8 @@ pub struct App {
     audit: Audit,
     retention: Desk,
     billing: Billing,
-    watches: [tokio::task::JoinHandle<()>; 6],
+    subjects: Subjects,
+    watches: [tokio::task::JoinHandle<()>; 7],
 }
 
 impl App {
@@ -102,13 +109,12 @@ impl App {
     /// [`AppError`]; nothing is served then.
     pub async fn start(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
         process::protect().map_err(AppError::Unprotected)?;
-        let keys = settings.keys.dir.clone();
-        let (http, place, data) =
-            (settings.http.clone(), settings.place, settings.store.data.clone());
+        let (keys, data) = (settings.keys.dir.clone(), settings.store.data.clone());
+        let (http, place) = (settings.http.clone(), settings.place);
         let (ingest, kept) = (settings.ingest, settings.retention.clone());
         let kept = retention::Settings { configuration: settings.digest, ..kept };
-        let hooked = settings.webhooks.clone();
-        let backups = settings.backup.clone();
+        let (hooked, billed, backups) =
+            (settings.webhooks.clone(), settings.billing.clone(), settings.backup.clone());
         let Rooms { engine, audit, restored } = rooms::open(settings, Arc::clone(&clock)).await?;
         if let Some((restored, replayed)) = restored
             && let Err(error) = restored.take_over(&engine, &audit, replayed).await
@@ -121,20 +127,18 @@ impl App {
         let registry = Registry::default();
         rooms::register(&engine, &registry);
         ledger::register(&audit, &registry);
-        let help = "Copies of the key register off the host that lack a write.";
-        let behind = registry.gauge("blindtally_register_copies_behind", help);
-        let reasons = Reason::ALL.iter().map(|reason| reason.name());
-        let records = RecordCounters::register(&registry, reasons);
+        let behind = watch::behind(&registry);
+        let records = RecordCounters::register(&registry, Reason::ALL.iter().map(|it| it.name()));
         let ingest = Ingest::new(engine.clone(), ingest, records);
         let vault = Arc::new(engine.clone());
         let ledger = Arc::clone(audit.ledger());
         let (source, log) = (Arc::new(engine.clone()), Arc::clone(&ledger));
         let backups = Backups::new(source, log, backups, Arc::clone(&clock), process::free_bytes);
-        let billing =
-            Billing::new(Arc::new(engine.clone()), Arc::clone(&ledger), Arc::clone(&clock));
+        let (months, log) = (Arc::new(engine.clone()), Arc::clone(&ledger));
+        let billing = Billing::new(months, log, billed, Arc::clone(&clock));
         let retention = Desk::new(vault, ledger, kept, Arc::clone(&clock));
         let hooks = hooks::Hooks { engine: engine.clone(), audit: audit.clone() };
-        let webhooks = Webhooks::new(Arc::new(hooks), hooked, clock);
+        let webhooks = Webhooks::new(Arc::new(hooks), hooked, Arc::clone(&clock));
         let served = async {
             let retention = retention?;
             retention.register(&registry);
@@ -143,13 +147,15 @@ impl App {
             webhooks.register(&registry);
             let told = audit.clone();
             retention.on_ledger_failure(move |sentence| told.fail(sentence));
-            let others = (backups, webhooks.clone(), billing.clone());
+            let subjects = people::open(&engine, &audit, &retention, clock).await?;
+            let others = (backups, webhooks.clone(), billing.clone(), subjects.clone());
             let known = (tokens.clone(), audit.clone(), retention.clone(), others);
             let desks = desks(&engine, ingest, known);
             first_token::ensure(&tokens, &keys).await?;
-            Ok::<_, AppError>((Server::start(http, desks, &registry).await?, retention, webhooks))
+            let server = Server::start(http, desks, &registry).await?;
+            Ok::<_, AppError>((server, retention, webhooks, subjects))
         };
-        let (server, retention, webhooks) = match served.await {
+        let (server, retention, webhooks, subjects) = match served.await {
             Ok(served) => served,
             Err(error) => {
                 rooms::close(engine).await;
@@ -163,11 +169,12 @@ impl App {
             tokio::spawn(retention.clone().watch()),
             tokio::spawn(webhooks.watch()),
             tokio::spawn(billing.clone().watch()),
+            tokio::spawn(subjects.clone().watch()),
         ];
         for address in server.addresses() {
             tracing::info!(%address, "ready");
         }
-        Ok(Self { server, engine, audit, retention, billing, watches })
+        Ok(Self { server, engine, audit, retention, billing, subjects, watches })
     }
 
     /// The addresses that are listened on.
@@ -210,6 +217,7 @@ impl App {
         }
         rooms::close(self.engine).await;
         self.retention.rest().await;
+        self.subjects.rest().await;
         let ledger = Arc::clone(self.audit.ledger());
         let _ = tokio::task::spawn_blocking(move || ledger.finish_second_copy()).await;
         self.billing.rest().await;
@@ -218,12 +226,12 @@ impl App {
 }
 
 /// The desks that are there before the others.
-type Known = (Tokens, Audit, Desk, (Backups, Webhooks, Billing));
+type Known = (Tokens, Audit, Desk, (Backups, Webhooks, Billing, Subjects));
 
 fn desks(
     engine: &Engine,
     ingest: Ingest,
-    (tokens, audit, retention, (backups, webhooks, billing)): Known,
+    (tokens, audit, retention, (backups, webhooks, billing, subjects)): Known,
 ) -> Desks {
     let book: Arc<dyn Book> = Arc::new(engine.clone());
     let counts: Arc<dyn Counts> = Arc::new(engine.clone());
@@ -240,6 +248,7 @@ fn desks(
         retention,
         backups,
         webhooks,
+        subjects,
         ready: Arc::new(move || ready.ready()),
     }
 }

@@ -8,6 +8,8 @@
 //! The first version is issued by itself after the close. A restatement is a new version that names
 //! the one before, with a reason; the figures stay, the corrections are added to what is billed.
 
+mod challenge;
+mod export;
 #[cfg(test)]
 pub mod fake;
 mod issue;
@@ -19,7 +21,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use issue::{StatementError, verify};
+pub use challenge::Challenges;
+pub use export::{Names, Wanted};
+pub use issue::{StatementError, page, page_of, verify};
 pub use months::{Change, Months};
 
 use crate::engine::EngineError;
@@ -37,6 +41,15 @@ const EVERY: Duration = Duration::from_secs(600);
 /// For how many closed months of a site a statement is issued unasked.
 const MONTHS_BACK: usize = 3;
 
+/// The settings of the desk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// What a customer may ask.
+    pub challenge: Challenges,
+    /// What billing systems call things.
+    pub names: Names,
+}
+
 /// Why there is no statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BillingError {
@@ -52,6 +65,27 @@ pub enum BillingError {
     /// The month is not closed.
     #[error("the month is not closed yet")]
     NotClosed,
+    /// What would tell who was counted is destroyed.
+    #[error("the month's pseudonyms are destroyed")]
+    NotAttributable,
+    /// As many lists as may be were answered.
+    #[error("the budget of the month is spent")]
+    BudgetSpent,
+    /// A list of too few users.
+    #[error("the list has too few users")]
+    ListTooSmall,
+    /// A list of too many lines.
+    #[error("the list has too many lines")]
+    TooManyLines,
+    /// A line of a list, by its number from 0, is unfit.
+    #[error("a line does not fit: {} at {}", .1.reason, .1.pointer)]
+    BadLine(u64, Flaw),
+    /// A version before is not stored, so that nobody can tell how much more this one is.
+    #[error("the version before is not there")]
+    DifferenceUnknown,
+    /// A billing system that has its own ids of customers, and none was given.
+    #[error("no customer was given")]
+    CustomerMissing,
     /// The engine's queue is full.
     #[error("the engine is busy")]
     Busy,
@@ -109,6 +143,9 @@ struct Inner {
     months: Arc<dyn Months>,
     ledger: Arc<Ledger>,
     clock: Arc<dyn Clock>,
+    settings: Settings,
+    /// Held while a list is answered.
+    challenging: tokio::sync::Mutex<()>,
     /// Held while a statement is issued: of two askers at once, both get the same one.
     issuing: tokio::sync::Mutex<()>,
     /// What the ledger says was issued, as far as that was asked for.
@@ -128,11 +165,18 @@ struct Issued {
 
 impl Billing {
     /// A desk over months, a ledger and a clock.
-    pub fn new(months: Arc<dyn Months>, ledger: Arc<Ledger>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(
+        months: Arc<dyn Months>,
+        ledger: Arc<Ledger>,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self(Arc::new(Inner {
             months,
             ledger,
             clock,
+            settings,
+            challenging: Default::default(),
             issuing: Default::default(),
             known: Default::default(),
         }))
@@ -189,8 +233,9 @@ impl Billing {
         }
     }
 
-    /// Waits for a statement that is being issued.
+    /// Waits for a statement that is being issued, or a list that is being answered.
     pub async fn rest(&self) {
+        drop(self.0.challenging.lock().await);
         drop(self.0.issuing.lock().await);
     }
 

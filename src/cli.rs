@@ -5,6 +5,8 @@
 mod backup;
 pub(crate) mod client;
 pub(crate) mod evidence;
+mod export;
+mod figures;
 mod retention;
 mod statement;
 mod verify;
@@ -24,6 +26,7 @@ use crate::model::time::SystemClock;
 use crate::observe::logs;
 use backup::{BackupVerb, RestoreVerb};
 use client::{Ask, Target};
+use export::ExportVerb;
 use retention::{CertificateVerb, HoldVerb, RetentionVerb};
 use statement::StatementVerb;
 use webhooks::WebhookVerb;
@@ -105,16 +108,22 @@ enum Verb {
     Usage {
         #[command(flatten)]
         target: Target,
-        /// The site's id.
-        site: String,
-        /// The month, YYYY-MM.
-        month: String,
-        /// Answer with CSV.
-        #[arg(long)]
-        csv: bool,
-        /// Say what the licences were.
-        #[arg(long)]
-        explained: bool,
+        #[command(flatten)]
+        args: figures::UsageArgs,
+    },
+    /// Read what arrived from whom, by the hour.
+    Reconciliation {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        args: figures::ReconciliationArgs,
+    },
+    /// Export figures for billing systems, or the usage of a range.
+    Export {
+        #[command(flatten)]
+        target: Target,
+        #[command(subcommand)]
+        verb: ExportVerb,
     },
     /// Read, restate and check statements.
     Statement {
@@ -275,13 +284,11 @@ pub fn run() -> ExitCode {
             Ok(question) => ask(&target, &question),
             Err(ended) => ended,
         },
-        Verb::Usage { target, site, month, csv, explained } => {
-            let part = if explained { "/explained" } else { "" };
-            let path = format!("/v1/sites/{}/usage/{}{part}", escape(&site), escape(&month));
-            ask(&target, &Ask { csv, ..Ask::get(path) })
-        }
+        Verb::Usage { target, args } => ask(&target, &args.question()),
+        Verb::Reconciliation { target, args } => ask(&target, &args.question()),
         Verb::Ledger { target, verb } => ask(&target, &ledger(&verb)),
-        Verb::Evidence { target, args } => export(&target, &args),
+        Verb::Export { target, verb } => export::run(&target, verb),
+        Verb::Evidence { target, args } => evidence_pack(&target, &args),
         Verb::Verify(args) => verify::run(args),
     }
 }
@@ -342,6 +349,14 @@ fn asked(target: &Target, ask: &Ask) -> Result<client::Answered, String> {
     })
 }
 
+/// The same with the head of the answer.
+fn asked_whole(target: &Target, ask: &Ask) -> Result<client::Whole, String> {
+    let token = std::env::var("BLINDTALLY_TOKEN").unwrap_or_default();
+    runtime(false).and_then(|runtime| {
+        runtime.block_on(client::send_whole(target, &token, ask)).map_err(|error| error.to_string())
+    })
+}
+
 fn ask(target: &Target, ask: &Ask) -> ExitCode {
     match asked(target, ask) {
         Ok((status, body)) => {
@@ -354,7 +369,7 @@ fn ask(target: &Target, ask: &Ask) -> ExitCode {
     }
 }
 
-fn export(target: &Target, args: &evidence::Args) -> ExitCode {
+fn evidence_pack(target: &Target, args: &evidence::Args) -> ExitCode {
     let token = std::env::var("BLINDTALLY_TOKEN").unwrap_or_default();
     let exported = runtime(false).and_then(|runtime| {
         let export = evidence::export(target, &token, args);

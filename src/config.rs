@@ -4,6 +4,7 @@
 //!
 //! Errors are one plain sentence each. Secrets are never settings, only the paths of their files.
 
+mod bills;
 mod file;
 
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::backup;
+use crate::billing;
 use crate::crypto::sha256;
 use crate::engine;
 use crate::http;
@@ -50,6 +52,8 @@ pub struct Settings {
     pub backup: backup::Settings,
     /// Of the webhook desk.
     pub webhooks: webhooks::Settings,
+    /// Of the desk for statements.
+    pub billing: billing::Settings,
     /// Of the ledger. An empty name is for the app to choose; the marks are for it to read.
     pub ledger: ledger::Settings,
     /// Of the place where both lie.
@@ -158,6 +162,7 @@ fn settings(file: &File) -> Result<Settings, ConfigError> {
         retention: retention_settings(file)?,
         backup: backup_settings(file)?,
         webhooks: webhook_settings(file)?,
+        billing: bills::settings(file)?,
         ledger: ledger_settings(file)?,
         place: Place {
             allow_same_device: file.storage.allow_same_device,
@@ -199,6 +204,11 @@ fn http_settings(file: &File) -> Result<http::Settings, ConfigError> {
     let body_bytes_max = size("[limits] body_bytes", limits.body_bytes, 1 << 10, 1 << 30)?;
     let encoded = "[limits] encoded_body_bytes";
     let encoded_body_bytes_max = size(encoded, limits.encoded_body_bytes, 1 << 10, 1 << 30)?;
+    // Held twice, as it was sent and inflated: what can never be held need not be read.
+    let list_bytes = file.challenge.list_bytes;
+    let list_bytes_max = size("[challenge] list_bytes", list_bytes, 1 << 10, 1 << 30)?;
+    let list_bytes_max =
+        list_bytes_max.min(usize::try_from(limits.held_body_bytes / 2).unwrap_or(usize::MAX));
     let per_peer = "[server] max_connections_per_peer";
     Ok(http::Settings {
         listen,
@@ -207,6 +217,7 @@ fn http_settings(file: &File) -> Result<http::Settings, ConfigError> {
         peer_connections_max: size(per_peer, server.max_connections_per_peer, 1, 1 << 20)?,
         body_bytes_max,
         encoded_body_bytes_max,
+        list_bytes_max,
         // Less than one body at its largest, coded and plain, would refuse that body for ever.
         held_body_bytes_max: size(
             "[limits] held_body_bytes",

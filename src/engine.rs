@@ -20,6 +20,7 @@ pub mod gone;
 pub mod hold;
 pub mod journal;
 pub mod log;
+pub mod looking;
 pub mod partition;
 pub mod recount;
 mod recover;
@@ -204,6 +205,18 @@ pub struct Engine {
     settings: Settings,
 }
 
+/// Loads what is stored of destructions, copies on hold, and persons.
+fn load_marks(shared: &mut Shared) -> Result<(), EngineError> {
+    let (store, ring) = (Arc::clone(&shared.store), Arc::clone(&shared.ring));
+    shared.gone = RwLock::new(Gone::load(&store)?);
+    shared.unfinished = RwLock::new(destroy::unfinished(&store, &ring)?);
+    shared.held = RwLock::new(hold::load(&store, &ring.state_key())?);
+    shared.erasing = RwLock::new(erase::load(&store, &ring.state_key())?);
+    let suppressed = erase::Suppressed::load(&store, &ring, &shared.directory)?;
+    shared.suppressed = RwLock::new(suppressed);
+    hold::check(shared)
+}
+
 impl Engine {
     /// Opens the engine: recovers what is stored and starts its threads.
     ///
@@ -246,22 +259,16 @@ impl Engine {
         let parts = (Arc::clone(&store), Arc::clone(&ring), Arc::clone(&directory));
         let arrivals = Arrivals::load(&store, ring.state_key())?;
         let mut shared = Shared::new(parts, arrivals, clock, key, position.seen_floor);
-        shared.gone = RwLock::new(Gone::load(&store)?);
-        shared.unfinished = RwLock::new(destroy::unfinished(&store, &ring)?);
-        shared.held = RwLock::new(hold::load(&store, &ring.state_key())?);
-        shared.erasing = RwLock::new(erase::load(&store, &ring.state_key())?);
-        shared.suppressed = RwLock::new(erase::Suppressed::load(&store, &ring, &directory)?);
-        hold::check(&shared)?;
+        load_marks(&mut shared)?;
         let shared = Arc::new(shared);
         shared.note_destroyed_sets();
-        let mut found = recover::recover(&shared, &settings, &position)?;
+        let found = recover::recover(&shared, &settings, &position)?;
         if found.last_group == position.folded_through {
             ring.retire(&std::mem::take(&mut stale))?;
         }
         shared.journal_bytes.store(found.pending_bytes, Ordering::Release);
         let now = shared.clock.now();
-        let tallies = found.state.months().iter().map(|month| (month.at, month.tally.clone()));
-        shared.publish(tallies.collect(), &[], now);
+        shared.begin(&found.state, now)?;
         shared.believed.store(found.believed.0, Ordering::Release);
         let mut closing = Closing::new(found.believed);
         directory.sites().iter().try_for_each(|site| closing.watch(site))?;

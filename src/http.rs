@@ -27,6 +27,7 @@ mod router;
 mod server;
 mod service;
 mod statements;
+mod subjects;
 mod tls;
 mod webhooks;
 
@@ -48,6 +49,7 @@ use crate::backup::Backups;
 use crate::billing::Billing;
 use crate::reconciliation::Reconciliation;
 use crate::retention::Desk;
+use crate::subjects::Subjects;
 use crate::usage::Usage;
 use crate::webhooks::Webhooks;
 
@@ -66,6 +68,8 @@ pub struct Settings {
     pub encoded_body_bytes_max: usize,
     /// Largest request body after inflation.
     pub body_bytes_max: usize,
+    /// Largest list of a customer's users, as sent and after inflation.
+    pub list_bytes_max: usize,
     /// Most bytes of request bodies held at once.
     pub held_body_bytes_max: usize,
     /// How long things may take.
@@ -113,6 +117,8 @@ pub struct Desks {
     pub audit: Audit,
     /// Knows what must go and what must stay.
     pub retention: Desk,
+    /// Knows what is kept of one person.
+    pub subjects: Subjects,
     /// Makes backups.
     pub backups: Backups,
     /// Tells others what happens.

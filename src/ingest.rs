@@ -3,11 +3,12 @@
 //! decode ([`wire`](crate::wire)) → places and rows without raw ids ([`places`], [`prepare`]) →
 //! [`Engine::commit`], which answers when the batch is on the disk and counted → receipt.
 
+mod aside;
 mod places;
 mod prepare;
 mod senders;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,8 +17,7 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::crypto;
-use crate::engine::{Answer, Engine, EngineError, MonthSeen, Outcome, arrivals};
-use crate::model::arrival::Credential;
+use crate::engine::{Answer, Engine, EngineError, MonthSeen, Outcome};
 use crate::model::batch::{Batch, Verdict};
 use crate::model::caller::{Caller, SiteScope};
 use crate::model::ids::SiteId;
@@ -28,7 +28,7 @@ use crate::observe::{RecordCounters, RecordOutcome};
 use crate::wire::{Attributes, Decoder, Fault, Limits, Media, Receipt, Record, Unfit};
 use places::{NoPlace, Places};
 use prepare::Rows;
-use senders::Senders;
+use senders::{Credentials, Senders};
 
 /// The desk's bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +57,8 @@ pub struct Ingest {
 struct Shared {
     /// Idempotency keys whose first request still runs.
     running: Mutex<HashSet<KeyName>>,
-    /// What each credential is known by in the reconciliation, by its key id.
-    credentials: Mutex<HashMap<String, Arc<Credential>>>,
+    /// What each credential is known by in the reconciliation.
+    credentials: Credentials,
     /// Decoders at rest; each remembers how producers order their members.
     decoders: Mutex<Vec<Decoder>>,
     /// How many large bodies may be decoded at once.
@@ -72,7 +72,7 @@ impl Default for Shared {
         let at_once = std::thread::available_parallelism().map_or(1, NonZero::get);
         Self {
             running: Mutex::default(),
-            credentials: Mutex::default(),
+            credentials: Credentials::default(),
             decoders: Mutex::default(),
             large: Semaphore::new(at_once),
         }
@@ -103,8 +103,6 @@ impl KeyName {
 /// Largest body that is decoded on the reactor, bytes: about a thousand records, half a
 /// millisecond. A larger one would hold up its neighbors.
 const DECODE_INLINE_BYTES: usize = 512 << 10;
-/// Credentials whose names are remembered, at most; they are made again where they are not.
-const CREDENTIALS_MAX: usize = 10_000;
 
 /// A batch that was received.
 pub struct Post<'a> {
@@ -275,45 +273,6 @@ impl Ingest {
         }
     }
 
-    /// Counts a request that could not be read as a whole; durable when this returns.
-    ///
-    /// # Errors
-    /// What to answer instead: it is not counted.
-    pub async fn unreadable(&self, caller: &Caller) -> Result<(), Posted> {
-        let arrival = Senders::unreadable(self.credential(caller));
-        let batch = Batch { arrival, ..Batch::default() };
-        self.engine.commit(batch, Vec::new(), None).await.map(|_| ()).map_err(Posted::from)
-    }
-
-    /// The receipt of the batch that was sent with an `Idempotency-Key`, as long as it is kept.
-    pub fn receipt(&self, caller: &Caller, key: &str) -> Posted {
-        let name = KeyName::new(caller, key);
-        let running = self.shared.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if running.contains(&name) {
-            return Posted::IdempotencyRunning;
-        }
-        drop(running);
-        match self.engine.kept_answer(&name.scope, &name.key) {
-            Ok(Some((_, body))) => Posted::Receipt { status: 200, body, replayed: true },
-            Ok(None) => Posted::NoReceipt,
-            Err(error) => error.into(),
-        }
-    }
-
-    /// What a credential is known by; made once, since its sites may be many.
-    fn credential(&self, caller: &Caller) -> Arc<Credential> {
-        let mut known = self.shared.credentials.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(credential) = known.get(&caller.key_id) {
-            return Arc::clone(credential);
-        }
-        if known.len() >= CREDENTIALS_MAX {
-            known.clear();
-        }
-        let credential = Arc::new(arrivals::credential(caller));
-        known.insert(caller.key_id.clone(), Arc::clone(&credential));
-        credential
-    }
-
     /// Decodes a body and replaces every id. The body is wiped when this returns.
     fn prepare(&self, mut post: Post<'_>) -> Result<Prepared, Posted> {
         let body = &mut post.body;
@@ -325,7 +284,7 @@ impl Ingest {
             counters: &self.counters,
             places,
             rows,
-            senders: Senders::new(self.credential(post.caller)),
+            senders: Senders::new(self.shared.credentials.of(post.caller)),
             draft: Draft::default(),
             failed: None,
         };

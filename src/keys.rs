@@ -23,7 +23,8 @@ pub mod hold;
 mod home;
 #[cfg(test)]
 pub mod image;
-pub mod marks;
+pub mod looking;
+mod marks;
 pub mod medium;
 mod opening;
 mod pages;
@@ -111,6 +112,9 @@ pub enum KeysError {
     /// The register.
     #[error(transparent)]
     Register(#[from] RegisterError),
+    /// A token as the root, where a key file is needed.
+    #[error("the root key is in a token, which only the server may ask")]
+    NotWithToken,
     /// Another process has the keys open.
     #[error("the keys directory {} is in use by another process; stop that first", .0.display())]
     Locked(PathBuf),

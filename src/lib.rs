@@ -11,7 +11,8 @@
 //! | 3 | [`wire`], [`store`] | all network bytes; all disk bytes |
 //! | 4 | [`engine`] | journal, seen, tallies, blocks, fold, recovery |
 //! | 5 | [`ingest`], [`usage`], [`billing`], [`admin`] | one desk per use case |
-//! | 5 | [`audit`], [`retention`], [`backup`], [`webhooks`] | likewise |
+//! | 5 | [`audit`], [`retention`], [`backup`], [`webhooks`], [`reconciliation`] | likewise |
+//! | 5 | [`subjects`] | likewise |
 //! | 6 | [`http`] | sockets, TLS, routes, limits, problems |
 //! | 7 | [`config`], [`app`], [`cli`], [`load`] | wiring |
 
@@ -36,6 +37,7 @@ pub mod billing;
 pub mod ingest;
 pub mod reconciliation;
 pub mod retention;
+pub mod subjects;
 pub mod usage;
 pub mod webhooks;
 

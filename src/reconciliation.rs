@@ -8,10 +8,10 @@ use data_encoding::BASE64URL_NOPAD;
 
 use crate::engine::arrivals::{ArrivalRow, credential};
 use crate::engine::{Engine, EngineError};
-use crate::model::arrival::{Credential, Hour, Sender};
+use crate::model::arrival::{Hour, Sender};
 use crate::model::caller::{Caller, Role, SiteScope};
 use crate::model::ids::SiteId;
-use crate::wire::arrivals::{list_to_csv, list_to_json};
+use crate::wire::arrivals::{list_to_csv, list_to_json, place_from_bytes, place_to_bytes};
 
 /// Whether a sender is wanted.
 pub type Wanted<'a> = &'a dyn Fn(&Sender) -> bool;
@@ -132,17 +132,11 @@ fn holds(scope: &SiteScope, sites: &str) -> bool {
 
 /// The last row of a page, opaque to callers so that it may change.
 fn write_cursor(hour: Hour, sender: &Sender) -> String {
-    let Sender { credential, producer } = sender;
-    let names = (hour.0, &*credential.producer, &*credential.sites, &**producer);
-    BASE64URL_NOPAD.encode(&serde_json::to_vec(&names).unwrap_or_default())
+    BASE64URL_NOPAD.encode(&place_to_bytes(hour, sender))
 }
 
 fn read_cursor(cursor: &str) -> Option<(Hour, Sender)> {
-    let bytes = BASE64URL_NOPAD.decode(cursor.as_bytes()).ok()?;
-    let (hour, name, sites, producer): (u32, Box<str>, Box<str>, Box<str>) =
-        serde_json::from_slice(&bytes).ok()?;
-    let credential = Arc::new(Credential { producer: name, sites });
-    Some((Hour(hour), Sender { credential, producer }))
+    place_from_bytes(&BASE64URL_NOPAD.decode(cursor.as_bytes()).ok()?)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! The desk for billing questions: counts of months, never anything about a person. It names no key
-//! and no pseudonym, and opens no record: the engine does where licences are explained ([`explain`]).
+//! and no pseudonym, and opens no record; where licences are explained the engine does.
 
 mod explain;
 mod suppress;
@@ -83,8 +83,8 @@ impl From<EngineError> for UsageError {
             EngineError::NoSite => Self::NotFound,
             EngineError::Busy => Self::Busy,
             EngineError::Stopped => Self::Stopped,
+            // The engine has said why in its log.
             EngineError::DiskFull | EngineError::Damaged(_) | EngineError::Refused(_) => {
-                tracing::error!(%error, "usage: the engine refused");
                 Self::Failed
             }
         }

@@ -50,6 +50,10 @@ pub struct Memory {
     failure: Mutex<Option<EngineError>>,
     notes: Mutex<Vec<(Actor, Event)>>,
     unwritten: AtomicBool,
+    /// Held by a test that lets the ledger wait.
+    pub gate: tokio::sync::Mutex<()>,
+    /// Somebody waits for the ledger, or did.
+    pub asked: tokio::sync::Notify,
 }
 
 impl Memory {
@@ -83,7 +87,11 @@ impl Scribe for Memory {
         if !broken {
             self.notes.lock().unwrap().push((actor, event));
         }
-        Box::pin(std::future::ready(if broken { Err(Unwritten) } else { Ok(()) }))
+        self.asked.notify_one();
+        Box::pin(async move {
+            drop(self.gate.lock().await);
+            if broken { Err(Unwritten) } else { Ok(()) }
+        })
     }
 }
 

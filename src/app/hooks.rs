@@ -5,6 +5,7 @@ use zeroize::Zeroizing;
 use crate::audit::Audit;
 use crate::engine::{Engine, EngineError, UsageMonth};
 use crate::ledger::{Actor, Event};
+use crate::model::explained::Suspects;
 use crate::model::site::Site;
 use crate::model::time::Timestamp;
 use crate::webhooks::{Change, DestroyedNews, MonthNews, Rows, Source};
@@ -29,7 +30,8 @@ impl Source for Hooks {
         for site in self.engine.sites() {
             for span in site.months.iter().filter(|span| span.to > ended_after) {
                 if let Some(found) = self.engine.usage(&site.id, span.month)? {
-                    months.push(news(&site, found));
+                    let explained = self.engine.explained(&site.id, span.month);
+                    months.push(news(&site, found, explained.map(|of| of.suspects)));
                 }
             }
         }
@@ -86,7 +88,7 @@ impl Source for Hooks {
     }
 }
 
-fn news(site: &Site, found: UsageMonth) -> MonthNews {
+fn news(site: &Site, found: UsageMonth, suspects: Option<Suspects>) -> MonthNews {
     MonthNews {
         site: site.id.clone(),
         plan_mau: site.settings.plan_mau,
@@ -94,5 +96,6 @@ fn news(site: &Site, found: UsageMonth) -> MonthNews {
         span: found.span,
         time_zone: found.time_zone,
         counters: found.tally.counters,
+        suspects,
     }
 }

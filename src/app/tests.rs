@@ -3,6 +3,7 @@
 mod backup;
 mod checks;
 mod evidence;
+mod people;
 
 use std::path::Path;
 

@@ -1,9 +1,11 @@
 //! The offline check of ledger, keys and data directory. It reads files only, so it works on a
-//! copy, and needs no root key: what it checks lies in clear.
+//! copy, and needs no root key: what it checks lies in clear. Only when statements are to be
+//! counted again are keys and data opened ([`super::recount`]).
 
 use std::path::{Path, PathBuf};
 
 use super::ledger::carried;
+use super::recount;
 use crate::config::Settings;
 use crate::keys::{self, FileMark, Said};
 use crate::ledger::verify::{self, Against, Report as LedgerReport};
@@ -19,6 +21,8 @@ pub struct Request {
     pub second: Option<PathBuf>,
     /// The keys directory was named, so that it must be there.
     pub keys_named: bool,
+    /// Whether the counts of statements are to be made again, which needs the root key.
+    pub recount: bool,
 }
 
 /// What was checked, what was not, and what does not agree: sentences without a full stop.
@@ -36,13 +40,22 @@ pub struct Report {
 pub fn run(settings: &Settings, request: &Request) -> Report {
     let mut report = Report::default();
     let marks = report.marks(settings, request);
-    report.ledger(settings, request, &marks);
+    let key = report.ledger(settings, request, &marks);
     report.data(&settings.store.data);
-    report.unchecked.push(
-        "what is sealed: no record, set or key was opened, no count was made again; a start of the \
-         server compares counts and sets"
-            .to_owned(),
-    );
+    if request.recount {
+        // Where there is none, that is a finding already.
+        if let Some(key) = key {
+            recount::run(settings, &key, &mut report);
+        }
+        let unread = "records and blocks: only statements and the sets of their months were opened";
+        report.unchecked.push(unread.to_owned());
+    } else {
+        report.unchecked.push(
+            "what is sealed: no record, set or key was opened, no count was made again; ask for \
+             it with --recount, which needs the root key and the server stopped"
+                .to_owned(),
+        );
+    }
     report
 }
 
@@ -81,9 +94,15 @@ impl Report {
         files
     }
 
-    fn ledger(&mut self, settings: &Settings, request: &Request, files: &[FileMark]) {
+    /// Checks the ledger; the key that it was checked with.
+    fn ledger(
+        &mut self,
+        settings: &Settings,
+        request: &Request,
+        files: &[FileMark],
+    ) -> Option<VerifierKey> {
         let dir = &settings.ledger.dir;
-        let Some(key) = self.public_key(dir, request.key.as_deref()) else { return };
+        let key = self.public_key(dir, request.key.as_deref())?;
         let second = request.second.as_ref().or(settings.ledger.second_copy.as_ref());
         if second.is_none() {
             self.unchecked.push(
@@ -107,6 +126,7 @@ impl Report {
                 error.kind()
             )),
         }
+        Some(key)
     }
 
     fn of_ledger(&mut self, dir: &Path, key: &VerifierKey, found: &LedgerReport) {

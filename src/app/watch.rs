@@ -9,7 +9,7 @@ use super::process;
 use crate::audit::Audit;
 use crate::engine::Engine;
 use crate::ledger::{Actor, Alarm, Event};
-use crate::observe::Gauge;
+use crate::observe::{Gauge, Registry};
 
 /// How often the free space of the data directory is looked at.
 const DISK_LOOK: Duration = Duration::from_secs(2);
@@ -42,6 +42,12 @@ pub async fn second_copy(audit: Audit) {
         let _ = audit.watch_second_copy().await;
         tokio::time::sleep(COPIES_LOOK).await;
     }
+}
+
+/// The figure of [`copies`].
+pub fn behind(registry: &Registry) -> Gauge {
+    let help = "Copies of the key register off the host that lack a write.";
+    registry.gauge("blindtally_register_copies_behind", help)
 }
 
 /// Counts the copies of the register that are behind, and leaves an alarm in the ledger when the

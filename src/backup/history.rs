@@ -2,11 +2,15 @@
 //! back. The whole ledger is read, because an entry may be older than the backup and what it speaks
 //! of younger; doing it twice does no harm.
 
-use crate::engine::restore::{Named, NamedKind, Replay};
-use crate::ledger::{Bucket, Epoch, Event, Ledger, LedgerError, Recorded};
+use crate::engine::restore::{LedgerErasure, Named, NamedKind, Replay};
+use crate::ledger::{Bucket, Epoch, Event, Ledger, LedgerError, Recorded, Word};
 use crate::model::batch;
 use crate::model::ids::HoldNo;
 use crate::model::vocab::Class;
+
+/// Outcomes of an erasure that did nothing of its own.
+const CUT: Word = Word::of("cut");
+const REPEATED: Word = Word::of("repeated");
 
 /// Entries that are read at once.
 const READ_ENTRIES: u64 = 1_000;
@@ -56,6 +60,26 @@ impl History {
             }
             Event::SiteTerminated { site, terminated_at, .. } => {
                 self.replay.terminated.push((site.clone(), *terminated_at));
+            }
+            Event::ErasureIntent { site, months, suppressed, .. } => {
+                self.replay.erasures.push(LedgerErasure {
+                    number: entry.number,
+                    site: site.clone(),
+                    months: months.clone(),
+                    suppressed: *suppressed,
+                    ended: false,
+                    keys: 0,
+                });
+            }
+            Event::ErasureResult { outcome, keys, .. } => {
+                let own = |of: &&mut LedgerErasure| of.number == entry.operation;
+                if let Some(of) = self.replay.erasures.iter_mut().find(own) {
+                    (of.ended, of.keys) = (true, keys.count());
+                    // Nobody was hidden, or somebody asked for all of it again.
+                    let is_void = [CUT, REPEATED].contains(outcome);
+                    of.suppressed &= !is_void;
+                    of.keys |= u64::from(is_void);
+                }
             }
             Event::TokenRevoked { token } => self.replay.revoked.push(token.to_string()),
             Event::HoldReleased { hold, .. } => {

@@ -1,14 +1,16 @@
 //! Months in memory, for tests of this desk and of the rooms above.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::months::{Change, Months, Recount};
-use super::{Billing, Ledger};
+use super::months::{Change, Compared, Months, Recount};
+use super::{Billing, Ledger, Settings};
 use crate::engine::{EngineError, UsageMonth};
+use crate::identity::Listed;
+use crate::keys::SiteMonthKeys;
 use crate::model::explained::{Explained, Limits};
-use crate::model::ids::SiteId;
+use crate::model::ids::{ShortTag, SiteId};
 use crate::model::site::Site;
 use crate::model::time::{Clock, Month};
 use crate::wire::explained::IdQuality;
@@ -20,6 +22,12 @@ pub struct Memory {
     pub usage: Mutex<Option<UsageMonth>>,
     /// What its sets hold.
     pub recount: Mutex<Option<Recount>>,
+    /// The keys of every month.
+    pub keys: Mutex<Option<Arc<SiteMonthKeys>>>,
+    /// The users of every month.
+    pub users: Mutex<BTreeSet<ShortTag>>,
+    /// How often it was told to fold.
+    pub folds: AtomicU32,
     /// The desk's rows.
     pub rows: Mutex<BTreeMap<String, Vec<u8>>>,
     /// Changes until one fails; 0 = none does.
@@ -47,6 +55,23 @@ impl Months for Memory {
 
     fn usage(&self, _: &SiteId, _: Month) -> Result<Option<UsageMonth>, EngineError> {
         Ok(self.usage.lock().unwrap().clone())
+    }
+
+    fn fold(&self) -> Change<'_, ()> {
+        self.folds.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn keys(&self, _: &SiteId, _: Month) -> Option<Arc<SiteMonthKeys>> {
+        self.keys.lock().unwrap().clone()
+    }
+
+    fn compare(&self, _: SiteId, _: Month, list: Listed) -> Change<'_, Option<Compared>> {
+        let users = self.users.lock().unwrap();
+        let listed = list.tags().iter().filter(|tag| users.contains(tag)).count() as u64;
+        let compared = Compared { members: users.len() as u64, listed };
+        let lives = self.keys.lock().unwrap().is_some();
+        Box::pin(async move { Ok(lives.then_some(compared)) })
     }
 
     fn recount(&self, _: SiteId, _: Month) -> Change<'_, Option<Recount>> {
@@ -80,5 +105,5 @@ impl Months for Memory {
 
 /// A desk without any site.
 pub fn desk(ledger: Arc<Ledger>, clock: Arc<dyn Clock>) -> Billing {
-    Billing::new(Arc::new(Memory::default()), ledger, clock)
+    Billing::new(Arc::new(Memory::default()), ledger, Settings::default(), clock)
 }

@@ -58,14 +58,16 @@ impl Inner {
         month: Month,
     ) -> Result<Statement, BillingError> {
         let _one = self.issuing.lock().await;
-        self.last_held(site, month, Actor::Server).await
+        self.last_held(site, month, false).await
     }
 
+    /// The same for who holds the lock; `folded` where everything was folded since the month was
+    /// seen closed.
     async fn last_held(
         &self,
         site: &SiteId,
         month: Month,
-        by: Actor,
+        folded: bool,
     ) -> Result<Statement, BillingError> {
         match self.stored(site, month)?.pop() {
             Some(last) => Ok(last),
@@ -73,7 +75,10 @@ impl Inner {
                 let drafts = self.months.load_rows(&row_of(DRAFTS, site, month))?;
                 let lost = if drafts.is_empty() { self.lost(site, month).await? } else { None };
                 let replaces = lost.map(|lost| (lost, RESTORED.to_owned()));
-                self.issue(site, month, by, replaces).await
+                if !folded {
+                    self.months.fold().await?;
+                }
+                self.issue(site, month, Actor::Server, replaces).await
             }
         }
     }
@@ -103,7 +108,8 @@ impl Inner {
         reason: String,
     ) -> Result<Statement, BillingError> {
         let _one = self.issuing.lock().await;
-        let mut last = self.last_held(site, month, Actor::Server).await?;
+        self.months.fold().await?;
+        let mut last = self.last_held(site, month, true).await?;
         loop {
             let digest = Digest(sha256(&[&last.body.to_bytes()?]));
             let replaced = Replaced { version: last.body.version, digest };
@@ -117,29 +123,48 @@ impl Inner {
         }
     }
 
-    /// Issues the statements of months that closed and had records.
+    /// Issues the statements of months that closed and had records, after one fold for all of them.
     pub(super) async fn issue_due(&self) -> Result<(), BillingError> {
-        let mut first = Ok(());
-        for site in self.months.sites() {
-            let Some(mut month) = site.closed_through else { continue };
-            for _ in 0..MONTHS_BACK {
-                // One site's fault keeps no other site from its statement.
-                if let Err(error) = self.issue_if_any(&site.id, month).await {
-                    tracing::error!(site = %site.id, %month, %error, "no statement was issued");
-                    first = first.and(Err(error));
-                }
-                month = month.previous();
+        let (due, mut first) = self.due();
+        if due.is_empty() {
+            return first;
+        }
+        self.months.fold().await?;
+        for (site, month) in due {
+            let _one = self.issuing.lock().await;
+            // One site's fault keeps no other site from its statement.
+            if let Err(error) = self.last_held(&site, month, true).await {
+                tracing::error!(%site, %month, %error, "no statement was issued");
+                first = first.and(Err(error));
             }
         }
         first
     }
 
-    async fn issue_if_any(&self, site: &SiteId, month: Month) -> Result<(), BillingError> {
-        let usage = self.months.usage(site, month)?;
-        if usage.is_some_and(|usage| usage.tally.has_records()) {
-            self.last(site, month).await?;
+    /// The closed months that had records and have no statement; and the first fault on the way.
+    fn due(&self) -> (Vec<(SiteId, Month)>, Result<(), BillingError>) {
+        let (mut due, mut first) = (Vec::new(), Ok(()));
+        for site in self.months.sites() {
+            let Some(mut month) = site.closed_through else { continue };
+            for _ in 0..MONTHS_BACK {
+                match self.is_due(&site.id, month) {
+                    Ok(true) => due.push((site.id.clone(), month)),
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::error!(site = %site.id, %month, %error, "no statement was issued");
+                        first = first.and(Err(error));
+                    }
+                }
+                month = month.previous();
+            }
         }
-        Ok(())
+        (due, first)
+    }
+
+    fn is_due(&self, site: &SiteId, month: Month) -> Result<bool, BillingError> {
+        let usage = self.months.usage(site, month)?;
+        let any = usage.is_some_and(|usage| usage.tally.has_records());
+        Ok(any && self.months.load_rows(&row_of(ROWS, site, month))?.is_empty())
     }
 
     /// Issues the next version. The bytes are kept before the ledger has their digest: after a cut
@@ -266,7 +291,7 @@ impl Inner {
     }
 
     /// Asks the ledger, which waits for the disk.
-    async fn ask<T: Send + 'static>(
+    pub(super) async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Ledger) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, BillingError> {
@@ -370,6 +395,23 @@ pub enum StatementError {
     /// The digest is another.
     #[error("the ledger has another digest of this statement: something in it was changed")]
     Digest,
+}
+
+/// A statement as a page for people.
+///
+/// # Errors
+/// When there is no memory for it.
+pub fn page(statement: &Statement) -> Result<Vec<u8>, BillingError> {
+    Ok(statement.to_page(Digest(sha256(&[&statement.body.to_bytes()?]))))
+}
+
+/// The page of a statement's file, without asking whether it is genuine.
+///
+/// # Errors
+/// When the file is none.
+pub fn page_of(text: &[u8]) -> Result<Vec<u8>, StatementError> {
+    let statement = Statement::parse(text).map_err(|_| StatementError::Form)?;
+    page(&statement).map_err(|_| StatementError::Form)
 }
 
 /// Checks a statement with nothing but the ledger's public key; what it says.

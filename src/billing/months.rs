@@ -3,8 +3,10 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-pub use crate::engine::recount::Recount;
+pub use crate::engine::recount::{Compared, Recount};
 use crate::engine::{Engine, EngineError, UsageMonth};
+use crate::identity::Listed;
+use crate::keys::SiteMonthKeys;
 use crate::model::ids::SiteId;
 use crate::model::site::Site;
 use crate::model::time::Month;
@@ -22,9 +24,15 @@ pub trait Months: Send + Sync + 'static {
     /// # Errors
     /// When the engine cannot tell.
     fn usage(&self, site: &SiteId, month: Month) -> Result<Option<UsageMonth>, EngineError>;
-    /// The sets of a month, counted again; `None` where they are gone.
+    /// Folds all that was taken so far, so that it is in the stored sets.
+    fn fold(&self) -> Change<'_, ()>;
+    /// The keys of a month, while all of them live.
+    fn keys(&self, site: &SiteId, month: Month) -> Option<Arc<SiteMonthKeys>>;
+    /// A list beside the stored users of a closed month; `None` where they are gone.
+    fn compare(&self, site: SiteId, month: Month, list: Listed) -> Change<'_, Option<Compared>>;
+    /// The stored sets of a month, counted again; `None` where they are gone.
     fn recount(&self, site: SiteId, month: Month) -> Change<'_, Option<Recount>>;
-    /// How far the ids of a month can be trusted.
+    /// How far the ids of a month can be trusted, of what is folded.
     fn quality(&self, site: SiteId, month: Month) -> Change<'_, IdQuality>;
     /// The desk's rows whose name begins so, in the order of their names.
     ///
@@ -46,12 +54,24 @@ impl Months for Engine {
         Self::usage(self, site, month)
     }
 
+    fn fold(&self) -> Change<'_, ()> {
+        Box::pin(Self::fold(self))
+    }
+
+    fn keys(&self, site: &SiteId, month: Month) -> Option<Arc<SiteMonthKeys>> {
+        self.ring().site_month_existing(site, month)
+    }
+
+    fn compare(&self, site: SiteId, month: Month, list: Listed) -> Change<'_, Option<Compared>> {
+        Box::pin(Self::compare(self, site, month, list))
+    }
+
     fn recount(&self, site: SiteId, month: Month) -> Change<'_, Option<Recount>> {
         Box::pin(Self::recount(self, site, month))
     }
 
     fn quality(&self, site: SiteId, month: Month) -> Change<'_, IdQuality> {
-        Box::pin(async move { Ok(IdQuality::of(&*self.explain(site, month).await?)) })
+        Box::pin(async move { Ok(IdQuality::of(&*self.explain_folded(site, month).await?)) })
     }
 
     fn load_rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, EngineError> {

@@ -1,5 +1,7 @@
 //! What must hold of a statement whatever is cut, and when there is none.
 
+mod challenge;
+
 use std::sync::atomic::Ordering;
 
 use super::fake::Memory;
@@ -65,6 +67,20 @@ fn usage() -> UsageMonth {
     }
 }
 
+fn caller(role: Role) -> Caller {
+    Arc::new(Token {
+        key_id: "a".repeat(16),
+        secret_hash: [0; 32],
+        role,
+        sites: SiteScope::All,
+        name: String::new(),
+        producer: String::new(),
+        producers: None,
+        created_at: Timestamp(0),
+        expires_at: Timestamp::END,
+    })
+}
+
 impl World {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -89,7 +105,7 @@ impl World {
         };
         *memory.recount.lock().unwrap() = Some(found);
         let clock = Arc::new(Ticking(now.into()));
-        let desk = Billing::new(memory.clone(), ledger.clone(), clock);
+        let desk = Billing::new(memory.clone(), ledger.clone(), Settings::default(), clock);
         Self { _folder: folder, memory, ledger, desk }
     }
 
@@ -113,17 +129,7 @@ impl World {
     }
 
     async fn restate_for(&self, reason: &str) -> Result<Statement, BillingError> {
-        let caller = Arc::new(Token {
-            key_id: "a".repeat(16),
-            secret_hash: [0; 32],
-            role: Role::Operator,
-            sites: SiteScope::All,
-            name: String::new(),
-            producer: String::new(),
-            producers: None,
-            created_at: Timestamp(0),
-            expires_at: Timestamp::END,
-        });
+        let caller = caller(Role::Operator);
         let mut text = format!(r#"{{"reason":"{reason}"}}"#).into_bytes();
         self.desk.restate(&caller, site_id(), november(), &mut text).await
     }
@@ -184,8 +190,9 @@ async fn what_closed_is_issued_unasked_and_once() {
     let world = World::new();
     world.desk.0.issue_due().await.unwrap();
     world.desk.0.issue_due().await.unwrap();
-    // Every month of this site is alike, and three are looked at.
+    // Every month of this site is alike, and three are looked at, after one fold for all.
     assert_eq!(world.entries(), [1, 1, 1]);
+    assert_eq!(world.memory.folds.load(Ordering::SeqCst), 1);
     let rows: Vec<String> = world.memory.rows.lock().unwrap().keys().cloned().collect();
     let row = |month: &str| format!("statement/A/{month}/0000000001");
     assert_eq!(rows, ["2026-09", "2026-10", "2026-11"].map(row));
@@ -200,7 +207,7 @@ async fn a_version_that_only_the_ledger_knows_is_not_given_to_other_figures() {
     world.memory.usage.lock().unwrap().as_mut().unwrap().tally.counters.mau = 2;
     world.memory.recount.lock().unwrap().as_mut().unwrap().users = 2;
     let clock = Arc::new(Ticking(1_798_000_000_000.into()));
-    let desk = Billing::new(world.memory.clone(), world.ledger.clone(), clock);
+    let desk = Billing::new(world.memory.clone(), world.ledger.clone(), Settings::default(), clock);
     let again = desk.statement(site_id(), november()).await.unwrap();
     assert_eq!(world.entries(), [1, 2]);
     assert_eq!(again.body.version, 2);

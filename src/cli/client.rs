@@ -10,7 +10,7 @@ use clap::Args;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -26,6 +26,9 @@ const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A status and the whole body.
 pub type Answered = (StatusCode, Bytes);
+
+/// An answer with its head.
+pub type Whole = Response<Bytes>;
 
 /// Which server, and as whom.
 #[derive(Debug, Args)]
@@ -53,16 +56,21 @@ pub struct Ask {
     pub method: Method,
     /// The path, escaped.
     pub path: String,
-    /// The JSON body; empty for none.
+    /// The body; empty for none.
     pub body: String,
+    /// Its media type.
+    pub media: &'static str,
     /// Whether CSV is wanted.
     pub csv: bool,
+    /// The media types that are wanted, where it is neither JSON nor CSV.
+    pub accept: Option<&'static str>,
 }
 
 impl Ask {
     /// A question without a body.
     pub fn get(path: String) -> Self {
-        Self { method: Method::GET, path, body: String::new(), csv: false }
+        let media = "application/json";
+        Self { method: Method::GET, path, body: String::new(), media, csv: false, accept: None }
     }
 }
 
@@ -90,11 +98,16 @@ pub enum ClientError {
 ///
 /// # Errors
 /// [`ClientError`] with the sentence to print.
-pub async fn send(
-    target: &Target,
-    token: &str,
-    ask: &Ask,
-) -> Result<(StatusCode, Bytes), ClientError> {
+pub async fn send(target: &Target, token: &str, ask: &Ask) -> Result<Answered, ClientError> {
+    let (head, body) = send_whole(target, token, ask).await?.into_parts();
+    Ok((head.status, body))
+}
+
+/// The same with the head of the answer.
+///
+/// # Errors
+/// [`ClientError`] with the sentence to print.
+pub async fn send_whole(target: &Target, token: &str, ask: &Ask) -> Result<Whole, ClientError> {
     let uri: Uri = target.url.parse().map_err(|_| ClientError::Url)?;
     let secure = match uri.scheme_str() {
         Some("http") => false,
@@ -142,11 +155,12 @@ fn request(
     base: &str,
     authority: &str,
 ) -> Result<Request<Full<Bytes>>, ClientError> {
+    let usual = if ask.csv { "text/csv" } else { "application/json" };
     let mut builder = Request::builder()
         .method(ask.method.clone())
         .uri(format!("{base}{}", ask.path))
         .header(HOST, authority)
-        .header(ACCEPT, if ask.csv { "text/csv" } else { "application/json" });
+        .header(ACCEPT, ask.accept.unwrap_or(usual));
     if !token.trim().is_empty() {
         let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
             .map_err(|_| ClientError::Token)?;
@@ -154,15 +168,12 @@ fn request(
         builder = builder.header(AUTHORIZATION, value);
     }
     if !ask.body.is_empty() {
-        builder = builder.header(CONTENT_TYPE, "application/json");
+        builder = builder.header(CONTENT_TYPE, ask.media);
     }
     builder.body(Full::from(ask.body.clone())).map_err(|_| ClientError::Url)
 }
 
-async fn exchange<S>(
-    stream: S,
-    request: Request<Full<Bytes>>,
-) -> Result<(StatusCode, Bytes), ClientError>
+async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Whole, ClientError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -170,9 +181,9 @@ where
         http1::handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
     tokio::spawn(connection);
     let answer = sender.send_request(request).await.map_err(unreachable)?;
-    let status = answer.status();
-    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-    Ok((status, body.map_err(unreachable)?.to_bytes()))
+    let (head, body) = answer.into_parts();
+    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+    Ok(Response::from_parts(head, body.map_err(unreachable)?.to_bytes()))
 }
 
 fn connector(ca: &Path) -> Result<TlsConnector, ClientError> {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use hyper::Method;
 
-use super::client::Ask;
+use super::client::{self, Ask};
 use super::{EXIT_FAILED, escape, failed, quote};
 use crate::billing;
 
@@ -40,6 +40,27 @@ pub enum StatementVerb {
         #[arg(long)]
         reason: String,
     },
+    /// Make the page of a saved statement, without a server: HTML for a browser and for paper.
+    Page {
+        /// The statement's file.
+        file: PathBuf,
+        /// The ledger's public key; with it a statement that is not genuine has no page.
+        #[arg(long)]
+        key: Option<PathBuf>,
+        /// Where to write the page; standard output where it is not given.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Compare a list of user ids with a closed month: how many were counted, in counts only. Lists
+    /// of a month are budgeted.
+    Challenge {
+        /// The site's id.
+        site: String,
+        /// The month, YYYY-MM.
+        month: String,
+        /// The list: a file of lines like {"user_id":"…"}.
+        file: PathBuf,
+    },
     /// Check a statement, without a server.
     Verify {
         /// The statement's file.
@@ -64,6 +85,17 @@ pub fn statement(verb: StatementVerb) -> Result<Ask, ExitCode> {
             let body = format!("{{\"reason\":{}}}", quote(&reason));
             Ok(Ask { method: Method::POST, body, ..Ask::get(path(&site, &month, "/restate")) })
         }
+        StatementVerb::Page { file, key, out } => Err(match page(&file, key.as_deref(), out) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(sentence) => failed(&sentence, ExitCode::from(EXIT_FAILED)),
+        }),
+        StatementVerb::Challenge { site, month, file } => {
+            let body = std::fs::read_to_string(&file)
+                .map_err(|error| failed(&unreadable(&file, &error), ExitCode::from(EXIT_FAILED)))?;
+            let media = "application/x-ndjson";
+            let asked = Ask::get(path(&site, &month, "/challenge"));
+            Ok(Ask { method: Method::POST, body, media, ..asked })
+        }
         StatementVerb::Verify { file, key } => Err(match check(&file, &key) {
             Ok(sentence) => {
                 println!("{sentence}");
@@ -74,11 +106,28 @@ pub fn statement(verb: StatementVerb) -> Result<Ask, ExitCode> {
     }
 }
 
+/// Writes the page of a statement's file.
+fn page(file: &Path, key: Option<&Path>, out: Option<PathBuf>) -> Result<(), String> {
+    if let Some(key) = key {
+        check(file, key)?;
+    }
+    let text = std::fs::read(file).map_err(|error| unreadable(file, &error))?;
+    let page = billing::page_of(&text).map_err(|error| format!("{error}."))?;
+    match out {
+        Some(out) => std::fs::write(&out, page)
+            .map_err(|error| format!("{} cannot be written: {error}.", out.display())),
+        None => client::print(&page, true).map_err(|error| format!("{error}.")),
+    }
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> String {
+    format!("{} cannot be read: {error}.", path.display())
+}
+
 /// Checks a statement's file; a sentence of what it states, or of why it states nothing.
 fn check(file: &Path, key: &Path) -> Result<String, String> {
-    let unreadable = |path: &Path, error| format!("{} cannot be read: {error}.", path.display());
-    let text = std::fs::read(file).map_err(|error| unreadable(file, error))?;
-    let line = std::fs::read_to_string(key).map_err(|error| unreadable(key, error))?;
+    let text = std::fs::read(file).map_err(|error| unreadable(file, &error))?;
+    let line = std::fs::read_to_string(key).map_err(|error| unreadable(key, &error))?;
     let body = billing::verify(&text, &line).map_err(|error| format!("{error}."))?;
     Ok(format!(
         "Version {} of the statement of site {} for {} by ledger {} is genuine: {} users and {} \
@@ -103,6 +152,13 @@ mod tests {
         let asked = statement(StatementVerb::Restate { site, month, reason }).unwrap();
         assert_eq!(asked.path, "/v1/sites/A%20B/statements/2026-11/restate");
         assert_eq!(asked.body, "{\"reason\":\"late \\\"box\\\"\"}");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("list");
+        std::fs::write(&file, "{\"user_id\":\"a\"}\n").unwrap();
+        let (site, month) = ("A".to_owned(), "2026-11".to_owned());
+        let asked = statement(StatementVerb::Challenge { site, month, file }).unwrap();
+        assert_eq!((asked.method, asked.media), (Method::POST, "application/x-ndjson"));
+        assert_eq!(asked.path, "/v1/sites/A/statements/2026-11/challenge");
     }
 
     #[test]
@@ -113,5 +169,7 @@ mod tests {
         std::fs::write(&file, "{}").unwrap();
         std::fs::write(&key, "nonsense").unwrap();
         assert!(check(&file, &key).unwrap_err().contains("not a verifier key"));
+        assert!(page(&file, None, None).unwrap_err().contains("not a statement"));
+        assert!(page(&file, Some(&key), None).unwrap_err().contains("not a verifier key"));
     }
 }

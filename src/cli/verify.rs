@@ -29,14 +29,18 @@ pub struct Args {
     /// The second copy of the checkpoints.
     #[arg(long)]
     second: Option<PathBuf>,
+    /// Count again what the statements say, from the stored sets; needs the root key, and the
+    /// server stopped.
+    #[arg(long)]
+    recount: bool,
     /// Check an evidence pack instead: its folder.
-    #[arg(long, conflicts_with_all = ["config", "data", "keys", "ledger", "second"])]
+    #[arg(long, conflicts_with_all = ["config", "data", "keys", "ledger", "second", "recount"])]
     pack: Option<PathBuf>,
 }
 
 /// Checks, and says what came of it.
 pub fn run(args: Args) -> ExitCode {
-    let Args { config, data, keys, ledger, key, second, pack } = args;
+    let Args { config, data, keys, ledger, key, second, recount, pack } = args;
     if let Some(pack) = pack {
         return say(&pack::run(&pack, key.as_deref()));
     }
@@ -46,7 +50,7 @@ pub fn run(args: Args) -> ExitCode {
         Ok(settings) => settings,
         Err(sentence) => return failed(&sentence.to_string(), ExitCode::from(EXIT_BAD_CONFIG)),
     };
-    say(&check(&settings, &Request { key, second, keys_named }))
+    say(&check(&settings, &Request { key, second, keys_named, recount }))
 }
 
 fn say(report: &Report) -> ExitCode {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::{ConfigError, ENV_PREFIX};
+use crate::billing;
 use crate::model::limits;
 
 /// The whole file.
@@ -22,6 +23,8 @@ pub(super) struct File {
     pub retention: Retention,
     pub backup: Backup,
     pub webhooks: Webhooks,
+    pub challenge: Challenge,
+    pub export: Export,
     pub log: Log,
 }
 
@@ -275,6 +278,46 @@ impl Default for Webhooks {
             unattributed_percent: 5,
             unattributed_least: 1_000,
         }
+    }
+}
+
+/// `[challenge]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Challenge {
+    pub list_bytes: u64,
+    pub list_lines: u64,
+    pub list_users_min: u64,
+    pub counted_min: u64,
+    pub budget: u64,
+}
+
+impl Default for Challenge {
+    fn default() -> Self {
+        let billing::Challenges { list_min, lines_max, counted_min, budget } = Default::default();
+        Self {
+            list_bytes: 128 << 20,
+            list_lines: lines_max,
+            list_users_min: list_min,
+            counted_min,
+            budget,
+        }
+    }
+}
+
+/// `[export]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Export {
+    pub mau_event: String,
+    pub licenses_event: String,
+    pub customers: Vec<String>,
+}
+
+impl Default for Export {
+    fn default() -> Self {
+        let billing::Names { mau_event, licenses_event, .. } = Default::default();
+        Self { mau_event, licenses_event, customers: Vec::new() }
     }
 }
 

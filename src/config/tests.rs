@@ -38,6 +38,26 @@ fn defaults_are_those_of_the_rooms() {
     assert_eq!(settings.logs, logs::Settings::default());
     assert_eq!(settings.retention, retention::Settings::default());
     assert_eq!(settings.webhooks, webhooks::Settings::default());
+    assert_eq!(settings.billing, billing::Settings::default());
+}
+
+#[test]
+fn customers_of_sites_are_read_and_checked() {
+    let text = "[export]\ncustomers = [\"ACME=cus_1\", \"B=a=b\"]\nmau_event = \"mau\"";
+    let names = compose_with(text, &[]).unwrap().billing.names;
+    let of =
+        |site: &[u8]| names.customers[&crate::model::ids::SiteId::parse(site).unwrap()].clone();
+    assert_eq!(
+        (of(b"ACME"), of(b"B"), names.mau_event),
+        ("cus_1".into(), "a=b".into(), "mau".into())
+    );
+    for bad in ["ACME", "ACME=", "=x", "a b=x", "A=x y", "A=1\", \"A=2"] {
+        let text = format!("[export]\ncustomers = [\"{bad}\"]");
+        assert!(refusal(&text, &[]).contains("[export] customers"), "{bad}");
+    }
+    assert!(refusal("[export]\nmau_event = \"\"", &[]).contains("[export] mau_event"));
+    let small = "[challenge]\nlist_users_min = 9";
+    assert!(refusal(small, &[]).contains("[challenge] list_users_min"));
 }
 
 #[test]

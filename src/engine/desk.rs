@@ -5,12 +5,11 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use super::fold::Listing;
+use super::fold::ListOrder;
 use super::gone::Dues;
 use super::writer::{FoldOrder, Message, Reply, Writer};
 use super::{Engine, EngineError};
-use crate::crypto::Aad;
-use crate::model::batch::{Bucket, SiteMonth};
+use crate::crypto::{Aad, SealKey};
 use crate::model::ids::SiteId;
 use crate::model::site::Site;
 use crate::model::time::Timestamp;
@@ -29,7 +28,7 @@ pub enum DeskOrder {
     /// End a site's collection.
     Terminate(SiteId, Timestamp, Reply<Arc<Site>>),
     /// List the blocks of a site's month as of the last fold.
-    List(SiteMonth, Vec<Bucket>, Reply<Listing>),
+    List(ListOrder),
 }
 
 /// Names are ASCII, so this comes after all that begin with the same text.
@@ -65,7 +64,7 @@ impl Engine {
         prefix: &[u8],
         limit: usize,
     ) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
-        let to = [prefix, &[AFTER_ALL]].concat();
+        let to = end_of(prefix);
         let mut rows = Vec::new();
         for row in self.shared.store.scan(Table::Meta, &from, Some(&to))?.take(limit) {
             rows.push(self.desk_row(row?)?);
@@ -82,20 +81,13 @@ impl Engine {
         prefix: &str,
         from: &str,
     ) -> Result<Option<(String, Vec<u8>)>, EngineError> {
-        let to = [&keys::desk(prefix)[..], &[AFTER_ALL]].concat();
+        let to = end_of(&keys::desk(prefix));
         let mut rows = self.shared.store.scan(Table::Meta, &keys::desk(from), Some(&to))?;
         rows.next().map(|row| self.desk_row(row?)).transpose()
     }
 
-    fn desk_row(
-        &self,
-        (row, sealed): (Box<[u8]>, Box<[u8]>),
-    ) -> Result<(String, Vec<u8>), EngineError> {
-        let damaged = || EngineError::Damaged("a row of the retention desk".into());
-        let name = row.get(keys::DESK.len()..).map(<[u8]>::to_vec).ok_or_else(damaged)?;
-        let name = String::from_utf8(name).map_err(|_| damaged())?;
-        let key = self.shared.ring.state_key();
-        Ok((name, key.open(&aad(&row), &sealed).map_err(|_| damaged())?))
+    fn desk_row(&self, row: (Box<[u8]>, Box<[u8]>)) -> Result<(String, Vec<u8>), EngineError> {
+        open_row(&self.shared.ring.state_key(), row)
     }
 
     /// Writes a row of the desk, whose name is ASCII; it is durable when this returns.
@@ -205,9 +197,8 @@ impl Writer {
                     None => Err(EngineError::NoSite),
                 });
             }
-            DeskOrder::List(at, buckets, reply) => {
-                let order = FoldOrder::List(at, buckets, reply);
-                self.folder.send(order).map_err(|_| EngineError::Stopped)?;
+            DeskOrder::List(order) => {
+                self.folder.send(FoldOrder::List(order)).map_err(|_| EngineError::Stopped)?;
             }
         }
         Ok(())
@@ -221,6 +212,22 @@ impl Writer {
         let ended = Site { terminated_at: Some(at), ..Site::clone(&site) };
         self.shared.directory.put_site(&self.shared.store, ended).map(Some)
     }
+}
+
+/// What comes after all rows whose key begins so.
+pub(super) fn end_of(prefix: &[u8]) -> Vec<u8> {
+    [prefix, &[AFTER_ALL]].concat()
+}
+
+/// Name and bytes of a sealed row of a desk.
+pub(super) fn open_row(
+    key: &SealKey,
+    (row, sealed): (Box<[u8]>, Box<[u8]>),
+) -> Result<(String, Vec<u8>), EngineError> {
+    let damaged = || EngineError::Damaged("a row of the retention desk".into());
+    let name = row.get(keys::DESK.len()..).map(<[u8]>::to_vec).ok_or_else(damaged)?;
+    let name = String::from_utf8(name).map_err(|_| damaged())?;
+    Ok((name, key.open(&aad(&row), &sealed).map_err(|_| damaged())?))
 }
 
 fn aad(row: &[u8]) -> Aad {

@@ -148,7 +148,11 @@ impl Suppressed {
         }
         for (no, tags) in tags {
             let site = directory.by_no(no).ok_or(EngineError::NoSite)?;
-            all.put(no, ring.suppression(&site.id)?, tags);
+            // A fresh key would know nobody, and nobody would hear of it.
+            let gone = "the register has no key of a site's erased persons: it is older than the \
+                        data; put back the newest register";
+            let keys = ring.suppression_existing(&site.id)?;
+            all.put(no, keys.ok_or_else(|| EngineError::Refused(gone.into()))?, tags);
         }
         Ok(all)
     }
@@ -225,8 +229,8 @@ impl Engine {
         self.aside(move |engine| run::hide(engine, site, order)).await
     }
 
-    /// Erases a person who is hidden, as this page says. `mark` is the ledger's after the entry that
-    /// says so will happen.
+    /// Erases a person who is hidden, as this page says. `mark` is the ledger's after the entry
+    /// that says so will happen.
     ///
     /// Called again it goes on where it stood, in this process or after a start.
     ///

@@ -3,9 +3,9 @@
 //!
 //! The blocks are listed between two folds together with the figures of the same moment, so sums
 //! and figures must agree to the last record even while records come in; where they do not, there
-//! is no report. What was destroyed or never kept is missing, and the report says of how many
-//! records it was made. What was made last is kept in memory: asking again costs nothing as long as
-//! nothing changed, or little time went by.
+//! is no report. What was destroyed or never kept is missing, and so is whoever is being erased;
+//! the report says of how many records it was made. What was made last is kept in memory: asking
+//! again costs nothing as long as nothing changed, or little time went by.
 
 mod check;
 mod facts;
@@ -16,12 +16,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::desk::DeskOrder;
-use super::fold::{Listing, open_fragment, read_living};
+use super::fold::{ListOrder, Listing, is_of, open_fragment, read_living};
 use super::writer::Message;
 use super::{Engine, EngineError, Shared, calendar};
 use crate::model::batch::{Bucket, Epoch, SiteMonth};
 use crate::model::explained::{Explained, Limits};
-use crate::model::ids::SiteId;
+use crate::model::ids::{SiteId, SiteNo};
+use crate::model::person::Person;
 use crate::model::retention::Lot;
 use crate::model::site::{MonthSpan, Site};
 use crate::model::time::{Day, Month, Timestamp};
@@ -56,8 +57,8 @@ impl Default for Settings {
     }
 }
 
-/// A report, and when it was made.
-type Made = (Arc<Explained>, Timestamp);
+/// A report, when it was made, and which erasures had not ended then.
+type Made = (Arc<Explained>, Timestamp, Vec<u64>);
 
 /// The reports that were made last, and whose turn it is.
 #[derive(Default)]
@@ -80,7 +81,7 @@ impl Kept {
     fn keep(&self, at: SiteMonth, made: Made) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.len() >= KEPT_MAX && !last.contains_key(&at) {
-            let oldest = last.iter().min_by_key(|(_, (_, at))| *at).map(|(at, _)| *at);
+            let oldest = last.iter().min_by_key(|(_, (_, at, _))| *at).map(|(at, _)| *at);
             oldest.map(|oldest| last.remove(&oldest));
         }
         last.insert(at, made);
@@ -95,6 +96,27 @@ impl Engine {
     /// When there is no such site, the engine has stopped, a record cannot be read, or what the
     /// records say is not what the counters say.
     pub async fn explain(&self, id: SiteId, month: Month) -> Result<Arc<Explained>, EngineError> {
+        self.explain_after(id, month, true).await
+    }
+
+    /// The same of what is folded already, for who explains many months after one fold.
+    ///
+    /// # Errors
+    /// As [`Engine::explain`].
+    pub async fn explain_folded(
+        &self,
+        id: SiteId,
+        month: Month,
+    ) -> Result<Arc<Explained>, EngineError> {
+        self.explain_after(id, month, false).await
+    }
+
+    async fn explain_after(
+        &self,
+        id: SiteId,
+        month: Month,
+        fold: bool,
+    ) -> Result<Arc<Explained>, EngineError> {
         if let Some(fit) = self.fit(&id, month)? {
             return Ok(fit);
         }
@@ -103,14 +125,16 @@ impl Engine {
         if let Some(fit) = self.fit(&id, month)? {
             return Ok(fit);
         }
-        self.fold().await?;
+        if fold {
+            self.fold().await?;
+        }
         self.aside(move |engine| {
             let _turn = turn;
             let site = engine.site(&id).ok_or(EngineError::NoSite)?;
-            let made = Arc::new(Work::new(engine, &site, month)?.explain()?);
-            let at = SiteMonth { site: site.no, month };
+            let (made, erasing) = Work::new(engine, &site, month)?.explain()?;
+            let (made, at) = (Arc::new(made), SiteMonth { site: site.no, month });
             let now = engine.shared.clock.now();
-            engine.shared.explained.keep(at, (Arc::clone(&made), now));
+            engine.shared.explained.keep(at, (Arc::clone(&made), now, erasing));
             Ok(made)
         })
         .await
@@ -126,37 +150,60 @@ impl Engine {
     fn fit(&self, id: &SiteId, month: Month) -> Result<Option<Arc<Explained>>, EngineError> {
         let usage = self.usage(id, month)?.ok_or(EngineError::NoSite)?;
         let at = SiteMonth { site: usage.site.no, month };
-        let Some((made, when)) = self.shared.explained.of(at) else { return Ok(None) };
+        let Some((made, when, erasing)) = self.shared.explained.of(at) else { return Ok(None) };
+        // Who is to be erased is hidden at once.
+        if erasing != self.shared.erasing_at(at.site) {
+            return Ok(None);
+        }
         let age = usage.as_of.0.saturating_sub(when.0);
         let fresh = (0..self.settings.explain.fresh_ms).contains(&age);
         Ok((fresh || made.tally == usage.tally).then_some(made))
     }
 }
 
+impl Shared {
+    /// The erasures of a site that have not ended.
+    fn erasing_at(&self, site: SiteNo) -> Vec<u64> {
+        let erasing = self.erasing.read().unwrap_or_else(PoisonError::into_inner);
+        erasing.values().filter(|row| row.site == site).map(|row| row.number).collect()
+    }
+}
+
 /// A month that is being explained.
-struct Work<'e> {
+pub(super) struct Work<'e> {
     engine: &'e Engine,
     shared: &'e Shared,
     site: &'e Site,
     span: MonthSpan,
     settings: Settings,
+    /// The erasures of the site that had not ended when this began, and whose they are: nobody is
+    /// shown anything of them, neither before they are sealed away nor after.
+    erasing: Vec<u64>,
+    hidden: Vec<Person>,
 }
 
 impl<'e> Work<'e> {
-    fn new(engine: &'e Engine, site: &'e Site, month: Month) -> Result<Self, EngineError> {
+    pub(super) fn new(
+        engine: &'e Engine,
+        site: &'e Site,
+        month: Month,
+    ) -> Result<Self, EngineError> {
         let (shared, settings) = (&*engine.shared, engine.settings.explain);
-        Ok(Self { engine, shared, site, span: calendar::span(site, month)?, settings })
+        let span = calendar::span(site, month)?;
+        let (erasing, hidden) = (shared.erasing_at(site.no), shared.hidden(site.no));
+        Ok(Self { engine, shared, site, span, settings, erasing, hidden })
     }
 
     fn at(&self) -> SiteMonth {
         SiteMonth { site: self.site.no, month: self.span.month }
     }
 
-    fn explain(&self) -> Result<Explained, EngineError> {
+    /// Explains the month; says, too, which erasures it knew of.
+    fn explain(mut self) -> Result<(Explained, Vec<u64>), EngineError> {
         for _ in 0..TRIES {
-            let list = |reply| Message::Desk(DeskOrder::List(self.at(), self.buckets(), reply));
-            let listing = self.engine.wait_for(list)?;
-            if let Some(explained) = self.read(&listing)? {
+            self.hidden = self.shared.hidden(self.site.no);
+            self.erasing = self.shared.erasing_at(self.site.no);
+            if let Some(explained) = self.read(&self.list()?)? {
                 let counting = self.site.settings_in(self.span.month).counting;
                 if let Err(figure) = check::agrees(&explained, counting) {
                     tracing::error!(
@@ -167,10 +214,16 @@ impl<'e> Work<'e> {
                         "a month's records and its counters differ".into(),
                     ));
                 }
-                return Ok(explained);
+                return Ok((explained, self.erasing));
             }
         }
         Err(EngineError::Busy)
+    }
+
+    pub(super) fn list(&self) -> Result<Listing, EngineError> {
+        let (at, buckets) = (self.at(), self.buckets());
+        let order = |reply| Message::Desk(DeskOrder::List(ListOrder { at, buckets, reply }));
+        self.engine.wait_for(order)
     }
 
     /// The buckets that hold the month's records, without those that are destroyed.
@@ -193,9 +246,17 @@ impl<'e> Work<'e> {
         self.shared.gone(|gone| gone.contains(&Lot::Records(bucket)))
     }
 
+    /// Whether a block of this bucket may have changed since this began: destroyed with its bucket,
+    /// or sealed anew without a person.
+    fn may_change(&self, bucket: Bucket) -> bool {
+        self.is_gone(bucket)
+            || !self.erasing.is_empty()
+            || self.shared.erasing_at(self.site.no) != self.erasing
+    }
+
     /// Reads the listed records as often as it takes; `None` where some of them were destroyed
-    /// meanwhile.
-    fn read(&self, listing: &Listing) -> Result<Option<Explained>, EngineError> {
+    /// or sealed anew meanwhile, so that it must begin again.
+    pub(super) fn read(&self, listing: &Listing) -> Result<Option<Explained>, EngineError> {
         let counting = self.site.settings_in(self.span.month).counting;
         let Settings { memory_bytes, limits, subjects, .. } = self.settings;
         let mut explained = self.empty(listing.tally.clone());
@@ -207,7 +268,8 @@ impl<'e> Work<'e> {
             let whole = self.every_block(listing, |bucket, rows| {
                 for row in &rows {
                     // A day may lie in two months of the site.
-                    if bucket.epoch.is_day() && !self.span.contains(row.occurred_at) {
+                    let elsewhere = bucket.epoch.is_day() && !self.span.contains(row.occurred_at);
+                    if elsewhere || self.hidden.iter().any(|person| is_of(row, person)) {
                         continue;
                     }
                     let facts = Facts::of(row, counting)?;
@@ -227,7 +289,8 @@ impl<'e> Work<'e> {
             }
             parts.extend(pass.end(issued, &mut explained));
         }
-        Ok(Some(explained))
+        let same = self.shared.erasing_at(self.site.no) == self.erasing;
+        Ok(same.then_some(explained))
     }
 
     /// Reads every listed block once; whether all of them could be read.
@@ -244,7 +307,7 @@ impl<'e> Work<'e> {
             // Its key may be destroyed between one step of the reading and the next.
             match read_living(store, ring, *place) {
                 Ok(Some(rows)) => take(place.bucket, rows)?,
-                Ok(None) | Err(_) if self.is_gone(place.bucket) => return Ok(false),
+                Ok(None) | Err(_) if self.may_change(place.bucket) => return Ok(false),
                 Ok(None) => return Err(EngineError::Damaged("a block is missing".into())),
                 Err(error) => return Err(error.into()),
             }
@@ -252,7 +315,9 @@ impl<'e> Work<'e> {
         for fragment in &listing.fragments {
             match open_fragment(ring, fragment) {
                 Ok(Some(rows)) => take(fragment.place.bucket, rows)?,
-                Ok(None) | Err(_) if self.is_gone(fragment.place.bucket) => return Ok(false),
+                Ok(None) | Err(_) if self.may_change(fragment.place.bucket) => {
+                    return Ok(false);
+                }
                 Ok(None) => return Err(EngineError::Damaged("the key of a block".into())),
                 Err(error) => return Err(error.into()),
             }

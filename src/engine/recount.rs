@@ -8,9 +8,10 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::runs::{self, Run, RunError, SetId};
-use super::state::{MonthState, TALLY_KINDS};
+use super::state::{MonthState, TALLY_KINDS, TallyKind};
 use super::{Engine, EngineError, Shared};
 use crate::crypto::{SealKey, Sha256};
+use crate::identity::Listed;
 use crate::model::batch::SiteMonth;
 use crate::model::ids::{ShortTag, SiteId};
 use crate::model::time::Month;
@@ -42,14 +43,60 @@ struct Counted {
 }
 
 impl Engine {
-    /// Counts the sets of a site's month again; `None` where they are destroyed or never were.
+    /// Counts the sets of a site's month again; `None` where they are destroyed or never were. Of
+    /// these only what is folded is seen: the caller folds once, before all that it counts.
     ///
     /// # Errors
     /// When the engine has stopped, or a set cannot be read.
     pub async fn recount(&self, id: SiteId, month: Month) -> Result<Option<Recount>, EngineError> {
-        self.fold().await?;
         self.aside(move |engine| recount(&engine.shared, &id, month)).await
     }
+
+    /// How many tags of a list are in the set of a closed month's users, and how many are in it at
+    /// all; `None` where the set is destroyed or never was. What was not folded yet is not seen.
+    ///
+    /// # Errors
+    /// When the engine has stopped, or the set cannot be read.
+    pub async fn compare(
+        &self,
+        id: SiteId,
+        month: Month,
+        list: Listed,
+    ) -> Result<Option<Compared>, EngineError> {
+        self.aside(move |engine| compare(&engine.shared, (&id, month), list.tags())).await
+    }
+}
+
+/// A list beside a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// Members of the set.
+    pub members: u64,
+    /// Members that are on the list.
+    pub listed: u64,
+}
+
+/// Compares sorted, distinct tags with the users of a month.
+fn compare(
+    shared: &Shared,
+    (id, month): (&SiteId, Month),
+    list: &[ShortTag],
+) -> Result<Option<Compared>, EngineError> {
+    let site = shared.directory.site(id).ok_or(EngineError::NoSite)?;
+    let Some(key) = shared.ring.sets_existing(id, month) else { return Ok(None) };
+    let set = MonthState::set_id(SiteMonth { site: site.no, month }, TallyKind::Users as usize);
+    let mut compared = Compared::default();
+    let mut rest = list;
+    walk(&shared.store, &key, set, &mut |tag, _| {
+        compared.members += 1;
+        while let Some((next, after)) = rest.split_first()
+            && *next <= tag
+        {
+            compared.listed += u64::from(*next == tag);
+            rest = after;
+        }
+    })?;
+    Ok(Some(compared))
 }
 
 fn recount(shared: &Shared, id: &SiteId, month: Month) -> Result<Option<Recount>, EngineError> {
@@ -103,6 +150,24 @@ impl Cursor {
 fn count(store: &Store, key: &SealKey, set: SetId) -> Result<Counted, RunError> {
     let mut counted = Counted { tags: 0, by_bit: [0; 8], digest: [0; 32] };
     let mut digest = Sha256::default();
+    walk(store, key, set, &mut |tag, mask| {
+        digest.update(&tag.0);
+        counted.tags += 1;
+        for (bit, count) in counted.by_bit.iter_mut().enumerate() {
+            *count += u64::from(mask >> bit & 1);
+        }
+    })?;
+    counted.digest = digest.finish();
+    Ok(counted)
+}
+
+/// Shows the distinct tags of a set in their order, each with its mask.
+fn walk(
+    store: &Store,
+    key: &SealKey,
+    set: SetId,
+    each: &mut dyn FnMut(ShortTag, u8),
+) -> Result<(), RunError> {
     let mut cursors = Vec::new();
     let mut heads = BinaryHeap::new();
     for number in runs::numbers(store, set)? {
@@ -114,25 +179,22 @@ fn count(store: &Store, key: &SealKey, set: SetId) -> Result<Counted, RunError> 
         cursors.push(cursor);
     }
     let mut last: Option<(ShortTag, u8)> = None;
-    let mut end = |entry: Option<(ShortTag, u8)>, counted: &mut Counted| {
-        let Some((tag, mask)) = entry else { return };
-        digest.update(&tag.0);
-        counted.tags += 1;
-        for (bit, count) in counted.by_bit.iter_mut().enumerate() {
-            *count += u64::from(mask >> bit & 1);
-        }
-    };
     while let Some(Reverse((tag, at, mask))) = heads.pop() {
         match &mut last {
             // Runs of one set may hold a tag each; their masks together are the whole one.
             Some((known, bits)) if known.0 == tag => *bits |= mask,
-            _ => end(last.replace((ShortTag(tag), mask)), &mut counted),
+            _ => {
+                if let Some((tag, mask)) = last.replace((ShortTag(tag), mask)) {
+                    each(tag, mask);
+                }
+            }
         }
         if let Some((tag, mask)) = cursors[at].next(store, key, set)? {
             heads.push(Reverse((tag.0, at, mask)));
         }
     }
-    end(last, &mut counted);
-    counted.digest = digest.finish();
-    Ok(counted)
+    if let Some((tag, mask)) = last {
+        each(tag, mask);
+    }
+    Ok(())
 }

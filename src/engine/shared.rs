@@ -14,6 +14,7 @@ use super::explain::Kept;
 use super::gone::{Dues, Gone};
 use super::hold::Copies;
 use super::journal::JournalKey;
+use super::state::State;
 use super::{EngineError, fold, spill};
 use crate::keys::KeyRing;
 use crate::model::arrival::{Hour, Received, Sender};
@@ -111,6 +112,13 @@ impl Shared {
         }
     }
 
+    /// Shows readers what recovery found, if it agrees with what arrived.
+    pub(super) fn begin(&self, state: &State, now: Timestamp) -> Result<(), EngineError> {
+        let tallies = state.months_now().iter().map(|month| (month.at, month.tally.clone()));
+        self.publish(tallies.collect(), &[], now);
+        self.arrivals.check()
+    }
+
     /// Shows readers what is counted of a group that is on the disk, and what arrived with it, both
     /// at once.
     pub(super) fn publish(
@@ -120,7 +128,10 @@ impl Shared {
         now: Timestamp,
     ) {
         let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
-        published.extend(tallies);
+        for (at, tally) in tallies {
+            self.arrivals.note(published.get(&at), &tally);
+            published.insert(at, tally);
+        }
         self.arrivals.add(Hour::of(now), arrivals);
         self.as_of.store(now.0.max(0) as u64, Ordering::Release);
     }

@@ -78,8 +78,8 @@ impl Writer {
         })
     }
 
-    /// Sends batches away whose months do not stand any more, or that do not know of everybody whose
-    /// records are not kept: nothing of them was judged.
+    /// Sends batches away whose months do not stand any more, or that do not know of everybody
+    /// whose records are not kept: nothing of them was judged.
     pub(super) fn turn_away(&self, group: Vec<Submission>) -> Vec<Submission> {
         let suppressed = &self.shared.suppressed;
         let suppressions = suppressed.read().unwrap_or_else(PoisonError::into_inner).generation;

@@ -23,14 +23,14 @@ use proptest::prelude::*;
 use super::fold::{BlockPlace, read_block, read_header};
 use super::*;
 use crate::keys;
-use crate::model::arrival::{Credential, Hour, Received, Sender};
+use crate::model::arrival::{Hour, Received, Sender};
 use crate::model::batch::{Bucket, Claim, Effect, Epoch, Item};
 use crate::model::ids::Tag;
-use crate::model::reason::Reason;
 use crate::model::vocab::{Class, DrmType, RecordType};
 use crate::store::header::Filtered;
 use crate::store::shapes::DetailsWriter;
 use crate::store::{self, details};
+use arrivals::{SENDERS, sender, senders};
 use model::Model;
 
 const START: i64 = 1_795_320_960_000;
@@ -97,23 +97,6 @@ fn tag(kind: &str, number: u16) -> [u8; 16] {
     let mut tag = [0; 16];
     tag.copy_from_slice(&hash[..16]);
     tag
-}
-
-/// Who the rows of a batch may be from.
-const SENDERS: u16 = 4;
-
-/// A sender of two credentials.
-fn sender(number: u16) -> Sender {
-    let credential = Credential { producer: format!("c{}", number % 2).into(), sites: "*".into() };
-    Sender { credential: Arc::new(credential), producer: format!("p{number}").into() }
-}
-
-/// All senders; the first one sent some more that was refused at the door.
-fn senders(rows: &[(Row, i64)]) -> Vec<(Sender, Received)> {
-    let mut senders: Vec<_> =
-        (0..SENDERS).map(|number| (sender(number), Received::default())).collect();
-    senders[0].1.reject(Reason::UnknownSite, rows.len() as u64 % 3);
-    senders
 }
 
 fn site_id(site: u8) -> SiteId {
@@ -314,14 +297,6 @@ impl World {
         }
         assert_eq!(self.arrivals(), self.model.arrivals);
         assert_eq!(self.engine().arrivals_difference(), 0);
-    }
-
-    /// Everything that arrived and is kept.
-    fn arrivals(&self) -> BTreeMap<(Hour, Sender), Received> {
-        let all = Hour(0)..Hour(u32::MAX);
-        let (rows, more) = self.engine().arrivals(all, None, usize::MAX, |_| true).unwrap();
-        assert!(!more);
-        rows.into_iter().map(|(hour, sender, received)| ((hour, sender), received)).collect()
     }
 
     /// Folds, and reads every block back.

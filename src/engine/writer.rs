@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 
 use super::closing::Closing;
 use super::desk::DeskOrder;
-use super::fold::{Cut, Delta, FoldError, Folded, Folder, Listing, Sealed, Sealing};
+use super::fold::{Cut, Delta, Folded, Folder, ListOrder, Sealed, Sealing};
 use super::gone::Takes;
 use super::journal::{self, JournalKey, SealedBatch};
 use super::runs::SetId;
@@ -34,7 +34,7 @@ use super::state::{Apply, SetKeys, State, Window};
 use super::{Answer, EngineError, MonthSeen, Outcome, Settings, Shared, SitePut, spill};
 use crate::crypto::SealKey;
 use crate::model::arrival::{Hour, Received};
-use crate::model::batch::{Batch, Bucket, Epoch, SiteMonth};
+use crate::model::batch::{Batch, Epoch, SiteMonth};
 use crate::model::caller::Token;
 use crate::model::ids::{KeyId, SiteId};
 use crate::model::retention::Lot;
@@ -107,7 +107,7 @@ pub enum FoldOrder {
     /// Drop the slots and the answers of days before these two.
     Expire(Day, Day, Reply<()>),
     /// List blocks; between two folds nothing is half there.
-    List(SiteMonth, Vec<Bucket>, Reply<Listing>),
+    List(ListOrder),
 }
 
 /// Runs the fold thread until the writer ends.
@@ -121,23 +121,13 @@ pub fn fold_thread(mut folder: Folder, orders: &Receiver<FoldOrder>, writer: &Se
                 let _ = reply.send(Ok(()));
                 None
             }),
-            FoldOrder::Erase(sealing, reply) => match folder.erase(*sealing) {
-                // A block that does not open ends the erasure, and nothing else.
-                Err(error @ (FoldError::Corrupt(_) | FoldError::Open(_))) => {
-                    let _ = reply.send(Err(error.into()));
-                    Ok(None)
-                }
-                sealed => sealed.map(|sealed| {
-                    let _ = reply.send(Ok(sealed));
-                    None
-                }),
-            },
+            FoldOrder::Erase(sealing, reply) => folder.serve(*sealing, reply).map(|()| None),
             FoldOrder::Expire(slots, answers, reply) => folder.expire(slots, answers).map(|()| {
                 let _ = reply.send(Ok(()));
                 None
             }),
-            FoldOrder::List(at, buckets, reply) => {
-                let _ = reply.send(folder.list(at, &buckets).map_err(EngineError::from));
+            FoldOrder::List(order) => {
+                order.answer(&folder);
                 Ok(None)
             }
         };

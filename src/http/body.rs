@@ -126,6 +126,12 @@ impl Buffer {
     }
 }
 
+impl AsMut<[u8]> for Buffer {
+    fn as_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
+
 /// Reads the whole body.
 ///
 /// # Errors

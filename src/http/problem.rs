@@ -15,6 +15,7 @@ use crate::backup::BackupError;
 use crate::billing::BillingError;
 use crate::reconciliation::ReconciliationError;
 use crate::retention::DeskError;
+use crate::subjects::SubjectError;
 use crate::usage::UsageError;
 use crate::webhooks::HookError;
 use crate::wire::fault::Flaw;
@@ -127,11 +128,29 @@ kinds! {
     TooManyWebhooks = "too-many-webhooks", CONFLICT, "There are too many webhooks.";
     /// The webhook said that it is gone.
     WebhookDisabled = "webhook-disabled", CONFLICT, "The webhook is disabled.";
+    /// The pseudonyms that would tell are destroyed.
+    NotAttributable = "not-attributable", GONE,
+        "The pseudonyms of the month are destroyed; nobody can tell any more.";
+    /// As many lists as may be were answered.
+    ChallengeBudget = "challenge-budget", TOO_MANY_REQUESTS,
+        "As many lists as may be were answered of this month.";
+    /// How much more a version is cannot be told.
+    DifferenceUnknown = "difference-unknown", CONFLICT,
+        "The version before is not stored here; take the total.";
+    /// Stripe has ids of its own.
+    CustomerMissing = "customer-missing", UNPROCESSABLE_ENTITY,
+        "Stripe knows customers by its own ids; name one.";
+    /// A list of too few users.
+    ListTooSmall = "list-too-small", UNPROCESSABLE_ENTITY,
+        "The list has too few distinct users.";
     /// A member of the body is unfit.
     Unfit = "unfit", UNPROCESSABLE_ENTITY, "The body does not fit its schema.";
     /// The key was used with another body.
     IdempotencyMismatch = "idempotency-mismatch", UNPROCESSABLE_ENTITY,
         "This Idempotency-Key was used with another body.";
+    /// A site has asked too many questions about people today.
+    OverBudget = "over-budget", TOO_MANY_REQUESTS,
+        "The site has asked too many questions about people today.";
     /// A fault of ours.
     Internal = "internal", INTERNAL_SERVER_ERROR, "The server met a fault of its own.";
     /// The queue is full.
@@ -155,6 +174,7 @@ impl Kind {
             Self::Busy | Self::SlowAnswer | Self::IdempotencyRunning => Some("1"),
             Self::Stopped | Self::NotReady => Some("5"),
             Self::DiskFull => Some("60"),
+            Self::OverBudget => Some("3600"),
             _ => None,
         }
     }
@@ -179,6 +199,7 @@ impl Kind {
 pub struct Refusal {
     kind: Kind,
     flaw: Option<Flaw>,
+    line: Option<u64>,
     allow: Option<String>,
     detail: Option<&'static str>,
 }
@@ -212,6 +233,12 @@ impl Refusal {
                 .member("code", flaw.reason.name().into())
                 .member("pointer", flaw.pointer.to_string().into());
         }
+        if let Some(line) = self.line {
+            problem = problem.member("index", line.into());
+        }
+        if self.kind == Kind::NotAttributable {
+            problem = problem.member("code", "not_attributable".into());
+        }
         let mut refused = answer(status, PROBLEM_JSON, problem.to_json());
         // HTTP/2 has no `Connection` (RFC 9113 §8.2.2).
         let header = self.kind.header().filter(|(name, _)| http1 || *name != CONNECTION);
@@ -230,7 +257,7 @@ impl Refusal {
 
 impl From<Kind> for Refusal {
     fn from(kind: Kind) -> Self {
-        Self { kind, flaw: None, allow: None, detail: None }
+        Self { kind, flaw: None, line: None, allow: None, detail: None }
     }
 }
 
@@ -329,6 +356,22 @@ impl From<HookError> for Refusal {
     }
 }
 
+impl From<SubjectError> for Refusal {
+    fn from(error: SubjectError) -> Self {
+        let kind = match error {
+            SubjectError::Unreadable => Kind::Unreadable,
+            SubjectError::Unfit(flaw) => return Self { flaw: Some(flaw), ..Kind::Unfit.into() },
+            SubjectError::NotFound => Kind::NotFound,
+            SubjectError::OverBudget => Kind::OverBudget,
+            SubjectError::Busy => Kind::Busy,
+            SubjectError::DiskFull => Kind::DiskFull,
+            SubjectError::Stopped => Kind::Stopped,
+            SubjectError::Failed => Kind::Internal,
+        };
+        kind.into()
+    }
+}
+
 impl From<BillingError> for Refusal {
     fn from(error: BillingError) -> Self {
         let kind = match error {
@@ -336,6 +379,15 @@ impl From<BillingError> for Refusal {
             BillingError::Unfit(flaw) => return Self { flaw: Some(flaw), ..Kind::Unfit.into() },
             BillingError::NotFound => Kind::NotFound,
             BillingError::NotClosed => Kind::MonthOpen,
+            BillingError::NotAttributable => Kind::NotAttributable,
+            BillingError::BudgetSpent => Kind::ChallengeBudget,
+            BillingError::DifferenceUnknown => Kind::DifferenceUnknown,
+            BillingError::CustomerMissing => Kind::CustomerMissing,
+            BillingError::ListTooSmall => Kind::ListTooSmall,
+            BillingError::TooManyLines => Kind::TooManyRecords,
+            BillingError::BadLine(line, flaw) => {
+                return Self { flaw: Some(flaw), line: Some(line), ..Kind::Unfit.into() };
+            }
             BillingError::Busy => Kind::Busy,
             BillingError::DiskFull => Kind::DiskFull,
             BillingError::Stopped => Kind::Stopped,
@@ -388,7 +440,9 @@ mod tests {
             assert!(status.is_client_error() || status.is_server_error(), "{name}");
             assert!(names.insert(name), "{name} is there twice");
             assert!(title.ends_with('.'), "{title}");
+            // A budget that is spent does not come back, so no time to wait is told.
             let waits = matches!(status.as_u16(), 429 | 503 | 507);
+            let waits = waits && *kind != Kind::ChallengeBudget;
             assert!(!waits || kind.retry_after_seconds().is_some(), "{name}");
             let answer = Refusal::from(*kind).into_answer(true);
             assert_eq!(answer.headers()["content-type"], PROBLEM_JSON);

@@ -10,7 +10,7 @@ use hyper::{HeaderMap, StatusCode};
 use zeroize::Zeroizing;
 
 use super::answer::{Answer, JSON, answer, set};
-use super::body::{BodyError, Share};
+use super::body::{BodyError, Buffer, Share};
 use super::inflate::Coding;
 use super::problem::{Kind, PROBLEM_JSON, Refusal};
 use super::query::Query;
@@ -81,7 +81,7 @@ impl Intake for Ingest {
     }
 
     fn receipt(&self, caller: &Caller, key: &str) -> Posted {
-        Ingest::receipt(self, caller, key)
+        Self::receipt(self, caller, key)
     }
 }
 
@@ -143,26 +143,36 @@ impl Service {
         let coding = Coding::from_headers(headers).ok_or(Kind::UnsupportedCoding)?;
         let idempotency_key = idempotency_key(headers)?;
         let ce_headers = ce_headers(headers)?;
-        let coded = self.collect(body, self.settings().encoded_body_bytes_max).await?;
-        let plain = match coding {
-            Coding::Identity if coded.as_slice().len() <= self.settings().body_bytes_max => coded,
-            Coding::Identity => return Err(BodyError::TooLarge.into()),
-            Coding::Gzip | Coding::Zstd => {
-                let plain = self.buffer(self.settings().body_bytes_max);
-                if coded.as_slice().len() <= INFLATE_INLINE_BYTES {
-                    coding.inflate(coded.as_slice(), plain)?
-                } else {
-                    let inflating = move || coding.inflate(coded.as_slice(), plain);
-                    let inflated = tokio::task::spawn_blocking(inflating).await;
-                    inflated.map_err(|_| Kind::Internal)??
-                }
-            }
-        };
+        let caps = (self.settings().encoded_body_bytes_max, self.settings().body_bytes_max);
+        let plain = self.inflated(body, coding, caps).await?;
         // The body may have come a minute after its head: what was proven then may have ended.
         self.desks().tokens.still_valid(caller)?;
         let (body, share) = plain.into_parts();
         let caller = Arc::clone(caller);
         Ok((Delivery { caller, media, body, idempotency_key, ce_headers }, share))
+    }
+
+    /// Reads a body under its two caps, as sent and inflated.
+    pub(super) async fn inflated(
+        &self,
+        body: &mut Incoming,
+        coding: Coding,
+        (coded_max, plain_max): (usize, usize),
+    ) -> Result<Buffer, Refusal> {
+        let coded = self.collect(body, coded_max).await?;
+        match coding {
+            Coding::Identity if coded.as_slice().len() <= plain_max => Ok(coded),
+            Coding::Identity => Err(BodyError::TooLarge.into()),
+            Coding::Gzip | Coding::Zstd => {
+                let plain = self.buffer(plain_max);
+                if coded.as_slice().len() <= INFLATE_INLINE_BYTES {
+                    return Ok(coding.inflate(coded.as_slice(), plain)?);
+                }
+                let inflating = move || coding.inflate(coded.as_slice(), plain);
+                let inflated = tokio::task::spawn_blocking(inflating).await;
+                Ok(inflated.map_err(|_| Kind::Internal)??)
+            }
+        }
     }
 
     /// Gives the batch to the desk in a task of its own. From here on the client may hang up: the
@@ -213,7 +223,7 @@ fn receipt(posted: Posted) -> Result<Answer, Refusal> {
 
 /// The format of the body. A CloudEvent in binary mode, known by its `ce-id`, has data of any JSON
 /// type, and data without a type is JSON (CloudEvents HTTP binding §3.1).
-fn media(headers: &HeaderMap) -> Result<Media, Refusal> {
+pub(super) fn media(headers: &HeaderMap) -> Result<Media, Refusal> {
     let content_type = one(headers, &CONTENT_TYPE).map_err(|_| Kind::UnsupportedMedia)?;
     let content_type = content_type.unwrap_or_default();
     let found = Media::parse(content_type).or_else(|| {

@@ -46,6 +46,10 @@ impl Service {
             Route::HoldRelease => {
                 let site = site(caller, first)?;
                 let (ended, text) = desk.release_hold(caller, site, second).await?;
+                if ended {
+                    // Somebody's erasure may have waited for it.
+                    self.desks().subjects.nudge();
+                }
                 Ok(json(if ended { StatusCode::OK } else { StatusCode::ACCEPTED }, text))
             }
             Route::RetentionList => list(desk, caller, parts).await,

@@ -28,6 +28,12 @@ pub enum Route {
     StatementVersions,
     /// A new version.
     Restate,
+    /// A figure of a statement for a billing system.
+    Export,
+    /// A statement as a page.
+    StatementPage,
+    /// A customer's list against a statement.
+    Challenge,
     /// Make or change a site.
     SitePut,
     /// Read a site.
@@ -60,6 +66,10 @@ pub enum Route {
     CertificateList,
     /// Read a certificate.
     CertificateGet,
+    /// Erase a person.
+    SubjectErase,
+    /// Read the erasures that have not ended.
+    SubjectErasures,
     /// Begin a backup.
     BackupBegin,
     /// Read the backups.
@@ -133,6 +143,8 @@ const BILLING: Access = Access::Roles(&[Role::Billing, Role::Operator]);
 /// Who sends, who runs it, who checks it.
 const ARRIVALS: Access = Access::Roles(&[Role::Producer, Role::Operator, Role::Auditor]);
 const EXPLAINED: Access = Access::Roles(&[Role::Billing, Role::Operator, Role::Auditor]);
+/// Who bills and is billed, and nobody else: exports, and questions about people.
+const CUSTOMER: Access = Access::Roles(&[Role::Billing]);
 const STATEMENTS: Access = Access::Roles(&[Role::Billing, Role::Auditor]);
 
 const GET: Method = Method::GET;
@@ -141,7 +153,7 @@ const POST: Method = Method::POST;
 const DELETE: Method = Method::DELETE;
 
 #[rustfmt::skip]
-static TABLE: [Row; 43] = [
+static TABLE: [Row; 48] = [
     row(Route::Records,     POST,   "/v1/records",                    "records",      PRODUCER),
     row(Route::SiteUsage,   GET,    "/v1/sites/{site}/usage/{month}", "site_usage",   BILLING),
     row(Route::UsageExplained, GET, "/v1/sites/{site}/usage/{month}/explained", "usage_explained", EXPLAINED),
@@ -154,6 +166,9 @@ static TABLE: [Row; 43] = [
     row(Route::StatementVersions, GET, "/v1/sites/{site}/statements/{month}/versions",
         "statement_versions", STATEMENTS),
     row(Route::Restate, POST, "/v1/sites/{site}/statements/{month}/restate", "restate", OPERATOR),
+    row(Route::Export, GET, "/v1/sites/{site}/statements/{month}/export", "export", CUSTOMER),
+    row(Route::StatementPage, GET, "/v1/sites/{site}/statements/{month}/page", "statement_page", STATEMENTS),
+    row(Route::Challenge, POST, "/v1/sites/{site}/statements/{month}/challenge", "challenge", CUSTOMER),
     row(Route::SitePut,     PUT,    "/v1/sites/{site}",               "site_put",     OPERATOR),
     row(Route::SiteGet,     GET,    "/v1/sites/{site}",               "site_get",     BILLING),
     row(Route::SiteList,    GET,    "/v1/sites",                      "site_list",    BILLING),
@@ -170,6 +185,8 @@ static TABLE: [Row; 43] = [
     row(Route::ClockConfirm,  POST, "/v1/retention/confirm-clock",    "clock_confirm",   CUSTODIAN),
     row(Route::CertificateList, GET, "/v1/certificates",              "certificate_list", AUDITOR),
     row(Route::CertificateGet, GET, "/v1/certificates/{id}",          "certificate_get", AUDITOR),
+    row(Route::SubjectErase, POST,  "/v1/sites/{site}/subjects/erase",    "subject_erase",    PRIVACY),
+    row(Route::SubjectErasures, GET, "/v1/sites/{site}/subjects/erasures", "subject_erasures", PRIVACY),
     row(Route::BackupBegin, POST,   "/v1/backups",                    "backup_begin", OPERATOR),
     row(Route::BackupList,  GET,    "/v1/backups",                    "backup_list",  OPERATOR),
     row(Route::BackupGet,   GET,    "/v1/backups/{name}",             "backup_get",   OPERATOR),

@@ -117,16 +117,51 @@ impl Service {
     pub async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
         let began = Instant::now();
         let (parts, mut body) = request.into_parts();
-        let http1 = parts.version < Version::HTTP_2;
         let (route, answered) = match find(&parts.method, parts.uri.path()) {
             _ if lacks_host(&parts) => (None, Err(Kind::BadHost.into())),
-            Found::Row(row, captures) => {
+            Found::Row(row, captures) if is_safe(row) => {
                 let answered = self.take(row, captures, &parts, &mut body).await;
                 (Some(row.route), answered)
             }
+            Found::Row(row, _) => return self.take_whole(row.route, (parts, body), began).await,
             Found::WrongMethod(allow) => (None, Err(Refusal::wrong_method(allow))),
             Found::Nothing => (None, Err(Kind::NotFound.into())),
         };
+        self.finish(route, answered, (&parts, body), began).await
+    }
+
+    /// Takes a request that changes something, in a task of its own: a client that hangs up once
+    /// its body is there stops nothing. The server does not end before it.
+    async fn take_whole(
+        self: &Arc<Self>,
+        route: Route,
+        (parts, mut body): (Parts, Incoming),
+        began: Instant,
+    ) -> Answer {
+        let (service, holds_server) = (Arc::clone(self), self.hold());
+        let http1 = parts.version < Version::HTTP_2;
+        let whole = tokio::spawn(async move {
+            let answered = match find(&parts.method, parts.uri.path()) {
+                Found::Row(row, captures) => service.take(row, captures, &parts, &mut body).await,
+                Found::WrongMethod(_) | Found::Nothing => Err(Kind::NotFound.into()),
+            };
+            let finished = service.finish(Some(route), answered, (&parts, body), began).await;
+            drop(holds_server);
+            finished
+        });
+        // An error means that it ended with a panic, which has been logged.
+        whole.await.unwrap_or_else(|_| Refusal::from(Kind::Internal).into_answer(http1))
+    }
+
+    /// Makes an answer of what came of a request.
+    async fn finish(
+        &self,
+        route: Option<Route>,
+        answered: Result<Answer, Refusal>,
+        (parts, mut body): (&Parts, Incoming),
+        began: Instant,
+    ) -> Answer {
+        let http1 = parts.version < Version::HTTP_2;
         let answered = match answered {
             Ok(answered) => answered,
             Err(refusal) => {
@@ -142,6 +177,14 @@ impl Service {
         if parts.method == Method::HEAD { without_body(answered) } else { answered }
     }
 
+    /// Proves the caller and checks the role; nobody where the row is open.
+    fn caller(&self, row: &Row, parts: &Parts) -> Result<Option<Caller>, Refusal> {
+        let Access::Roles(roles) = row.access else { return Ok(None) };
+        let header = one(&parts.headers, &AUTHORIZATION).map_err(|_| AuthError::Invalid)?;
+        let caller = self.desks.tokens.authenticate(header)?;
+        if roles.contains(&caller.role) { Ok(Some(caller)) } else { Err(Kind::WrongRole.into()) }
+    }
+
     /// Proves the caller, checks the role, calls the desk.
     async fn take(
         self: &Arc<Self>,
@@ -150,17 +193,7 @@ impl Service {
         parts: &Parts,
         body: &mut Incoming,
     ) -> Result<Answer, Refusal> {
-        let caller = match row.access {
-            Access::Open => return self.open(row.route),
-            Access::Roles(roles) => {
-                let header = one(&parts.headers, &AUTHORIZATION).map_err(|_| AuthError::Invalid)?;
-                let caller = self.desks.tokens.authenticate(header)?;
-                if !roles.contains(&caller.role) {
-                    return Err(Kind::WrongRole.into());
-                }
-                caller
-            }
-        };
+        let Some(caller) = self.caller(row, parts)? else { return self.open(row.route) };
         let [first, second] = captures;
         match row.route {
             Route::Records => self.post_records(&caller, parts, body).await,
@@ -171,9 +204,12 @@ impl Service {
             Route::UsageList => self.usage_list(&caller, parts),
             Route::Reconciliation => self.reconciliation(&caller, parts).await,
             Route::Receipt => self.kept_receipt(&caller, parts).await,
-            Route::StatementGet | Route::StatementVersions | Route::Restate => {
-                self.statements(row.route, &caller, captures, (parts, body)).await
-            }
+            Route::StatementGet
+            | Route::StatementVersions
+            | Route::StatementPage
+            | Route::Restate => self.statements(row.route, &caller, captures, (parts, body)).await,
+            Route::Export => self.export(&caller, captures, parts).await,
+            Route::Challenge => self.challenge(&caller, captures, (parts, body)).await,
             Route::SitePut => self.put_site(&caller, site(&caller, first)?, parts, body).await,
             Route::SiteGet => {
                 Ok(json(StatusCode::OK, self.desks.sites.read(&site(&caller, first)?)?))
@@ -196,6 +232,9 @@ impl Service {
             | Route::CertificateList
             | Route::CertificateGet
             | Route::Evidence => self.retention(row.route, &caller, captures, (parts, body)).await,
+            Route::SubjectErase | Route::SubjectErasures => {
+                self.subjects(row.route, &caller, first, (parts, body)).await
+            }
             Route::BackupBegin | Route::BackupList | Route::BackupGet => {
                 self.backups(row.route, &caller, first, (parts, body)).await
             }
@@ -354,6 +393,11 @@ impl Service {
     }
 }
 
+/// Whether a request may be dropped half-way: it changes nothing, or it sees to that by itself.
+fn is_safe(row: &Row) -> bool {
+    row.method == Method::GET || row.route == Route::Records
+}
+
 /// The value of a header that may stand there once.
 ///
 /// # Errors
@@ -388,7 +432,7 @@ pub(super) fn site(caller: &Caller, text: &str) -> Result<SiteId, Refusal> {
 }
 
 /// A whole number as a machine writes it: no sign, no leading zeros.
-fn number(text: &str) -> Option<u64> {
+pub(super) fn number(text: &str) -> Option<u64> {
     let number = text.parse::<u64>().ok()?;
     (number.to_string() == text).then_some(number)
 }

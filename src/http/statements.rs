@@ -1,16 +1,28 @@
 //! The routes of the desk for statements.
 
 use hyper::StatusCode;
+use hyper::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY};
 use hyper::http::request::Parts;
 
-use super::answer::{Answer, answer};
+use super::answer::{Answer, JSON, answer, set};
+use super::inflate::Coding;
 use super::problem::{Kind, Refusal};
-use super::query::Query;
+use super::query::{Query, choose};
+use super::records::media;
 use super::router::Route;
-use super::service::{CSV, Incoming, Service, json, site, wants_csv};
-use crate::billing::BillingError;
+use super::service::{CSV, Incoming, Service, json, number, site};
+use crate::billing::{self, BillingError, Wanted};
 use crate::model::caller::Caller;
 use crate::model::time::Month;
+use crate::wire::Media;
+use crate::wire::export::{
+    Amount, CUSTOMER_BYTES_MAX, EVENT_NAME_BYTES_MAX, Format, Metric, Moment, is_name,
+};
+use crate::wire::page::POLICY;
+use crate::wire::statement::Statement;
+
+/// The media type of a page.
+const HTML: &str = "text/html; charset=utf-8";
 
 impl Service {
     /// Answers a route of the desk for statements.
@@ -28,13 +40,16 @@ impl Service {
         let text = |bytes| json(StatusCode::OK, bytes);
         match route {
             Route::StatementGet => {
-                let csv = wants_csv(parts)?;
+                let chosen = choose(&parts.headers, &[JSON, "text/csv", "text/html"]);
+                let chosen = chosen.ok_or(Kind::NotAcceptable)?;
                 let statement = desk.statement(site, month).await?;
-                if csv {
-                    return Ok(answer(StatusCode::OK, CSV, statement.body.to_csv()));
-                }
-                Ok(text(statement.to_bytes().map_err(BillingError::from)?))
+                Ok(match chosen {
+                    0 => text(statement.to_bytes().map_err(BillingError::from)?),
+                    1 => answer(StatusCode::OK, CSV, statement.body.to_csv()),
+                    _ => page(&statement)?,
+                })
             }
+            Route::StatementPage => page(&desk.statement(site, month).await?),
             Route::StatementVersions => Ok(text(desk.versions(site, month).await?)),
             Route::Restate => {
                 let mut asked = self.small_body(caller, parts, body).await?;
@@ -44,4 +59,78 @@ impl Service {
             _ => Err(Kind::NotFound.into()),
         }
     }
+
+    /// Answers a figure of a statement in the form of a billing system.
+    pub(super) async fn export(
+        &self,
+        caller: &Caller,
+        [first, second]: [&str; 2],
+        parts: &Parts,
+    ) -> Result<Answer, Refusal> {
+        let site = site(caller, first)?;
+        let known = ["format", "metric", "amount", "at", "version", "event", "customer"];
+        let query = Query::parse(parts.uri.query(), &known).ok_or(Kind::BadQuery)?;
+        let month = Month::parse(second.as_bytes()).ok_or(Kind::BadMonth)?;
+        let format = query.get("format").and_then(|text| Format::from_name(text.as_bytes()));
+        let format = format.ok_or(Kind::BadQuery)?;
+        let version = query.get("version").map(|text| number(text).ok_or(Kind::BadQuery));
+        let version = version.transpose()?.map(|number| u32::try_from(number).unwrap_or(0));
+        let name = |name: &str, bytes_max: usize| match query.get(name) {
+            Some(text) if !is_name(text, bytes_max) => Err(Kind::BadQuery),
+            text => Ok(text.map(str::to_owned)),
+        };
+        let wanted = Wanted {
+            format,
+            metric: word(&query, "metric", Metric::Mau, Metric::from_name)?,
+            amount: word(&query, "amount", Amount::Total, Amount::from_name)?,
+            moment: word(&query, "at", Moment::MonthEnd, Moment::from_name)?,
+            version,
+            event: name("event", EVENT_NAME_BYTES_MAX)?,
+            customer: name("customer", CUSTOMER_BYTES_MAX)?,
+        };
+        let body = self.desks().billing.export(site, month, wanted).await?;
+        Ok(answer(StatusCode::OK, format.media(), body))
+    }
+
+    /// Answers a customer's list. No byte of it is read where there can be no answer.
+    pub(super) async fn challenge(
+        &self,
+        caller: &Caller,
+        [first, second]: [&str; 2],
+        (parts, body): (&Parts, &mut Incoming),
+    ) -> Result<Answer, Refusal> {
+        let desk = &self.desks().billing;
+        let site = site(caller, first)?;
+        Query::parse(parts.uri.query(), &[]).ok_or(Kind::BadQuery)?;
+        let month = Month::parse(second.as_bytes()).ok_or(Kind::BadMonth)?;
+        if media(&parts.headers)? != Media::NdJson {
+            return Err(Kind::UnsupportedMedia.into());
+        }
+        let coding = Coding::from_headers(&parts.headers).ok_or(Kind::UnsupportedCoding)?;
+        desk.challengeable(caller, site.clone(), month).await?;
+        let max = self.settings().list_bytes_max;
+        let list = self.inflated(body, coding, (max, max)).await?;
+        // The list may have come a minute after its head: what was proven then may have ended.
+        self.desks().tokens.still_valid(caller)?;
+        let answer = desk.challenge(caller, site, month, list).await?;
+        Ok(json(StatusCode::OK, answer))
+    }
+}
+
+/// A word of a closed list in a query.
+fn word<T>(
+    query: &Query,
+    name: &str,
+    default: T,
+    read: impl Fn(&[u8]) -> Option<T>,
+) -> Result<T, Kind> {
+    query.get(name).map_or(Ok(default), |text| read(text.as_bytes()).ok_or(Kind::BadQuery))
+}
+
+/// The page of a statement, with what a browser may do with it.
+fn page(statement: &Statement) -> Result<Answer, Refusal> {
+    let mut page = answer(StatusCode::OK, HTML, billing::page(statement)?);
+    set(&mut page, CONTENT_SECURITY_POLICY, POLICY);
+    set(&mut page, REFERRER_POLICY, "no-referrer");
+    Ok(page)
 }

@@ -93,6 +93,8 @@ pub struct Harness {
     pub tokens: BTreeMap<Role, String>,
     /// The ingest desk.
     pub intake: Arc<StubIntake>,
+    /// Tokens, sites and what was said of them.
+    pub book: Arc<Memory>,
     /// The metrics.
     pub registry: Registry,
     /// The ledger of the retention desk.
@@ -111,6 +113,7 @@ pub fn settings() -> Settings {
         peer_connections_max: 64,
         encoded_body_bytes_max: 256 << 10,
         body_bytes_max: 512 << 10,
+        list_bytes_max: 512 << 10,
         held_body_bytes_max: 64 << 20,
         deadlines: Deadlines {
             handshake: long,
@@ -155,13 +158,15 @@ pub async fn start(settings: Settings) -> Harness {
     let kept = tempfile::tempdir().unwrap();
     let retention = crate::retention::fake::desk(kept.path(), &["ACME", "B"], clock.now());
     let billing = crate::billing::fake::desk(Arc::clone(audit.ledger()), clock.clone());
+    let log = Arc::clone(audit.ledger());
     let desks = Desks {
         intake: Arc::new(StubDoor(Arc::clone(&intake))),
+        subjects: crate::subjects::fake::desk(kept.path(), log, clock.clone()),
         retention,
         backups: crate::backup::fake::desk(None, Arc::clone(audit.ledger()), clock.clone()),
         webhooks: crate::webhooks::fake::desk(clock),
         tokens: desk,
-        sites: Sites::new(book),
+        sites: Sites::new(book.clone()),
         usage: Usage::new(Arc::new(Figures::of(&["ACME", "B"]))),
         reconciliation: reconciliation(),
         billing,
@@ -171,7 +176,7 @@ pub async fn start(settings: Settings) -> Harness {
     let registry = Registry::default();
     let server = Server::start(settings, desks, &registry).await.unwrap();
     let address = server.addresses()[0];
-    Harness { server, address, tokens, intake, registry, _kept: kept, _ledger: ledger }
+    Harness { server, address, tokens, intake, book, registry, _kept: kept, _ledger: ledger }
 }
 
 /// An answer.

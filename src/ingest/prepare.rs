@@ -96,16 +96,7 @@ impl Rows {
         let keys = self.keys_of(&month.keys);
         self.events.push(&day.key, &[record.event_id]);
         let mut tags = ClaimTags { keys, user: None, device: None, session: None };
-        if let Some(user) = identity::user(record.user_id, &month.sentinels) {
-            let slot = self.ids.push_user(&month.keys.base, &user);
-            tags.user = Some(slot);
-            self.push_tag(details::USER, slot, PatchKey::Record(keys));
-            if let Some(persons) = &month.suppressed {
-                let slot = self.ids.push_user(&persons.keys.base, &user);
-                let (row, persons) = (self.batch.claims.len(), Arc::clone(persons));
-                self.suspects.push(Suspect { row, slot, persons });
-            }
-        }
+        tags.user = self.push_user(record, month, keys);
         self.push_envelope(record, producer);
         tags.device = self.push_devices(record, &month.keys, keys);
         for (field, raw) in &record.raw {
@@ -155,6 +146,19 @@ impl Rows {
         self.claims.push(tags);
         self.indexes.push(index);
         Some(())
+    }
+
+    /// Adds the end user; `None` where it is nobody.
+    fn push_user(&mut self, record: &Record<'_>, month: &MonthPlace, keys: u32) -> Option<Slot> {
+        let user = identity::user(record.user_id, &month.sentinels)?;
+        let slot = self.ids.push_user(&month.keys.base, &user);
+        self.push_tag(details::USER, slot, PatchKey::Record(keys));
+        if let Some(persons) = &month.suppressed {
+            let slot = self.ids.push_user(&persons.keys.base, &user);
+            let (row, persons) = (self.batch.claims.len(), Arc::clone(persons));
+            self.suspects.push(Suspect { row, slot, persons });
+        }
+        Some(slot)
     }
 
     fn push_other(
@@ -298,8 +302,8 @@ impl Rows {
         (self.batch, self.indexes)
     }
 
-    /// What is to be tagged under which keys: the claims' tags, then the patches, then the suspects,
-    /// in their order.
+    /// What is to be tagged under which keys: the claims' tags, then the patches, then the
+    /// suspects, in their order.
     fn jobs(&self) -> (Vec<Job>, Vec<&TagKey>) {
         let mut keys: Vec<&TagKey> = Vec::with_capacity(self.keys.len() * 3);
         for month in &self.keys {

@@ -1,12 +1,36 @@
 //! Who sent the records of one request, for the reconciliation: an index a record, and one name for
 //! all that are alike.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use hashbrown::HashMap;
-
+use crate::engine::arrivals;
 use crate::model::arrival::{Arrival, Credential, OTHERS, Received, SENDERS_MAX, Sender};
+use crate::model::caller::Caller;
 use crate::model::reason::Reason;
+
+/// Credentials whose names are remembered, at most; they are made again where they are not.
+const CREDENTIALS_MAX: usize = 10_000;
+
+/// What each credential is known by, by its key id; made once, since its sites may be many.
+#[derive(Default)]
+pub struct Credentials(Mutex<HashMap<String, Arc<Credential>>>);
+
+impl Credentials {
+    /// What a caller's credential is known by.
+    pub fn of(&self, caller: &Caller) -> Arc<Credential> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(credential) = known.get(&caller.key_id) {
+            return Arc::clone(credential);
+        }
+        if known.len() >= CREDENTIALS_MAX {
+            known.clear();
+        }
+        let credential = Arc::new(arrivals::credential(caller));
+        known.insert(caller.key_id.clone(), Arc::clone(&credential));
+        credential
+    }
+}
 
 /// The senders of a request.
 pub struct Senders {

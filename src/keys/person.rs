@@ -1,12 +1,12 @@
 //! What erasing one person asks of the keys: those that make the pseudonyms in records, and a
-//! bucket's key in the place of another. Until the one before is destroyed a bucket has both: values
-//! name the key that sealed them, and only the newest seals.
+//! bucket's key in the place of another. Until the one before is destroyed a bucket has both:
+//! values name the key that sealed them, and only the newest seals.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
 use super::slot::KeyName;
-use super::tree::{Made, broken};
+use super::tree::{Core, Made, broken};
 use super::{KeyKind, KeyRing, KeysError};
 use crate::crypto::{BaseKey, HmacKey, SealKey, Secret, TagKey};
 use crate::model::ids::SiteId;
@@ -16,8 +16,8 @@ use crate::model::vocab::Class;
 /// The key of a site's suppressed persons knows no month; this stands for one.
 const NO_MONTH: Month = Month(0);
 
-/// What makes the tag that a person has in every month of a site: for persons who were erased at the
-/// site's request, and for nobody else (P3).
+/// What makes the tag that a person has in every month of a site: for persons who were erased at
+/// the site's request, and for nobody else (P3).
 pub struct SuppressionKeys {
     /// First step.
     pub base: BaseKey,
@@ -70,11 +70,29 @@ impl KeyRing {
         self.usable()?;
         let mut core = self.core()?;
         let name = KeyName::of_site(KeyKind::Suppression, site, NO_MONTH);
-        let made = match core.find_all(std::slice::from_ref(&name))? {
-            Some(ids) => core.open_all(&ids)?,
-            None => self.note(core.make(&[name]))?,
-        };
-        let mac = HmacKey::new(&made.first().ok_or_else(broken)?.secret);
+        if core.living(&name).is_none() {
+            self.note(core.make(std::slice::from_ref(&name)))?;
+        }
+        Self::suppression_of(&core, &name)
+    }
+
+    /// The same, where they live.
+    ///
+    /// # Errors
+    /// When the keys cannot be used any more.
+    pub fn suppression_existing(
+        &self,
+        site: &SiteId,
+    ) -> Result<Option<SuppressionKeys>, KeysError> {
+        self.usable()?;
+        let core = self.core()?;
+        let name = KeyName::of_site(KeyKind::Suppression, site, NO_MONTH);
+        core.living(&name).map(|_| Self::suppression_of(&core, &name)).transpose()
+    }
+
+    fn suppression_of(core: &Core, name: &KeyName) -> Result<SuppressionKeys, KeysError> {
+        let id = core.living(name).ok_or_else(broken)?;
+        let mac = HmacKey::new(&core.secret(id)?);
         // One key, two uses that have nothing in common.
         let part = |label: &[u8]| Secret::take(&mut mac.mac(label)).ok_or_else(broken);
         Ok(SuppressionKeys {
@@ -83,8 +101,8 @@ impl KeyRing {
         })
     }
 
-    /// A fresh key for a bucket in the place of the one that it has, from which on everything new is
-    /// sealed under it. The ones before live until they are destroyed.
+    /// A fresh key for a bucket in the place of the one that it has, from which on everything new
+    /// is sealed under it. The ones before live until they are destroyed.
     ///
     /// # Errors
     /// When the bucket has no living key, or the register cannot be written.

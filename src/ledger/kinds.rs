@@ -204,10 +204,13 @@ kinds! {
         #[serde(with = "text")] site: SiteId,
         #[serde(with = "texts")] months: Vec<Month>,
         ground: Word,
+        /// Whether later records of the person are not kept either.
+        suppressed: bool,
     }
     /// The erasure of one person has ended.
     ErasureResult "erasure" Result {
         #[serde(with = "text")] site: SiteId,
+        /// `erased`, `nothing`, `cut` or `repeated`.
         outcome: Word,
         blocks: u64,
         records: u64,
@@ -227,6 +230,22 @@ kinds! {
         /// The last version; those before it go with it.
         version: u32,
     }
+    /// A customer's list was compared with a statement; counts that were not told are not here.
+    StatementChallenged "statement_challenged" Done {
+        #[serde(with = "text")] site: SiteId,
+        #[serde(with = "text")] month: Month,
+        /// Distinct users on the list.
+        listed: u64,
+        counted: Option<u64>,
+        counted_not_listed: Option<u64>,
+    }
+    /// A list was refused, because the budget of the month is spent.
+    ChallengeRefused "challenge_refused" Done {
+        #[serde(with = "text")] site: SiteId,
+        #[serde(with = "text")] month: Month,
+        /// Lists that were answered before.
+        answered: u64,
+    }
     /// A certificate of a destruction was signed.
     CertificateIssued "certificate_issued" Done {
         destruction: u64,
@@ -236,6 +255,12 @@ kinds! {
     PrivilegedRead "privileged_read" Done {
         route: Word,
         #[serde(with = "maybe")] site: Option<SiteId>,
+    }
+    /// A question about a person was refused, because the site had asked too many that day.
+    OverBudget "over_budget" Done {
+        route: Word,
+        #[serde(with = "text")] site: SiteId,
+        limit: u64,
     }
     /// Evidence was handed out: a statement of what is kept, by its SHA-256.
     EvidenceExported "evidence_exported" Done {

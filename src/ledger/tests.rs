@@ -107,6 +107,11 @@ fn removals(site: &SiteId, token: &Credential) -> [Event; 2] {
     ]
 }
 
+fn challenged(site: SiteId, month: Month) -> Event {
+    let (listed, counted, counted_not_listed) = (120, Some(100), None);
+    Event::StatementChallenged { site, month, listed, counted, counted_not_listed }
+}
+
 /// One event of each kind and phase.
 fn one_of_each() -> Vec<Event> {
     let (month, day) = (Month::parse(b"2026-05").unwrap(), Day(20_779));
@@ -138,17 +143,15 @@ fn one_of_each() -> Vec<Event> {
             effective: Day(20_786),
         },
         Event::ClockConfirmed { from: NOW, to: Timestamp(NOW.0 + 1) },
-        Event::BackupIntent { register_generation: u64::MAX },
-        Event::BackupResult {
-            outcome: Word::of("failed"),
-            barrier: None,
-            manifest: Some(digest),
-            files: 1,
-            bytes: 2,
+    ]);
+    all.extend(of_backups(digest));
+    all.extend([
+        Event::ErasureIntent {
+            site: site.clone(),
+            months: vec![],
+            ground: Word::of("art-17"),
+            suppressed: true,
         },
-        Event::RestoreIntent { backup: 3, lost_from: NOW, lost_until: NOW },
-        Event::RestoreResult { lots: 1, tokens_revoked: 2, sites_terminated: 3, holds: 4 },
-        Event::ErasureIntent { site: site.clone(), months: vec![], ground: Word::of("art-17") },
         Event::ErasureResult {
             site: site.clone(),
             outcome: Word::of("erased"),
@@ -158,8 +161,11 @@ fn one_of_each() -> Vec<Event> {
         },
         Event::StatementIssued { site: site.clone(), month, version: 1, digest },
         Event::StatementRemoved { site: site.clone(), month, version: 2 },
+        challenged(site.clone(), month),
+        Event::ChallengeRefused { site: site.clone(), month, answered: 5 },
         Event::CertificateIssued { destruction: 2, digest },
         Event::PrivilegedRead { route: Word::of("ledger"), site: None },
+        Event::OverBudget { route: Word::of("erase"), site: site.clone(), limit: 9 },
         Event::EvidenceExported { digest, all_sites: true },
         Event::TokenIssued {
             token: token.clone(),
@@ -173,6 +179,21 @@ fn one_of_each() -> Vec<Event> {
     all.extend(of_webhooks());
     all.push(Event::Alarm { reason: Alarm::ClockBack });
     all
+}
+
+fn of_backups(digest: Digest) -> [Event; 4] {
+    [
+        Event::BackupIntent { register_generation: u64::MAX },
+        Event::BackupResult {
+            outcome: Word::of("failed"),
+            barrier: None,
+            manifest: Some(digest),
+            files: 1,
+            bytes: 2,
+        },
+        Event::RestoreIntent { backup: 3, lost_from: NOW, lost_until: NOW },
+        Event::RestoreResult { lots: 1, tokens_revoked: 2, sites_terminated: 3, holds: 4 },
+    ]
 }
 
 fn of_holds(site: &SiteId, month: Month, token: &Credential, reason: Option<Note>) -> [Event; 6] {

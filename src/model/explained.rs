@@ -59,14 +59,17 @@ impl Part {
     }
 }
 
+/// Ranges of a histogram.
+const RANGES: usize = 12;
+
 /// How many members have how many of something. The first range is nothing, the next one is one,
 /// and each further one is twice as wide as the one before: 2–3, 4–7, …
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Histogram(pub [u64; Histogram::RANGES]);
+pub struct Histogram(pub [u64; RANGES]);
 
 impl Histogram {
     /// How many ranges there are; the last one has no end.
-    pub const RANGES: usize = 12;
+    pub const RANGES: usize = RANGES;
     /// The least number of the last range.
     pub const LAST_FROM: u32 = 1 << (Self::RANGES - 2);
 

@@ -9,6 +9,7 @@ use super::plan::{epoch_of, word_of};
 use super::{Desk, DeskError, Inner, credential};
 use crate::engine::calendar;
 use crate::ledger::{Actor, Alarm, Entry, Event, Note, Word};
+use crate::model::batch::Bucket;
 use crate::model::caller::Caller;
 use crate::model::ids::SiteId;
 use crate::model::reason::Reason;
@@ -60,6 +61,16 @@ impl Desk {
         let request = HoldRequest::parse(text)?;
         let (inner, by) = (self.0.clone(), credential(caller)?.to_string());
         self.whole(async move { inner.open_hold(by, &site, request).await }).await
+    }
+
+    /// Whether an open hold covers the records of a bucket.
+    pub fn is_held(&self, site: &Site, bucket: Bucket) -> bool {
+        let (now, _) = self.0.believed();
+        let terms = Terms { policy: self.0.policy_at(now), site, age_ms: self.0.vault.age_ms() };
+        let lot = Lot::Records(bucket);
+        let state = self.0.state();
+        let mut open = state.holds.values().filter(|hold| hold.released.is_none());
+        open.any(|hold| covers(hold, &terms, lot))
     }
 
     /// A site's holds, those that have ended included.

@@ -65,6 +65,7 @@ pub const ROWS: &[(&str, Life)] = &[
 /// The life of each kind of row of the desk; a name ends with its first slash.
 pub const DESK_ROWS: &[(&str, Life)] = &[
     ("certificate/", Life::Class(RetentionClass::Proofs)),
+    ("challenge/", Life::Class(RetentionClass::Statements)),
     ("clock", Life::Engine("as long as the data directory")),
     ("draft/", Life::Engine("until the certificate is issued")),
     ("failed/", Life::Class(RetentionClass::Proofs)),

@@ -1,9 +1,9 @@
 //! The figures of arrivals: in the journal what a group adds, in their table what an hour has.
 //!
 //! A list is `n × (sites and producer of the credential ‖ n × (producer ‖ figures))`, so that a
-//! credential is named once; names are prefixed by their length. Figures are `accepted ‖ duplicates
-//! ‖ corrected ‖ not retained ‖ unreadable ‖ n × (reason (1) ‖ records)`, varints; only reasons that
-//! occurred are written, so that a new reason changes no row.
+//! credential is named once; names are prefixed by their length. Figures are `accepted ‖
+//! duplicates ‖ corrected ‖ not retained ‖ unreadable ‖ n × (reason (1) ‖ records)`, varints; only
+//! reasons that occurred are written, so that a new reason changes no row.
 
 use std::sync::Arc;
 
@@ -16,11 +16,13 @@ const VERSION: u8 = 1;
 /// Least bytes of figures: five and the number of reasons.
 const FIGURES_BYTES_MIN: usize = 6;
 
+type Pair<'a> = (&'a Sender, &'a Received);
+
 /// Writes what came of each sender. Those of a credential stand together.
 pub fn put<'a>(list: impl Iterator<Item = (&'a Sender, &'a Received)>, out: &mut Vec<u8>) {
-    let list: Vec<_> = list.collect();
-    let by_credential =
-        || list.chunk_by(|(left, _), (right, _)| left.credential == right.credential);
+    let list: Vec<Pair<'_>> = list.collect();
+    let same = |left: &Pair<'_>, right: &Pair<'_>| left.0.credential == right.0.credential;
+    let by_credential = || list.chunk_by(same);
     out.varint(by_credential().count() as u64);
     for of in by_credential() {
         let credential = &of[0].0.credential;
@@ -146,7 +148,9 @@ pub(crate) mod tests {
     prop_compose! {
         fn figures()(
             five in any::<[u64; 5]>(),
-            rejected in proptest::collection::vec(prop_oneof![Just(0), any::<u64>()], Reason::ALL.len()),
+            rejected in proptest::collection::vec(
+                prop_oneof![Just(0), any::<u64>()], Reason::ALL.len(),
+            ),
         ) -> Received {
             let [accepted, duplicates, corrected, not_retained, unreadable] = five;
             let mut received = Received {

@@ -1,8 +1,9 @@
 //! The journal's bytes of a batch, before they are sealed.
 //!
-//! `version ‖ months ‖ days ‖ base time ‖ shapes ‖ words ‖ numbers ‖ n ‖ n claims ‖ values`. A claim takes 12
-//! bytes and 12 for each tag that it has. Version 1 had neither shapes nor words, and rows as
-//! `store::details` writes them.
+//! `version ‖ months ‖ days ‖ base time ‖ shapes ‖ words ‖ numbers ‖ n ‖ n claims ‖ values`.
+//!
+//! A claim takes 12 bytes and 12 for each tag that it has. Version 1 had neither shapes nor words,
+//! and rows as `store::details` writes them.
 
 use super::codec::{Corrupt, Put, Reader};
 use super::shapes;

@@ -1,6 +1,6 @@
 //! The stored row of one person's erasure: who is hidden, what is sealed anew, which keys must go.
-//! It is sealed by the caller, it is the only place that says whom an erasure is of, and it goes with
-//! the erasure's end.
+//! It is sealed by the caller, it is the only place that says whom an erasure is of, and it goes
+//! with the erasure's end.
 
 use super::codec::{Corrupt, Put, Reader};
 use crate::model::batch::{Bucket, Epoch};

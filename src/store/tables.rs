@@ -1,6 +1,7 @@
 //! The tables (column families), one change set, scans, and the check of the format's version.
 
 mod checkpoint;
+mod looking;
 mod options;
 mod reclaim;
 mod written;

@@ -1,9 +1,9 @@
 //! Small parts of a breakdown are not shown, and neither is what they could be had from.
 //!
-//! Totals stay exact, since they are the bill. So a part that alone is missing from a total could be
-//! had by subtraction: then others are left out with it, the smallest first, until every sum of what
-//! is left out that anybody can make has subjects enough and more than one part. Which sums anybody
-//! can make is a question of linear algebra over the known totals; it is answered exactly.
+//! Totals stay exact, since they are the bill. So a part that alone is missing from a total could
+//! be had by subtraction: then others are left out with it, the smallest first, until every sum of
+//! them that anybody can make has subjects enough and more than one part. Which sums anybody can
+//! make is a question of linear algebra over the known totals; it is answered exactly.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,11 @@ use crate::model::explained::Part;
 /// determinant of theirs comes near it.
 const PRIME: u64 = (1 << 61) - 1;
 
-/// Which of some counts are left out, where their sum is known and each is about as many as it says.
+/// Parts that are left out beside small ones before nothing at all is shown. A few for each total
+/// are enough; this bounds the work for breakdowns that are made to have very many parts.
+const STEPS_MAX: usize = 64;
+
+/// Which counts are left out, where their sum is known and each is about as many as it says.
 /// `unsaid` is a place that is left out in any case.
 pub fn ranges(of: &[u64], least: u64, unsaid: Option<usize>) -> Vec<bool> {
     let is_out = |(at, count): (usize, &u64)| Some(at) == unsaid || (1..least).contains(count);
@@ -40,21 +44,31 @@ pub fn parts(of: &[&Part], stages: &[Vec<Vec<usize>>], least: u64) -> Vec<bool> 
             (0..of.len()).map(|at| u64::from(total.contains(&at))).collect()
         };
         let rows: Vec<Row> = totals.iter().map(row).collect();
-        while let Some(next) = neighbor(of, &rows, &hidden, least) {
+        let known = reduced(rows.clone());
+        let mut steps = 0;
+        while let Some(next) = neighbor(of, (&rows, &known), &hidden, least) {
             hidden[next] = true;
+            steps += 1;
+            if steps == STEPS_MAX {
+                return vec![true; of.len()];
+            }
         }
     }
     hidden
 }
 
 /// The smallest part that must be left out beside those that are; `None` when they are safe.
-fn neighbor(of: &[&Part], totals: &[Row], hidden: &[bool], least: u64) -> Option<usize> {
-    let known = reduced(totals.to_vec());
+fn neighbor(
+    of: &[&Part],
+    (totals, known): (&[Row], &[Row]),
+    hidden: &[bool],
+    least: u64,
+) -> Option<usize> {
     let smallest = |at: &usize| of[*at].records;
     let shown = || (0..of.len()).filter(|at| !hidden[*at]);
     let open = exposed(of, totals, hidden, least);
     // What follows from the totals alone cannot be hidden.
-    let beside = open.iter().filter(|sum| !follows(sum, &known)).filter_map(|sum| {
+    let beside = open.iter().filter(|sum| !follows(sum, known)).filter_map(|sum| {
         let is_near = |at: &usize| {
             let common = |row: &Row| row.iter().zip(sum).any(|(row, sum)| *row > 0 && *sum > 0);
             totals.iter().any(|row| row[*at] > 0 && common(row))
@@ -215,7 +229,7 @@ mod tests {
         let by_stages =
             |stages: &[Vec<Vec<usize>>]| parts(&of.iter().collect::<Vec<_>>(), stages, 10);
         let (here, elsewhere) = (vec![vec![0, 1, 2]], vec![vec![0], vec![1, 2], vec![0, 1, 2]]);
-        assert_eq!(by_stages(&[elsewhere.clone()]), [true, false, false]);
+        assert_eq!(by_stages(std::slice::from_ref(&elsewhere)), [true, false, false]);
         assert_eq!(by_stages(&[here, elsewhere]), [true, true, true]);
     }
 

@@ -34,8 +34,8 @@ struct News<'a> {
     name: String,
     site: &'a SiteId,
     at: Timestamp,
-    /// From when on no look can find it any more.
-    until: Timestamp,
+    /// From when on no look can find it any more; `None` where it is found until it is passed over.
+    until: Option<Timestamp>,
     data: Box<dyn Fn() -> Data + 'a>,
 }
 
@@ -79,22 +79,25 @@ impl Inner {
     /// Tells of the next certificates. Answers whether there may be more.
     async fn certificates(&self, origin: &str, now: Timestamp) -> Result<bool, HookError> {
         let cursor = self.state().cursor;
-        let destroyed = self.ask(move |source| source.destroyed_after(cursor)).await?;
-        let Some(last) = destroyed.iter().map(|news| news.number).max() else { return Ok(false) };
-        let found: Vec<_> = {
-            let state = self.state();
-            let news = destroyed.iter().map(of_certificate);
-            news.filter_map(|news| self.wanted(&state, origin, &news, now)).collect()
-        };
-        for (name, row) in found {
-            self.raise(name, row).await?;
+        let mut destroyed = self.ask(move |source| source.destroyed_after(cursor)).await?;
+        destroyed.sort_by_key(|news| news.number);
+        let Some(last) = destroyed.last().map(|news| news.number) else { return Ok(false) };
+        let mut told = last;
+        for news in &destroyed {
+            let found = self.wanted(&self.state(), origin, &of_certificate(news), now);
+            let Some((name, row)) = found else { continue };
+            if !self.raise(name, row).await? {
+                // The one before this was told whole; this one waits for room.
+                let before = destroyed.iter().map(|one| one.number);
+                told = before.filter(|one| *one < news.number).max().unwrap_or(cursor);
+                break;
+            }
         }
-        let full = self.state().events.len() >= EVENTS_MAX;
-        if !full {
-            self.source.put_row(CURSOR.to_owned(), last.to_string().into_bytes().into()).await?;
-            self.state().cursor = last;
+        if told > cursor {
+            self.source.put_row(CURSOR.to_owned(), told.to_string().into_bytes().into()).await?;
+            self.state().cursor = told;
         }
-        Ok(!full)
+        Ok(told == last)
     }
 
     /// The row of an event for the endpoints that want it and do not have it yet.
@@ -105,7 +108,7 @@ impl Inner {
         news: &News<'_>,
         now: Timestamp,
     ) -> Option<(String, EventRow)> {
-        if news.until <= now {
+        if news.until.is_some_and(|until| until <= now) {
             return None;
         }
         let known = state.events.get(&news.name);
@@ -129,7 +132,7 @@ impl Inner {
             topic: news.topic,
             site: Some(news.site.clone()),
             raised_at: now,
-            keep_until: news.until.max(kept),
+            keep_until: news.until.map_or(kept, |until| until.max(kept)),
             body,
             deliveries,
         };
@@ -137,13 +140,13 @@ impl Inner {
     }
 
     /// Writes an event down and lets its deliveries wait. One that is there gets the deliveries
-    /// that it lacks, and keeps its message.
-    pub(super) async fn raise(&self, name: String, row: EventRow) -> Result<(), HookError> {
+    /// that it lacks, and keeps its message. Answers whether there was room for it.
+    pub(super) async fn raise(&self, name: String, row: EventRow) -> Result<bool, HookError> {
         let _changing = self.changing.lock().await;
         let row = {
             let state = self.state();
             match state.events.get(&name) {
-                None if state.events.len() >= EVENTS_MAX => return Ok(()),
+                None if state.events.len() >= EVENTS_MAX => return Ok(false),
                 None => row,
                 Some(known) => {
                     let mut known = known.clone();
@@ -164,7 +167,7 @@ impl Inner {
         });
         drop(state);
         self.bell.notify_one();
-        Ok(())
+        Ok(true)
     }
 
     /// Removes events whose time is over. Answers whether that was all of them.
@@ -206,7 +209,7 @@ fn of_month<'a>(month: &'a MonthNews, now: Timestamp, settings: &Settings) -> Ve
         name: format!("{topic}/{place}{part}"),
         site: &month.site,
         at,
-        until,
+        until: Some(until),
         data,
     };
     let mut found = Vec::new();
@@ -230,6 +233,10 @@ fn of_month<'a>(month: &'a MonthNews, now: Timestamp, settings: &Settings) -> Ve
         let data = Box::new(move || month.alarm(limit));
         found.push(news(Topic::QualityAlarm, String::new(), data));
     }
+    if let Some(suspects) = month.suspects.filter(|of| of.users > 0 || of.devices > 0) {
+        let data = Box::new(move || message::shared(month, suspects));
+        found.push(news(Topic::QualityAlarm, "/shared".to_owned(), data));
+    }
     found
 }
 
@@ -239,7 +246,9 @@ fn of_certificate(destroyed: &DestroyedNews) -> News<'_> {
         name: format!("{}/{}/{}", Topic::DestructionDone, destroyed.certificate, destroyed.site),
         site: &destroyed.site,
         at: destroyed.issued_at,
-        until: Timestamp(destroyed.issued_at.0.saturating_add(NEWS_MS)),
+        // The cursor passes a certificate once all that it says was written down, however long a
+        // full queue takes until then.
+        until: None,
         data: Box::new(|| destroyed.done()),
     }
 }

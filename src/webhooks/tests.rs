@@ -64,6 +64,7 @@ fn november(id: &str, mau: u64) -> MonthNews {
         time_zone: "UTC".to_owned(),
         closed_at: None,
         counters: Counters { mau, licenses_issued: 2 * mau, ..Counters::default() },
+        suspects: None,
     }
 }
 

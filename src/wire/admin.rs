@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::fault::{Flaw, Part, Pointer};
 use super::json::{Broken, Reader};
+use crate::identity::RawId;
 use crate::model::caller::{Role, SiteScope, Token};
 use crate::model::ids::SiteId;
 use crate::model::limits;
@@ -147,7 +148,7 @@ impl<'a> Form<'a> {
         Flaw { reason: Reason::BadJson, pointer: Pointer::ROOT }
     }
 
-    fn object(&mut self, each: OnMember<'_, 'a>) -> Result<(), Flaw> {
+    pub(super) fn object(&mut self, each: OnMember<'_, 'a>) -> Result<(), Flaw> {
         if !self.reader.take(b'{') {
             return Err(self.flaw(Reason::WrongType));
         }
@@ -197,7 +198,7 @@ impl<'a> Form<'a> {
     }
 
     /// A known member that is true or false; null leaves it as it is.
-    fn flag(&mut self, name: &'static str, into: &mut Option<bool>) -> Result<(), Flaw> {
+    pub(super) fn flag(&mut self, name: &'static str, into: &mut Option<bool>) -> Result<(), Flaw> {
         self.member(name, |form| {
             *into = form.optional(Self::truth)?;
             Ok(())
@@ -226,6 +227,16 @@ impl<'a> Form<'a> {
             return Err(self.flaw(Reason::BadValue));
         }
         String::from_utf8(text.to_vec()).map_err(|_| self.flaw(Reason::BadJson))
+    }
+
+    /// An id, unread: it stays where it is in the body, which whoever reads it wipes.
+    pub(super) fn raw(&mut self, max: usize) -> Result<RawId<'a>, Flaw> {
+        if self.reader.peek() != b'"' {
+            return Err(self.flaw(Reason::WrongType));
+        }
+        let text = self.reader.string().map_err(|e| self.broken(e))?;
+        let raw = RawId::new(text);
+        if raw.len() > max { Err(self.flaw(Reason::TooLong)) } else { Ok(raw) }
     }
 
     fn days(&mut self, max: u32) -> Result<u32, Flaw> {

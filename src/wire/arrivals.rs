@@ -1,9 +1,11 @@
 //! What arrived, as it is answered: `GET /v1/reconciliation` (API.md "Ingest"), as JSON and as CSV.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use super::usage::csv_cell;
-use crate::model::arrival::{Hour, OTHERS, Received, Sender};
+use crate::model::arrival::{Credential, Hour, OTHERS, Received, Sender};
 use crate::model::reason::Reason;
 
 /// The figures of one sender in one hour.
@@ -17,6 +19,20 @@ pub fn list_to_json(rows: &[Row], cursor: Option<&str>) -> Vec<u8> {
         page.insert("cursor".to_owned(), json!(cursor));
     }
     Value::Object(page).to_string().into_bytes()
+}
+
+/// The place of a row, as a cursor holds it.
+pub fn place_to_bytes(hour: Hour, sender: &Sender) -> Vec<u8> {
+    let Sender { credential, producer } = sender;
+    json!([hour.0, credential.producer, credential.sites, producer]).to_string().into_bytes()
+}
+
+/// Reads a place; `None` where it is none.
+pub fn place_from_bytes(bytes: &[u8]) -> Option<(Hour, Sender)> {
+    let (hour, name, sites, producer): (u32, Box<str>, Box<str>, Box<str>) =
+        serde_json::from_slice(bytes).ok()?;
+    let credential = Arc::new(Credential { producer: name, sites });
+    Some((Hour(hour), Sender { credential, producer }))
 }
 
 /// Reasons that did not occur are left out of `rejected`.
@@ -81,8 +97,6 @@ fn line(text: &mut String, cells: &[String]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::arrival::Credential;
-    use std::sync::Arc;
 
     fn rows() -> [Row; 2] {
         let mut received = Received { accepted: 3, duplicates: 2, ..Received::default() };

@@ -124,7 +124,8 @@ mod tests {
         receipt.received_at = "2026-11-26T02:00:00Z".to_owned();
         let read: Value = serde_json::from_str(&receipt.to_json()).unwrap();
         let want = json!({
-            "receipt": "r1", "received_at": "2026-11-26T02:00:00Z", "received": 3, "accepted": 1, "duplicates": 1, "rejected": 1,
+            "receipt": "r1", "received_at": "2026-11-26T02:00:00Z",
+            "received": 3, "accepted": 1, "duplicates": 1, "rejected": 1,
             "errors": [{"index": 2, "event_id": "e-17", "code": "bad_time",
                         "pointer": "/occurred_at", "retryable": false}],
         });

@@ -3,14 +3,17 @@
 mod access;
 mod bill;
 mod bodies;
+mod challenge;
 mod clocked;
 mod errors;
 mod explained;
+mod export;
 mod figures;
 mod limits;
 mod once;
 mod operator;
 mod oracle;
+mod reconciliation;
 mod statements;
 
 use crate::support::{Answer, Place, Server, ask, billing_token, put_site, send_json, start};

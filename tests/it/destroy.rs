@@ -100,6 +100,7 @@ fn fill(place: &Path) {
                 session: None,
                 sentinel: false,
                 by_device: false,
+                suppressed: false,
             };
             batch.claims.push(claim);
         }

@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use super::*;
 use crate::backup::restore::{Places, RestoreError, restore};
 
-struct House {
-    place: tempfile::TempDir,
-    clock: Arc<SetClock>,
-    operator: String,
-    producer: String,
-    custodian: String,
+pub(super) struct House {
+    pub(super) place: tempfile::TempDir,
+    pub(super) clock: Arc<SetClock>,
+    pub(super) operator: String,
+    pub(super) producer: String,
+    pub(super) custodian: String,
     auditor: String,
-    privacy: String,
+    pub(super) privacy: String,
 }
 
 fn with_backups(place: &Path) -> Settings {
@@ -26,7 +26,7 @@ fn with_backups(place: &Path) -> Settings {
 
 impl House {
     /// A server with a site, a token of each role that is needed, and a record of May.
-    async fn new() -> (Self, App) {
+    pub(super) async fn new() -> (Self, App) {
         let place = tempfile::tempdir().unwrap();
         let clock = Arc::new(SetClock(Default::default()));
         clock.set("2026-05-20T00:00:00Z");
@@ -43,11 +43,11 @@ impl House {
         (house, app)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.place.path().join(name)
     }
 
-    async fn start(&self) -> App {
+    pub(super) async fn start(&self) -> App {
         self.try_start().await.unwrap()
     }
 
@@ -55,7 +55,7 @@ impl House {
         App::start(with_backups(self.place.path()), self.clock.clone()).await
     }
 
-    async fn back_up(&self, app: &App, name: &str) -> PathBuf {
+    pub(super) async fn back_up(&self, app: &App, name: &str) -> PathBuf {
         let body = format!(r#"{{"name":"{name}"}}"#);
         let begin = with_body(Method::POST, "/v1/backups", body);
         let (status, begun) = ask(app, &self.operator, begin).await;
@@ -72,7 +72,10 @@ impl House {
     }
 
     /// The data directory is lost, and put back.
-    fn put_back(&self, backup: &Path) -> Result<crate::backup::restore::PutBack, RestoreError> {
+    pub(super) fn put_back(
+        &self,
+        backup: &Path,
+    ) -> Result<crate::backup::restore::PutBack, RestoreError> {
         let data = self.path("data");
         let _ = std::fs::remove_dir_all(&data);
         let settings = settings(self.place.path());
@@ -90,12 +93,12 @@ impl House {
         ran
     }
 
-    async fn usage(&self, app: &App, month: &str) -> String {
+    pub(super) async fn usage(&self, app: &App, month: &str) -> String {
         ask(app, &self.operator, Ask::get(format!("/v1/sites/ACME/usage/{month}"))).await.1
     }
 
     /// The kinds of the ledger's entries.
-    async fn ledger(&self, app: &App) -> String {
+    pub(super) async fn ledger(&self, app: &App) -> String {
         ask(app, &self.auditor, Ask::get("/v1/ledger?limit=1000".to_owned())).await.1
     }
 }

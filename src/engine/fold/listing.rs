@@ -8,6 +8,8 @@ use super::blocks::BlockPlace;
 use super::read::{open_block, open_block_key};
 use super::{FoldError, Folder, blocks_of};
 use crate::crypto::seal;
+use crate::engine::EngineError;
+use crate::engine::writer::Reply;
 use crate::keys::KeyRing;
 use crate::model::batch::{Bucket, SiteMonth};
 use crate::model::usage::Tally;
@@ -36,12 +38,29 @@ pub struct Listing {
     pub fragments: Vec<Fragment>,
 }
 
+/// Who asks for a list, of what.
+pub struct ListOrder {
+    /// The site's month.
+    pub at: SiteMonth,
+    /// Its buckets.
+    pub buckets: Vec<Bucket>,
+    /// Who waits.
+    pub reply: Reply<Listing>,
+}
+
+impl ListOrder {
+    /// Answers it. That a list cannot be read is the matter of who asked.
+    pub fn answer(self, folder: &Folder) {
+        let _ = self.reply.send(folder.list(self.at, &self.buckets).map_err(EngineError::from));
+    }
+}
+
 impl Folder {
     /// Lists the blocks of these buckets, with the month's figures as of the same fold.
     ///
     /// # Errors
     /// When the disk refuses, or a row is missing.
-    pub fn list(&self, at: SiteMonth, buckets: &[Bucket]) -> Result<Listing, FoldError> {
+    fn list(&self, at: SiteMonth, buckets: &[Bucket]) -> Result<Listing, FoldError> {
         let row = self.store.get(Table::Counters, &keys::counters(at))?;
         let tally = row.as_deref().map(decode_tally).transpose()?.unwrap_or_default();
         let mut listing = Listing { tally, blocks: Vec::new(), fragments: Vec::new() };

@@ -1,5 +1,5 @@
-//! Reading blocks: the key of a block, its header, its rows. The key of a block names the bucket key
-//! that it is sealed under; of a bucket in which somebody is being erased there may be two.
+//! Reading blocks: the key of a block, its header, its rows. The key of a block names the bucket
+//! key that it is sealed under; of a bucket in which somebody is being erased there may be two.
 
 use std::sync::Arc;
 

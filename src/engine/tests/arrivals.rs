@@ -2,24 +2,56 @@
 //! keeps, pages, and data that does not agree.
 
 use super::*;
-use crate::model::arrival::{KEPT_DAYS, OTHERS, SENDERS_MAX};
+use crate::model::arrival::{Credential, KEPT_DAYS, OTHERS, SENDERS_MAX};
 use crate::model::caller::{Role, SiteScope};
+use crate::model::reason::Reason;
 
 const DAY: i64 = 24 * HOUR;
+
+/// Who the rows of a batch may be from.
+pub(super) const SENDERS: u16 = 4;
+
+/// A sender of two credentials.
+pub(super) fn sender(number: u16) -> Sender {
+    let credential = Credential { producer: format!("c{}", number % 2).into(), sites: "*".into() };
+    Sender { credential: Arc::new(credential), producer: format!("p{number}").into() }
+}
+
+/// All senders; the first one sent some more that was refused at the door.
+pub(super) fn senders(rows: &[(Row, i64)]) -> Vec<(Sender, Received)> {
+    let mut senders: Vec<_> =
+        (0..SENDERS).map(|number| (sender(number), Received::default())).collect();
+    senders[0].1.reject(Reason::UnknownSite, rows.len() as u64 % 3);
+    senders
+}
 
 fn named(producer: &str) -> Sender {
     Sender { producer: producer.into(), ..sender(0) }
 }
 
+/// A batch of so many refused records of each of these producers.
+fn refused(producers: impl Iterator<Item = String>, records: u64) -> Batch {
+    let mut batch = Batch::default();
+    for producer in producers {
+        let mut received = Received::default();
+        received.reject(Reason::BadValue, records);
+        batch.arrival.senders.push((named(&producer), received));
+    }
+    batch
+}
+
 impl World {
+    /// Everything that arrived and is kept.
+    pub(super) fn arrivals(&self) -> BTreeMap<(Hour, Sender), Received> {
+        let all = Hour(0)..Hour(u32::MAX);
+        let (rows, more) = self.engine().arrivals(all, None, usize::MAX, |_| true).unwrap();
+        assert!(!more);
+        rows.into_iter().map(|(hour, sender, received)| ((hour, sender), received)).collect()
+    }
+
     /// Sends so many refused records of each of these producers.
     fn refused(&self, producers: impl Iterator<Item = String>, records: u64) {
-        let mut batch = Batch::default();
-        for producer in producers {
-            let mut received = Received::default();
-            received.reject(Reason::BadValue, records);
-            batch.arrival.senders.push((named(&producer), received));
-        }
+        let batch = refused(producers, records);
         self.runtime.block_on(self.engine().commit(batch, Vec::new(), None)).unwrap();
     }
 
@@ -68,6 +100,41 @@ fn an_hour_tells_so_many_senders_apart_and_counts_the_rest_together() {
     world.clock.0.fetch_add(HOUR, Ordering::SeqCst);
     world.refused(names(1_100..1_101), 5);
     assert_eq!(world.arrivals().len(), SENDERS_MAX + 2);
+    world.close();
+}
+
+/// What comes while a fold is under way is in none of its rows, also when its hour ends meanwhile.
+#[test]
+fn what_comes_during_a_fold_is_in_the_next() {
+    let mut world = World::new(settings(false));
+    let names = || ["x".to_owned()].into_iter();
+    world.refused(names(), 1);
+    let (engine, clock) = (world.engine().clone(), Arc::clone(&world.clock));
+    world.runtime.block_on(async {
+        engine.store().fault.store(99, Ordering::SeqCst);
+        let mut fold = std::pin::pin!(engine.fold());
+        tokio::select! {
+            biased;
+            _ = &mut fold => panic!("the fold did not wait"),
+            () = std::future::ready(()) => {}
+        }
+        for records in [2, 4] {
+            engine.commit(refused(names(), records), Vec::new(), None).await.unwrap();
+            clock.0.fetch_add(HOUR, Ordering::SeqCst);
+        }
+        engine.store().fault.store(0, Ordering::SeqCst);
+        fold.await.unwrap();
+    });
+    drop(engine);
+    let check = |world: &World| {
+        let records: Vec<u64> = world.arrivals().values().map(Received::records).collect();
+        assert_eq!(records, [3, 4]);
+    };
+    check(&world);
+    world.fold_all();
+    check(&world);
+    world.restart();
+    check(&world);
     world.close();
 }
 

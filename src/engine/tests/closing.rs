@@ -1,5 +1,6 @@
 //! The close of a month, case by case: with and without records, traffic, and luck.
 
+use super::looking::Looking;
 use super::*;
 use crate::model::usage::Corrections;
 
@@ -239,6 +240,20 @@ fn sites_close_by_their_own_zones_and_hours() {
     world.close();
 }
 
+/// Every file below a directory with its bytes.
+fn bytes_of(folder: &std::path::Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(bytes_of(&entry.path()));
+        } else {
+            let bytes = std::fs::read(entry.path()).unwrap();
+            found.insert(entry.path().display().to_string(), bytes);
+        }
+    }
+    found
+}
+
 /// Over many runs, merged ones among them, and a start: the second count is that of the counters,
 /// and its digest that of the sorted tags.
 #[test]
@@ -262,6 +277,7 @@ fn a_month_is_counted_again_from_what_is_stored() {
     world.run(Op::Restart);
     world.run(Op::Submit(vec![row(1, 0, 1), row(2, 5_000, 1)]));
     users.insert(5_000);
+    world.run(Op::Fold);
     let found = world.runtime.block_on(world.engine().recount(site_id(0), november()));
     let found = found.unwrap().unwrap();
     let counters = world.usage(0, november()).tally.counters;
@@ -271,6 +287,30 @@ fn a_month_is_counted_again_from_what_is_stored() {
         users.iter().map(|user| Tag(tag("user", *user)).short().0).collect();
     let sorted: Vec<u8> = tags.into_iter().flatten().collect();
     assert_eq!(found.digest, crate::crypto::sha256(&[&sorted]));
+    // The same set beside lists: some of it, strangers before, between and behind, and nothing.
+    for listed in [(0..700).collect::<Vec<u16>>(), (600..9_000).collect(), Vec::new()] {
+        let short = |user: &u16| Tag(tag("user", *user)).short();
+        let list = crate::identity::Listed::of(listed.iter().map(short).collect());
+        let asked = world.engine().compare(site_id(0), november(), list);
+        let compared = world.runtime.block_on(asked).unwrap().unwrap();
+        let known = listed.iter().filter(|user| users.contains(user)).count() as u64;
+        assert_eq!((compared.members, compared.listed), (counters.mau, known));
+    }
+    let list = crate::identity::Listed::of(Vec::new());
+    let none = world.engine().compare(site_id(0), november().next(), list);
+    assert_eq!(world.runtime.block_on(none), Ok(None));
+    // With the engine stopped, read, sorted and counted by another way; and nothing is written.
+    world.close();
+    let before = bytes_of(world.dir.path());
+    let keys = keys::Settings::in_dir(world.dir.path().join("keys"));
+    let ring = KeyRing::look(&keys).unwrap();
+    assert!(matches!(KeyRing::look(&keys), Err(keys::KeysError::Locked(_))));
+    let looking = Looking::open(&world.dir.path().join("data"), ring).unwrap();
+    assert_eq!(looking.recount(&site_id(0), november()), Ok(Some(found)));
+    assert_eq!(looking.recount(&site_id(0), november().next()), Ok(None));
+    drop(looking);
+    assert_eq!(bytes_of(world.dir.path()), before);
+    world.open();
     let none = world.runtime.block_on(world.engine().recount(site_id(0), november().next()));
     assert_eq!(none, Ok(None));
     world.close();

@@ -1,10 +1,14 @@
 //! Explanations against the plainest count of the same rows: sets and sums over a list.
 
+mod plain;
+
 use super::*;
-use crate::engine::explain;
+use crate::engine::erase::Order;
+use crate::engine::explain::{self, Work};
 use crate::model::batch::{DeviceTag, Said};
 use crate::model::explained::{Cell, Explained, Family, Histogram, Limits};
 use crate::model::field::{ErrorClass, Field};
+use crate::model::person::Person;
 use crate::model::retention::Lot;
 use crate::model::site::Counting;
 use crate::model::vocab::{
@@ -225,7 +229,7 @@ impl Told {
                 let here =
                     |(of, _, at): &&(u8, Full, i64)| *of == site && span.contains(Timestamp(*at));
                 let rows: Vec<&Full> = self.rows.iter().filter(here).map(|row| &row.1).collect();
-                compare(&found, &rows);
+                plain::compare(&found, &rows);
                 passes = passes.max(found.passes);
             }
         }
@@ -235,132 +239,6 @@ impl Told {
 
 fn november() -> Month {
     Month::parse(b"2026-11").unwrap()
-}
-
-fn histogram(counts: impl IntoIterator<Item = usize>) -> Histogram {
-    let mut histogram = Histogram::default();
-    for count in counts {
-        let range = (0..Histogram::RANGES).find(|range| {
-            let (from, last) = Histogram::range(*range);
-            (from as usize) <= count && last.is_none_or(|last| count <= last as usize)
-        });
-        histogram.0[range.unwrap()] += 1;
-    }
-    histogram
-}
-
-/// Which members go with which.
-type Members = BTreeMap<u16, BTreeSet<u16>>;
-
-fn compare(found: &Explained, rows: &[&Full]) {
-    let effect = |row: &&&Full| Effect::of(&row.said(), COUNTING);
-    let issued: Vec<&&Full> = rows.iter().filter(|row| effect(row) == Effect::Issued).collect();
-    let active = |row: &&&Full| (row.user > 0 && !row.anonymous).then_some(row.user);
-    assert_eq!(found.records_seen, rows.len() as u64);
-    assert!(found.is_whole());
-    let mut cells: BTreeMap<Cell, (u64, BTreeSet<(u8, u16)>, u64)> = BTreeMap::new();
-    for row in rows {
-        let part = cells.entry(row.cell).or_default();
-        part.0 += 1;
-        let device = row.device().or(row.devices.first().map(|(device, _)| *device));
-        match (row.user, device) {
-            (0, None) => part.2 += 1,
-            (0, Some(device)) => drop(part.1.insert((1, device))),
-            (user, _) => drop(part.1.insert((0, user))),
-        }
-    }
-    let of = |cell: &Cell| {
-        let part = &found.requests[cell];
-        (part.records, part.subjects.len() as u64, part.nameless)
-    };
-    for (cell, (records, subjects, nameless)) in &cells {
-        assert_eq!(of(cell), (*records, subjects.len().min(3) as u64, *nameless), "{cell:?}");
-    }
-    assert_eq!(found.requests.len(), cells.len());
-    let mut licenses: BTreeMap<u16, usize> = BTreeMap::new();
-    let (mut of_user, mut of_device) = (Members::new(), Members::new());
-    for row in rows.iter().filter(|row| effect(row).is_countable()) {
-        if let Some(user) = active(&row) {
-            *licenses.entry(user).or_default() += usize::from(effect(&row) == Effect::Issued);
-            of_user.entry(user).or_default();
-        }
-    }
-    let mut device_licenses: BTreeMap<u16, u64> = BTreeMap::new();
-    for row in &issued {
-        if let Some(device) = row.device() {
-            *device_licenses.entry(device).or_default() += 1;
-            let users = of_device.entry(device).or_default();
-            if let Some(user) = active(row) {
-                users.insert(user);
-                of_user.get_mut(&user).unwrap().insert(device);
-            }
-        }
-    }
-    assert_eq!(found.users, licenses.len() as u64);
-    assert_eq!(found.licenses_per_user, histogram(licenses.values().copied()));
-    assert_eq!(found.devices_per_user, histogram(of_user.values().map(BTreeSet::len)));
-    assert_eq!(found.users_per_device, histogram(of_device.values().map(BTreeSet::len)));
-    assert_eq!(found.devices, of_device.len() as u64);
-    compare_devices(found, &issued);
-    let share = |count: usize| issued.len() >= 20 && count * 20 > issued.len();
-    let many = |user: &u16| of_user[user].len() > 3;
-    let suspects: Vec<u16> =
-        licenses.iter().filter(|(u, n)| many(u) || share(**n)).map(|(u, _)| *u).collect();
-    assert_eq!(found.suspects.users, suspects.len() as u64);
-    assert_eq!(found.suspects.users_by_devices, licenses.keys().filter(|u| many(u)).count() as u64);
-    let by_share = licenses.values().filter(|n| share(**n)).count();
-    assert_eq!(found.suspects.users_by_share, by_share as u64);
-    let theirs: usize = suspects.iter().map(|user| licenses[user]).sum();
-    assert_eq!(found.suspects.user_licenses, theirs as u64);
-    let shared: Vec<_> = of_device.iter().filter(|(_, users)| users.len() > 2).collect();
-    assert_eq!(found.suspects.devices, shared.len() as u64);
-    let theirs: u64 = shared.iter().map(|(device, _)| device_licenses[device]).sum();
-    assert_eq!(found.suspects.device_licenses, theirs);
-}
-
-fn compare_devices(found: &Explained, issued: &[&&Full]) {
-    let mut ids = BTreeSet::new();
-    let mut families: BTreeMap<u16, usize> = BTreeMap::new();
-    let mut sessions: BTreeMap<u16, usize> = BTreeMap::new();
-    let mut requests = BTreeSet::new();
-    let mut by_quality: BTreeMap<Option<Quality>, u64> = BTreeMap::new();
-    for row in issued {
-        ids.extend(row.devices.iter().map(|(device, quality)| (*quality, *device)));
-        if let Some(device) = row.device() {
-            let family = match row.os {
-                Some("Android") => Family::Android,
-                Some("iOS") => Family::Ios,
-                Some("Windows 11") => Family::Pc,
-                _ => Family::Other,
-            };
-            let known = families.entry(device).or_insert(family as usize);
-            *known = (*known).min(family as usize);
-        }
-        if row.session > 0 {
-            *sessions.entry(row.session).or_default() += 1;
-        }
-        requests.extend(Some(row.request_id).filter(|id| *id > 0));
-        let order = [
-            Quality::Good,
-            Quality::ChecksumFailed,
-            Quality::Shared,
-            Quality::Randomized,
-            Quality::Junk,
-        ];
-        let best = order.into_iter().find(|best| row.devices.iter().any(|(_, of)| of == best));
-        *by_quality.entry(best).or_default() += 1;
-    }
-    let of = |quality: &Quality| ids.iter().filter(|(known, _)| known == quality).count() as u64;
-    assert_eq!(found.device_ids.to_vec(), Quality::ALL.iter().map(of).collect::<Vec<_>>());
-    let of = |family: usize| families.values().filter(|known| **known == family).count() as u64;
-    assert_eq!(found.devices_by_family.to_vec(), (0..4).map(of).collect::<Vec<_>>());
-    assert_eq!(found.licenses_per_session, histogram(sessions.values().copied()));
-    assert_eq!(found.session_licenses, sessions.values().sum::<usize>() as u64);
-    assert_eq!(found.requests_distinct, requests.len() as u64);
-    let with = issued.iter().filter(|row| row.request_id > 0).count();
-    assert_eq!(found.request_licenses, with as u64);
-    let parts = found.licenses_by_quality.iter().map(|(of, part)| (*of, part.records));
-    assert_eq!(parts.collect::<BTreeMap<_, _>>(), by_quality);
 }
 
 #[derive(Clone, Debug)]
@@ -466,6 +344,74 @@ fn what_is_destroyed_is_missing_and_said() {
     told.submit(2, &[issue(900, 1, 1, 0)]);
     let found = told.explain(2, november()).unwrap();
     assert_eq!((found.records_seen, found.records_counted()), (left as u64, 60));
+}
+
+/// What is listed stays readable through later folds, and a destruction in between is noticed.
+#[test]
+fn what_changes_while_it_is_read_is_noticed() {
+    let mut told = Told::new(1 << 30);
+    let rows = |first: u16| (first..first + 80).map(|event| issue(event, event, 1, 0)).collect();
+    let rows: Vec<Vec<Full>> = (0..30).map(|part| rows(1 + part * 80)).collect();
+    let fold = |told: &Told| told.world.runtime.block_on(told.world.engine().fold()).unwrap();
+    told.submit(0, &rows[0]);
+    fold(&told);
+    let engine = told.world.engine().clone();
+    let site = engine.site(&site_id(0)).unwrap();
+    let work = Work::new(&engine, &site, november()).unwrap();
+    let listing = work.list().unwrap();
+    assert_eq!((listing.blocks.len(), listing.fragments.len()), (0, 1));
+    // The fragment is taken into other blocks, and read all the same; what is new is not.
+    for rows in &rows[1..] {
+        told.submit(0, rows);
+        fold(&told);
+    }
+    let now = work.list().unwrap();
+    assert!(!now.blocks.is_empty());
+    for (listing, records) in [(&listing, 80), (&now, 2_400)] {
+        let found = work.read(listing).unwrap().unwrap();
+        assert_eq!((found.records_seen, found.records_counted()), (records, records));
+    }
+    let bucket = Bucket { class: Class::Records, site: site.no, epoch: Epoch::Month(november()) };
+    let mark = keys::LedgerMark { size: 9, root: [9; 32] };
+    let destroyed = engine.destroy(vec![Lot::Records(bucket)], mark, Arc::new(()));
+    told.world.runtime.block_on(destroyed).unwrap();
+    for listing in [listing, now] {
+        assert_eq!(work.read(&listing), Ok(None));
+    }
+    assert_eq!(work.read(&work.list().unwrap()).unwrap().unwrap().records_seen, 0);
+}
+
+/// From the moment on that a person is hidden, whatever of the erasure is done by then.
+#[test]
+fn who_is_being_erased_is_not_explained() {
+    let mut told = Told::new(1 << 30);
+    let rows: Vec<Full> =
+        (1..60).map(|event| issue(event, event % 9 + 1, event % 4 + 1, 0)).collect();
+    told.submit(0, &rows);
+    told.check();
+    let theirs = rows.iter().filter(|row| row.user == 3).count() as u64;
+    let engine = told.world.engine().clone();
+    let site = engine.site(&site_id(0)).unwrap();
+    let work = Work::new(&engine, &site, november()).unwrap();
+    let listing = work.list().unwrap();
+    let person = Person { users: vec![Tag(tag("user record", 3))], devices: Vec::new() };
+    let order = Order { number: 1, person, ..Order::default() };
+    let run = &told.world.runtime;
+    run.block_on(engine.hide(&site.id, order)).unwrap();
+    assert_eq!(work.read(&listing), Ok(None), "it began before the person was hidden");
+    let without = |when: &str| {
+        let found = told.explain(0, november()).unwrap();
+        let seen = (found.records_seen, found.records_counted(), found.users);
+        assert_eq!(seen, (59 - theirs, 59, 8), "{when}");
+        assert_eq!(found.tally.counters.mau, 9, "the bill stays");
+    };
+    without("hidden");
+    let mark = keys::LedgerMark { size: 9, root: [9; 32] };
+    let erased = engine.erase(1, Arc::new(|_| false), mark, Arc::new(()));
+    assert!(run.block_on(erased).unwrap().done);
+    without("erased");
+    run.block_on(engine.end_erasure(1)).unwrap();
+    without("forgotten");
 }
 
 #[test]

@@ -11,12 +11,13 @@ fn expected(route: Route, role: Role) -> bool {
         Route::SiteUsage | Route::UsageList | Route::SiteGet | Route::SiteList => {
             matches!(role, Role::Billing | Role::Operator)
         }
-        Route::StatementGet | Route::StatementVersions => {
+        Route::StatementGet | Route::StatementVersions | Route::StatementPage => {
             matches!(role, Role::Billing | Role::Auditor)
         }
         Route::UsageExplained | Route::PallyconStatistics => {
             matches!(role, Role::Billing | Role::Operator | Role::Auditor)
         }
+        Route::Challenge | Route::Export => role == Role::Billing,
         Route::SitePut
         | Route::Restate
         | Route::TokenCreate
@@ -33,6 +34,7 @@ fn expected(route: Route, role: Role) -> bool {
         | Route::WebhookTest
         | Route::WebhookDeliveries
         | Route::Metrics => role == Role::Operator,
+        Route::SubjectErase | Route::SubjectErasures => role == Role::Privacy,
         Route::HoldOpen => role == Role::Privacy,
         Route::HoldList => matches!(role, Role::Privacy | Role::Auditor | Role::Custodian),
         Route::HoldRelease | Route::RetentionRun | Route::MonthRemove | Route::ClockConfirm => {

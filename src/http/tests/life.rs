@@ -1,6 +1,7 @@
 //! The life of connections and of the server: deadlines, caps, hang-ups, drain, HTTP/2.
 
 use super::*;
+use crate::observe::metrics::Exposition;
 use tokio::time::{sleep, timeout};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -126,7 +127,7 @@ async fn bodies_that_the_desk_cannot_read_are_counted() {
         assert_eq!(harness.send(harness.post(), "[{").await.status, status);
     }
     assert_eq!(harness.intake.unreadable.load(Ordering::SeqCst), 2);
-    let exposition = crate::observe::metrics::Exposition::Prometheus;
+    let exposition = Exposition::Prometheus;
     let text = harness.registry.render(exposition);
     assert!(text.contains("blindtally_requests_unreadable_total 2\n"), "{text}");
 }
@@ -248,7 +249,7 @@ async fn beyond_the_cap_connections_wait() {
     // Its place is taken once the server says so.
     timeout(SOON, async {
         let open = "blindtally_http_connections 1\n";
-        let exposition = crate::observe::metrics::Exposition::Prometheus;
+        let exposition = Exposition::Prometheus;
         while !harness.registry.render(exposition).contains(open) {
             sleep(Duration::from_millis(5)).await;
         }
@@ -288,6 +289,40 @@ async fn http2_with_prior_knowledge() {
     assert!(timeout(SOON, harness.server.drain()).await.unwrap());
 }
 
+/// A change that has begun is made, and not left half-way, when the client has gone.
+#[tokio::test]
+async fn a_change_outlives_the_client_that_hangs_up() {
+    let harness = start(settings()).await;
+    let gate = harness.book.gate.lock().await;
+    let mut stream = TcpStream::connect(harness.address).await.unwrap();
+    let body = r#"{"role":"billing","sites":["*"],"name":"one more"}"#;
+    let head = format!(
+        "POST /v1/tokens HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        harness.tokens[&Role::Operator],
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    timeout(SOON, harness.book.asked.notified()).await.unwrap();
+    drop(stream);
+    let open = || harness.registry.render(Exposition::Prometheus);
+    timeout(SOON, async {
+        while !open().contains("blindtally_http_connections 0\n") {
+            sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await
+    .unwrap();
+    drop(gate);
+    timeout(SOON, async {
+        while !harness.get(Role::Operator, "/v1/tokens").await.body.contains("one more") {
+            sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await
+    .unwrap();
+}
+
 #[tokio::test]
 async fn plain_http_stays_on_loopback() {
     let open = Settings { listen: vec!["0.0.0.0:0".parse().unwrap()], ..settings() };
@@ -295,7 +330,9 @@ async fn plain_http_stays_on_loopback() {
     let kept = tempfile::tempdir().unwrap();
     let (ledger, audit) = audit();
     let clock = Arc::new(TestClock::default());
+    let log = Arc::clone(audit.ledger());
     let desks = Desks {
+        subjects: crate::subjects::fake::desk(kept.path(), log, clock.clone()),
         billing: crate::billing::fake::desk(Arc::clone(audit.ledger()), clock.clone()),
         intake: Arc::new(StubDoor(stub.intake)),
         backups: crate::backup::fake::desk(None, Arc::clone(audit.ledger()), clock),

@@ -94,7 +94,7 @@ fn check_39_what_has_no_rule_stops_the_start() {
     let (vault, clock) = (world.vault.clone(), world.clock.clone());
     let opened = Desk::new(vault, world.ledger.clone(), Settings::default(), clock);
     assert!(opened.err().unwrap().to_string().contains("a row of a kind without"));
-    assert_eq!(DESK_ROWS.iter().filter(|(name, _)| name.ends_with('/')).count(), 10);
+    assert_eq!(DESK_ROWS.iter().filter(|(name, _)| name.ends_with('/')).count(), 11);
 }
 
 #[test]

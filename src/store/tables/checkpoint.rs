@@ -20,11 +20,17 @@ pub const RESTORING: &str = "restoring";
 /// Memory for blocks read from the copy, bytes: next to nothing is.
 const CACHE_BYTES: usize = 1 << 20;
 
-/// Refuses a directory that was not wholly put back, and removes a copy that a cut left behind.
-pub(super) fn tidy(path: &Path) -> Result<(), StoreError> {
+/// Refuses a directory that was not wholly put back.
+pub(super) fn refuse_half(path: &Path) -> Result<(), StoreError> {
     if path.join(RESTORING).exists() {
         return Err(StoreError::HalfRestored(path.to_owned()));
     }
+    Ok(())
+}
+
+/// Refuses a directory that was not wholly put back, and removes a copy that a cut left behind.
+pub(super) fn tidy(path: &Path) -> Result<(), StoreError> {
+    refuse_half(path)?;
     remove_all(&path.join(STAGING))
 }
 

@@ -1,6 +1,9 @@
 //! What is told, to whom, and how often.
 
+use super::queue::EVENTS_MAX;
 use super::*;
+use crate::model::explained::Suspects;
+use crate::wire::webhooks::rows::EventRow;
 
 fn told(got: &[Seen]) -> Vec<String> {
     let mut told: Vec<String> = got
@@ -117,6 +120,32 @@ async fn an_alarm_needs_a_share_and_a_number() {
     }
 }
 
+#[tokio::test]
+async fn ids_that_look_shared_are_told_once() {
+    let world = World::new().await;
+    world.hook("/in", &["quality.alarm"], &["*"]).await;
+    let suspects = Suspects { users: 1, user_licenses: 70, devices: 2, ..Suspects::default() };
+    for (suspects, expected) in [
+        (None, 0),
+        (Some(Suspects::default()), 0),
+        (Some(suspects), 1),
+        (Some(Suspects { users: 5, ..suspects }), 0),
+    ] {
+        world.set(vec![MonthNews { suspects, ..november("A", 90) }]);
+        let got = world.turn().await;
+        assert_eq!(got.len(), expected, "{suspects:?}");
+        for seen in got {
+            let data = &seen.json()["data"];
+            assert_eq!(data["reason"], "shared_ids");
+            assert_eq!(
+                (&data["suspect_shared_users"], &data["suspect_user_licenses"]),
+                (&1.into(), &70.into())
+            );
+            assert_eq!(data["suspect_shared_devices"], 2);
+        }
+    }
+}
+
 fn destroyed(number: u64, id: &str, issued_at: Timestamp) -> DestroyedNews {
     DestroyedNews {
         number,
@@ -155,6 +184,35 @@ async fn a_destruction_is_told_to_those_whose_site_it_was() {
     assert_eq!(world.desk.0.state().cursor, 9, "certificates are read once");
     let ids: std::collections::BTreeSet<&str> = got.iter().map(Seen::id).collect();
     assert_eq!(ids.len(), 3, "one id an event");
+}
+
+/// A queue that is full for longer than news are looked for delays what it has no room for.
+#[tokio::test]
+async fn a_full_queue_loses_no_destruction() {
+    let world = World::new().await;
+    let now = world.clock.now();
+    world.hook("/in", &["destruction.done"], &["*"]).await;
+    world.source.with(|inside| inside.destroyed = vec![destroyed(3, "A", now)]);
+    assert_eq!(told(&world.turn().await), ["destruction.done A"]);
+    let row = world.desk.0.state().events.values().next().unwrap().clone();
+    let filled = EventRow { keep_until: Timestamp::END, deliveries: Vec::new(), ..row };
+    let room = EVENTS_MAX - 1 - world.desk.0.state().events.len();
+    for number in 0..room {
+        world.desk.0.state().events.insert(format!("filled/{number}"), filled.clone());
+    }
+    // Room for one of three.
+    world.source.with(|inside| {
+        let more = [destroyed(5, "A", now), destroyed(5, "B", now), destroyed(8, "A", now)];
+        inside.destroyed.extend(more);
+    });
+    assert_eq!(told(&world.turn().await), ["destruction.done A"]);
+    assert_eq!(world.desk.0.state().cursor, 3, "what was told in part is not passed");
+    world.clock.pass(40 * 24 * HOUR_MS);
+    world.desk.0.state().events.retain(|name, _| !name.starts_with("filled/"));
+    let late = told(&world.turn().await);
+    assert!(late.contains(&"destruction.done B".to_owned()), "{late:?}");
+    assert_eq!(world.desk.0.state().cursor, 8);
+    assert!(world.turn().await.is_empty());
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Topic;
+use crate::model::explained::Suspects;
 use crate::model::ids::SiteId;
 use crate::model::site::MonthSpan;
 use crate::model::time::Timestamp;
@@ -32,6 +33,8 @@ pub struct MonthNews {
     pub closed_at: Option<Timestamp>,
     /// Its figures.
     pub counters: Counters,
+    /// Who was suspect when its licences were explained last, since the start.
+    pub suspects: Option<Suspects>,
 }
 
 impl MonthNews {
@@ -78,6 +81,20 @@ impl MonthNews {
             "unattributed_licenses": self.counters.unattributed_licenses,
         })
     }
+}
+
+/// What is told when ids of a month look like many users or devices each.
+pub fn shared(month: &MonthNews, suspects: Suspects) -> Data {
+    json!({
+        "site_id": month.site.as_str(),
+        "month": month.span.month.to_string(),
+        "reason": "shared_ids",
+        "licenses_issued": month.counters.licenses_issued,
+        "suspect_shared_users": suspects.users,
+        "suspect_user_licenses": suspects.user_licenses,
+        "suspect_shared_devices": suspects.devices,
+        "suspect_device_licenses": suspects.device_licenses,
+    })
 }
 
 /// What of one site a certificate says to be destroyed.

@@ -1,8 +1,9 @@
 //! Requests are read strictly, rows have one spelling, messages have the form of the specification.
 
-use super::message::{MESSAGE_BYTES_MAX, MonthNews, text};
+use super::message::{MESSAGE_BYTES_MAX, MonthNews, shared, text};
 use super::rows::{DeliveryRow, EndpointRow, EventRow, LastRow, Url};
 use super::*;
+use crate::model::explained::Suspects;
 use crate::model::ids::SiteId;
 use crate::model::site::MonthSpan;
 use crate::model::time::{Month, Timestamp};
@@ -122,8 +123,10 @@ fn the_longest_message_is_short() {
         time_zone: "America/Argentina/ComodRivadavia".to_owned(),
         closed_at: Some(Timestamp(1)),
         counters: Counters::from_figures(&figures).unwrap(),
+        suspects: None,
     };
-    for data in [news.closed(), news.reached(100), news.alarm(5)] {
+    let suspects = Suspects { users: u64::MAX, ..Suspects::default() };
+    for data in [news.closed(), news.reached(100), news.alarm(5), shared(&news, suspects)] {
         let message = text(Topic::MonthClosed, Timestamp(0), &data).unwrap();
         assert!(message.len() < 1_500, "{message}");
         assert!(message.starts_with("{\"type\":\"month.closed\",\"timestamp\":\"1970"));

@@ -7,6 +7,7 @@ use std::process::Command;
 use super::clocked::Clocked;
 use super::*;
 use crate::support::{Random, seed};
+use blindtally::config::Settings;
 
 const HOUR: i64 = 3_600;
 const DAY: i64 = 24 * HOUR;
@@ -102,10 +103,11 @@ impl Maker {
                     record["license"] = json!({
                         "session_id": format!("play {}", self.random.below(200)),
                         "request_id": format!("request {}", self.random.below(400)),
-                    })
+                    });
                 }
                 _ => {
-                    record["license"] = json!({"session_id": format!("s{}", self.random.below(99))})
+                    record["license"] =
+                        json!({"session_id": format!("s{}", self.random.below(99))});
                 }
             }
         }
@@ -149,6 +151,16 @@ fn recount(given: &Value) -> (bool, String) {
     (done.status.success(), said.into_owned())
 }
 
+/// Of what is explained everything is shown, nothing is given twice, and hardly anything fits into
+/// the memory of one reading.
+fn odd(settings: &mut Settings) {
+    let explain = &mut settings.engine.explain;
+    (explain.subjects, explain.fresh_ms, explain.memory_bytes) = (1, 0, 3_000);
+    let limits = &mut explain.limits;
+    (limits.devices_per_user, limits.users_per_device) = (2, 2);
+    (limits.license_share_ppm, limits.share_least) = (50_000, 30);
+}
+
 /// What every month of every site is explained with, and in the old shape.
 fn explained(server: &Clocked) -> (Vec<Value>, Value) {
     let (mut explained, mut pallycon) = (Vec::new(), json!({}));
@@ -170,15 +182,7 @@ fn explained(server: &Clocked) -> (Vec<Value>, Value) {
 
 #[test]
 fn every_figure_agrees_with_a_second_count() {
-    // Everything is shown, and hardly anything fits into the memory of one reading.
-    let mut server = Clocked::with(BEGIN, |settings| {
-        settings.engine.explain.subjects = 1;
-        settings.engine.explain.memory_bytes = 3_000;
-        settings.engine.explain.limits.devices_per_user = 2;
-        settings.engine.explain.limits.users_per_device = 2;
-        settings.engine.explain.limits.license_share_ppm = 50_000;
-        settings.engine.explain.limits.share_least = 30;
-    });
+    let mut server = Clocked::with(BEGIN, odd);
     for (site, body) in SITES {
         assert_eq!(server.operate("PUT", &format!("/v1/sites/{site}"), body).status, 201);
     }

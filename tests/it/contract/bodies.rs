@@ -13,7 +13,8 @@ fn a_receipt_has_the_members_of_the_contract() {
     assert_eq!(answer.header("idempotent-replayed"), None);
     let read = answer.json();
     let names: Vec<&String> = read.as_object().unwrap().keys().collect();
-    let mut wanted = ["receipt", "received", "accepted", "duplicates", "rejected", "errors"];
+    let mut wanted =
+        ["receipt", "received_at", "received", "accepted", "duplicates", "rejected", "errors"];
     wanted.sort_unstable();
     assert_eq!(sorted(names), wanted, "corrected and not_retained are absent when zero");
     assert!(read["receipt"].as_str().is_some_and(|receipt| !receipt.is_empty()));

@@ -90,7 +90,36 @@ impl Clocked {
         headers: &[(&str, &str)],
         body: &str,
     ) -> Answer {
-        Client::new(self.address, token).send(method, path, headers, body.as_bytes()).unwrap()
+        self.send_bytes(token, method, path, headers, body.as_bytes())
+    }
+
+    pub(super) fn send_bytes(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
+        Client::new(self.address, token).send(method, path, headers, body).unwrap()
+    }
+
+    /// The files of the server that hold a text.
+    pub(super) fn files_with(&self, needle: &[u8]) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.place.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+                if entry.file_type().unwrap().is_dir() {
+                    folders.push(entry.path());
+                } else if let Ok(bytes) = std::fs::read(entry.path())
+                    && bytes.windows(needle.len()).any(|part| part == needle)
+                {
+                    found.push(entry.path().display().to_string());
+                }
+            }
+        }
+        found
     }
 
     pub(super) fn token(&self, role: &str, days: u32) -> String {
@@ -145,7 +174,13 @@ impl Clocked {
     }
 
     pub(super) fn end(self) {
+        self.stop();
+    }
+
+    /// Ends the server; its files are left.
+    pub(super) fn stop(self) -> Place {
         self.runtime.block_on(self.app.drain());
+        self.place
     }
 }
 

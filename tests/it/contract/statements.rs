@@ -2,7 +2,9 @@
 
 use super::clocked::Clocked;
 use super::*;
+use blindtally::app::verify::Request;
 use blindtally::billing::{StatementError, verify};
+use blindtally::config::{Flags, compose};
 
 const NOVEMBER: &str = "/v1/sites/A/statements/2026-11";
 
@@ -103,6 +105,63 @@ fn a_restatement_is_a_new_version_that_names_the_old_one() {
     let next = verify(&next.body, &key).unwrap();
     assert_eq!(next.earlier_corrections.len(), 1);
     assert_eq!(next.earlier_corrections[0].corrections, two.corrections);
+    server.end();
+}
+
+/// The second count of a stopped server's files, and what it says of other files.
+#[test]
+fn statements_are_counted_again_offline() {
+    let server = closed();
+    let billing = server.token("billing", 90);
+    assert_eq!(server.send(&billing, "GET", NOVEMBER, &[], "").status, 200);
+    late(&server, "6", "x", "2026-11-10T11:00:00Z");
+    let restate = r#"{"reason":"late"}"#;
+    assert_eq!(server.operate("POST", &format!("{NOVEMBER}/restate"), restate).status, 201);
+    let place = server.stop();
+    let flags = Flags { data: Some(place.data()), ..Flags::default() };
+    let settings = compose("", "", [], &flags).unwrap();
+    let request = Request { recount: true, ..Request::default() };
+    let verify = || blindtally::app::verify::run(&settings, &request);
+    let report = verify();
+    assert!(report.findings.is_empty(), "{report:#?}");
+    let counted: Vec<&String> =
+        report.checked.iter().filter(|line| line.contains("counted again")).collect();
+    assert_eq!(counted.len(), 2, "{report:#?}");
+    assert!(counted[0].contains("version 1") && counted[0].contains("2 users"), "{counted:?}");
+    // It changed nothing, so it can be asked again, also without the root key being asked for.
+    assert_eq!(verify(), report);
+    let plain = blindtally::app::verify::run(&settings, &Request::default());
+    assert!(plain.unchecked.iter().any(|line| line.contains("--recount")), "{plain:#?}");
+    // Another root key opens nothing, and says so.
+    std::fs::rename(place.keys().join("root.key"), place.path().join("away")).unwrap();
+    let report = verify();
+    assert!(report.findings.iter().any(|line| line.contains("no count was made")), "{report:#?}");
+}
+
+#[test]
+fn a_statement_as_a_page() {
+    let server = closed();
+    let billing = server.token("billing", 90);
+    late(&server, "6", "x", "2026-11-10T11:00:00Z");
+    let restated = r#"{"reason":"<script>alert(1)</script> & \"more\""}"#;
+    assert_eq!(server.operate("POST", &format!("{NOVEMBER}/restate"), restated).status, 201);
+    let page = server.send(&billing, "GET", &format!("{NOVEMBER}/page"), &[], "");
+    assert_eq!(page.status, 200, "{page:?}");
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+    assert!(!policy.contains("unsafe") && policy.ends_with("sandbox"));
+    assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
+    let text = page.text();
+    assert!(!text.contains("<script") && text.contains("&lt;script&gt;alert(1)"), "{text}");
+    assert!(text.contains("<strong>3</strong> monthly active users"), "{text}");
+    // A browser gets the page at the statement's own address, a program JSON.
+    let browser = [("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")];
+    assert_eq!(server.send(&billing, "GET", NOVEMBER, &browser, "").body, page.body);
+    let json = server.send(&billing, "GET", NOVEMBER, &[("accept", "*/*")], "");
+    assert_eq!(json.header("content-type"), Some("application/json"));
+    // The same page of the saved file, offline.
+    assert_eq!(blindtally::billing::page_of(&json.body).unwrap(), page.body);
     server.end();
 }
 

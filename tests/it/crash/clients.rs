@@ -1,5 +1,6 @@
 //! Clients that send every batch until it is answered 200, and know what each answer must say.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -13,6 +14,10 @@ use crate::support::{self, Answer, PATIENCE, Random, Server, usage};
 const BATCH_RECORDS_MAX: u64 = 400;
 /// Batches of each client that are sent once more after a start.
 const SAMPLE: u64 = 3;
+/// A record that is refused.
+const UNKNOWN_TYPE: &str = r#"{"event_id":"x","type":"nothing","site_id":"ACME"}"#;
+/// Rows of a page of arrivals.
+const PAGE: u64 = 3;
 /// The time of a record lies this long before the start of the test, or less.
 pub const AGE_SECONDS_MAX: u64 = 33 * 86_400;
 
@@ -52,6 +57,9 @@ struct Client {
     duplicates: u64,
     /// Records in requests whose answer did not come.
     unanswered: u64,
+    /// Requests that nothing can be taken of: refused records, and bodies that cannot be read;
+    /// those that were answered, and those whose answer did not come.
+    unfit: [[u64; 2]; 2],
 }
 
 impl Client {
@@ -65,6 +73,7 @@ impl Client {
             done: Vec::new(),
             duplicates: 0,
             unanswered: 0,
+            unfit: [[0; 2]; 2],
         }
     }
 
@@ -111,6 +120,22 @@ impl Client {
         self.unanswered += batch.received();
         self.pending = Some(batch);
         false
+    }
+
+    /// Now and then sends what nothing can be taken of.
+    fn send_unfit(&mut self, http: &mut support::Client) {
+        let kind = self.random.below(6) as usize;
+        let (media, body, status) = match kind {
+            0 => ("application/x-ndjson", UNKNOWN_TYPE, 422),
+            1 => ("application/json", "[{", 400),
+            _ => return,
+        };
+        let answer = http.send("POST", "/v1/records", &[("content-type", media)], body.as_bytes());
+        let answered = answer.is_ok_and(|answer| {
+            assert!(answer.status == status || answer.status == 503, "{answer:?}");
+            answer.status == status
+        });
+        self.unfit[kind][usize::from(!answered)] += 1;
     }
 
     fn acknowledged(&mut self, batch: &Batch, answer: &Answer, oracle: &Mutex<Oracle>) {
@@ -260,6 +285,7 @@ impl Fleet {
                     client.compose();
                     while client.send_pending(&mut http, oracle) {
                         done.0.fetch_add(1, Ordering::Relaxed);
+                        client.send_unfit(&mut http);
                         client.compose();
                     }
                 });
@@ -276,6 +302,22 @@ impl Fleet {
         let unanswered: u64 = self.clients.iter().map(|client| client.unanswered).sum();
         let bounds = answered..=answered + unanswered;
         assert!(bounds.contains(&duplicates), "{duplicates} duplicates, not in {bounds:?}");
+        self.check_arrivals(server, duplicates);
+    }
+
+    /// What arrived is what is counted, and what was refused is there as well.
+    fn check_arrivals(&self, server: &Server, duplicates: u64) {
+        let found = arrived(server);
+        assert_eq!(found["accepted"], self.records() as u64, "{found:?}");
+        assert_eq!(found["duplicates"], duplicates, "the figures of the months say so: {found:?}");
+        for (kind, name) in ["rejected", "unreadable_requests"].into_iter().enumerate() {
+            let [answered, unanswered] = [0, 1]
+                .map(|at| self.clients.iter().map(|client| client.unfit[kind][at]).sum::<u64>());
+            let bounds = answered..=answered + unanswered;
+            assert!(bounds.contains(&found[name]), "{found:?}: {name} is not in {bounds:?}");
+        }
+        let received = found["accepted"] + found["duplicates"] + found["rejected"];
+        assert_eq!(found["received"], received, "{found:?}");
     }
 
     /// The same without the duplicates, which a restore takes back; answers these.
@@ -295,5 +337,32 @@ impl Fleet {
     /// Distinct records that were acknowledged.
     pub fn records(&self) -> usize {
         self.oracle.lock().unwrap_or_else(PoisonError::into_inner).records()
+    }
+}
+
+/// The sums of everything that arrived, over all hours and senders.
+fn arrived(server: &Server) -> BTreeMap<&'static str, u64> {
+    let operator = server.operator_token();
+    let names = ["received", "accepted", "duplicates", "unreadable_requests", "rejected"];
+    let mut sums = BTreeMap::from(names.map(|name| (name, 0)));
+    let mut cursor = String::new();
+    loop {
+        let path = format!("/v1/reconciliation?limit={PAGE}{cursor}");
+        let answer = support::get(server, &operator, &path);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let page = answer.json();
+        for row in page["items"].as_array().expect("items") {
+            for name in &names[..4] {
+                *sums.entry(name).or_default() += row[name].as_u64().expect("a number");
+            }
+            let rejected = row["rejected"].as_object().expect("reasons");
+            assert!(rejected.keys().all(|reason| reason == "unknown_type"), "{row}");
+            let records = rejected.values().map(|records| records.as_u64().expect("a number"));
+            *sums.entry("rejected").or_default() += records.sum::<u64>();
+        }
+        match page["cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return sums,
+        }
     }
 }

@@ -78,6 +78,7 @@ fn every_column_family_has_its_bytes_described() {
         Table::Journal(Half::A),
         Table::Journal(Half::B),
         Table::Counters,
+        Table::Arrivals,
         Table::Answers,
         Table::Seen,
         Table::Tally(month),
@@ -92,6 +93,7 @@ fn every_column_family_has_its_bytes_described() {
         Table::Meta
         | Table::Journal(_)
         | Table::Counters
+        | Table::Arrivals
         | Table::Answers
         | Table::Seen
         | Table::Tally(_)

@@ -1,5 +1,5 @@
-//! Check 41 in the engine: one person's rows do not open, also not from a copy of the data of before
-//! with the keys of after; everybody else's do; nothing that was counted moves.
+//! Check 41 in the engine: one person's rows do not open, also not from a copy of the data of
+//! before with the keys of after; everybody else's do; nothing that was counted moves.
 
 use super::checks::copy;
 use super::*;

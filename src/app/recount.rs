@@ -1,0 +1,104 @@
+//! The statements of a stopped server, checked against its ledger's key and against a count of what
+//! its sets hold. It opens keys and data, and changes neither.
+
+use std::collections::BTreeMap;
+
+use super::verify::Report;
+use crate::billing;
+use crate::config::Settings;
+use crate::engine::looking::Looking;
+use crate::engine::recount::Recount;
+use crate::keys::KeyRing;
+use crate::ledger::VerifierKey;
+use crate::model::ids::SiteId;
+use crate::model::time::Month;
+use crate::wire::statement::Body;
+
+/// Before the names of statements' rows.
+const ROWS: &str = "statement/";
+
+/// Counts again what every stored statement says.
+pub fn run(settings: &Settings, key: &VerifierKey, report: &mut Report) {
+    let looking = match KeyRing::look(&settings.keys) {
+        Ok(ring) => Looking::open(&settings.store.data, ring),
+        Err(error) => {
+            report.findings.push(format!("no count was made again: {error}"));
+            return;
+        }
+    };
+    let rows = looking.and_then(|looking| Ok((looking.rows(ROWS)?, looking)));
+    let (rows, looking) = match rows {
+        Ok(opened) => opened,
+        Err(error) => {
+            report.findings.push(format!("no count was made again: {error}"));
+            return;
+        }
+    };
+    if rows.is_empty() {
+        report.unchecked.push("counts: there is no statement yet".to_owned());
+    }
+    let key = key.to_string();
+    let mut counted: BTreeMap<(SiteId, Month), Option<Recount>> = BTreeMap::new();
+    for (name, row) in rows {
+        let body = match billing::verify(&row, &key) {
+            Ok(body) => body,
+            Err(error) => {
+                report.findings.push(format!("the row {name}: {error}"));
+                continue;
+            }
+        };
+        let at = (body.site_id.clone(), body.month);
+        let found = match counted.get(&at) {
+            Some(found) => found.clone(),
+            None => match looking.recount(&at.0, at.1) {
+                Ok(found) => {
+                    counted.insert(at, found.clone());
+                    found
+                }
+                Err(error) => {
+                    report.findings.push(format!("{}: {error}", title(&body)));
+                    continue;
+                }
+            },
+        };
+        compare(&body, found.as_ref(), report);
+    }
+}
+
+fn title(body: &Body) -> String {
+    let Body { version, site_id, month, .. } = body;
+    format!("version {version} of the statement of {site_id} for {month}")
+}
+
+/// Says whether a statement and the sets of its month agree.
+fn compare(body: &Body, found: Option<&Recount>, report: &mut Report) {
+    let title = title(body);
+    let Some(found) = found else {
+        report.unchecked.push(format!("the count of {title}: the sets of the month are destroyed"));
+        return;
+    };
+    let of = &body.figures;
+    let counts = [
+        ("users", of.mau, found.users),
+        ("devices", of.devices, found.devices),
+        ("users of watermark sessions", of.watermark_users, found.watermark_users),
+        ("devices that stand for users", of.device_users, found.device_users),
+    ];
+    let before = report.findings.len();
+    for (what, said, stored) in counts.into_iter().filter(|(_, said, stored)| said != stored) {
+        report.findings.push(format!("{title} says {said} {what}, and the sets hold {stored}"));
+    }
+    let digest = body.recount.as_ref().map(|recount| recount.user_set.0);
+    if digest.is_some_and(|digest| digest != found.digest) {
+        report.findings.push(format!("{title} has another digest of its users than the set"));
+    }
+    if report.findings.len() == before {
+        report.checked.push(format!(
+            "{title}: genuine, and {} users counted again from the stored set, same digest",
+            found.users
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests;

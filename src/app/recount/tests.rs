@@ -1,0 +1,75 @@
+//! What a statement says beside what its sets hold.
+
+use super::*;
+use crate::ledger::Digest;
+use crate::model::site::Counting;
+use crate::model::time::Timestamp;
+use crate::model::usage::{Corrections, Counters};
+use crate::wire::statement::{Billable, FORMAT, Method, Recounted};
+
+fn body() -> Body {
+    let counters = Counters { mau: 3, devices: 2, ..Counters::default() };
+    Body {
+        format: FORMAT.to_owned(),
+        ledger: "l".to_owned(),
+        site_id: SiteId::parse(b"A").unwrap(),
+        month: Month::new(2026, 11).unwrap(),
+        version: 1,
+        replaces: None,
+        reason: None,
+        issued_at: Timestamp(0),
+        issued_by: "server".to_owned(),
+        time_zone: "UTC".to_owned(),
+        from: Timestamp(0),
+        to: Timestamp(0),
+        closed_at: Timestamp(0),
+        method: Method::new("mau/1", 1, 72, Counting::default()),
+        figures: (&counters).into(),
+        by_drm_type: Vec::new(),
+        excluded: Vec::new(),
+        corrections: Corrections::default().into(),
+        earlier_corrections: Vec::new(),
+        billable: Billable { mau: 3, licenses_issued: 0 },
+        recount: Some(Recounted {
+            mau: 3,
+            devices: 2,
+            watermark_users: 0,
+            device_users: 0,
+            user_set: Digest([7; 32]),
+        }),
+        quality: None,
+    }
+}
+
+fn found() -> Recount {
+    Recount {
+        users: 3,
+        users_by_drm: [0; 8],
+        devices: 2,
+        watermark_users: 0,
+        device_users: 0,
+        digest: [7; 32],
+    }
+}
+
+#[test]
+fn every_difference_is_a_finding() {
+    let mut report = Report::default();
+    compare(&body(), Some(&found()), &mut report);
+    assert!(report.findings.is_empty() && report.checked[0].contains("3 users counted again"));
+    let others = [
+        Recount { users: 4, ..found() },
+        Recount { devices: 1, ..found() },
+        Recount { watermark_users: 1, ..found() },
+        Recount { device_users: 1, ..found() },
+        Recount { digest: [8; 32], ..found() },
+    ];
+    for other in others {
+        let mut report = Report::default();
+        compare(&body(), Some(&other), &mut report);
+        assert_eq!((report.findings.len(), report.checked.len()), (1, 0), "{other:?}");
+    }
+    let mut report = Report::default();
+    compare(&body(), None, &mut report);
+    assert!(report.findings.is_empty() && report.unchecked[0].contains("are destroyed"));
+}

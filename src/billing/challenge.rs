@@ -1,0 +1,205 @@
+//! A customer's own list against a statement: how many of the listed users were counted, and how
+//! many counted users are not listed. Counts only, and no list tells of one person by itself: few
+//! counted users are not told, and lists are budgeted, because two lists that differ by one id do.
+//!
+//! Each answer, and each refusal over the budget, is in the ledger before the caller has it.
+
+use super::{Billing, BillingError, Inner};
+use crate::identity::{Listed, Roll, Sentinels};
+use crate::ledger::{Actor, Credential, Entry, Event};
+use crate::model::caller::Caller;
+use crate::model::ids::SiteId;
+use crate::model::time::Month;
+use crate::model::usage::State;
+use crate::wire::challenge::{self, Answer, BadList, Spent};
+
+/// Before the names of the rows that say how many lists were answered.
+const ROWS: &str = "challenge/";
+
+/// What a customer may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Challenges {
+    /// Fewest distinct users on a list.
+    pub list_min: u64,
+    /// Most lines of a list.
+    pub lines_max: u64,
+    /// Fewer counted users than this are not told.
+    pub counted_min: u64,
+    /// Lists that are answered of a site's month, ever.
+    pub budget: u64,
+}
+
+impl Default for Challenges {
+    fn default() -> Self {
+        Self { list_min: 100, lines_max: 2_000_000, counted_min: 10, budget: 5 }
+    }
+}
+
+impl Billing {
+    /// Whether a list may be sent of a month at all; asked before its body is read.
+    ///
+    /// # Errors
+    /// [`BillingError`].
+    pub async fn challengeable(
+        &self,
+        caller: &Caller,
+        site: SiteId,
+        month: Month,
+    ) -> Result<(), BillingError> {
+        let by = actor(caller)?;
+        self.whole(|inner| async move {
+            inner.closed_users(&site, month)?;
+            inner.months.keys(&site, month).ok_or(BillingError::NotAttributable)?;
+            let spent = inner.spent(&site, month)?;
+            inner.within(by, &site, month, spent).await
+        })
+        .await
+    }
+
+    /// Compares a list with the counted users of a closed month. The list is wiped.
+    ///
+    /// # Errors
+    /// [`BillingError`].
+    pub async fn challenge<B: AsMut<[u8]> + Send + 'static>(
+        &self,
+        caller: &Caller,
+        site: SiteId,
+        month: Month,
+        body: B,
+    ) -> Result<Vec<u8>, BillingError> {
+        let by = actor(caller)?;
+        self.whole(|inner| async move { inner.challenge(by, site, month, body).await }).await
+    }
+}
+
+fn actor(caller: &Caller) -> Result<Actor, BillingError> {
+    let by = Credential::parse(&caller.key_id).ok_or(BillingError::Failed)?;
+    Ok(Actor::Credential(by))
+}
+
+impl Inner {
+    /// The users that the statement of a closed month counts.
+    fn closed_users(&self, site: &SiteId, month: Month) -> Result<u64, BillingError> {
+        let usage = self.months.usage(site, month)?.ok_or(BillingError::NotFound)?;
+        if usage.state != State::Closed {
+            return Err(BillingError::NotClosed);
+        }
+        if usage.span.to <= usage.site.created_at && !usage.tally.has_records() {
+            return Err(BillingError::NotFound);
+        }
+        Ok(usage.tally.counters.mau)
+    }
+
+    /// How many lists were answered.
+    fn spent(&self, site: &SiteId, month: Month) -> Result<u64, BillingError> {
+        let row = self.months.load_rows(&row_of(site, month))?.pop();
+        Ok(row.map(|(_, bytes)| Spent::parse(&bytes)).transpose()?.map_or(0, |of| of.challenges))
+    }
+
+    /// Refuses, and writes down, what is over the budget.
+    async fn within(
+        &self,
+        by: Actor,
+        site: &SiteId,
+        month: Month,
+        spent: u64,
+    ) -> Result<(), BillingError> {
+        if spent < self.settings.challenge.budget {
+            return Ok(());
+        }
+        let event = Event::ChallengeRefused { site: site.clone(), month, answered: spent };
+        let entry = Entry::new(self.clock.now(), by, event);
+        self.ask(move |ledger| ledger.append(entry)).await?;
+        Err(BillingError::BudgetSpent)
+    }
+
+    async fn challenge<B: AsMut<[u8]> + Send + 'static>(
+        &self,
+        by: Actor,
+        site: SiteId,
+        month: Month,
+        body: B,
+    ) -> Result<Vec<u8>, BillingError> {
+        // One at a time: a list takes memory, and the budget is looked at and spent as one.
+        let _one = self.challenging.lock().await;
+        let mau = self.closed_users(&site, month)?;
+        let spent = self.spent(&site, month)?;
+        self.within(by.clone(), &site, month, spent).await?;
+        let list = self.list(&site, month, body).await?;
+        if list.users() < self.settings.challenge.list_min {
+            return Err(BillingError::ListTooSmall);
+        }
+        // Spent before anything is compared: a cut afterwards gives nothing back.
+        let challenges = spent.saturating_add(1);
+        self.months.put_row(row_of(&site, month), Spent { challenges }.to_bytes()?).await?;
+        let (lines, repeated) = (list.lines, list.repeated());
+        let (unattributed, listed) = (list.nobody, list.users());
+        self.months.fold().await?;
+        let compared = self.months.compare(site.clone(), month, list).await?;
+        let compared = compared.ok_or(BillingError::NotAttributable)?;
+        if compared.members != mau {
+            tracing::error!(%site, %month, "a month's set and counters differ; no challenge");
+            return Err(BillingError::Failed);
+        }
+        let told =
+            (compared.listed >= self.settings.challenge.counted_min).then_some(compared.listed);
+        let event = Event::StatementChallenged {
+            site: site.clone(),
+            month,
+            listed,
+            counted: told,
+            counted_not_listed: told.map(|counted| mau - counted),
+        };
+        let entry = Entry::new(self.clock.now(), by, event);
+        let entry = self.ask(move |ledger| ledger.append(entry)).await?.index;
+        let answer = Answer {
+            site_id: site,
+            month,
+            mau,
+            lines,
+            repeated,
+            unattributed,
+            listed,
+            counted: told,
+            not_counted: told.map(|counted| listed - counted),
+            counted_not_listed: told.map(|counted| mau - counted),
+            counted_min: self.settings.challenge.counted_min,
+            challenges_left: self.settings.challenge.budget.saturating_sub(challenges),
+            entry,
+        };
+        Ok(answer.to_json()?)
+    }
+
+    /// The list as tags of the month; its body is gone when this is done.
+    async fn list<B: AsMut<[u8]> + Send + 'static>(
+        &self,
+        site: &SiteId,
+        month: Month,
+        mut body: B,
+    ) -> Result<Listed, BillingError> {
+        let usage = self.months.usage(site, month)?.ok_or(BillingError::NotFound)?;
+        let keys = self.months.keys(site, month).ok_or(BillingError::NotAttributable)?;
+        let sentinels = Sentinels::new(&usage.site.settings_in(month).sentinel_user_ids);
+        let lines_max = self.settings.challenge.lines_max;
+        let listing = move || {
+            let mut roll = Roll::new(&keys.base, &keys.tally);
+            challenge::read(body.as_mut(), lines_max, &mut |raw| roll.add(raw, &sentinels))?;
+            Ok(roll.finish())
+        };
+        let listed = tokio::task::spawn_blocking(listing).await;
+        listed.map_err(|_| BillingError::Failed)?
+    }
+}
+
+impl From<BadList> for BillingError {
+    fn from(bad: BadList) -> Self {
+        match bad {
+            BadList::TooMany => Self::TooManyLines,
+            BadList::Line { index, flaw } => Self::BadLine(index, flaw),
+        }
+    }
+}
+
+fn row_of(site: &SiteId, month: Month) -> String {
+    format!("{ROWS}{site}/{month}")
+}

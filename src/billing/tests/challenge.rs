@@ -1,0 +1,167 @@
+//! A customer's list: what is told of it, what is not, and what it costs.
+
+use super::*;
+use crate::crypto::{BaseKey, SealKey, Secret, TagKey};
+use crate::identity::{RawId, Roll, Sentinels};
+use crate::keys::{SiteMonthIds, SiteMonthKeys};
+use crate::model::ids::KeyId;
+use crate::model::reason::Reason;
+use serde_json::{Value, json};
+
+fn keys() -> Arc<SiteMonthKeys> {
+    let secret = |byte: u8| Secret::take(&mut [byte; 32]).unwrap();
+    let id = KeyId(1);
+    Arc::new(SiteMonthKeys {
+        base: BaseKey::new(&secret(1)),
+        tally: TagKey::new(&secret(2)),
+        record: TagKey::new(&secret(3)),
+        watermark: TagKey::new(&secret(4)),
+        sets: Arc::new(SealKey::new(id, &secret(5))),
+        ids: SiteMonthIds { base: id, tally: id, record: id, watermark: id, sets: id },
+    })
+}
+
+/// A desk whose month has so many users, viewer-0 and so on.
+fn world(users: u32) -> World {
+    let world = World::new();
+    let keys = keys();
+    let mut roll = Roll::new(&keys.base, &keys.tally);
+    for number in 0..users {
+        let id = format!("viewer-{number}");
+        roll.add(Some(RawId::new(id.as_bytes())), &Sentinels::default());
+    }
+    *world.memory.users.lock().unwrap() = roll.finish().tags().iter().copied().collect();
+    *world.memory.keys.lock().unwrap() = Some(keys);
+    let mut usage = world.memory.usage.lock().unwrap();
+    usage.as_mut().unwrap().tally.counters.mau = users.into();
+    drop(usage);
+    world
+}
+
+fn list(numbers: impl IntoIterator<Item = u32>) -> String {
+    numbers.into_iter().map(|number| format!("{{\"user_id\":\"viewer-{number}\"}}\n")).collect()
+}
+
+impl World {
+    async fn challenge(&self, text: &str) -> Result<Value, BillingError> {
+        let (caller, body) = (caller(Role::Billing), text.as_bytes().to_vec());
+        let answer = self.desk.challenge(&caller, site_id(), november(), body).await?;
+        Ok(serde_json::from_slice(&answer).unwrap())
+    }
+
+    async fn challengeable(&self, month: Month) -> Result<(), BillingError> {
+        self.desk.challengeable(&caller(Role::Billing), site_id(), month).await
+    }
+
+    /// The kinds of the entries about lists, with their fields.
+    fn told(&self) -> Vec<(&'static str, Value)> {
+        let lines = self.ledger.read(0, 1_000).unwrap();
+        let read = lines.iter().map(|line| Recorded::decode(line.as_bytes()).unwrap());
+        let fields = |entry: Recorded| {
+            let fields = serde_json::to_value(&entry.event).unwrap();
+            entry.event.kind().contains("challenge").then(|| (entry.event.kind(), fields))
+        };
+        read.filter_map(fields).collect()
+    }
+}
+
+#[tokio::test]
+async fn counts_are_told_and_nothing_else() {
+    let world = world(150);
+    // Twice viewer-50, four that are nobody's.
+    let nobody = "{\"user_id\":\"guest\"}\n{\"user_id\":null}\n\n{\"user_id\":\"\"}\n";
+    let text = list(50..250) + nobody + &list([50]);
+    let answer = world.challenge(&text).await.unwrap();
+    let expected = json!({
+        "site_id": "A", "month": "2026-11", "mau": 150, "lines": 204, "repeated": 1,
+        "unattributed": 3, "listed": 200, "counted": 100, "not_counted": 100,
+        "counted_not_listed": 50, "counted_min": 10, "challenges_left": 4, "entry": 0,
+    });
+    assert_eq!(answer, expected);
+    let fields = json!({
+        "site": "A", "month": "2026-11", "listed": 200, "counted": 100, "counted_not_listed": 50,
+    });
+    assert_eq!(world.told(), [("statement_challenged", fields)]);
+    let rows = world.memory.rows.lock().unwrap().clone();
+    let row = ("challenge/A/2026-11".to_owned(), b"{\"challenges\":1}".to_vec());
+    assert_eq!(Vec::from_iter(rows), [row]);
+}
+
+#[tokio::test]
+async fn a_few_counted_users_are_not_told() {
+    // A list of strangers and of one to nine people says the same as one of strangers alone.
+    let mut told = Vec::new();
+    for known in [0, 1, 9] {
+        let world = world(150);
+        let mut answer =
+            world.challenge(&list((0..known).chain(1_000..1_200 - known))).await.unwrap();
+        assert_eq!(answer["counted"], Value::Null);
+        assert_eq!(world.told()[0].1["counted"], Value::Null);
+        assert_eq!(world.told()[0].1["counted_not_listed"], Value::Null);
+        answer.as_object_mut().unwrap().remove("entry");
+        told.push(answer);
+    }
+    assert!(told.iter().all(|answer| *answer == told[0]), "{told:?}");
+    let answer = world(150).challenge(&list((0..10).chain(1_000..1_200))).await.unwrap();
+    assert_eq!((&answer["counted"], &answer["not_counted"]), (&json!(10), &json!(200)));
+}
+
+#[tokio::test]
+async fn lists_are_budgeted_and_what_is_refused_is_written_down() {
+    let world = world(150);
+    // What is not answered costs nothing.
+    let small = list(0..99) + &list(0..99) + "{\"user_id\":\"guest\"}\n";
+    assert_eq!(world.challenge(&small).await, Err(BillingError::ListTooSmall));
+    let flaw = Flaw { reason: Reason::MissingField, pointer: Pointer::of("user_id") };
+    let bad = world.challenge(&(list(0..100) + "{}")).await;
+    assert_eq!(bad, Err(BillingError::BadLine(100, flaw)));
+    world.memory.fails_in.store(1, Ordering::SeqCst);
+    assert_eq!(world.challenge(&list(0..100)).await, Err(BillingError::Stopped));
+    assert!(world.told().is_empty());
+    for left in (0..5).rev() {
+        let answer = world.challenge(&list(0..100)).await.unwrap();
+        assert_eq!(answer["challenges_left"], json!(left));
+    }
+    assert_eq!(world.challenge(&list(0..100)).await, Err(BillingError::BudgetSpent));
+    assert_eq!(world.challengeable(november()).await, Err(BillingError::BudgetSpent));
+    let kinds: Vec<&str> = world.told().into_iter().map(|(kind, _)| kind).collect();
+    let refused = ["challenge_refused"; 2];
+    assert_eq!(kinds, [&["statement_challenged"; 5][..], &refused].concat());
+    // A month of its own has its own.
+    assert_eq!(world.challengeable(november().next()).await, Ok(()));
+}
+
+#[tokio::test]
+async fn many_at_once_spend_no_more_than_there_is() {
+    let world = world(150);
+    let asked = (0..12).map(|_| {
+        let (desk, body) = (world.desk.clone(), list(0..100).into_bytes());
+        tokio::spawn(async move {
+            desk.challenge(&caller(Role::Billing), site_id(), november(), body).await.is_ok()
+        })
+    });
+    let mut answered = 0;
+    for asked in asked.collect::<Vec<_>>() {
+        answered += u32::from(asked.await.unwrap());
+    }
+    assert_eq!(answered, 5);
+}
+
+#[tokio::test]
+async fn there_is_no_answer_before_the_close_and_after_the_destruction() {
+    let world = world(150);
+    *world.memory.keys.lock().unwrap() = None;
+    assert_eq!(world.challenge(&list(0..100)).await, Err(BillingError::NotAttributable));
+    assert_eq!(world.challengeable(november()).await, Err(BillingError::NotAttributable));
+    world.memory.usage.lock().unwrap().as_mut().unwrap().state = State::Closing;
+    assert_eq!(world.challenge(&list(0..100)).await, Err(BillingError::NotClosed));
+    assert!(world.told().is_empty() && world.memory.rows.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_set_that_differs_from_the_statement_is_no_answer() {
+    let world = world(150);
+    world.memory.users.lock().unwrap().pop_first();
+    assert_eq!(world.challenge(&list(0..100)).await, Err(BillingError::Failed));
+    assert!(world.told().is_empty());
+}

@@ -1,0 +1,103 @@
+//! A stopped server's data, opened to look: statements as they are stored, and the sets of their
+//! months counted once more by a way of its own. The running server counts as it goes and checks
+//! itself by merging runs ([`super::recount`]); here all tags are read, sorted and compared, so
+//! that a fault of either of these two shows.
+//!
+//! Nothing is written, no journal is replayed: the sets of a closed month were folded before its
+//! statement was issued.
+
+use std::path::Path;
+
+use super::directory::Directory;
+use super::recount::Recount;
+use super::runs::{self, RunError};
+use super::state::{MonthState, TALLY_KINDS};
+use super::{EngineError, desk};
+use crate::crypto::{SealKey, sha256};
+use crate::keys::KeyRing;
+use crate::model::batch::SiteMonth;
+use crate::model::ids::SiteId;
+use crate::model::time::Month;
+use crate::store::pages::Entry;
+use crate::store::{Store, Table, keys};
+
+/// Data that nobody writes to.
+pub struct Looking {
+    store: Store,
+    ring: KeyRing,
+    directory: Directory,
+}
+
+impl Looking {
+    /// Opens the data of these keys.
+    ///
+    /// # Errors
+    /// When it cannot be read, or the keys are those of other data.
+    pub fn open(data: &Path, ring: KeyRing) -> Result<Self, EngineError> {
+        let store = Store::open_to_look(data)?;
+        let directory = Directory::load(&store, ring.state_key())?;
+        Ok(Self { store, ring, directory })
+    }
+
+    /// The desks' rows whose name begins so, in the order of their names.
+    ///
+    /// # Errors
+    /// When a row cannot be read or opened.
+    pub fn rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
+        let from = keys::desk(prefix);
+        let to = desk::end_of(&from);
+        let key = self.ring.state_key();
+        let rows = self.store.scan(Table::Meta, &from, Some(&to))?;
+        rows.map(|row| desk::open_row(&key, row?)).collect()
+    }
+
+    /// Counts the sets of a site's month; `None` where they are destroyed or never were.
+    ///
+    /// # Errors
+    /// When there is no such site, or a set cannot be read.
+    pub fn recount(&self, id: &SiteId, month: Month) -> Result<Option<Recount>, EngineError> {
+        let site = self.directory.site(id).ok_or(EngineError::NoSite)?;
+        let Some(key) = self.ring.sets_existing(id, month) else { return Ok(None) };
+        let at = SiteMonth { site: site.no, month };
+        let mut sets = Vec::with_capacity(TALLY_KINDS);
+        for kind in 0..TALLY_KINDS {
+            sets.push(self.members(&key, at, kind)?);
+        }
+        let [users, devices, _, watermark_users, _, device_users] = &sets[..] else {
+            return Ok(None);
+        };
+        let mut users_by_drm = [0; 8];
+        for (_, mask) in users {
+            let bits = users_by_drm.iter_mut().enumerate();
+            bits.for_each(|(bit, count)| *count += u64::from(mask >> bit & 1));
+        }
+        let sorted: Vec<u8> = users.iter().flat_map(|(tag, _)| tag.0).collect();
+        Ok(Some(Recount {
+            users: users.len() as u64,
+            users_by_drm,
+            devices: devices.len() as u64,
+            watermark_users: watermark_users.len() as u64,
+            device_users: device_users.len() as u64,
+            digest: sha256(&[&sorted]),
+        }))
+    }
+
+    /// All members of a set, sorted, each once with its whole mask.
+    fn members(&self, key: &SealKey, at: SiteMonth, kind: usize) -> Result<Vec<Entry>, RunError> {
+        let set = MonthState::set_id(at, kind);
+        let mut all: Vec<Entry> = Vec::new();
+        for number in runs::numbers(&self.store, set)? {
+            let run = runs::open(&self.store, key, set, number)?;
+            all.extend(runs::read(&self.store, key, set, &run)?);
+        }
+        all.sort_unstable();
+        all.dedup_by(|next, kept| {
+            let same = next.0 == kept.0;
+            if same {
+                kept.1 |= next.1;
+            }
+            same
+        });
+        Ok(all)
+    }
+}

@@ -1,0 +1,438 @@
+//! The desk for people: what a site keeps of one of them goes, at the site's word. The id comes in
+//! a body, is read by `identity` alone, and what is known of it from then on are pseudonyms.
+//!
+//! One erasure, in this order: the ledger is told that somebody is erased (never who), the person
+//! is hidden, the engine erases, the ledger is told what came of it. What waits, because it is on
+//! hold or a copy of the key register is out of reach, is tried again now and then, and at once
+//! when a hold ends.
+//!
+//! Invariants: no answer, no entry and no log line holds an id or a pseudonym (P1, L1); a site has
+//! a budget of questions a day, so that nobody reads out who is a customer (check 51); asking again
+//! is no fault and answers what there was left to do.
+
+#[cfg(test)]
+pub mod fake;
+mod person;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::engine::erase::{EraseReport, Order, Stage, Waits};
+use crate::engine::{Engine, EngineError};
+use crate::keys::{KeysError, LedgerMark};
+use crate::ledger::{
+    Actor, Credential, Entry, Event, Keys, Ledger, LedgerError, Receipt, Recorded, Word,
+};
+use crate::model::batch::{Bucket, Epoch};
+use crate::model::caller::Caller;
+use crate::model::ids::SiteId;
+use crate::model::reason::Reason;
+use crate::model::site::Site;
+use crate::model::time::{Clock, Day, Month};
+use crate::wire::fault::{Flaw, Pointer};
+use crate::wire::subjects::{EraseRequest, ErasureView, StandingView, Subject, standing_to_json};
+use person::{Known, known};
+
+/// The pause between two tries of what waits.
+const EVERY: Duration = Duration::from_secs(600);
+/// The word of an erasure where it is refused.
+const ERASE: Word = Word::of("erase");
+
+/// How the desk works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Questions about people that a site may ask in a UTC day.
+    pub requests_per_day: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { requests_per_day: 1_000 }
+    }
+}
+
+/// Why a request about a person was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubjectError {
+    /// The body is no JSON object.
+    #[error("the body cannot be read")]
+    Unreadable,
+    /// A member does not fit.
+    #[error("a member does not fit")]
+    Unfit(Flaw),
+    /// No such site, or no such lost erasure.
+    #[error("there is nothing of that name")]
+    NotFound,
+    /// The site has asked too many questions today.
+    #[error("the site has asked too many questions about people today")]
+    OverBudget,
+    /// The engine is busy.
+    #[error("the engine is busy")]
+    Busy,
+    /// The disk is full.
+    #[error("the disk is full")]
+    DiskFull,
+    /// The engine has stopped.
+    #[error("the engine has stopped")]
+    Stopped,
+    /// Ledger, keys or disk refused; the log says more.
+    #[error("it failed")]
+    Failed,
+}
+
+impl From<EngineError> for SubjectError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Busy => Self::Busy,
+            EngineError::DiskFull => Self::DiskFull,
+            EngineError::Stopped => Self::Stopped,
+            EngineError::NoSite => Self::NotFound,
+            other @ (EngineError::Damaged(_) | EngineError::Refused(_)) => {
+                tracing::error!(error = %other, "people: the engine refused");
+                Self::Failed
+            }
+        }
+    }
+}
+
+impl From<LedgerError> for SubjectError {
+    fn from(error: LedgerError) -> Self {
+        tracing::error!(%error, "people: the ledger refused");
+        Self::Failed
+    }
+}
+
+impl From<KeysError> for SubjectError {
+    fn from(error: KeysError) -> Self {
+        tracing::error!(%error, "people: the keys refused");
+        Self::Failed
+    }
+}
+
+impl From<Flaw> for SubjectError {
+    fn from(flaw: Flaw) -> Self {
+        if flaw.reason == Reason::BadJson { Self::Unreadable } else { Self::Unfit(flaw) }
+    }
+}
+
+/// Who says whether the records of a bucket are on hold.
+pub type Holds = Arc<dyn Fn(&Site, Bucket) -> bool + Send + Sync>;
+
+/// The desk; cheap to clone.
+#[derive(Clone)]
+pub struct Subjects(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    ledger: Arc<Ledger>,
+    holds: Holds,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
+    /// Questions of each site in a day.
+    asked: Mutex<BTreeMap<SiteId, (Day, u32)>>,
+    /// Held while somebody is erased: one after the other.
+    erasing: tokio::sync::Mutex<()>,
+    /// A hold has ended.
+    nudged: tokio::sync::Notify,
+}
+
+/// A request once its id is gone.
+struct Asked {
+    site: Arc<Site>,
+    known: Known,
+    ground: &'static str,
+    repeats: Option<u64>,
+}
+
+impl Subjects {
+    /// A desk over the engine, the ledger, and whoever knows the holds.
+    pub fn new(
+        engine: Engine,
+        ledger: Arc<Ledger>,
+        holds: Holds,
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            engine,
+            ledger,
+            holds,
+            clock,
+            settings,
+            asked: Mutex::default(),
+            erasing: tokio::sync::Mutex::default(),
+            nudged: tokio::sync::Notify::new(),
+        }))
+    }
+
+    /// Erases a person. The request's text is wiped. Whether nothing is left to do, and the answer.
+    ///
+    /// # Errors
+    /// [`SubjectError`]. What was begun then goes on by itself, and the same can be asked again.
+    pub async fn erase(
+        &self,
+        caller: &Caller,
+        site: SiteId,
+        text: Zeroizing<Vec<u8>>,
+    ) -> Result<(bool, Vec<u8>), SubjectError> {
+        let by = Credential::parse(&caller.key_id).ok_or(SubjectError::Failed)?;
+        let by = Actor::Credential(by);
+        self.whole(|inner| async move {
+            let inner = &inner;
+            let site = inner.engine.site(&site).ok_or(SubjectError::NotFound)?;
+            inner.spend(by.clone(), &site.id).await?;
+            let asked = inner.look(site, text).await?;
+            inner.erase(by, asked).await
+        })
+        .await
+    }
+
+    /// The erasures of a site that have not ended.
+    ///
+    /// # Errors
+    /// When there is no such site.
+    pub fn standing(&self, site: &SiteId) -> Result<Vec<u8>, SubjectError> {
+        self.0.engine.site(site).ok_or(SubjectError::NotFound)?;
+        let own = self.0.engine.erasures().into_iter().filter(|of| of.site == *site);
+        let view = |of: crate::engine::erase::Standing| StandingView {
+            number: of.number,
+            state: if of.stage == Stage::Lost { "lost" } else { "pending" },
+            months: of.months,
+        };
+        Ok(standing_to_json(&own.map(view).collect::<Vec<_>>()))
+    }
+
+    /// Says that a hold has ended.
+    pub fn nudge(&self) {
+        self.0.nudged.notify_one();
+    }
+
+    /// At a start: intents that hid nobody are closed, so that whoever was not answered asks again.
+    ///
+    /// # Errors
+    /// When the ledger refuses.
+    pub async fn tidy(&self) -> Result<(), SubjectError> {
+        self.whole(|inner| async move { inner.tidy().await }).await
+    }
+
+    /// Tries what waits, once.
+    ///
+    /// # Errors
+    /// Of the last one that could not be tried.
+    pub async fn pass(&self) -> Result<(), SubjectError> {
+        self.whole(|inner| async move { inner.pass().await }).await
+    }
+
+    /// Tries what waits, now and then, as long as it is polled.
+    pub async fn watch(self) {
+        loop {
+            match self.pass().await {
+                Ok(()) | Err(SubjectError::Stopped) => {}
+                Err(error) => {
+                    tracing::error!(%error, "not all erasures could be brought to an end");
+                }
+            }
+            let _ = tokio::time::timeout(EVERY, self.0.nudged.notified()).await;
+        }
+    }
+
+    /// Waits for an erasure that is under way.
+    pub async fn rest(&self) {
+        drop(self.0.erasing.lock().await);
+    }
+
+    /// Goes the whole way even when nobody waits for it any more.
+    async fn whole<T, W>(&self, work: impl FnOnce(Arc<Inner>) -> W) -> Result<T, SubjectError>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T, SubjectError>> + Send + 'static,
+    {
+        // An error means that it ended with a panic, which has been logged.
+        tokio::spawn(work(Arc::clone(&self.0))).await.unwrap_or(Err(SubjectError::Failed))
+    }
+}
+
+impl Inner {
+    /// Takes one question from the site's budget of today.
+    async fn spend(&self, by: Actor, site: &SiteId) -> Result<(), SubjectError> {
+        let today = self.clock.now().day();
+        let limit = self.settings.requests_per_day;
+        let fits = {
+            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            let (day, count) = asked.entry(site.clone()).or_insert((today, 0));
+            if *day < today {
+                (*day, *count) = (today, 0);
+            }
+            *count = count.saturating_add(1);
+            *count <= limit
+        };
+        if fits {
+            return Ok(());
+        }
+        let (route, site) = (ERASE, site.clone());
+        self.note(by, Event::OverBudget { route, site, limit: u64::from(limit) }).await?;
+        Err(SubjectError::OverBudget)
+    }
+
+    /// Reads the request and turns the id into pseudonyms; the keys may wait for the disk.
+    async fn look(
+        self: &Arc<Self>,
+        site: Arc<Site>,
+        mut text: Zeroizing<Vec<u8>>,
+    ) -> Result<Asked, SubjectError> {
+        let inner = Arc::clone(self);
+        let looked = tokio::task::spawn_blocking(move || {
+            let request = EraseRequest::parse(&mut text)?;
+            let nobody = Flaw { reason: Reason::BadValue, pointer: Pointer::of("user_id") };
+            let (subject, suppress): (Subject<'_>, bool) = (request.subject, request.suppress);
+            let known = known(inner.engine.ring(), &site, subject, suppress)?;
+            let known = known.ok_or(nobody)?;
+            let (ground, repeats) = (request.ground, request.repeats);
+            Ok(Asked { site, known, ground, repeats })
+        });
+        looked.await.unwrap_or(Err(SubjectError::Failed))
+    }
+
+    async fn erase(&self, by: Actor, asked: Asked) -> Result<(bool, Vec<u8>), SubjectError> {
+        let _one = self.erasing.lock().await;
+        let Asked { site, known, ground, repeats } = asked;
+        let is_lost = |number: u64| {
+            let all = self.engine.erasures();
+            all.iter().any(|of| (of.number, of.stage, &of.site) == (number, Stage::Lost, &site.id))
+        };
+        if repeats.is_some_and(|number| !is_lost(number)) {
+            return Err(SubjectError::NotFound);
+        }
+        let suppressed = known.suppress.is_some();
+        let intent = Event::ErasureIntent {
+            site: site.id.clone(),
+            months: known.months.clone(),
+            ground: Word::of(ground),
+            suppressed,
+        };
+        let told = self.note(by, intent).await?;
+        let Known { person, months, not_attributable, suppress } = known;
+        let number = told.operation;
+        let order = Order { number, months: months.clone(), person, suppress, repeats };
+        self.engine.hide(&site.id, order).await?;
+        if let Some(lost) = repeats {
+            self.result(&site.id, lost, &EraseReport::default(), "repeated").await?;
+        }
+        let done = self.go_on(number, &site, told.mark()).await;
+        let (state, report) = match done {
+            Ok(report) if report.done => ("done", report),
+            Ok(report) if !report.waiting_for.is_empty() => ("waiting_for_copies", report),
+            Ok(report) => ("waiting_for_hold", report),
+            // The person is hidden, and the desk tries again by itself.
+            Err(SubjectError::Failed | SubjectError::Busy) => ("pending", EraseReport::default()),
+            Err(error) => return Err(error),
+        };
+        let view = ErasureView {
+            number,
+            site: site.id.clone(),
+            state,
+            months,
+            not_attributable,
+            records: report.records,
+            blocks: report.blocks,
+            keys: report.keys.len() as u64,
+            held: report.held.iter().map(name_of).collect(),
+            suppressed,
+        };
+        Ok((state == "done", view.to_json()))
+    }
+
+    /// Has the engine erase a person who is hidden, and tells the ledger when it is done.
+    async fn go_on(
+        &self,
+        number: u64,
+        site: &Arc<Site>,
+        mark: LedgerMark,
+    ) -> Result<EraseReport, SubjectError> {
+        let (holds, of) = (Arc::clone(&self.holds), Arc::clone(site));
+        let waits: Waits = Arc::new(move |bucket| holds(&of, bucket));
+        let report = self.engine.erase(number, waits, mark, Arc::new(())).await?;
+        if report.done {
+            let outcome = if report.records > 0 { "erased" } else { "nothing" };
+            self.result(&site.id, number, &report, outcome).await?;
+            self.engine.end_erasure(number).await?;
+        }
+        Ok(report)
+    }
+
+    /// Tells the ledger what came of an erasure, unless it knows.
+    async fn result(
+        &self,
+        site: &SiteId,
+        number: u64,
+        report: &EraseReport,
+        outcome: &'static str,
+    ) -> Result<(), SubjectError> {
+        if !self.open()?.iter().any(|intent| intent.number == number) {
+            return Ok(());
+        }
+        let event = Event::ErasureResult {
+            site: site.clone(),
+            outcome: Word::of(outcome),
+            blocks: report.blocks,
+            records: report.records,
+            keys: Keys::of(report.keys.iter().copied()),
+        };
+        let entry = Entry::result(self.clock.now(), Actor::Server, number, event);
+        self.append(entry).await.map(drop)
+    }
+
+    async fn tidy(&self) -> Result<(), SubjectError> {
+        let known = self.engine.erasures();
+        for intent in self.open()? {
+            let Event::ErasureIntent { site, .. } = &intent.event else { continue };
+            if !known.iter().any(|of| of.number == intent.number) {
+                self.result(site, intent.number, &EraseReport::default(), "cut").await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn pass(&self) -> Result<(), SubjectError> {
+        let _one = self.erasing.lock().await;
+        let mut failed = Ok(());
+        for of in self.engine.erasures() {
+            let Some(site) = self.engine.site(&of.site) else { continue };
+            if of.stage != Stage::Lost {
+                let head = self.ledger.head()?;
+                let mark = LedgerMark { size: head.size, root: head.root };
+                failed = self.go_on(of.number, &site, mark).await.map(drop).and(failed);
+            }
+        }
+        failed
+    }
+
+    /// The intents of erasures without a result.
+    fn open(&self) -> Result<Vec<Recorded>, SubjectError> {
+        let open = self.ledger.unfinished()?.into_iter();
+        Ok(open.filter(|of| matches!(of.event, Event::ErasureIntent { .. })).collect())
+    }
+
+    async fn note(&self, by: Actor, event: Event) -> Result<Receipt, SubjectError> {
+        self.append(Entry::new(self.clock.now(), by, event)).await
+    }
+
+    async fn append(&self, entry: Entry) -> Result<Receipt, SubjectError> {
+        let ledger = Arc::clone(&self.ledger);
+        let appended = tokio::task::spawn_blocking(move || ledger.append(entry)).await;
+        Ok(appended.map_err(|_| SubjectError::Failed)??)
+    }
+}
+
+fn name_of(bucket: &Bucket) -> (&'static str, String) {
+    let epoch = match bucket.epoch {
+        Epoch::Month(month) => Month::to_string(&month),
+        Epoch::Day(day) => day.to_string(),
+    };
+    (bucket.class.name(), epoch)
+}

@@ -1,0 +1,119 @@
+//! The desk by itself: its budget, and what a cut leaves in the ledger.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use super::*;
+use crate::audit;
+use crate::model::caller::{Role, SiteScope, Token};
+use crate::model::site::SiteSettings;
+use crate::model::time::{DAY_MS, Timestamp};
+
+struct TestClock(AtomicI64);
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
+
+struct House {
+    dir: tempfile::TempDir,
+    clock: Arc<TestClock>,
+    ledger: Arc<Ledger>,
+    engine: Engine,
+}
+
+fn site() -> SiteId {
+    SiteId::parse(b"ACME").unwrap()
+}
+
+impl House {
+    async fn new() -> Self {
+        let (dir, desk) = audit::fake::audit();
+        let clock = Arc::new(TestClock(AtomicI64::new(1_780_000_000_000)));
+        let engine = fake::engine(dir.path(), clock.clone());
+        engine.put_site(site(), SiteSettings::default()).await.unwrap();
+        Self { dir, clock, ledger: Arc::clone(desk.ledger()), engine }
+    }
+
+    fn desk(&self, requests_per_day: u32) -> Subjects {
+        let (engine, ledger) = (self.engine.clone(), Arc::clone(&self.ledger));
+        let settings = Settings { requests_per_day };
+        Subjects::new(engine, ledger, Arc::new(|_, _| false), self.clock.clone(), settings)
+    }
+
+    fn events(&self) -> Vec<Event> {
+        let size = self.ledger.head().unwrap().size;
+        let lines = self.ledger.read(0, size).unwrap();
+        lines.iter().map(|line| Recorded::decode(line.as_bytes()).unwrap().event).collect()
+    }
+}
+
+fn officer() -> Caller {
+    Arc::new(Token {
+        key_id: "a".repeat(16),
+        secret_hash: [0; 32],
+        role: Role::Privacy,
+        sites: SiteScope::All,
+        name: "officer".to_owned(),
+        producer: "officer".to_owned(),
+        producers: None,
+        created_at: Timestamp(0),
+        expires_at: Timestamp::END,
+    })
+}
+
+async fn erase(desk: &Subjects, text: &str) -> Result<(bool, Vec<u8>), SubjectError> {
+    desk.erase(&officer(), site(), Zeroizing::new(text.as_bytes().to_vec())).await
+}
+
+/// Check 51: one question more than the budget is refused, and the ledger says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn check_51_one_question_more_than_the_budget_is_refused_and_written_down() {
+    let house = House::new().await;
+    let desk = house.desk(2);
+    for _ in 0..2 {
+        assert!(erase(&desk, r#"{"user_id":"somebody"}"#).await.unwrap().0);
+    }
+    let refused = || async { erase(&desk, r#"{"user_id":"somebody"}"#).await };
+    assert_eq!(refused().await, Err(SubjectError::OverBudget));
+    let over = Event::OverBudget { route: ERASE, site: site(), limit: 2 };
+    assert_eq!(house.events().last(), Some(&over));
+    // The clock set back gives nothing; the next day does.
+    assert_eq!(refused().await, Err(SubjectError::OverBudget));
+    house.clock.0.fetch_add(DAY_MS, Ordering::SeqCst);
+    assert!(refused().await.unwrap().0);
+    assert_eq!(house.events().iter().filter(|event| **event == over).count(), 2);
+    assert!(house.dir.path().exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_intent_that_hid_nobody_is_closed_as_cut_and_one_that_did_is_not() {
+    let house = House::new().await;
+    let desk = house.desk(9);
+    let intent = || Event::ErasureIntent {
+        site: site(),
+        months: Vec::new(),
+        ground: Word::of("person_request"),
+        suppressed: false,
+    };
+    let now = Timestamp(5);
+    let [cut, hidden] = [(); 2]
+        .map(|()| house.ledger.append(Entry::new(now, Actor::Server, intent())).unwrap().operation);
+    house.engine.hide(&site(), Order { number: hidden, ..Order::default() }).await.unwrap();
+    desk.tidy().await.unwrap();
+    let open: Vec<u64> = house.ledger.unfinished().unwrap().iter().map(|of| of.number).collect();
+    assert_eq!(open, [hidden], "{cut}");
+    let outcome = |event: &Event| match event {
+        Event::ErasureResult { outcome, .. } => Some(outcome.clone()),
+        _ => None,
+    };
+    let outcomes = |house: &House| house.events().iter().filter_map(outcome).collect::<Vec<_>>();
+    assert_eq!(outcomes(&house), [Word::of("cut")]);
+    desk.pass().await.unwrap();
+    assert_eq!(outcomes(&house), [Word::of("cut"), Word::of("nothing")]);
+    assert_eq!((house.ledger.unfinished().unwrap().len(), house.engine.erasures()), (0, vec![]));
+    desk.tidy().await.unwrap();
+    desk.pass().await.unwrap();
+    assert_eq!(outcomes(&house).len(), 2);
+}

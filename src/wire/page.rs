@@ -1,0 +1,318 @@
+//! A statement as one page for people: HTML without script and without anything from elsewhere,
+//! made for the screen and for A4 paper. Every value is escaped, whoever wrote it.
+
+use super::statement::{Body, Statement};
+use crate::ledger::Digest;
+
+/// What a browser may do with the page: show it with its own style, and nothing else.
+pub const POLICY: &str = "default-src 'none'; \
+    style-src 'sha256-8OzmOaBDyaLvKREGPNH6AkL7Y+W5jfAMXxUYszClZy4='; \
+    base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox";
+/// The style; its digest stands in [`POLICY`].
+const STYLE: &str = include_str!("page.css");
+
+/// What the reasons of an exclusion mean; one that is not here is shown as it is.
+const REASONS: [(&str, &str); 8] = [
+    ("failed", "Failed licence requests"),
+    ("no_user_id", "Licences without a user id"),
+    ("sentinel_user_id", "Licences under a placeholder id"),
+    ("renewal", "Renewals, which the site does not count"),
+    ("no_license", "Requests that issue no licence (release, certificate, preflight)"),
+    ("trial", "Licences of the trial environment"),
+    ("test", "Licences of the test environment"),
+    ("failed_elsewhere", "Failed requests of the trial and test environments"),
+];
+
+/// A page on its way.
+struct Page(String);
+
+impl Statement {
+    /// The statement as a page; with the SHA-256 of its body.
+    pub fn to_page(&self, digest: Digest) -> Vec<u8> {
+        let body = &self.body;
+        let title = format!("Usage statement {} {}", body.site_id, body.month);
+        let mut page = Page(String::with_capacity(16 << 10));
+        page.raw("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
+        page.raw("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
+        page.element("title", &title);
+        page.raw("<style>").raw(STYLE).raw("</style>\n</head>\n<body>\n<main>\n");
+        page.head(body);
+        page.figures(body);
+        page.excluded(body);
+        page.corrections(body);
+        page.quality(body);
+        page.method(body);
+        page.proof(self, digest);
+        page.raw("</main>\n</body>\n</html>\n");
+        page.0.into_bytes()
+    }
+}
+
+impl Page {
+    /// Text of the program.
+    fn raw(&mut self, text: &str) -> &mut Self {
+        self.0.push_str(text);
+        self
+    }
+
+    /// Any text.
+    fn text(&mut self, text: &str) -> &mut Self {
+        for c in text.chars() {
+            match c {
+                '&' => self.0.push_str("&amp;"),
+                '<' => self.0.push_str("&lt;"),
+                '>' => self.0.push_str("&gt;"),
+                '"' => self.0.push_str("&quot;"),
+                '\'' => self.0.push_str("&#39;"),
+                // What turns the direction of a line would show another text than there is.
+                '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => self.0.push('\u{fffd}'),
+                c if c.is_control() => self.0.push('\u{fffd}'),
+                c => self.0.push(c),
+            }
+        }
+        self
+    }
+
+    fn element(&mut self, name: &str, text: &str) {
+        self.raw("<").raw(name).raw(">").text(text).raw("</").raw(name).raw(">\n");
+    }
+
+    fn section(&mut self, title: &str) {
+        self.raw("<section>\n");
+        self.element("h2", title);
+    }
+
+    fn end(&mut self) {
+        self.raw("</section>\n");
+    }
+
+    /// A table of names and values.
+    fn table(&mut self, heads: &[&str], rows: &[(String, Vec<String>)]) {
+        self.raw("<table>\n<thead><tr>");
+        for (at, head) in heads.iter().enumerate() {
+            self.raw(if at == 0 { "<th scope=\"col\">" } else { "<th scope=\"col\" class=\"n\">" });
+            self.text(head).raw("</th>");
+        }
+        self.raw("</tr></thead>\n<tbody>\n");
+        for (name, values) in rows {
+            self.raw("<tr><th scope=\"row\">").text(name).raw("</th>");
+            for value in values {
+                self.raw("<td class=\"n\">").text(value).raw("</td>");
+            }
+            self.raw("</tr>\n");
+        }
+        self.raw("</tbody>\n</table>\n");
+    }
+
+    /// Names with texts.
+    fn list(&mut self, rows: &[(&str, String)]) {
+        self.raw("<dl>\n");
+        for (name, value) in rows {
+            self.raw("<dt>").text(name).raw("</dt><dd>").text(value).raw("</dd>\n");
+        }
+        self.raw("</dl>\n");
+    }
+
+    fn head(&mut self, body: &Body) {
+        self.raw("<header>\n");
+        self.element("h1", "Usage statement");
+        self.list(&[
+            ("Site", body.site_id.to_string()),
+            ("Month", format!("{} ({} to {})", body.month, body.from, body.to)),
+            ("Time zone", body.time_zone.clone()),
+            ("Closed", body.closed_at.to_string()),
+            ("Issued", format!("{} by {}", body.issued_at, body.issued_by)),
+            ("Version", version(body)),
+        ]);
+        if let Some(reason) = &body.reason {
+            self.raw("<p class=\"note\">Restated: ").text(reason).raw("</p>\n");
+        }
+        self.raw("</header>\n");
+        self.section("To be billed");
+        self.raw("<p class=\"sum\"><strong>").text(&number(body.billable.mau));
+        self.raw("</strong> monthly active users</p>\n<p class=\"sum\"><strong>");
+        self.text(&number(body.billable.licenses_issued));
+        self.raw("</strong> issued licences</p>\n");
+        let how = match body.version {
+            1 => "The figures as of the close. What came later is listed below and not in here.",
+            _ => "The figures as of the close, and what came later until this version was issued.",
+        };
+        self.element("p", how);
+        self.end();
+    }
+
+    fn figures(&mut self, body: &Body) {
+        let of = &body.figures;
+        self.section("Figures as of the close");
+        let row = |name: &str, count: u64| (name.to_owned(), vec![number(count)]);
+        self.table(
+            &["Figure", "Count"],
+            &[
+                row("Monthly active users (MAU)", of.mau),
+                row("Issued licences (MAL)", of.licenses_issued),
+                row("Active devices (ids of good quality)", of.devices),
+                row("Devices that stand for a user, beside the MAU", of.device_users),
+                row("Failed licence requests", of.licenses_failed),
+                row("Of these, counted by the site's rule", of.failures_counted),
+                row("Licences of nobody (unattributed)", of.unattributed_licenses),
+                row("Watermark sessions", of.watermark_sessions),
+                row("Users of watermark sessions", of.watermark_users),
+                row("Records that were sent again, counted once", of.duplicates),
+                row("Accepted records", of.records),
+            ],
+        );
+        self.end();
+        if !body.by_drm_type.is_empty() {
+            self.section("By DRM system");
+            let row = |of: &super::statement::ByDrm| {
+                (of.drm_type.clone(), vec![number(of.mau), number(of.licenses_issued)])
+            };
+            let rows: Vec<_> = body.by_drm_type.iter().map(row).collect();
+            self.table(&["System", "Users", "Licences"], &rows);
+            self.element("p", "One user of two systems is in both rows, so users do not add up.");
+            self.end();
+        }
+    }
+
+    fn excluded(&mut self, body: &Body) {
+        self.section("What made nobody active");
+        let row = |of: &super::statement::Excluded| {
+            let known = REASONS.iter().find(|(reason, _)| *reason == of.reason);
+            let name = known.map_or(of.reason.clone(), |(_, meaning)| (*meaning).to_owned());
+            (name, vec![number(of.records)])
+        };
+        let rows: Vec<_> = body.excluded.iter().map(row).collect();
+        self.table(&["Reason", "Records"], &rows);
+        self.end();
+    }
+
+    fn corrections(&mut self, body: &Body) {
+        self.section("Corrections");
+        let cells = |of: &super::statement::Corrected| {
+            vec![number(of.records), number(of.users), number(of.licenses_issued)]
+        };
+        let mut rows = vec![("This month, after its close".to_owned(), cells(&body.corrections))];
+        for of in &body.earlier_corrections {
+            rows.push((format!("{}, after its close", of.month), cells(&of.corrections)));
+        }
+        self.table(&["Of", "Records", "Users beyond the count", "Licences"], &rows);
+        let what = "Records that came after a close never change that month's figures. They are \
+                    billed where the month is restated.";
+        self.element("p", what);
+        self.end();
+    }
+
+    fn quality(&mut self, body: &Body) {
+        let Some(of) = &body.quality else { return };
+        self.section("How far the ids can be trusted");
+        let row = |name: &str, licenses: u64, ppm: u64| {
+            (name.to_owned(), vec![number(licenses), percent(ppm)])
+        };
+        self.table(
+            &["Licences", "Count", "Share"],
+            &[
+                row("Under a placeholder id", of.sentinel_licenses, of.sentinel_share_ppm),
+                row("Of nobody", of.unattributed_licenses, of.unattributed_share_ppm),
+                row(
+                    "Of users that look like many",
+                    of.suspect_user_licenses,
+                    of.suspect_user_share_ppm,
+                ),
+            ],
+        );
+        let suspects = format!(
+            "{} users look like many ({} by their devices, {} by their share of the licences), and \
+             {} devices. They are counted as they are. Read: {} of {} records, as of {}.",
+            number(of.suspect_shared_users),
+            number(of.suspect_users_by_devices),
+            number(of.suspect_users_by_share),
+            number(of.suspect_shared_devices),
+            number(of.records_seen),
+            number(of.records_counted),
+            of.as_of
+        );
+        self.element("p", &suspects);
+        self.end();
+    }
+
+    fn method(&mut self, body: &Body) {
+        self.section("How it was counted");
+        let of = &body.method;
+        let yes = |yes: bool| if yes { "yes".to_owned() } else { "no".to_owned() };
+        let mut rows = vec![
+            ("Rule set", of.rule_set.clone()),
+            ("Canonical form of ids", format!("version {}", of.canonicalizer)),
+            ("Late records", format!("counted until {} hours after the end", of.closing_hours)),
+            ("Failed requests count", yes(of.include_failures)),
+            ("Renewals count", yes(of.count_renewals)),
+            ("A device stands for a missing user", yes(of.device_as_user)),
+            ("Anonymous users by their device", yes(of.anonymous_by_device)),
+        ];
+        match &body.recount {
+            Some(found) => {
+                let same =
+                    format!("{} users, {} devices", number(found.mau), number(found.devices));
+                rows.push(("Second count, from the stored sets", same));
+                rows.push(("SHA-256 of the users' pseudonyms", found.user_set.to_string()));
+            }
+            None => rows.push(("Second count", "not made: the sets were destroyed".to_owned())),
+        }
+        self.list(&rows);
+        self.end();
+    }
+
+    fn proof(&mut self, statement: &Statement, digest: Digest) {
+        let Statement { body, issued } = statement;
+        self.section("What is signed, and how to check it");
+        let what = "The ledger has the SHA-256 of this statement's body under a checkpoint with an \
+                    Ed25519 signature. This page is made from the statement and proves nothing by \
+                    itself: keep the statement's file (JSON) byte for byte, and check it offline \
+                    with the ledger's public key, which you have from elsewhere.";
+        self.element("p", what);
+        let mut rows = vec![
+            ("SHA-256 of the body", digest.to_string()),
+            ("Ledger", body.ledger.clone()),
+            ("Entry", format!("{} of {}", issued.index, issued.size)),
+        ];
+        if let Some(of) = &body.replaces {
+            rows.push(("Replaces", format!("version {}, SHA-256 {}", of.version, of.digest)));
+        }
+        self.list(&rows);
+        self.raw("<pre>blindtally statement verify FILE.json --key verifier.key</pre>\n");
+        self.raw("<details open>\n<summary>Checkpoint</summary>\n<pre>");
+        // A note has lines; each is escaped by itself.
+        for line in issued.checkpoint.lines() {
+            self.text(line).raw("\n");
+        }
+        self.raw("</pre>\n</details>\n");
+        self.end();
+    }
+}
+
+fn version(body: &Body) -> String {
+    match &body.replaces {
+        Some(of) => format!("{}, in the place of version {}", body.version, of.version),
+        None => body.version.to_string(),
+    }
+}
+
+/// Parts of a million as percent with two digits.
+fn percent(ppm: u64) -> String {
+    format!("{}.{:02} %", ppm / 10_000, ppm % 10_000 / 100)
+}
+
+/// A count with its digits in groups of three.
+fn number(count: u64) -> String {
+    let digits = count.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.char_indices() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! What the page must say, and what nothing that stands in it may do.
+
+use super::*;
+use crate::ledger::Proof;
+use crate::model::ids::SiteId;
+use crate::model::site::Counting;
+use crate::model::time::{Month, Timestamp};
+use crate::wire::explained::{IdQuality, QualityLimits};
+use crate::wire::statement::{
+    Billable, ByDrm, Corrected, Earlier, Excluded, FORMAT, Figures, Method, Recounted, Replaced,
+};
+
+/// What markup could come of, in every place that takes any text.
+const HOSTILE: &str =
+    "</style></pre><script>alert(1)</script><img src=x onerror=\"a('b')\">&\u{202e}\0";
+
+fn quality() -> IdQuality {
+    IdQuality {
+        as_of: Timestamp::parse(b"2026-12-09T07:59:59Z").unwrap(),
+        records_counted: 12_013_863,
+        records_seen: 12_013_001,
+        sentinel_licenses: 9,
+        sentinel_share_ppm: 0,
+        unattributed_licenses: 17,
+        unattributed_share_ppm: 1,
+        suspect_shared_users: 3,
+        suspect_users_by_devices: 2,
+        suspect_users_by_share: 1,
+        suspect_user_licenses: 250_123,
+        suspect_user_share_ppm: 20_837,
+        suspect_shared_devices: 4,
+        suspect_device_licenses: 70_001,
+        limits: QualityLimits {
+            devices_per_user: 20,
+            users_per_device: 20,
+            license_share_ppm: 10_000,
+            license_share_least: 10_000,
+        },
+    }
+}
+
+fn statement(text: &str) -> Statement {
+    let month = Month::new(2026, 11).unwrap();
+    let at = |text: &str| Timestamp::parse(text.as_bytes()).unwrap();
+    let corrected = Corrected { records: 12, users: 3, licenses_issued: 11 };
+    let body = Body {
+        format: FORMAT.to_owned(),
+        ledger: text.to_owned(),
+        site_id: SiteId::parse(b"ACME").unwrap(),
+        month,
+        version: 2,
+        replaces: Some(Replaced { version: 1, digest: Digest([0xcd; 32]) }),
+        reason: Some(text.to_owned()),
+        issued_at: at("2026-12-09T08:00:00Z"),
+        issued_by: text.to_owned(),
+        time_zone: text.to_owned(),
+        from: at("2026-11-01T00:00:00Z"),
+        to: at("2026-12-01T00:00:00Z"),
+        closed_at: at("2026-12-04T00:00:00Z"),
+        method: Method::new(text, 1, 72, Counting::default()),
+        figures: Figures {
+            mau: 1_081_231,
+            licenses_issued: 12_003_441,
+            licenses_failed: 1_021,
+            failures_counted: 0,
+            devices: 120_331,
+            unattributed_licenses: 17,
+            device_users: 0,
+            watermark_sessions: 9_001,
+            watermark_users: 812,
+            duplicates: 4_400,
+            records: 12_013_863,
+        },
+        by_drm_type: vec![ByDrm { drm_type: text.to_owned(), mau: 5, licenses_issued: 6 }],
+        excluded: vec![
+            Excluded { reason: text.to_owned(), records: 7 },
+            Excluded { reason: "sentinel_user_id".to_owned(), records: 8 },
+        ],
+        corrections: corrected.clone(),
+        earlier_corrections: vec![Earlier { month: month.previous(), corrections: corrected }],
+        billable: Billable { mau: 1_081_234, licenses_issued: 12_003_452 },
+        recount: Some(Recounted {
+            mau: 1_081_231,
+            devices: 120_331,
+            watermark_users: 812,
+            device_users: 0,
+            user_set: Digest([0xef; 32]),
+        }),
+        quality: Some(quality()),
+    };
+    let issued = Proof {
+        entry: text.to_owned(),
+        index: 41,
+        size: 44,
+        hashes: Vec::new(),
+        checkpoint: format!("{text}\n44\nroot\n\n— {text} sig\n"),
+    };
+    Statement { body, issued }
+}
+
+fn page(text: &str) -> String {
+    String::from_utf8(statement(text).to_page(Digest([0x12; 32]))).unwrap()
+}
+
+/// The names of all tags, in their order.
+fn tags(page: &str) -> Vec<String> {
+    let rest = page.split('<').skip(1);
+    rest.map(|tag| tag.split(['>', ' ']).next().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn it_says_what_the_statement_says() {
+    let page = page("plain");
+    for text in [
+        "ACME",
+        "1,081,234",
+        "12,003,452",
+        "1,081,231",
+        "2, in the place of version 1",
+        "Licences under a placeholder id",
+        "2026-10, after its close",
+        "efefefef",
+        "cdcdcdcd",
+        "blindtally statement verify",
+        "41 of 44",
+        "monthly active users",
+        "2.08 %",
+        "250,123",
+        "3 users look like many",
+        "Read: 12,013,001 of 12,013,863 records",
+    ] {
+        assert!(page.contains(text), "{text}");
+    }
+    assert!(page.contains(&"12".repeat(32)));
+    let mut gone = statement("plain");
+    gone.body.recount = None;
+    let page = String::from_utf8(gone.to_page(Digest([0; 32]))).unwrap();
+    assert!(page.contains("the sets were destroyed") && !page.contains("efefef"));
+}
+
+#[test]
+fn whatever_stands_in_it_is_text() {
+    let (plain, hostile) = (page("plain"), page(HOSTILE));
+    // The same tags, so nothing became markup; and no quote ends an attribute.
+    assert_eq!(tags(&plain), tags(&hostile));
+    assert!(!hostile.contains("<script") && !hostile.contains("<img"));
+    assert!(!hostile.contains("\"a(") && !hostile.contains('\u{202e}') && !hostile.contains('\0'));
+    assert!(hostile.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
+    // It is there in each of the places.
+    assert_eq!(hostile.matches("&lt;img").count(), 9);
+}
+
+#[test]
+fn it_loads_and_runs_nothing() {
+    let page = page("plain");
+    for sign in ["<script", "http:", "https:", "url(", "@import", "src=", "href=", "<link"] {
+        assert!(!page.contains(sign), "{sign}");
+    }
+    assert!(STYLE.is_ascii() && !STYLE.contains('<'));
+    // openssl dgst -sha256 -binary src/wire/page.css | base64
+    let encoded = base64(&crate::crypto::sha256(&[STYLE.as_bytes()]));
+    assert!(POLICY.contains(&format!("'sha256-{encoded}'")), "the style's digest is {encoded}");
+    assert!(POLICY.starts_with("default-src 'none'; style-src 'sha256-"));
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let group = |bytes: &[u8]| {
+        let number = bytes.iter().fold(0u32, |sum, byte| sum << 8 | u32::from(*byte));
+        let number = number << (8 * (3 - bytes.len()));
+        let digit = |at: usize| char::from(DIGITS[(number >> (18 - 6 * at)) as usize & 63]);
+        let text: String = (0..=bytes.len()).map(digit).collect();
+        format!("{text:=<4}")
+    };
+    bytes.chunks(3).map(group).collect()
+}
+
+#[test]
+fn digits_are_grouped() {
+    let grouped = [0, 7, 999, 1_000, 123_456, 1_234_567, u64::MAX].map(number);
+    let expected = ["0", "7", "999", "1,000", "123,456", "1,234,567", "18,446,744,073,709,551,615"];
+    assert_eq!(grouped, expected);
+}
