@@ -3,8 +3,8 @@
 //!
 //! Order: intent in the ledger, copy at the barrier beside the data, files with digests into
 //! `<name>.<vault id>.partial`, the manifest last, everything synced, the name, result in the
-//! ledger. Cut anywhere, the next start removes what is left and says in the ledger that it was cut;
-//! what has its name and is whole it gives the result that it lacks ([`found`]).
+//! ledger. Cut anywhere, the next start removes what is left and says in the ledger that it was
+//! cut; what has its name and is whole it gives the result that it lacks ([`found`]).
 //! A destruction meanwhile calls the copying off, because the copy beside the data keeps the files
 //! that are to go.
 //!

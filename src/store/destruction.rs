@@ -268,8 +268,8 @@ fn decode_doomed(reader: &mut Reader<'_>, with_holds: bool) -> Result<DoomedLot,
 pub struct HeldRow {
     /// The records in it; 0 for a lot that is a key or a set.
     pub records: u64,
-    /// The bucket key that the lot had, which its blocks still name; 0 for a lot that is no bucket, and
-    /// for one whose records are lost.
+    /// The bucket key that the lot had, which its blocks still name; 0 for a lot that is no bucket,
+    /// and for one whose records are lost.
     pub bucket_key: KeyId,
 }
 
