@@ -210,6 +210,35 @@ fn again_and_another_and_later_rows_of_the_same_bucket() {
 }
 
 #[test]
+fn a_fold_after_the_cut_joins_nothing_of_the_person_under_the_fresh_key() {
+    // From the step at which the first bucket's fresh key is written down.
+    for step in 2..10 {
+        let mut world = World::filled();
+        world.fold_now();
+        world.hide(0, 9, Order { person: person(3), ..Order::default() });
+        assert!(world.erase(9, nobody(), Cut::at(step)).is_none(), "{step}");
+        world.reopen();
+        // Enough rows to take in all fragments; none is of the person.
+        let row = |event: u16| Row {
+            site: 0,
+            event,
+            user: event % 7,
+            device: 1,
+            drm: 0,
+            effect: 0,
+            hours_ago: 1,
+        };
+        let others = (4_000..4_800).filter(|event| user_of(*event) != 3).map(row);
+        world.run(Op::Submit(others.collect()));
+        world.run(Op::Fold);
+        let report = world.erase(9, nobody(), Arc::new(())).unwrap();
+        assert!(report.done, "{step}: {report:?}");
+        assert_eq!(report.records, world.forget(0, 3), "{step}");
+        world.check_blocks();
+    }
+}
+
+#[test]
 fn a_bucket_on_hold_waits_with_the_person_hidden() {
     let mut world = World::filled();
     world.fold_now();
