@@ -235,9 +235,9 @@ impl Engine {
     /// Called again it goes on where it stood, in this process or after a start.
     ///
     /// # Errors
-    /// Refused where no such erasure is known, or while a destruction of keys has not ended; busy
-    /// when a request holds an old journal key for a minute; damaged where a block does not open;
-    /// stopped. Nothing counts as erased then.
+    /// Refused where no such erasure is known; busy while a destruction has not ended, or when a
+    /// request holds an old journal key for a minute; damaged where a block does not open; stopped.
+    /// Nothing counts as erased then.
     pub async fn erase(
         &self,
         number: u64,

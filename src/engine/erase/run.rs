@@ -100,6 +100,11 @@ impl Run<'_> {
     /// # Errors
     /// As [`Engine::erase`].
     pub fn erase(&self, number: u64, waits: &Waits) -> Result<EraseReport, EngineError> {
+        let unfinished = &self.engine.shared.unfinished;
+        if !unfinished.read().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            // It knows its keys by their numbers, and copies for holds may be half made.
+            return Err(EngineError::Busy);
+        }
         let mut row = self.load(number)?;
         if row.stage == Stage::Lost {
             return Err(EngineError::Refused("this erasure is lost and must be repeated".into()));

@@ -297,6 +297,29 @@ fn what_was_erased_in_can_be_held_and_destroyed() {
 }
 
 #[test]
+fn nobody_is_erased_while_a_destruction_has_not_ended() {
+    // Shut, folded, kept, and with the keys gone.
+    for step in [1, 3, 5, 8] {
+        let mut world = World::filled();
+        world.fold_now();
+        let with = world.buckets_with(0, 3);
+        world.hide(0, 9, Order { person: person(3), ..Order::default() });
+        let doomed = [with[0]];
+        assert!(world.destroy(&doomed, Cut::at(step)).is_none(), "{step}");
+        world.reopen();
+        assert!(!world.engine().unfinished_destruction().is_empty(), "{step}");
+        let order = world.engine().erase(9, nobody(), MARK, Arc::new(()));
+        let refused = world.runtime.block_on(order).unwrap_err();
+        assert!(matches!(refused, EngineError::Busy), "{step}: {refused:?}");
+        assert!(world.finish(&doomed).is_some(), "{step}");
+        world.lose(&doomed);
+        assert!(world.erase(9, nobody(), Arc::new(())).unwrap().done);
+        world.forget(0, 3);
+        world.check_blocks();
+    }
+}
+
+#[test]
 fn nothing_is_erased_while_the_register_waits_for_a_copy() {
     let mut world = World::filled();
     world.fold_now();
