@@ -171,7 +171,8 @@ impl Run<'_> {
         let begun = |bucket: &Bucket| row.parts.iter().any(|part| part.bucket == *bucket);
         let (held, buckets): (Vec<_>, Vec<_>) =
             living.into_iter().partition(|bucket| !begun(bucket) && waits(*bucket));
-        let order = Sealing { row, buckets, held, steps: Arc::clone(&self.steps) };
+        let (waits, steps) = (Arc::clone(waits), Arc::clone(&self.steps));
+        let order = Sealing { row, buckets, held, waits, steps };
         let fold = destruction::Run { engine: self.engine, mark: self.mark, steps: &() };
         fold.ask(|reply| {
             Message::Destruction(Box::new(writer::Order::Erase(Box::new(order), reply)))

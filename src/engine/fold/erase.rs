@@ -11,7 +11,7 @@ use super::blocks::{BlockPlace, seal_block};
 use super::read::{BlockKey, header_of, key_of, open_block_key, rows_of, wrapped_key};
 use super::{FoldError, Folder, blocks_of};
 use crate::crypto::{SealKey, seal};
-use crate::engine::erase::{EraseStep, EraseSteps, row_change};
+use crate::engine::erase::{EraseStep, EraseSteps, Waits, row_change};
 use crate::keys::{KeyInfo, KeyKind};
 use crate::model::batch::Bucket;
 use crate::model::batch::Item;
@@ -37,6 +37,8 @@ pub struct Sealing {
     pub buckets: Vec<Bucket>,
     /// Those that are on hold: only looked at.
     pub held: Vec<Bucket>,
+    /// Who says what is on hold by now: a hold may come while the fold thread is at work.
+    pub waits: Waits,
     /// Who follows.
     pub steps: Arc<dyn EraseSteps>,
 }
@@ -57,7 +59,7 @@ impl Folder {
     /// # Errors
     /// When something cannot be read, written or opened.
     pub fn erase(&mut self, order: Sealing) -> Result<Sealed, FoldError> {
-        let Sealing { mut row, buckets, held, steps } = order;
+        let Sealing { mut row, buckets, mut held, waits, steps } = order;
         let mut samples = Vec::new();
         for bucket in buckets {
             let known = row.parts.iter().any(|part| part.bucket == bucket);
@@ -65,6 +67,10 @@ impl Folder {
                 continue;
             }
             let site = self.directory.by_no(bucket.site).ok_or(FoldError::NoSite)?;
+            if !known && waits(bucket) {
+                held.push(bucket);
+                continue;
+            }
             if !known {
                 steps.begins(EraseStep::Succeed);
                 let (class, epoch) = (bucket.class, bucket.epoch.code());

@@ -1,6 +1,8 @@
 //! Check 41 in the engine: one person's rows do not open, also not from a copy of the data of
 //! before with the keys of after; everybody else's do; nothing that was counted moves.
 
+use std::sync::atomic::AtomicBool;
+
 use super::checks::copy;
 use super::*;
 use crate::engine::erase::{EraseReport, EraseStep, EraseSteps, Order, Stage, Waits};
@@ -258,6 +260,37 @@ fn a_bucket_on_hold_waits_with_the_person_hidden() {
     let report = world.erase(5, nobody(), Arc::new(())).unwrap();
     assert!(report.done);
     assert_eq!(report.records, world.forget(0, 3));
+    world.opens_all_but(&rows, &with);
+    world.check_blocks();
+}
+
+/// Says when the first bucket gets its fresh key.
+struct Begun(AtomicBool);
+
+impl EraseSteps for Begun {
+    fn begins(&self, step: EraseStep) {
+        self.0.fetch_or(step == EraseStep::Part, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_hold_that_comes_during_an_erasure_protects_what_is_not_begun() {
+    let mut world = World::filled();
+    world.fold_now();
+    let with = world.buckets_with(0, 3);
+    assert!(with.len() > 1);
+    let rows = world.rows();
+    world.hide(0, 5, Order { person: person(3), ..Order::default() });
+    let begun = Arc::new(Begun(AtomicBool::new(false)));
+    let held = Arc::clone(&begun);
+    let waits: Waits = Arc::new(move |_| held.0.load(Ordering::SeqCst));
+    let report = world.erase(5, waits, begun).unwrap();
+    assert!(!report.done);
+    let held: Vec<Lot> = report.held.iter().map(|bucket| Lot::Records(*bucket)).collect();
+    assert_eq!(held, with[1..]);
+    world.opens_all_but(&rows, &with[..1]);
+    assert!(world.erase(5, nobody(), Arc::new(())).unwrap().done);
+    world.forget(0, 3);
     world.opens_all_but(&rows, &with);
     world.check_blocks();
 }
