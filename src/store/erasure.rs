@@ -9,11 +9,16 @@ use crate::model::person::Person;
 use crate::model::time::Month;
 use crate::model::vocab::{Class, vocabulary};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Rows of this version end behind the parts.
+const VERSION_SHORT: u8 = 1;
+const VERSION_SUPPRESSED: u8 = 1;
 /// Bytes of a tag.
 const TAG_BYTES: usize = 16;
 /// Least bytes of a part: class, epoch, key, number of keys.
 const PART_BYTES_MIN: usize = 4;
+/// Least bytes of a bucket of a known site: class, epoch.
+const BUCKET_BYTES_MIN: usize = 2;
 
 vocabulary! {
     /// How far an erasure is.
@@ -65,6 +70,9 @@ pub struct Erasure {
     pub records: u64,
     /// Keys that were destroyed for it.
     pub gone: Vec<KeyId>,
+    /// Once everything was searched: the buckets that are left, because they are on hold and have
+    /// the person, or have a copy in hold storage. Nothing else is searched again.
+    pub left: Option<Vec<Bucket>>,
 }
 
 impl Erasure {
@@ -90,6 +98,13 @@ impl Erasure {
             out.varint(part.key.0);
             put_keys(&mut out, &part.old);
         }
+        out.push(u8::from(self.left.is_some()));
+        let left = self.left.as_deref().unwrap_or_default();
+        out.varint(left.len() as u64);
+        for bucket in left {
+            out.push(bucket.class.code());
+            out.varint(u64::from(bucket.epoch.code()));
+        }
         out
     }
 
@@ -99,15 +114,12 @@ impl Erasure {
     /// When the bytes do not follow the format.
     pub fn decode(bytes: &[u8]) -> Result<Self, Corrupt> {
         let mut reader = Reader::new("erasure", bytes);
-        if reader.byte()? != VERSION {
+        let version = reader.byte()?;
+        if ![VERSION_SHORT, VERSION].contains(&version) {
             return Err(reader.corrupt());
         }
         let stage = Stage::from_code(reader.byte()?).ok_or(reader.corrupt())?;
-        let suppress = match reader.byte()? {
-            0 => false,
-            1 => true,
-            _ => return Err(reader.corrupt()),
-        };
+        let suppress = flag(&mut reader)?;
         let (number, site) = (reader.varint()?, SiteNo(reader.number32()?));
         let (vek_epoch, blocks, records) = (reader.varint()?, reader.varint()?, reader.varint()?);
         let count = reader.count_of(1)?;
@@ -124,6 +136,7 @@ impl Erasure {
             let bucket = Bucket { class, site, epoch };
             parts.push(Part { bucket, key, old: keys(&mut reader)? });
         }
+        let left = if version == VERSION { left(&mut reader, site)? } else { None };
         reader.end()?;
         Ok(Self {
             number,
@@ -137,8 +150,27 @@ impl Erasure {
             blocks,
             records,
             gone,
+            left,
         })
     }
+}
+
+fn flag(reader: &mut Reader<'_>) -> Result<bool, Corrupt> {
+    match reader.byte()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(reader.corrupt()),
+    }
+}
+
+fn left(reader: &mut Reader<'_>, site: SiteNo) -> Result<Option<Vec<Bucket>>, Corrupt> {
+    let searched = flag(reader)?;
+    let mut left = Vec::new();
+    for _ in 0..reader.count_of(BUCKET_BYTES_MIN)? {
+        let class = Class::from_code(reader.byte()?).ok_or(reader.corrupt())?;
+        left.push(Bucket { class, site, epoch: Epoch::from_code(reader.number32()?) });
+    }
+    Ok(searched.then_some(left))
 }
 
 fn put_keys(out: &mut Vec<u8>, keys: &[KeyId]) {
@@ -158,7 +190,7 @@ fn tags(reader: &mut Reader<'_>) -> Result<Vec<Tag>, Corrupt> {
 
 /// The value of a suppressed person's row: `version ‖ tag (16)`.
 pub fn encode_suppressed(tag: &Tag) -> Vec<u8> {
-    [&[VERSION][..], &tag.0].concat()
+    [&[VERSION_SUPPRESSED][..], &tag.0].concat()
 }
 
 /// Reads the value of a suppressed person's row.
@@ -167,7 +199,7 @@ pub fn encode_suppressed(tag: &Tag) -> Vec<u8> {
 /// When the bytes do not follow the format.
 pub fn decode_suppressed(bytes: &[u8]) -> Result<Tag, Corrupt> {
     let mut reader = Reader::new("suppressed person", bytes);
-    if reader.byte()? != VERSION {
+    if reader.byte()? != VERSION_SUPPRESSED {
         return Err(reader.corrupt());
     }
     let tag = reader.tag()?;
@@ -203,6 +235,7 @@ mod tests {
                 blocks: 6,
                 records: 8,
                 gone: keys,
+                left: (month % 2 == 0).then(|| vec![bucket]),
             };
             let bytes = erasure.encode();
             prop_assert_eq!(Erasure::decode(&bytes), Ok(erasure));

@@ -61,6 +61,7 @@ pub fn hide(engine: &Engine, site: SiteNo, order: Order) -> Result<(), EngineErr
         blocks: 0,
         records: 0,
         gone: Vec::new(),
+        left: None,
     };
     let mut changes = row_change(&shared.ring, &row);
     if let Some(tag) = &order.suppress {
@@ -111,26 +112,37 @@ impl Run<'_> {
         }
         if row.stage == Stage::Sealed {
             if let KeysEnd::Waiting(paths) = self.destroy_keys(&mut row, &[])? {
-                return Ok(report(&row, Vec::new(), paths));
+                return Ok(report(&row, paths));
             }
-            self.settle(&mut row, Stage::Hidden)?;
+            self.settle(&mut row)?;
         }
-        if row.stage == Stage::Ended {
-            return Ok(report(&row, Vec::new(), Vec::new()));
+        if row.stage == Stage::Ended || self.waits_still(&row, waits)? {
+            return Ok(report(&row, Vec::new()));
         }
-        self.steps.begins(EraseStep::Fold);
-        self.fold_away()?;
+        if row.left.is_none() {
+            self.steps.begins(EraseStep::Fold);
+            self.fold_away()?;
+        }
         let sealed = self.seal_anew(row, waits)?;
         row = sealed.row;
         if let KeysEnd::Waiting(paths) = self.destroy_keys(&mut row, &sealed.samples)? {
-            return Ok(report(&row, sealed.held, paths));
+            return Ok(report(&row, paths));
         }
-        let mut held = sealed.held;
-        held.extend(self.copies(row.site)?);
-        let stage = if held.is_empty() { Stage::Ended } else { Stage::Hidden };
         self.steps.begins(EraseStep::Gone);
-        self.settle(&mut row, stage)?;
-        Ok(report(&row, held, Vec::new()))
+        self.settle(&mut row)?;
+        Ok(report(&row, Vec::new()))
+    }
+
+    /// Whether everything was searched, and everything that was left waits still: then there is
+    /// nothing to do. What came later nobody asked to erase.
+    fn waits_still(&self, row: &Erasure, waits: &Waits) -> Result<bool, EngineError> {
+        let (Some(left), true) = (&row.left, row.parts.is_empty()) else { return Ok(false) };
+        let (living, copies) = (self.living(row.site), self.copies(row)?);
+        let still = |bucket: &Bucket| match living.contains(bucket) {
+            true => waits(*bucket),
+            false => copies.contains(bucket),
+        };
+        Ok(!left.is_empty() && left.iter().all(still))
     }
 
     /// The row as it is on the disk: what a call before this one wrote of it may be more than what
@@ -153,7 +165,8 @@ impl Run<'_> {
         fold.fold_away(&journal)
     }
 
-    fn seal_anew(&self, row: Erasure, waits: &Waits) -> Result<Sealed, EngineError> {
+    /// The living buckets of a site.
+    fn living(&self, site: SiteNo) -> Vec<Bucket> {
         let shared = &self.engine.shared;
         let mut living: Vec<Bucket> = Vec::new();
         for key in shared.ring.list() {
@@ -163,16 +176,24 @@ impl Run<'_> {
                     Some(Bucket { class: key.class?, site, epoch: Epoch::from_code(key.epoch) })
                 })
                 .flatten();
-            living.extend(bucket.filter(|bucket| bucket.site == row.site));
+            living.extend(bucket.filter(|bucket| bucket.site == site));
         }
         living.sort_unstable();
         living.dedup();
+        living
+    }
+
+    fn seal_anew(&self, row: Erasure, waits: &Waits) -> Result<Sealed, EngineError> {
+        let copies = self.copies(&row)?;
         // What was begun before a hold came is brought to its end.
         let begun = |bucket: &Bucket| row.parts.iter().any(|part| part.bucket == *bucket);
-        let (held, buckets): (Vec<_>, Vec<_>) =
-            living.into_iter().partition(|bucket| !begun(bucket) && waits(*bucket));
+        let is_left = |bucket: &Bucket| row.left.as_ref().is_none_or(|left| left.contains(bucket));
+        let living = self.living(row.site).into_iter();
+        let (held, buckets): (Vec<_>, Vec<_>) = living
+            .filter(|bucket| begun(bucket) || is_left(bucket))
+            .partition(|bucket| !begun(bucket) && waits(*bucket));
         let (waits, steps) = (Arc::clone(waits), Arc::clone(&self.steps));
-        let order = Sealing { row, buckets, held, waits, steps };
+        let order = Sealing { row, buckets, held, copies, waits, steps };
         let fold = destruction::Run { engine: self.engine, mark: self.mark, steps: &() };
         fold.ask(|reply| {
             Message::Destruction(Box::new(writer::Order::Erase(Box::new(order), reply)))
@@ -247,22 +268,27 @@ impl Run<'_> {
     }
 
     /// Copies in hold storage: who is in them is looked at by nobody, so they may have the person.
-    fn copies(&self, site: SiteNo) -> Result<Vec<Bucket>, EngineError> {
+    /// Those that came after everything was searched are of buckets that were left.
+    fn copies(&self, row: &Erasure) -> Result<Vec<Bucket>, EngineError> {
         let copies = hold::copies(&self.engine.shared)?.into_iter();
         let of_site = copies.filter_map(|copy| match copy.lot {
-            Lot::Records(bucket) if bucket.site == site => Some(bucket),
+            Lot::Records(bucket) if bucket.site == row.site => Some(bucket),
             _ => None,
         });
         let mut buckets: Vec<Bucket> = of_site.collect();
         buckets.sort_unstable();
         buckets.dedup();
+        if let Some(left) = &row.left {
+            buckets.retain(|bucket| left.contains(bucket));
+        }
         Ok(buckets)
     }
 
     /// Writes how far it is.
-    fn settle(&self, row: &mut Erasure, stage: Stage) -> Result<(), EngineError> {
+    fn settle(&self, row: &mut Erasure) -> Result<(), EngineError> {
         let shared = &self.engine.shared;
-        row.stage = stage;
+        let is_done = row.left.as_ref().is_some_and(Vec::is_empty);
+        row.stage = if is_done { Stage::Ended } else { Stage::Hidden };
         row.parts.clear();
         let written = shared.store.apply(&row_change(&shared.ring, row));
         written.map_err(EngineError::from).inspect_err(|error| shared.fail(error))?;
@@ -272,13 +298,13 @@ impl Run<'_> {
     }
 }
 
-fn report(row: &Erasure, held: Vec<Bucket>, waiting_for: Vec<PathBuf>) -> EraseReport {
+fn report(row: &Erasure, waiting_for: Vec<PathBuf>) -> EraseReport {
     EraseReport {
         done: row.stage == Stage::Ended,
         blocks: row.blocks,
         records: row.records,
         keys: row.gone.clone(),
-        held,
+        held: row.left.clone().unwrap_or_default(),
         waiting_for,
     }
 }

@@ -37,6 +37,8 @@ pub struct Sealing {
     pub buckets: Vec<Bucket>,
     /// Those that are on hold: only looked at.
     pub held: Vec<Bucket>,
+    /// Those that have a copy in hold storage.
+    pub copies: Vec<Bucket>,
     /// Who says what is on hold by now: a hold may come while the fold thread is at work.
     pub waits: Waits,
     /// Who follows.
@@ -47,8 +49,6 @@ pub struct Sealing {
 pub struct Sealed {
     /// The erasure as it stands now.
     pub row: Erasure,
-    /// Buckets on hold that have the person.
-    pub held: Vec<Bucket>,
     /// Keys of blocks that had the person, as they were stored.
     pub samples: Vec<(BlockPlace, Vec<u8>)>,
 }
@@ -59,7 +59,7 @@ impl Folder {
     /// # Errors
     /// When something cannot be read, written or opened.
     pub fn erase(&mut self, order: Sealing) -> Result<Sealed, FoldError> {
-        let Sealing { mut row, buckets, mut held, waits, steps } = order;
+        let Sealing { mut row, buckets, mut held, copies, waits, steps } = order;
         let mut samples = Vec::new();
         for bucket in buckets {
             let known = row.parts.iter().any(|part| part.bucket == bucket);
@@ -86,18 +86,20 @@ impl Folder {
             }
             self.seal_anew(bucket, &mut row, &*steps, &mut samples)?;
         }
-        let with: Result<Vec<Bucket>, FoldError> = held
-            .into_iter()
-            .filter_map(|bucket| match self.has(bucket, &row.person) {
-                Ok(has) => has.then_some(Ok(bucket)),
-                Err(error) => Some(Err(error)),
-            })
-            .collect();
+        let mut left = copies;
+        for bucket in held {
+            if self.has(bucket, &row.person)? {
+                left.push(bucket);
+            }
+        }
+        left.sort_unstable();
+        left.dedup();
+        row.left = Some(left);
         row.stage = Stage::Sealed;
         row.vek_epoch = self.ring.vek_epoch()?;
         steps.begins(EraseStep::Sealed);
         self.store.apply(&row_change(&self.ring, &row))?;
-        Ok(Sealed { row, held: with?, samples })
+        Ok(Sealed { row, samples })
     }
 
     /// Whether a bucket has a record of the person.

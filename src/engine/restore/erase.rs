@@ -96,6 +96,7 @@ pub fn lost(
                 blocks: 0,
                 records: 0,
                 gone: Vec::new(),
+                left: None,
             },
         ));
     }

@@ -264,6 +264,50 @@ fn a_bucket_on_hold_waits_with_the_person_hidden() {
     world.check_blocks();
 }
 
+#[test]
+fn what_waits_erases_nothing_that_came_later() {
+    let mut world = World::filled();
+    world.fold_now();
+    let with = world.buckets_with(0, 3);
+    let Lot::Records(held) = with[0] else { panic!() };
+    world.hide(0, 5, Order { person: person(3), ..Order::default() });
+    let waits: Waits = Arc::new(move |bucket| bucket == held);
+    let first = world.erase(5, Arc::clone(&waits), Arc::new(())).unwrap();
+    assert_eq!((first.done, &first.held), (false, &vec![held]));
+    let stays = world.model.kept[&held].clone();
+    world.forget(0, 3);
+    world.model.kept.insert(held, stays);
+    // The person goes on.
+    let row = |event: u16| Row {
+        site: 0,
+        event,
+        user: event % 7,
+        device: 1,
+        drm: 0,
+        effect: 0,
+        hours_ago: 1,
+    };
+    let later: Vec<u16> = (4_000..4_070).filter(|event| user_of(*event) == 3).collect();
+    world.run(Op::Submit(later.iter().map(|event| row(*event)).collect()));
+    world.run(Op::Fold);
+    assert!(world.buckets_with(0, 3).len() > 1);
+    let lots = world.engine().lots();
+    for _ in 0..2 {
+        assert_eq!(world.erase(5, Arc::clone(&waits), Arc::new(())).as_ref(), Some(&first));
+        assert_eq!(world.engine().lots(), lots);
+        world.check_blocks();
+        world.reopen();
+    }
+    // Released: only what had waited goes.
+    let report = world.erase(5, nobody(), Arc::new(())).unwrap();
+    let events = world.model.kept.get_mut(&held).unwrap();
+    let before = events.len() as u64;
+    events.retain(|event| user_of(*event) != 3);
+    let gone = before - events.len() as u64;
+    assert_eq!((report.done, report.records), (true, first.records + gone));
+    world.check_blocks();
+}
+
 /// Says when the first bucket gets its fresh key.
 struct Begun(AtomicBool);
 
