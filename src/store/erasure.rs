@@ -19,6 +19,8 @@ const TAG_BYTES: usize = 16;
 const PART_BYTES_MIN: usize = 4;
 /// Least bytes of a bucket of a known site: class, epoch.
 const BUCKET_BYTES_MIN: usize = 2;
+/// Least bytes of a sample: bucket, whether it was a fragment, number, length.
+const SAMPLE_BYTES_MIN: usize = 5;
 
 vocabulary! {
     /// How far an erasure is.
@@ -43,6 +45,19 @@ pub struct Part {
     pub key: KeyId,
     /// Its keys from before.
     pub old: Vec<KeyId>,
+}
+
+/// The key of a block that had the person, as it was stored: at the end it must not open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// The block's bucket.
+    pub bucket: Bucket,
+    /// Whether it was a fragment.
+    pub fragment: bool,
+    /// The block's number.
+    pub number: u64,
+    /// Its key, sealed.
+    pub sealed: Vec<u8>,
 }
 
 /// An erasure that has not ended.
@@ -73,6 +88,8 @@ pub struct Erasure {
     /// Once everything was searched: the buckets that are left, because they are on hold and have
     /// the person, or have a copy in hold storage. Nothing else is searched again.
     pub left: Option<Vec<Bucket>>,
+    /// What is tried at the end, also when that comes after a start or another try.
+    pub samples: Vec<Sample>,
 }
 
 impl Erasure {
@@ -93,8 +110,7 @@ impl Erasure {
         put_keys(&mut out, &self.gone);
         out.varint(self.parts.len() as u64);
         for part in &self.parts {
-            out.push(part.bucket.class.code());
-            out.varint(u64::from(part.bucket.epoch.code()));
+            put_bucket(&mut out, &part.bucket);
             out.varint(part.key.0);
             put_keys(&mut out, &part.old);
         }
@@ -102,8 +118,15 @@ impl Erasure {
         let left = self.left.as_deref().unwrap_or_default();
         out.varint(left.len() as u64);
         for bucket in left {
-            out.push(bucket.class.code());
-            out.varint(u64::from(bucket.epoch.code()));
+            put_bucket(&mut out, bucket);
+        }
+        out.varint(self.samples.len() as u64);
+        for sample in &self.samples {
+            put_bucket(&mut out, &sample.bucket);
+            out.push(u8::from(sample.fragment));
+            out.varint(sample.number);
+            out.varint(sample.sealed.len() as u64);
+            out.extend_from_slice(&sample.sealed);
         }
         out
     }
@@ -130,13 +153,17 @@ impl Erasure {
         let gone = keys(&mut reader)?;
         let mut parts = Vec::new();
         for _ in 0..reader.count_of(PART_BYTES_MIN)? {
-            let class = Class::from_code(reader.byte()?).ok_or(reader.corrupt())?;
-            let epoch = Epoch::from_code(reader.number32()?);
+            let bucket = bucket(&mut reader, site)?;
             let key = KeyId(reader.varint()?);
-            let bucket = Bucket { class, site, epoch };
             parts.push(Part { bucket, key, old: keys(&mut reader)? });
         }
-        let left = if version == VERSION { left(&mut reader, site)? } else { None };
+        let (mut left, mut samples) = (None, Vec::new());
+        if version == VERSION {
+            left = self::left(&mut reader, site)?;
+            for _ in 0..reader.count_of(SAMPLE_BYTES_MIN)? {
+                samples.push(sample(&mut reader, site)?);
+            }
+        }
         reader.end()?;
         Ok(Self {
             number,
@@ -151,6 +178,7 @@ impl Erasure {
             records,
             gone,
             left,
+            samples,
         })
     }
 }
@@ -167,10 +195,26 @@ fn left(reader: &mut Reader<'_>, site: SiteNo) -> Result<Option<Vec<Bucket>>, Co
     let searched = flag(reader)?;
     let mut left = Vec::new();
     for _ in 0..reader.count_of(BUCKET_BYTES_MIN)? {
-        let class = Class::from_code(reader.byte()?).ok_or(reader.corrupt())?;
-        left.push(Bucket { class, site, epoch: Epoch::from_code(reader.number32()?) });
+        left.push(bucket(reader, site)?);
     }
     Ok(searched.then_some(left))
+}
+
+fn sample(reader: &mut Reader<'_>, site: SiteNo) -> Result<Sample, Corrupt> {
+    let (bucket, fragment, number) = (bucket(reader, site)?, flag(reader)?, reader.varint()?);
+    let count = reader.count_of(1)?;
+    let sealed = (0..count).map(|_| reader.byte()).collect::<Result<_, Corrupt>>()?;
+    Ok(Sample { bucket, fragment, number, sealed })
+}
+
+fn put_bucket(out: &mut Vec<u8>, bucket: &Bucket) {
+    out.push(bucket.class.code());
+    out.varint(u64::from(bucket.epoch.code()));
+}
+
+fn bucket(reader: &mut Reader<'_>, site: SiteNo) -> Result<Bucket, Corrupt> {
+    let class = Class::from_code(reader.byte()?).ok_or(reader.corrupt())?;
+    Ok(Bucket { class, site, epoch: Epoch::from_code(reader.number32()?) })
 }
 
 fn put_keys(out: &mut Vec<u8>, keys: &[KeyId]) {
@@ -236,6 +280,7 @@ mod tests {
                 records: 8,
                 gone: keys,
                 left: (month % 2 == 0).then(|| vec![bucket]),
+                samples: vec![Sample { bucket, fragment: suppress, number: 3, sealed: vec![9; 5] }],
             };
             let bytes = erasure.encode();
             prop_assert_eq!(Erasure::decode(&bytes), Ok(erasure));

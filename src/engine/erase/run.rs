@@ -6,14 +6,14 @@ use std::sync::{Arc, PoisonError};
 use super::{EraseReport, EraseStep, EraseSteps, Order, Waits, aad, row_change};
 use crate::crypto::{SealKey, seal};
 use crate::engine::destroy::run as destruction;
-use crate::engine::fold::{BlockPlace, Sealed, Sealing, block_key_opens, blocks_of, wrapped_key};
+use crate::engine::fold::{BlockPlace, Sealing, block_key_opens, blocks_of, wrapped_key};
 use crate::engine::writer::{self, Message};
 use crate::engine::{Engine, EngineError, hold};
 use crate::keys::{Destruction, KeyKind, KeysError, LedgerMark, Step, Steps};
 use crate::model::batch::{Bucket, Epoch};
 use crate::model::ids::{KeyId, SiteNo};
 use crate::model::retention::Lot;
-use crate::store::erasure::{Erasure, Stage, encode_suppressed};
+use crate::store::erasure::{Erasure, Sample, Stage, encode_suppressed};
 use crate::store::{Changes, Table, keys};
 
 /// An erasure under way.
@@ -62,6 +62,7 @@ pub fn hide(engine: &Engine, site: SiteNo, order: Order) -> Result<(), EngineErr
         records: 0,
         gone: Vec::new(),
         left: None,
+        samples: Vec::new(),
     };
     let mut changes = row_change(&shared.ring, &row);
     if let Some(tag) = &order.suppress {
@@ -111,7 +112,7 @@ impl Run<'_> {
             return Err(EngineError::Refused("this erasure is lost and must be repeated".into()));
         }
         if row.stage == Stage::Sealed {
-            if let KeysEnd::Waiting(paths) = self.destroy_keys(&mut row, &[])? {
+            if let KeysEnd::Waiting(paths) = self.destroy_keys(&mut row)? {
                 return Ok(report(&row, paths));
             }
             self.settle(&mut row)?;
@@ -123,9 +124,8 @@ impl Run<'_> {
             self.steps.begins(EraseStep::Fold);
             self.fold_away()?;
         }
-        let sealed = self.seal_anew(row, waits)?;
-        row = sealed.row;
-        if let KeysEnd::Waiting(paths) = self.destroy_keys(&mut row, &sealed.samples)? {
+        row = self.seal_anew(row, waits)?;
+        if let KeysEnd::Waiting(paths) = self.destroy_keys(&mut row)? {
             return Ok(report(&row, paths));
         }
         self.steps.begins(EraseStep::Gone);
@@ -183,7 +183,7 @@ impl Run<'_> {
         living
     }
 
-    fn seal_anew(&self, row: Erasure, waits: &Waits) -> Result<Sealed, EngineError> {
+    fn seal_anew(&self, row: Erasure, waits: &Waits) -> Result<Erasure, EngineError> {
         let copies = self.copies(&row)?;
         // What was begun before a hold came is brought to its end.
         let begun = |bucket: &Bucket| row.parts.iter().any(|part| part.bucket == *bucket);
@@ -201,11 +201,7 @@ impl Run<'_> {
     }
 
     /// Destroys the keys from before, and tries what they sealed.
-    fn destroy_keys(
-        &self,
-        row: &mut Erasure,
-        samples: &[(BlockPlace, Vec<u8>)],
-    ) -> Result<KeysEnd, EngineError> {
+    fn destroy_keys(&self, row: &mut Erasure) -> Result<KeysEnd, EngineError> {
         let ids: Vec<KeyId> = row.parts.iter().flat_map(|part| part.old.iter().copied()).collect();
         if ids.is_empty() {
             return Ok(KeysEnd::Gone);
@@ -230,7 +226,7 @@ impl Run<'_> {
             Err(error) => return Err(error.into()),
         }
         self.steps.begins(EraseStep::Trial);
-        self.try_all(row, &ids, &before, samples)?;
+        self.try_all(row, &ids, &before)?;
         row.gone.extend(ids);
         Ok(KeysEnd::Gone)
     }
@@ -242,16 +238,16 @@ impl Run<'_> {
         row: &Erasure,
         ids: &[KeyId],
         before: &[Arc<SealKey>],
-        samples: &[(BlockPlace, Vec<u8>)],
     ) -> Result<(), EngineError> {
         let shared = &self.engine.shared;
         let opens = || EngineError::Refused("an erased record still opens; stop and look".into());
-        for (place, wrapped) in samples {
+        for Sample { bucket, fragment, number, sealed: wrapped } in &row.samples {
+            let place = BlockPlace { bucket: *bucket, fragment: *fragment, number: *number };
             let named = seal::key_id(wrapped).ok().and_then(|id| shared.ring.by_id(id));
             let parts = row.parts.iter().filter(|part| part.bucket == place.bucket);
             let fresh = parts.filter_map(|part| shared.ring.by_id(part.key));
             let mut all = fresh.chain(named).chain(before.iter().cloned());
-            if all.any(|key| block_key_opens(&key, *place, wrapped)) {
+            if all.any(|key| block_key_opens(&key, place, wrapped)) {
                 return Err(opens());
             }
         }
@@ -290,6 +286,7 @@ impl Run<'_> {
         let is_done = row.left.as_ref().is_some_and(Vec::is_empty);
         row.stage = if is_done { Stage::Ended } else { Stage::Hidden };
         row.parts.clear();
+        row.samples.clear();
         let written = shared.store.apply(&row_change(&shared.ring, row));
         written.map_err(EngineError::from).inspect_err(|error| shared.fail(error))?;
         let mut erasing = shared.erasing.write().unwrap_or_else(PoisonError::into_inner);

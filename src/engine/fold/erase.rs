@@ -20,13 +20,13 @@ use crate::model::person::Person;
 use crate::store::block::{OwnedRow, Row};
 use crate::store::codec::Corrupt;
 use crate::store::dictionary::Dictionary;
-use crate::store::erasure::{Erasure, Part, Stage};
+use crate::store::erasure::{Erasure, Part, Sample, Stage};
 use crate::store::header::{Filtered, Header};
 use crate::store::{Changes, details};
 
 /// Rows are changed in pieces of this size, bytes.
 const PIECE_BYTES: usize = if cfg!(test) { 2 << 10 } else { 1 << 20 };
-/// So many rows from before are kept in memory to be tried at the end.
+/// So many rows from before are kept to be tried at the end.
 const SAMPLES_MAX: usize = 256;
 
 /// What is to be sealed anew.
@@ -45,22 +45,13 @@ pub struct Sealing {
     pub steps: Arc<dyn EraseSteps>,
 }
 
-/// What was sealed anew.
-pub struct Sealed {
-    /// The erasure as it stands now.
-    pub row: Erasure,
-    /// Keys of blocks that had the person, as they were stored.
-    pub samples: Vec<(BlockPlace, Vec<u8>)>,
-}
-
 impl Folder {
     /// Seals anew what holds the person of an erasure.
     ///
     /// # Errors
     /// When something cannot be read, written or opened.
-    pub fn erase(&mut self, order: Sealing) -> Result<Sealed, FoldError> {
+    pub fn erase(&mut self, order: Sealing) -> Result<Erasure, FoldError> {
         let Sealing { mut row, buckets, mut held, copies, waits, steps } = order;
-        let mut samples = Vec::new();
         for bucket in buckets {
             let known = row.parts.iter().any(|part| part.bucket == bucket);
             if !known && !self.has(bucket, &row.person)? {
@@ -84,7 +75,7 @@ impl Folder {
                 steps.begins(EraseStep::Part);
                 self.store.apply(&row_change(&self.ring, &row))?;
             }
-            self.seal_anew(bucket, &mut row, &*steps, &mut samples)?;
+            self.seal_anew(bucket, &mut row, &*steps)?;
         }
         let mut left = copies;
         for bucket in held {
@@ -99,7 +90,7 @@ impl Folder {
         row.vek_epoch = self.ring.vek_epoch()?;
         steps.begins(EraseStep::Sealed);
         self.store.apply(&row_change(&self.ring, &row))?;
-        Ok(Sealed { row, samples })
+        Ok(row)
     }
 
     /// Whether a bucket has a record of the person.
@@ -126,7 +117,6 @@ impl Folder {
         bucket: Bucket,
         row: &mut Erasure,
         steps: &dyn EraseSteps,
-        samples: &mut Vec<(BlockPlace, Vec<u8>)>,
     ) -> Result<(), FoldError> {
         let fresh = row.parts.iter().find(|part| part.bucket == bucket).map(|part| part.key);
         let fresh = fresh.and_then(|id| self.ring.by_id(id)).ok_or(Corrupt("bucket key"))?;
@@ -151,8 +141,9 @@ impl Folder {
                 None => piece.put(place.rows()[2].0, place.key(), wrap_anew(&key, &fresh, place)),
                 Some(others) => {
                     row.blocks += 1;
-                    if samples.len() < SAMPLES_MAX {
-                        samples.push((place, wrapped));
+                    if row.samples.len() < SAMPLES_MAX {
+                        let BlockPlace { bucket, fragment, number } = place;
+                        row.samples.push(Sample { bucket, fragment, number, sealed: wrapped });
                     }
                     replace(&mut piece, place, &fresh, &others)?;
                     empty.extend(others.is_empty().then_some(place));

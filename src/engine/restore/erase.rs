@@ -97,6 +97,7 @@ pub fn lost(
                 records: 0,
                 gone: Vec::new(),
                 left: None,
+                samples: Vec::new(),
             },
         ));
     }

@@ -5,10 +5,11 @@ use std::sync::atomic::AtomicBool;
 
 use super::checks::copy;
 use super::*;
-use crate::engine::erase::{EraseReport, EraseStep, EraseSteps, Order, Stage, Waits};
+use crate::engine::erase::{self, EraseReport, EraseStep, EraseSteps, Order, Stage, Waits};
 use crate::engine::restore::{LedgerErasure, Replay};
 use crate::model::ids::{HoldNo, SiteNo};
 use crate::model::person::Person;
+use crate::store::erasure::{Erasure, Sample};
 
 /// Steps of an erasure of somebody in two buckets: more of them would be a cut that nobody made.
 const STEPS: u32 = 19;
@@ -419,6 +420,54 @@ fn nothing_is_erased_while_the_register_waits_for_a_copy() {
     assert!(world.erase(3, nobody(), Arc::new(())).unwrap().done);
     world.forget(0, 3);
     world.opens_all_but(&rows, &with);
+    world.check_blocks();
+}
+
+#[test]
+fn a_trial_that_failed_fails_again_until_nothing_opens() {
+    let mut world = World::filled();
+    world.fold_now();
+    world.close();
+    let shelf = world.dir.path().join("shelf");
+    std::fs::create_dir(&shelf).unwrap();
+    world.copies = vec![shelf.join("register.c")];
+    world.open();
+    let (rows, with) = (world.rows(), world.buckets_with(0, 3));
+    let away = world.dir.path().join("away");
+    std::fs::rename(&shelf, &away).unwrap();
+    world.hide(0, 3, Order { person: person(3), ..Order::default() });
+    assert!(!world.erase(3, nobody(), Arc::new(())).unwrap().waiting_for.is_empty());
+    world.reopen();
+    let load = |world: &World| {
+        let engine = world.engine();
+        let rows = erase::load(engine.store(), engine.ring().state_key()).unwrap();
+        rows[&3].clone()
+    };
+    let put = |world: &World, row: &Erasure| {
+        let changes = erase::row_change(world.engine().ring(), row);
+        world.engine().store().apply(&changes).unwrap();
+    };
+    // What was sealed before is known over the start; and one key of it opens, as it must not.
+    let good = load(&world);
+    assert!(good.samples.len() >= with.len(), "{good:?}");
+    let (table, key, sealed) = rows
+        .iter()
+        .find(|row| matches!(row.0, Table::BlockKeys(..)) && !with.contains(&world.try_row(row).0))
+        .unwrap();
+    let Table::BlockKeys(class, _) = table else { panic!() };
+    let BlockPlace { bucket, fragment, number } = BlockPlace::from_key(*class, key).unwrap();
+    let mut bad = good.clone();
+    bad.samples.push(Sample { bucket, fragment, number, sealed: sealed.clone() });
+    put(&world, &bad);
+    std::fs::rename(&away, &shelf).unwrap();
+    for _ in 0..2 {
+        assert!(world.erase(3, nobody(), Arc::new(())).is_none());
+        world.reopen();
+    }
+    put(&world, &good);
+    assert!(world.erase(3, nobody(), Arc::new(())).unwrap().done);
+    assert_eq!(load(&world).samples, []);
+    world.forget(0, 3);
     world.check_blocks();
 }
 
