@@ -151,22 +151,30 @@ impl Folder {
             }
             if piece.bytes() >= PIECE_BYTES {
                 steps.begins(EraseStep::Piece);
-                self.write_piece(&mut piece, row)?;
+                self.write_piece((&mut piece, &mut empty), bucket, row)?;
             }
         }
         steps.begins(EraseStep::Piece);
-        self.write_piece(&mut piece, row)?;
+        self.write_piece((&mut piece, &mut empty), bucket, row)
+    }
+
+    /// Fragments that are gone leave the list with the piece that takes them: a later block may end
+    /// the erasure, and the folds go on.
+    fn write_piece(
+        &mut self,
+        (piece, empty): (&mut Changes, &mut Vec<BlockPlace>),
+        bucket: Bucket,
+        row: &Erasure,
+    ) -> Result<(), FoldError> {
+        let mut changes = std::mem::take(piece);
+        changes.append(row_change(&self.ring, row));
+        self.store.apply(&changes)?;
+        let empty = std::mem::take(empty);
         if let Some(fragments) = self.fragments.0.get_mut(&bucket) {
             let gone = |number: &u64| empty.iter().any(|at| at.fragment && at.number == *number);
             fragments.retain(|number| !gone(number));
         }
         Ok(())
-    }
-
-    fn write_piece(&self, piece: &mut Changes, row: &Erasure) -> Result<(), FoldError> {
-        let mut changes = std::mem::take(piece);
-        changes.append(row_change(&self.ring, row));
-        Ok(self.store.apply(&changes)?)
     }
 }
 

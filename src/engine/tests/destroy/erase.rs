@@ -501,6 +501,52 @@ fn a_block_that_does_not_open_ends_the_erasure_and_nothing_else() {
 }
 
 #[test]
+fn folds_go_on_where_a_block_ended_an_erasure_behind_a_fragment_that_is_gone() {
+    let mut world = World::filled();
+    world.fold_now();
+    let row = |event: u16| Row {
+        site: 0,
+        event,
+        user: event % 7,
+        device: 1,
+        drm: 0,
+        effect: 0,
+        hours_ago: 1,
+    };
+    // A fragment of the person alone, one large enough for a piece, and one that is damaged.
+    let own = (4_000..4_100).filter(|event| user_of(*event) == 3);
+    for events in [own.collect(), (5_000..5_400).collect(), (6_000..6_020).collect::<Vec<u16>>()] {
+        world.run(Op::Submit(events.into_iter().map(row).collect()));
+        world.run(Op::Fold);
+    }
+    let last = world.rows().into_iter().filter_map(|(table, key, _)| match table {
+        Table::BlockKeys(class, _) => BlockPlace::from_key(class, &key),
+        _ => None,
+    });
+    let no = world.no(0);
+    let place = last.filter(|place| place.bucket.site == no).max_by_key(|at| at.number).unwrap();
+    let [_, (table, key), _] = place.rows();
+    let whole = world.engine().store().get(table, &key).unwrap().unwrap();
+    let put = |world: &World, value: Vec<u8>| {
+        let mut changes = store::Changes::default();
+        changes.put(table, key.clone(), value);
+        world.engine().store().apply(&changes).unwrap();
+    };
+    put(&world, b"damaged".to_vec());
+    world.hide(0, 3, Order { person: person(3), ..Order::default() });
+    assert!(world.erase(3, nobody(), Arc::new(())).is_none());
+    put(&world, whole);
+    let others = (7_000..7_700).filter(|event| user_of(*event) != 3).map(row);
+    world.run(Op::Submit(others.collect()));
+    world.run(Op::Fold);
+    assert!(world.engine().is_running());
+    let report = world.erase(3, nobody(), Arc::new(())).unwrap();
+    assert!(report.done);
+    assert_eq!(report.records, world.forget(0, 3));
+    world.check_blocks();
+}
+
+#[test]
 fn data_from_before_an_erasure_is_put_back_without_the_buckets_that_had_the_person() {
     let mut world = World::filled();
     let kept = world.back_up("backup");
