@@ -53,6 +53,10 @@ impl Folder {
     pub fn erase(&mut self, order: Sealing) -> Result<Erasure, FoldError> {
         let Sealing { mut row, buckets, mut held, copies, waits, steps } = order;
         for bucket in buckets {
+            // Where another erasure has put its own key in the place of this one's, the bucket is
+            // begun with again.
+            let lives = |part: &Part| self.ring.by_id(part.key).is_some();
+            row.parts.retain(|part| part.bucket != bucket || lives(part));
             let known = row.parts.iter().any(|part| part.bucket == bucket);
             if !known && !self.has(bucket, &row.person)? {
                 continue;

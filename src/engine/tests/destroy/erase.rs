@@ -60,6 +60,14 @@ impl World {
         report
     }
 
+    /// The same while another erasure has not ended.
+    fn erased_beside(&mut self, site: u8, number: u64, user: u16) {
+        self.hide(site, number, Order { person: person(user), ..Order::default() });
+        assert!(self.erase(number, nobody(), Arc::new(())).unwrap().done);
+        self.runtime.block_on(self.engine().end_erasure(number)).unwrap();
+        self.forget(site, user);
+    }
+
     /// The model forgets the rows of a user; how many these were.
     fn forget(&mut self, site: u8, user: u16) -> u64 {
         let no = self.no(site);
@@ -372,6 +380,28 @@ fn what_was_erased_in_can_be_held_and_destroyed() {
     let copy = Doom { lot, hold: Some(HoldNo(1)), heirs: Vec::new() };
     assert_eq!(world.destroy(&[copy], Arc::new(())).unwrap().verification, Verification::Passed);
     assert!(world.erase(7, nobody(), Arc::new(())).unwrap().done);
+}
+
+#[test]
+fn two_erasures_of_a_bucket_that_are_cut_come_to_their_ends() {
+    for step in 2..8 {
+        let mut world = World::filled();
+        world.fold_now();
+        world.hide(0, 8, Order { person: person(3), ..Order::default() });
+        assert!(world.erase(8, nobody(), Cut::at(step)).is_none(), "{step}");
+        world.reopen();
+        // The other one destroys the fresh key of the first.
+        world.erased_beside(0, 9, 4);
+        let report = world.erase(8, nobody(), Arc::new(())).unwrap();
+        assert!(report.done, "{step}");
+        assert_eq!(report.records, world.forget(0, 3), "{step}");
+        world.runtime.block_on(world.engine().end_erasure(8)).unwrap();
+        world.check_blocks();
+        for info in world.engine().lots() {
+            let two = matches!(info.lot, Lot::Sets(_));
+            assert_eq!(info.keys.len(), if two { 2 } else { 1 }, "{step}: {info:?}");
+        }
+    }
 }
 
 #[test]
