@@ -470,7 +470,7 @@ fn a_trial_that_failed_fails_again_until_nothing_opens() {
     world.reopen();
     let load = |world: &World| {
         let engine = world.engine();
-        let rows = erase::load(engine.store(), engine.ring().state_key()).unwrap();
+        let rows = erase::load(engine.store(), &engine.ring().state_key()).unwrap();
         rows[&3].clone()
     };
     let put = |world: &World, row: &Erasure| {
