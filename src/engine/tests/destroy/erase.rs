@@ -609,10 +609,16 @@ fn data_from_before_an_erasure_is_put_back_without_the_buckets_that_had_the_pers
     assert!(world.erase(61, nobody(), Arc::new(())).is_none());
     world.reopen();
     assert_eq!(world.engine().erasures().len(), 1);
+    let seen = |world: &World| {
+        let explained = world.engine().explain(site_id(1), other.months[0]);
+        world.runtime.block_on(explained).unwrap().records_seen
+    };
+    assert_eq!(seen(&world), 0, "nobody knows whom not to show");
     let order = Order { person: person(2), repeats: Some(61), ..Order::default() };
     world.hide(1, 70, order);
     assert!(world.erase(70, nobody(), Arc::new(())).unwrap().done);
     assert_eq!(world.engine().erasures().len(), 1);
+    assert!(seen(&world) > 0);
     world.forget(1, 2);
     world.check_blocks();
 }
