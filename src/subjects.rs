@@ -386,9 +386,13 @@ impl Inner {
         let known = self.engine.erasures();
         for intent in self.open()? {
             let Event::ErasureIntent { site, .. } = &intent.event else { continue };
-            if !known.iter().any(|of| of.number == intent.number) {
-                self.result(site, intent.number, &EraseReport::default(), "cut").await?;
+            if known.iter().any(|of| of.number == intent.number) {
+                continue;
             }
+            // A cut between the row of the repeat, which takes the lost one's away, and this word.
+            let repeated = known.iter().any(|of| of.repeats == Some(intent.number));
+            let outcome = if repeated { "repeated" } else { "cut" };
+            self.result(site, intent.number, &EraseReport::default(), outcome).await?;
         }
         Ok(())
     }

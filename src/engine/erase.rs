@@ -94,6 +94,8 @@ pub struct Standing {
     pub site: SiteId,
     /// The months whose records are searched.
     pub months: Vec<Month>,
+    /// The lost erasure that it repeats.
+    pub repeats: Option<u64>,
 }
 
 /// What became of an erasure.
@@ -214,7 +216,7 @@ impl Engine {
         let standing = |row: &Erasure| {
             let site = self.shared.directory.by_no(row.site)?.id.clone();
             let (number, stage, months) = (row.number, row.stage, row.months.clone());
-            Some(Standing { number, stage, site, months })
+            Some(Standing { number, stage, site, months, repeats: row.repeats })
         };
         erasing.values().filter_map(standing).collect()
     }

@@ -90,6 +90,8 @@ pub struct Erasure {
     pub left: Option<Vec<Bucket>>,
     /// What is tried at the end, also when that comes after a start or another try.
     pub samples: Vec<Sample>,
+    /// The lost erasure that this one repeats.
+    pub repeats: Option<u64>,
 }
 
 impl Erasure {
@@ -128,6 +130,8 @@ impl Erasure {
             out.varint(sample.sealed.len() as u64);
             out.extend_from_slice(&sample.sealed);
         }
+        out.push(u8::from(self.repeats.is_some()));
+        out.varint(self.repeats.unwrap_or_default());
         out
     }
 
@@ -157,12 +161,14 @@ impl Erasure {
             let key = KeyId(reader.varint()?);
             parts.push(Part { bucket, key, old: keys(&mut reader)? });
         }
-        let (mut left, mut samples) = (None, Vec::new());
+        let (mut left, mut samples, mut repeats) = (None, Vec::new(), None);
         if version == VERSION {
             left = self::left(&mut reader, site)?;
             for _ in 0..reader.count_of(SAMPLE_BYTES_MIN)? {
                 samples.push(sample(&mut reader, site)?);
             }
+            let (is_repeat, lost) = (flag(&mut reader)?, reader.varint()?);
+            repeats = is_repeat.then_some(lost);
         }
         reader.end()?;
         Ok(Self {
@@ -179,6 +185,7 @@ impl Erasure {
             gone,
             left,
             samples,
+            repeats,
         })
     }
 }
@@ -280,6 +287,7 @@ mod tests {
                 records: 8,
                 gone: keys,
                 left: (month % 2 == 0).then(|| vec![bucket]),
+                repeats: suppress.then_some(epoch.into()),
                 samples: vec![Sample { bucket, fragment: suppress, number: 3, sealed: vec![9; 5] }],
             };
             let bytes = erasure.encode();

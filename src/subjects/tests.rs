@@ -98,9 +98,11 @@ async fn an_intent_that_hid_nobody_is_closed_as_cut_and_one_that_did_is_not() {
         suppressed: false,
     };
     let now = Timestamp(5);
-    let [cut, hidden] = [(); 2]
+    let [cut, lost, hidden] = [(); 3]
         .map(|()| house.ledger.append(Entry::new(now, Actor::Server, intent())).unwrap().operation);
-    house.engine.hide(&site(), Order { number: hidden, ..Order::default() }).await.unwrap();
+    // The row of a repeat stands, and the word that closes the lost one was not said any more.
+    let order = Order { number: hidden, repeats: Some(lost), ..Order::default() };
+    house.engine.hide(&site(), order).await.unwrap();
     desk.tidy().await.unwrap();
     let open: Vec<u64> = house.ledger.unfinished().unwrap().iter().map(|of| of.number).collect();
     assert_eq!(open, [hidden], "{cut}");
@@ -109,11 +111,12 @@ async fn an_intent_that_hid_nobody_is_closed_as_cut_and_one_that_did_is_not() {
         _ => None,
     };
     let outcomes = |house: &House| house.events().iter().filter_map(outcome).collect::<Vec<_>>();
-    assert_eq!(outcomes(&house), [Word::of("cut")]);
+    assert_eq!(outcomes(&house), [Word::of("cut"), Word::of("repeated")]);
     desk.pass().await.unwrap();
-    assert_eq!(outcomes(&house), [Word::of("cut"), Word::of("nothing")]);
+    let words = ["cut", "repeated", "nothing"].map(Word::of);
+    assert_eq!(outcomes(&house), words);
     assert_eq!((house.ledger.unfinished().unwrap().len(), house.engine.erasures()), (0, vec![]));
     desk.tidy().await.unwrap();
     desk.pass().await.unwrap();
-    assert_eq!(outcomes(&house).len(), 2);
+    assert_eq!(outcomes(&house).len(), 3);
 }

@@ -63,12 +63,16 @@ pub fn hide(engine: &Engine, site: SiteNo, order: Order) -> Result<(), EngineErr
         gone: Vec::new(),
         left: None,
         samples: Vec::new(),
+        repeats: order.repeats,
     };
     let mut changes = row_change(&shared.ring, &row);
     if let Some(tag) = &order.suppress {
-        let name = keys::suppressed(site, order.number);
-        let sealed = shared.ring.state_key().seal(&aad(&name), &encode_suppressed(tag));
-        changes.put(Table::Meta, name, sealed);
+        // Under the lost one's number too: else a later restore takes that one for lost again.
+        for number in [order.number].into_iter().chain(order.repeats) {
+            let name = keys::suppressed(site, number);
+            let sealed = shared.ring.state_key().seal(&aad(&name), &encode_suppressed(tag));
+            changes.put(Table::Meta, name, sealed);
+        }
     }
     let repeats = order.repeats.unwrap_or(u64::MAX);
     changes.delete(Table::Meta, keys::erasing(repeats));

@@ -98,6 +98,7 @@ pub fn lost(
                 gone: Vec::new(),
                 left: None,
                 samples: Vec::new(),
+                repeats: None,
             },
         ));
     }

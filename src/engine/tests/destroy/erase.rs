@@ -614,8 +614,13 @@ fn data_from_before_an_erasure_is_put_back_without_the_buckets_that_had_the_pers
         world.runtime.block_on(explained).unwrap().records_seen
     };
     assert_eq!(seen(&world), 0, "nobody knows whom not to show");
-    let order = Order { person: person(2), repeats: Some(61), ..Order::default() };
-    world.hide(1, 70, order);
+    let order = Order { suppress: Some(Tag([9; 16])), repeats: Some(61), ..Order::default() };
+    world.hide(1, 70, Order { person: person(2), ..order });
+    // In a later backup both are known: neither is lost again.
+    for number in [61, 70] {
+        let row = store::keys::suppressed(world.no(1), number);
+        assert!(world.engine().store().get(Table::Meta, &row).unwrap().is_some(), "{number}");
+    }
     assert!(world.erase(70, nobody(), Arc::new(())).unwrap().done);
     assert_eq!(world.engine().erasures().len(), 1);
     assert!(seen(&world) > 0);
