@@ -80,10 +80,18 @@ async fn check_51_one_question_more_than_the_budget_is_refused_and_written_down(
     let over = Event::OverBudget { route: ERASE, site: site(), limit: 2 };
     assert_eq!(house.events().last(), Some(&over));
     // The clock set back gives nothing; the next day does.
+    house.clock.0.fetch_sub(DAY_MS, Ordering::SeqCst);
     assert_eq!(refused().await, Err(SubjectError::OverBudget));
     house.clock.0.fetch_add(DAY_MS, Ordering::SeqCst);
+    house.clock.0.fetch_add(DAY_MS, Ordering::SeqCst);
     assert!(refused().await.unwrap().0);
-    assert_eq!(house.events().iter().filter(|event| **event == over).count(), 2);
+    let told = |house: &House| house.events().iter().filter(|event| **event == over).count();
+    assert_eq!(told(&house), 1, "once a day, however often it is refused");
+    assert!(refused().await.unwrap().0);
+    for _ in 0..3 {
+        assert_eq!(refused().await, Err(SubjectError::OverBudget));
+    }
+    assert_eq!(told(&house), 2);
     assert!(house.dir.path().exists());
 }
 
