@@ -4,9 +4,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::*;
 use crate::audit;
+use crate::identity::RawId;
 use crate::model::caller::{Role, SiteScope, Token};
 use crate::model::site::SiteSettings;
 use crate::model::time::{DAY_MS, Timestamp};
+use crate::model::vocab::DeviceKind;
 
 struct TestClock(AtomicI64);
 
@@ -127,4 +129,26 @@ async fn an_intent_that_hid_nobody_is_closed_as_cut_and_one_that_did_is_not() {
     desk.tidy().await.unwrap();
     desk.pass().await.unwrap();
     assert_eq!(outcomes(&house).len(), 3);
+}
+
+/// A PlayReady client id as UUID text has its first groups turned round, unless the record said
+/// otherwise; nobody who asks knows which. As hex it has one order.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_playready_client_id_is_looked_for_in_both_orders() {
+    let house = House::new().await;
+    let month = Month::parse(b"2026-06").unwrap();
+    house.engine.ring().site_month(&site(), month).unwrap();
+    let of = |text: &str| {
+        let site = house.engine.site(&site()).unwrap();
+        let subject = Subject::Device(DeviceKind::PlayreadyClientId, RawId::new(text.as_bytes()));
+        let known = known(house.engine.ring(), &site, subject, false).unwrap().unwrap();
+        known.person.devices
+    };
+    let text = of("00112233-4455-6677-8899-aabbccddeeff");
+    let wire = of("33221100554477668899aabbccddeeff");
+    let turned = of("00112233445566778899aabbccddeeff");
+    assert_eq!((wire.len(), turned.len()), (1, 1));
+    let mut both = [wire, turned].concat();
+    both.sort_unstable();
+    assert_eq!(text, both);
 }
