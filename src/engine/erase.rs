@@ -11,7 +11,7 @@
 //! Buckets on hold are left as they are; the row stays and hides the person until the same call
 //! finds them released, or destroyed with their hold.
 
-mod run;
+pub(super) mod run;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
@@ -256,12 +256,14 @@ impl Engine {
     }
 
     /// Forgets an erasure that is done, and whose it was, also in the files of the default table.
+    /// The row stays until the files are rewritten: cut before, the same call does it again.
     ///
     /// # Errors
     /// When the disk refuses, or the engine has stopped.
     pub async fn end_erasure(&self, number: u64) -> Result<(), EngineError> {
-        self.aside(move |engine| run::end(engine, number)).await?;
-        self.rewrite_desk_rows().await
+        self.aside(move |engine| run::make_nameless(engine, number)).await?;
+        self.rewrite_desk_rows().await?;
+        self.aside(move |engine| run::end(engine, number)).await
     }
 
     /// The persons of a site whose later records are not kept, and the state of the lists: a batch

@@ -12,6 +12,7 @@ use crate::engine::{Engine, EngineError, hold};
 use crate::keys::{Destruction, KeyKind, KeysError, LedgerMark, Step, Steps};
 use crate::model::batch::{Bucket, Epoch};
 use crate::model::ids::{KeyId, SiteNo};
+use crate::model::person::Person;
 use crate::model::retention::Lot;
 use crate::store::erasure::{Erasure, Sample, Stage, encode_suppressed};
 use crate::store::{Changes, Table, keys};
@@ -86,6 +87,18 @@ pub fn hide(engine: &Engine, site: SiteNo, order: Order) -> Result<(), EngineErr
         let mut suppressed = shared.suppressed.write().unwrap_or_else(PoisonError::into_inner);
         suppressed.put(site, keys, [tag].into());
     }
+    Ok(())
+}
+
+/// Takes from the row of an erasure that is done whose it was.
+pub fn make_nameless(engine: &Engine, number: u64) -> Result<(), EngineError> {
+    let shared = &engine.shared;
+    let mut erasing = shared.erasing.write().unwrap_or_else(PoisonError::into_inner);
+    let Some(row) = erasing.get_mut(&number) else { return Ok(()) };
+    let nameless = Erasure { person: Person::default(), ..row.clone() };
+    let written = shared.store.apply(&row_change(&shared.ring, &nameless));
+    written.map_err(EngineError::from).inspect_err(|e| shared.fail(e))?;
+    *row = nameless;
     Ok(())
 }
 

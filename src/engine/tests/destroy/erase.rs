@@ -250,6 +250,25 @@ fn a_fold_after_the_cut_joins_nothing_of_the_person_under_the_fresh_key() {
 }
 
 #[test]
+fn an_end_that_is_cut_has_forgotten_who_it_was_and_is_made_again() {
+    let mut world = World::filled();
+    world.hide(0, 5, Order { person: person(3), ..Order::default() });
+    let first = world.erase(5, nobody(), Arc::new(())).unwrap();
+    assert!(first.done);
+    // Cut before the files are rewritten: the row says that there is something to do.
+    erase::run::make_nameless(world.engine(), 5).unwrap();
+    world.reopen();
+    assert_eq!(world.engine().erasures()[0].stage, Stage::Ended);
+    assert_eq!(world.engine().shared.hidden(world.no(0)), [Person::default()]);
+    assert_eq!(world.erase(5, nobody(), Arc::new(())), Some(first));
+    world.runtime.block_on(world.engine().end_erasure(5)).unwrap();
+    world.reopen();
+    assert_eq!(world.engine().erasures(), []);
+    world.forget(0, 3);
+    world.check_blocks();
+}
+
+#[test]
 fn a_bucket_on_hold_waits_with_the_person_hidden() {
     let mut world = World::filled();
     world.fold_now();
