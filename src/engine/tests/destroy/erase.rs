@@ -233,7 +233,7 @@ fn a_fold_after_the_cut_joins_nothing_of_the_person_under_the_fresh_key() {
         let row = |event: u16| Row {
             site: 0,
             event,
-            user: event % 7,
+            user: user_of(event),
             device: 1,
             drm: 0,
             effect: 0,
@@ -309,7 +309,7 @@ fn what_waits_erases_nothing_that_came_later() {
     let row = |event: u16| Row {
         site: 0,
         event,
-        user: event % 7,
+        user: user_of(event),
         device: 1,
         drm: 0,
         effect: 0,
@@ -556,7 +556,7 @@ fn folds_go_on_where_a_block_ended_an_erasure_behind_a_fragment_that_is_gone() {
     let row = |event: u16| Row {
         site: 0,
         event,
-        user: event % 7,
+        user: user_of(event),
         device: 1,
         drm: 0,
         effect: 0,
