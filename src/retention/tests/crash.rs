@@ -186,7 +186,7 @@ async fn a_plan_whose_keys_were_replaced_is_given_up_and_made_again() {
     world.vault.with(|inside| (inside.cut, inside.changes) = (None, 0));
     world.restart();
     let planned = world.desk.0.state().run.clone().unwrap().lots;
-    let (lot, fresh) = (planned[0].lot, crate::model::ids::KeyId(99_999));
+    let (lot, fresh) = (planned[0].lot, KeyId(99_999));
     world.vault.with(|inside| {
         let of = inside.lots.iter_mut().find(|info| info.lot == lot).unwrap();
         inside.gone.extend(std::mem::replace(&mut of.keys, vec![fresh]));
