@@ -133,12 +133,22 @@ struct Inner {
     holds: Holds,
     clock: Arc<dyn Clock>,
     settings: Settings,
-    /// Questions of each site in a day.
-    asked: Mutex<BTreeMap<SiteId, (Day, u32)>>,
+    /// What each site has asked in a day.
+    asked: Mutex<BTreeMap<SiteId, AskedOn>>,
     /// Held while somebody is erased: one after the other.
     erasing: tokio::sync::Mutex<()>,
     /// A hold has ended.
     nudged: tokio::sync::Notify,
+}
+
+/// What a site has asked in a day.
+#[derive(Clone, Copy)]
+struct AskedOn {
+    day: Day,
+    questions: u32,
+    /// Whether the ledger says that it was too much. One entry a day: refused questions must not
+    /// make the ledger grow.
+    told: bool,
 }
 
 /// A request once its id is gone.
@@ -262,20 +272,25 @@ impl Inner {
     async fn spend(&self, by: Actor, site: &SiteId) -> Result<(), SubjectError> {
         let today = self.clock.now().day();
         let limit = self.settings.requests_per_day;
-        let fits = {
-            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-            let (day, count) = asked.entry(site.clone()).or_insert((today, 0));
-            if *day < today {
-                (*day, *count) = (today, 0);
+        let none = AskedOn { day: today, questions: 0, told: false };
+        let asked = || self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = {
+            let mut asked = asked();
+            let of = asked.entry(site.clone()).or_insert(none);
+            if of.day < today {
+                *of = none;
             }
-            *count = count.saturating_add(1);
-            *count <= limit
+            of.questions = of.questions.saturating_add(1);
+            *of
         };
-        if fits {
+        if now.questions <= limit {
             return Ok(());
         }
-        let (route, site) = (ERASE, site.clone());
-        self.note(by, Event::OverBudget { route, site, limit: u64::from(limit) }).await?;
+        if !now.told {
+            let (route, own) = (ERASE, site.clone());
+            self.note(by, Event::OverBudget { route, site: own, limit: u64::from(limit) }).await?;
+            asked().entry(site.clone()).and_modify(|of| of.told = true);
+        }
         Err(SubjectError::OverBudget)
     }
 
@@ -391,9 +406,13 @@ impl Inner {
         let known = self.engine.erasures();
         for intent in self.open()? {
             let Event::ErasureIntent { site, .. } = &intent.event else { continue };
-            if !known.iter().any(|of| of.number == intent.number) {
-                self.result(site, intent.number, &EraseReport::default(), "cut").await?;
+            if known.iter().any(|of| of.number == intent.number) {
+                continue;
             }
+            // A cut between the row of the repeat, which takes the lost one's away, and this word.
+            let repeated = known.iter().any(|of| of.repeats == Some(intent.number));
+            let outcome = if repeated { "repeated" } else { "cut" };
+            self.result(site, intent.number, &EraseReport::default(), outcome).await?;
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ pub async fn open(
     clock: Arc<dyn Clock>,
 ) -> Result<Subjects, AppError> {
     let retention = retention.clone();
-    let holds: Holds = Arc::new(move |site, bucket| retention.is_held(site, bucket));
+    let holds: Holds = Arc::new(move |site, bucket| retention.stays(site, bucket));
     let ledger = Arc::clone(audit.ledger());
     let subjects = Subjects::new(engine.clone(), ledger, holds, clock, Settings::default());
     subjects.tidy().await?;

@@ -11,7 +11,7 @@
 //! Buckets on hold are left as they are; the row stays and hides the person until the same call
 //! finds them released, or destroyed with their hold.
 
-mod run;
+pub(super) mod run;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
@@ -94,6 +94,8 @@ pub struct Standing {
     pub site: SiteId,
     /// The months whose records are searched.
     pub months: Vec<Month>,
+    /// The lost erasure that it repeats.
+    pub repeats: Option<u64>,
 }
 
 /// What became of an erasure.
@@ -214,7 +216,7 @@ impl Engine {
         let standing = |row: &Erasure| {
             let site = self.shared.directory.by_no(row.site)?.id.clone();
             let (number, stage, months) = (row.number, row.stage, row.months.clone());
-            Some(Standing { number, stage, site, months })
+            Some(Standing { number, stage, site, months, repeats: row.repeats })
         };
         erasing.values().filter_map(standing).collect()
     }
@@ -235,9 +237,9 @@ impl Engine {
     /// Called again it goes on where it stood, in this process or after a start.
     ///
     /// # Errors
-    /// Refused where no such erasure is known, or while a destruction of keys has not ended; busy
-    /// when a request holds an old journal key for a minute; damaged where a block does not open;
-    /// stopped. Nothing counts as erased then.
+    /// Refused where no such erasure is known; busy while a destruction has not ended, or when a
+    /// request holds an old journal key for a minute; damaged where a block does not open; stopped.
+    /// Nothing counts as erased then.
     pub async fn erase(
         &self,
         number: u64,
@@ -254,12 +256,14 @@ impl Engine {
     }
 
     /// Forgets an erasure that is done, and whose it was, also in the files of the default table.
+    /// The row stays until the files are rewritten: cut before, the same call does it again.
     ///
     /// # Errors
     /// When the disk refuses, or the engine has stopped.
     pub async fn end_erasure(&self, number: u64) -> Result<(), EngineError> {
-        self.aside(move |engine| run::end(engine, number)).await?;
-        self.rewrite_desk_rows().await
+        self.aside(move |engine| run::make_nameless(engine, number)).await?;
+        self.rewrite_desk_rows().await?;
+        self.aside(move |engine| run::end(engine, number)).await
     }
 
     /// The persons of a site whose later records are not kept, and the state of the lists: a batch

@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::desk::DeskOrder;
+use super::erase::Stage;
 use super::fold::{ListOrder, Listing, is_of, open_fragment, read_living};
 use super::writer::Message;
 use super::{Engine, EngineError, Shared, calendar};
@@ -167,6 +168,13 @@ impl Shared {
         let erasing = self.erasing.read().unwrap_or_else(PoisonError::into_inner);
         erasing.values().filter(|row| row.site == site).map(|row| row.number).collect()
     }
+
+    /// Whether an erasure of somebody with records in the month was lost.
+    fn has_lost_erasure(&self, at: SiteMonth) -> bool {
+        let erasing = self.erasing.read().unwrap_or_else(PoisonError::into_inner);
+        let mut lost = erasing.values().filter(|row| row.stage == Stage::Lost);
+        lost.any(|row| row.site == at.site && row.months.contains(&at.month))
+    }
 }
 
 /// A month that is being explained.
@@ -226,8 +234,12 @@ impl<'e> Work<'e> {
         self.engine.wait_for(order)
     }
 
-    /// The buckets that hold the month's records, without those that are destroyed.
+    /// The buckets that hold the month's records, without those that are destroyed. None while a
+    /// lost erasure of the month was not ordered again: nobody knows whom not to show.
     fn buckets(&self) -> Vec<Bucket> {
+        if self.shared.has_lost_erasure(self.at()) {
+            return Vec::new();
+        }
         let epochs: Vec<Epoch> = match self.site.settings_in(self.span.month).records_days {
             Some(_) => {
                 let last = Timestamp(self.span.to.0.saturating_sub(1)).day();

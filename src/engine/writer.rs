@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 
 use super::closing::Closing;
 use super::desk::DeskOrder;
-use super::fold::{Cut, Delta, Folded, Folder, ListOrder, Sealed, Sealing};
+use super::fold::{Cut, Delta, Folded, Folder, ListOrder, Sealing};
 use super::gone::Takes;
 use super::journal::{self, JournalKey, SealedBatch};
 use super::runs::SetId;
@@ -41,6 +41,7 @@ use crate::model::retention::Lot;
 use crate::model::site::{Site, SiteSettings};
 use crate::model::time::{Day, Timestamp};
 use crate::model::vocab::Class;
+use crate::store::erasure::Erasure;
 use crate::store::verdict::GroupVerdict;
 use crate::store::{Changes, Half, Table, keys};
 
@@ -103,7 +104,7 @@ pub enum FoldOrder {
     /// Remove the rows of destroyed lots.
     Remove(Vec<Lot>, Reply<()>),
     /// Seal anew what holds a person.
-    Erase(Box<Sealing>, Reply<Sealed>),
+    Erase(Box<Sealing>, Reply<Erasure>),
     /// Drop the slots and the answers of days before these two.
     Expire(Day, Day, Reply<()>),
     /// List blocks; between two folds nothing is half there.

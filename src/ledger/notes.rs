@@ -101,6 +101,11 @@ impl<'a> Notes<'a> {
         Ok(Self { log, size: log.size()?, at: 0, buffer: Vec::new(), from: 0 })
     }
 
+    /// Bytes from what comes next to the end of the file.
+    pub(super) fn left(&self) -> u64 {
+        self.size - self.at + (self.buffer.len() - self.from) as u64
+    }
+
     pub(super) fn next(&mut self) -> io::Result<Next> {
         if self.buffer.len() - self.from < CHECKPOINT_BYTES_MAX && self.at < self.size {
             self.buffer.drain(..self.from);

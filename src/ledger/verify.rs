@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::entry::Recorded;
 use super::medium::{DiskLog, Lines, Log};
-use super::note::{Checkpoint, VerifierKey};
+use super::note::{CHECKPOINT_BYTES_MAX, Checkpoint, VerifierKey};
 use super::noted::Noted;
 use super::notes::{Next, Notes};
 use super::tree::{self, Frontier, Hash, Nodes};
@@ -134,6 +134,9 @@ pub struct Report {
     pub noted: Noted,
     /// What does not agree, at most [`FINDINGS_MAX`]; empty for a good ledger.
     pub findings: Vec<Finding>,
+    /// More than a killed server leaves: a broken checkpoint with others behind it, entries that
+    /// somebody else knows and the checkpoints do not sign, or more findings than are listed.
+    beyond: bool,
 }
 
 impl Report {
@@ -143,8 +146,8 @@ impl Report {
     }
 
     /// How many entries are signed, if nothing was found but what a killed server leaves after
-    /// them: lines or a checkpoint that it was writing, acknowledged to nobody. The next start
-    /// looks at them more closely and removes them.
+    /// them: lines or a checkpoint that it was writing, also in the second copy, acknowledged to
+    /// nobody. The next start looks at them more closely and removes them.
     pub fn signed(&self) -> Option<u64> {
         let unsigned = self.findings.iter().find_map(|finding| match finding {
             Finding::Unsigned(from) => Some(*from),
@@ -157,9 +160,10 @@ impl Report {
                 at >= signed
             }
             Finding::NotCheckpoint(Knower::Checkpoints, at) => at == signed,
+            Finding::NotCheckpoint(Knower::SecondCopy, at) => at <= signed,
             _ => false,
         };
-        self.findings.iter().all(left).then_some(signed)
+        (!self.beyond && self.findings.iter().all(left)).then_some(signed)
     }
 }
 
@@ -171,7 +175,8 @@ pub fn verify(dir: &Path, against: &Against<'_>) -> io::Result<Report> {
     let open = |path: &Path| File::open(path).map(DiskLog);
     let entries = open(&dir.join(ENTRIES))?;
     let (noted, findings) = (Noted::default(), Vec::new());
-    let mut report = Report { size: 0, root: tree::empty(), checkpoints: 0, noted, findings };
+    let root = tree::empty();
+    let mut report = Report { size: 0, root, checkpoints: 0, noted, findings, beyond: false };
     let (own, copy) = (open(&dir.join(CHECKPOINTS)), against.second_copy.map(open));
     let mut trails = Vec::new();
     for (source, log) in [(Knower::Checkpoints, Some(&own)), (Knower::SecondCopy, copy.as_ref())] {
@@ -193,6 +198,8 @@ impl Report {
     fn say(&mut self, finding: Finding) {
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(finding);
+        } else {
+            self.beyond = true;
         }
     }
 }
@@ -251,6 +258,8 @@ fn next_good(
         let note: Box<Checkpoint> = match notes.next()? {
             Next::End => return Ok(None),
             Next::Broken => {
+                // A cut leaves at most a part of one.
+                report.beyond |= notes.left() > CHECKPOINT_BYTES_MAX as u64;
                 report.say(Finding::NotCheckpoint(source, before));
                 return Ok(None);
             }
@@ -348,6 +357,7 @@ impl Check<'_> {
 
     fn finish(mut self) -> io::Result<Report> {
         let size = self.frontier.size();
+        let agreed: Vec<u64> = self.trails.iter().map(|trail| trail.agreed).collect();
         for trail in &mut self.trails {
             // To its end, so that every signature is looked at and the largest size is known.
             while trail.next.is_some() {
@@ -358,6 +368,8 @@ impl Check<'_> {
                 self.report.say(Finding::Short { by: source, from: size, size: last });
             } else if source == Knower::Checkpoints && last < size {
                 self.report.say(Finding::Unsigned(last));
+                // The checkpoint is written before anybody else hears of its size.
+                self.report.beyond |= agreed.iter().any(|known| *known > last);
             }
         }
         (self.report.size, self.report.root) = (size, self.frontier.root());

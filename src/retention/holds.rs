@@ -63,8 +63,17 @@ impl Desk {
         self.whole(async move { inner.open_hold(by, &site, request).await }).await
     }
 
+    /// Whether the records of a bucket stay as they are: an open hold covers them, or a destruction
+    /// that has not ended has told the ledger their keys, so that they must not get others.
+    pub fn stays(&self, site: &Site, bucket: Bucket) -> bool {
+        let lot = Lot::Records(bucket);
+        let of = |run: &RunRow| run.lots.iter().any(|planned| planned.lot == lot);
+        let is_planned = self.0.state().run.as_ref().is_some_and(of);
+        is_planned || self.is_held(site, bucket)
+    }
+
     /// Whether an open hold covers the records of a bucket.
-    pub fn is_held(&self, site: &Site, bucket: Bucket) -> bool {
+    fn is_held(&self, site: &Site, bucket: Bucket) -> bool {
         let (now, _) = self.0.believed();
         let terms = Terms { policy: self.0.policy_at(now), site, age_ms: self.0.vault.age_ms() };
         let lot = Lot::Records(bucket);

@@ -239,6 +239,10 @@ impl Inner {
         let Some(operation) = row.operation else { return Err(DeskError::Failed) };
         if again && self.is_held_meanwhile(&mut row).await? {
             tracing::warn!("retention: a plan that a cut had left is given up, some of it is held");
+        } else if self.has_other_keys(&mut row).await? {
+            tracing::warn!(
+                "retention: a plan is given up, an erasure replaced keys of it meanwhile"
+            );
         }
         if row.report.is_none() {
             let lots: Vec<Doom> = row.lots.iter().map(doom_of).collect();
@@ -315,6 +319,28 @@ impl Inner {
             standing.holds.iter().all(|hold| planned.heirs.contains(hold))
         };
         if !all_live || own().all(expected) {
+            return Ok(false);
+        }
+        let ended_at = self.clock.now().max(row.begun_at);
+        let epoch = self.epoch_of_plan(&row.lots)?;
+        row.report = Some(Reported::withdrawn(epoch, ended_at));
+        self.keep_run(row).await?;
+        Ok(true)
+    }
+
+    /// Whether an erasure has given a planned lot a key that the ledger's intent does not name, and
+    /// the engine has not begun. Then the row says that the plan is given up. Once the row is there
+    /// no erasure begins with its lots ([`Desk::stays`]).
+    async fn has_other_keys(&self, row: &mut RunRow) -> Result<bool, DeskError> {
+        if row.report.is_some() || !self.vault.unfinished_destruction().is_empty() {
+            return Ok(false);
+        }
+        let keys: BTreeSet<u64> = all_keys(row).iter().map(|key| key.key).collect();
+        let own = row.lots.iter().filter(|planned| planned.hold.is_none());
+        let own: BTreeSet<Lot> = own.map(|planned| planned.lot).collect();
+        let lots = self.vault.lots();
+        let mut living = lots.iter().filter(|info| own.contains(&info.lot)).flat_map(|of| &of.keys);
+        if living.all(|key| keys.contains(&key.0)) {
             return Ok(false);
         }
         let ended_at = self.clock.now().max(row.begun_at);

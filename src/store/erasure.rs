@@ -9,11 +9,18 @@ use crate::model::person::Person;
 use crate::model::time::Month;
 use crate::model::vocab::{Class, vocabulary};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Rows of this version end behind the parts.
+const VERSION_SHORT: u8 = 1;
+const VERSION_SUPPRESSED: u8 = 1;
 /// Bytes of a tag.
 const TAG_BYTES: usize = 16;
 /// Least bytes of a part: class, epoch, key, number of keys.
 const PART_BYTES_MIN: usize = 4;
+/// Least bytes of a bucket of a known site: class, epoch.
+const BUCKET_BYTES_MIN: usize = 2;
+/// Least bytes of a sample: bucket, whether it was a fragment, number, length.
+const SAMPLE_BYTES_MIN: usize = 5;
 
 vocabulary! {
     /// How far an erasure is.
@@ -38,6 +45,19 @@ pub struct Part {
     pub key: KeyId,
     /// Its keys from before.
     pub old: Vec<KeyId>,
+}
+
+/// The key of a block that had the person, as it was stored: at the end it must not open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// The block's bucket.
+    pub bucket: Bucket,
+    /// Whether it was a fragment.
+    pub fragment: bool,
+    /// The block's number.
+    pub number: u64,
+    /// Its key, sealed.
+    pub sealed: Vec<u8>,
 }
 
 /// An erasure that has not ended.
@@ -65,6 +85,13 @@ pub struct Erasure {
     pub records: u64,
     /// Keys that were destroyed for it.
     pub gone: Vec<KeyId>,
+    /// Once everything was searched: the buckets that are left, because they are on hold and have
+    /// the person, or have a copy in hold storage. Nothing else is searched again.
+    pub left: Option<Vec<Bucket>>,
+    /// What is tried at the end, also when that comes after a start or another try.
+    pub samples: Vec<Sample>,
+    /// The lost erasure that this one repeats.
+    pub repeats: Option<u64>,
 }
 
 impl Erasure {
@@ -85,11 +112,26 @@ impl Erasure {
         put_keys(&mut out, &self.gone);
         out.varint(self.parts.len() as u64);
         for part in &self.parts {
-            out.push(part.bucket.class.code());
-            out.varint(u64::from(part.bucket.epoch.code()));
+            put_bucket(&mut out, &part.bucket);
             out.varint(part.key.0);
             put_keys(&mut out, &part.old);
         }
+        out.push(u8::from(self.left.is_some()));
+        let left = self.left.as_deref().unwrap_or_default();
+        out.varint(left.len() as u64);
+        for bucket in left {
+            put_bucket(&mut out, bucket);
+        }
+        out.varint(self.samples.len() as u64);
+        for sample in &self.samples {
+            put_bucket(&mut out, &sample.bucket);
+            out.push(u8::from(sample.fragment));
+            out.varint(sample.number);
+            out.varint(sample.sealed.len() as u64);
+            out.extend_from_slice(&sample.sealed);
+        }
+        out.push(u8::from(self.repeats.is_some()));
+        out.varint(self.repeats.unwrap_or_default());
         out
     }
 
@@ -99,15 +141,12 @@ impl Erasure {
     /// When the bytes do not follow the format.
     pub fn decode(bytes: &[u8]) -> Result<Self, Corrupt> {
         let mut reader = Reader::new("erasure", bytes);
-        if reader.byte()? != VERSION {
+        let version = reader.byte()?;
+        if ![VERSION_SHORT, VERSION].contains(&version) {
             return Err(reader.corrupt());
         }
         let stage = Stage::from_code(reader.byte()?).ok_or(reader.corrupt())?;
-        let suppress = match reader.byte()? {
-            0 => false,
-            1 => true,
-            _ => return Err(reader.corrupt()),
-        };
+        let suppress = flag(&mut reader)?;
         let (number, site) = (reader.varint()?, SiteNo(reader.number32()?));
         let (vek_epoch, blocks, records) = (reader.varint()?, reader.varint()?, reader.varint()?);
         let count = reader.count_of(1)?;
@@ -118,11 +157,18 @@ impl Erasure {
         let gone = keys(&mut reader)?;
         let mut parts = Vec::new();
         for _ in 0..reader.count_of(PART_BYTES_MIN)? {
-            let class = Class::from_code(reader.byte()?).ok_or(reader.corrupt())?;
-            let epoch = Epoch::from_code(reader.number32()?);
+            let bucket = bucket(&mut reader, site)?;
             let key = KeyId(reader.varint()?);
-            let bucket = Bucket { class, site, epoch };
             parts.push(Part { bucket, key, old: keys(&mut reader)? });
+        }
+        let (mut left, mut samples, mut repeats) = (None, Vec::new(), None);
+        if version == VERSION {
+            left = self::left(&mut reader, site)?;
+            for _ in 0..reader.count_of(SAMPLE_BYTES_MIN)? {
+                samples.push(sample(&mut reader, site)?);
+            }
+            let (is_repeat, lost) = (flag(&mut reader)?, reader.varint()?);
+            repeats = is_repeat.then_some(lost);
         }
         reader.end()?;
         Ok(Self {
@@ -137,8 +183,45 @@ impl Erasure {
             blocks,
             records,
             gone,
+            left,
+            samples,
+            repeats,
         })
     }
+}
+
+fn flag(reader: &mut Reader<'_>) -> Result<bool, Corrupt> {
+    match reader.byte()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(reader.corrupt()),
+    }
+}
+
+fn left(reader: &mut Reader<'_>, site: SiteNo) -> Result<Option<Vec<Bucket>>, Corrupt> {
+    let searched = flag(reader)?;
+    let mut left = Vec::new();
+    for _ in 0..reader.count_of(BUCKET_BYTES_MIN)? {
+        left.push(bucket(reader, site)?);
+    }
+    Ok(searched.then_some(left))
+}
+
+fn sample(reader: &mut Reader<'_>, site: SiteNo) -> Result<Sample, Corrupt> {
+    let (bucket, fragment, number) = (bucket(reader, site)?, flag(reader)?, reader.varint()?);
+    let count = reader.count_of(1)?;
+    let sealed = (0..count).map(|_| reader.byte()).collect::<Result<_, Corrupt>>()?;
+    Ok(Sample { bucket, fragment, number, sealed })
+}
+
+fn put_bucket(out: &mut Vec<u8>, bucket: &Bucket) {
+    out.push(bucket.class.code());
+    out.varint(u64::from(bucket.epoch.code()));
+}
+
+fn bucket(reader: &mut Reader<'_>, site: SiteNo) -> Result<Bucket, Corrupt> {
+    let class = Class::from_code(reader.byte()?).ok_or(reader.corrupt())?;
+    Ok(Bucket { class, site, epoch: Epoch::from_code(reader.number32()?) })
 }
 
 fn put_keys(out: &mut Vec<u8>, keys: &[KeyId]) {
@@ -158,7 +241,7 @@ fn tags(reader: &mut Reader<'_>) -> Result<Vec<Tag>, Corrupt> {
 
 /// The value of a suppressed person's row: `version ‖ tag (16)`.
 pub fn encode_suppressed(tag: &Tag) -> Vec<u8> {
-    [&[VERSION][..], &tag.0].concat()
+    [&[VERSION_SUPPRESSED][..], &tag.0].concat()
 }
 
 /// Reads the value of a suppressed person's row.
@@ -167,7 +250,7 @@ pub fn encode_suppressed(tag: &Tag) -> Vec<u8> {
 /// When the bytes do not follow the format.
 pub fn decode_suppressed(bytes: &[u8]) -> Result<Tag, Corrupt> {
     let mut reader = Reader::new("suppressed person", bytes);
-    if reader.byte()? != VERSION {
+    if reader.byte()? != VERSION_SUPPRESSED {
         return Err(reader.corrupt());
     }
     let tag = reader.tag()?;
@@ -203,6 +286,9 @@ mod tests {
                 blocks: 6,
                 records: 8,
                 gone: keys,
+                left: (month % 2 == 0).then(|| vec![bucket]),
+                repeats: suppress.then_some(epoch.into()),
+                samples: vec![Sample { bucket, fragment: suppress, number: 3, sealed: vec![9; 5] }],
             };
             let bytes = erasure.encode();
             prop_assert_eq!(Erasure::decode(&bytes), Ok(erasure));

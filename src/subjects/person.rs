@@ -8,6 +8,7 @@ use crate::model::ids::Tag;
 use crate::model::person::Person;
 use crate::model::site::Site;
 use crate::model::time::Month;
+use crate::model::vocab::{DeviceKind, IdEncoding};
 use crate::wire::subjects::Subject;
 
 /// A person, as the records of a site know them.
@@ -35,12 +36,13 @@ pub fn known(
 ) -> Result<Option<Known>, KeysError> {
     let keys = ring.record_keys(&site.id)?;
     let mut known = Known::default();
-    let mut queue = PseudonymQueue::with_capacity(keys.len() + 1);
+    let mut queue = PseudonymQueue::with_capacity(2 * keys.len() + 1);
     let mut slots: Vec<(Slot, usize)> = Vec::with_capacity(keys.len());
     for (at, (month, RecordKeys { base, .. })) in keys.iter().enumerate() {
         let sentinels = Sentinels::new(&site.settings_in(*month).sentinel_user_ids);
         known.months.push(*month);
         slots.extend(push(&mut queue, base, subject, &sentinels).map(|slot| (slot, at)));
+        slots.extend(push_turned(&mut queue, base, subject).map(|slot| (slot, at)));
     }
     let now = Sentinels::new(&site.settings.sentinel_user_ids);
     let own = if suppress { Some(ring.suppression(&site.id)?) } else { None };
@@ -59,6 +61,8 @@ pub fn known(
     }
     let mut tags = queue.tags(&jobs, &uses);
     known.suppress = own.as_ref().and_then(|_| tags.pop());
+    tags.sort_unstable();
+    tags.dedup();
     match subject {
         Subject::User(_) => known.person.users = tags,
         Subject::Device(..) => known.person.devices = tags,
@@ -83,5 +87,16 @@ fn push(
         Subject::Device(kind, raw) => {
             Some(queue.push_device(base, &identity::device(kind, raw, None, false)))
         }
+    }
+}
+
+/// The other order of the bytes, where a record may have said so: nobody who asks knows which.
+fn push_turned(queue: &mut PseudonymQueue, base: &BaseKey, subject: Subject<'_>) -> Option<Slot> {
+    match subject {
+        Subject::Device(kind @ DeviceKind::PlayreadyClientId, raw) => {
+            let id = identity::device(kind, raw, Some(IdEncoding::UuidBe), false);
+            Some(queue.push_device(base, &id))
+        }
+        _ => None,
     }
 }

@@ -6,14 +6,15 @@ use std::sync::{Arc, PoisonError};
 use super::{EraseReport, EraseStep, EraseSteps, Order, Waits, aad, row_change};
 use crate::crypto::{SealKey, seal};
 use crate::engine::destroy::run as destruction;
-use crate::engine::fold::{BlockPlace, Sealed, Sealing, block_key_opens, blocks_of, wrapped_key};
+use crate::engine::fold::{BlockPlace, Sealing, block_key_opens, blocks_of, wrapped_key};
 use crate::engine::writer::{self, Message};
 use crate::engine::{Engine, EngineError, hold};
 use crate::keys::{Destruction, KeyKind, KeysError, LedgerMark, Step, Steps};
 use crate::model::batch::{Bucket, Epoch};
 use crate::model::ids::{KeyId, SiteNo};
+use crate::model::person::Person;
 use crate::model::retention::Lot;
-use crate::store::erasure::{Erasure, Stage, encode_suppressed};
+use crate::store::erasure::{Erasure, Sample, Stage, encode_suppressed};
 use crate::store::{Changes, Table, keys};
 
 /// An erasure under way.
@@ -61,12 +62,18 @@ pub fn hide(engine: &Engine, site: SiteNo, order: Order) -> Result<(), EngineErr
         blocks: 0,
         records: 0,
         gone: Vec::new(),
+        left: None,
+        samples: Vec::new(),
+        repeats: order.repeats,
     };
     let mut changes = row_change(&shared.ring, &row);
     if let Some(tag) = &order.suppress {
-        let name = keys::suppressed(site, order.number);
-        let sealed = shared.ring.state_key().seal(&aad(&name), &encode_suppressed(tag));
-        changes.put(Table::Meta, name, sealed);
+        // Under the lost one's number too: else a later restore takes that one for lost again.
+        for number in [order.number].into_iter().chain(order.repeats) {
+            let name = keys::suppressed(site, number);
+            let sealed = shared.ring.state_key().seal(&aad(&name), &encode_suppressed(tag));
+            changes.put(Table::Meta, name, sealed);
+        }
     }
     let repeats = order.repeats.unwrap_or(u64::MAX);
     changes.delete(Table::Meta, keys::erasing(repeats));
@@ -80,6 +87,18 @@ pub fn hide(engine: &Engine, site: SiteNo, order: Order) -> Result<(), EngineErr
         let mut suppressed = shared.suppressed.write().unwrap_or_else(PoisonError::into_inner);
         suppressed.put(site, keys, [tag].into());
     }
+    Ok(())
+}
+
+/// Takes from the row of an erasure that is done whose it was.
+pub fn make_nameless(engine: &Engine, number: u64) -> Result<(), EngineError> {
+    let shared = &engine.shared;
+    let mut erasing = shared.erasing.write().unwrap_or_else(PoisonError::into_inner);
+    let Some(row) = erasing.get_mut(&number) else { return Ok(()) };
+    let nameless = Erasure { person: Person::default(), ..row.clone() };
+    let written = shared.store.apply(&row_change(&shared.ring, &nameless));
+    written.map_err(EngineError::from).inspect_err(|e| shared.fail(e))?;
+    *row = nameless;
     Ok(())
 }
 
@@ -100,32 +119,47 @@ impl Run<'_> {
     /// # Errors
     /// As [`Engine::erase`].
     pub fn erase(&self, number: u64, waits: &Waits) -> Result<EraseReport, EngineError> {
+        let unfinished = &self.engine.shared.unfinished;
+        if !unfinished.read().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            // It knows its keys by their numbers, and copies for holds may be half made.
+            return Err(EngineError::Busy);
+        }
         let mut row = self.load(number)?;
         if row.stage == Stage::Lost {
             return Err(EngineError::Refused("this erasure is lost and must be repeated".into()));
         }
         if row.stage == Stage::Sealed {
-            if let KeysEnd::Waiting(paths) = self.destroy_keys(&mut row, &[])? {
-                return Ok(report(&row, Vec::new(), paths));
+            if let KeysEnd::Waiting(paths) = self.destroy_keys(&mut row)? {
+                return Ok(report(&row, paths));
             }
-            self.settle(&mut row, Stage::Hidden)?;
+            self.settle(&mut row)?;
         }
-        if row.stage == Stage::Ended {
-            return Ok(report(&row, Vec::new(), Vec::new()));
+        if row.stage == Stage::Ended || self.waits_still(&row, waits)? {
+            return Ok(report(&row, Vec::new()));
         }
-        self.steps.begins(EraseStep::Fold);
-        self.fold_away()?;
-        let sealed = self.seal_anew(row, waits)?;
-        row = sealed.row;
-        if let KeysEnd::Waiting(paths) = self.destroy_keys(&mut row, &sealed.samples)? {
-            return Ok(report(&row, sealed.held, paths));
+        if row.left.is_none() {
+            self.steps.begins(EraseStep::Fold);
+            self.fold_away()?;
         }
-        let mut held = sealed.held;
-        held.extend(self.copies(row.site)?);
-        let stage = if held.is_empty() { Stage::Ended } else { Stage::Hidden };
+        row = self.seal_anew(row, waits)?;
+        if let KeysEnd::Waiting(paths) = self.destroy_keys(&mut row)? {
+            return Ok(report(&row, paths));
+        }
         self.steps.begins(EraseStep::Gone);
-        self.settle(&mut row, stage)?;
-        Ok(report(&row, held, Vec::new()))
+        self.settle(&mut row)?;
+        Ok(report(&row, Vec::new()))
+    }
+
+    /// Whether everything was searched, and everything that was left waits still: then there is
+    /// nothing to do. What came later nobody asked to erase.
+    fn waits_still(&self, row: &Erasure, waits: &Waits) -> Result<bool, EngineError> {
+        let (Some(left), true) = (&row.left, row.parts.is_empty()) else { return Ok(false) };
+        let (living, copies) = (self.living(row.site), self.copies(row)?);
+        let still = |bucket: &Bucket| match living.contains(bucket) {
+            true => waits(*bucket),
+            false => copies.contains(bucket),
+        };
+        Ok(!left.is_empty() && left.iter().all(still))
     }
 
     /// The row as it is on the disk: what a call before this one wrote of it may be more than what
@@ -148,7 +182,8 @@ impl Run<'_> {
         fold.fold_away(&journal)
     }
 
-    fn seal_anew(&self, row: Erasure, waits: &Waits) -> Result<Sealed, EngineError> {
+    /// The living buckets of a site.
+    fn living(&self, site: SiteNo) -> Vec<Bucket> {
         let shared = &self.engine.shared;
         let mut living: Vec<Bucket> = Vec::new();
         for key in shared.ring.list() {
@@ -158,15 +193,24 @@ impl Run<'_> {
                     Some(Bucket { class: key.class?, site, epoch: Epoch::from_code(key.epoch) })
                 })
                 .flatten();
-            living.extend(bucket.filter(|bucket| bucket.site == row.site));
+            living.extend(bucket.filter(|bucket| bucket.site == site));
         }
         living.sort_unstable();
         living.dedup();
+        living
+    }
+
+    fn seal_anew(&self, row: Erasure, waits: &Waits) -> Result<Erasure, EngineError> {
+        let copies = self.copies(&row)?;
         // What was begun before a hold came is brought to its end.
         let begun = |bucket: &Bucket| row.parts.iter().any(|part| part.bucket == *bucket);
-        let (held, buckets): (Vec<_>, Vec<_>) =
-            living.into_iter().partition(|bucket| !begun(bucket) && waits(*bucket));
-        let order = Sealing { row, buckets, held, steps: Arc::clone(&self.steps) };
+        let is_left = |bucket: &Bucket| row.left.as_ref().is_none_or(|left| left.contains(bucket));
+        let living = self.living(row.site).into_iter();
+        let (held, buckets): (Vec<_>, Vec<_>) = living
+            .filter(|bucket| begun(bucket) || is_left(bucket))
+            .partition(|bucket| !begun(bucket) && waits(*bucket));
+        let (waits, steps) = (Arc::clone(waits), Arc::clone(&self.steps));
+        let order = Sealing { row, buckets, held, copies, waits, steps };
         let fold = destruction::Run { engine: self.engine, mark: self.mark, steps: &() };
         fold.ask(|reply| {
             Message::Destruction(Box::new(writer::Order::Erase(Box::new(order), reply)))
@@ -174,11 +218,7 @@ impl Run<'_> {
     }
 
     /// Destroys the keys from before, and tries what they sealed.
-    fn destroy_keys(
-        &self,
-        row: &mut Erasure,
-        samples: &[(BlockPlace, Vec<u8>)],
-    ) -> Result<KeysEnd, EngineError> {
+    fn destroy_keys(&self, row: &mut Erasure) -> Result<KeysEnd, EngineError> {
         let ids: Vec<KeyId> = row.parts.iter().flat_map(|part| part.old.iter().copied()).collect();
         if ids.is_empty() {
             return Ok(KeysEnd::Gone);
@@ -203,7 +243,7 @@ impl Run<'_> {
             Err(error) => return Err(error.into()),
         }
         self.steps.begins(EraseStep::Trial);
-        self.try_all(row, &ids, &before, samples)?;
+        self.try_all(row, &ids, &before)?;
         row.gone.extend(ids);
         Ok(KeysEnd::Gone)
     }
@@ -215,16 +255,16 @@ impl Run<'_> {
         row: &Erasure,
         ids: &[KeyId],
         before: &[Arc<SealKey>],
-        samples: &[(BlockPlace, Vec<u8>)],
     ) -> Result<(), EngineError> {
         let shared = &self.engine.shared;
         let opens = || EngineError::Refused("an erased record still opens; stop and look".into());
-        for (place, wrapped) in samples {
+        for Sample { bucket, fragment, number, sealed: wrapped } in &row.samples {
+            let place = BlockPlace { bucket: *bucket, fragment: *fragment, number: *number };
             let named = seal::key_id(wrapped).ok().and_then(|id| shared.ring.by_id(id));
             let parts = row.parts.iter().filter(|part| part.bucket == place.bucket);
             let fresh = parts.filter_map(|part| shared.ring.by_id(part.key));
             let mut all = fresh.chain(named).chain(before.iter().cloned());
-            if all.any(|key| block_key_opens(&key, *place, wrapped)) {
+            if all.any(|key| block_key_opens(&key, place, wrapped)) {
                 return Err(opens());
             }
         }
@@ -241,23 +281,29 @@ impl Run<'_> {
     }
 
     /// Copies in hold storage: who is in them is looked at by nobody, so they may have the person.
-    fn copies(&self, site: SiteNo) -> Result<Vec<Bucket>, EngineError> {
+    /// Those that came after everything was searched are of buckets that were left.
+    fn copies(&self, row: &Erasure) -> Result<Vec<Bucket>, EngineError> {
         let copies = hold::copies(&self.engine.shared)?.into_iter();
         let of_site = copies.filter_map(|copy| match copy.lot {
-            Lot::Records(bucket) if bucket.site == site => Some(bucket),
+            Lot::Records(bucket) if bucket.site == row.site => Some(bucket),
             _ => None,
         });
         let mut buckets: Vec<Bucket> = of_site.collect();
         buckets.sort_unstable();
         buckets.dedup();
+        if let Some(left) = &row.left {
+            buckets.retain(|bucket| left.contains(bucket));
+        }
         Ok(buckets)
     }
 
     /// Writes how far it is.
-    fn settle(&self, row: &mut Erasure, stage: Stage) -> Result<(), EngineError> {
+    fn settle(&self, row: &mut Erasure) -> Result<(), EngineError> {
         let shared = &self.engine.shared;
-        row.stage = stage;
+        let is_done = row.left.as_ref().is_some_and(Vec::is_empty);
+        row.stage = if is_done { Stage::Ended } else { Stage::Hidden };
         row.parts.clear();
+        row.samples.clear();
         let written = shared.store.apply(&row_change(&shared.ring, row));
         written.map_err(EngineError::from).inspect_err(|error| shared.fail(error))?;
         let mut erasing = shared.erasing.write().unwrap_or_else(PoisonError::into_inner);
@@ -266,13 +312,13 @@ impl Run<'_> {
     }
 }
 
-fn report(row: &Erasure, held: Vec<Bucket>, waiting_for: Vec<PathBuf>) -> EraseReport {
+fn report(row: &Erasure, waiting_for: Vec<PathBuf>) -> EraseReport {
     EraseReport {
         done: row.stage == Stage::Ended,
         blocks: row.blocks,
         records: row.records,
         keys: row.gone.clone(),
-        held,
+        held: row.left.clone().unwrap_or_default(),
         waiting_for,
     }
 }

@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 
 use super::ahead::Ahead;
-use super::read::read_block_by;
+use super::read::{read_block, wrapped_key};
 use super::{FoldError, Stats};
-use crate::crypto::{Aad, SealKey, Secret};
+use crate::crypto::{Aad, SealKey, Secret, seal};
 use crate::engine::directory::Directory;
 use crate::engine::gone::epoch_of;
 use crate::engine::journal::OpenGroup;
@@ -271,10 +271,20 @@ impl Writer<'_> {
         let known = self.fragments.0.get(&bucket).map_or(0, Vec::len);
         let mut kept = Vec::new();
         if known > 0 && (rows.len() >= ROWS_MIN / 2 || known >= FRAGMENTS_MAX) {
+            let mut others = Vec::new();
             for number in self.fragments.0.remove(&bucket).unwrap_or_default() {
                 let place = BlockPlace { bucket, fragment: true, number };
-                kept.extend(read_block_by(self.store, self.ring, place)?);
+                // Under a key from before it may hold somebody who is being erased: nothing of it
+                // comes under the fresh key but by the erasure's own hand.
+                if seal::key_id(&wrapped_key(self.store, place)?)? != key.id() {
+                    others.push(number);
+                    continue;
+                }
+                kept.extend(read_block(self.store, &key, place)?);
                 place.rows().into_iter().for_each(|(table, key)| last.delete(table, key));
+            }
+            if !others.is_empty() {
+                self.fragments.0.insert(bucket, others);
             }
         }
         let mut all = rows;

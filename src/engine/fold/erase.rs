@@ -2,7 +2,8 @@
 //! bucket gets its key wrapped anew, on the fold's own thread, so that no fold writes beside it.
 //!
 //! Cut at any point it can be repeated: a block is either under the bucket's fresh key, and then
-//! the person is not in it, or it is not done yet. What was counted is written with what was done.
+//! no row from before with the person is in it, or it is not done yet. So a fold in between joins no
+//! fragment that is under another key. What was counted is written with what was done.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use super::blocks::{BlockPlace, seal_block};
 use super::read::{BlockKey, header_of, key_of, open_block_key, rows_of, wrapped_key};
 use super::{FoldError, Folder, blocks_of};
 use crate::crypto::{SealKey, seal};
-use crate::engine::erase::{EraseStep, EraseSteps, row_change};
+use crate::engine::erase::{EraseStep, EraseSteps, Waits, row_change};
 use crate::engine::writer::Reply;
 use crate::keys::{KeyInfo, KeyKind};
 use crate::model::batch::Bucket;
@@ -20,13 +21,13 @@ use crate::model::person::Person;
 use crate::store::block::{OwnedRow, Row};
 use crate::store::codec::Corrupt;
 use crate::store::dictionary::Dictionary;
-use crate::store::erasure::{Erasure, Part, Stage};
+use crate::store::erasure::{Erasure, Part, Sample, Stage};
 use crate::store::header::{Filtered, Header};
 use crate::store::{Changes, details};
 
 /// Rows are changed in pieces of this size, bytes.
 const PIECE_BYTES: usize = if cfg!(test) { 2 << 10 } else { 1 << 20 };
-/// So many rows from before are kept in memory to be tried at the end.
+/// So many rows from before are kept to be tried at the end.
 const SAMPLES_MAX: usize = 256;
 
 /// What is to be sealed anew.
@@ -37,18 +38,12 @@ pub struct Sealing {
     pub buckets: Vec<Bucket>,
     /// Those that are on hold: only looked at.
     pub held: Vec<Bucket>,
+    /// Those that have a copy in hold storage.
+    pub copies: Vec<Bucket>,
+    /// Who says what is on hold by now: a hold may come while the fold thread is at work.
+    pub waits: Waits,
     /// Who follows.
     pub steps: Arc<dyn EraseSteps>,
-}
-
-/// What was sealed anew.
-pub struct Sealed {
-    /// The erasure as it stands now.
-    pub row: Erasure,
-    /// Buckets on hold that have the person.
-    pub held: Vec<Bucket>,
-    /// Keys of blocks that had the person, as they were stored.
-    pub samples: Vec<(BlockPlace, Vec<u8>)>,
 }
 
 impl Folder {
@@ -57,7 +52,7 @@ impl Folder {
     ///
     /// # Errors
     /// When the disk or the register refuses; then the engine must stop and recover.
-    pub fn serve(&mut self, order: Sealing, reply: Reply<Sealed>) -> Result<(), FoldError> {
+    pub fn serve(&mut self, order: Sealing, reply: Reply<Erasure>) -> Result<(), FoldError> {
         let answer = match self.erase(order) {
             Err(error @ (FoldError::Corrupt(_) | FoldError::Open(_))) => Err(error.into()),
             sealed => Ok(sealed?),
@@ -71,17 +66,22 @@ impl Folder {
     ///
     /// # Errors
     /// When something cannot be read, written or opened.
-    pub fn erase(&mut self, order: Sealing) -> Result<Sealed, FoldError> {
-        let Sealing { mut row, buckets, held, steps } = order;
-        let mut samples = Vec::new();
-        // A fresh key that is gone was replaced again, or destroyed with its bucket.
-        row.parts.retain(|part| self.ring.by_id(part.key).is_some());
+    pub fn erase(&mut self, order: Sealing) -> Result<Erasure, FoldError> {
+        let Sealing { mut row, buckets, mut held, copies, waits, steps } = order;
         for bucket in buckets {
+            // Where another erasure has put its own key in the place of this one's, the bucket is
+            // begun with again.
+            let lives = |part: &Part| self.ring.by_id(part.key).is_some();
+            row.parts.retain(|part| part.bucket != bucket || lives(part));
             let known = row.parts.iter().any(|part| part.bucket == bucket);
             if !known && !self.has(bucket, &row.person)? {
                 continue;
             }
             let site = self.directory.by_no(bucket.site).ok_or(FoldError::NoSite)?;
+            if !known && waits(bucket) {
+                held.push(bucket);
+                continue;
+            }
             if !known {
                 steps.begins(EraseStep::Succeed);
                 let (class, epoch) = (bucket.class, bucket.epoch.code());
@@ -95,20 +95,22 @@ impl Folder {
                 steps.begins(EraseStep::Part);
                 self.store.apply(&row_change(&self.ring, &row))?;
             }
-            self.seal_anew(bucket, &mut row, &*steps, &mut samples)?;
+            self.seal_anew(bucket, &mut row, &*steps)?;
         }
-        let with: Result<Vec<Bucket>, FoldError> = held
-            .into_iter()
-            .filter_map(|bucket| match self.has(bucket, &row.person) {
-                Ok(has) => has.then_some(Ok(bucket)),
-                Err(error) => Some(Err(error)),
-            })
-            .collect();
+        let mut left = copies;
+        for bucket in held {
+            if self.has(bucket, &row.person)? {
+                left.push(bucket);
+            }
+        }
+        left.sort_unstable();
+        left.dedup();
+        row.left = Some(left);
         row.stage = Stage::Sealed;
         row.vek_epoch = self.ring.vek_epoch()?;
         steps.begins(EraseStep::Sealed);
         self.store.apply(&row_change(&self.ring, &row))?;
-        Ok(Sealed { row, held: with?, samples })
+        Ok(row)
     }
 
     /// Whether a bucket has a record of the person.
@@ -135,7 +137,6 @@ impl Folder {
         bucket: Bucket,
         row: &mut Erasure,
         steps: &dyn EraseSteps,
-        samples: &mut Vec<(BlockPlace, Vec<u8>)>,
     ) -> Result<(), FoldError> {
         let fresh = row.parts.iter().find(|part| part.bucket == bucket).map(|part| part.key);
         let fresh = fresh.and_then(|id| self.ring.by_id(id)).ok_or(Corrupt("bucket key"))?;
@@ -160,8 +161,9 @@ impl Folder {
                 None => piece.put(place.rows()[2].0, place.key(), wrap_anew(&key, &fresh, place)),
                 Some(others) => {
                     row.blocks += 1;
-                    if samples.len() < SAMPLES_MAX {
-                        samples.push((place, wrapped));
+                    if row.samples.len() < SAMPLES_MAX {
+                        let BlockPlace { bucket, fragment, number } = place;
+                        row.samples.push(Sample { bucket, fragment, number, sealed: wrapped });
                     }
                     replace(&mut piece, place, &fresh, &others)?;
                     empty.extend(others.is_empty().then_some(place));
@@ -169,22 +171,30 @@ impl Folder {
             }
             if piece.bytes() >= PIECE_BYTES {
                 steps.begins(EraseStep::Piece);
-                self.write_piece(&mut piece, row)?;
+                self.write_piece((&mut piece, &mut empty), bucket, row)?;
             }
         }
         steps.begins(EraseStep::Piece);
-        self.write_piece(&mut piece, row)?;
+        self.write_piece((&mut piece, &mut empty), bucket, row)
+    }
+
+    /// Fragments that are gone leave the list with the piece that takes them: a later block may end
+    /// the erasure, and the folds go on.
+    fn write_piece(
+        &mut self,
+        (piece, empty): (&mut Changes, &mut Vec<BlockPlace>),
+        bucket: Bucket,
+        row: &Erasure,
+    ) -> Result<(), FoldError> {
+        let mut changes = std::mem::take(piece);
+        changes.append(row_change(&self.ring, row));
+        self.store.apply(&changes)?;
+        let empty = std::mem::take(empty);
         if let Some(fragments) = self.fragments.0.get_mut(&bucket) {
             let gone = |number: &u64| empty.iter().any(|at| at.fragment && at.number == *number);
             fragments.retain(|number| !gone(number));
         }
         Ok(())
-    }
-
-    fn write_piece(&self, piece: &mut Changes, row: &Erasure) -> Result<(), FoldError> {
-        let mut changes = std::mem::take(piece);
-        changes.append(row_change(&self.ring, row));
-        Ok(self.store.apply(&changes)?)
     }
 }
 

@@ -124,20 +124,6 @@ pub fn read_block(
     rows_of(store, place, &key)
 }
 
-/// The same under the bucket key that the block's key names.
-///
-/// # Errors
-/// As [`read_block`].
-pub fn read_block_by(
-    store: &Store,
-    ring: &KeyRing,
-    place: BlockPlace,
-) -> Result<Vec<OwnedRow>, FoldError> {
-    let wrapped = wrapped_key(store, place)?;
-    let key = open_block_key(place, &*key_of(ring, &wrapped)?, &wrapped)?;
-    rows_of(store, place, &key)
-}
-
 /// The rows of a block whose key is open.
 ///
 /// # Errors

@@ -96,6 +96,9 @@ pub fn lost(
                 blocks: 0,
                 records: 0,
                 gone: Vec::new(),
+                left: None,
+                samples: Vec::new(),
+                repeats: None,
             },
         ));
     }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::{FoldOrder, Reply, Writer};
 use crate::engine::EngineError;
-use crate::engine::fold::{Sealed, Sealing};
+use crate::engine::fold::Sealing;
 use crate::engine::gone::Gone;
 use crate::engine::journal::JournalKey;
 use crate::model::ids::KeyId;
 use crate::model::retention::Lot;
 use crate::store::Changes;
+use crate::store::erasure::Erasure;
 
 /// What a destruction asks.
 pub enum Order {
@@ -22,7 +23,7 @@ pub enum Order {
     /// Have the fold remove the rows of these lots, whose keys are gone.
     Remove(Vec<Lot>, Reply<()>),
     /// Have the fold seal anew what holds a person.
-    Erase(Box<Sealing>, Reply<Sealed>),
+    Erase(Box<Sealing>, Reply<Erasure>),
 }
 
 impl Writer {

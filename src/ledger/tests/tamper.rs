@@ -231,6 +231,22 @@ fn wrong_checkpoints_are_found() {
     assert_eq!(case.verify().signed(), None, "a kill exchanges nothing");
     assert_eq!(found(&notes[..6]), [Finding::Unsigned(7)]);
     assert_eq!(case.verify().signed(), Some(7));
+    // The copy knows more than they sign: somebody set them back.
+    assert_eq!(case.verify_all().signed(), None);
+    // A torn one at the end is what a kill leaves; one with others behind it is not.
+    let torn = &notes[6][..notes[6].len() / 2];
+    case.put("checkpoints", [notes[..6].concat(), torn.to_owned()].concat().as_bytes());
+    assert_eq!(case.verify().signed(), Some(7));
+    let broken = "broken\n".repeat(5);
+    found(&[&notes[..1], &[broken][..], &notes[2..], &notes[2..]].concat());
+    assert_eq!(case.verify().signed(), None);
+    case.put("checkpoints", good.as_bytes());
+    // The same of the copy, which the next start mends.
+    let copy = std::fs::read(&case.copy).unwrap();
+    std::fs::write(&case.copy, &good[..good.len() - 20]).unwrap();
+    assert!(!case.verify_all().is_good());
+    assert_eq!(case.verify_all().signed(), Some(8));
+    std::fs::write(&case.copy, &copy).unwrap();
     assert_eq!(found(&[]), [Finding::NoCheckpoint(Knower::Checkpoints), Finding::Unsigned(0)]);
     let longer = [&notes[..], &[key.sign(9, [9; 32]).unwrap().to_string()]].concat();
     let short = Finding::Short { by: Knower::Checkpoints, from: 8, size: 9 };

@@ -176,6 +176,28 @@ async fn a_plan_that_a_cut_left_looks_at_holds_again() {
     }
 }
 
+/// An erasure gives a bucket another key between the plan and the engine: ledger and certificate
+/// name the key that opened it, and from the plan on no erasure begins with the bucket.
+#[tokio::test]
+async fn a_plan_whose_keys_were_replaced_is_given_up_and_made_again() {
+    let mut world = World::at("2026-08-03T00:00:00Z");
+    world.vault.with(|inside| inside.cut = Some(Cut::Before(4)));
+    world.run().await.unwrap_err();
+    world.vault.with(|inside| (inside.cut, inside.changes) = (None, 0));
+    world.restart();
+    let planned = world.desk.0.state().run.clone().unwrap().lots;
+    let (lot, fresh) = (planned[0].lot, KeyId(99_999));
+    world.vault.with(|inside| {
+        let of = inside.lots.iter_mut().find(|info| info.lot == lot).unwrap();
+        inside.gone.extend(std::mem::replace(&mut of.keys, vec![fresh]));
+    });
+    let ran = world.run().await.unwrap();
+    assert_eq!((ran.destroyed as usize, ran.failed), (planned.len(), 0));
+    assert_eq!(told(&world), [2, 1, 1, 1]);
+    let text = world.desk.certificate(&caller(Role::Auditor, 0), &ran.certificates[0]).unwrap();
+    assert!(String::from_utf8_lossy(&text).contains("99999"));
+}
+
 /// With a hold: no cut loses a held lot, and both the move and the end of the copies are finished.
 #[tokio::test]
 async fn check_36_and_37_a_move_and_a_release_cut_anywhere_are_finished() {

@@ -1,6 +1,8 @@
 //! Check 41 in the engine: one person's rows do not open, also not from a copy of the data of
 //! before with the keys of after; everybody else's do; nothing that was counted moves.
 
+mod beside;
+
 use super::checks::copy;
 use super::*;
 use crate::engine::erase::{EraseReport, EraseStep, EraseSteps, Order, Stage, Waits};
@@ -55,6 +57,14 @@ impl World {
         assert_eq!(self.engine().erasures(), []);
         assert_eq!(report.records, self.forget(site, user));
         report
+    }
+
+    /// The same while another erasure has not ended.
+    fn erased_beside(&mut self, site: u8, number: u64, user: u16) {
+        self.hide(site, number, Order { person: person(user), ..Order::default() });
+        assert!(self.erase(number, nobody(), Arc::new(())).unwrap().done);
+        self.runtime.block_on(self.engine().end_erasure(number)).unwrap();
+        self.forget(site, user);
     }
 
     /// The model forgets the rows of a user; how many these were.
@@ -355,10 +365,21 @@ fn data_from_before_an_erasure_is_put_back_without_the_buckets_that_had_the_pers
     assert!(world.erase(61, nobody(), Arc::new(())).is_none());
     world.reopen();
     assert_eq!(world.engine().erasures().len(), 1);
-    let order = Order { person: person(2), repeats: Some(61), ..Order::default() };
-    world.hide(1, 70, order);
+    let seen = |world: &World| {
+        let explained = world.engine().explain(site_id(1), other.months[0]);
+        world.runtime.block_on(explained).ok().map(|made| made.records_seen)
+    };
+    assert_eq!(seen(&world), Some(0), "nobody knows whom not to show");
+    let order = Order { suppress: Some(Tag([9; 16])), repeats: Some(61), ..Order::default() };
+    world.hide(1, 70, Order { person: person(2), ..order });
+    // In a later backup both are known: neither is lost again.
+    for number in [61, 70] {
+        let row = store::keys::suppressed(world.no(1), number);
+        assert!(world.engine().store().get(Table::Meta, &row).unwrap().is_some(), "{number}");
+    }
     assert!(world.erase(70, nobody(), Arc::new(())).unwrap().done);
     assert_eq!(world.engine().erasures().len(), 1);
+    assert_ne!(seen(&world), Some(0));
     world.forget(1, 2);
     world.check_blocks();
 }
