@@ -13,7 +13,7 @@ mod pass;
 mod totals;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::desk::DeskOrder;
 use super::fold::{ListOrder, Listing, is_of, open_fragment, read_living};
@@ -57,34 +57,62 @@ impl Default for Settings {
     }
 }
 
-/// A report, when it was made, and which erasures had not ended then.
-type Made = (Arc<Explained>, Timestamp, Vec<u64>);
+/// A report, and when it was made.
+type Made = (Arc<Explained>, Timestamp);
 
 /// The reports that were made last, and whose turn it is.
 #[derive(Default)]
 pub struct Kept {
     turn: Arc<tokio::sync::Mutex<()>>,
-    last: Mutex<HashMap<SiteMonth, Made>>,
+    last: Mutex<Last>,
+}
+
+#[derive(Default)]
+struct Last {
+    made: HashMap<SiteMonth, Made>,
+    /// How often something was taken away from a site's records; what was made before is not kept.
+    removals: HashMap<SiteNo, u64>,
 }
 
 impl Kept {
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn of(&self, at: SiteMonth) -> Option<Made> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).get(&at).cloned()
+        self.last().made.get(&at).cloned()
     }
 
     /// Forgets them all.
     #[cfg(test)]
     pub fn forget(&self) {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.last().made.clear();
     }
 
-    fn keep(&self, at: SiteMonth, made: Made) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.len() >= KEPT_MAX && !last.contains_key(&at) {
-            let oldest = last.iter().min_by_key(|(_, (_, at, _))| *at).map(|(at, _)| *at);
-            oldest.map(|oldest| last.remove(&oldest));
+    /// Forgets what was made of a site's records, and what is being made of them now: somebody is
+    /// hidden from this moment on, or some of them are destroyed.
+    pub fn remove(&self, site: SiteNo) {
+        let mut last = self.last();
+        last.made.retain(|at, _| at.site != site);
+        *last.removals.entry(site).or_default() += 1;
+    }
+
+    fn removals(&self, site: SiteNo) -> u64 {
+        self.last().removals.get(&site).copied().unwrap_or_default()
+    }
+
+    /// Keeps a report that was begun after so many removals; whether there was none meanwhile.
+    fn keep(&self, at: SiteMonth, made: Made, removals: u64) -> bool {
+        let mut last = self.last();
+        if last.removals.get(&at.site).copied().unwrap_or_default() != removals {
+            return false;
         }
-        last.insert(at, made);
+        if last.made.len() >= KEPT_MAX && !last.made.contains_key(&at) {
+            let oldest = last.made.iter().min_by_key(|(_, (_, at))| *at).map(|(at, _)| *at);
+            oldest.map(|oldest| last.made.remove(&oldest));
+        }
+        last.made.insert(at, made);
+        true
     }
 }
 
@@ -131,11 +159,16 @@ impl Engine {
         self.aside(move |engine| {
             let _turn = turn;
             let site = engine.site(&id).ok_or(EngineError::NoSite)?;
-            let (made, erasing) = Work::new(engine, &site, month)?.explain()?;
-            let (made, at) = (Arc::new(made), SiteMonth { site: site.no, month });
-            let now = engine.shared.clock.now();
-            engine.shared.explained.keep(at, (Arc::clone(&made), now, erasing));
-            Ok(made)
+            let at = SiteMonth { site: site.no, month };
+            for _ in 0..TRIES {
+                let removals = engine.shared.explained.removals(site.no);
+                let made = Arc::new(Work::new(engine, &site, month)?.explain()?);
+                let now = engine.shared.clock.now();
+                if engine.shared.explained.keep(at, (Arc::clone(&made), now), removals) {
+                    return Ok(made);
+                }
+            }
+            Err(EngineError::Busy)
         })
         .await
     }
@@ -150,11 +183,7 @@ impl Engine {
     fn fit(&self, id: &SiteId, month: Month) -> Result<Option<Arc<Explained>>, EngineError> {
         let usage = self.usage(id, month)?.ok_or(EngineError::NoSite)?;
         let at = SiteMonth { site: usage.site.no, month };
-        let Some((made, when, erasing)) = self.shared.explained.of(at) else { return Ok(None) };
-        // Who is to be erased is hidden at once.
-        if erasing != self.shared.erasing_at(at.site) {
-            return Ok(None);
-        }
+        let Some((made, when)) = self.shared.explained.of(at) else { return Ok(None) };
         let age = usage.as_of.0.saturating_sub(when.0);
         let fresh = (0..self.settings.explain.fresh_ms).contains(&age);
         Ok((fresh || made.tally == usage.tally).then_some(made))
@@ -198,8 +227,7 @@ impl<'e> Work<'e> {
         SiteMonth { site: self.site.no, month: self.span.month }
     }
 
-    /// Explains the month; says, too, which erasures it knew of.
-    fn explain(mut self) -> Result<(Explained, Vec<u64>), EngineError> {
+    fn explain(mut self) -> Result<Explained, EngineError> {
         for _ in 0..TRIES {
             self.hidden = self.shared.hidden(self.site.no);
             self.erasing = self.shared.erasing_at(self.site.no);
@@ -214,7 +242,7 @@ impl<'e> Work<'e> {
                         "a month's records and its counters differ".into(),
                     ));
                 }
-                return Ok((explained, self.erasing));
+                return Ok(explained);
             }
         }
         Err(EngineError::Busy)

@@ -331,8 +331,10 @@ fn what_is_destroyed_is_missing_and_said() {
     let mark = keys::LedgerMark { size: 9, root: [9; 32] };
     let destroyed = told.world.engine().destroy(vec![Lot::Records(bucket)], mark, Arc::new(()));
     assert!(!told.world.runtime.block_on(destroyed).unwrap().nothing);
-    // Nothing changed in the figures, so what was made before is given again; a start forgets it.
-    assert!(told.explain(2, november()).unwrap().is_whole());
+    // Nothing changed in the figures; what was made before is not given any more all the same.
+    assert_eq!(told.world.engine().explained(&site.id, november()), None);
+    let found = told.explain(2, november()).unwrap();
+    assert!(!found.is_whole());
     told.world.close();
     told.world.open();
     let found = told.explain(2, november()).unwrap();
@@ -412,6 +414,30 @@ fn who_is_being_erased_is_not_explained() {
     without("erased");
     run.block_on(engine.end_erasure(1)).unwrap();
     without("forgotten");
+}
+
+/// Nobody asks between the moment at which a person is hidden and the end of the erasure, and no
+/// figure changes.
+#[test]
+fn a_report_from_before_an_erasure_is_not_given_after_it() {
+    let mut told = Told::new(1 << 30);
+    let rows: Vec<Full> =
+        (1..60).map(|event| issue(event, event % 9 + 1, event % 4 + 1, 0)).collect();
+    told.submit(0, &rows);
+    assert_eq!(told.explain(0, november()).unwrap().users, 9);
+    let engine = told.world.engine().clone();
+    let id = site_id(0);
+    let person = Person { users: vec![Tag(tag("user record", 3))], devices: Vec::new() };
+    let run = &told.world.runtime;
+    run.block_on(engine.hide(&id, Order { number: 1, person, ..Order::default() })).unwrap();
+    assert_eq!(engine.explained(&id, november()), None, "the usage has none of it");
+    let mark = keys::LedgerMark { size: 9, root: [9; 32] };
+    let erased = engine.erase(1, Arc::new(|_| false), mark, Arc::new(()));
+    assert!(run.block_on(erased).unwrap().done);
+    run.block_on(engine.end_erasure(1)).unwrap();
+    let found = told.explain(0, november()).unwrap();
+    let theirs = rows.iter().filter(|row| row.user == 3).count() as u64;
+    assert_eq!((found.users, found.records_seen), (8, 59 - theirs));
 }
 
 #[test]
