@@ -9,7 +9,9 @@
 
 mod check;
 mod facts;
+mod hidden;
 mod pass;
+mod suppress;
 mod totals;
 
 use std::collections::HashMap;
@@ -317,6 +319,7 @@ impl<'e> Work<'e> {
             }
             parts.extend(pass.end(issued, &mut explained));
         }
+        explained.hidden = hidden::hidden(&explained, subjects as u64);
         let same = self.shared.erasing_at(self.site.no) == self.erasing;
         Ok(same.then_some(explained))
     }
