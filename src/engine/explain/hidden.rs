@@ -75,3 +75,58 @@ fn totals(of: &Explained, renewals: bool) -> [Vec<Vec<usize>>; 2] {
         totals
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::explained::Limits;
+    use crate::model::field::ErrorClass;
+    use crate::model::ids::SiteId;
+    use crate::model::time::{Month, Timestamp};
+    use crate::model::usage::Tally;
+
+    /// Three DRM systems, renewals and offline licences, failures by class, a little trial and
+    /// test: 38 parts, eight of them about too few.
+    #[test]
+    fn a_month_of_a_site_stays_readable() {
+        let site = SiteId::parse(b"A").unwrap();
+        let month = Month::parse(b"2026-11").unwrap();
+        let mut of =
+            Explained::new((site, month), (Timestamp(0), Tally::default()), Limits::default());
+        let mut next = 0;
+        let mut put = |environment, drm, request, error, (records, subjects): (u64, u32)| {
+            let outcome = Some(if error == 0 { Outcome::Success } else { Outcome::Fail });
+            let error = ErrorClass::ALL.get(usize::from(error)).copied().filter(|_| error > 0);
+            let cell = Cell { environment, outcome, drm, request, error };
+            let subjects: Vec<u32> = (next..next + subjects.min(10)).collect();
+            next += 10;
+            of.requests.insert(cell, Part { records, subjects, nameless: 0 });
+        };
+        let kinds = [RequestType::New, RequestType::Renewal, RequestType::Offline];
+        let drms = [DrmType::Widevine, DrmType::Playready, DrmType::Fairplay];
+        let (live, trial, test) = (Environment::Production, Environment::Trial, Environment::Test);
+        for (drm, most) in drms.into_iter().zip([90_000, 45_000, 30_000]) {
+            let last = drm == DrmType::Fairplay;
+            for (request, part) in kinds.into_iter().zip([1, 4, 7]) {
+                let is_small = last && request == RequestType::Offline;
+                put(live, drm, request, 0, if is_small { (4, 3) } else { (most / part, 1_000) });
+                put(live, drm, request, 1, (most / 300, 100));
+                put(live, drm, request, 2, if last { (5, 4) } else { (most / 300, 100) });
+            }
+            put(live, drm, RequestType::Release, 0, (20, 12));
+            put(trial, drm, RequestType::New, 0, if last { (3, 2) } else { (50, 12) });
+            let second = drm == DrmType::Playready;
+            put(test, drm, RequestType::New, 0, if second { (3, 2) } else { (500, 12) });
+        }
+        put(trial, DrmType::Widevine, RequestType::New, 1, (2, 1));
+        put(test, DrmType::Widevine, RequestType::New, 1, (2, 1));
+        let small = of.requests.values().filter(|part| part.subjects() < 10).count();
+        assert_eq!((of.requests.len(), small), (38, 8));
+        let hidden = hidden(&of, 10).requests;
+        let left_out = hidden.iter().filter(|hidden| **hidden).count();
+        let all: u64 = of.requests.values().map(|part| part.records).sum();
+        let shown = of.requests.values().zip(&hidden).filter(|(_, hidden)| !**hidden);
+        let shown: u64 = shown.map(|(part, _)| part.records).sum();
+        assert!(left_out <= 2 * small && shown * 100 >= all * 85, "{left_out} {shown} {all}");
+    }
+}

@@ -1,21 +1,25 @@
 //! Small parts of a breakdown are not shown, and neither is what they could be had from.
 //!
-//! Totals stay exact, since they are the bill. So a part that alone is missing from a total could
-//! be had by subtraction: then others are left out with it, the smallest first, until every sum of
-//! them that anybody can make has subjects enough and more than one part. Which sums anybody can
-//! make is a question of linear algebra over the known totals; it is answered exactly.
+//! Totals stay exact, since they are the bill. So a small part that alone is missing from a total
+//! could be had by subtraction, and others are left out with it. What anybody can make of the known
+//! totals are their linear combinations. A combination is about too few when all parts of it that
+//! are not shown are together about too few subjects; which ones there are is a question of ranks,
+//! and it is answered exactly, over a prime field.
+//!
+//! The parts that lie in the same totals can only be had together, so they are one column; a
+//! breakdown has some dozens of those at most, however many parts it has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::explained::Part;
 
-/// The prime that the sums are reduced by. The entries of the totals are zeros and ones, and no
-/// determinant of theirs comes near it.
-const PRIME: u64 = (1 << 61) - 1;
+/// The prime that the totals are reduced by. Their entries are zeros and ones; no determinant of
+/// twenty of them (Hadamard's bound: 2⁻²⁰ · 21^10.5) reaches it.
+const PRIME: u64 = (1 << 31) - 1;
 
-/// Parts that are left out beside small ones before nothing at all is shown. A few for each total
-/// are enough; this bounds the work for breakdowns that are made to have very many parts.
-const STEPS_MAX: usize = 64;
+/// Sets of too few subjects that are looked at one by one. Where there are more, all small parts
+/// are taken for parts about the same subjects: that leaves out more, and never less.
+const SETS_MAX: usize = 256;
 
 /// Which counts are left out, where their sum is known and each is about as many as it says.
 /// `unsaid` is a place that is left out in any case.
@@ -40,112 +44,167 @@ pub fn ranges(of: &[u64], least: u64, unsaid: Option<usize>) -> Vec<bool> {
 pub fn parts(of: &[&Part], stages: &[Vec<Vec<usize>>], least: u64) -> Vec<bool> {
     let mut hidden: Vec<bool> = of.iter().map(|part| part.subjects() < least).collect();
     for totals in stages {
-        let row = |total: &Vec<usize>| -> Row {
-            (0..of.len()).map(|at| u64::from(total.contains(&at))).collect()
-        };
-        let rows: Vec<Row> = totals.iter().map(row).collect();
-        let known = reduced(rows.clone());
-        let mut steps = 0;
-        while let Some(next) = neighbor(of, (&rows, &known), &hidden, least) {
-            hidden[next] = true;
-            steps += 1;
-            if steps == STEPS_MAX {
-                return vec![true; of.len()];
+        let mut columns = columns(of.len(), totals);
+        for column in &mut columns {
+            column.split(of, &hidden, least);
+        }
+        for subjects in few(&columns, least) {
+            // Where the sets were too many, all that is small is looked at together.
+            let is_of = |column: &Column| match &subjects {
+                Some(subjects) => column.subjects.is_subset(subjects),
+                None => (column.subjects.len() as u64) < least,
+            };
+            for at in beside(&columns, is_of) {
+                hidden[at] = true;
+                if let Some(column) = columns.iter_mut().find(|column| column.parts.contains(&at)) {
+                    column.split(of, &hidden, least);
+                }
             }
         }
     }
     hidden
 }
 
-/// The smallest part that must be left out beside those that are; `None` when they are safe.
-fn neighbor(
-    of: &[&Part],
-    (totals, known): (&[Row], &[Row]),
-    hidden: &[bool],
-    least: u64,
-) -> Option<usize> {
-    let smallest = |at: &usize| of[*at].records;
-    let shown = || (0..of.len()).filter(|at| !hidden[*at]);
-    let open = exposed(of, totals, hidden, least);
-    // What follows from the totals alone cannot be hidden.
-    let beside = open.iter().filter(|sum| !follows(sum, known)).filter_map(|sum| {
-        let is_near = |at: &usize| {
-            let common = |row: &Row| row.iter().zip(sum).any(|(row, sum)| *row > 0 && *sum > 0);
-            totals.iter().any(|row| row[*at] > 0 && common(row))
-        };
-        shown().filter(is_near).min_by_key(smallest).or_else(|| shown().min_by_key(smallest))
-    });
-    beside.min_by_key(smallest)
+/// The parts that lie in the same totals.
+struct Column {
+    /// In which of them they lie: zeros and ones.
+    entries: Row,
+    parts: Vec<usize>,
+    /// Whether some of them are left out, and whom those are about.
+    is_hidden: bool,
+    subjects: BTreeSet<u64>,
+    /// The smallest one that is not: its records, and its place.
+    smallest: Option<(u64, usize)>,
 }
 
-/// A sum of parts: the factor of each.
+/// Numbers, one for each total.
 type Row = Vec<u64>;
 
-/// Sums of hidden parts that follow from the totals and are about too few.
-fn exposed(of: &[&Part], totals: &[Row], hidden: &[bool], least: u64) -> Vec<Row> {
-    let masked = |row: &Row| -> Row {
-        row.iter().zip(hidden).map(|(entry, hidden)| if *hidden { *entry } else { 0 }).collect()
+/// The columns of so many parts.
+fn columns(parts: usize, totals: &[Vec<usize>]) -> Vec<Column> {
+    let totals: Vec<BTreeSet<&usize>> = totals.iter().map(|total| total.iter().collect()).collect();
+    let mut alike: BTreeMap<Row, Vec<usize>> = BTreeMap::new();
+    for at in 0..parts {
+        let entries = totals.iter().map(|total| u64::from(total.contains(&at))).collect();
+        alike.entry(entries).or_default().push(at);
+    }
+    let column = |(entries, parts)| Column {
+        entries,
+        parts,
+        is_hidden: false,
+        subjects: BTreeSet::new(),
+        smallest: None,
     };
-    let rows: Vec<Row> = totals.iter().map(masked).collect();
-    let sums: BTreeSet<Row> = rows.iter().cloned().chain(reduced(rows.clone())).collect();
-    sums.into_iter().filter(|sum| is_small(of, sum, least)).collect()
+    alike.into_iter().map(column).collect()
 }
 
-/// Whether a sum is about too few, or is one part alone.
-fn is_small(of: &[&Part], sum: &Row, least: u64) -> bool {
-    let parts: Vec<&Part> =
-        sum.iter().zip(of).filter(|(entry, _)| **entry > 0).map(|(_, part)| *part).collect();
-    let subjects: BTreeSet<u32> = parts.iter().flat_map(|part| &part.subjects).copied().collect();
-    let nameless: u64 = parts.iter().map(|part| part.nameless).sum();
-    parts.len() == 1 || !parts.is_empty() && subjects.len() as u64 + nameless < least
-}
-
-/// Whether a sum follows from rows in reduced form.
-fn follows(sum: &Row, rows: &[Row]) -> bool {
-    let mut rest = sum.clone();
-    for row in rows {
-        let Some(pivot) = row.iter().position(|entry| *entry != 0) else { continue };
-        let factor = rest[pivot];
-        subtract(&mut rest, row, factor);
-    }
-    rest.iter().all(|entry| *entry == 0)
-}
-
-/// Takes so many times another row off a row.
-fn subtract(row: &mut Row, other: &Row, factor: u64) {
-    for (entry, other) in row.iter_mut().zip(other) {
-        *entry = (*entry + PRIME - times(*other, factor)) % PRIME;
-    }
-}
-
-/// The reduced echelon form of the rows: a single place is known where it has a row of its own.
-fn reduced(mut rows: Vec<Row>) -> Vec<Row> {
-    let width = rows.first().map_or(0, Vec::len);
-    let mut done = 0;
-    for column in 0..width {
-        let Some(pivot) = (done..rows.len()).find(|at| rows[*at][column] != 0) else { continue };
-        rows.swap(done, pivot);
-        let inverse = power(rows[done][column], PRIME - 2);
-        rows[done].iter_mut().for_each(|entry| *entry = times(*entry, inverse));
-        let own = rows[done].clone();
-        for (at, row) in rows.iter_mut().enumerate() {
-            let factor = row[column];
-            if at == done || factor == 0 {
-                continue;
-            }
-            subtract(row, &own, factor);
+impl Column {
+    /// Tells apart what is left out and what is not.
+    fn split(&mut self, of: &[&Part], hidden: &[bool], least: u64) {
+        let (out, shown): (Vec<usize>, Vec<usize>) = self.parts.iter().partition(|at| hidden[**at]);
+        self.is_hidden = !out.is_empty();
+        self.smallest = shown.into_iter().map(|at| (of[at].records, at)).min();
+        self.subjects.clear();
+        for at in out {
+            self.subjects.extend(of[at].subjects.iter().map(|subject| u64::from(*subject)));
+            // Each is somebody of its own; more than enough need no telling apart.
+            let first = (at as u64 + 1) << u32::BITS;
+            self.subjects.extend((0..of[at].nameless.min(least)).map(|one| first | one));
         }
-        done += 1;
     }
-    rows
+}
+
+/// The sets of fewer than enough subjects that some columns are together about. Safe for a set is
+/// safe for each set within it.
+fn few(columns: &[Column], least: u64) -> Vec<Option<BTreeSet<u64>>> {
+    let mut sets = BTreeSet::from([BTreeSet::new()]);
+    for column in columns.iter().filter(|column| column.is_hidden) {
+        let joined: Vec<BTreeSet<u64>> = sets.iter().map(|set| set | &column.subjects).collect();
+        sets.extend(joined.into_iter().filter(|set| (set.len() as u64) < least));
+        if sets.len() > SETS_MAX {
+            return vec![None];
+        }
+    }
+    sets.into_iter().map(Some).collect()
+}
+
+/// A column that others were taken off, and how often each of them was.
+struct Reduced {
+    rest: Row,
+    pivot: usize,
+    taken: BTreeMap<usize, u64>,
+}
+
+/// The parts that must be left out beside some hidden columns so that no combination of the totals
+/// has, of what is not shown, parts of theirs only; but for those that have nothing else in them,
+/// which nothing can hide.
+///
+/// A combination is nothing in all other columns and something in theirs as long as one of theirs
+/// does not follow from the others. So each is written as a sum of others, of hidden ones first,
+/// and then of those that have the smallest parts; what it takes of these is left out with it.
+fn beside(columns: &[Column], is_theirs: impl Fn(&Column) -> bool) -> BTreeSet<usize> {
+    let is_inside = |column: &Column| column.is_hidden && is_theirs(column);
+    let (inside, outside): (Vec<&Column>, Vec<&Column>) =
+        columns.iter().filter(|column| column.is_hidden).partition(|column| is_inside(column));
+    let mut shown: Vec<((u64, usize), &Column)> =
+        columns.iter().filter_map(|column| Some((column.smallest?, column))).collect();
+    shown.sort_unstable_by_key(|(smallest, _)| *smallest);
+    let costs: Vec<Option<usize>> = outside
+        .iter()
+        .map(|_| None)
+        .chain(shown.iter().map(|((_, at), _)| Some(*at)))
+        .chain(inside.iter().map(|_| None))
+        .collect();
+    let first_inside = costs.len() - inside.len();
+    let all = outside.into_iter().chain(shown.iter().map(|(_, column)| *column)).chain(inside);
+    let mut basis: Vec<Reduced> = Vec::new();
+    let mut out = BTreeSet::new();
+    for (number, column) in all.enumerate() {
+        let reduced = reduce(&column.entries, number, &basis);
+        match reduced.rest.get(reduced.pivot) {
+            Some(_) => basis.push(reduced),
+            None if number >= first_inside => {
+                out.extend(reduced.taken.keys().filter_map(|number| costs[*number]));
+            }
+            None => {}
+        }
+    }
+    out
+}
+
+/// Takes the columns of a basis off one; its pivot is behind its end where nothing is left.
+fn reduce(entries: &Row, number: usize, basis: &[Reduced]) -> Reduced {
+    let mut rest = entries.clone();
+    let mut taken = BTreeMap::from([(number, 1)]);
+    for of in basis {
+        let factor = times(rest[of.pivot], inverse(of.rest[of.pivot]));
+        if factor == 0 {
+            continue;
+        }
+        for (entry, other) in rest.iter_mut().zip(&of.rest) {
+            *entry = minus(*entry, times(factor, *other));
+        }
+        for (number, often) in &of.taken {
+            let entry = taken.entry(*number).or_default();
+            *entry = minus(*entry, times(factor, *often));
+        }
+        taken.retain(|_, often| *often != 0);
+    }
+    let pivot = rest.iter().position(|entry| *entry != 0).unwrap_or(rest.len());
+    Reduced { rest, pivot, taken }
 }
 
 fn times(left: u64, right: u64) -> u64 {
-    (u128::from(left) * u128::from(right) % u128::from(PRIME)) as u64
+    left * right % PRIME
 }
 
-fn power(base: u64, mut exponent: u64) -> u64 {
-    let (mut square, mut product) = (base, 1);
+fn minus(left: u64, right: u64) -> u64 {
+    (left + PRIME - right) % PRIME
+}
+
+/// By Fermat's little theorem.
+fn inverse(of: u64) -> u64 {
+    let (mut square, mut product, mut exponent) = (of, 1, PRIME - 2);
     while exponent > 0 {
         if exponent & 1 == 1 {
             product = times(product, square);
@@ -203,24 +262,45 @@ mod tests {
         // Two parts about one and the same person are not enough for their sum.
         let twice = [part(5, 0..1), part(6, 0..1), part(50, 10..60), part(40, 100..140)];
         assert_eq!(hide(&twice, &[vec![0, 1, 2, 3]]), [true, true, false, true]);
-        // Two cycles and a bridge between them: each row and column lacks two and more, and the
-        // bridge would still be known.
-        let edges = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 2), (2, 3), (3, 2), (3, 3)];
-        let many: Vec<Part> = (0..9).map(|at| part(9, at * 20..at * 20 + 9)).collect();
-        let line = |row: bool, of: usize| -> Vec<usize> {
-            let here = |(at, edge): (usize, &(usize, usize))| {
-                (if row { edge.0 } else { edge.1 } == of).then_some(at)
+        // `a` and `b` are two parts about one and the same person, in none of the totals together.
+        // From `a + c` and `c − b`, which is `c + d` less `b + d`, follows `a + b`.
+        let of = [part(5, 0..1), part(6, 0..1), part(50, 10..60), part(40, 100..140)];
+        let more = [part(70, 200..270), part(80, 300..380)];
+        let totals = [vec![0, 2, 4, 5], vec![2, 3, 4], vec![1, 3, 5]];
+        let hidden = hide(&[of.to_vec(), more.to_vec()].concat(), &totals);
+        assert_eq!(hidden[..2], [true, true]);
+        assert_eq!(exposed(&totals, &hidden, &[0, 1]), exposed(&totals, &[true; 6], &[0, 1]));
+    }
+
+    /// How many combinations of the totals have, of what is left out, parts of these only: the
+    /// rank of all of that less the rank of what is not theirs, over the rational numbers.
+    fn exposed(totals: &[Vec<usize>], hidden: &[bool], theirs: &[usize]) -> usize {
+        let rank_of = |wanted: &dyn Fn(usize) -> bool| -> usize {
+            let columns: Vec<usize> = (0..hidden.len()).filter(|at| wanted(*at)).collect();
+            let row = |total: &Vec<usize>| -> Vec<i128> {
+                columns.iter().map(|at| i128::from(total.contains(at))).collect()
             };
-            edges.iter().enumerate().filter_map(here).collect()
+            rank(totals.iter().map(row).collect(), columns.len())
         };
-        let totals: Vec<Vec<usize>> =
-            [true, false].into_iter().flat_map(|row| (0..4).map(move |of| line(row, of))).collect();
-        let references: Vec<&Part> = many.iter().collect();
-        let rows =
-            totals.iter().map(|total| (0..9).map(|at| u64::from(total.contains(&at))).collect());
-        let open = exposed(&references, &rows.collect::<Vec<Row>>(), &[true; 9], 10);
-        let alone = |at: usize| open.iter().any(|sum| (0..9).all(|x| (sum[x] > 0) == (x == at)));
-        assert!(alone(4) && !alone(0), "{open:?}");
+        rank_of(&|at| hidden[at]) - rank_of(&|at| hidden[at] && !theirs.contains(&at))
+    }
+
+    /// By elimination without fractions; the numbers stay small, since the matrices do.
+    fn rank(mut rows: Vec<Vec<i128>>, width: usize) -> usize {
+        let mut done = 0;
+        for column in 0..width {
+            let Some(at) = (done..rows.len()).find(|at| rows[*at][column] != 0) else { continue };
+            rows.swap(done, at);
+            let own = rows[done].clone();
+            for row in &mut rows[done + 1..] {
+                let factor = row[column];
+                for (entry, other) in row.iter_mut().zip(&own) {
+                    *entry = *entry * own[column] - other * factor;
+                }
+            }
+            done += 1;
+        }
+        done
     }
 
     #[test]
@@ -230,7 +310,8 @@ mod tests {
             |stages: &[Vec<Vec<usize>>]| parts(&of.iter().collect::<Vec<_>>(), stages, 10);
         let (here, elsewhere) = (vec![vec![0, 1, 2]], vec![vec![0], vec![1, 2], vec![0, 1, 2]]);
         assert_eq!(by_stages(std::slice::from_ref(&elsewhere)), [true, false, false]);
-        assert_eq!(by_stages(&[here, elsewhere]), [true, true, true]);
+        // What is known of the second part there is about enough.
+        assert_eq!(by_stages(&[here, elsewhere]), [true, true, false]);
     }
 
     /// What nothing can hide takes nothing with it.
@@ -242,7 +323,71 @@ mod tests {
         assert_eq!(hide(&of, &[vec![0, 1], vec![0, 1, 2, 3]]), [true, true, false, false]);
     }
 
+    /// Every kind of licence request, and one small one in each few hundred; then all of them
+    /// about ten users.
+    #[test]
+    fn very_many_parts_are_few_columns() {
+        let places = || (0..2_592usize);
+        let by = |wanted: &dyn Fn(usize) -> bool| places().filter(|at| wanted(*at)).collect();
+        let mut totals: Vec<Vec<usize>> = vec![by(&|_| true), by(&|at| at < 864)];
+        totals.extend((0..8).map(|drm| by(&|at| at < 864 && at % 8 == drm)));
+        totals.push(by(&|at| at < 864 && at % 3 == 1));
+        let first = |at: usize| at as u32 * 10;
+        let of: Vec<Part> = places()
+            .map(|at| if at % 324 == 7 { 1 } else { 10 + at as u32 % 5 })
+            .zip(places().map(first))
+            .map(|(subjects, first)| part(u64::from(subjects) * 2, first..first + subjects))
+            .collect();
+        assert_eq!(columns(of.len(), &totals).len(), 17);
+        let hidden = hide(&of, &totals);
+        let left_out = hidden.iter().filter(|hidden| **hidden).count();
+        assert!((9..=24).contains(&left_out), "{left_out}");
+        let same: Vec<Part> =
+            places().map(|at| part(9, (0..10).filter(|user| at % 10 != *user as usize))).collect();
+        assert_eq!(hide(&same, &totals), [true; 2_592]);
+    }
+
     proptest! {
+        /// Against all sets of parts that are left out: where one is about too few, nobody has more
+        /// sums of it alone than the totals themselves are.
+        #[test]
+        fn nothing_can_be_had_that_is_about_too_few(
+            of in proptest::collection::vec(
+                (1u64..50, proptest::collection::btree_set(0u32..9, 1..7), 0u64..8), 3..9,
+            ),
+            bits in proptest::collection::vec(any::<u16>(), 1..6),
+        ) {
+            let of: Vec<Part> = of
+                .into_iter()
+                .map(|(records, subjects, nameless)| Part {
+                    records,
+                    subjects: subjects.into_iter().collect(),
+                    nameless: nameless / 7,
+                })
+                .collect();
+            let totals: Vec<Vec<usize>> = bits
+                .iter()
+                .map(|bits| (0..of.len()).filter(|at| bits >> at & 1 == 1).collect())
+                .collect();
+            let hidden = parts(&of.iter().collect::<Vec<_>>(), std::slice::from_ref(&totals), 4);
+            let out: Vec<usize> = (0..of.len()).filter(|at| hidden[*at]).collect();
+            for set in 1..1u32 << out.len() {
+                let member = |(bit, at): (usize, &usize)| (set >> bit & 1 == 1).then_some(*at);
+                let set: Vec<usize> = out.iter().enumerate().filter_map(member).collect();
+                let subjects: BTreeSet<u32> =
+                    set.iter().flat_map(|at| &of[*at].subjects).copied().collect();
+                let nameless: u64 = set.iter().map(|at| of[*at].nameless).sum();
+                if subjects.len() as u64 + nameless < 4 {
+                    let always = exposed(&totals, &vec![true; of.len()], &set);
+                    let found = exposed(&totals, &hidden, &set);
+                    prop_assert_eq!(found, always, "{:?} {:?}", &set, &hidden);
+                }
+            }
+            for (part, hidden) in of.iter().zip(&hidden) {
+                prop_assert!(*hidden || part.subjects() >= 4);
+            }
+        }
+
         /// Seen as a graph, whose nodes are rows and columns and whose edges are the parts that are
         /// left out, a part is safe where another way leads from its row to its column.
         #[test]
