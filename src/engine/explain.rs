@@ -8,6 +8,7 @@
 //! again costs nothing as long as nothing changed, or little time went by.
 
 mod check;
+mod crowd;
 mod facts;
 mod hidden;
 mod pass;
@@ -31,6 +32,7 @@ use crate::model::time::{Day, Month, Timestamp};
 use crate::model::usage::Tally;
 use crate::model::vocab::Class;
 use crate::store::block::OwnedRow;
+use crowd::Crowd;
 use facts::Facts;
 use pass::{Part, Pass};
 use totals::Totals;
@@ -292,6 +294,7 @@ impl<'e> Work<'e> {
         let mut explained = self.empty(listing.tally.clone());
         let mut parts = vec![Part::ALL];
         let mut totals = Some(Totals::new(subjects));
+        let mut crowd = Crowd::new(subjects);
         let mut issued = 0;
         while let Some(part) = parts.pop() {
             let mut pass = Pass::new(part, limits, memory_bytes);
@@ -317,9 +320,9 @@ impl<'e> Work<'e> {
             if let Some(totals) = totals.take() {
                 issued = totals.end(&mut explained);
             }
-            parts.extend(pass.end(issued, &mut explained));
+            parts.extend(pass.end(issued, &mut explained, &mut crowd));
         }
-        explained.hidden = hidden::hidden(&explained, subjects as u64);
+        explained.hidden = hidden::hidden(&explained, &crowd, subjects as u64);
         let same = self.shared.erasing_at(self.site.no) == self.erasing;
         Ok(same.then_some(explained))
     }

@@ -75,8 +75,12 @@ impl Histogram {
 
     /// Counts a member that has so many.
     pub fn add(&mut self, number: u32) {
-        let range = (u32::BITS - number.leading_zeros()) as usize;
-        self.0[range.min(Self::RANGES - 1)] += 1;
+        self.0[Self::place(number)] += 1;
+    }
+
+    /// The place of the range that a number lies in.
+    pub fn place(number: u32) -> usize {
+        ((u32::BITS - number.leading_zeros()) as usize).min(Self::RANGES - 1)
     }
 
     /// The first number of a range and its last, where it has one.

@@ -2,27 +2,30 @@
 
 use std::collections::BTreeSet;
 
+use super::crowd::Crowd;
 use super::suppress;
 use crate::model::explained::{Cell, Explained, Family, Hidden, Part};
 use crate::model::vocab::{DrmType, Environment, Outcome, RequestType};
 
 /// What of an explanation is about fewer than so many, or would tell of them.
-pub fn hidden(of: &Explained, least: u64) -> Hidden {
+pub fn hidden(of: &Explained, crowd: &Crowd, least: u64) -> Hidden {
     let renewals = renewals(of, least);
     let parts: Vec<&Part> = of.requests.values().collect();
     let requests = suppress::parts(&parts, &totals(of, renewals.is_some()), least);
     let parts: Vec<&Part> = of.licenses_by_quality.values().collect();
     let qualities = suppress::parts(&parts, &[vec![(0..parts.len()).collect()]], least);
+    let [licenses, devices, users, sessions] = &crowd.ranges;
     let ranges = [
-        suppress::ranges(&of.licenses_per_user.0, least, None),
-        suppress::ranges(&of.devices_per_user.0, least, None),
-        suppress::ranges(&of.users_per_device.0, least, None),
-        suppress::ranges(&of.licenses_per_session.0, least, None),
+        suppress::ranges(&of.licenses_per_user.0, licenses, least, None),
+        suppress::ranges(&of.devices_per_user.0, devices, least, None),
+        suppress::ranges(&of.users_per_device.0, users, least, None),
+        suppress::ranges(&of.licenses_per_session.0, sessions, least, None),
     ];
-    let device_ids = of.device_ids.iter().map(|ids| (1..least).contains(ids)).collect();
+    let ids = of.device_ids.iter().zip(&crowd.device_ids);
+    let device_ids = ids.map(|(ids, few)| *ids > 0 && (few.len() as u64) < least).collect();
     // The old statistics have no figure for other devices.
     let other = Some(Family::Other as usize);
-    let families = suppress::ranges(&of.devices_by_family, least, other);
+    let families = suppress::ranges(&of.devices_by_family, &crowd.families, least, other);
     Hidden { least, requests, qualities, ranges, device_ids, families, renewals }
 }
 
@@ -122,7 +125,7 @@ mod tests {
         put(test, DrmType::Widevine, RequestType::New, 1, (2, 1));
         let small = of.requests.values().filter(|part| part.subjects() < 10).count();
         assert_eq!((of.requests.len(), small), (38, 8));
-        let hidden = hidden(&of, 10).requests;
+        let hidden = hidden(&of, &Crowd::new(10), 10).requests;
         let left_out = hidden.iter().filter(|hidden| **hidden).count();
         let all: u64 = of.requests.values().map(|part| part.records).sum();
         let shown = of.requests.values().zip(&hidden).filter(|(_, hidden)| !**hidden);

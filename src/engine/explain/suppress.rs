@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::crowd::Few;
 use crate::model::explained::Part;
 
 /// The prime that the totals are reduced by. Their entries are zeros and ones; no determinant of
@@ -21,16 +22,18 @@ const PRIME: u64 = (1 << 31) - 1;
 /// are taken for parts about the same subjects: that leaves out more, and never less.
 const SETS_MAX: usize = 256;
 
-/// Which counts are left out, where their sum is known and each is about as many as it says.
-/// `unsaid` is a place that is left out in any case.
-pub fn ranges(of: &[u64], least: u64, unsaid: Option<usize>) -> Vec<bool> {
-    let is_out = |(at, count): (usize, &u64)| Some(at) == unsaid || (1..least).contains(count);
-    let mut hidden: Vec<bool> = of.iter().enumerate().map(is_out).collect();
+/// Which counts are left out, where their sum is known, and whom each is about. `unsaid` is a place
+/// that is left out in any case.
+pub fn ranges(of: &[u64], about: &[Few], least: u64, unsaid: Option<usize>) -> Vec<bool> {
+    let is_few = |few: &Few| (few.len() as u64) < least;
+    let counts = of.iter().zip(about).enumerate();
+    let is_out = counts.map(|(at, (of, few))| Some(at) == unsaid || *of > 0 && is_few(few));
+    let mut hidden: Vec<bool> = is_out.collect();
     loop {
-        let out = of.iter().zip(&hidden).filter(|(_, hidden)| **hidden);
-        let members: u64 = out.map(|(count, _)| *count).sum();
+        let out = || (0..hidden.len()).filter(|at| hidden[*at] && of[*at] > 0);
+        let subjects: Few = out().flat_map(|at| &about[at]).copied().collect();
         // A small one that is alone is less than enough, so this is more than one.
-        if members == 0 || members >= least {
+        if out().next().is_none() || !is_few(&subjects) {
             return hidden;
         }
         let shown = (0..hidden.len()).filter(|at| !hidden[*at] && of[*at] > 0);
@@ -241,16 +244,34 @@ mod tests {
         assert_eq!(hide(&all(10), &[]), [false, true, false, false]);
         let shown = [part(99, 0..10), part(500, 200..230)];
         assert_eq!(hide(&shown, &[vec![0, 1]]), [false, false]);
-        let ranges = |of: &[u64]| ranges(of, 10, None);
+        let next = std::cell::Cell::new(0);
+        let own = |of: &u64| -> Few {
+            let first = next.replace(next.get() + *of as u32);
+            (first..next.get()).take(10).collect()
+        };
+        let each = |of: &[u64]| -> Vec<Few> { of.iter().map(own).collect() };
+        let ranges = |of: &[u64]| ranges(of, &each(of), 10, None);
         assert_eq!(ranges(&[0, 10, 40, 30, 0]), [false; 5]);
         assert_eq!(ranges(&[0, 9, 40, 30, 0]), [false, true, false, true, false]);
         assert_eq!(ranges(&[0, 9, 0, 0, 0]), [false, true, false, false, false]);
         assert_eq!(ranges(&[6, 6, 40]), [true, true, false]);
-        let unsaid = |of: &[u64]| super::ranges(of, 10, Some(0));
+        let unsaid = |of: &[u64]| super::ranges(of, &each(of), 10, Some(0));
         assert_eq!(unsaid(&[12, 40, 30]), [true, false, false]);
         assert_eq!(unsaid(&[12, 4, 30]), [true, true, false]);
         assert_eq!(unsaid(&[2, 40, 30]), [true, false, true]);
         assert_eq!(unsaid(&[0, 40, 30]), [true, false, false]);
+    }
+
+    /// Sessions and devices are many, and may be one person's.
+    #[test]
+    fn a_range_is_about_subjects_and_not_about_members() {
+        let (one, many) = (Few::from([7]), (10..20).collect::<Few>());
+        let others: Few = (30..40).collect();
+        let hide = |of: &[u64], about: &[Few]| ranges(of, about, 10, None);
+        assert_eq!(hide(&[12, 40], &[one.clone(), many.clone()]), [true, true]);
+        assert_eq!(hide(&[12, 40, 60], &[one, many, others]), [true, true, false]);
+        let nine: [Few; 3] = [(0..9).collect(), (0..9).collect(), (10..20).collect()];
+        assert_eq!(hide(&[9, 9, 70], &nine), [true; 3], "the two are about the same nine");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::*;
 use crate::engine::erase::Order;
 use crate::engine::explain::{self, Work};
 use crate::model::batch::{DeviceTag, Said};
-use crate::model::explained::{Cell, Explained, Family, Histogram, Limits};
+use crate::model::explained::{Cell, Explained, Family, Histogram, Limits, Ranges};
 use crate::model::field::{ErrorClass, Field};
 use crate::model::person::Person;
 use crate::model::retention::Lot;
@@ -438,6 +438,32 @@ fn a_report_from_before_an_erasure_is_not_given_after_it() {
     let found = told.explain(0, november()).unwrap();
     let theirs = rows.iter().filter(|row| row.user == 3).count() as u64;
     assert_eq!((found.users, found.records_seen), (8, 59 - theirs));
+}
+
+#[test]
+fn many_sessions_and_devices_of_one_person_are_about_one() {
+    let mut told = Told::new(1 << 30);
+    let of = |event: u16, user: u16| Full {
+        session: event,
+        os: Some("Android"),
+        ..issue(event, user, event, 0)
+    };
+    let flags = |told: &Told| {
+        let found = told.explain(0, november()).unwrap();
+        let hidden = &found.hidden;
+        let range = |which: Ranges| hidden.ranges[which as usize][1];
+        let good = Quality::ALL.iter().position(|of| *of == Quality::Good).unwrap();
+        [
+            range(Ranges::LicensesPerSession),
+            range(Ranges::UsersPerDevice),
+            hidden.families[Family::Android as usize],
+            hidden.device_ids[good],
+        ]
+    };
+    told.submit(0, &(1..=12).map(|event| of(event, 1)).collect::<Vec<_>>());
+    assert_eq!(flags(&told), [true; 4]);
+    told.submit(0, &(20..40).map(|event| of(event, event)).collect::<Vec<_>>());
+    assert_eq!(flags(&told), [false; 4]);
 }
 
 #[test]
