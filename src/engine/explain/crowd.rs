@@ -27,13 +27,13 @@ impl Whose {
     /// Takes a record of the member.
     pub fn take(&mut self, facts: &Facts) {
         match (facts.user, facts.subject()) {
-            (Some(user), _) if !self.is_user => self.is(user, true),
-            (None, Some(device)) if !self.is_user && !self.is_device => self.is(device, false),
+            (Some(user), _) if !self.is_user => self.set(user, true),
+            (None, Some(device)) if !self.is_user && !self.is_device => self.set(device, false),
             _ => {}
         }
     }
 
-    fn is(&mut self, tag: ShortTag, is_user: bool) {
+    fn set(&mut self, tag: ShortTag, is_user: bool) {
         (self.who, self.is_user, self.is_device) = (somebody(&tag.0), is_user, !is_user);
     }
 

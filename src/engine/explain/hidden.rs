@@ -97,7 +97,7 @@ mod tests {
         let mut of =
             Explained::new((site, month), (Timestamp(0), Tally::default()), Limits::default());
         let mut next = 0;
-        let mut put = |environment, drm, request, error, (records, subjects): (u64, u32)| {
+        let mut put = |environment, drm, request, error: u8, (records, subjects): (u64, u32)| {
             let outcome = Some(if error == 0 { Outcome::Success } else { Outcome::Fail });
             let error = ErrorClass::ALL.get(usize::from(error)).copied().filter(|_| error > 0);
             let cell = Cell { environment, outcome, drm, request, error };
@@ -106,10 +106,10 @@ mod tests {
             of.requests.insert(cell, Part { records, subjects, nameless: 0 });
         };
         let kinds = [RequestType::New, RequestType::Renewal, RequestType::Offline];
-        let drms = [DrmType::Widevine, DrmType::Playready, DrmType::Fairplay];
+        let drms = [DrmType::Widevine, DrmType::PlayReady, DrmType::FairPlay];
         let (live, trial, test) = (Environment::Production, Environment::Trial, Environment::Test);
         for (drm, most) in drms.into_iter().zip([90_000, 45_000, 30_000]) {
-            let last = drm == DrmType::Fairplay;
+            let last = drm == DrmType::FairPlay;
             for (request, part) in kinds.into_iter().zip([1, 4, 7]) {
                 let is_small = last && request == RequestType::Offline;
                 put(live, drm, request, 0, if is_small { (4, 3) } else { (most / part, 1_000) });
@@ -118,7 +118,7 @@ mod tests {
             }
             put(live, drm, RequestType::Release, 0, (20, 12));
             put(trial, drm, RequestType::New, 0, if last { (3, 2) } else { (50, 12) });
-            let second = drm == DrmType::Playready;
+            let second = drm == DrmType::PlayReady;
             put(test, drm, RequestType::New, 0, if second { (3, 2) } else { (500, 12) });
         }
         put(trial, DrmType::Widevine, RequestType::New, 1, (2, 1));

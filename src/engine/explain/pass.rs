@@ -251,7 +251,7 @@ impl Pass {
             }
         }
         for (tag, device) in &self.devices {
-            device.end(limits, into, (tag, crowd));
+            device.end(limits, into, (tag, &mut *crowd));
         }
         for (tag, Session { licenses, whose }) in &self.sessions {
             into.licenses_per_session.add(*licenses);

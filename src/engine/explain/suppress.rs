@@ -348,7 +348,7 @@ mod tests {
     /// about ten users.
     #[test]
     fn very_many_parts_are_few_columns() {
-        let places = || (0..2_592usize);
+        let places = || 0..2_592usize;
         let by = |wanted: &dyn Fn(usize) -> bool| places().filter(|at| wanted(*at)).collect();
         let mut totals: Vec<Vec<usize>> = vec![by(&|_| true), by(&|at| at < 864)];
         totals.extend((0..8).map(|drm| by(&|at| at < 864 && at % 8 == drm)));
