@@ -42,12 +42,16 @@ const KEPT_MAX: usize = 1_000;
 /// How often a month is begun again whose records are destroyed meanwhile.
 const TRIES: usize = 3;
 
+/// A day: of two reports the difference may be about one person, so they lie apart.
+const FRESH_MS: i64 = 24 * 60 * 60 * 1_000;
+
 /// What explanations may take, and whom they suspect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Memory for the members of a pass, bytes; what does not fit is left to further passes.
     pub memory_bytes: usize,
-    /// How long a report of a month that changed is given again, milliseconds.
+    /// How long a report of a month that changed is given again, milliseconds. What it has of the
+    /// ids goes into no statement then; that is made of the figures that are stated.
     pub fresh_ms: i64,
     /// So many subjects of a part of a breakdown are told apart.
     pub subjects: usize,
@@ -57,7 +61,12 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { memory_bytes: 512 << 20, fresh_ms: 300_000, subjects: 10, limits: Limits::default() }
+        Self {
+            memory_bytes: 512 << 20,
+            fresh_ms: FRESH_MS,
+            subjects: 10,
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -105,11 +114,21 @@ impl Kept {
         self.last().removals.get(&site).copied().unwrap_or_default()
     }
 
-    /// Keeps a report that was begun after so many removals; whether there was none meanwhile.
-    fn keep(&self, at: SiteMonth, made: Made, removals: u64) -> bool {
+    /// Keeps a report that was begun after so many removals, unless the last one is `fresh`;
+    /// whether there was no removal meanwhile.
+    fn keep(
+        &self,
+        at: SiteMonth,
+        made: Made,
+        removals: u64,
+        fresh: impl Fn(&Made) -> bool,
+    ) -> bool {
         let mut last = self.last();
         if last.removals.get(&at.site).copied().unwrap_or_default() != removals {
             return false;
+        }
+        if last.made.get(&at).is_some_and(fresh) {
+            return true;
         }
         if last.made.len() >= KEPT_MAX && !last.made.contains_key(&at) {
             let oldest = last.made.iter().min_by_key(|(_, (_, at))| *at).map(|(at, _)| *at);
@@ -131,7 +150,8 @@ impl Engine {
         self.explain_after(id, month, true).await
     }
 
-    /// The same of what is folded already, for who explains many months after one fold.
+    /// The same of what is folded already, for who explains many months after one fold; of the
+    /// figures as they are, however recent the last report is.
     ///
     /// # Errors
     /// As [`Engine::explain`].
@@ -149,12 +169,12 @@ impl Engine {
         month: Month,
         fold: bool,
     ) -> Result<Arc<Explained>, EngineError> {
-        if let Some(fit) = self.fit(&id, month)? {
+        if let Some(fit) = self.fit(&id, month, fold)? {
             return Ok(fit);
         }
         // The turn ends with the work, also where nobody waits for it any more.
         let turn = Arc::clone(&self.shared.explained.turn).lock_owned().await;
-        if let Some(fit) = self.fit(&id, month)? {
+        if let Some(fit) = self.fit(&id, month, fold)? {
             return Ok(fit);
         }
         if fold {
@@ -163,12 +183,13 @@ impl Engine {
         self.aside(move |engine| {
             let _turn = turn;
             let site = engine.site(&id).ok_or(EngineError::NoSite)?;
-            let at = SiteMonth { site: site.no, month };
+            let (at, kept) = (SiteMonth { site: site.no, month }, &engine.shared.explained);
             for _ in 0..TRIES {
-                let removals = engine.shared.explained.removals(site.no);
+                let removals = kept.removals(site.no);
                 let made = Arc::new(Work::new(engine, &site, month)?.explain()?);
                 let now = engine.shared.clock.now();
-                if engine.shared.explained.keep(at, (Arc::clone(&made), now), removals) {
+                let is_fresh = |last: &Made| engine.is_fresh(last, now);
+                if kept.keep(at, (Arc::clone(&made), now), removals, is_fresh) {
                     return Ok(made);
                 }
             }
@@ -183,14 +204,23 @@ impl Engine {
         Some(self.shared.explained.of(at)?.0)
     }
 
-    /// What was made before and can be given again.
-    fn fit(&self, id: &SiteId, month: Month) -> Result<Option<Arc<Explained>>, EngineError> {
+    /// What was made before and can be given again: of the same figures, or recent.
+    fn fit(
+        &self,
+        id: &SiteId,
+        month: Month,
+        recent: bool,
+    ) -> Result<Option<Arc<Explained>>, EngineError> {
         let usage = self.usage(id, month)?.ok_or(EngineError::NoSite)?;
         let at = SiteMonth { site: usage.site.no, month };
-        let Some((made, when)) = self.shared.explained.of(at) else { return Ok(None) };
-        let age = usage.as_of.0.saturating_sub(when.0);
-        let fresh = (0..self.settings.explain.fresh_ms).contains(&age);
-        Ok((fresh || made.tally == usage.tally).then_some(made))
+        let Some(last) = self.shared.explained.of(at) else { return Ok(None) };
+        let is_fit = recent && self.is_fresh(&last, usage.as_of) || last.0.tally == usage.tally;
+        Ok(is_fit.then_some(last.0))
+    }
+
+    fn is_fresh(&self, (_, when): &Made, now: Timestamp) -> bool {
+        let age = now.0.saturating_sub(when.0);
+        (0..self.settings.explain.fresh_ms).contains(&age)
     }
 }
 

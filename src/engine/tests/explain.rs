@@ -535,6 +535,13 @@ fn what_did_not_change_or_is_fresh_is_given_again() {
     let third = told.explain(0, november()).unwrap();
     told.submit(0, &[issue(3, 3, 1, 0)]);
     assert!(Arc::ptr_eq(&third, &told.explain(0, november()).unwrap()), "it is fresh");
+    // A statement says what is stated; who asks for an explanation sees none of it before its time.
+    let engine = told.world.engine().clone();
+    let run = &told.world.runtime;
+    run.block_on(engine.fold()).unwrap();
+    let stated = run.block_on(engine.explain_folded(site_id(0), november())).unwrap();
+    assert_eq!((stated.users, third.users), (3, 2));
+    assert!(Arc::ptr_eq(&third, &told.explain(0, november()).unwrap()), "it is fresh still");
     told.world.clock.0.fetch_add(HOUR, Ordering::SeqCst);
     assert_eq!(told.explain(0, november()).unwrap().users, 3);
     assert!(told.world.engine().explained(&site_id(1), november()).is_none());
