@@ -272,7 +272,7 @@ fn explain_settings(file: &File) -> Result<engine::explain::Settings, ConfigErro
         let number = whole(&format!("[explain] {name}"), value, 1, most)?;
         Ok(u32::try_from(number).unwrap_or(u32::MAX))
     };
-    let fresh = whole("[explain] fresh_seconds", said.fresh_seconds, 0, 86_400)?;
+    let fresh = whole("[explain] fresh_seconds", said.fresh_seconds, 0, 31 * 86_400)?;
     let least = whole("[explain] license_share_least", said.license_share_least, 0, 1 << 40)?;
     Ok(engine::explain::Settings {
         memory_bytes: size("[explain] memory_bytes", said.memory_bytes, 1 << 20, 1 << 40)?,

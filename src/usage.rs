@@ -2,7 +2,6 @@
 //! and no pseudonym, and opens no record; where licences are explained the engine does.
 
 mod explain;
-mod suppress;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,8 +26,7 @@ pub trait Counts: Send + Sync + 'static {
     /// # Errors
     /// When the engine cannot tell.
     fn usage(&self, site: &SiteId, month: Month) -> Result<Option<UsageMonth>, EngineError>;
-    /// What the licences of a site's month were, and how many subjects a part of it must have to be
-    /// shown.
+    /// What the licences of a site's month were, and what of it is not shown.
     fn explain(&self, site: SiteId, month: Month) -> Explaining<'_>;
     /// What was made of it last; costs nothing.
     fn explained(&self, site: &SiteId, month: Month) -> Option<Arc<Explained>>;
@@ -36,7 +34,7 @@ pub trait Counts: Send + Sync + 'static {
 
 /// An explanation on its way.
 pub type Explaining<'a> =
-    Pin<Box<dyn Future<Output = Result<(Arc<Explained>, u64), EngineError>> + Send + 'a>>;
+    Pin<Box<dyn Future<Output = Result<Arc<Explained>, EngineError>> + Send + 'a>>;
 
 impl Counts for Engine {
     fn sites(&self) -> Vec<Arc<Site>> {
@@ -48,8 +46,7 @@ impl Counts for Engine {
     }
 
     fn explain(&self, site: SiteId, month: Month) -> Explaining<'_> {
-        let least = self.settings().explain.subjects as u64;
-        Box::pin(async move { Ok((Self::explain(self, site, month).await?, least)) })
+        Box::pin(Self::explain(self, site, month))
     }
 
     fn explained(&self, site: &SiteId, month: Month) -> Option<Arc<Explained>> {

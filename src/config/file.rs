@@ -214,7 +214,7 @@ impl Default for Explain {
     fn default() -> Self {
         Self {
             memory_bytes: 512 << 20,
-            fresh_seconds: 300,
+            fresh_seconds: 86_400,
             subjects_least: 10,
             devices_per_user: 50,
             users_per_device: 20,

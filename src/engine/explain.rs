@@ -8,12 +8,15 @@
 //! again costs nothing as long as nothing changed, or little time went by.
 
 mod check;
+mod crowd;
 mod facts;
+mod hidden;
 mod pass;
+mod suppress;
 mod totals;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::desk::DeskOrder;
 use super::erase::Stage;
@@ -30,6 +33,7 @@ use crate::model::time::{Day, Month, Timestamp};
 use crate::model::usage::Tally;
 use crate::model::vocab::Class;
 use crate::store::block::OwnedRow;
+use crowd::Crowd;
 use facts::Facts;
 use pass::{Part, Pass};
 use totals::Totals;
@@ -39,12 +43,16 @@ const KEPT_MAX: usize = 1_000;
 /// How often a month is begun again whose records are destroyed meanwhile.
 const TRIES: usize = 3;
 
+/// A day: of two reports the difference may be about one person, so they lie apart.
+const FRESH_MS: i64 = 24 * 60 * 60 * 1_000;
+
 /// What explanations may take, and whom they suspect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Memory for the members of a pass, bytes; what does not fit is left to further passes.
     pub memory_bytes: usize,
-    /// How long a report of a month that changed is given again, milliseconds.
+    /// How long a report of a month that changed is given again, milliseconds. What it has of the
+    /// ids goes into no statement then; that is made of the figures that are stated.
     pub fresh_ms: i64,
     /// So many subjects of a part of a breakdown are told apart.
     pub subjects: usize,
@@ -54,38 +62,81 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { memory_bytes: 512 << 20, fresh_ms: 300_000, subjects: 10, limits: Limits::default() }
+        Self {
+            memory_bytes: 512 << 20,
+            fresh_ms: FRESH_MS,
+            subjects: 10,
+            limits: Limits::default(),
+        }
     }
 }
 
-/// A report, when it was made, and which erasures had not ended then.
-type Made = (Arc<Explained>, Timestamp, Vec<u64>);
+/// A report, and when it was made.
+type Made = (Arc<Explained>, Timestamp);
 
 /// The reports that were made last, and whose turn it is.
 #[derive(Default)]
 pub struct Kept {
     turn: Arc<tokio::sync::Mutex<()>>,
-    last: Mutex<HashMap<SiteMonth, Made>>,
+    last: Mutex<Last>,
+}
+
+#[derive(Default)]
+struct Last {
+    made: HashMap<SiteMonth, Made>,
+    /// How often something was taken away from a site's records; what was made before is not kept.
+    removals: HashMap<SiteNo, u64>,
 }
 
 impl Kept {
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn of(&self, at: SiteMonth) -> Option<Made> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).get(&at).cloned()
+        self.last().made.get(&at).cloned()
     }
 
     /// Forgets them all.
     #[cfg(test)]
     pub fn forget(&self) {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.last().made.clear();
     }
 
-    fn keep(&self, at: SiteMonth, made: Made) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.len() >= KEPT_MAX && !last.contains_key(&at) {
-            let oldest = last.iter().min_by_key(|(_, (_, at, _))| *at).map(|(at, _)| *at);
-            oldest.map(|oldest| last.remove(&oldest));
+    /// Forgets what was made of a site's records, and what is being made of them now: somebody is
+    /// hidden from this moment on, or some of them are destroyed.
+    pub fn remove(&self, site: SiteNo) {
+        let mut last = self.last();
+        last.made.retain(|at, _| at.site != site);
+        *last.removals.entry(site).or_default() += 1;
+    }
+
+    fn removals(&self, site: SiteNo) -> u64 {
+        self.last().removals.get(&site).copied().unwrap_or_default()
+    }
+
+    /// Keeps a report that was begun after so many removals, unless the last one is `fresh`;
+    /// whether there was no removal meanwhile.
+    fn keep(
+        &self,
+        at: SiteMonth,
+        made: Made,
+        removals: u64,
+        fresh: impl Fn(&Made) -> bool,
+    ) -> bool {
+        let mut last = self.last();
+        if last.removals.get(&at.site).copied().unwrap_or_default() != removals {
+            return false;
         }
-        last.insert(at, made);
+        if last.made.get(&at).is_some_and(fresh) {
+            return true;
+        }
+        if last.made.len() >= KEPT_MAX && !last.made.contains_key(&at) {
+            let oldest = last.made.iter().min_by_key(|(_, (_, at))| *at).map(|(at, _)| *at);
+            oldest.map(|oldest| last.made.remove(&oldest));
+        }
+        last.made.insert(at, made);
+        true
     }
 }
 
@@ -100,7 +151,8 @@ impl Engine {
         self.explain_after(id, month, true).await
     }
 
-    /// The same of what is folded already, for who explains many months after one fold.
+    /// The same of what is folded already, for who explains many months after one fold; of the
+    /// figures as they are, however recent the last report is.
     ///
     /// # Errors
     /// As [`Engine::explain`].
@@ -118,12 +170,12 @@ impl Engine {
         month: Month,
         fold: bool,
     ) -> Result<Arc<Explained>, EngineError> {
-        if let Some(fit) = self.fit(&id, month)? {
+        if let Some(fit) = self.fit(&id, month, fold)? {
             return Ok(fit);
         }
         // The turn ends with the work, also where nobody waits for it any more.
         let turn = Arc::clone(&self.shared.explained.turn).lock_owned().await;
-        if let Some(fit) = self.fit(&id, month)? {
+        if let Some(fit) = self.fit(&id, month, fold)? {
             return Ok(fit);
         }
         if fold {
@@ -132,11 +184,17 @@ impl Engine {
         self.aside(move |engine| {
             let _turn = turn;
             let site = engine.site(&id).ok_or(EngineError::NoSite)?;
-            let (made, erasing) = Work::new(engine, &site, month)?.explain()?;
-            let (made, at) = (Arc::new(made), SiteMonth { site: site.no, month });
-            let now = engine.shared.clock.now();
-            engine.shared.explained.keep(at, (Arc::clone(&made), now, erasing));
-            Ok(made)
+            let (at, kept) = (SiteMonth { site: site.no, month }, &engine.shared.explained);
+            for _ in 0..TRIES {
+                let removals = kept.removals(site.no);
+                let made = Arc::new(Work::new(engine, &site, month)?.explain()?);
+                let now = engine.shared.clock.now();
+                let is_fresh = |last: &Made| engine.is_fresh(last, now);
+                if kept.keep(at, (Arc::clone(&made), now), removals, is_fresh) {
+                    return Ok(made);
+                }
+            }
+            Err(EngineError::Busy)
         })
         .await
     }
@@ -147,18 +205,23 @@ impl Engine {
         Some(self.shared.explained.of(at)?.0)
     }
 
-    /// What was made before and can be given again.
-    fn fit(&self, id: &SiteId, month: Month) -> Result<Option<Arc<Explained>>, EngineError> {
+    /// What was made before and can be given again: of the same figures, or recent.
+    fn fit(
+        &self,
+        id: &SiteId,
+        month: Month,
+        recent: bool,
+    ) -> Result<Option<Arc<Explained>>, EngineError> {
         let usage = self.usage(id, month)?.ok_or(EngineError::NoSite)?;
         let at = SiteMonth { site: usage.site.no, month };
-        let Some((made, when, erasing)) = self.shared.explained.of(at) else { return Ok(None) };
-        // Who is to be erased is hidden at once.
-        if erasing != self.shared.erasing_at(at.site) {
-            return Ok(None);
-        }
-        let age = usage.as_of.0.saturating_sub(when.0);
-        let fresh = (0..self.settings.explain.fresh_ms).contains(&age);
-        Ok((fresh || made.tally == usage.tally).then_some(made))
+        let Some(last) = self.shared.explained.of(at) else { return Ok(None) };
+        let is_fit = recent && self.is_fresh(&last, usage.as_of) || last.0.tally == usage.tally;
+        Ok(is_fit.then_some(last.0))
+    }
+
+    fn is_fresh(&self, (_, when): &Made, now: Timestamp) -> bool {
+        let age = now.0.saturating_sub(when.0);
+        (0..self.settings.explain.fresh_ms).contains(&age)
     }
 }
 
@@ -206,8 +269,7 @@ impl<'e> Work<'e> {
         SiteMonth { site: self.site.no, month: self.span.month }
     }
 
-    /// Explains the month; says, too, which erasures it knew of.
-    fn explain(mut self) -> Result<(Explained, Vec<u64>), EngineError> {
+    fn explain(mut self) -> Result<Explained, EngineError> {
         for _ in 0..TRIES {
             self.hidden = self.shared.hidden(self.site.no);
             self.erasing = self.shared.erasing_at(self.site.no);
@@ -222,7 +284,7 @@ impl<'e> Work<'e> {
                         "a month's records and its counters differ".into(),
                     ));
                 }
-                return Ok((explained, self.erasing));
+                return Ok(explained);
             }
         }
         Err(EngineError::Busy)
@@ -274,6 +336,7 @@ impl<'e> Work<'e> {
         let mut explained = self.empty(listing.tally.clone());
         let mut parts = vec![Part::ALL];
         let mut totals = Some(Totals::new(subjects));
+        let mut crowd = Crowd::new(subjects);
         let mut issued = 0;
         while let Some(part) = parts.pop() {
             let mut pass = Pass::new(part, limits, memory_bytes);
@@ -299,8 +362,9 @@ impl<'e> Work<'e> {
             if let Some(totals) = totals.take() {
                 issued = totals.end(&mut explained);
             }
-            parts.extend(pass.end(issued, &mut explained));
+            parts.extend(pass.end(issued, &mut explained, &mut crowd));
         }
+        explained.hidden = hidden::hidden(&explained, &crowd, subjects as u64);
         let same = self.shared.erasing_at(self.site.no) == self.erasing;
         Ok(same.then_some(explained))
     }

@@ -150,6 +150,12 @@ impl Shared {
     pub fn add_gone(&self, lots: &[Lot], from_group: u64) {
         let mut gone = self.gone.write().unwrap_or_else(PoisonError::into_inner);
         lots.iter().for_each(|lot| gone.add(*lot, from_group));
+        drop(gone);
+        for lot in lots {
+            if let Lot::Records(bucket) = lot {
+                self.explained.remove(bucket.site);
+            }
+        }
     }
 
     /// The buckets for rows of a month and of these days that are due, whether they ever were or

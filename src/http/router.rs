@@ -142,7 +142,6 @@ const BILLING: Access = Access::Roles(&[Role::Billing, Role::Operator]);
 
 /// Who sends, who runs it, who checks it.
 const ARRIVALS: Access = Access::Roles(&[Role::Producer, Role::Operator, Role::Auditor]);
-const EXPLAINED: Access = Access::Roles(&[Role::Billing, Role::Operator, Role::Auditor]);
 /// Who bills and is billed, and nobody else: exports, and questions about people.
 const CUSTOMER: Access = Access::Roles(&[Role::Billing]);
 const STATEMENTS: Access = Access::Roles(&[Role::Billing, Role::Auditor]);
@@ -156,9 +155,9 @@ const DELETE: Method = Method::DELETE;
 static TABLE: [Row; 48] = [
     row(Route::Records,     POST,   "/v1/records",                    "records",      PRODUCER),
     row(Route::SiteUsage,   GET,    "/v1/sites/{site}/usage/{month}", "site_usage",   BILLING),
-    row(Route::UsageExplained, GET, "/v1/sites/{site}/usage/{month}/explained", "usage_explained", EXPLAINED),
+    row(Route::UsageExplained, GET, "/v1/sites/{site}/usage/{month}/explained", "usage_explained", BILLING),
     row(Route::PallyconStatistics, GET, "/v1/compat/pallycon/{site}/statistics/{month}",
-        "pallycon_statistics", EXPLAINED),
+        "pallycon_statistics", BILLING),
     row(Route::UsageList,   GET,    "/v1/usage",                      "usage_list",   BILLING),
     row(Route::Reconciliation, GET, "/v1/reconciliation",             "reconciliation", ARRIVALS),
     row(Route::Receipt,     GET,    "/v1/receipts",                   "receipt",      PRODUCER),

@@ -75,8 +75,12 @@ impl Histogram {
 
     /// Counts a member that has so many.
     pub fn add(&mut self, number: u32) {
-        let range = (u32::BITS - number.leading_zeros()) as usize;
-        self.0[range.min(Self::RANGES - 1)] += 1;
+        self.0[Self::place(number)] += 1;
+    }
+
+    /// The place of the range that a number lies in.
+    pub fn place(number: u32) -> usize {
+        ((u32::BITS - number.leading_zeros()) as usize).min(Self::RANGES - 1)
     }
 
     /// The first number of a range and its last, where it has one.
@@ -151,6 +155,42 @@ impl Default for Limits {
     }
 }
 
+/// The histograms, by the place of their flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ranges {
+    /// Licences per user.
+    LicensesPerUser = 0,
+    /// Devices per user.
+    DevicesPerUser = 1,
+    /// Users per device.
+    UsersPerDevice = 2,
+    /// Licences per session.
+    LicensesPerSession = 3,
+}
+
+/// How many histograms there are.
+pub const HISTOGRAMS: usize = 4;
+
+/// What of an explanation is not shown because it is about too few. A part without a flag is not
+/// shown either.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hidden {
+    /// Subjects below which a part is not shown.
+    pub least: u64,
+    /// For each licence request, in their order.
+    pub requests: Vec<bool>,
+    /// For each quality of the licences' best ids, in their order.
+    pub qualities: Vec<bool>,
+    /// For each range of each histogram, by [`Ranges`].
+    pub ranges: [Vec<bool>; HISTOGRAMS],
+    /// For each quality of device ids.
+    pub device_ids: Vec<bool>,
+    /// For each family of devices.
+    pub families: Vec<bool>,
+    /// Issued renewals, where they are shown.
+    pub renewals: Option<u64>,
+}
+
 /// The licences of a site's month, explained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explained {
@@ -202,6 +242,8 @@ pub struct Explained {
     pub limits: Limits,
     /// Passes over the records that it took.
     pub passes: u32,
+    /// What of it is not shown.
+    pub hidden: Hidden,
 }
 
 impl Explained {
@@ -236,6 +278,7 @@ impl Explained {
             suspects: Suspects::default(),
             limits,
             passes: 0,
+            hidden: Hidden::default(),
         }
     }
 

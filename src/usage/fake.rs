@@ -82,7 +82,7 @@ impl Counts for Figures {
                 (found.as_of, found.tally),
                 crate::model::explained::Limits::default(),
             );
-            Ok((Arc::new(explained), 10))
+            Ok(Arc::new(explained))
         })
     }
 

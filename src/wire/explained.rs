@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::retention::spoken::text;
 use super::usage::csv_cell;
-use crate::model::explained::{Cell, Explained, Family, Histogram};
+use crate::model::explained::{Cell, Explained, Family, Histogram, Ranges};
 use crate::model::time::Timestamp;
 use crate::model::vocab::Quality;
 
@@ -121,39 +121,9 @@ impl IdQuality {
     }
 }
 
-/// The histograms, by the place of their flags.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ranges {
-    /// Licences per user.
-    LicensesPerUser = 0,
-    /// Devices per user.
-    DevicesPerUser = 1,
-    /// Users per device.
-    UsersPerDevice = 2,
-    /// Licences per session.
-    LicensesPerSession = 3,
-}
-
-/// An explanation, and what of it is not shown because it is about too few.
+/// An explanation as it is shown: without what it says is about too few.
 #[derive(Clone, Debug)]
-pub struct Shown {
-    /// What is explained.
-    pub of: Arc<Explained>,
-    /// Subjects below which a part is not shown.
-    pub least: u64,
-    /// For each licence request, in their order.
-    pub requests: Vec<bool>,
-    /// For each quality of the licences' best ids, in their order.
-    pub qualities: Vec<bool>,
-    /// For each range of each histogram, by [`Ranges`].
-    pub ranges: [Vec<bool>; 4],
-    /// For each quality of device ids.
-    pub device_ids: Vec<bool>,
-    /// For each family of devices.
-    pub families: Vec<bool>,
-    /// Issued renewals, where they are shown.
-    pub renewals: Option<u64>,
-}
+pub struct Shown(pub Arc<Explained>);
 
 /// What is shown of a breakdown, and what is left out: its parts and their sum.
 struct Split<T> {
@@ -184,23 +154,23 @@ impl<T> Split<T> {
 
 impl Shown {
     fn requests(&self) -> Split<Cell> {
-        let parts = self.of.requests.iter().map(|(cell, part)| (*cell, part.records));
-        Split::of(parts, &self.requests)
+        let parts = self.0.requests.iter().map(|(cell, part)| (*cell, part.records));
+        Split::of(parts, &self.0.hidden.requests)
     }
 
     fn qualities(&self) -> Split<&'static str> {
         let name = |quality: &Option<Quality>| quality.map_or("none", Quality::name);
-        let parts = &self.of.licenses_by_quality;
+        let parts = &self.0.licenses_by_quality;
         let parts = parts.iter().map(|(quality, part)| (name(quality), part.records));
-        Split::of(parts, &self.qualities)
+        Split::of(parts, &self.0.hidden.qualities)
     }
 
     fn histograms(&self) -> [(&'static str, Split<(u32, Option<u32>)>); 4] {
-        let of = &self.of;
+        let of = &self.0;
         let split = |histogram: &Histogram, which: Ranges| {
             let parts = histogram.0.iter().enumerate();
             let parts = parts.map(|(at, count)| (Histogram::range(at), *count));
-            Split::of(parts, &self.ranges[which as usize])
+            Split::of(parts, &self.0.hidden.ranges[which as usize])
         };
         [
             ("licenses_per_user", split(&of.licenses_per_user, Ranges::LicensesPerUser)),
@@ -211,13 +181,13 @@ impl Shown {
     }
 
     fn device_ids(&self) -> impl Iterator<Item = (&'static str, Option<u64>)> + '_ {
-        let parts = Quality::ALL.iter().zip(self.of.device_ids).zip(&self.device_ids);
+        let parts = Quality::ALL.iter().zip(self.0.device_ids).zip(&self.0.hidden.device_ids);
         parts.map(|((quality, ids), hidden)| (quality.name(), (!hidden).then_some(ids)))
     }
 
     /// The totals, each with its name.
     fn totals(&self) -> Vec<(&'static str, u64)> {
-        let of = &self.of;
+        let of = &self.0;
         let failed = of.requests.iter().filter(|(cell, _)| cell.is_failure());
         vec![
             ("records_counted", of.records_counted()),
@@ -239,17 +209,17 @@ impl Shown {
 
     /// As a JSON text.
     pub fn to_json(&self) -> Vec<u8> {
-        let of = &self.of;
+        let of = &self.0;
         let mut whole = Map::new();
         let mut put = |name: &str, value: Value| drop(whole.insert(name.to_owned(), value));
         put("site_id", of.site.as_str().into());
         put("month", of.month.to_string().into());
         put("as_of", of.as_of.to_string().into());
-        put("subjects_least", self.least.into());
+        put("subjects_least", of.hidden.least.into());
         for (name, count) in self.totals() {
             put(name, count.into());
         }
-        put("renewals", self.renewals.into());
+        put("renewals", of.hidden.renewals.into());
         let requests = self.requests();
         put(
             "requests",
@@ -280,18 +250,18 @@ impl Shown {
 
     /// As CSV (RFC 4180): a row for each figure.
     pub fn to_csv(&self) -> Vec<u8> {
-        let of = &self.of;
+        let of = &self.0;
         let mut rows = vec![
             ("site_id".to_owned(), of.site.to_string()),
             ("month".to_owned(), of.month.to_string()),
             ("as_of".to_owned(), of.as_of.to_string()),
-            ("subjects_least".to_owned(), self.least.to_string()),
+            ("subjects_least".to_owned(), of.hidden.least.to_string()),
         ];
         let mut row = |name: String, count: u64| rows.push((name, count.to_string()));
         for (name, count) in self.totals() {
             row(name.to_owned(), count);
         }
-        self.renewals.into_iter().for_each(|count| row("renewals".to_owned(), count));
+        of.hidden.renewals.into_iter().for_each(|count| row("renewals".to_owned(), count));
         let requests = self.requests();
         for (cell, count) in &requests.shown {
             let error = cell.error.map_or(String::new(), |error| format!("_{error}"));
@@ -330,12 +300,13 @@ impl Shown {
     pub fn to_pallycon(&self) -> Vec<u8> {
         let family = |family: Family| {
             let at = family as usize;
-            (!self.families[at]).then_some(self.of.devices_by_family[at])
+            let is_shown = self.0.hidden.families.get(at) == Some(&false);
+            is_shown.then_some(self.0.devices_by_family[at])
         };
         let view = json!({
-            "license_count": self.of.licenses_issued(),
-            "device_count": self.of.devices,
-            "user_count": self.of.users,
+            "license_count": self.0.licenses_issued(),
+            "device_count": self.0.devices,
+            "user_count": self.0.users,
             "pc_count": family(Family::Pc),
             "ios_count": family(Family::Ios),
             "android_count": family(Family::Android),

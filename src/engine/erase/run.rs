@@ -83,6 +83,7 @@ pub fn hide(engine: &Engine, site: SiteNo, order: Order) -> Result<(), EngineErr
     erasing.remove(&repeats);
     erasing.insert(row.number, row);
     drop(erasing);
+    shared.explained.remove(site);
     if let Some((tag, keys)) = order.suppress.zip(keys_of_site) {
         let mut suppressed = shared.suppressed.write().unwrap_or_else(PoisonError::into_inner);
         suppressed.put(site, keys, [tag].into());

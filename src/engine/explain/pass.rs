@@ -8,9 +8,10 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
+use super::crowd::{Crowd, Whose};
 use super::facts::Facts;
 use crate::model::batch::Effect;
-use crate::model::explained::{Explained, Family, Histogram, Limits};
+use crate::model::explained::{Explained, Family, Histogram, Limits, Ranges};
 use crate::model::ids::ShortTag;
 use crate::model::vocab::Quality;
 
@@ -66,6 +67,14 @@ struct Device {
     /// Whether it was a record's recommended good one.
     recommended: bool,
     stands: bool,
+    whose: Whose,
+}
+
+/// A session.
+#[derive(Default)]
+struct Session {
+    licenses: u32,
+    whose: Whose,
 }
 
 /// A part of all tags: those whose first bits are these.
@@ -99,7 +108,7 @@ pub struct Pass {
     users: HashMap<Key, User, Hash>,
     devices: HashMap<Key, Device, Hash>,
     pairs: HashSet<Pair, Hash>,
-    sessions: HashMap<Key, u32, Hash>,
+    sessions: HashMap<Key, Session, Hash>,
     requests: HashSet<Key, Hash>,
     /// What does not fit, for later passes.
     left: Vec<Part>,
@@ -136,20 +145,24 @@ impl Pass {
             return;
         }
         for (quality, tag) in facts.ids().iter().filter(|(_, tag)| self.part.holds(&tag.0)) {
-            self.devices.entry(tag.0).or_default().qualities |= 1 << quality.code();
+            let device = self.devices.entry(tag.0).or_default();
+            device.qualities |= 1 << quality.code();
+            device.whose.take(facts);
         }
         if let Some(tag) = facts.device.filter(|tag| self.part.holds(&tag.0)) {
             let device = self.devices.entry(tag.0).or_default();
             device.licenses = device.licenses.saturating_add(1);
             device.families |= 1 << facts.family as u8;
             device.recommended = true;
+            device.whose.take(facts);
         }
         if let Some((user, device)) = facts.active.zip(facts.device) {
             self.pair(user, device);
         }
         if let Some(tag) = facts.session.filter(|tag| !facts.renewal && self.part.holds(&tag.0)) {
-            let licenses = self.sessions.entry(tag.0).or_default();
-            *licenses = licenses.saturating_add(1);
+            let session = self.sessions.entry(tag.0).or_default();
+            session.licenses = session.licenses.saturating_add(1);
+            session.whose.take(facts);
         }
         if let Some(tag) = facts.request.filter(|tag| self.part.holds(&tag.0)) {
             self.requests.insert(tag.0);
@@ -204,24 +217,27 @@ impl Pass {
         let entries = self.users.len() * (size_of::<(Key, User)>() + 1)
             + self.devices.len() * (size_of::<(Key, Device)>() + 1)
             + self.pairs.len() * (size_of::<Pair>() + 1)
-            + self.sessions.len() * (size_of::<(Key, u32)>() + 1)
+            + self.sessions.len() * (size_of::<(Key, Session)>() + 1)
             + self.requests.len() * (size_of::<Key>() + 1);
         entries * TABLE_FACTOR
     }
 
-    /// Adds what was counted to an explanation, which knows all issued licences by now; answers
-    /// what is left for later passes.
-    pub fn end(self, issued: u64, into: &mut Explained) -> Vec<Part> {
+    /// Adds what was counted to an explanation, which knows all issued licences by now, and whom it
+    /// is about to a crowd; answers what is left for later passes.
+    pub fn end(self, issued: u64, into: &mut Explained, crowd: &mut Crowd) -> Vec<Part> {
         let limits = self.limits;
         let share = |licenses: u32| {
             issued >= limits.share_least
                 && u128::from(licenses) * 1_000_000
                     > u128::from(issued) * u128::from(limits.license_share_ppm)
         };
-        for user in self.users.values() {
+        for (tag, user) in &self.users {
             into.users += 1;
             into.licenses_per_user.add(user.licenses);
             into.devices_per_user.add(user.devices);
+            let own = Whose::default();
+            crowd.range(Ranges::LicensesPerUser, user.licenses, tag, own);
+            crowd.range(Ranges::DevicesPerUser, user.devices, tag, own);
             for (bit, users) in into.users_by_drm.iter_mut().enumerate() {
                 *users += u64::from(user.drm >> bit & 1);
             }
@@ -234,10 +250,13 @@ impl Pass {
                 into.suspects.user_licenses += u64::from(user.licenses);
             }
         }
-        for device in self.devices.values() {
-            device.end(limits, into);
+        for (tag, device) in &self.devices {
+            device.end(limits, into, (tag, &mut *crowd));
         }
-        self.sessions.values().for_each(|licenses| into.licenses_per_session.add(*licenses));
+        for (tag, Session { licenses, whose }) in &self.sessions {
+            into.licenses_per_session.add(*licenses);
+            crowd.range(Ranges::LicensesPerSession, *licenses, tag, *whose);
+        }
         into.requests_distinct += self.requests.len() as u64;
         into.passes += 1;
         self.left
@@ -245,9 +264,12 @@ impl Pass {
 }
 
 impl Device {
-    fn end(&self, limits: Limits, into: &mut Explained) {
-        for (ids, quality) in into.device_ids.iter_mut().zip(Quality::ALL) {
-            *ids += u64::from(self.qualities >> quality.code() & 1);
+    fn end(&self, limits: Limits, into: &mut Explained, (own, crowd): (&Key, &mut Crowd)) {
+        let qualities = into.device_ids.iter_mut().zip(Quality::ALL).enumerate();
+        for (at, (ids, _)) in qualities.filter(|(_, (_, of))| self.qualities >> of.code() & 1 == 1)
+        {
+            *ids += 1;
+            crowd.device_id(at, own, self.whose);
         }
         into.device_users += u64::from(self.stands);
         if !self.recommended {
@@ -255,8 +277,11 @@ impl Device {
         }
         into.devices += 1;
         into.users_per_device.add(self.users);
+        crowd.range(Ranges::UsersPerDevice, self.users, own, self.whose);
         let family = (0..Family::Other as u8).find(|bit| self.families >> bit & 1 == 1);
-        into.devices_by_family[usize::from(family.unwrap_or(Family::Other as u8))] += 1;
+        let family = usize::from(family.unwrap_or(Family::Other as u8));
+        into.devices_by_family[family] += 1;
+        crowd.family(family, own, self.whose);
         if self.users > limits.users_per_device {
             into.suspects.devices += 1;
             into.suspects.device_licenses += u64::from(self.licenses);

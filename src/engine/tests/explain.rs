@@ -6,7 +6,7 @@ use super::*;
 use crate::engine::erase::Order;
 use crate::engine::explain::{self, Work};
 use crate::model::batch::{DeviceTag, Said};
-use crate::model::explained::{Cell, Explained, Family, Histogram, Limits};
+use crate::model::explained::{Cell, Explained, Family, Histogram, Limits, Ranges};
 use crate::model::field::{ErrorClass, Field};
 use crate::model::person::Person;
 use crate::model::retention::Lot;
@@ -331,8 +331,10 @@ fn what_is_destroyed_is_missing_and_said() {
     let mark = keys::LedgerMark { size: 9, root: [9; 32] };
     let destroyed = told.world.engine().destroy(vec![Lot::Records(bucket)], mark, Arc::new(()));
     assert!(!told.world.runtime.block_on(destroyed).unwrap().nothing);
-    // Nothing changed in the figures, so what was made before is given again; a start forgets it.
-    assert!(told.explain(2, november()).unwrap().is_whole());
+    // Nothing changed in the figures; what was made before is not given any more all the same.
+    assert_eq!(told.world.engine().explained(&site.id, november()), None);
+    let found = told.explain(2, november()).unwrap();
+    assert!(!found.is_whole());
     told.world.close();
     told.world.open();
     let found = told.explain(2, november()).unwrap();
@@ -414,6 +416,56 @@ fn who_is_being_erased_is_not_explained() {
     without("forgotten");
 }
 
+/// Nobody asks between the moment at which a person is hidden and the end of the erasure, and no
+/// figure changes.
+#[test]
+fn a_report_from_before_an_erasure_is_not_given_after_it() {
+    let mut told = Told::new(1 << 30);
+    let rows: Vec<Full> =
+        (1..60).map(|event| issue(event, event % 9 + 1, event % 4 + 1, 0)).collect();
+    told.submit(0, &rows);
+    assert_eq!(told.explain(0, november()).unwrap().users, 9);
+    let engine = told.world.engine().clone();
+    let id = site_id(0);
+    let person = Person { users: vec![Tag(tag("user record", 3))], devices: Vec::new() };
+    let run = &told.world.runtime;
+    run.block_on(engine.hide(&id, Order { number: 1, person, ..Order::default() })).unwrap();
+    assert_eq!(engine.explained(&id, november()), None, "the usage has none of it");
+    let mark = keys::LedgerMark { size: 9, root: [9; 32] };
+    let erased = engine.erase(1, Arc::new(|_| false), mark, Arc::new(()));
+    assert!(run.block_on(erased).unwrap().done);
+    run.block_on(engine.end_erasure(1)).unwrap();
+    let found = told.explain(0, november()).unwrap();
+    let theirs = rows.iter().filter(|row| row.user == 3).count() as u64;
+    assert_eq!((found.users, found.records_seen), (8, 59 - theirs));
+}
+
+#[test]
+fn many_sessions_and_devices_of_one_person_are_about_one() {
+    let mut told = Told::new(1 << 30);
+    let of = |event: u16, user: u16| Full {
+        session: event,
+        os: Some("Android"),
+        ..issue(event, user, event, 0)
+    };
+    let flags = |told: &Told| {
+        let found = told.explain(0, november()).unwrap();
+        let hidden = &found.hidden;
+        let range = |which: Ranges| hidden.ranges[which as usize][1];
+        let good = Quality::ALL.iter().position(|of| *of == Quality::Good).unwrap();
+        [
+            range(Ranges::LicensesPerSession),
+            range(Ranges::UsersPerDevice),
+            hidden.families[Family::Android as usize],
+            hidden.device_ids[good],
+        ]
+    };
+    told.submit(0, &(1..=12).map(|event| of(event, 1)).collect::<Vec<_>>());
+    assert_eq!(flags(&told), [true; 4]);
+    told.submit(0, &(20..40).map(|event| of(event, event)).collect::<Vec<_>>());
+    assert_eq!(flags(&told), [false; 4]);
+}
+
 #[test]
 fn records_that_differ_from_the_counters_are_an_error() {
     let mut told = Told::new(1 << 30);
@@ -483,6 +535,13 @@ fn what_did_not_change_or_is_fresh_is_given_again() {
     let third = told.explain(0, november()).unwrap();
     told.submit(0, &[issue(3, 3, 1, 0)]);
     assert!(Arc::ptr_eq(&third, &told.explain(0, november()).unwrap()), "it is fresh");
+    // A statement says what is stated; who asks for an explanation sees none of it before its time.
+    let engine = told.world.engine().clone();
+    let run = &told.world.runtime;
+    run.block_on(engine.fold()).unwrap();
+    let stated = run.block_on(engine.explain_folded(site_id(0), november())).unwrap();
+    assert_eq!((stated.users, third.users), (3, 2));
+    assert!(Arc::ptr_eq(&third, &told.explain(0, november()).unwrap()), "it is fresh still");
     told.world.clock.0.fetch_add(HOUR, Ordering::SeqCst);
     assert_eq!(told.explain(0, november()).unwrap().users, 3);
     assert!(told.world.engine().explained(&site_id(1), november()).is_none());

@@ -15,7 +15,7 @@ fn expected(route: Route, role: Role) -> bool {
             matches!(role, Role::Billing | Role::Auditor)
         }
         Route::UsageExplained | Route::PallyconStatistics => {
-            matches!(role, Role::Billing | Role::Operator | Role::Auditor)
+            matches!(role, Role::Billing | Role::Operator)
         }
         Route::Challenge | Route::Export => role == Role::Billing,
         Route::SitePut
