@@ -113,6 +113,20 @@ impl Inner {
         Err(BillingError::BudgetSpent)
     }
 
+    /// The users of the statement, and how many lists were answered; refuses what is over the
+    /// budget.
+    async fn allowed(
+        &self,
+        by: Actor,
+        site: &SiteId,
+        month: Month,
+    ) -> Result<(u64, u64), BillingError> {
+        let mau = self.closed_users(site, month)?;
+        let spent = self.spent(site, month)?;
+        self.within(by, site, month, spent).await?;
+        Ok((mau, spent))
+    }
+
     async fn challenge<B: AsMut<[u8]> + Send + 'static>(
         &self,
         by: Actor,
@@ -122,9 +136,14 @@ impl Inner {
     ) -> Result<Vec<u8>, BillingError> {
         // One at a time: a list takes memory, and the budget is looked at and spent as one.
         let _one = self.challenging.lock().await;
-        let mau = self.closed_users(&site, month)?;
-        let spent = self.spent(&site, month)?;
-        self.within(by.clone(), &site, month, spent).await?;
+        let (mau, spent) = match self.allowed(by.clone(), &site, month).await {
+            Ok(allowed) => allowed,
+            Err(refused) => {
+                // It is wiped, and may be long: not on a thread that answers others.
+                let _ = tokio::task::spawn_blocking(move || drop(body)).await;
+                return Err(refused);
+            }
+        };
         let list = self.list(&site, month, body).await?;
         if list.users() < self.settings.challenge.list_min {
             return Err(BillingError::ListTooSmall);
@@ -177,11 +196,13 @@ impl Inner {
         month: Month,
         mut body: B,
     ) -> Result<Listed, BillingError> {
-        let usage = self.months.usage(site, month)?.ok_or(BillingError::NotFound)?;
-        let keys = self.months.keys(site, month).ok_or(BillingError::NotAttributable)?;
-        let sentinels = Sentinels::new(&usage.site.settings_in(month).sentinel_user_ids);
+        let usage = self.months.usage(site, month)?;
+        let keys = self.months.keys(site, month);
         let lines_max = self.settings.challenge.lines_max;
         let listing = move || {
+            let usage = usage.ok_or(BillingError::NotFound)?;
+            let keys = keys.ok_or(BillingError::NotAttributable)?;
+            let sentinels = Sentinels::new(&usage.site.settings_in(month).sentinel_user_ids);
             let mut roll = Roll::new(&keys.base, &keys.tally);
             challenge::read(body.as_mut(), lines_max, &mut |raw| roll.add(raw, &sentinels))?;
             Ok(roll.finish())

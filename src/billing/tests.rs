@@ -4,16 +4,13 @@ mod challenge;
 
 use std::sync::atomic::Ordering;
 
-use super::fake::Memory;
+use super::fake::{Memory, usage};
 use super::months::Recount;
 use super::*;
-use crate::engine::UsageMonth;
 use crate::ledger::{Event, Recorded, Settings as LedgerSettings};
 use crate::model::caller::{Role, SiteScope, Token};
-use crate::model::ids::SiteNo;
-use crate::model::site::{MonthSpan, Site, SiteSettings};
 use crate::model::time::Timestamp;
-use crate::model::usage::{Corrections, Counters, Evidence, State, Tally};
+use crate::model::usage::State;
 
 /// A clock that shows a later time with each look.
 struct Ticking(std::sync::atomic::AtomicI64);
@@ -37,34 +34,6 @@ fn november() -> Month {
 
 fn site_id() -> SiteId {
     SiteId::parse(b"A").unwrap()
-}
-
-fn usage() -> UsageMonth {
-    let site = Site {
-        id: site_id(),
-        no: SiteNo(1),
-        created_at: Timestamp(0),
-        terminated_at: None,
-        settings: SiteSettings::default(),
-        pending: None,
-        past: Vec::new(),
-        months: Vec::new(),
-        closed_through: Some(november()),
-    };
-    let at = |text: &str| Timestamp::parse(text.as_bytes()).unwrap();
-    let (from, to) = (at("2026-11-01T00:00:00Z"), at("2026-12-01T00:00:00Z"));
-    let counters = Counters { mau: 3, licenses_issued: 7, records: 9, ..Counters::default() };
-    let corrections = Corrections { records: 2, users: 1, licenses_issued: 2 };
-    UsageMonth {
-        site: Arc::new(site),
-        span: MonthSpan { month: november(), from, to, partitions: 1 },
-        time_zone: "UTC".to_owned(),
-        state: State::Closed,
-        closes_at: at("2026-12-04T00:00:00Z"),
-        tally: Tally { counters, corrections, closed_at: Some(at("2026-12-04T00:00:01Z")) },
-        evidence: Evidence::Live,
-        as_of: to,
-    }
 }
 
 fn caller(role: Role) -> Caller {

@@ -108,8 +108,10 @@ impl Service {
         }
         let coding = Coding::from_headers(&parts.headers).ok_or(Kind::UnsupportedCoding)?;
         desk.challengeable(caller, site.clone(), month).await?;
+        // Before the first byte of it, and until its answer.
+        let _turn = self.lists().admit(&site).ok_or(Kind::Busy)?;
         let max = self.settings().list_bytes_max;
-        let list = self.inflated(body, coding, (max, max)).await?;
+        let list = self.inflated(body, coding, (max, max), self.lists().budget()).await?;
         // The list may have come a minute after its head: what was proven then may have ended.
         self.desks().tokens.still_valid(caller)?;
         let answer = desk.challenge(caller, site, month, list).await?;

@@ -1,25 +1,10 @@
 //! A customer's list: what is told of it, what is not, and what it costs.
 
 use super::*;
-use crate::crypto::{BaseKey, SealKey, Secret, TagKey};
+use crate::billing::fake::keys;
 use crate::identity::{RawId, Roll, Sentinels};
-use crate::keys::{SiteMonthIds, SiteMonthKeys};
-use crate::model::ids::KeyId;
 use crate::model::reason::Reason;
 use serde_json::{Value, json};
-
-fn keys() -> Arc<SiteMonthKeys> {
-    let secret = |byte: u8| Secret::take(&mut [byte; 32]).unwrap();
-    let id = KeyId(1);
-    Arc::new(SiteMonthKeys {
-        base: BaseKey::new(&secret(1)),
-        tally: TagKey::new(&secret(2)),
-        record: TagKey::new(&secret(3)),
-        watermark: TagKey::new(&secret(4)),
-        sets: Arc::new(SealKey::new(id, &secret(5))),
-        ids: SiteMonthIds { base: id, tally: id, record: id, watermark: id, sets: id },
-    })
-}
 
 /// A desk whose month has so many users, viewer-0 and so on.
 fn world(users: u32) -> World {
