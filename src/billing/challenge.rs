@@ -10,7 +10,6 @@ use crate::ledger::{Actor, Credential, Entry, Event};
 use crate::model::caller::Caller;
 use crate::model::ids::SiteId;
 use crate::model::time::Month;
-use crate::model::usage::State;
 use crate::wire::challenge::{self, Answer, BadList, Spent};
 
 /// Before the names of the rows that say how many lists were answered.
@@ -80,14 +79,7 @@ fn actor(caller: &Caller) -> Result<Actor, BillingError> {
 impl Inner {
     /// The users that the statement of a closed month counts.
     fn closed_users(&self, site: &SiteId, month: Month) -> Result<u64, BillingError> {
-        let usage = self.months.usage(site, month)?.ok_or(BillingError::NotFound)?;
-        if usage.state != State::Closed {
-            return Err(BillingError::NotClosed);
-        }
-        if usage.span.to <= usage.site.created_at && !usage.tally.has_records() {
-            return Err(BillingError::NotFound);
-        }
-        Ok(usage.tally.counters.mau)
+        Ok(self.closed(site, month)?.tally.counters.mau)
     }
 
     /// How many lists were answered.

@@ -67,12 +67,8 @@ impl Billing {
         month: Month,
         wanted: Wanted,
     ) -> Result<Vec<u8>, BillingError> {
-        let asked = site.clone();
-        let versions = self.whole(|inner| async move {
-            inner.last(&asked, month).await?;
-            inner.stored(&asked, month)
-        });
-        let versions = versions.await?;
+        self.statement(site.clone(), month).await?;
+        let versions = self.0.stored(&site, month)?;
         let of = |version: u32| versions.iter().find(|of| of.body.version == version);
         let chosen = match wanted.version {
             Some(version) => of(version),

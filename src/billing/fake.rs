@@ -28,6 +28,12 @@ pub struct Memory {
     pub keys: Mutex<Option<Arc<SiteMonthKeys>>>,
     /// The users of every month.
     pub users: Mutex<BTreeSet<ShortTag>>,
+    /// Why the quality of ids cannot be told.
+    pub unread: Mutex<Option<&'static str>>,
+    /// The month whose quality of ids is never done.
+    pub stuck: Mutex<Option<Month>>,
+    /// How often it was asked for the quality of ids.
+    pub asked: AtomicU32,
     /// How often it was told to fold.
     pub folds: AtomicU32,
     /// The desk's rows.
@@ -83,7 +89,16 @@ impl Months for Memory {
 
     fn quality(&self, site: SiteId, month: Month) -> Change<'_, IdQuality> {
         let usage = self.usage.lock().unwrap().clone();
+        let unread = *self.unread.lock().unwrap();
+        let stuck = *self.stuck.lock().unwrap() == Some(month);
+        self.asked.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {
+            if stuck {
+                std::future::pending::<()>().await;
+            }
+            if let Some(why) = unread {
+                return Err(EngineError::Damaged(why.into()));
+            }
             let usage = usage.ok_or(EngineError::NoSite)?;
             let now = (usage.as_of, usage.tally);
             Ok(IdQuality::of(&Explained::new((site, month), now, Limits::default())))
