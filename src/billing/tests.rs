@@ -2,6 +2,7 @@
 
 mod apart;
 mod challenge;
+mod export;
 
 use std::sync::atomic::Ordering;
 
