@@ -149,6 +149,8 @@ struct Inner {
     settings: Settings,
     /// Held while a list is answered.
     challenging: tokio::sync::Mutex<()>,
+    /// Held while a refusal of one is written down.
+    refusing: tokio::sync::Mutex<()>,
     /// Who issues a month's statement: of two askers at once, both get the same one. What is stored
     /// is read without a turn.
     turns: Turns,
@@ -163,6 +165,8 @@ struct Inner {
 struct Known {
     /// Version and digest of the last statement.
     issued: BTreeMap<(SiteId, Month), (u32, Digest)>,
+    /// How many lists were answered.
+    challenged: BTreeMap<(SiteId, Month), u64>,
 }
 
 impl Billing {
@@ -179,6 +183,7 @@ impl Billing {
             clock,
             settings,
             challenging: Default::default(),
+            refusing: Default::default(),
             turns: Default::default(),
             writing: Default::default(),
             known: Default::default(),

@@ -400,6 +400,9 @@ fn read_known(ledger: &Ledger) -> Result<Known, LedgerError> {
             Event::StatementIssued { site, month, version, digest } => {
                 known.issued.insert((site, month), (version, digest));
             }
+            Event::StatementChallenged { site, month, .. } => {
+                *known.challenged.entry((site, month)).or_default() += 1;
+            }
             _ => {}
         }
         None::<()>

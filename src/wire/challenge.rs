@@ -161,11 +161,14 @@ impl Answer {
 }
 
 /// How much of a month's budget is spent, as it is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spent {
     /// Lists that were answered.
     pub challenges: u64,
+    /// The last day, since 1970 in UTC, on which a list over the budget was written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_on: Option<u32>,
 }
 
 impl Spent {

@@ -110,8 +110,24 @@ async fn lists_are_budgeted_and_what_is_refused_is_written_down() {
     assert_eq!(world.challenge(&list(0..100)).await, Err(BillingError::BudgetSpent));
     assert_eq!(world.challengeable(november()).await, Err(BillingError::BudgetSpent));
     let kinds: Vec<&str> = world.told().into_iter().map(|(kind, _)| kind).collect();
-    let refused = ["challenge_refused"; 2];
+    let refused = ["challenge_refused"];
     assert_eq!(kinds, [&["statement_challenged"; 5][..], &refused].concat());
+    // Data from before them is put back: what was answered stays answered.
+    world.memory.rows.lock().unwrap().clear();
+    let (desk, by) = (world.another(), caller(Role::Billing));
+    for _ in 0..3 {
+        let refused = desk.challengeable(&by, site_id(), november()).await;
+        assert_eq!(refused, Err(BillingError::BudgetSpent));
+    }
+    assert_eq!(world.told().len(), 7);
+    // Another day is written down again.
+    let later = Arc::new(Ticking(1_798_100_000_000.into()));
+    let desk = Billing::new(world.memory.clone(), world.ledger.clone(), Settings::default(), later);
+    for _ in 0..3 {
+        let refused = desk.challengeable(&by, site_id(), november()).await;
+        assert_eq!(refused, Err(BillingError::BudgetSpent));
+    }
+    assert_eq!(world.told().len(), 8);
     // A month of its own has its own.
     assert_eq!(world.challengeable(november().next()).await, Ok(()));
 }
