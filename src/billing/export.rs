@@ -10,8 +10,9 @@ use crate::model::time::{Month, Timestamp};
 use crate::wire::export::{Amount, Export, Format, Metric, Moment};
 use crate::wire::statement::{Body, Statement};
 
-/// How long before the end of its month, its own or that of UTC, a first version is said to have happened, milliseconds; a
-/// later version a second later, so that a meter which takes the last value takes the last version.
+/// How long before the end of its month, its own or that of UTC, a first version is said to have
+/// happened, milliseconds; a later version a second later, so that a meter which takes the last
+/// value takes the last version.
 const BEFORE_END_MS: i64 = 60_000;
 /// Versions that are told apart so.
 const APART: u32 = 59;

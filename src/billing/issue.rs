@@ -100,8 +100,8 @@ impl Inner {
         Ok(None)
     }
 
-    /// The last version that the ledger knows of a statement. Where it is not stored, the data was put
-    /// back from before it, and its number is never given to other figures.
+    /// The last version that the ledger knows of a statement. Where it is not stored, the data was
+    /// put back from before it, and its number is never given to other figures.
     async fn lost(&self, site: &SiteId, month: Month) -> Result<Option<Replaced>, BillingError> {
         let at = (site.clone(), month);
         let last = self.of_ledger(move |known| known.issued.get(&at).copied()).await?;

@@ -230,7 +230,7 @@ async fn a_restatement_after_a_restore_gives_no_number_twice() {
             Err(_) if cut > 0 => restate(&world.another(), "lost").await.unwrap(),
             third => third.unwrap(),
         };
-        // Its last cut leaves a third version that is whole, and what is asked again is the next one.
+        // The last cut leaves a third version that is whole; what is asked again is the next one.
         let version = if cut == 3 { 4 } else { 3 };
         assert_eq!((second.body.version, third.body.version), (2, version), "cut {cut}");
         assert_eq!(third.body.replaces.as_ref().unwrap().version, version - 1);
