@@ -98,6 +98,7 @@ pub struct App {
     audit: Audit,
     retention: Desk,
     billing: Billing,
+    subjects: Subjects,
     watches: [tokio::task::JoinHandle<()>; 7],
 }
 
@@ -108,9 +109,8 @@ impl App {
     /// [`AppError`]; nothing is served then.
     pub async fn start(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
         process::protect().map_err(AppError::Unprotected)?;
-        let keys = settings.keys.dir.clone();
-        let (http, place, data) =
-            (settings.http.clone(), settings.place, settings.store.data.clone());
+        let (keys, data) = (settings.keys.dir.clone(), settings.store.data.clone());
+        let (http, place) = (settings.http.clone(), settings.place);
         let (ingest, kept) = (settings.ingest, settings.retention.clone());
         let kept = retention::Settings { configuration: settings.digest, ..kept };
         let (hooked, billed, backups) =
@@ -169,12 +169,12 @@ impl App {
             tokio::spawn(retention.clone().watch()),
             tokio::spawn(webhooks.watch()),
             tokio::spawn(billing.clone().watch()),
-            tokio::spawn(subjects.watch()),
+            tokio::spawn(subjects.clone().watch()),
         ];
         for address in server.addresses() {
             tracing::info!(%address, "ready");
         }
-        Ok(Self { server, engine, audit, retention, billing, watches })
+        Ok(Self { server, engine, audit, retention, billing, subjects, watches })
     }
 
     /// The addresses that are listened on.
@@ -217,6 +217,7 @@ impl App {
         }
         rooms::close(self.engine).await;
         self.retention.rest().await;
+        self.subjects.rest().await;
         let ledger = Arc::clone(self.audit.ledger());
         let _ = tokio::task::spawn_blocking(move || ledger.finish_second_copy()).await;
         self.billing.rest().await;

@@ -2,8 +2,11 @@
 //! key, into a directory of its own, with a manifest; and a copy is put back ([`restore`]).
 //!
 //! Order: intent in the ledger, copy at the barrier beside the data, files with digests into
-//! `<name>.partial`, the manifest last, everything synced, the name, result in the ledger. Cut
-//! anywhere, the next start removes what is left and says in the ledger that it was cut.
+//! `<name>.<vault id>.partial`, the manifest last, everything synced, the name, result in the
+//! ledger. Cut anywhere, the next start removes what is left and says in the ledger that it was cut;
+//! what has its name and is whole it gives the result that it lacks ([`found`]).
+//! A destruction meanwhile calls the copying off, because the copy beside the data keeps the files
+//! that are to go.
 //!
 //! Invariant: a backup and the register never lie in one place by our doing (R1): what is destroyed
 //! after it opens with no key of today.
@@ -11,12 +14,14 @@
 mod copy;
 #[cfg(test)]
 pub mod fake;
+mod found;
 pub mod history;
 pub mod restore;
 pub mod source;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,7 +35,7 @@ use crate::ledger::{
 use crate::model::caller::Caller;
 use crate::model::reason::Reason;
 use crate::model::time::{Clock, Timestamp};
-use crate::wire::backup::{BackupRequest, BackupView, FORMAT, Manifest, PARTIAL, is_name};
+use crate::wire::backup::{BackupRequest, BackupView, FORMAT, Manifest};
 use crate::wire::fault::Flaw;
 use source::Source;
 
@@ -97,6 +102,8 @@ enum Unmade {
     Disk(#[from] io::Error),
     #[error("the directory of backups has not enough room")]
     NoRoom,
+    #[error("a destruction needed the files to be gone; make the backup again")]
+    CalledOff,
 }
 
 impl Unmade {
@@ -108,6 +115,7 @@ impl Unmade {
             Self::Disk(error) if error.kind() == io::ErrorKind::StorageFull => "disk_full",
             Self::Disk(_) => "disk",
             Self::NoRoom => "disk_full",
+            Self::CalledOff => "destruction",
         }
     }
 }
@@ -119,6 +127,8 @@ pub type FreeBytes = fn(&Path) -> io::Result<u64>;
 struct State {
     running: Option<(String, u64)>,
     failed: Option<(String, &'static str)>,
+    /// Manifests by the ledger, by the numbers of their intents: what was looked up once.
+    known: BTreeMap<u64, Digest>,
 }
 
 struct Inner {
@@ -226,6 +236,23 @@ struct Made {
     bytes: u64,
 }
 
+impl Made {
+    fn of(manifest: &Manifest, digest: [u8; 32]) -> Self {
+        let (files, bytes) = (manifest.files.len() as u64, manifest.bytes());
+        Self { barrier: manifest.barrier, manifest: digest, files, bytes }
+    }
+}
+
+fn result_of(outcome: &'static str, made: Option<&Made>) -> Event {
+    Event::BackupResult {
+        outcome: Word::of(outcome),
+        barrier: made.map(|made| made.barrier),
+        manifest: made.map(|made| Digest(made.manifest)),
+        files: made.map_or(0, |made| made.files),
+        bytes: made.map_or(0, |made| made.bytes),
+    }
+}
+
 impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -233,6 +260,10 @@ impl Inner {
 
     fn root(&self) -> Result<&Path, BackupError> {
         self.settings.dir.as_deref().ok_or(BackupError::NotConfigured)
+    }
+
+    fn vault(&self) -> Result<Vault, EngineError> {
+        Ok(Vault(self.source.vault()?.0))
     }
 
     fn append(&self, entry: Entry) -> Result<Receipt, BackupError> {
@@ -269,13 +300,7 @@ impl Inner {
                 ("failed", None)
             }
         };
-        let event = Event::BackupResult {
-            outcome: Word::of(outcome),
-            barrier: made.as_ref().map(|made| made.barrier),
-            manifest: made.as_ref().map(|made| Digest(made.manifest)),
-            files: made.as_ref().map_or(0, |made| made.files),
-            bytes: made.as_ref().map_or(0, |made| made.bytes),
-        };
+        let event = result_of(outcome, made.as_ref());
         let actor = Actor::Credential(job.by);
         let entry = Entry::result(self.clock.now(), actor, job.operation, event);
         let inner = Arc::clone(&self);
@@ -303,7 +328,7 @@ impl Inner {
     /// Puts the copy where backups are.
     fn put(&self, name: &str, operation: u64, copied: &DataCopy) -> Result<Made, Unmade> {
         let root = self.settings.dir.as_deref().ok_or(Unmade::NoRoom)?;
-        let partial = root.join(format!("{name}{PARTIAL}"));
+        let partial = root.join(found::partial(name, self.vault()?));
         let put = self.put_into(&partial, operation, copied).and_then(|made| {
             std::fs::rename(&partial, root.join(name))?;
             copy::sync_dir(root)?;
@@ -329,7 +354,12 @@ impl Inner {
         copy::make_dir(&data)?;
         let mut files = Vec::new();
         for name in &copied.files {
-            files.push(copy::copy(&copied.path, &data, name)?);
+            let file = copy::copy_leased(&copied.lease, &copied.path, &data, name);
+            let called_off = |error| match copied.lease.is_called_off() {
+                true => Unmade::CalledOff,
+                false => Unmade::Disk(error),
+            };
+            files.push(file.map_err(called_off)?);
         }
         copy::sync_dir(&data)?;
         let manifest = Manifest {
@@ -337,7 +367,7 @@ impl Inner {
             operation,
             barrier: copied.barrier,
             folded_through: copied.folded_through,
-            vault: Vault(self.source.vault()?.0),
+            vault: self.vault()?,
             register_generation: copied.mark.generation,
             ledger_size: copied.mark.ledger_size,
             ledger_root: Digest(copied.mark.ledger_root),
@@ -346,72 +376,6 @@ impl Inner {
         let text = manifest.to_bytes();
         copy::write(&partial.join(MANIFEST), &text)?;
         copy::sync_dir(partial)?;
-        Ok(Made {
-            barrier: copied.barrier,
-            manifest: sha256(&[&text]),
-            files: manifest.files.len() as u64,
-            bytes: manifest.bytes(),
-        })
-    }
-
-    /// What is in the directory, in the order of the names.
-    fn views(&self) -> Result<Vec<BackupView>, BackupError> {
-        let root = self.root()?;
-        let mut names: Vec<String> = Vec::new();
-        for entry in std::fs::read_dir(root).map_err(|_| BackupError::Failed)? {
-            let Ok(entry) = entry else { continue };
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if is_name(&name) && entry.path().join(MANIFEST).exists() {
-                names.push(name);
-            }
-        }
-        names.sort_unstable();
-        let mut views: Vec<BackupView> = names.into_iter().map(|name| view(root, name)).collect();
-        let state = self.state();
-        if let Some((name, operation)) = state.running.clone() {
-            views
-                .retain(|view| !matches!(view, BackupView::Made { name: own, .. } if *own == name));
-            views.push(BackupView::Running { name, operation });
-        }
-        if let Some((name, why)) = state.failed.clone() {
-            views.push(BackupView::Failed { name, why });
-        }
-        Ok(views)
-    }
-
-    fn tidy(&self) -> Result<(), BackupError> {
-        if let Some(root) = &self.settings.dir
-            && let Ok(entries) = std::fs::read_dir(root)
-        {
-            for entry in entries.flatten() {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                if name.strip_suffix(PARTIAL).is_some_and(is_name) {
-                    tracing::warn!(name, "a backup was cut; what there is of it is removed");
-                    let _ = std::fs::remove_dir_all(entry.path());
-                }
-            }
-        }
-        for open in self.ledger.unfinished()? {
-            if !matches!(open.event, Event::BackupIntent { .. }) {
-                continue;
-            }
-            let event = Event::BackupResult {
-                outcome: Word::of("cut"),
-                barrier: None,
-                manifest: None,
-                files: 0,
-                bytes: 0,
-            };
-            self.append(Entry::result(self.clock.now(), Actor::Server, open.number, event))?;
-        }
-        Ok(())
-    }
-}
-
-fn view(root: &Path, name: String) -> BackupView {
-    let text = std::fs::read(root.join(&name).join(MANIFEST)).ok();
-    match text.and_then(|text| Manifest::parse(&text).ok()) {
-        Some(manifest) => BackupView::Made { name, manifest: Box::new(manifest) },
-        None => BackupView::Damaged { name },
+        Ok(Made::of(&manifest, sha256(&[&text])))
     }
 }

@@ -156,17 +156,22 @@ struct Inner {
     turns: Turns,
     /// Held, by any number at once, while a statement is written.
     writing: tokio::sync::RwLock<()>,
-    /// What the ledger said when it was first asked.
-    known: tokio::sync::Mutex<Option<Known>>,
+    /// What the ledger says, as far as it was read.
+    known: tokio::sync::Mutex<Known>,
 }
+
+/// Version and digest of the last statement of a site's month; nothing where it was removed.
+type Statements = BTreeMap<(SiteId, Month), Option<(u32, Digest)>>;
 
 /// What the ledger knows of the months of sites.
 #[derive(Default)]
 struct Known {
-    /// Version and digest of the last statement.
-    issued: BTreeMap<(SiteId, Month), (u32, Digest)>,
+    /// The statements that were issued.
+    issued: Statements,
     /// How many lists were answered.
     challenged: BTreeMap<(SiteId, Month), u64>,
+    /// Entries that were read.
+    read: u64,
 }
 
 impl Billing {

@@ -269,6 +269,7 @@ impl Engine {
         shared.journal_bytes.store(found.pending_bytes, Ordering::Release);
         let now = shared.clock.now();
         shared.begin(&found.state, now)?;
+        shared.believed.store(found.believed.0, Ordering::Release);
         let mut closing = Closing::new(found.believed);
         directory.sites().iter().try_for_each(|site| closing.watch(site))?;
         let folder = Folder::new(store, ring, directory, position, found.runs)?;

@@ -241,6 +241,11 @@ impl Subjects {
         }
     }
 
+    /// Waits for an erasure that is under way.
+    pub async fn rest(&self) {
+        drop(self.0.erasing.lock().await);
+    }
+
     /// Goes the whole way even when nobody waits for it any more.
     async fn whole<T, W>(&self, work: impl FnOnce(Arc<Inner>) -> W) -> Result<T, SubjectError>
     where

@@ -20,6 +20,7 @@ mod figures;
 mod guard;
 mod manage;
 mod queue;
+mod replay;
 mod scan;
 mod sign;
 pub mod source;
@@ -42,6 +43,7 @@ use client::{Client, Resolve, Roots, SystemResolver};
 use figures::Figures;
 pub use manage::DELIVERIES_MAX;
 use queue::State;
+pub use replay::{Since, replay};
 pub use source::{Change, DestroyedNews, MonthNews, Rows, Source};
 
 /// How the desk works.

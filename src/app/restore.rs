@@ -2,19 +2,26 @@
 //! brought to where the ledger is, and only then is anything served.
 
 use super::AppError;
+use super::hooks::Hooks;
 use crate::audit::Audit;
 use crate::backup::history::History;
 use crate::engine::Engine;
 use crate::engine::backup::{backup_of, mark_of};
 use crate::engine::restore::{Replay, Replayed};
 use crate::keys::LedgerMark;
-use crate::ledger::{Actor, Entry, Event, LedgerError, Recorded, Witness};
+use crate::ledger::{Actor, Entry, Epoch, Event, LedgerError, Recorded, Witness, Word};
+use crate::model::batch;
+use crate::model::retention::Lot;
 use crate::model::time::Timestamp;
 use crate::retention;
 use crate::store::Store;
 use crate::store::backup::BackupRow;
+use crate::webhooks::{self, Since};
 
 use super::rooms::OpenError;
+
+/// Entries that are read at once.
+const READ_ENTRIES: u64 = 1_000;
 
 /// Data that is being taken over.
 pub struct Restored {
@@ -55,6 +62,37 @@ pub fn last_entry(audit: &Audit) -> Result<Timestamp, LedgerError> {
     Ok(read.map_err(|_| LedgerError::Changed { entry: last })?.time)
 }
 
+/// Writes down which records on hold are lost: those that were moved to hold storage after the
+/// backup. Each once, also where a cut has this done again.
+async fn note_lost(engine: &Engine, audit: &Audit, operation: u64) -> Result<(), AppError> {
+    let mut wanted = Vec::new();
+    for held in engine.held().map_err(OpenError::from)?.into_iter().filter(|held| held.lost) {
+        let Lot::Records(bucket) = held.lot else { continue };
+        wanted.push(Event::HoldLost {
+            hold: held.hold.0,
+            site: held.site,
+            class: Word::of(bucket.class.name()),
+            epoch: match bucket.epoch {
+                batch::Epoch::Month(month) => Epoch::Month(month),
+                batch::Epoch::Day(day) => Epoch::Day(day),
+            },
+        });
+    }
+    let ledger = audit.ledger();
+    let (mut from, size) = (operation, ledger.head().map_err(OpenError::from)?.size);
+    while from < size && !wanted.is_empty() {
+        let lines = ledger.read(from, READ_ENTRIES).map_err(OpenError::from)?;
+        let read = lines.iter().filter_map(|line| Recorded::decode(line.as_bytes()).ok());
+        read.for_each(|entry| wanted.retain(|event| *event != entry.event));
+        from += lines.len().max(1) as u64;
+    }
+    for event in wanted {
+        tracing::error!(?event, "records on hold were moved after the backup and are lost");
+        audit.note(Actor::Server, event).await.map_err(OpenError::from)?;
+    }
+    Ok(())
+}
+
 impl Restored {
     /// What the engine is brought to.
     pub fn replay(&self) -> &Replay {
@@ -87,13 +125,25 @@ impl Restored {
             }
         };
         let holds = retention::replay(engine, &self.history.desk).await?;
+        let hooks = Hooks { engine: engine.clone(), audit: audit.clone() };
+        let since = Since { operation: backup, barrier: self.row.barrier };
+        let now = engine.clock().now();
+        let hooked = webhooks::replay(&hooks, &self.history.hooks, since, now).await?;
+        if !hooked.disabled.is_empty() || !hooked.removed.is_empty() {
+            tracing::warn!(
+                removed = ?hooked.removed,
+                disabled = ?hooked.disabled,
+                "webhooks that were removed after the backup are removed again; those whose secret \
+                 was replaced after it are disabled: make them anew"
+            );
+        }
+        note_lost(engine, audit, operation).await?;
         let event = Event::RestoreResult {
             lots: replayed.lots,
             tokens_revoked: replayed.tokens,
             sites_terminated: replayed.sites,
             holds,
         };
-        let now = engine.clock().now();
         let entry = Entry::result(now, Actor::Server, operation, event);
         audit.ledger().append(entry).map_err(OpenError::from)?;
         engine.end_restore().await.map_err(OpenError::from)?;

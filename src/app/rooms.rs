@@ -35,6 +35,15 @@ pub enum OpenError {
         .1.display()
     )]
     KeysGone(PathBuf, PathBuf),
+    /// A ledger without the keys that it speaks of, and without data.
+    #[error(
+        "the ledger in {} tells of keys, but {} holds none, and there is no data: put back the \
+         register, the VEK home and the root key, then a backup of the data; to begin anew, give \
+         the new server a ledger directory of its own and keep this one",
+        .0.display(),
+        .1.display()
+    )]
+    VaultGone(PathBuf, PathBuf),
     /// Keys without their ledger.
     #[error(
         "{} holds no ledger, but the keys know of one of {} entries; put it back, a new one would \
@@ -107,6 +116,10 @@ fn open_now(settings: Settings, clock: Arc<dyn Clock>) -> Result<Rooms, OpenErro
     }
     let had_data = has_entries(&data)?;
     let audit = ledger::open(&settings, Arc::clone(&clock))?;
+    // A new vault under an old ledger would hide that everything is lost, or was removed.
+    if audit.ledger().noted_at_start().knows_keys() && !keys::exists(&settings.keys)? {
+        return Err(OpenError::VaultGone(settings.ledger.dir, dir));
+    }
     let witness = Arc::new(RegisterWitness(audit.clone()));
     let (ring, opened) = KeyRing::open_witnessed(&settings.keys, None, witness)?;
     // Once more, now that nobody else can write to the keys.

@@ -124,6 +124,35 @@ async fn data_without_keys_is_not_opened() {
     }
 }
 
+/// Data and keys are gone and the ledger is there: nothing new is made under it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_tells_of_keys_gets_no_new_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    start(directory.path()).await.drain().await;
+    let [data, keys] = ["data", "data-keys"].map(|name| directory.path().join(name));
+    std::fs::remove_dir_all(&data).unwrap();
+    let vault = ["vek.home", "register.a", "register.b"].map(|name| keys.join(name));
+    vault.iter().for_each(|file| std::fs::remove_file(file).unwrap());
+    let entries = directory.path().join("data-ledger/entries.ndjson");
+    let noted = std::fs::read(&entries).unwrap();
+    for _ in 0..2 {
+        let refused =
+            App::start(settings(directory.path()), Arc::new(SystemClock)).await.err().unwrap();
+        let text = refused.to_string();
+        assert!(matches!(refused, AppError::Open(OpenError::VaultGone(..))), "{text}");
+        assert!(text.contains("put back the register, the VEK home and the root key"), "{text}");
+        assert!(vault.iter().all(|file| !file.exists()), "a new vault was made");
+        assert_eq!(std::fs::read(&entries).unwrap(), noted);
+    }
+    // A first start that was cut before its keys: a ledger that tells of none.
+    let fresh = tempfile::tempdir().unwrap();
+    let own = settings(fresh.path());
+    std::fs::create_dir_all(fresh.path().join("data-keys")).unwrap();
+    drop(ledger::open(&own, Arc::new(SystemClock)).unwrap());
+    assert!(fresh.path().join("data-ledger/entries.ndjson").exists());
+    start(fresh.path()).await.drain().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn check_29_one_device_needs_the_setting() {
     let directory = tempfile::tempdir().unwrap();

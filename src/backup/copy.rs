@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use crate::crypto::Sha256;
+use crate::engine::backup::Lease;
 use crate::ledger::Digest;
 use crate::wire::backup::FileDoc;
 
@@ -29,6 +30,27 @@ pub fn copy(from: &Path, to: &Path, name: &str) -> io::Result<FileDoc> {
     let options = options.write(true).create(true).truncate(true).mode(0o600);
     let mut out = options.open(to.join(name))?;
     let doc = read(&from.join(name), name, |bytes| out.write_all(bytes))?;
+    out.sync_all()?;
+    Ok(doc)
+}
+
+/// As [`copy()`], of a file that a destruction may want to be gone: it stops at the next piece
+/// then.
+///
+/// # Errors
+/// What the system said, or that the copying was called off.
+pub fn copy_leased(lease: &Lease, from: &Path, to: &Path, name: &str) -> io::Result<FileDoc> {
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).truncate(true).mode(0o600);
+    let mut out = options.open(to.join(name))?;
+    let doc = {
+        // While it is open it is not gone, whether it has a name or not.
+        let reading = lease.read()?;
+        read(&from.join(name), name, |bytes| {
+            reading.goes_on()?;
+            out.write_all(bytes)
+        })?
+    };
     out.sync_all()?;
     Ok(doc)
 }

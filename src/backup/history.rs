@@ -22,6 +22,8 @@ pub struct History {
     pub replay: Replay,
     /// Entries about holds and the clock, for the retention desk.
     pub desk: Vec<Recorded>,
+    /// Entries about webhooks, for their desk.
+    pub hooks: Vec<Recorded>,
 }
 
 impl History {
@@ -87,6 +89,9 @@ impl History {
             Event::HoldOpened { .. }
             | Event::HoldReleaseRequested { .. }
             | Event::ClockConfirmed { .. } => self.desk.push(entry),
+            Event::WebhookMade { .. }
+            | Event::WebhookSecretReplaced { .. }
+            | Event::WebhookRemoved { .. } => self.hooks.push(entry),
             _ => {}
         }
     }

@@ -15,8 +15,12 @@ use crate::crypto::sha256;
 use crate::keys::LedgerMark;
 use crate::keys::{self, KeysError};
 use crate::ledger::verify::{self, Against};
-use crate::ledger::{self, Digest, ENTRIES, Event, Recorded, VERIFIER_KEY, Vault, VerifierKey};
+use crate::ledger::{
+    self, Digest, ENTRIES, Epoch, Event, Recorded, VERIFIER_KEY, Vault, VerifierKey, Word,
+};
+use crate::model::ids::SiteId;
 use crate::model::time::Timestamp;
+use crate::model::vocab::Class;
 use crate::store::{RESTORING, Store, StoreError};
 use crate::wire::backup::{BadManifest, MANIFEST_BYTES_MAX, Manifest};
 
@@ -111,6 +115,19 @@ pub struct Places<'a> {
     pub ledger: &'a ledger::Settings,
 }
 
+/// Records that a hold keeps and the backup cannot bring back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostRecords {
+    /// The hold.
+    pub hold: u64,
+    /// The site.
+    pub site: SiteId,
+    /// The class.
+    pub class: Word,
+    /// Its month or day.
+    pub epoch: Epoch,
+}
+
 /// What was put back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PutBack {
@@ -118,6 +135,9 @@ pub struct PutBack {
     pub manifest: Manifest,
     /// When the ledger was written last: the server ran at least until then.
     pub alive_until: Timestamp,
+    /// Records on hold that were moved to hold storage after the backup was begun: the start says
+    /// which of them are lost.
+    pub lost: Vec<LostRecords>,
     /// Whether the register is older than the backup, so that the start may refuse it.
     pub register_behind: bool,
 }
@@ -130,7 +150,8 @@ pub fn check(backup: &Path) -> Result<Manifest, RestoreError> {
     Ok(manifest_of(backup)?.0)
 }
 
-fn manifest_of(backup: &Path) -> Result<(Manifest, [u8; 32]), RestoreError> {
+/// As [`check`], with the SHA-256 of the manifest.
+pub(super) fn manifest_of(backup: &Path) -> Result<(Manifest, [u8; 32]), RestoreError> {
     let path = backup.join(MANIFEST);
     let size = fs::metadata(&path).map_err(at("read", &path))?.len();
     if size > MANIFEST_BYTES_MAX as u64 {
@@ -178,10 +199,10 @@ pub fn restore(backup: &Path, places: &Places<'_>) -> Result<PutBack, RestoreErr
         let (backup, keys) = (manifest.vault, Vault(head.vault.0));
         return Err(RestoreError::OtherVault { backup, keys });
     }
-    let alive_until = ledger_of(places, &manifest, digest)?;
+    let (alive_until, lost) = ledger_of(places, &manifest, digest)?;
     put(backup, places.data, &manifest)?;
     let register_behind = head.generation < manifest.register_generation;
-    Ok(PutBack { manifest, alive_until, register_behind })
+    Ok(PutBack { manifest, alive_until, lost, register_behind })
 }
 
 /// Whether a directory may be written to: it is not there, empty, or was being put back.
@@ -199,12 +220,12 @@ fn admit(data: &Path) -> Result<(), RestoreError> {
 }
 
 /// The ledger must be whole and as long as the backup knew it, and know the backup. Answers the
-/// time of its last entry.
+/// time of its last entry, and which records on hold were moved since the backup.
 fn ledger_of(
     places: &Places<'_>,
     manifest: &Manifest,
     digest: [u8; 32],
-) -> Result<Timestamp, RestoreError> {
+) -> Result<(Timestamp, Vec<LostRecords>), RestoreError> {
     let dir = &places.ledger.dir;
     let none = || RestoreError::NoLedger(dir.clone());
     let key = fs::read_to_string(dir.join(VERIFIER_KEY)).map_err(|_| none())?;
@@ -221,7 +242,7 @@ fn ledger_of(
     let signed = usize::try_from(signed).unwrap_or(usize::MAX);
     let entries = dir.join(ENTRIES);
     let file = fs::File::open(&entries).map_err(at("read", &entries))?;
-    let (mut last, mut known) = (Timestamp(0), None);
+    let (mut last, mut known, mut lost) = (Timestamp(0), None, Vec::new());
     for line in BufReader::new(file).split(b'\n').take(signed) {
         let line = line.map_err(at("read", &entries))?;
         let Ok(entry) = Recorded::decode(&line) else { continue };
@@ -231,11 +252,30 @@ fn ledger_of(
         {
             known = *found;
         }
+        take_lost(&mut lost, &entry, manifest);
     }
     match known {
-        Some(known) if known == Digest(digest) => Ok(last),
+        Some(known) if known == Digest(digest) => Ok((last, lost)),
         Some(_) => Err(RestoreError::OtherManifest(manifest.operation)),
         None => Err(RestoreError::Unknown(manifest.operation)),
+    }
+}
+
+/// Records that were moved have no key any more but that of their hold, and the backup has them
+/// under the one from before.
+fn take_lost(lost: &mut Vec<LostRecords>, entry: &Recorded, manifest: &Manifest) {
+    match &entry.event {
+        Event::HoldMoved { hold, site, class, epoch, .. }
+            if entry.number >= manifest.ledger_size =>
+        {
+            let of = Class::from_name(class.as_str().as_bytes());
+            if matches!(of, Some(Class::Records | Class::Detections)) {
+                let (site, class) = (site.clone(), class.clone());
+                lost.push(LostRecords { hold: *hold, site, class, epoch: *epoch });
+            }
+        }
+        Event::HoldReleased { hold, .. } => lost.retain(|one| one.hold != *hold),
+        _ => {}
     }
 }
 

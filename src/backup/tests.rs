@@ -70,7 +70,12 @@ async fn a_failure_is_seen_and_is_in_the_ledger() {
 async fn what_a_cut_left_is_removed_and_said() {
     let (kept, audit) = audit();
     let root = kept.path().join("backups");
-    std::fs::create_dir_all(root.join("b1.partial/data")).unwrap();
+    let (own, other) = (Vault([1; 16]), Vault([2; 16]));
+    let [own, other] = [own, other].map(|vault| root.join(found::partial("b1", vault)));
+    std::fs::create_dir_all(own.join("data")).unwrap();
+    // Of a server that keeps its backups in the same directory, and perhaps makes one now.
+    std::fs::create_dir_all(other.join("data")).unwrap();
+    std::fs::create_dir_all(root.join("b1.partial")).unwrap();
     std::fs::create_dir_all(root.join("of others")).unwrap();
     let intent = Event::BackupIntent { register_generation: 1 };
     audit.note_now(Actor::Server, intent.clone()).unwrap();
@@ -82,7 +87,95 @@ async fn what_a_cut_left_is_removed_and_said() {
         let Event::BackupResult { outcome, .. } = &events[1] else { panic!("{events:?}") };
         assert_eq!(outcome.as_str(), "cut");
     }
-    assert!(!root.join("b1.partial").exists() && root.join("of others").exists());
+    assert!(!own.exists() && other.exists());
+    assert!(root.join("b1.partial").exists() && root.join("of others").exists());
+}
+
+/// A cut between the name of a backup and its result: nothing that the ledger does not know is
+/// said to be made.
+#[tokio::test]
+async fn a_backup_that_lacks_its_result_gets_it_or_goes() {
+    for whole in [true, false] {
+        let (kept, audit) = audit();
+        let root = kept.path().join("backups");
+        std::fs::create_dir(&root).unwrap();
+        let backup = root.join("b1");
+        std::fs::rename(made(&root), &backup).unwrap();
+        if !whole {
+            std::fs::write(backup.join(DATA).join("CURRENT"), "on").unwrap();
+        }
+        let intent = Event::BackupIntent { register_generation: 1 };
+        audit.note_now(Actor::Server, intent.clone()).unwrap();
+        let desk = fake::desk(Some(&root), Arc::clone(audit.ledger()), Arc::new(Still));
+        let listed = || async { String::from_utf8(desk.list().await.unwrap()).unwrap() };
+        let damaged = r#"{"items":[{"name":"b1","state":"damaged"}]}"#;
+        assert_eq!(listed().await, damaged, "a restore would refuse it");
+        for _ in 0..2 {
+            desk.tidy().await.unwrap();
+            let events = events(&desk);
+            assert_eq!(events.len(), 2);
+            let Event::BackupResult { outcome, manifest, files, bytes, barrier } = &events[1]
+            else {
+                panic!("{events:?}")
+            };
+            if whole {
+                let text = std::fs::read(backup.join(MANIFEST)).unwrap();
+                assert_eq!(outcome.as_str(), "made");
+                assert_eq!(*manifest, Some(Digest(sha256(&[&text]))));
+                assert_eq!((*files, *bytes, *barrier), (2, 10, Some(Still.now())));
+                assert!(listed().await.contains(r#""state":"made""#));
+            } else {
+                assert_eq!((outcome.as_str(), *manifest), ("cut", None));
+                assert!(!backup.exists());
+                assert_eq!(listed().await, r#"{"items":[]}"#);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn backups_of_another_server_are_neither_listed_nor_removed() {
+    let (kept, audit) = audit();
+    let root = kept.path().join("backups");
+    std::fs::create_dir(&root).unwrap();
+    let backup = root.join("b1");
+    std::fs::rename(made(&root), &backup).unwrap();
+    let file = backup.join(MANIFEST);
+    let mut manifest = Manifest::parse(&std::fs::read(&file).unwrap()).unwrap();
+    manifest.vault = Vault([2; 16]);
+    std::fs::write(&file, manifest.to_bytes()).unwrap();
+    let intent = Event::BackupIntent { register_generation: 1 };
+    audit.note_now(Actor::Server, intent.clone()).unwrap();
+    let desk = fake::desk(Some(&root), Arc::clone(audit.ledger()), Arc::new(Still));
+    desk.tidy().await.unwrap();
+    assert_eq!(desk.list().await.unwrap(), br#"{"items":[]}"#);
+    assert!(backup.exists(), "the numbers of two ledgers say nothing of each other");
+}
+
+/// A destruction does not wait for the end of a copy, and no file of it stays open.
+#[test]
+fn copying_stops_when_it_is_called_off() {
+    let place = tempfile::tempdir().unwrap();
+    std::fs::write(place.path().join("a"), vec![7; 10]).unwrap();
+    let to = place.path().join("to");
+    std::fs::create_dir(&to).unwrap();
+    let lease = crate::engine::backup::Lease::default();
+    copy::copy_leased(&lease, place.path(), &to, "a").unwrap();
+    let reading = lease.read().unwrap();
+    let (off, waits) = (
+        lease.clone(),
+        std::thread::spawn({
+            let lease = lease.clone();
+            move || lease.call_off()
+        }),
+    );
+    while !off.is_called_off() {
+        std::thread::yield_now();
+    }
+    assert!(reading.goes_on().is_err() && !waits.is_finished(), "it waits for the open file");
+    drop(reading);
+    assert!(waits.join().unwrap());
+    assert!(copy::copy_leased(&lease, place.path(), &to, "a").is_err());
 }
 
 /// A backup of two files.

@@ -101,23 +101,26 @@ impl Inner {
     }
 
     /// The last version that the ledger knows of a statement. Where it is not stored, the data was
-    /// put back from before it, and its number is never given to other figures.
+    /// put back from before it, and its number is never given to other figures. A statement that
+    /// was removed when it was due is not issued again.
     async fn lost(&self, site: &SiteId, month: Month) -> Result<Option<Replaced>, BillingError> {
         let at = (site.clone(), month);
-        let last = self.of_ledger(move |known| known.issued.get(&at).copied()).await?;
-        Ok(last.map(|(version, digest)| Replaced { version, digest }))
+        match self.of_ledger(move |known| known.issued.get(&at).copied()).await? {
+            None => Ok(None),
+            Some(None) => Err(BillingError::NotFound),
+            Some(Some((version, digest))) => Ok(Some(Replaced { version, digest })),
+        }
     }
 
-    /// Asks what the ledger said at the first of these questions.
+    /// Asks what the ledger says by now.
     pub(super) async fn of_ledger<T>(
         &self,
         asked: impl FnOnce(&Known) -> T + Send,
     ) -> Result<T, BillingError> {
         let mut known = self.known.lock().await;
-        if let Some(known) = &*known {
-            return Ok(asked(known));
-        }
-        Ok(asked(known.insert(self.ask(read_known).await?)))
+        let before = std::mem::take(&mut *known);
+        *known = self.ask(move |ledger| read_known(ledger, before)).await?;
+        Ok(asked(&known))
     }
 
     /// A version that takes the place of the last one. For who has the month's turn.
@@ -392,13 +395,17 @@ fn excluded(counters: &Counters) -> Vec<Excluded> {
     counters.exclusions().map(row).collect()
 }
 
-/// What the ledger says of all months.
-fn read_known(ledger: &Ledger) -> Result<Known, LedgerError> {
-    let mut known = Known::default();
-    search(ledger, 0, |read| {
+/// What the ledger says of all months, from where it was read to before.
+fn read_known(ledger: &Ledger, before: Known) -> Result<Known, LedgerError> {
+    let mut known = before;
+    search(ledger, known.read, |read| {
+        known.read = read.number + 1;
         match read.event {
             Event::StatementIssued { site, month, version, digest } => {
-                known.issued.insert((site, month), (version, digest));
+                known.issued.insert((site, month), Some((version, digest)));
+            }
+            Event::StatementRemoved { site, month, .. } => {
+                known.issued.insert((site, month), None);
             }
             Event::StatementChallenged { site, month, .. } => {
                 *known.challenged.entry((site, month)).or_default() += 1;

@@ -263,3 +263,27 @@ async fn many_askers_get_one_statement() {
     }
     assert_eq!((answers.len(), world.entries()), (1, vec![1]));
 }
+
+/// What the retention desk has removed is not issued again, whatever was asked before.
+#[tokio::test]
+async fn a_statement_that_was_removed_is_not_issued_anew() {
+    use crate::ledger::Entry;
+    let world = World::new();
+    world.desk.statement(site_id(), november()).await.unwrap();
+    let restated = world.restate().await.unwrap();
+    // Lost with its data, it is issued under a new number.
+    world.memory.rows.lock().unwrap().clear();
+    let again = world.desk.statement(site_id(), november()).await.unwrap();
+    assert_eq!(again.body.version, restated.body.version + 1);
+    world.memory.rows.lock().unwrap().clear();
+    let (site, month) = (site_id(), november());
+    let event = Event::StatementRemoved { site, month, version: again.body.version };
+    let entry = Entry::new(Timestamp(1_798_000_000_000), Actor::Server, event);
+    world.ledger.append(entry).unwrap();
+    for _ in 0..2 {
+        let asked = world.desk.statement(site_id(), november()).await;
+        assert_eq!(asked.err(), Some(BillingError::NotFound));
+        assert_eq!(world.restate().await.err(), Some(BillingError::NotFound));
+    }
+    assert_eq!(world.entries(), [1, 2, 3]);
+}

@@ -214,6 +214,14 @@ fn sentences(done: &PutBack, lost_at: Option<Timestamp>) -> Vec<String> {
              be sent again."
         ));
     }
+    for lost in &done.lost {
+        said.push(format!(
+            "Hold h{} keeps {} of {} in {} that were moved to hold storage after this backup was \
+             begun. Nothing opens what the backup has of them: they are lost, unless a later \
+             backup has them; the start writes into the ledger which are.",
+            lost.hold, lost.class, lost.site, lost.epoch
+        ));
+    }
     if done.register_behind {
         said.push(
             "The key register is older than the backup: the start refuses it if the data needs a \

@@ -4,6 +4,8 @@
 //! small fold and the copy (`writer/barrier.rs`), which is a matter of hard links. What is left,
 //! opening the copy once to empty it of its journal, is done beside.
 
+mod lease;
+
 use std::path::PathBuf;
 use std::sync::PoisonError;
 
@@ -13,6 +15,7 @@ use crate::keys::{KeyRing, KeysError, LedgerMark};
 use crate::model::time::Timestamp;
 use crate::store::backup::{BackupRow, DataMark};
 use crate::store::{Changes, Store, Table, keys};
+pub use lease::Lease;
 
 /// A copy of the data, on the data's own disk until [`Engine::drop_copy`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub struct DataCopy {
     pub folded_through: u64,
     /// How far keys and ledger were.
     pub mark: DataMark,
+    /// To be held while it is read.
+    pub lease: Lease,
 }
 
 /// What the data knows of keys and ledger; `None` before its first fold.
@@ -66,6 +71,17 @@ impl Shared {
     /// How far keys and ledger are now.
     pub(super) fn mark(&self) -> Result<DataMark, EngineError> {
         Ok(mark_now(&self.ring)?)
+    }
+
+    /// Takes the copy beside the data away, if there is one, whoever is copying it: its links keep
+    /// files that are to go. Answers how many files of it may still be open.
+    pub(super) fn call_off_copy(&self) -> Result<u64, EngineError> {
+        let copying = self.copying.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(lease) = copying.as_ref() else { return Ok(0) };
+        let closed = lease.call_off();
+        self.store.drop_checkpoint()?;
+        tracing::warn!("a backup was called off, because files have to go; make it again");
+        Ok(u64::from(!closed))
     }
 }
 
@@ -112,12 +128,16 @@ impl Engine {
         let mut changes = Changes::default();
         changes.put(Table::Meta, keys::BACKUP, row.encode());
         let files = Store::finish_checkpoint(&copied.path, &changes)?;
+        let lease = Lease::default();
+        let mut copying = shared.copying.lock().unwrap_or_else(PoisonError::into_inner);
+        *copying = Some(lease.clone());
         Ok(DataCopy {
             path: copied.path,
             files,
             barrier: copied.barrier,
             folded_through: copied.folded_through,
             mark: copied.mark,
+            lease,
         })
     }
 
@@ -126,7 +146,14 @@ impl Engine {
     /// # Errors
     /// When the disk refuses.
     pub async fn drop_copy(&self) -> Result<(), EngineError> {
-        self.aside(|engine| Ok(engine.shared.store.drop_checkpoint()?)).await
+        self.aside(|engine| {
+            let shared = &engine.shared;
+            let mut copying = shared.copying.lock().unwrap_or_else(PoisonError::into_inner);
+            shared.store.drop_checkpoint()?;
+            *copying = None;
+            Ok(())
+        })
+        .await
     }
 
     /// The backup that this data was put back from, until it was taken over.

@@ -7,6 +7,7 @@
 //! rows before it are the month's own, rows after it are corrections. A replay reads no clock.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 
 use super::EngineError;
 use super::calendar::{self, NoZone};
@@ -127,6 +128,7 @@ impl Writer {
     /// When the disk refuses; then the engine must stop.
     pub(super) fn close_due(&mut self, now: Timestamp) -> Result<(), EngineError> {
         let believed = self.closing.believed.look(now);
+        self.shared.believed.store(believed.0, Ordering::Release);
         if believed < self.closing.next {
             return Ok(());
         }

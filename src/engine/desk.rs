@@ -2,6 +2,7 @@
 //! kept by the writer like all others, and the end of a site's collection.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use super::fold::ListOrder;
@@ -123,6 +124,11 @@ impl Engine {
         self.ask(|reply| Message::Desk(DeskOrder::Believe(at, reply))).await
     }
 
+    /// The time that is believed, as of the writer's last look at the clock, a moment ago.
+    pub fn believed(&self) -> Timestamp {
+        Timestamp(self.shared.believed.load(Ordering::Acquire))
+    }
+
     /// Drops seen slots and kept answers that are older than their stated life, also where no
     /// record comes in any more. It is done when this returns.
     ///
@@ -141,6 +147,7 @@ impl Engine {
         self.aside(|engine| {
             let (shared, tables) = (&engine.shared, BTreeSet::from([Table::Meta]));
             let _one = shared.destroying.lock().unwrap_or_else(PoisonError::into_inner);
+            shared.call_off_copy()?;
             let before = shared.store.files(&tables)?;
             let all = (Table::Meta, Vec::new(), vec![u8::MAX]);
             shared.store.reclaim(&before, &tables, &[all])?;

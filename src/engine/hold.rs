@@ -56,6 +56,8 @@ pub struct HeldInfo {
     pub records: u64,
     /// When its month or day ended.
     pub ends_at: Timestamp,
+    /// Whether its records are lost, and only its key is there.
+    pub lost: bool,
 }
 
 fn aad(row: &[u8]) -> Aad {
@@ -145,7 +147,8 @@ pub fn copies(shared: &Shared) -> Result<Vec<HeldInfo>, EngineError> {
         let keys = living.remove(&(Some(hold), lot))?.iter().map(|key| key.id).collect();
         let ends_at = lots::end_of(&site, lots::epoch_of(&lot));
         let site = site.id.clone();
-        Some(HeldInfo { hold, lot, site, keys, records: row.records, ends_at })
+        let (records, lost) = (row.records, row.is_lost(&lot));
+        Some(HeldInfo { hold, lot, site, keys, records, ends_at, lost })
     };
     Ok(held.into_iter().filter_map(info).collect())
 }
@@ -175,12 +178,22 @@ impl Engine {
     /// The copy that a hold has of a bucket; `None` where it has none whose key lives.
     ///
     /// # Errors
-    /// When the vault of the holds cannot be used.
+    /// When the vault of the holds cannot be used; refused where the records are lost, so that an
+    /// empty copy is not taken for a whole one.
     pub fn held_bucket(
         &self,
         hold: HoldNo,
         bucket: Bucket,
     ) -> Result<Option<HeldBucket<'_>>, EngineError> {
+        let lot = Lot::Records(bucket);
+        if self.shared.held(hold, lot).is_some_and(|row| row.is_lost(&lot)) {
+            return Err(EngineError::Refused(format!(
+                "the records that hold h{} keeps of {} were moved after the backup that was put \
+                 back, and are lost",
+                hold.0,
+                bucket.epoch.month()
+            )));
+        }
         HeldBucket::open(&self.shared, hold, bucket)
     }
 }

@@ -1,12 +1,13 @@
 //! What the writer, the fold and the readers share.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
 use super::arrivals::Arrivals;
+use super::backup::Lease;
 use super::directory::Directory;
 use super::erase::{Erasures, Suppressed};
 use super::explain::Kept;
@@ -40,6 +41,8 @@ pub struct Shared {
     pub(super) without_sets: RwLock<HashSet<SiteMonth>>,
     /// Locked by who destroys.
     pub(super) destroying: Mutex<()>,
+    /// The copy beside the data that a backup is made of.
+    pub(super) copying: Mutex<Option<Lease>>,
     /// What of a destruction has not ended.
     pub(super) unfinished: RwLock<Vec<Doom>>,
     /// The copies in hold storage.
@@ -50,6 +53,8 @@ pub struct Shared {
     pub(super) suppressed: RwLock<Suppressed>,
     /// The explanations of months that were made last.
     pub(super) explained: Kept,
+    /// The time that the writer believes, milliseconds since 1970.
+    pub(super) believed: AtomicI64,
     pub(super) as_of: AtomicU64,
     pub(super) queued_bytes: AtomicUsize,
     pub(super) journal_bytes: AtomicUsize,
@@ -85,11 +90,13 @@ impl Shared {
             dues: OnceLock::new(),
             without_sets: RwLock::default(),
             destroying: Mutex::default(),
+            copying: Mutex::default(),
             unfinished: RwLock::default(),
             held: RwLock::default(),
             erasing: RwLock::default(),
             suppressed: RwLock::default(),
             explained: Kept::default(),
+            believed: AtomicI64::new(0),
             as_of: AtomicU64::new(0),
             queued_bytes: AtomicUsize::new(0),
             journal_bytes: AtomicUsize::new(0),

@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 
 use super::closing::Closing;
 use super::desk::DeskOrder;
-use super::fold::{Cut, Delta, FoldError, Folded, Folder, ListOrder, Sealed, Sealing};
+use super::fold::{Cut, Delta, Folded, Folder, ListOrder, Sealed, Sealing};
 use super::gone::Takes;
 use super::journal::{self, JournalKey, SealedBatch};
 use super::runs::SetId;
@@ -121,17 +121,7 @@ pub fn fold_thread(mut folder: Folder, orders: &Receiver<FoldOrder>, writer: &Se
                 let _ = reply.send(Ok(()));
                 None
             }),
-            FoldOrder::Erase(sealing, reply) => match folder.erase(*sealing) {
-                // A block that does not open ends the erasure, and nothing else.
-                Err(error @ (FoldError::Corrupt(_) | FoldError::Open(_))) => {
-                    let _ = reply.send(Err(error.into()));
-                    Ok(None)
-                }
-                sealed => sealed.map(|sealed| {
-                    let _ = reply.send(Ok(sealed));
-                    None
-                }),
-            },
+            FoldOrder::Erase(sealing, reply) => folder.serve(*sealing, reply).map(|()| None),
             FoldOrder::Expire(slots, answers, reply) => folder.expire(slots, answers).map(|()| {
                 let _ = reply.send(Ok(()));
                 None

@@ -412,7 +412,7 @@ impl KeyRing {
                 KeysError::Failed(*self.failed.get_or_init(|| error.kind()))
             }
             error @ (KeysError::Register(RegisterError::NotKept { .. })
-            | KeysError::Vek(VekError::NotZeroed)) => {
+            | KeysError::Vek(VekError::NotKept | VekError::NotZeroed)) => {
                 self.failed.get_or_init(|| io::ErrorKind::InvalidData);
                 error
             }

@@ -78,6 +78,12 @@ pub enum VekError {
          who and where it is, then start again"
     )]
     GoneBefore(u64),
+    /// A slot was written and something else was read, or it does not open.
+    #[error(
+        "the VEK home did not keep the new VEK; nothing was re-wrapped for it and the one before \
+         is in force: check the disk of the VEK home, then start again"
+    )]
+    NotKept,
     /// Zeros were written and something else was read.
     #[error("the VEK home did not keep the zeros written over the previous VEK")]
     NotZeroed,
@@ -201,10 +207,12 @@ impl<M: Medium> VekHome<M> {
     }
 
     /// First half of a turn-over: writes the VEK of the next epoch into the other slot; answers the
-    /// epoch. The one before stays readable until [`VekHome::destroy_previous`].
+    /// epoch. It is read back and opened before this returns, because everything that lives is
+    /// wrapped under it next. The one before stays readable until [`VekHome::destroy_previous`].
     ///
     /// # Errors
-    /// When the last turn-over has not ended, or the root provider or the medium fails.
+    /// When the last turn-over has not ended, the root provider or the medium fails, or what is
+    /// read back is not the VEK that was written.
     pub fn write_next(
         &mut self,
         root: &dyn RootProvider,
@@ -218,8 +226,15 @@ impl<M: Medium> VekHome<M> {
         }
         let next = VekId { vault: newest.vault, epoch: newest.epoch + 1 };
         let slot = VekSlot::wrap(next, ledger, root, vek)?;
-        self.medium.write_at((other * SLOT_BYTES) as u64, &slot.encode())?;
+        let (place, bytes) = ((other * SLOT_BYTES) as u64, slot.encode());
+        self.medium.write_at(place, &bytes)?;
         self.medium.sync()?;
+        let mut back = [0; SLOT_BYTES];
+        self.medium.read_at(place, &mut back)?;
+        let there = VekSlot::parse(&back)?.filter(|_| back == bytes).ok_or(VekError::NotKept)?;
+        if !equal(there.unwrap(root)?.expose(), vek.expose()) {
+            return Err(VekError::NotKept);
+        }
         let epoch = slot.epoch;
         self.slots[other] = Some(slot);
         Ok(epoch)
@@ -458,6 +473,42 @@ mod tests {
                 home.destroy_previous(&root, false).unwrap();
             }
             assert!(!gone);
+        }
+    }
+
+    #[test]
+    fn a_new_vek_that_the_medium_or_the_provider_did_not_keep_is_none() {
+        let (_dir, root) = root();
+        let disk = Disk::new(1);
+        let mut home = VekHome::create(disk.file(0), VAULT, &root, &secret(1)).unwrap();
+        disk.forget_writes_of(0);
+        let refused = home.write_next(&root, &secret(2), LedgerMark::default());
+        assert!(matches!(refused, Err(VekError::NotKept)), "{refused:?}");
+        disk.power(Cut::Kept);
+        let home = VekHome::open(disk.file(0)).unwrap();
+        assert_eq!((home.epoch(), home.turning()), (1, false));
+        assert_eq!(home.vek(1, &root).unwrap().expose(), &[1; 32]);
+        // A provider that answers with something that does not open.
+        let disk = Disk::new(1);
+        let mut home = VekHome::create(disk.file(0), VAULT, &root, &secret(1)).unwrap();
+        let refused = home.write_next(&Garbles(&root), &secret(2), LedgerMark::default());
+        assert!(matches!(refused, Err(VekError::NotKept)), "{refused:?}");
+    }
+
+    /// Wraps something else.
+    struct Garbles<'a>(&'a KeyFile);
+
+    impl RootProvider for Garbles<'_> {
+        fn name(&self) -> &str {
+            self.0.name()
+        }
+
+        fn wrap(&self, id: VekId, aad: &Aad, vek: &[u8; 32]) -> Result<Vec<u8>, RootError> {
+            self.0.wrap(id, aad, &vek.map(|byte| !byte))
+        }
+
+        fn unwrap(&self, id: VekId, aad: &Aad, wrapped: &[u8]) -> Result<Secret, RootError> {
+            self.0.unwrap(id, aad, wrapped)
         }
     }
 

@@ -122,6 +122,13 @@ kinds! {
         epoch: Epoch,
         records: Option<u64>,
     }
+    /// Records that a hold keeps are lost: they were moved after the backup that was put back.
+    HoldLost "hold_lost" Done {
+        hold: u64,
+        #[serde(with = "text")] site: SiteId,
+        class: Word,
+        epoch: Epoch,
+    }
     /// A hold, or its release, was refused.
     HoldRefused "hold_refused" Done {
         hold: Option<u64>,
@@ -215,6 +222,13 @@ kinds! {
         #[serde(with = "text")] month: Month,
         version: u32,
         digest: Digest,
+    }
+    /// The statements of a site's month were removed, because they are due.
+    StatementRemoved "statement_removed" Done {
+        #[serde(with = "text")] site: SiteId,
+        #[serde(with = "text")] month: Month,
+        /// The last version; those before it go with it.
+        version: u32,
     }
     /// A customer's list was compared with a statement; counts that were not told are not here.
     StatementChallenged "statement_challenged" Done {

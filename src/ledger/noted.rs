@@ -110,6 +110,11 @@ impl Noted {
         }
     }
 
+    /// Whether a register was ever written: then there are keys somewhere.
+    pub fn knows_keys(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// What the register of a vault must be at, at least.
     pub fn of(&self, vault: &[u8; 16]) -> Known {
         let Some(seen) = self.0.get(vault) else { return Known::default() };

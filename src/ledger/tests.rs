@@ -160,6 +160,7 @@ fn one_of_each() -> Vec<Event> {
             keys,
         },
         Event::StatementIssued { site: site.clone(), month, version: 1, digest },
+        Event::StatementRemoved { site: site.clone(), month, version: 2 },
         challenged(site.clone(), month),
         Event::ChallengeRefused { site: site.clone(), month, answered: 5 },
         Event::CertificateIssued { destruction: 2, digest },
@@ -195,7 +196,7 @@ fn of_backups(digest: Digest) -> [Event; 4] {
     ]
 }
 
-fn of_holds(site: &SiteId, month: Month, token: &Credential, reason: Option<Note>) -> [Event; 5] {
+fn of_holds(site: &SiteId, month: Month, token: &Credential, reason: Option<Note>) -> [Event; 6] {
     let class = Word::of("records");
     [
         Event::HoldOpened {
@@ -212,10 +213,11 @@ fn of_holds(site: &SiteId, month: Month, token: &Credential, reason: Option<Note
         Event::HoldMoved {
             hold: 3,
             site: site.clone(),
-            class,
+            class: class.clone(),
             epoch: Epoch::Month(month),
             records: Some(1_000),
         },
+        Event::HoldLost { hold: 3, site: site.clone(), class, epoch: Epoch::Month(month) },
         Event::HoldRefused { hold: None, site: site.clone(), why: Word::of("unknown-month") },
     ]
 }

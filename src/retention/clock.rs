@@ -25,6 +25,9 @@ const BACK_MS: i64 = 60_000;
 /// How far the clock may be from the time that a confirmation names: what a person needs to look at
 /// another clock and to type it.
 const CONFIRM_MS: i64 = 10 * 60_000;
+/// The engine's clock has jumped if it is further ahead of the time that the engine goes by than
+/// this, milliseconds: an hour, and what passes between two looks of it.
+const ENGINE_JUMP_MS: i64 = 3_600_000;
 
 /// A time that this process believed, and how long its clock had run then.
 #[derive(Clone, Copy, Debug)]
@@ -57,12 +60,8 @@ impl Inner {
     /// The time of a run; also kept as the latest that was believed.
     pub(super) async fn believe(&self, real: Timestamp) -> Result<Timestamp, DeskError> {
         let known = self.state().clock.clone();
-        let Some(mut row) = known else {
-            let row = ClockRow { high_water: real, jump: None, back: false, policy: NO_POLICY };
-            self.keep_clock(row).await?;
-            self.anchor(real);
-            return Ok(real);
-        };
+        // A desk that knows of no time goes on from the engine's: its data may be older than it.
+        let mut row = known.unwrap_or_else(|| self.first(real));
         if real.0 > self.limit(&row) {
             if row.jump.is_none() {
                 self.alarm(Alarm::ClockAhead).await?;
@@ -91,6 +90,7 @@ impl Inner {
         let real = self.clock.now();
         let known = self.state().clock.clone();
         match known {
+            None if real.0 > self.limit(&self.first(real)) => (self.first(real).high_water, false),
             None => (real, true),
             Some(row) if real.0 > self.limit(&row) => (row.high_water, false),
             Some(row) => (row.high_water.max(real), true),
@@ -109,6 +109,12 @@ impl Inner {
         ahead.max(row.high_water.0)
     }
 
+    /// The row of a desk that has none yet.
+    fn first(&self, real: Timestamp) -> ClockRow {
+        let high_water = self.vault.believed().min(real);
+        ClockRow { high_water, jump: None, back: false, policy: NO_POLICY }
+    }
+
     fn anchor(&self, at: Timestamp) {
         let running = self.clock.running();
         self.state().anchor = Some(Anchor { at, running });
@@ -124,9 +130,12 @@ impl Inner {
         let _one = self.running.lock().await;
         let real = self.clock.now();
         let known = self.state().clock.clone();
-        let Some(mut row) = known.filter(|row| real.0 > self.limit(row)) else {
+        // The engine has its own, shorter idea of a jump: it closes no month for an hour then.
+        let engine_waits = real.0.saturating_sub(self.vault.believed().0) > ENGINE_JUMP_MS;
+        let mut row = known.unwrap_or_else(|| self.first(real));
+        if real.0 <= self.limit(&row) && !engine_waits {
             return Err(DeskError::NothingToConfirm);
-        };
+        }
         // Whoever says that the clock is right says it of the time that they know, not of whatever
         // the clock says when the request comes in.
         if real.0.abs_diff(named.0) > CONFIRM_MS.unsigned_abs() {
@@ -136,7 +145,7 @@ impl Inner {
         let from = row.high_water;
         let event = Event::ClockConfirmed { from, to: real };
         self.append(Entry::new(real, actor, event)).await?;
-        row.high_water = real;
+        row.high_water = row.high_water.max(real);
         row.jump = None;
         self.keep_clock(row).await?;
         self.anchor(real);

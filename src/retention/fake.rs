@@ -124,6 +124,8 @@ pub struct Inside {
     pub fault: Option<Fault>,
     /// The latest time that it was told to drop by what it keeps by itself.
     pub expired: Option<Timestamp>,
+    /// The time that the engine goes by; the clock's where nothing is said.
+    pub engine_at: Option<Timestamp>,
     /// What a custodian confirmed last.
     pub believed: Option<Timestamp>,
     /// Who says which buckets are due.
@@ -259,7 +261,15 @@ fn keep(inside: &mut Inside, living: &[(Doom, LotInfo)]) {
             let (lot, site, ends_at) = (info.lot, info.site.clone(), info.ends_at);
             let keys = info.keys.iter().map(|key| held_key(*hold, *key)).collect();
             let records = records_of(lot).unwrap_or(0);
-            inside.held.push(HeldInfo { hold: *hold, lot, site, keys, records, ends_at });
+            inside.held.push(HeldInfo {
+                hold: *hold,
+                lot,
+                site,
+                keys,
+                records,
+                ends_at,
+                lost: false,
+            });
         }
     }
 }
@@ -450,8 +460,15 @@ impl Vault for Memory {
         Box::pin(std::future::ready(Ok(())))
     }
 
+    fn believed(&self) -> Timestamp {
+        self.with(|inside| inside.engine_at.unwrap_or(Timestamp::END))
+    }
+
     fn believe(&self, at: Timestamp) -> Change<'_, ()> {
-        self.with(|inside| inside.believed = Some(at));
+        self.with(|inside| {
+            inside.believed = Some(at);
+            inside.engine_at = inside.engine_at.map(|_| at);
+        });
         Box::pin(std::future::ready(Ok(())))
     }
 

@@ -141,6 +141,8 @@ impl Inner {
             ends.map(|planned| (planned.hold, planned.lot)).collect()
         };
         let profile = self.policy_at(believed).profile;
+        let held = self.vault.held()?.into_iter().filter(|held| held.lost);
+        let lost: BTreeSet<Lot> = held.map(|held| held.lot).collect();
         let view = |standing: &Standing| LotView {
             class: word_of(standing.info.lot),
             site: standing.info.site.clone(),
@@ -150,6 +152,7 @@ impl Inner {
             state: state_of(standing, &going, now),
             holds: standing.holds.clone(),
             apart: standing.hold.is_some(),
+            lost: standing.hold.is_some() && lost.contains(&standing.info.lot),
             certificate: None,
         };
         let mut standings = self.all_standings(believed)?;
@@ -173,6 +176,7 @@ impl Inner {
                     state: "failed",
                     holds: Vec::new(),
                     apart: planned.hold.is_some(),
+                    lost: false,
                     certificate: None,
                 });
             }
@@ -245,6 +249,7 @@ fn certified(lot: &CertifiedLot, id: &str) -> Option<LotView> {
         state: "certified",
         holds: Vec::new(),
         apart: false,
+        lost: false,
         certificate: Some(id.to_owned()),
     })
 }

@@ -1,7 +1,8 @@
 //! What is due of the small rows: tokens that ended, holds that were released, requests for a
-//! removal that nobody confirmed. They hold names of credentials and an operator's words, and
-//! nothing of an end user; they are sealed under the key that lives as long as the vault. So their
-//! end is that their rows go and the files that held them are rewritten; no certificate says more.
+//! removal that nobody confirmed, statements. They hold names of credentials, an operator's words
+//! and counts, and nothing of an end user; they are sealed under the key that lives as long as the
+//! vault. So their end is that their rows go and the files that held them are rewritten; no
+//! certificate says more.
 
 use std::collections::BTreeSet;
 
@@ -10,15 +11,26 @@ use super::policy::RetentionClass;
 use super::removal::{self, WAITS_MS};
 use super::{DeskError, Inner, holds};
 use crate::ledger::{Actor, Credential, Entry, Event};
-use crate::model::time::Timestamp;
+use crate::model::ids::SiteId;
+use crate::model::time::{DAY_MS, Month, Timestamp};
 use crate::wire::retention::rows::{HoldRow, RemovalRow};
+use crate::wire::statement::Statement;
+
+/// Before the names of statements' rows, which go on with site, month and version.
+const STATEMENTS: &str = "statement/";
+
+/// The first instant of a month in UTC.
+fn month_start(month: Month) -> Result<Timestamp, DeskError> {
+    Timestamp::parse(format!("{month}-01T00:00:00Z").as_bytes()).ok_or(DeskError::Failed)
+}
 
 impl Inner {
     /// Removes what is due by this believed time; how many rows.
     pub(super) async fn sweep(&self, now: Timestamp) -> Result<u64, DeskError> {
         let swept = self.tokens_due(now).await?
             + self.holds_due(now).await?
-            + self.removals_due(now).await?;
+            + self.removals_due(now).await?
+            + self.statements_due(now).await?;
         if swept > 0 {
             tracing::info!(rows = swept, "rows that were due are removed");
             self.vault.rewrite_rows().await?;
@@ -68,6 +80,59 @@ impl Inner {
             self.state().holds.remove(number);
         }
         Ok(due.len() as u64)
+    }
+
+    /// Statements of a month whose last version was issued so long ago, all versions together: each
+    /// names the one before. Months are read in their order, and none that is too young.
+    async fn statements_due(&self, now: Timestamp) -> Result<u64, DeskError> {
+        let months = self.policy_at(now).years_as_months(RetentionClass::Statements);
+        let Some(months) = months else { return Ok(0) };
+        let mut swept = 0;
+        for site in self.vault.sites() {
+            let own = format!("{STATEMENTS}{}/", site.id);
+            let mut from = own.clone();
+            while let Some((name, _)) = self.vault.load_row_from(&own, &from)? {
+                let month = name.strip_prefix(&own).and_then(|rest| rest.split('/').next());
+                let month = month.and_then(|text| Month::parse(text.as_bytes()));
+                let month = month.ok_or(DeskError::Failed)?;
+                // Nothing is issued before the end of its month, which is a day earlier at most
+                // than that of UTC.
+                let ended = Timestamp(month_start(month.next())?.0 - DAY_MS);
+                if add_months(ended, months) > now {
+                    break;
+                }
+                swept += self.statement_due((site.id.clone(), month), months, now).await?;
+                // Behind the digits of every version.
+                from = format!("{own}{month}/~");
+            }
+        }
+        Ok(swept)
+    }
+
+    async fn statement_due(
+        &self,
+        (site, month): (SiteId, Month),
+        months: u32,
+        now: Timestamp,
+    ) -> Result<u64, DeskError> {
+        let versions = self.vault.load_rows(&format!("{STATEMENTS}{site}/{month}/"))?;
+        let mut last = (0, Timestamp(i64::MIN));
+        for (_, row) in &versions {
+            let body = Statement::parse(row)?.body;
+            last = (last.0.max(body.version), last.1.max(body.issued_at));
+        }
+        let (version, issued_at) = last;
+        if add_months(issued_at, months) > now {
+            return Ok(0);
+        }
+        // Before the rows: a row that a cut leaves is removed by the next run.
+        let event = Event::StatementRemoved { site, month, version };
+        self.append(Entry::new(now, Actor::Server, event)).await?;
+        let swept = versions.len() as u64;
+        for (name, _) in versions {
+            self.vault.delete_row(name).await?;
+        }
+        Ok(swept)
     }
 
     /// Requests for a removal whose second person did not come.

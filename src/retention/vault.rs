@@ -79,6 +79,8 @@ pub trait Vault: Send + Sync + 'static {
     fn held_vek_epoch(&self) -> Result<u64, EngineError>;
     /// As [`Vault::is_destroyed`], in the vault of the holds.
     fn is_held_destroyed(&self, keys: &[KeyId], epoch: u64) -> bool;
+    /// The time that the engine goes by. Where it is behind the clock, the clock has jumped for it.
+    fn believed(&self) -> Timestamp;
     /// Has the engine go by a time that a custodian confirmed.
     fn believe(&self, at: Timestamp) -> Change<'_, ()>;
     /// Ends a site's collection; one that has ended keeps its time.
@@ -182,6 +184,10 @@ impl Vault for Engine {
 
     fn expire(&self, believed: Timestamp) -> Change<'_, ()> {
         Box::pin(Self::expire(self, believed))
+    }
+
+    fn believed(&self) -> Timestamp {
+        Self::believed(self)
     }
 
     fn believe(&self, at: Timestamp) -> Change<'_, ()> {

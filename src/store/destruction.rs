@@ -268,11 +268,18 @@ fn decode_doomed(reader: &mut Reader<'_>, with_holds: bool) -> Result<DoomedLot,
 pub struct HeldRow {
     /// The records in it; 0 for a lot that is a key or a set.
     pub records: u64,
-    /// The bucket key that the lot had, which its blocks still name; 0 for a lot that is no bucket.
+    /// The bucket key that the lot had, which its blocks still name; 0 for a lot that is no bucket, and
+    /// for one whose records are lost.
     pub bucket_key: KeyId,
 }
 
 impl HeldRow {
+    /// Whether the records of a bucket are lost: data from a backup that is older than the move has
+    /// no key that opens them. A bucket whose records are there had a key, and no key has number 0.
+    pub fn is_lost(&self, lot: &Lot) -> bool {
+        matches!(lot, Lot::Records(_)) && self.bucket_key == KeyId(0)
+    }
+
     /// Encodes the row.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];

@@ -29,7 +29,7 @@ const LANE: usize = 2;
 /// Before the names of all rows of this desk.
 const ROWS: &str = "hook/";
 /// Before the names of endpoints' rows.
-const ENDPOINTS: &str = "hook/endpoint/";
+pub const ENDPOINTS: &str = "hook/endpoint/";
 /// Before the names of secrets' rows.
 const SECRETS: &str = "hook/secret/";
 /// Before the names of events' rows.
@@ -240,7 +240,11 @@ fn wait_ms(at: Timestamp, attempts: u32, now: Timestamp) -> i64 {
     if wait > delay_ms(attempts).unwrap_or(0) { 0 } else { wait }
 }
 
-fn number(bytes: &[u8]) -> Result<u64, BadForm> {
+/// A number as a row has it.
+///
+/// # Errors
+/// When it is none.
+pub fn number(bytes: &[u8]) -> Result<u64, BadForm> {
     let text = std::str::from_utf8(bytes).map_err(|_| BadForm)?;
     text.parse().map_err(|_| BadForm)
 }

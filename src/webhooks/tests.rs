@@ -2,6 +2,7 @@
 
 mod deliver;
 mod manage;
+mod replay;
 mod scan;
 mod server;
 

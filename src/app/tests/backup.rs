@@ -168,6 +168,87 @@ async fn check_42_a_restored_server_has_destroyed_what_was_destroyed() {
     app.drain().await;
 }
 
+/// Records that were moved to hold storage after the backup have no key that opens what the backup
+/// has of them: it is said before the start, in the ledger and in the list.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_on_hold_that_were_moved_after_the_backup_are_said_to_be_lost() {
+    let (house, app) = House::new().await;
+    let hold = r#"{"months":["2026-05"],"ground":"unpaid","review_at":"2028-06-01T00:00:00Z"}"#;
+    let hold = with_body(Method::POST, "/v1/sites/ACME/holds", hold.to_owned());
+    assert_eq!(ask(&app, &house.privacy, hold).await.0, 201);
+    let before = house.back_up(&app, "before").await;
+    app.drain().await;
+    house.clock.set("2027-01-20T00:00:00Z");
+    let app = house.start().await;
+    let ran = house.run(&app).await;
+    assert!(ran.contains("\"moved_to_hold\":5"), "{ran}");
+    let after = house.back_up(&app, "after").await;
+    app.drain().await;
+    let held = Ask::get("/v1/retention?state=held".to_owned());
+    // A backup from after the move has them.
+    assert_eq!(house.put_back(&after).unwrap().lost, []);
+    let app = house.start().await;
+    let (_, listed) = ask(&app, &house.auditor, held.clone()).await;
+    assert!(listed.contains("2026-05") && !listed.contains("\"lost\""), "{listed}");
+    assert!(!house.ledger(&app).await.contains("hold_lost"));
+    app.drain().await;
+
+    let done = house.put_back(&before).unwrap();
+    let [lost] = &done.lost[..] else { panic!("{done:?}") };
+    let said = (lost.hold, lost.site.as_str(), lost.class.as_str(), lost.epoch.to_string());
+    assert_eq!(said, (1, "ACME", "records", "2026-05".to_owned()));
+    for _ in 0..2 {
+        let app = house.start().await;
+        let (_, listed) = ask(&app, &house.auditor, held.clone()).await;
+        assert_eq!(listed.matches("\"storage\":\"hold\"").count(), 5, "{listed}");
+        assert_eq!(listed.matches("\"lost\":true").count(), 1, "{listed}");
+        let of_records = listed.split("{\"class\"").find(|lot| lot.starts_with(":\"records\""));
+        assert!(of_records.unwrap().contains("\"lost\":true"), "{listed}");
+        let bucket = app.engine.held().unwrap().into_iter().find(|held| held.lost).unwrap();
+        let crate::model::retention::Lot::Records(bucket) = bucket.lot else { panic!() };
+        let refused = app.engine.held_bucket(crate::model::ids::HoldNo(1), bucket).err().unwrap();
+        assert!(refused.to_string().contains("are lost"), "{refused}");
+        let ledger = house.ledger(&app).await;
+        assert_eq!(ledger.matches("hold_lost").count(), 1, "once");
+        app.drain().await;
+    }
+}
+
+/// Webhooks that were removed after the backup, or got another secret, do not come back with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_that_ended_after_the_backup_stay_so() {
+    let (house, app) = House::new().await;
+    let make = || {
+        let body = r#"{"url":"https://hooks.example.com/x","events":["month.closed"]}"#;
+        with_body(Method::POST, "/v1/webhooks", body.to_owned())
+    };
+    for _ in 0..3 {
+        let (status, made) = ask(&app, &house.operator, make()).await;
+        assert_eq!(status, 201, "{made}");
+    }
+    let backup = house.back_up(&app, "b1").await;
+    house.clock.set("2026-05-21T00:00:00Z");
+    let end = Ask { method: Method::DELETE, ..Ask::get("/v1/webhooks/w1".to_owned()) };
+    assert_eq!(ask(&app, &house.operator, end).await.0, 204);
+    let rotate = with_body(Method::POST, "/v1/webhooks/w2/rotate", String::new());
+    let (status, rotated) = ask(&app, &house.operator, rotate).await;
+    assert_eq!(status, 200, "{rotated}");
+    ask(&app, &house.operator, make()).await;
+    app.drain().await;
+    house.put_back(&backup).unwrap();
+    let app = house.start().await;
+    let (_, listed) = ask(&app, &house.operator, Ask::get("/v1/webhooks".to_owned())).await;
+    let state = |id: &str| {
+        let own = listed.split("{\"").find(|item| item.contains(&format!("\"{id}\"")))?;
+        Some(own.contains("\"disabled\""))
+    };
+    let states = ["w1", "w2", "w3", "w4"].map(state);
+    assert_eq!(states, [None, Some(true), Some(false), None], "{listed}");
+    let (_, made) = ask(&app, &house.operator, make()).await;
+    assert!(made.contains("\"w5\""), "a number is given once: {made}");
+    app.drain().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_belong_together_is_refused_in_a_sentence() {
     let (house, app) = House::new().await;

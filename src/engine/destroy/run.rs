@@ -398,6 +398,7 @@ impl Run<'_> {
             }
             false => row.lots.iter().flat_map(ranges_of).collect(),
         };
+        let still_open = shared.call_off_copy()?;
         let before = store.files(&tables)?;
         if of_holds {
             hold::remove(shared, row).inspect_err(|error| shared.fail(error))?;
@@ -405,7 +406,9 @@ impl Run<'_> {
             self.order(|reply| Order::Remove(lots, reply))?;
         }
         self.steps.begins(DestroyStep::Files);
-        Ok(store.reclaim(&before, &tables, &ranges)?)
+        let mut reclaimed = store.reclaim(&before, &tables, &ranges)?;
+        reclaimed.left += still_open;
+        Ok(reclaimed)
     }
 
     fn report(&self, row: &UnderWay, done: Destroyed) -> Result<DestroyReport, EngineError> {

@@ -11,6 +11,7 @@ use super::read::{BlockKey, header_of, key_of, open_block_key, rows_of, wrapped_
 use super::{FoldError, Folder, blocks_of};
 use crate::crypto::{SealKey, seal};
 use crate::engine::erase::{EraseStep, EraseSteps, row_change};
+use crate::engine::writer::Reply;
 use crate::keys::{KeyInfo, KeyKind};
 use crate::model::batch::Bucket;
 use crate::model::batch::Item;
@@ -51,6 +52,21 @@ pub struct Sealed {
 }
 
 impl Folder {
+    /// Seals anew, and answers whoever ordered it. A block that does not open ends the erasure, and
+    /// nothing else.
+    ///
+    /// # Errors
+    /// When the disk or the register refuses; then the engine must stop and recover.
+    pub fn serve(&mut self, order: Sealing, reply: Reply<Sealed>) -> Result<(), FoldError> {
+        let answer = match self.erase(order) {
+            Err(error @ (FoldError::Corrupt(_) | FoldError::Open(_))) => Err(error.into()),
+            sealed => Ok(sealed?),
+        };
+        // Nobody may be waiting any more; the row says how far it is.
+        let _ = reply.send(answer);
+        Ok(())
+    }
+
     /// Seals anew what holds the person of an erasure.
     ///
     /// # Errors
@@ -58,6 +74,8 @@ impl Folder {
     pub fn erase(&mut self, order: Sealing) -> Result<Sealed, FoldError> {
         let Sealing { mut row, buckets, held, steps } = order;
         let mut samples = Vec::new();
+        // A fresh key that is gone was replaced again, or destroyed with its bucket.
+        row.parts.retain(|part| self.ring.by_id(part.key).is_some());
         for bucket in buckets {
             let known = row.parts.iter().any(|part| part.bucket == bucket);
             if !known && !self.has(bucket, &row.person)? {

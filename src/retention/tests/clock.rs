@@ -51,6 +51,38 @@ async fn check_60_a_jump_ahead_destroys_nothing_until_it_is_confirmed() {
     assert_eq!(world.run().await.unwrap().destroyed, 12);
 }
 
+/// Data from before the desk's first look, as from a backup: the engine knows how late it was.
+#[tokio::test]
+async fn a_desk_without_a_time_goes_on_from_the_engines() {
+    let world = World::at("2026-07-30T00:00:00Z");
+    world.vault.with(|inside| inside.engine_at = Some(at("2026-07-30T00:00:00Z")));
+    world.clock.jump(at("2027-08-03T00:00:00Z"));
+    assert!(world.list(None).contains("\"state\":\"unconfirmed\""));
+    assert_eq!(world.run().await, Err(DeskError::ClockAhead));
+    assert_eq!(world.living().len(), 12, "nothing goes by a clock that nobody confirmed");
+    confirm(&world, "2027-08-03T00:00:00Z").await.unwrap();
+    assert_eq!(world.vault.with(|inside| inside.believed), Some(world.clock.now()));
+    assert_eq!(world.run().await.unwrap().destroyed, 12);
+}
+
+/// The desk allows days and the engine an hour: what holds the engine up can be confirmed, also
+/// before the desk has looked at any clock.
+#[tokio::test]
+async fn the_engine_hears_of_a_confirmation_that_the_desk_does_not_need() {
+    for looked in [false, true] {
+        let world = World::at("2026-06-01T00:00:00Z");
+        world.vault.with(|inside| inside.engine_at = Some(at("2026-06-01T00:00:00Z")));
+        world.clock.set(at("2026-06-01T12:00:00Z"));
+        if looked {
+            world.run().await.unwrap();
+        }
+        confirm(&world, "2026-06-01T12:00:00Z").await.unwrap();
+        assert_eq!(world.vault.with(|inside| inside.believed), Some(world.clock.now()));
+        let again = confirm(&world, "2026-06-01T12:00:00Z").await;
+        assert_eq!(again, Err(DeskError::NothingToConfirm), "{looked}");
+    }
+}
+
 #[tokio::test]
 async fn a_jump_that_was_a_mistake_leaves_no_trace_in_what_is_due() {
     let world = World::at("2026-07-30T00:00:00Z");

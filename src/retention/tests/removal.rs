@@ -81,6 +81,45 @@ async fn a_held_month_stays() {
     assert_eq!(world.living().len(), 12);
 }
 
+/// With a month its copies in hold storage go, where the hold that kept them was released; what
+/// another hold keeps stays, and so does every other month's.
+#[tokio::test]
+async fn a_removal_ends_the_copies_of_released_holds() {
+    let world = World::at("2026-07-20T00:00:00Z");
+    let open = r#"{"months":["2026-05"],"ground":"unpaid","review_at":"2040-01-01T00:00:00Z"}"#;
+    let privacy = caller(Role::Privacy, 7);
+    for site in ["ACME", "B.C"] {
+        let mut text = open.as_bytes().to_vec();
+        world.desk.open_hold(&privacy, site_id(site), &mut text).await.unwrap();
+    }
+    world.live_until(at("2027-08-10T00:00:00Z")).await;
+    assert_eq!(world.living().len(), 0);
+    assert_eq!(world.vault.with(|inside| inside.held.len()), 12, "everything lies apart");
+    assert_eq!(world.remove(0, "2026-05", WHY).await, Err(DeskError::Held));
+    for (site, hold) in [("ACME", "h1"), ("B.C", "h2")] {
+        for person in 0..2 {
+            let person = caller(Role::Custodian, person);
+            world.desk.release_hold(&person, site_id(site), hold).await.unwrap();
+        }
+    }
+    assert!(!world.remove(0, "2026-05", WHY).await.unwrap().0);
+    assert_eq!(world.vault.with(|inside| inside.held.len()), 12, "one person ends nothing");
+    let (done, answer) = world.remove(1, "2026-05", WHY).await.unwrap();
+    assert!(done && answer.contains("\"destroyed\":6"), "{answer}");
+    let left = world.vault.with(|inside| inside.held.clone());
+    assert!(left.len() == 6 && left.iter().all(|held| held.site == site_id("B.C")), "{left:?}");
+    assert!(world.vault.with(|inside| inside.held_gone.len()) > 0);
+    // By the rule of the copies and with a certificate of their own.
+    let last = world.entries().into_iter().rev();
+    let intent = last.map(|entry| entry.event).find_map(|event| match event {
+        Event::DestructionIntent { buckets, .. } => Some(buckets),
+        _ => None,
+    });
+    assert!(intent.unwrap().iter().all(|bucket| bucket.class.as_str().starts_with("hold.")));
+    assert!(world.kinds().ends_with(&["certificate_issued"]), "{:?}", world.kinds());
+    assert_eq!(world.remove(0, "2026-05", WHY).await, Err(DeskError::UnknownMonth));
+}
+
 #[tokio::test]
 async fn a_month_that_takes_records_says_what_becomes_of_them() {
     let world = World::at("2026-06-01T00:00:00Z");

@@ -26,6 +26,8 @@ pub struct LotView {
     pub holds: Vec<u64>,
     /// Whether it lies in hold storage.
     pub apart: bool,
+    /// Whether its records are lost, and a hold keeps nothing but the key.
+    pub lost: bool,
     /// The certificate of its destruction.
     pub certificate: Option<String>,
 }
@@ -46,6 +48,9 @@ impl LotView {
         if let Value::Object(members) = &mut value {
             if self.apart {
                 members.insert("storage".to_owned(), json!("hold"));
+            }
+            if self.lost {
+                members.insert("lost".to_owned(), json!(true));
             }
             if let Some(certificate) = &self.certificate {
                 members.insert("certificate".to_owned(), json!(certificate));

@@ -363,6 +363,30 @@ impl Sender {
         }
     }
 
+    /// Canaries as the persons of erasures, good and bad.
+    pub fn people(&mut self, privacy: &str) {
+        const BODIES: [(&str, u16); 9] = [
+            (r#"{"user_id":"C","suppress":true}"#, 200),
+            (r#"{"user_id":"C"}"#, 200),
+            (r#"{"device":{"kind":"opaque","value":"C"}}"#, 200),
+            (r#"{"device":{"kind":"C","value":"C"}}"#, 422),
+            (r#"{"user_id":"C","user_id":"C"}"#, 422),
+            (r#"{"user_id":{"C":"C"}}"#, 422),
+            (r#"{"user_id":"C","ground":"C"}"#, 422),
+            (r#"{"user_id":"C","C":1}"#, 422),
+            (r#"{"user_id":"C"#, 400),
+        ];
+        let mut officer = Client::new(self.address, privacy);
+        let path = format!("/v1/sites/{SITE}/subjects/erase");
+        for (body, status) in BODIES {
+            let word = self.word(body);
+            let body = body.replace('C', &word);
+            let answer = officer.send("POST", &path, &[], body.as_bytes()).unwrap();
+            assert_eq!(answer.status, status, "{body}: {answer:?}");
+            self.keep(&format!("POST {path}"), &answer);
+        }
+    }
+
     /// What is no HTTP at all, or beyond its limits.
     pub fn no_http(&mut self) {
         for pattern in [

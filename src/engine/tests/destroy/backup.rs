@@ -279,7 +279,9 @@ fn check_35_with_a_checkpoint_and_a_held_snapshot_nothing_of_it_opens() {
     world.opens_all_but(&seen_rows, &lots);
     drop(held);
     drop(engine);
-    assert!(left.path.exists());
+    // What a cut leaves in the data directory.
+    assert!(!left.path.exists() && left.lease.is_called_off());
+    std::fs::create_dir(&left.path).unwrap();
     world.close();
     // 32: the backup with all keys of today.
     let today = world.dir.path().join("keys");
@@ -313,6 +315,49 @@ fn check_35_with_a_checkpoint_and_a_held_snapshot_nothing_of_it_opens() {
         assert_eq!(report.verification, Verification::Passed);
     }
     world.check_blocks();
+}
+
+/// The copy that a backup is made of has links to the files that go: with it they would stay on the
+/// disk, and be said to be gone.
+#[test]
+fn a_destruction_takes_away_the_copy_that_a_backup_is_made_of() {
+    use std::os::unix::fs::MetadataExt;
+    let files = |path: &Path| -> BTreeSet<u64> {
+        let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap());
+        entries.map(|entry| entry.metadata().unwrap().ino()).collect()
+    };
+    let mut world = World::filled();
+    world.fold_now();
+    let (_, lots) = world.month_lots(0);
+    let copy = world.runtime.block_on(world.engine().copy_data(7, KNOWN)).unwrap();
+    let data = world.dir.path().join("data");
+    let shared = files(&copy.path).intersection(&files(&data)).count();
+    assert!(shared > 0, "links, not copies");
+    // A file of it is open, as while it is copied elsewhere.
+    let (lease, path) = (copy.lease.clone(), copy.path.clone());
+    let (told, is_open) = mpsc::channel();
+    let copying = std::thread::spawn(move || {
+        let reading = lease.read().unwrap();
+        told.send(()).unwrap();
+        while reading.goes_on().is_ok() {
+            std::thread::yield_now();
+        }
+        drop(reading);
+    });
+    is_open.recv().unwrap();
+    let report = world.destroyed(&lots);
+    assert!(copying.is_finished(), "nothing of it is open when the destruction has ended");
+    copying.join().unwrap();
+    assert!(report.files_removed > 0 && !path.exists());
+    assert!(copy.lease.read().is_err(), "and nothing can be opened any more");
+    world.runtime.block_on(world.engine().drop_copy()).unwrap();
+    // The next one is made.
+    let kept = world.back_up("later");
+    assert!(!kept.copy.lease.is_called_off());
+    // And one that has ended is in nobody's way.
+    let (_, lots) = world.month_lots(1);
+    world.destroyed(&lots);
+    assert!(!kept.copy.lease.is_called_off());
 }
 
 #[test]
