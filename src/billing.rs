@@ -9,6 +9,7 @@
 //! the one before, with a reason; the figures stay, the corrections are added to what is billed.
 
 mod challenge;
+mod check;
 mod export;
 #[cfg(test)]
 pub mod fake;
@@ -16,14 +17,15 @@ mod issue;
 mod months;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use challenge::Challenges;
+pub use check::{StatementError, page, page_of, verify};
 pub use export::{Names, Wanted};
-pub use issue::{StatementError, page, page_of, verify};
 pub use months::{Change, Months};
 
 use crate::engine::EngineError;
@@ -35,6 +37,7 @@ use crate::model::time::{Clock, Month};
 use crate::wire::fault::{Flaw, Pointer};
 use crate::wire::retention::{BadForm, TerminateRequest as Reasoned};
 use crate::wire::statement::{Statement, versions_to_json};
+use turns::Turns;
 
 /// How often closed months without a statement are looked for.
 const EVERY: Duration = Duration::from_secs(600);
@@ -146,19 +149,27 @@ struct Inner {
     settings: Settings,
     /// Held while a list is answered.
     challenging: tokio::sync::Mutex<()>,
-    /// Held while a statement is issued: of two askers at once, both get the same one.
-    issuing: tokio::sync::Mutex<()>,
-    /// What the ledger says was issued, as far as that was asked for.
-    known: tokio::sync::Mutex<Issued>,
+    /// Held while a refusal of one is written down.
+    refusing: tokio::sync::Mutex<()>,
+    /// Who issues a month's statement: of two askers at once, both get the same one. What is stored
+    /// is read without a turn.
+    turns: Turns,
+    /// Held, by any number at once, while a statement is written.
+    writing: tokio::sync::RwLock<()>,
+    /// What the ledger says, as far as it was read.
+    known: tokio::sync::Mutex<Known>,
 }
 
 /// Version and digest of the last statement of a site's month; nothing where it was removed.
 type Statements = BTreeMap<(SiteId, Month), Option<(u32, Digest)>>;
 
-/// What the ledger says was issued.
+/// What the ledger knows of the months of sites.
 #[derive(Default)]
-struct Issued {
-    all: Statements,
+struct Known {
+    /// The statements that were issued.
+    issued: Statements,
+    /// How many lists were answered.
+    challenged: BTreeMap<(SiteId, Month), u64>,
     /// Entries that were read.
     read: u64,
 }
@@ -177,7 +188,9 @@ impl Billing {
             clock,
             settings,
             challenging: Default::default(),
-            issuing: Default::default(),
+            refusing: Default::default(),
+            turns: Default::default(),
+            writing: Default::default(),
             known: Default::default(),
         }))
     }
@@ -188,7 +201,17 @@ impl Billing {
     /// # Errors
     /// [`BillingError`].
     pub async fn statement(&self, site: SiteId, month: Month) -> Result<Statement, BillingError> {
-        self.whole(|inner| async move { inner.last(&site, month).await }).await
+        if let Some(last) = self.0.stored(&site, month)?.pop() {
+            return Ok(last);
+        }
+        self.0.closed(&site, month)?;
+        // Who gives up while waiting leaves nothing behind; who has the turn goes the whole way.
+        let turn = self.0.turns.of(&site, month).await;
+        self.whole(|inner| async move {
+            let _turn = turn;
+            inner.last(&site, month, false).await
+        })
+        .await
     }
 
     /// All versions, the earliest first.
@@ -196,11 +219,8 @@ impl Billing {
     /// # Errors
     /// [`BillingError`].
     pub async fn versions(&self, site: SiteId, month: Month) -> Result<Vec<u8>, BillingError> {
-        let versions = self.whole(|inner| async move {
-            inner.last(&site, month).await?;
-            inner.stored(&site, month)
-        });
-        Ok(versions_to_json(&versions.await?)?)
+        self.statement(site.clone(), month).await?;
+        Ok(versions_to_json(&self.0.stored(&site, month)?)?)
     }
 
     /// Issues a new version, which names the last one and the reason in the request's text.
@@ -218,7 +238,13 @@ impl Billing {
         let reason = Reasoned::parse(text)?.reason.ok_or(missing)?;
         let by = Credential::parse(&caller.key_id).ok_or(BillingError::Failed)?;
         let by = Actor::Credential(by);
-        self.whole(|inner| async move { inner.restate(&site, month, by, reason).await }).await
+        self.0.closed(&site, month)?;
+        let turn = self.0.turns.of(&site, month).await;
+        self.whole(|inner| async move {
+            let _turn = turn;
+            inner.restate(&site, month, by, reason).await
+        })
+        .await
     }
 
     /// Issues what nobody has asked for yet, now and then, as long as it is polled.
@@ -233,10 +259,10 @@ impl Billing {
         }
     }
 
-    /// Waits for a statement that is being issued, or a list that is being answered.
+    /// Waits for what is being written of statements, or a list that is being answered.
     pub async fn rest(&self) {
         drop(self.0.challenging.lock().await);
-        drop(self.0.issuing.lock().await);
+        drop(self.0.writing.write().await);
     }
 
     /// Goes the whole way even when nobody waits for it any more.

@@ -204,11 +204,8 @@ fn http_settings(file: &File) -> Result<http::Settings, ConfigError> {
     let body_bytes_max = size("[limits] body_bytes", limits.body_bytes, 1 << 10, 1 << 30)?;
     let encoded = "[limits] encoded_body_bytes";
     let encoded_body_bytes_max = size(encoded, limits.encoded_body_bytes, 1 << 10, 1 << 30)?;
-    // Held twice, as it was sent and inflated: what can never be held need not be read.
     let list_bytes = file.challenge.list_bytes;
     let list_bytes_max = size("[challenge] list_bytes", list_bytes, 1 << 10, 1 << 30)?;
-    let list_bytes_max =
-        list_bytes_max.min(usize::try_from(limits.held_body_bytes / 2).unwrap_or(usize::MAX));
     let per_peer = "[server] max_connections_per_peer";
     Ok(http::Settings {
         listen,

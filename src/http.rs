@@ -17,6 +17,7 @@ mod connection;
 mod counters;
 mod explained;
 mod inflate;
+mod lists;
 mod peers;
 mod problem;
 mod query;
@@ -68,9 +69,10 @@ pub struct Settings {
     pub encoded_body_bytes_max: usize,
     /// Largest request body after inflation.
     pub body_bytes_max: usize,
-    /// Largest list of a customer's users, as sent and after inflation.
+    /// Largest list of a customer's users, as sent and after inflation; twice of it is the memory
+    /// of all lists together, beside that of other bodies.
     pub list_bytes_max: usize,
-    /// Most bytes of request bodies held at once.
+    /// Most bytes of request bodies held at once, without lists.
     pub held_body_bytes_max: usize,
     /// How long things may take.
     pub deadlines: Deadlines,

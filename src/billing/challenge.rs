@@ -1,8 +1,10 @@
 //! A customer's own list against a statement: how many of the listed users were counted, and how
-//! many counted users are not listed. Counts only, and no list tells of one person by itself: few
-//! counted users are not told, and lists are budgeted, because two lists that differ by one id do.
+//! many counted users are not listed. Counts only, and yet a list can tell of single persons: the
+//! answer to one that is made for it says whether somebody was counted. Few counted users are not
+//! told, which makes that dearer; what bounds it is the budget, and what shows it the ledger.
 //!
-//! Each answer, and each refusal over the budget, is in the ledger before the caller has it.
+//! Each answer is in the ledger before the caller has it, and so is the first refusal over the
+//! budget of a site's month on a day.
 
 use super::{Billing, BillingError, Inner};
 use crate::identity::{Listed, Roll, Sentinels};
@@ -10,7 +12,6 @@ use crate::ledger::{Actor, Credential, Entry, Event};
 use crate::model::caller::Caller;
 use crate::model::ids::SiteId;
 use crate::model::time::Month;
-use crate::model::usage::State;
 use crate::wire::challenge::{self, Answer, BadList, Spent};
 
 /// Before the names of the rows that say how many lists were answered.
@@ -50,8 +51,7 @@ impl Billing {
         self.whole(|inner| async move {
             inner.closed_users(&site, month)?;
             inner.months.keys(&site, month).ok_or(BillingError::NotAttributable)?;
-            let spent = inner.spent(&site, month)?;
-            inner.within(by, &site, month, spent).await
+            inner.within(by, &site, month).await.map(drop)
         })
         .await
     }
@@ -80,37 +80,49 @@ fn actor(caller: &Caller) -> Result<Actor, BillingError> {
 impl Inner {
     /// The users that the statement of a closed month counts.
     fn closed_users(&self, site: &SiteId, month: Month) -> Result<u64, BillingError> {
-        let usage = self.months.usage(site, month)?.ok_or(BillingError::NotFound)?;
-        if usage.state != State::Closed {
-            return Err(BillingError::NotClosed);
-        }
-        if usage.span.to <= usage.site.created_at && !usage.tally.has_records() {
-            return Err(BillingError::NotFound);
-        }
-        Ok(usage.tally.counters.mau)
+        Ok(self.closed(site, month)?.tally.counters.mau)
     }
 
-    /// How many lists were answered.
-    fn spent(&self, site: &SiteId, month: Month) -> Result<u64, BillingError> {
+    /// What is kept of the lists of a month.
+    fn spent(&self, site: &SiteId, month: Month) -> Result<Spent, BillingError> {
         let row = self.months.load_rows(&row_of(site, month))?.pop();
-        Ok(row.map(|(_, bytes)| Spent::parse(&bytes)).transpose()?.map_or(0, |of| of.challenges))
+        Ok(row.map(|(_, bytes)| Spent::parse(&bytes)).transpose()?.unwrap_or_default())
     }
 
-    /// Refuses, and writes down, what is over the budget.
-    async fn within(
+    /// How many lists were answered; refuses where that is the budget. Of these refusals the first
+    /// of a day is written down: who asks without end fills no ledger.
+    async fn within(&self, by: Actor, site: &SiteId, month: Month) -> Result<u64, BillingError> {
+        // Data that was put back knows less than the ledger, and gives nothing back.
+        let at = (site.clone(), month);
+        let told = self.of_ledger(move |known| known.challenged.get(&at).copied()).await?;
+        let told = told.unwrap_or_default();
+        let answered = self.spent(site, month)?.challenges.max(told);
+        if answered < self.settings.challenge.budget {
+            return Ok(answered);
+        }
+        let _one = self.refusing.lock().await;
+        let now = self.clock.now();
+        let refused_on = Some(now.day().0);
+        if self.spent(site, month)?.refused_on != refused_on {
+            let event = Event::ChallengeRefused { site: site.clone(), month, answered };
+            let entry = Entry::new(now, by, event);
+            self.ask(move |ledger| ledger.append(entry)).await?;
+            let row = Spent { challenges: answered, refused_on };
+            self.months.put_row(row_of(site, month), row.to_bytes()?).await?;
+        }
+        Err(BillingError::BudgetSpent)
+    }
+
+    /// The users of the statement, and how many lists were answered; refuses what is over the
+    /// budget.
+    async fn allowed(
         &self,
         by: Actor,
         site: &SiteId,
         month: Month,
-        spent: u64,
-    ) -> Result<(), BillingError> {
-        if spent < self.settings.challenge.budget {
-            return Ok(());
-        }
-        let event = Event::ChallengeRefused { site: site.clone(), month, answered: spent };
-        let entry = Entry::new(self.clock.now(), by, event);
-        self.ask(move |ledger| ledger.append(entry)).await?;
-        Err(BillingError::BudgetSpent)
+    ) -> Result<(u64, u64), BillingError> {
+        let mau = self.closed_users(site, month)?;
+        Ok((mau, self.within(by, site, month).await?))
     }
 
     async fn challenge<B: AsMut<[u8]> + Send + 'static>(
@@ -122,16 +134,22 @@ impl Inner {
     ) -> Result<Vec<u8>, BillingError> {
         // One at a time: a list takes memory, and the budget is looked at and spent as one.
         let _one = self.challenging.lock().await;
-        let mau = self.closed_users(&site, month)?;
-        let spent = self.spent(&site, month)?;
-        self.within(by.clone(), &site, month, spent).await?;
+        let (mau, spent) = match self.allowed(by.clone(), &site, month).await {
+            Ok(allowed) => allowed,
+            Err(refused) => {
+                // It is wiped, and may be long: not on a thread that answers others.
+                let _ = tokio::task::spawn_blocking(move || drop(body)).await;
+                return Err(refused);
+            }
+        };
         let list = self.list(&site, month, body).await?;
         if list.users() < self.settings.challenge.list_min {
             return Err(BillingError::ListTooSmall);
         }
         // Spent before anything is compared: a cut afterwards gives nothing back.
         let challenges = spent.saturating_add(1);
-        self.months.put_row(row_of(&site, month), Spent { challenges }.to_bytes()?).await?;
+        let row = Spent { challenges, ..self.spent(&site, month)? };
+        self.months.put_row(row_of(&site, month), row.to_bytes()?).await?;
         let (lines, repeated) = (list.lines, list.repeated());
         let (unattributed, listed) = (list.nobody, list.users());
         self.months.fold().await?;
@@ -177,11 +195,13 @@ impl Inner {
         month: Month,
         mut body: B,
     ) -> Result<Listed, BillingError> {
-        let usage = self.months.usage(site, month)?.ok_or(BillingError::NotFound)?;
-        let keys = self.months.keys(site, month).ok_or(BillingError::NotAttributable)?;
-        let sentinels = Sentinels::new(&usage.site.settings_in(month).sentinel_user_ids);
+        let usage = self.months.usage(site, month)?;
+        let keys = self.months.keys(site, month);
         let lines_max = self.settings.challenge.lines_max;
         let listing = move || {
+            let usage = usage.ok_or(BillingError::NotFound)?;
+            let keys = keys.ok_or(BillingError::NotAttributable)?;
+            let sentinels = Sentinels::new(&usage.site.settings_in(month).sentinel_user_ids);
             let mut roll = Roll::new(&keys.base, &keys.tally);
             challenge::read(body.as_mut(), lines_max, &mut |raw| roll.add(raw, &sentinels))?;
             Ok(roll.finish())

@@ -8,10 +8,11 @@ use crate::ledger::Digest;
 use crate::model::ids::SiteId;
 use crate::model::time::{Month, Timestamp};
 use crate::wire::export::{Amount, Export, Format, Metric, Moment};
-use crate::wire::statement::Statement;
+use crate::wire::statement::{Body, Statement};
 
-/// How long before the end of its month a first version is said to have happened, milliseconds; a
-/// later version a second later, so that a meter which takes the last value takes the last version.
+/// How long before the end of its month, its own or that of UTC, a first version is said to have
+/// happened, milliseconds; a later version a second later, so that a meter which takes the last
+/// value takes the last version.
 const BEFORE_END_MS: i64 = 60_000;
 /// Versions that are told apart so.
 const APART: u32 = 59;
@@ -67,12 +68,8 @@ impl Billing {
         month: Month,
         wanted: Wanted,
     ) -> Result<Vec<u8>, BillingError> {
-        let asked = site.clone();
-        let versions = self.whole(|inner| async move {
-            inner.last(&asked, month).await?;
-            inner.stored(&asked, month)
-        });
-        let versions = versions.await?;
+        self.statement(site.clone(), month).await?;
+        let versions = self.0.stored(&site, month)?;
         let of = |version: u32| versions.iter().find(|of| of.body.version == version);
         let chosen = match wanted.version {
             Some(version) => of(version),
@@ -103,7 +100,7 @@ impl Billing {
             amount: wanted.amount,
             value,
             at: match wanted.moment {
-                Moment::MonthEnd => Timestamp(body.to.0 - BEFORE_END_MS + later),
+                Moment::MonthEnd => Timestamp(end(body).0 - BEFORE_END_MS + later),
                 Moment::Issued => body.issued_at,
             },
             event: wanted.event.unwrap_or_else(|| event.clone()),
@@ -111,6 +108,13 @@ impl Billing {
         };
         Ok(export.body(wanted.format)?)
     }
+}
+
+/// Where a month ends for its site or in UTC, whichever is first: billing systems cut their periods
+/// in UTC where nobody told them otherwise, and what lies before it is in the month of either.
+fn end(body: &Body) -> Timestamp {
+    let utc = format!("{}-01T00:00:00Z", body.month.next());
+    Timestamp::parse(utc.as_bytes()).map_or(body.to, |utc| utc.min(body.to))
 }
 
 /// The figure of a version, or how much more it is than that of the version before.

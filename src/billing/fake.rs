@@ -6,13 +6,15 @@ use std::sync::{Arc, Mutex};
 
 use super::months::{Change, Compared, Months, Recount};
 use super::{Billing, Ledger, Settings};
+use crate::crypto::{BaseKey, SealKey, Secret, TagKey};
 use crate::engine::{EngineError, UsageMonth};
 use crate::identity::Listed;
-use crate::keys::SiteMonthKeys;
+use crate::keys::{SiteMonthIds, SiteMonthKeys};
 use crate::model::explained::{Explained, Limits};
-use crate::model::ids::{ShortTag, SiteId};
-use crate::model::site::Site;
-use crate::model::time::{Clock, Month};
+use crate::model::ids::{KeyId, ShortTag, SiteId, SiteNo};
+use crate::model::site::{MonthSpan, Site, SiteSettings};
+use crate::model::time::{Clock, Month, Timestamp};
+use crate::model::usage::{Corrections, Counters, Evidence, State, Tally};
 use crate::wire::explained::IdQuality;
 
 /// No site, or one whose months are all alike.
@@ -26,6 +28,12 @@ pub struct Memory {
     pub keys: Mutex<Option<Arc<SiteMonthKeys>>>,
     /// The users of every month.
     pub users: Mutex<BTreeSet<ShortTag>>,
+    /// Why the quality of ids cannot be told.
+    pub unread: Mutex<Option<&'static str>>,
+    /// The month whose quality of ids is never done.
+    pub stuck: Mutex<Option<Month>>,
+    /// How often it was asked for the quality of ids.
+    pub asked: AtomicU32,
     /// How often it was told to fold.
     pub folds: AtomicU32,
     /// The desk's rows.
@@ -81,7 +89,16 @@ impl Months for Memory {
 
     fn quality(&self, site: SiteId, month: Month) -> Change<'_, IdQuality> {
         let usage = self.usage.lock().unwrap().clone();
+        let unread = *self.unread.lock().unwrap();
+        let stuck = *self.stuck.lock().unwrap() == Some(month);
+        self.asked.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {
+            if stuck {
+                std::future::pending::<()>().await;
+            }
+            if let Some(why) = unread {
+                return Err(EngineError::Damaged(why.into()));
+            }
             let usage = usage.ok_or(EngineError::NoSite)?;
             let now = (usage.as_of, usage.tally);
             Ok(IdQuality::of(&Explained::new((site, month), now, Limits::default())))
@@ -103,7 +120,66 @@ impl Months for Memory {
     }
 }
 
+impl Memory {
+    /// A site whose months are closed and can be told of.
+    pub fn closed() -> Self {
+        let memory = Self::default();
+        *memory.usage.lock().unwrap() = Some(usage());
+        *memory.keys.lock().unwrap() = Some(keys());
+        memory
+    }
+}
+
+/// What November says: closed, with three users, and one late.
+pub fn usage() -> UsageMonth {
+    let november = Month::parse(b"2026-11").unwrap();
+    let site = Site {
+        id: SiteId::parse(b"A").unwrap(),
+        no: SiteNo(1),
+        created_at: Timestamp(0),
+        terminated_at: None,
+        settings: SiteSettings::default(),
+        pending: None,
+        past: Vec::new(),
+        months: Vec::new(),
+        closed_through: Some(november),
+    };
+    let at = |text: &str| Timestamp::parse(text.as_bytes()).unwrap();
+    let (from, to) = (at("2026-11-01T00:00:00Z"), at("2026-12-01T00:00:00Z"));
+    let counters = Counters { mau: 3, licenses_issued: 7, records: 9, ..Counters::default() };
+    let corrections = Corrections { records: 2, users: 1, licenses_issued: 2 };
+    UsageMonth {
+        site: Arc::new(site),
+        span: MonthSpan { month: november, from, to, partitions: 1 },
+        time_zone: "UTC".to_owned(),
+        state: State::Closed,
+        closes_at: at("2026-12-04T00:00:00Z"),
+        tally: Tally { counters, corrections, closed_at: Some(at("2026-12-04T00:00:01Z")) },
+        evidence: Evidence::Live,
+        as_of: to,
+    }
+}
+
+/// The keys of a month.
+pub fn keys() -> Arc<SiteMonthKeys> {
+    let secret = |byte: u8| Secret::take(&mut [byte; 32]).unwrap();
+    let id = KeyId(1);
+    Arc::new(SiteMonthKeys {
+        base: BaseKey::new(&secret(1)),
+        tally: TagKey::new(&secret(2)),
+        record: TagKey::new(&secret(3)),
+        watermark: TagKey::new(&secret(4)),
+        sets: Arc::new(SealKey::new(id, &secret(5))),
+        ids: SiteMonthIds { base: id, tally: id, record: id, watermark: id, sets: id },
+    })
+}
+
 /// A desk without any site.
 pub fn desk(ledger: Arc<Ledger>, clock: Arc<dyn Clock>) -> Billing {
-    Billing::new(Arc::new(Memory::default()), ledger, Settings::default(), clock)
+    desk_of(Memory::default(), ledger, clock)
+}
+
+/// A desk over such months.
+pub fn desk_of(months: Memory, ledger: Arc<Ledger>, clock: Arc<dyn Clock>) -> Billing {
+    Billing::new(Arc::new(months), ledger, Settings::default(), clock)
 }

@@ -1,21 +1,19 @@
-//! How a statement comes to be, so that a cut anywhere leaves one version or none, and the check of
-//! one with nothing but the ledger's public key.
+//! How a statement comes to be, so that a cut anywhere leaves one version or none.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::months::Recount;
-use super::{BillingError, Inner, Issued, MONTHS_BACK};
+use super::{BillingError, Inner, Known, MONTHS_BACK};
 use crate::crypto::sha256;
-use crate::engine::UsageMonth;
+use crate::engine::{EngineError, UsageMonth};
 use crate::identity::CANONICALIZER_VERSION;
-use crate::ledger::{
-    Actor, Digest, Entry, Event, Ledger, LedgerError, ProofError, Recorded, VerifierKey,
-    verify_proof,
-};
+use crate::ledger::{Actor, Alarm, Digest, Entry, Event, Ledger, LedgerError, Recorded};
 use crate::model::ids::SiteId;
-use crate::model::time::Month;
+use crate::model::time::{Month, Timestamp};
 use crate::model::usage::{Counters, State, Tally};
 use crate::model::vocab::DrmType;
+use crate::wire::explained::IdQuality;
 use crate::wire::statement::{
     Billable, Body, ByDrm, Draft, Earlier, Excluded, FORMAT, Method, Recounted, Replaced, Statement,
 };
@@ -27,6 +25,10 @@ const ROWS: &str = "statement/";
 const DRAFTS: &str = "statement-draft/";
 /// The reason of the first version after one that only the ledger knows.
 const RESTORED: &str = "the data was put back from a backup older than the version before";
+/// How long the quality of ids is waited for, until a statement is issued without it.
+const QUALITY_WITHIN: Duration = Duration::from_secs(3_600);
+/// How long after its close a month that is busy is asked again, milliseconds.
+const BUSY_MS: i64 = 86_400_000;
 /// Entries that are read at once.
 const READ_ENTRIES: u64 = 1_000;
 /// How many months before may have had late records since the last statement.
@@ -51,55 +53,77 @@ impl Inner {
         rows.iter().map(|(_, row)| Ok(Statement::parse(row)?)).collect()
     }
 
-    /// The last version; the first one is issued where there is none.
-    pub(super) async fn last(
-        &self,
-        site: &SiteId,
-        month: Month,
-    ) -> Result<Statement, BillingError> {
-        let _one = self.issuing.lock().await;
-        self.last_held(site, month, false).await
+    /// A month that can have a statement.
+    pub(super) fn closed(&self, site: &SiteId, month: Month) -> Result<UsageMonth, BillingError> {
+        let usage = self.months.usage(site, month)?.ok_or(BillingError::NotFound)?;
+        if usage.state != State::Closed {
+            return Err(BillingError::NotClosed);
+        }
+        // Nothing is stated of a time before the site.
+        if usage.span.to <= usage.site.created_at && !usage.tally.has_records() {
+            return Err(BillingError::NotFound);
+        }
+        Ok(usage)
     }
 
-    /// The same for who holds the lock; `folded` where everything was folded since the month was
-    /// seen closed.
-    async fn last_held(
+    /// The last version; the first one is issued where there is none. For who has the month's turn;
+    /// `folded` where everything was folded since the month was seen closed.
+    pub(super) async fn last(
         &self,
         site: &SiteId,
         month: Month,
         folded: bool,
     ) -> Result<Statement, BillingError> {
-        match self.stored(site, month)?.pop() {
-            Some(last) => Ok(last),
-            None => {
-                let drafts = self.months.load_rows(&row_of(DRAFTS, site, month))?;
-                let lost = if drafts.is_empty() { self.lost(site, month).await? } else { None };
-                let replaces = lost.map(|lost| (lost, RESTORED.to_owned()));
-                if !folded {
-                    self.months.fold().await?;
-                }
-                self.issue(site, month, Actor::Server, replaces).await
-            }
+        if let Some(last) = self.stored(site, month)?.pop() {
+            return Ok(last);
         }
+        // An open month costs no fold, nor does one without records.
+        let usage = self.closed(site, month)?;
+        let replaces = match self.begun(site, month, 0)? {
+            Some(body) => body.replaces.map(|of| (of, body.reason.unwrap_or_default())),
+            None => self.lost(site, month).await?.map(|lost| (lost, RESTORED.to_owned())),
+        };
+        if !folded && usage.tally.has_records() {
+            self.months.fold().await?;
+        }
+        self.issue(site, month, Actor::Server, replaces).await
     }
 
-    /// The last version that the ledger knows of a statement of which nothing is stored: the data
-    /// was put back from before it. Its number is never given to other figures. A statement that
+    /// The first version after a number that a cut left unfinished: it is finished as it was begun.
+    fn begun(&self, site: &SiteId, month: Month, after: u32) -> Result<Option<Body>, BillingError> {
+        for (_, bytes) in self.months.load_rows(&row_of(DRAFTS, site, month))? {
+            let body = Draft::parse(&bytes)?.body;
+            if body.version > after {
+                return Ok(Some(body));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The last version that the ledger knows of a statement. Where it is not stored, the data was
+    /// put back from before it, and its number is never given to other figures. A statement that
     /// was removed when it was due is not issued again.
     async fn lost(&self, site: &SiteId, month: Month) -> Result<Option<Replaced>, BillingError> {
-        let mut known = self.known.lock().await;
-        let before = std::mem::take(&mut *known);
-        *known = self.ask(move |ledger| issued(ledger, before)).await?;
-        match known.all.get(&(site.clone(), month)) {
+        let at = (site.clone(), month);
+        match self.of_ledger(move |known| known.issued.get(&at).copied()).await? {
             None => Ok(None),
             Some(None) => Err(BillingError::NotFound),
-            Some(Some((version, digest))) => {
-                Ok(Some(Replaced { version: *version, digest: *digest }))
-            }
+            Some(Some((version, digest))) => Ok(Some(Replaced { version, digest })),
         }
     }
 
-    /// A version that takes the place of the last one.
+    /// Asks what the ledger says by now.
+    pub(super) async fn of_ledger<T>(
+        &self,
+        asked: impl FnOnce(&Known) -> T + Send,
+    ) -> Result<T, BillingError> {
+        let mut known = self.known.lock().await;
+        let before = std::mem::take(&mut *known);
+        *known = self.ask(move |ledger| read_known(ledger, before)).await?;
+        Ok(asked(&known))
+    }
+
+    /// A version that takes the place of the last one. For who has the month's turn.
     pub(super) async fn restate(
         &self,
         site: &SiteId,
@@ -107,13 +131,10 @@ impl Inner {
         by: Actor,
         reason: String,
     ) -> Result<Statement, BillingError> {
-        let _one = self.issuing.lock().await;
         self.months.fold().await?;
-        let mut last = self.last_held(site, month, true).await?;
+        let mut last = self.last(site, month, true).await?;
         loop {
-            let digest = Digest(sha256(&[&last.body.to_bytes()?]));
-            let replaced = Replaced { version: last.body.version, digest };
-            let asked = Some((replaced, reason.clone()));
+            let asked = Some((self.replaced(site, month, &last).await?, reason.clone()));
             last = self.issue(site, month, by.clone(), asked).await?;
             // What a cut left of another restatement is finished first, and is not this one.
             let own = last.body.reason.as_ref() == Some(&reason);
@@ -121,6 +142,24 @@ impl Inner {
                 return Ok(last);
             }
         }
+    }
+
+    /// What the next version takes the place of: the last one that is stored, or a later one that
+    /// only the ledger knows.
+    async fn replaced(
+        &self,
+        site: &SiteId,
+        month: Month,
+        last: &Statement,
+    ) -> Result<Replaced, BillingError> {
+        let version = last.body.version;
+        let own = Replaced { version, digest: Digest(sha256(&[&last.body.to_bytes()?])) };
+        // The ledger may know of one that a cut left, which is finished first.
+        if let Some(begun) = self.begun(site, month, version)?.and_then(|body| body.replaces) {
+            return Ok(begun);
+        }
+        let lost = self.lost(site, month).await?.filter(|lost| lost.version > version);
+        Ok(lost.unwrap_or(own))
     }
 
     /// Issues the statements of months that closed and had records, after one fold for all of them.
@@ -131,9 +170,9 @@ impl Inner {
         }
         self.months.fold().await?;
         for (site, month) in due {
-            let _one = self.issuing.lock().await;
+            let _turn = self.turns.of(&site, month).await;
             // One site's fault keeps no other site from its statement.
-            if let Err(error) = self.last_held(&site, month, true).await {
+            if let Err(error) = self.last(&site, month, true).await {
                 tracing::error!(%site, %month, %error, "no statement was issued");
                 first = first.and(Err(error));
             }
@@ -178,10 +217,22 @@ impl Inner {
     ) -> Result<Statement, BillingError> {
         let version = replaces.as_ref().map_or(1, |(of, _)| of.version.saturating_add(1));
         let draft_row = version_row(DRAFTS, site, month, version);
-        let draft = match self.months.load_rows(&draft_row)?.into_iter().next() {
+        let kept = self.months.load_rows(&draft_row)?.into_iter().next();
+        // It may take minutes, or come to nothing: nothing is half-way meanwhile.
+        let quality = match kept {
+            Some(_) => None,
+            None => self.quality(site, month).await?,
+        };
+        let _writing = self.writing.read().await;
+        let draft = match kept {
             Some((_, bytes)) => Draft::parse(&bytes)?,
             None => {
-                let body = self.body(site, month, &by, version, replaces).await?;
+                let body = self.body(site, month, &by, (version, replaces), quality).await?;
+                if body.quality == Some(None) {
+                    let alarm = Event::Alarm { reason: Alarm::StatementWithoutQuality };
+                    let entry = Entry::new(body.issued_at, Actor::Server, alarm);
+                    self.ask(move |ledger| ledger.append(entry)).await?;
+                }
                 let entries = self.ask(|ledger| Ok(ledger.head()?.size)).await?;
                 let draft = Draft { entries, body };
                 self.months.put_row(draft_row.clone(), draft.to_bytes()?).await?;
@@ -207,25 +258,42 @@ impl Inner {
         Ok(statement)
     }
 
+    /// How far the ids can be trusted. Nobody's bill waits for ever for it: where it cannot be told
+    /// the statement is issued without, and the ledger has an alarm.
+    async fn quality(
+        &self,
+        site: &SiteId,
+        month: Month,
+    ) -> Result<Option<IdQuality>, BillingError> {
+        let closed_at = closed_at(&self.closed(site, month)?);
+        let asked = self.months.quality(site.clone(), month);
+        let why = match tokio::time::timeout(QUALITY_WITHIN, asked).await {
+            Ok(Ok(quality)) => return Ok(Some(quality)),
+            Ok(Err(EngineError::Busy)) if self.clock.now().0 < closed_at.0 + BUSY_MS => {
+                return Err(BillingError::Busy);
+            }
+            Ok(Err(
+                passing @ (EngineError::Stopped | EngineError::DiskFull | EngineError::NoSite),
+            )) => return Err(passing.into()),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "it took too long".to_owned(),
+        };
+        tracing::error!(%site, %month, why, "a statement is issued without the quality of its ids");
+        Ok(None)
+    }
+
     async fn body(
         &self,
         site: &SiteId,
         month: Month,
         by: &Actor,
-        version: u32,
-        replaces: Option<(Replaced, String)>,
+        (version, replaces): (u32, Option<(Replaced, String)>),
+        quality: Option<IdQuality>,
     ) -> Result<Body, BillingError> {
-        let usage = self.months.usage(site, month)?.ok_or(BillingError::NotFound)?;
-        if usage.state != State::Closed {
-            return Err(BillingError::NotClosed);
-        }
-        // Nothing is stated of a time before the site.
-        if usage.span.to <= usage.site.created_at && !usage.tally.has_records() {
-            return Err(BillingError::NotFound);
-        }
+        let usage = self.closed(site, month)?;
         let recounted = self.months.recount(site.clone(), month).await?;
-        let UsageMonth { span, tally, closes_at, .. } = &usage;
-        let Tally { counters, corrections, closed_at } = tally;
+        let UsageMonth { span, tally, .. } = &usage;
+        let Tally { counters, corrections, .. } = tally;
         let recount = match recounted {
             Some(found) if agrees(tally, &found) => Some(Recounted {
                 mau: found.users,
@@ -240,7 +308,6 @@ impl Inner {
             }
             None => None,
         };
-        let quality = self.months.quality(site.clone(), month).await?;
         let settings = usage.site.settings_in(month);
         let (hours, counting) = (settings.closing_hours, settings.counting);
         // The first version bills the month as it closed.
@@ -259,7 +326,7 @@ impl Inner {
             time_zone: usage.time_zone.clone(),
             from: span.from,
             to: span.to,
-            closed_at: closed_at.unwrap_or(*closes_at),
+            closed_at: closed_at(&usage),
             method: Method::new(RULE_SET, u32::from(CANONICALIZER_VERSION), hours, counting),
             figures: counters.into(),
             by_drm_type: by_drm(counters),
@@ -310,6 +377,10 @@ impl Inner {
     }
 }
 
+fn closed_at(usage: &UsageMonth) -> Timestamp {
+    usage.tally.closed_at.unwrap_or(usage.closes_at)
+}
+
 fn by_drm(counters: &Counters) -> Vec<ByDrm> {
     let row = |(drm, mau, licenses_issued): (DrmType, u64, u64)| ByDrm {
         drm_type: drm.name().to_owned(),
@@ -324,18 +395,20 @@ fn excluded(counters: &Counters) -> Vec<Excluded> {
     counters.exclusions().map(row).collect()
 }
 
-/// The last version of every statement that the ledger says was issued, from where it was read to
-/// before.
-fn issued(ledger: &Ledger, before: Issued) -> Result<Issued, LedgerError> {
+/// What the ledger says of all months, from where it was read to before.
+fn read_known(ledger: &Ledger, before: Known) -> Result<Known, LedgerError> {
     let mut known = before;
     search(ledger, known.read, |read| {
         known.read = read.number + 1;
         match read.event {
             Event::StatementIssued { site, month, version, digest } => {
-                known.all.insert((site, month), Some((version, digest)));
+                known.issued.insert((site, month), Some((version, digest)));
             }
             Event::StatementRemoved { site, month, .. } => {
-                known.all.insert((site, month), None);
+                known.issued.insert((site, month), None);
+            }
+            Event::StatementChallenged { site, month, .. } => {
+                *known.challenged.entry((site, month)).or_default() += 1;
             }
             _ => {}
         }
@@ -373,67 +446,4 @@ fn agrees(tally: &Tally, found: &Recount) -> bool {
         && counters.devices == found.devices
         && counters.watermark_users == found.watermark_users
         && counters.device_users == found.device_users
-}
-
-/// Why a statement states nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StatementError {
-    /// The key file.
-    #[error("the key is not a verifier key of a ledger; take verifier.key of the ledger directory")]
-    Key,
-    /// Another form, or another spelling.
-    #[error(
-        "the file is not a statement in the form that the server issued; get it anew, byte for byte"
-    )]
-    Form,
-    /// Of another ledger.
-    #[error("the statement is of another ledger than the key")]
-    OtherLedger,
-    /// The proof in it.
-    #[error("the entry that the statement holds does not prove anything: {0}")]
-    Proof(ProofError),
-    /// The digest is another.
-    #[error("the ledger has another digest of this statement: something in it was changed")]
-    Digest,
-}
-
-/// A statement as a page for people.
-///
-/// # Errors
-/// When there is no memory for it.
-pub fn page(statement: &Statement) -> Result<Vec<u8>, BillingError> {
-    Ok(statement.to_page(Digest(sha256(&[&statement.body.to_bytes()?]))))
-}
-
-/// The page of a statement's file, without asking whether it is genuine.
-///
-/// # Errors
-/// When the file is none.
-pub fn page_of(text: &[u8]) -> Result<Vec<u8>, StatementError> {
-    let statement = Statement::parse(text).map_err(|_| StatementError::Form)?;
-    page(&statement).map_err(|_| StatementError::Form)
-}
-
-/// Checks a statement with nothing but the ledger's public key; what it says.
-///
-/// # Errors
-/// When it states nothing.
-pub fn verify(text: &[u8], key: &str) -> Result<Body, StatementError> {
-    let key = VerifierKey::parse(key).ok_or(StatementError::Key)?;
-    let Statement { body, issued } = Statement::parse(text).map_err(|_| StatementError::Form)?;
-    let entry = verify_proof(&issued, &key).map_err(StatementError::Proof)?;
-    if !body.is_of_known_form() {
-        return Err(StatementError::Form);
-    }
-    if body.ledger != key.name() {
-        return Err(StatementError::OtherLedger);
-    }
-    let bytes = body.to_bytes().map_err(|_| StatementError::Form)?;
-    let said = Event::StatementIssued {
-        site: body.site_id.clone(),
-        month: body.month,
-        version: body.version,
-        digest: Digest(sha256(&[&bytes])),
-    };
-    if entry.event == said { Ok(body) } else { Err(StatementError::Digest) }
 }

@@ -1,19 +1,18 @@
 //! What must hold of a statement whatever is cut, and when there is none.
 
+mod apart;
 mod challenge;
+mod export;
 
 use std::sync::atomic::Ordering;
 
-use super::fake::Memory;
+use super::fake::{Memory, usage};
 use super::months::Recount;
 use super::*;
-use crate::engine::UsageMonth;
 use crate::ledger::{Event, Recorded, Settings as LedgerSettings};
 use crate::model::caller::{Role, SiteScope, Token};
-use crate::model::ids::SiteNo;
-use crate::model::site::{MonthSpan, Site, SiteSettings};
 use crate::model::time::Timestamp;
-use crate::model::usage::{Corrections, Counters, Evidence, State, Tally};
+use crate::model::usage::State;
 
 /// A clock that shows a later time with each look.
 struct Ticking(std::sync::atomic::AtomicI64);
@@ -37,34 +36,6 @@ fn november() -> Month {
 
 fn site_id() -> SiteId {
     SiteId::parse(b"A").unwrap()
-}
-
-fn usage() -> UsageMonth {
-    let site = Site {
-        id: site_id(),
-        no: SiteNo(1),
-        created_at: Timestamp(0),
-        terminated_at: None,
-        settings: SiteSettings::default(),
-        pending: None,
-        past: Vec::new(),
-        months: Vec::new(),
-        closed_through: Some(november()),
-    };
-    let at = |text: &str| Timestamp::parse(text.as_bytes()).unwrap();
-    let (from, to) = (at("2026-11-01T00:00:00Z"), at("2026-12-01T00:00:00Z"));
-    let counters = Counters { mau: 3, licenses_issued: 7, records: 9, ..Counters::default() };
-    let corrections = Corrections { records: 2, users: 1, licenses_issued: 2 };
-    UsageMonth {
-        site: Arc::new(site),
-        span: MonthSpan { month: november(), from, to, partitions: 1 },
-        time_zone: "UTC".to_owned(),
-        state: State::Closed,
-        closes_at: at("2026-12-04T00:00:00Z"),
-        tally: Tally { counters, corrections, closed_at: Some(at("2026-12-04T00:00:01Z")) },
-        evidence: Evidence::Live,
-        as_of: to,
-    }
 }
 
 fn caller(role: Role) -> Caller {
@@ -120,6 +91,12 @@ impl World {
         read.filter_map(version).collect()
     }
 
+    /// A desk over the same data and ledger, after a start.
+    fn another(&self) -> Billing {
+        let clock = Arc::new(Ticking(1_798_000_000_000.into()));
+        Billing::new(self.memory.clone(), self.ledger.clone(), Settings::default(), clock)
+    }
+
     fn key(&self) -> String {
         self.ledger.verifier_key().to_string()
     }
@@ -129,10 +106,13 @@ impl World {
     }
 
     async fn restate_for(&self, reason: &str) -> Result<Statement, BillingError> {
-        let caller = caller(Role::Operator);
-        let mut text = format!(r#"{{"reason":"{reason}"}}"#).into_bytes();
-        self.desk.restate(&caller, site_id(), november(), &mut text).await
+        restate(&self.desk, reason).await
     }
+}
+
+async fn restate(desk: &Billing, reason: &str) -> Result<Statement, BillingError> {
+    let mut text = format!(r#"{{"reason":"{reason}"}}"#).into_bytes();
+    desk.restate(&caller(Role::Operator), site_id(), november(), &mut text).await
 }
 
 #[tokio::test]
@@ -181,7 +161,10 @@ async fn a_month_that_is_not_closed_has_no_statement() {
         world.memory.usage.lock().unwrap().as_mut().unwrap().state = state;
         let refused = world.desk.statement(site_id(), november()).await;
         assert_eq!(refused, Err(BillingError::NotClosed));
+        assert_eq!(world.restate().await, Err(BillingError::NotClosed));
         assert!(world.entries().is_empty());
+        // Asking for it again and again costs no fold.
+        assert_eq!(world.memory.folds.load(Ordering::SeqCst), 0);
     }
 }
 
@@ -206,8 +189,7 @@ async fn a_version_that_only_the_ledger_knows_is_not_given_to_other_figures() {
     world.memory.rows.lock().unwrap().clear();
     world.memory.usage.lock().unwrap().as_mut().unwrap().tally.counters.mau = 2;
     world.memory.recount.lock().unwrap().as_mut().unwrap().users = 2;
-    let clock = Arc::new(Ticking(1_798_000_000_000.into()));
-    let desk = Billing::new(world.memory.clone(), world.ledger.clone(), Settings::default(), clock);
+    let desk = world.another();
     let again = desk.statement(site_id(), november()).await.unwrap();
     assert_eq!(world.entries(), [1, 2]);
     assert_eq!(again.body.version, 2);
@@ -215,6 +197,45 @@ async fn a_version_that_only_the_ledger_knows_is_not_given_to_other_figures() {
     let digest = crate::crypto::sha256(&[&first.body.to_bytes().unwrap()]);
     assert_eq!((replaced.version, replaced.digest.0), (1, digest));
     assert_eq!(desk.statement(site_id(), november()).await.unwrap(), again);
+}
+
+#[tokio::test]
+async fn a_cut_after_a_restore_gives_no_number_twice() {
+    for cut in 1..=3 {
+        let world = World::new();
+        let first = world.desk.statement(site_id(), november()).await.unwrap();
+        world.memory.rows.lock().unwrap().clear();
+        world.memory.usage.lock().unwrap().as_mut().unwrap().tally.counters.mau = 2;
+        world.memory.recount.lock().unwrap().as_mut().unwrap().users = 2;
+        world.memory.fails_in.store(cut, Ordering::SeqCst);
+        world.another().statement(site_id(), november()).await.unwrap_err();
+        let again = world.another().statement(site_id(), november()).await.unwrap();
+        assert_eq!((again.body.version, world.entries()), (2, vec![1, 2]), "cut {cut}");
+        let replaced = again.body.replaces.unwrap().digest.0;
+        assert_eq!(replaced, crate::crypto::sha256(&[&first.body.to_bytes().unwrap()]));
+    }
+}
+
+#[tokio::test]
+async fn a_restatement_after_a_restore_gives_no_number_twice() {
+    for cut in 0..=3 {
+        let world = World::new();
+        world.desk.statement(site_id(), november()).await.unwrap();
+        let kept = world.memory.rows.lock().unwrap().clone();
+        let second = world.restate().await.unwrap();
+        // Data from between the two is put back.
+        *world.memory.rows.lock().unwrap() = kept;
+        world.memory.fails_in.store(cut, Ordering::SeqCst);
+        let third = match restate(&world.another(), "lost").await {
+            Err(_) if cut > 0 => restate(&world.another(), "lost").await.unwrap(),
+            third => third.unwrap(),
+        };
+        // The last cut leaves a third version that is whole; what is asked again is the next one.
+        let version = if cut == 3 { 4 } else { 3 };
+        assert_eq!((second.body.version, third.body.version), (2, version), "cut {cut}");
+        assert_eq!(third.body.replaces.as_ref().unwrap().version, version - 1);
+        assert_eq!(world.entries(), (1..=version).collect::<Vec<_>>(), "cut {cut}");
+    }
 }
 
 #[tokio::test]

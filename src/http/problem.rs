@@ -132,7 +132,7 @@ kinds! {
     NotAttributable = "not-attributable", GONE,
         "The pseudonyms of the month are destroyed; nobody can tell any more.";
     /// As many lists as may be were answered.
-    ChallengeBudget = "challenge-budget", TOO_MANY_REQUESTS,
+    ChallengeBudget = "challenge-budget", CONFLICT,
         "As many lists as may be were answered of this month.";
     /// How much more a version is cannot be told.
     DifferenceUnknown = "difference-unknown", CONFLICT,
@@ -440,9 +440,7 @@ mod tests {
             assert!(status.is_client_error() || status.is_server_error(), "{name}");
             assert!(names.insert(name), "{name} is there twice");
             assert!(title.ends_with('.'), "{title}");
-            // A budget that is spent does not come back, so no time to wait is told.
             let waits = matches!(status.as_u16(), 429 | 503 | 507);
-            let waits = waits && *kind != Kind::ChallengeBudget;
             assert!(!waits || kind.retry_after_seconds().is_some(), "{name}");
             let answer = Refusal::from(*kind).into_answer(true);
             assert_eq!(answer.headers()["content-type"], PROBLEM_JSON);

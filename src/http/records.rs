@@ -10,7 +10,7 @@ use hyper::{HeaderMap, StatusCode};
 use zeroize::Zeroizing;
 
 use super::answer::{Answer, JSON, answer, set};
-use super::body::{BodyError, Buffer, Share};
+use super::body::{BodyError, Budget, Buffer, Share};
 use super::inflate::Coding;
 use super::problem::{Kind, PROBLEM_JSON, Refusal};
 use super::query::Query;
@@ -144,7 +144,7 @@ impl Service {
         let idempotency_key = idempotency_key(headers)?;
         let ce_headers = ce_headers(headers)?;
         let caps = (self.settings().encoded_body_bytes_max, self.settings().body_bytes_max);
-        let plain = self.inflated(body, coding, caps).await?;
+        let plain = self.inflated(body, coding, caps, self.budget()).await?;
         // The body may have come a minute after its head: what was proven then may have ended.
         self.desks().tokens.still_valid(caller)?;
         let (body, share) = plain.into_parts();
@@ -152,19 +152,20 @@ impl Service {
         Ok((Delivery { caller, media, body, idempotency_key, ce_headers }, share))
     }
 
-    /// Reads a body under its two caps, as sent and inflated.
+    /// Reads a body under its two caps, as sent and inflated, and a budget for both.
     pub(super) async fn inflated(
         &self,
         body: &mut Incoming,
         coding: Coding,
         (coded_max, plain_max): (usize, usize),
+        budget: &Budget,
     ) -> Result<Buffer, Refusal> {
-        let coded = self.collect(body, coded_max).await?;
+        let coded = self.collect(body, coded_max, budget).await?;
         match coding {
             Coding::Identity if coded.as_slice().len() <= plain_max => Ok(coded),
             Coding::Identity => Err(BodyError::TooLarge.into()),
             Coding::Gzip | Coding::Zstd => {
-                let plain = self.buffer(plain_max);
+                let plain = Buffer::new(plain_max, budget.share());
                 if coded.as_slice().len() <= INFLATE_INLINE_BYTES {
                     return Ok(coding.inflate(coded.as_slice(), plain)?);
                 }

@@ -18,6 +18,7 @@ use super::body::{self, Budget, Buffer};
 use super::connection::Phase;
 use super::counters::Counters;
 use super::inflate::Coding;
+use super::lists::Lists;
 use super::problem::{Kind, Refusal};
 use super::query::{Query, choose};
 use super::router::{Access, Found, Route, Row, find};
@@ -55,6 +56,7 @@ pub struct Service {
     counters: Counters,
     registry: Registry,
     budget: Budget,
+    lists: Lists,
     phase: Arc<watch::Sender<Phase>>,
 }
 
@@ -67,13 +69,15 @@ impl Service {
         registry: &Registry,
     ) -> Self {
         let budget = Budget::new(settings.held_body_bytes_max);
-        let held = budget.clone();
+        let lists = Lists::new(settings.list_bytes_max);
+        let held = [budget.clone(), lists.budget().clone()];
         let help = "Bytes of request bodies held now.";
         registry.probe("blindtally_http_held_body_bytes", help, move || {
-            i64::try_from(held.held_bytes()).unwrap_or(i64::MAX)
+            let bytes = held.iter().map(Budget::held_bytes).sum::<usize>();
+            i64::try_from(bytes).unwrap_or(i64::MAX)
         });
         let counters = Counters::register(registry);
-        Self { settings, desks, counters, registry: registry.clone(), budget, phase }
+        Self { settings, desks, counters, registry: registry.clone(), budget, lists, phase }
     }
 
     /// The settings.
@@ -96,12 +100,17 @@ impl Service {
         self.phase.subscribe()
     }
 
-    /// An empty buffer under a cap and the server's budget.
-    pub fn buffer(&self, max_bytes: usize) -> Buffer {
-        Buffer::new(max_bytes, self.budget.share())
+    /// The memory of request bodies that are no lists.
+    pub const fn budget(&self) -> &Budget {
+        &self.budget
     }
 
-    /// Reads a body under a cap, the server's budget and the deadline.
+    /// Customers' lists on their way in.
+    pub const fn lists(&self) -> &Lists {
+        &self.lists
+    }
+
+    /// Reads a body under a cap, a budget and the deadline.
     ///
     /// # Errors
     /// See [`body::BodyError`].
@@ -109,8 +118,10 @@ impl Service {
         &self,
         body: &mut Incoming,
         max_bytes: usize,
+        budget: &Budget,
     ) -> Result<Buffer, body::BodyError> {
-        body::collect(body, self.buffer(max_bytes), self.settings.deadlines.body).await
+        let buffer = Buffer::new(max_bytes, budget.share());
+        body::collect(body, buffer, self.settings.deadlines.body).await
     }
 
     /// Answers a request.
@@ -362,7 +373,7 @@ impl Service {
         if Coding::from_headers(&parts.headers) != Some(Coding::Identity) {
             return Err(Kind::UnsupportedCoding.into());
         }
-        let collected = self.collect(body, SMALL_BODY_BYTES_MAX).await?;
+        let collected = self.collect(body, SMALL_BODY_BYTES_MAX, &self.budget).await?;
         // A body may come a minute after its head, and the credential may have ended in between.
         self.desks.tokens.still_valid(caller)?;
         Ok(collected.into_parts().0)

@@ -42,21 +42,32 @@ impl Service {
             Route::StatementGet => {
                 let chosen = choose(&parts.headers, &[JSON, "text/csv", "text/html"]);
                 let chosen = chosen.ok_or(Kind::NotAcceptable)?;
-                let statement = desk.statement(site, month).await?;
+                let statement = self.in_time(desk.statement(site, month)).await?;
                 Ok(match chosen {
                     0 => text(statement.to_bytes().map_err(BillingError::from)?),
                     1 => answer(StatusCode::OK, CSV, statement.body.to_csv()),
                     _ => page(&statement)?,
                 })
             }
-            Route::StatementPage => page(&desk.statement(site, month).await?),
-            Route::StatementVersions => Ok(text(desk.versions(site, month).await?)),
+            Route::StatementPage => page(&self.in_time(desk.statement(site, month)).await?),
+            Route::StatementVersions => Ok(text(self.in_time(desk.versions(site, month)).await?)),
             Route::Restate => {
                 let mut asked = self.small_body(caller, parts, body).await?;
                 let statement = desk.restate(caller, site, month, &mut asked).await?;
                 Ok(json(StatusCode::CREATED, statement.to_bytes().map_err(BillingError::from)?))
             }
             _ => Err(Kind::NotFound.into()),
+        }
+    }
+
+    /// Waits for the desk, as long as for any answer. What it issues is issued all the same.
+    async fn in_time<T>(
+        &self,
+        asked: impl Future<Output = Result<T, BillingError>>,
+    ) -> Result<T, Refusal> {
+        match tokio::time::timeout(self.settings().deadlines.answer, asked).await {
+            Ok(answered) => Ok(answered?),
+            Err(_) => Err(Kind::SlowAnswer.into()),
         }
     }
 
@@ -88,7 +99,7 @@ impl Service {
             event: name("event", EVENT_NAME_BYTES_MAX)?,
             customer: name("customer", CUSTOMER_BYTES_MAX)?,
         };
-        let body = self.desks().billing.export(site, month, wanted).await?;
+        let body = self.in_time(self.desks().billing.export(site, month, wanted)).await?;
         Ok(answer(StatusCode::OK, format.media(), body))
     }
 
@@ -108,8 +119,10 @@ impl Service {
         }
         let coding = Coding::from_headers(&parts.headers).ok_or(Kind::UnsupportedCoding)?;
         desk.challengeable(caller, site.clone(), month).await?;
+        // Before the first byte of it, and until its answer.
+        let _turn = self.lists().admit(&site).ok_or(Kind::Busy)?;
         let max = self.settings().list_bytes_max;
-        let list = self.inflated(body, coding, (max, max)).await?;
+        let list = self.inflated(body, coding, (max, max), self.lists().budget()).await?;
         // The list may have come a minute after its head: what was proven then may have ended.
         self.desks().tokens.still_valid(caller)?;
         let answer = desk.challenge(caller, site, month, list).await?;

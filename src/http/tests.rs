@@ -3,6 +3,7 @@
 mod access;
 mod bodies;
 mod life;
+mod lists;
 mod reconciliation;
 mod retention;
 mod secure;
@@ -135,6 +136,11 @@ fn reconciliation() -> Reconciliation {
 
 /// Starts a server.
 pub async fn start(settings: Settings) -> Harness {
+    start_with(settings, Default::default()).await
+}
+
+/// Starts a server with months for the desk of statements.
+pub async fn start_with(settings: Settings, months: crate::billing::fake::Memory) -> Harness {
     let receipt = Posted::Receipt { status: 200, body: b"{}".to_vec(), replayed: false };
     let intake = Arc::new(StubIntake {
         bodies: Mutex::default(),
@@ -157,7 +163,7 @@ pub async fn start(settings: Settings) -> Harness {
     }
     let kept = tempfile::tempdir().unwrap();
     let retention = crate::retention::fake::desk(kept.path(), &["ACME", "B"], clock.now());
-    let billing = crate::billing::fake::desk(Arc::clone(audit.ledger()), clock.clone());
+    let billing = crate::billing::fake::desk_of(months, Arc::clone(audit.ledger()), clock.clone());
     let log = Arc::clone(audit.ledger());
     let desks = Desks {
         intake: Arc::new(StubDoor(Arc::clone(&intake))),

@@ -1,5 +1,7 @@
 //! From ids to pseudonyms, many at a time.
 
+use zeroize::Zeroize;
+
 use super::{DeviceId, OtherKind, Payload, RawId, UserId, payload};
 use crate::crypto::{BaseKey, HmacQueue, TagKey};
 use crate::model::ids::Tag;
@@ -114,7 +116,9 @@ impl PseudonymQueue {
         for (key, range) in keys.iter().zip(begins.windows(2)) {
             key.tags(&mut blocks[range[0]..range[1]]);
         }
-        places.into_iter().map(|place| Tag(blocks[place])).collect()
+        let tags = places.into_iter().map(|place| Tag(blocks[place])).collect();
+        blocks.zeroize();
+        tags
     }
 
     /// Wipes and forgets everything, so that the queue serves the next request.

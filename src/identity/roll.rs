@@ -52,9 +52,10 @@ impl<'k> Roll<'k> {
 
     fn hash(&mut self) {
         self.queue.run();
-        let tags = self.queue.tags(&self.jobs, &[self.tally]);
+        let mut tags = self.queue.tags(&self.jobs, &[self.tally]);
         self.list.grow(tags.len());
-        for mut tag in tags {
+        // Where they lie: a copy on the stack would be wiped instead of them.
+        for tag in &mut tags {
             self.list.tags.push(tag.short());
             tag.0.zeroize();
         }

@@ -160,6 +160,8 @@ vocabulary! {
         DestructionFailed = 11, "destruction_failed";
         /// Keys were retired and the vault epoch was not turned over in time.
         TurnOverLate = 12, "turn_over_late";
+        /// A statement was issued although nobody could tell how far its ids can be trusted.
+        StatementWithoutQuality = 13, "statement_without_quality";
     }
 }
 

@@ -22,7 +22,7 @@ pub enum BadList {
     TooMany,
     /// A line does not fit.
     Line {
-        /// Its number, from 0; blank lines are not counted.
+        /// Its number, from 0, among those that are not blank.
         index: u64,
         /// What is wrong with it.
         flaw: Flaw,
@@ -30,7 +30,8 @@ pub enum BadList {
 }
 
 /// Reads a list and hands out each id; `None` for one that is `null`. Texts are unescaped in place,
-/// so the body is not the same afterwards.
+/// so the body is not the same afterwards. Blank lines say nothing, and are lines of `lines_max`:
+/// a list of nothing else is as long as any.
 ///
 /// # Errors
 /// [`BadList`]; what was handed out before is to be dropped.
@@ -39,17 +40,23 @@ pub fn read<'a>(
     lines_max: u64,
     each: &mut dyn FnMut(Option<RawId<'a>>),
 ) -> Result<(), BadList> {
-    let mut index = 0;
+    let body = match body {
+        // What ends with a line break has no line after it.
+        [text @ .., b'\n'] => text,
+        text => text,
+    };
+    let (mut lines, mut index) = (0, 0);
     for line in body.split_mut(|byte| *byte == b'\n') {
+        if lines == lines_max {
+            return Err(BadList::TooMany);
+        }
+        lines += 1;
         let line = match line {
             [text @ .., b'\r'] => text,
             text => text,
         };
         if line.trim_ascii().is_empty() {
             continue;
-        }
-        if index == lines_max {
-            return Err(BadList::TooMany);
         }
         each(id_of(line).map_err(|flaw| BadList::Line { index, flaw })?);
         index += 1;
@@ -154,11 +161,14 @@ impl Answer {
 }
 
 /// How much of a month's budget is spent, as it is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spent {
     /// Lists that were answered.
     pub challenges: u64,
+    /// The last day, since 1970 in UTC, on which a list over the budget was written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_on: Option<u32>,
 }
 
 impl Spent {
@@ -195,9 +205,12 @@ mod tests {
     fn lines_are_ids() {
         let text = "{\"user_id\":\"ab\"}\r\n\n  \n { \"user\\u005fid\" : \"\\u00e9\\\"\" }\n\
                     {\"user_id\":null}\n{\"user_id\":\"\"}";
-        assert_eq!(lengths(text, 4), Ok(vec![Some(2), Some(3), None, Some(0)]));
-        assert_eq!(lengths(text, 3), Err(BadList::TooMany));
+        assert_eq!(lengths(text, 6), Ok(vec![Some(2), Some(3), None, Some(0)]));
+        assert_eq!(lengths(text, 5), Err(BadList::TooMany));
+        assert_eq!(lengths(&format!("{text}\n"), 6).unwrap().len(), 4);
         assert_eq!(lengths("", 1), Ok(vec![]));
+        assert_eq!(lengths(&"\n".repeat(9), 8), Err(BadList::TooMany));
+        assert_eq!(lengths(&" \n".repeat(9), 9), Ok(vec![]));
     }
 
     #[test]

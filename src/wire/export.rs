@@ -53,7 +53,8 @@ vocabulary! {
 vocabulary! {
     /// When it is said to have happened.
     pub enum Moment {
-        /// In the last minute of the month, later versions later.
+        /// In the last minute of the month, or of the month in UTC where that ends first; later
+        /// versions later.
         MonthEnd = 1, "month_end";
         /// When the version was issued.
         Issued = 2, "issued";

@@ -203,8 +203,11 @@ impl Page {
     }
 
     fn quality(&mut self, body: &Body) {
-        let Some(of) = &body.quality else { return };
+        let Some(quality) = &body.quality else { return };
         self.section("How far the ids can be trusted");
+        let Some(of) = quality else {
+            return self.element("p", "It could not be told when this was issued.");
+        };
         let row = |name: &str, licenses: u64, ppm: u64| {
             (name.to_owned(), vec![number(licenses), percent(ppm)])
         };

@@ -1,6 +1,6 @@
 //! A statement as it is written: one JSON object, one spelling; and the same as CSV.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::explained::IdQuality;
 use super::retention::spoken::text;
@@ -81,10 +81,10 @@ pub struct Body {
     pub billable: Billable,
     /// The same counted from the stored sets; `null` where they are destroyed.
     pub recount: Option<Recounted>,
-    /// How far the ids of the month can be trusted, as of the issue; statements of the first form
-    /// do not have it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quality: Option<IdQuality>,
+    /// How far the ids of the month can be trusted, as of the issue; `null` where that could not be
+    /// told. Statements of the first form do not have it.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Option<IdQuality>>,
 }
 
 /// An earlier version.
@@ -255,6 +255,11 @@ pub struct Recounted {
     pub user_set: Digest,
 }
 
+/// A member that is there, `null` or not; one that is not there has its default.
+fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<IdQuality>>, D::Error> {
+    Deserialize::deserialize(from).map(Some)
+}
+
 impl Body {
     /// Whether it is of a form that is known, and has what that form has.
     pub fn is_of_known_form(&self) -> bool {
@@ -313,7 +318,7 @@ impl Body {
         ] {
             row(name.to_owned(), count);
         }
-        if let Some(quality) = &self.quality {
+        if let Some(Some(quality)) = &self.quality {
             for (name, count) in quality.figures() {
                 row(format!("quality_{name}"), count);
             }

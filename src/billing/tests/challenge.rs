@@ -1,25 +1,10 @@
 //! A customer's list: what is told of it, what is not, and what it costs.
 
 use super::*;
-use crate::crypto::{BaseKey, SealKey, Secret, TagKey};
+use crate::billing::fake::keys;
 use crate::identity::{RawId, Roll, Sentinels};
-use crate::keys::{SiteMonthIds, SiteMonthKeys};
-use crate::model::ids::KeyId;
 use crate::model::reason::Reason;
 use serde_json::{Value, json};
-
-fn keys() -> Arc<SiteMonthKeys> {
-    let secret = |byte: u8| Secret::take(&mut [byte; 32]).unwrap();
-    let id = KeyId(1);
-    Arc::new(SiteMonthKeys {
-        base: BaseKey::new(&secret(1)),
-        tally: TagKey::new(&secret(2)),
-        record: TagKey::new(&secret(3)),
-        watermark: TagKey::new(&secret(4)),
-        sets: Arc::new(SealKey::new(id, &secret(5))),
-        ids: SiteMonthIds { base: id, tally: id, record: id, watermark: id, sets: id },
-    })
-}
 
 /// A desk whose month has so many users, viewer-0 and so on.
 fn world(users: u32) -> World {
@@ -125,8 +110,24 @@ async fn lists_are_budgeted_and_what_is_refused_is_written_down() {
     assert_eq!(world.challenge(&list(0..100)).await, Err(BillingError::BudgetSpent));
     assert_eq!(world.challengeable(november()).await, Err(BillingError::BudgetSpent));
     let kinds: Vec<&str> = world.told().into_iter().map(|(kind, _)| kind).collect();
-    let refused = ["challenge_refused"; 2];
+    let refused = ["challenge_refused"];
     assert_eq!(kinds, [&["statement_challenged"; 5][..], &refused].concat());
+    // Data from before them is put back: what was answered stays answered.
+    world.memory.rows.lock().unwrap().clear();
+    let (desk, by) = (world.another(), caller(Role::Billing));
+    for _ in 0..3 {
+        let refused = desk.challengeable(&by, site_id(), november()).await;
+        assert_eq!(refused, Err(BillingError::BudgetSpent));
+    }
+    assert_eq!(world.told().len(), 7);
+    // Another day is written down again.
+    let later = Arc::new(Ticking(1_798_100_000_000.into()));
+    let desk = Billing::new(world.memory.clone(), world.ledger.clone(), Settings::default(), later);
+    for _ in 0..3 {
+        let refused = desk.challengeable(&by, site_id(), november()).await;
+        assert_eq!(refused, Err(BillingError::BudgetSpent));
+    }
+    assert_eq!(world.told().len(), 8);
     // A month of its own has its own.
     assert_eq!(world.challengeable(november().next()).await, Ok(()));
 }

@@ -86,7 +86,7 @@ fn statement(text: &str) -> Statement {
             device_users: 0,
             user_set: Digest([0xef; 32]),
         }),
-        quality: Some(quality()),
+        quality: Some(Some(quality())),
     };
     let issued = Proof {
         entry: text.to_owned(),

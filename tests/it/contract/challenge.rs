@@ -99,11 +99,11 @@ fn lists_that_are_not_answered() {
         assert_eq!(answer["challenges_left"], json!(left));
     }
     for _ in 0..2 {
-        problem(&post(CHALLENGE, &[NDJSON], &whole), 429, "challenge-budget");
+        problem(&post(CHALLENGE, &[NDJSON], &whole), 409, "challenge-budget");
     }
     let auditor = server.token("auditor", 30);
     let read = server.send(&auditor, "GET", "/v1/ledger?from=0&limit=1000", &[], "").text();
-    assert_eq!(read.matches("challenge_refused").count(), 2);
+    assert_eq!(read.matches("challenge_refused").count(), 1);
     assert_eq!(read.matches("statement_challenged").count(), 5);
     server.end();
 }

@@ -1,0 +1,70 @@
+//! A statement in somebody else's hands: its page, and the check of it with nothing but the
+//! ledger's public key.
+
+use super::BillingError;
+use crate::crypto::sha256;
+use crate::ledger::{Digest, Event, ProofError, VerifierKey, verify_proof};
+use crate::wire::statement::{Body, Statement};
+
+/// Why a statement states nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StatementError {
+    /// The key file.
+    #[error("the key is not a verifier key of a ledger; take verifier.key of the ledger directory")]
+    Key,
+    /// Another form, or another spelling.
+    #[error(
+        "the file is not a statement in the form that the server issued; get it anew, byte for byte"
+    )]
+    Form,
+    /// Of another ledger.
+    #[error("the statement is of another ledger than the key")]
+    OtherLedger,
+    /// The proof in it.
+    #[error("the entry that the statement holds does not prove anything: {0}")]
+    Proof(ProofError),
+    /// The digest is another.
+    #[error("the ledger has another digest of this statement: something in it was changed")]
+    Digest,
+}
+
+/// A statement as a page for people.
+///
+/// # Errors
+/// When there is no memory for it.
+pub fn page(statement: &Statement) -> Result<Vec<u8>, BillingError> {
+    Ok(statement.to_page(Digest(sha256(&[&statement.body.to_bytes()?]))))
+}
+
+/// The page of a statement's file, without asking whether it is genuine.
+///
+/// # Errors
+/// When the file is none.
+pub fn page_of(text: &[u8]) -> Result<Vec<u8>, StatementError> {
+    let statement = Statement::parse(text).map_err(|_| StatementError::Form)?;
+    page(&statement).map_err(|_| StatementError::Form)
+}
+
+/// Checks a statement with nothing but the ledger's public key; what it says.
+///
+/// # Errors
+/// When it states nothing.
+pub fn verify(text: &[u8], key: &str) -> Result<Body, StatementError> {
+    let key = VerifierKey::parse(key).ok_or(StatementError::Key)?;
+    let Statement { body, issued } = Statement::parse(text).map_err(|_| StatementError::Form)?;
+    let entry = verify_proof(&issued, &key).map_err(StatementError::Proof)?;
+    if !body.is_of_known_form() {
+        return Err(StatementError::Form);
+    }
+    if body.ledger != key.name() {
+        return Err(StatementError::OtherLedger);
+    }
+    let bytes = body.to_bytes().map_err(|_| StatementError::Form)?;
+    let said = Event::StatementIssued {
+        site: body.site_id.clone(),
+        month: body.month,
+        version: body.version,
+        digest: Digest(sha256(&[&bytes])),
+    };
+    if entry.event == said { Ok(body) } else { Err(StatementError::Digest) }
+}
