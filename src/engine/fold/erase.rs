@@ -2,8 +2,8 @@
 //! bucket gets its key wrapped anew, on the fold's own thread, so that no fold writes beside it.
 //!
 //! Cut at any point it can be repeated: a block is either under the bucket's fresh key, and then
-//! no row from before with the person is in it, or it is not done yet. So a fold in between joins no
-//! fragment that is under another key. What was counted is written with what was done.
+//! no row from before with the person is in it, or it is not done yet. So a fold in between joins
+//! no fragment that is under another key. What was counted is written with what was done.
 
 use std::sync::Arc;
 
