@@ -4,14 +4,16 @@
 //! written in the same change set as the counters. In memory are the hours that changed since. The
 //! hour is that of the group's own time, so a replay comes to the same figures.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{Engine, EngineError};
 use crate::crypto::{self, Aad, SealKey};
-use crate::model::arrival::{Credential, Hour, OTHERS, Received, SENDERS_MAX, Sender};
+use crate::model::arrival::{
+    Credential, HOUR_NAMES_MAX, Hour, NAMES_MAX, OTHERS, Received, Sender,
+};
 use crate::model::caller::{SiteScope, Token};
 use crate::model::ids::SiteId;
 use crate::model::limits;
@@ -49,8 +51,43 @@ type Senders = BTreeMap<Sender, Received>;
 #[derive(Default)]
 struct HourNow {
     senders: Senders,
+    /// How many names each credential has in it beside its own, and all of them.
+    names: (HashMap<Arc<Credential>, usize>, usize),
     /// Whether it changed since the last cut.
     changed: bool,
+}
+
+impl HourNow {
+    fn of(senders: Senders) -> Self {
+        let mut now = Self::default();
+        senders.keys().filter(|sender| sender.is_bounded()).for_each(|sender| now.name(sender));
+        Self { senders, ..now }
+    }
+
+    fn name(&mut self, sender: &Sender) {
+        let (of, all) = &mut self.names;
+        *of.entry(Arc::clone(&sender.credential)).or_default() += 1;
+        *all += 1;
+    }
+
+    /// Adds what came of a sender. Nobody's names take the place of another's own, and of one
+    /// credential's names there are only so many: a producer could name very many.
+    fn add(&mut self, sender: &Sender, received: &Received) {
+        self.changed = true;
+        if let Some(known) = self.senders.get_mut(sender) {
+            return known.add(received);
+        }
+        let mut sender = sender.clone();
+        if sender.is_bounded() {
+            let of = self.names.0.get(&sender.credential).copied().unwrap_or_default();
+            if of >= NAMES_MAX || self.names.1 >= HOUR_NAMES_MAX {
+                sender.producer = OTHERS.into();
+            } else {
+                self.name(&sender);
+            }
+        }
+        self.senders.entry(sender).or_default().add(received);
+    }
 }
 
 #[derive(Default)]
@@ -97,7 +134,7 @@ impl Arrivals {
         if let Entry::Vacant(place) = self.write().hours.entry(hour) {
             let row = self.store.get(Table::Arrivals, &keys::arrivals(hour))?;
             let senders = row.map(|sealed| self.read_row(hour, &sealed)).transpose()?;
-            place.insert(HourNow { senders: senders.unwrap_or_default(), changed: false });
+            place.insert(HourNow::of(senders.unwrap_or_default()));
         }
         Ok(())
     }
@@ -116,16 +153,7 @@ impl Arrivals {
         let now = hours.entry(hour).or_default();
         for (sender, received) in arrivals {
             total.received.add(received);
-            now.changed = true;
-            if let Some(known) = now.senders.get_mut(sender) {
-                known.add(received);
-                continue;
-            }
-            let mut sender = sender.clone();
-            if now.senders.len() >= SENDERS_MAX {
-                sender.producer = OTHERS.into();
-            }
-            now.senders.entry(sender).or_default().add(received);
+            now.add(sender, received);
         }
     }
 

@@ -11,10 +11,12 @@ use super::time::{Day, Timestamp};
 
 /// Milliseconds of an hour.
 pub const HOUR_MS: i64 = 3_600_000;
-/// Most senders of an hour, and of a request, that are told apart; records of further producer
-/// names are counted under the credential and [`OTHERS`].
-pub const SENDERS_MAX: usize = 1_000;
-/// Stands for the producers beyond [`SENDERS_MAX`]. No producer has an empty name.
+/// Most producer names of a credential in an hour, and so of a request, that are told apart beside
+/// its own; records of further names are counted under the credential and [`OTHERS`].
+pub const NAMES_MAX: usize = 64;
+/// Most such names of all credentials in an hour.
+pub const HOUR_NAMES_MAX: usize = 4_096;
+/// Stands for the producers beyond [`NAMES_MAX`]. No producer has an empty name.
 pub const OTHERS: &str = "";
 /// How long the figures of an hour are kept, days: a year, and a month to look at it.
 pub const KEPT_DAYS: u32 = 400;
@@ -63,6 +65,19 @@ pub struct Sender {
     pub credential: Arc<Credential>,
     /// The producer that the record names, else the credential's; or [`OTHERS`].
     pub producer: Box<str>,
+}
+
+impl Sender {
+    /// A credential under its own producer name.
+    pub fn own(credential: Arc<Credential>) -> Self {
+        let producer = credential.producer.clone();
+        Self { credential, producer }
+    }
+
+    /// Whether the name is one of those of which there are so many at most.
+    pub fn is_bounded(&self) -> bool {
+        self.producer != self.credential.producer && &*self.producer != OTHERS
+    }
 }
 
 /// What came of one sender.
@@ -128,7 +143,7 @@ impl Received {
 /// Who sent the rows of a batch, and what of the request never became a row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Arrival {
-    /// The senders of the request, [`SENDERS_MAX`] and [`OTHERS`] at most.
+    /// The senders of the request: [`NAMES_MAX`], the credential itself and [`OTHERS`] at most.
     pub senders: Vec<(Sender, Received)>,
     /// The sender of each row, as an index; empty where all rows are of the first.
     pub sender_of: Vec<u16>,

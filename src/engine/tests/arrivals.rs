@@ -2,7 +2,7 @@
 //! keeps, pages, and data that does not agree.
 
 use super::*;
-use crate::model::arrival::{Credential, KEPT_DAYS, OTHERS, SENDERS_MAX};
+use crate::model::arrival::{Credential, HOUR_NAMES_MAX, KEPT_DAYS, NAMES_MAX, OTHERS};
 use crate::model::caller::{Role, SiteScope};
 use crate::model::reason::Reason;
 
@@ -69,20 +69,20 @@ impl World {
 fn an_hour_tells_so_many_senders_apart_and_counts_the_rest_together() {
     let mut world = World::new(settings(false));
     let names = |range: std::ops::Range<usize>| range.map(|at| format!("n{at:04}"));
-    world.refused(names(0..600), 1);
+    world.refused(names(0..40), 1);
     world.fold_all();
-    world.refused(names(500..1_200), 2);
+    world.refused(names(30..100), 2);
     let check = |world: &World| {
         let found = world.arrivals();
-        assert_eq!(found.len(), SENDERS_MAX + 1);
+        assert_eq!(found.len(), NAMES_MAX + 1);
         let records: u64 = found.values().map(Received::records).sum();
-        assert_eq!(records, 600 + 1_400);
+        assert_eq!(records, 40 + 140);
         let of = |name: &str| {
             let here = found.iter().find(|((_, sender), _)| *sender == named(name));
             here.map(|(_, received)| received.records())
         };
-        assert_eq!([of("n0000"), of("n0550"), of("n0999")], [Some(1), Some(3), Some(2)]);
-        assert_eq!([of("n1000"), of(OTHERS)], [None, Some(400)]);
+        assert_eq!([of("n0000"), of("n0035"), of("n0063")], [Some(1), Some(3), Some(2)]);
+        assert_eq!([of("n0064"), of(OTHERS)], [None, Some(72)]);
     };
     check(&world);
     world.restart();
@@ -91,15 +91,66 @@ fn an_hour_tells_so_many_senders_apart_and_counts_the_rest_together() {
     world.fold_all();
     check(&world);
     world.restart();
-    world.refused(names(1_100..1_101), 5);
+    world.refused(names(80..81), 5);
     world.refused(names(0..1), 5);
     let records: u64 = world.arrivals().values().map(Received::records).sum();
-    assert_eq!(records, 2_010);
-    assert_eq!(world.arrivals().len(), SENDERS_MAX + 1);
+    assert_eq!(records, 190);
+    assert_eq!(world.arrivals().len(), NAMES_MAX + 1);
+    // The credential's own name has its place all the same.
+    world.refused(["c0".to_owned()].into_iter(), 5);
+    assert_eq!(world.arrivals().len(), NAMES_MAX + 2);
     // The next hour has room again.
     world.clock.0.fetch_add(HOUR, Ordering::SeqCst);
-    world.refused(names(1_100..1_101), 5);
-    assert_eq!(world.arrivals().len(), SENDERS_MAX + 2);
+    world.refused(names(80..81), 5);
+    assert_eq!(world.arrivals().len(), NAMES_MAX + 3);
+    world.close();
+}
+
+/// A producer that makes names up takes none of those of others away, and very many that do so
+/// together leave everybody its own.
+#[test]
+fn nobody_takes_the_names_of_others() {
+    let mut world = World::new(settings(false));
+    let credentials = HOUR_NAMES_MAX / NAMES_MAX;
+    let of = |credential: usize, producer: &str| {
+        let credential =
+            Credential { producer: format!("c{credential}").into(), sites: "A".into() };
+        Sender { credential: Arc::new(credential), producer: producer.into() }
+    };
+    let send = |world: &World, senders: &mut dyn Iterator<Item = Sender>| {
+        let mut batch = Batch::default();
+        let received = Received { unreadable: 1, ..Received::default() };
+        batch.arrival.senders = senders.map(|sender| (sender, received.clone())).collect();
+        world.runtime.block_on(world.engine().commit(batch, Vec::new(), None)).unwrap();
+    };
+    for credential in 0..credentials - 1 {
+        send(&world, &mut (0..2 * NAMES_MAX).map(|at| of(credential, &format!("n{at}"))));
+    }
+    let last = credentials - 1;
+    send(&world, &mut (0..NAMES_MAX).map(|at| of(last, &format!("n{at}"))));
+    let found = world.arrivals();
+    assert_eq!(found.len(), HOUR_NAMES_MAX + credentials - 1, "names, and the rest of each");
+    assert!(found.keys().all(|(_, sender)| *sender != of(last, OTHERS)), "it lost none");
+    let more = credentials + 1;
+    send(&world, &mut [of(more, "n0"), of(more, "c65")].into_iter());
+    let check = |world: &World| {
+        let found = world.arrivals();
+        let has = |sender| found.keys().any(|(_, found)| *found == sender);
+        assert_eq!(
+            [has(of(more, "c65")), has(of(more, OTHERS)), has(of(more, "n0"))],
+            [true, true, false]
+        );
+    };
+    check(&world);
+    world.restart();
+    check(&world);
+    world.fold_all();
+    world.restart();
+    check(&world);
+    // Also where the hour was read from its row, it has no room.
+    send(&world, &mut [of(more, "n1"), of(0, "x"), of(0, "c0")].into_iter());
+    check(&world);
+    assert_eq!(world.arrivals().len(), HOUR_NAMES_MAX + credentials - 1 + 3);
     world.close();
 }
 
