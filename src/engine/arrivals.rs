@@ -6,13 +6,14 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::mem;
 use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{Engine, EngineError};
 use crate::crypto::{self, Aad, SealKey};
 use crate::model::arrival::{
-    Credential, HOUR_NAMES_MAX, Hour, NAMES_MAX, OTHERS, Received, Sender,
+    Credential, HOUR_NAMES_MAX, Hour, NAMES_MAX, OTHERS, Place, Received, Sender,
 };
 use crate::model::caller::{SiteScope, Token};
 use crate::model::ids::SiteId;
@@ -203,39 +204,56 @@ impl Arrivals {
         if self.difference() == 0 { Ok(()) } else { Err(EngineError::Damaged(what.into())) }
     }
 
-    /// Hands out the senders of the hours of a range, in order, until somebody has enough.
+    /// Hands out the senders of the hours of a range, in order, until somebody has enough. The hour
+    /// that it would have gone on with, where it looked at as many as it may.
     fn each(
         &self,
         range: &Range<Hour>,
+        look: &Look,
         mut take: impl FnMut(Hour, Senders) -> ControlFlow<()>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Option<Hour>, EngineError> {
         // Memory first: what is not in it now is in the table, at least as it is now.
         let mut recent: BTreeMap<Hour, Senders> = match range.is_empty() {
-            true => return Ok(()),
+            true => return Ok(None),
             false => {
                 let recent = self.read();
                 let hours = recent.hours.range(range.clone());
                 hours.map(|(hour, now)| (*hour, now.senders.clone())).collect()
             }
         };
+        let (mut hours, mut senders) = (0, 0);
+        let mut hand = |hour: Hour, of: &mut dyn FnMut() -> Result<Senders, EngineError>| {
+            // Asked before a row is opened, which is what costs.
+            if hours >= look.hours || senders >= look.senders {
+                return Ok(ControlFlow::Break(Some(hour)));
+            }
+            let found = of()?;
+            hours += 1;
+            senders += found.len();
+            Ok::<_, EngineError>(take(hour, found).map_break(|()| None))
+        };
         let (from, to) = (keys::arrivals(range.start), keys::arrivals(range.end));
         for row in self.store.scan(Table::Arrivals, &from, Some(&to))? {
             let (key, sealed) = row?;
             let hour = keys::arrivals_hour(&key).ok_or(Corrupt("arrivals"))?;
             while let Some(first) = recent.first_entry().filter(|first| *first.key() < hour) {
-                let (hour, senders) = first.remove_entry();
-                if take(hour, senders).is_break() {
-                    return Ok(());
+                let (hour, mut known) = first.remove_entry();
+                if let ControlFlow::Break(end) = hand(hour, &mut || Ok(mem::take(&mut known)))? {
+                    return Ok(end);
                 }
             }
-            let known = recent.remove(&hour);
-            let senders = known.map_or_else(|| self.read_row(hour, &sealed), Ok)?;
-            if take(hour, senders).is_break() {
-                return Ok(());
+            let mut known = recent.remove(&hour);
+            let mut read = || known.take().map_or_else(|| self.read_row(hour, &sealed), Ok);
+            if let ControlFlow::Break(end) = hand(hour, &mut read)? {
+                return Ok(end);
             }
         }
-        let _ = recent.into_iter().try_for_each(|(hour, senders)| take(hour, senders));
-        Ok(())
+        for (hour, mut known) in recent {
+            if let ControlFlow::Break(end) = hand(hour, &mut || Ok(mem::take(&mut known)))? {
+                return Ok(end);
+            }
+        }
+        Ok(None)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Recent> {
@@ -277,31 +295,47 @@ pub fn drop_old(store: &Store, answers_from: Day, changes: &mut Changes) -> Resu
 /// One sender in one hour.
 pub type ArrivalRow = (Hour, Sender, Received);
 
+/// How much one question may look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Most rows that are wanted.
+    pub rows: usize,
+    /// Most hours, whether wanted rows are in them or not.
+    pub hours: usize,
+    /// Most senders of these hours; the last hour is looked at whole.
+    pub senders: usize,
+}
+
 impl Engine {
-    /// What arrived in the hours of a range from the senders that are wanted, after a place in
-    /// their order, `limit` at most; and whether there is more. It holds everything that was
-    /// answered before the call. It reads files, so it runs off the reactor.
+    /// What arrived in the hours of a range from the senders that are wanted, from a place in their
+    /// order; and the place where it goes on, if it does, which may be behind no row at all. It
+    /// holds everything that was answered before the call. It reads files, so it runs off the
+    /// reactor.
     ///
     /// # Errors
     /// When a row cannot be read.
     pub fn arrivals(
         &self,
         range: Range<Hour>,
-        after: Option<&(Hour, Sender)>,
-        limit: usize,
+        from: Option<&Place>,
+        look: &Look,
         wanted: impl Fn(&Sender) -> bool,
-    ) -> Result<(Vec<ArrivalRow>, bool), EngineError> {
-        let mut rows = Vec::new();
-        let mut more = false;
-        let start = after.map_or(range.start, |(hour, _)| range.start.max(*hour));
-        self.shared.arrivals.each(&(start..range.end), |hour, senders| {
+    ) -> Result<(Vec<ArrivalRow>, Option<Place>), EngineError> {
+        let mut rows: Vec<ArrivalRow> = Vec::new();
+        let mut next = None;
+        let start = from.map_or(range.start, |place| range.start.max(place.hour));
+        let end = self.shared.arrivals.each(&(start..range.end), look, |hour, senders| {
             let is_new = |sender: &Sender| {
-                after.is_none_or(|(last, of)| (hour, sender) > (*last, of)) && wanted(sender)
+                let here = (hour, Some(sender));
+                from.is_none_or(|place| here > (place.hour, place.behind.as_ref()))
             };
             for (sender, received) in senders {
-                if is_new(&sender) {
-                    if rows.len() == limit {
-                        more = true;
+                if is_new(&sender) && wanted(&sender) {
+                    if rows.len() >= look.rows {
+                        next = rows.last().map(|(hour, sender, _)| Place {
+                            hour: *hour,
+                            behind: Some(sender.clone()),
+                        });
                         return ControlFlow::Break(());
                     }
                     rows.push((hour, sender, received));
@@ -309,7 +343,7 @@ impl Engine {
             }
             ControlFlow::Continue(())
         })?;
-        Ok((rows, more))
+        Ok((rows, next.or(end.map(|hour| Place { hour, behind: None }))))
     }
 
     /// By how many records the figures of all months differ from what was accepted from all

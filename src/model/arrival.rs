@@ -80,6 +80,15 @@ impl Sender {
     }
 }
 
+/// A place in the order of hours and their senders.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The hour.
+    pub hour: Hour,
+    /// The sender that it is behind; `None` = before the hour's first.
+    pub behind: Option<Sender>,
+}
+
 /// What came of one sender.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Received {

@@ -2,11 +2,13 @@
 //! keeps, pages, and data that does not agree.
 
 use super::*;
-use crate::model::arrival::{Credential, HOUR_NAMES_MAX, KEPT_DAYS, NAMES_MAX, OTHERS};
+use crate::engine::arrivals::Look;
+use crate::model::arrival::{Credential, HOUR_NAMES_MAX, KEPT_DAYS, NAMES_MAX, OTHERS, Place};
 use crate::model::caller::{Role, SiteScope};
 use crate::model::reason::Reason;
 
 const DAY: i64 = 24 * HOUR;
+const EVERYTHING: Look = Look { rows: usize::MAX, hours: usize::MAX, senders: usize::MAX };
 
 /// Who the rows of a batch may be from.
 pub(super) const SENDERS: u16 = 4;
@@ -44,8 +46,8 @@ impl World {
     /// Everything that arrived and is kept.
     pub(super) fn arrivals(&self) -> BTreeMap<(Hour, Sender), Received> {
         let all = Hour(0)..Hour(u32::MAX);
-        let (rows, more) = self.engine().arrivals(all, None, usize::MAX, |_| true).unwrap();
-        assert!(!more);
+        let (rows, next) = self.engine().arrivals(all, None, &EVERYTHING, |_| true).unwrap();
+        assert_eq!(next, None);
         rows.into_iter().map(|(hour, sender, received)| ((hour, sender), received)).collect()
     }
 
@@ -232,26 +234,43 @@ fn pages_join_without_gap_or_repeat() {
     let first = Hour::of(Timestamp(START));
     let range = Hour(first.0 + 1)..Hour(first.0 + 4);
     let wanted = |sender: &Sender| &*sender.producer != "n3";
-    let page = |after: Option<&(Hour, Sender)>, limit| {
-        world.engine().arrivals(range.clone(), after, limit, wanted).unwrap()
+    let page = |from: Option<&Place>, look: &Look| {
+        world.engine().arrivals(range.clone(), from, look, wanted).unwrap()
     };
-    let (all, more) = page(None, 100);
-    assert!(!more);
+    let (all, next) = page(None, &EVERYTHING);
+    assert_eq!(next, None);
     assert_eq!(all.len(), 3 * 6);
-    for limit in 1..=19 {
-        let (mut joined, mut after) = (Vec::new(), None);
+    let looks = [(99, 99), (1, 99), (2, 99), (99, 1), (99, 8), (99, 15)];
+    for (rows, (hours, senders)) in (1..=19).flat_map(|rows| looks.map(|look| (rows, look))) {
+        let look = Look { rows, hours, senders };
+        let (mut joined, mut from) = (Vec::new(), None);
         loop {
-            let (rows, more) = page(after.as_ref(), limit);
+            let (rows, next) = page(from.as_ref(), &look);
             joined.extend(rows);
-            if !more {
+            if next.is_none() {
                 break;
             }
-            after = joined.last().map(|(hour, sender, _)| (*hour, sender.clone()));
+            assert!(next > from, "it goes on");
+            from = next;
         }
-        assert_eq!(joined, all, "{limit} a page");
+        assert_eq!(joined, all, "{look:?}");
     }
     let backwards = range.end..range.start;
-    assert!(world.engine().arrivals(backwards, None, 9, wanted).unwrap().0.is_empty());
+    assert!(world.engine().arrivals(backwards, None, &EVERYTHING, wanted).unwrap().0.is_empty());
+    // Hours without anything wanted are looked at as well, and those in memory like others.
+    let none = |from: Option<&Place>, hours| {
+        let (all, look) = (Hour(0)..Hour(u32::MAX), Look { hours, ..EVERYTHING });
+        let (rows, next) = world.engine().arrivals(all, from, &look, |_| false).unwrap();
+        assert!(rows.is_empty());
+        next
+    };
+    for hours in 1..5 {
+        let ends = Hour(first.0 + u32::try_from(hours).unwrap());
+        let place = none(None, hours).unwrap();
+        assert_eq!(place, Place { hour: ends, behind: None });
+        assert_eq!(none(Some(&place), 5 - hours), None);
+    }
+    assert_eq!(none(None, 5), None, "no cursor where nothing is left");
 }
 
 /// The check at the start bites: rows that are counted, but for nobody.
