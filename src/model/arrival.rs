@@ -167,6 +167,14 @@ impl Arrival {
         }
     }
 
+    /// What it takes of the memory, bytes.
+    pub fn bytes(&self) -> usize {
+        let names = self.senders.iter().map(|(sender, _)| sender.producer.len());
+        self.senders.len() * size_of::<(Sender, Received)>()
+            + self.sender_of.len() * size_of::<u16>()
+            + names.sum::<usize>()
+    }
+
     /// What came of each sender, once the rows are judged. Rows of nobody (there are none but in
     /// tests) are counted for a sender without names.
     pub fn judged(mut self, verdicts: &[Verdict]) -> Vec<(Sender, Received)> {

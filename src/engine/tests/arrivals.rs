@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::engine::arrivals::Look;
+use crate::engine::log::Log;
 use crate::model::arrival::{Credential, HOUR_NAMES_MAX, KEPT_DAYS, NAMES_MAX, OTHERS, Place};
 use crate::model::caller::{Role, SiteScope};
 use crate::model::reason::Reason;
@@ -154,6 +155,29 @@ fn nobody_takes_the_names_of_others() {
     check(&world);
     assert_eq!(world.arrivals().len(), HOUR_NAMES_MAX + credentials - 1 + 3);
     world.close();
+}
+
+/// A batch without rows has next to nothing that is sealed; what it has waits in memory all the
+/// same.
+#[test]
+fn batches_without_rows_take_their_place_in_the_queue() {
+    let world = World::new(Settings { queue_bytes: 64 << 10, ..settings(false) });
+    let engine = world.engine().clone();
+    let names = || (0..NAMES_MAX).map(|at| format!("n{at}"));
+    // The writer stops where it would publish.
+    let holds_writer = engine.shared.published.read().unwrap();
+    let append = |_| engine.append(refused(names(), 1), Vec::new(), None).ok();
+    let taken: Vec<_> = (0..100).map_while(append).collect();
+    assert!((2..8).contains(&taken.len()), "{} were taken", taken.len());
+    assert!(engine.figures().queued_bytes > 32 << 10);
+    drop(holds_writer);
+    let batches = taken.len();
+    for queued in taken {
+        world.runtime.block_on(engine.outcome(queued)).unwrap();
+    }
+    assert_eq!(engine.figures().queued_bytes, 0);
+    let records: u64 = world.arrivals().values().map(Received::records).sum();
+    assert_eq!(records, (batches * NAMES_MAX) as u64);
 }
 
 /// What comes while a fold is under way is in none of its rows, also when its hour ends meanwhile.
