@@ -47,11 +47,12 @@ pub struct Senders {
 }
 
 impl Senders {
-    /// Nobody yet.
-    pub fn new(credential: Arc<Credential>) -> Self {
+    /// Nobody yet. Without a list of names that the credential may use, the name of a record that
+    /// is refused is not written down: it could be anything, and is kept for longer than records.
+    pub fn new(credential: Arc<Credential>, lists_names: bool) -> Self {
         Self {
             credential,
-            arrival: Arrival::default(),
+            arrival: Arrival { lists_names, ..Arrival::default() },
             by_name: HashMap::new(),
             names: 0,
             others: None,
@@ -67,9 +68,10 @@ impl Senders {
         self.rows += 1;
     }
 
-    /// Counts a refused record; without a name it is the credential's.
+    /// Counts a refused record; without a name that may be written down it is the credential's.
     pub fn reject(&mut self, producer: Option<&[u8]>, reason: Reason) {
         let credential = Arc::clone(&self.credential);
+        let producer = producer.filter(|_| self.arrival.lists_names);
         let sender = self.index(producer.unwrap_or(credential.producer.as_bytes()));
         if let Some((_, received)) = self.arrival.senders.get_mut(usize::from(sender)) {
             received.reject(reason, 1);
@@ -79,7 +81,7 @@ impl Senders {
     /// Counts a request that could not be read.
     pub fn unreadable(credential: Arc<Credential>) -> Arrival {
         let received = Received { unreadable: 1, ..Received::default() };
-        Arrival { senders: vec![(Sender::own(credential), received)], sender_of: Vec::new() }
+        Arrival { senders: vec![(Sender::own(credential), received)], ..Arrival::default() }
     }
 
     /// What is counted, but for the rows, which nobody has judged yet.
@@ -128,8 +130,27 @@ mod tests {
     use super::*;
     use crate::model::batch::Verdict;
 
+    fn of_names(lists_names: bool) -> Senders {
+        let credential = Credential { producer: "own".into(), sites: "*".into() };
+        Senders::new(Arc::new(credential), lists_names)
+    }
+
     fn senders() -> Senders {
-        Senders::new(Arc::new(Credential { producer: "own".into(), sites: "*".into() }))
+        of_names(true)
+    }
+
+    #[test]
+    fn a_refused_name_that_is_not_listed_is_not_written_down() {
+        for (lists_names, names) in [(true, vec!["own", "a", "b"]), (false, vec!["own", "a"])] {
+            let mut senders = of_names(lists_names);
+            senders.row(b"own");
+            senders.row(b"a");
+            senders.reject(Some(b"b"), Reason::UnknownSite);
+            let judged = senders.finish().judged(&[Verdict::Accepted; 2]);
+            let found: Vec<&str> = judged.iter().map(|(sender, _)| &*sender.producer).collect();
+            assert_eq!(found, names);
+            assert_eq!(judged.iter().map(|(_, received)| received.records()).sum::<u64>(), 3);
+        }
     }
 
     #[test]

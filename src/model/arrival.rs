@@ -149,13 +149,17 @@ impl Received {
     }
 }
 
-/// Who sent the rows of a batch, and what of the request never became a row.
+/// Who sent the rows of a batch, and what of the request never became a row. All senders are of one
+/// credential.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Arrival {
     /// The senders of the request: [`NAMES_MAX`], the credential itself and [`OTHERS`] at most.
     pub senders: Vec<(Sender, Received)>,
     /// The sender of each row, as an index; empty where all rows are of the first.
     pub sender_of: Vec<u16>,
+    /// Whether the credential lists the names that its records may carry. Without a list a record
+    /// that is refused could carry anything, so its name is not written down.
+    pub lists_names: bool,
 }
 
 impl Arrival {
@@ -175,26 +179,44 @@ impl Arrival {
             + names.sum::<usize>()
     }
 
-    /// What came of each sender, once the rows are judged. Rows of nobody (there are none but in
-    /// tests) are counted for a sender without names.
+    /// What came of each sender, once the rows are judged: what is refused now is the credential's
+    /// own where it lists no names. Rows of nobody (there are none but in tests) are counted for a
+    /// sender without names.
     pub fn judged(mut self, verdicts: &[Verdict]) -> Vec<(Sender, Received)> {
         if self.senders.is_empty() && !verdicts.is_empty() {
             self.senders.push(Default::default());
         }
-        // Nearly all requests are of one sender.
-        if let ([(_, received)], []) = (&mut self.senders[..], &self.sender_of[..]) {
-            verdicts.iter().for_each(|verdict| received.judge(*verdict));
-            return self.senders;
-        }
+        let hides = |sender: &Sender, verdict: Verdict| {
+            verdict == Verdict::TooOld && !self.lists_names && sender.is_bounded()
+        };
         let last = self.senders.len().saturating_sub(1);
+        let mut own = None;
         for (row, verdict) in verdicts.iter().enumerate() {
             let sender = self.sender_of.get(row).map_or(0, |sender| usize::from(*sender));
-            if let Some((_, received)) = self.senders.get_mut(sender.min(last)) {
+            let mut at = sender.min(last);
+            if let Some((sender, _)) = self.senders.get(at).filter(|(of, _)| hides(of, *verdict)) {
+                let credential = Arc::clone(&sender.credential);
+                at = *own.get_or_insert_with(|| place_of_own(&mut self.senders, credential));
+            }
+            if let Some((_, received)) = self.senders.get_mut(at) {
                 received.judge(*verdict);
             }
         }
+        let is_empty = |(_, received): &(Sender, Received)| *received == Received::default();
+        // A name of which nothing was taken is not written down either.
+        self.senders.retain(|of| self.lists_names || !of.0.is_bounded() || !is_empty(of));
         self.senders
     }
+}
+
+/// Where the credential itself stands among its senders.
+fn place_of_own(senders: &mut Vec<(Sender, Received)>, credential: Arc<Credential>) -> usize {
+    let own = Sender::own(credential);
+    let known = senders.iter().position(|(sender, _)| *sender == own);
+    known.unwrap_or_else(|| {
+        senders.push((own, Received::default()));
+        senders.len() - 1
+    })
 }
 
 #[cfg(test)]
@@ -219,7 +241,8 @@ mod tests {
         let of = |name: &str| {
             (Sender { producer: name.into(), ..Sender::default() }, Default::default())
         };
-        let mut arrival = Arrival { senders: vec![of("a"), of("b")], sender_of: Vec::new() };
+        let senders = vec![of("a"), of("b")];
+        let mut arrival = Arrival { senders, sender_of: Vec::new(), lists_names: true };
         for (row, sender) in [0, 0, 1, 0, 1, 0].into_iter().enumerate() {
             arrival.row(sender, row);
         }
@@ -243,6 +266,37 @@ mod tests {
         let mut twice = first.clone();
         twice.add(&first);
         assert_eq!((twice.records(), twice.rejected[13]), (12, 2));
+    }
+
+    #[test]
+    fn what_is_refused_carries_no_name_that_is_not_listed() {
+        let credential = Arc::new(Credential { producer: "own".into(), sites: "*".into() });
+        let judged = |names: &[&str], verdicts: &[Verdict], lists_names: bool| {
+            let mut arrival = Arrival { lists_names, ..Arrival::default() };
+            for (row, name) in names.iter().enumerate() {
+                let sender =
+                    Sender { credential: Arc::clone(&credential), producer: (*name).into() };
+                arrival.senders.push((sender, Received::default()));
+                arrival.row(u16::try_from(row).unwrap(), row);
+            }
+            let found = arrival.judged(verdicts).into_iter();
+            let figures = |(sender, received): (Sender, Received)| {
+                (sender.producer.to_string(), received.accepted, received.records())
+            };
+            found.map(figures).collect::<Vec<_>>()
+        };
+        let of = |name: &str, accepted, records| (name.to_owned(), accepted, records);
+        let (good, old) = (Verdict::Accepted, Verdict::TooOld);
+        let own = [of("own", 0, 1)];
+        assert_eq!(judged(&["a"], &[old], false), own);
+        assert_eq!(judged(&["a"], &[good], false), [of("a", 1, 1)]);
+        assert_eq!(judged(&["a"], &[old], true), [of("a", 0, 1)]);
+        assert_eq!(judged(&["own"], &[old], false), own);
+        assert_eq!(judged(&[OTHERS], &[old], false), [of(OTHERS, 0, 1)]);
+        let three = judged(&["a", "own", "b"], &[old, good, old], false);
+        assert_eq!(three, [of("own", 1, 3)]);
+        let three = judged(&["a", "b", "c"], &[old, good, old], false);
+        assert_eq!(three, [of("b", 1, 1), of("own", 0, 2)]);
     }
 
     #[test]
