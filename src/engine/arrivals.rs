@@ -113,15 +113,9 @@ impl Arrivals {
     /// # Errors
     /// When a row cannot be read.
     pub fn load(store: &Arc<Store>, key: Arc<SealKey>) -> Result<Self, EngineError> {
-        let total = match store.get(Table::Arrivals, &keys::ARRIVALS_TOTAL)? {
-            Some(sealed) => Total::decode(&open(&key, &keys::ARRIVALS_TOTAL, &sealed)?)?,
-            None => {
-                let mut total = Total::default();
-                for row in store.scan(Table::Counters, &[], None)? {
-                    total.before += counted(&decode_tally(&row?.1)?);
-                }
-                total
-            }
+        let total = match stored_total(store, &key)? {
+            Some(total) => total,
+            None => Total { before: stored_count(store)?, ..Total::default() },
         };
         let recent = RwLock::new(Recent { total, ..Recent::default() });
         Ok(Self { store: Arc::clone(store), key, recent })
@@ -263,6 +257,30 @@ impl Arrivals {
     fn write(&self) -> RwLockWriteGuard<'_, Recent> {
         self.recent.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn stored_total(store: &Store, key: &SealKey) -> Result<Option<Total>, EngineError> {
+    let sealed = store.get(Table::Arrivals, &keys::ARRIVALS_TOTAL)?;
+    let opened = sealed.map(|sealed| open(key, &keys::ARRIVALS_TOTAL, &sealed)).transpose()?;
+    Ok(opened.map(|row| Total::decode(&row)).transpose()?)
+}
+
+fn stored_count(store: &Store) -> Result<u64, EngineError> {
+    let mut records = 0;
+    for row in store.scan(Table::Counters, &[], None)? {
+        records += counted(&decode_tally(&row?.1)?);
+    }
+    Ok(records)
+}
+
+/// Records that arrived and were accepted, and records that all months count, both as of the last
+/// fold, which writes them at once; `None` where no fold wrote what arrived. They must be the same.
+///
+/// # Errors
+/// When a row cannot be read.
+pub fn stored_sums(store: &Store, key: &SealKey) -> Result<Option<(u64, u64)>, EngineError> {
+    let Some(total) = stored_total(store, key)? else { return Ok(None) };
+    Ok(Some((total.before + total.received.accepted, stored_count(store)?)))
 }
 
 /// Records that a month counts, its corrections included.
