@@ -284,7 +284,10 @@ impl Ingest {
             counters: &self.counters,
             places,
             rows,
-            senders: Senders::new(self.shared.credentials.of(post.caller)),
+            senders: Senders::new(
+                self.shared.credentials.of(post.caller),
+                post.caller.producers.is_some(),
+            ),
             draft: Draft::default(),
             failed: None,
         };

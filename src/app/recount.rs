@@ -34,6 +34,10 @@ pub fn run(settings: &Settings, key: &VerifierKey, report: &mut Report) {
             return;
         }
     };
+    match looking.arrivals() {
+        Ok(found) => arrived(found, report),
+        Err(error) => report.findings.push(format!("what arrived: {error}")),
+    }
     if rows.is_empty() {
         report.unchecked.push("counts: there is no statement yet".to_owned());
     }
@@ -62,6 +66,19 @@ pub fn run(settings: &Settings, key: &VerifierKey, report: &mut Report) {
             },
         };
         compare(&body, found.as_ref(), report);
+    }
+}
+
+/// Says whether as many records arrived and were accepted as all months count.
+fn arrived(found: Option<(u64, u64)>, report: &mut Report) {
+    match found {
+        None => report.unchecked.push("what arrived: nothing of it was folded yet".to_owned()),
+        Some((accepted, counted)) if accepted == counted => report.checked.push(format!(
+            "what arrived: {accepted} records were accepted, and all months count as many"
+        )),
+        Some((accepted, counted)) => report.findings.push(format!(
+            "{accepted} records arrived and were accepted, and all months count {counted}"
+        )),
     }
 }
 

@@ -47,7 +47,8 @@ pub fn run(settings: &Settings, request: &Request) -> Report {
         if let Some(key) = key {
             recount::run(settings, &key, &mut report);
         }
-        let unread = "records and blocks: only statements and the sets of their months were opened";
+        let unread =
+            "records and blocks: only sums, statements and the sets of their months were opened";
         report.unchecked.push(unread.to_owned());
     } else {
         report.unchecked.push(

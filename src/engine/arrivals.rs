@@ -4,14 +4,17 @@
 //! written in the same change set as the counters. In memory are the hours that changed since. The
 //! hour is that of the group's own time, so a replay comes to the same figures.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::mem;
 use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{Engine, EngineError};
 use crate::crypto::{self, Aad, SealKey};
-use crate::model::arrival::{Credential, Hour, OTHERS, Received, SENDERS_MAX, Sender};
+use crate::model::arrival::{
+    Credential, HOUR_NAMES_MAX, Hour, NAMES_MAX, OTHERS, Place, Received, Sender,
+};
 use crate::model::caller::{SiteScope, Token};
 use crate::model::ids::SiteId;
 use crate::model::limits;
@@ -49,8 +52,43 @@ type Senders = BTreeMap<Sender, Received>;
 #[derive(Default)]
 struct HourNow {
     senders: Senders,
+    /// How many names each credential has in it beside its own, and all of them.
+    names: (HashMap<Arc<Credential>, usize>, usize),
     /// Whether it changed since the last cut.
     changed: bool,
+}
+
+impl HourNow {
+    fn of(senders: Senders) -> Self {
+        let mut now = Self::default();
+        senders.keys().filter(|sender| sender.is_bounded()).for_each(|sender| now.name(sender));
+        Self { senders, ..now }
+    }
+
+    fn name(&mut self, sender: &Sender) {
+        let (of, all) = &mut self.names;
+        *of.entry(Arc::clone(&sender.credential)).or_default() += 1;
+        *all += 1;
+    }
+
+    /// Adds what came of a sender. Nobody's names take the place of another's own, and of one
+    /// credential's names there are only so many: a producer could name very many.
+    fn add(&mut self, sender: &Sender, received: &Received) {
+        self.changed = true;
+        if let Some(known) = self.senders.get_mut(sender) {
+            return known.add(received);
+        }
+        let mut sender = sender.clone();
+        if sender.is_bounded() {
+            let of = self.names.0.get(&sender.credential).copied().unwrap_or_default();
+            if of >= NAMES_MAX || self.names.1 >= HOUR_NAMES_MAX {
+                sender.producer = OTHERS.into();
+            } else {
+                self.name(&sender);
+            }
+        }
+        self.senders.entry(sender).or_default().add(received);
+    }
 }
 
 #[derive(Default)]
@@ -75,15 +113,9 @@ impl Arrivals {
     /// # Errors
     /// When a row cannot be read.
     pub fn load(store: &Arc<Store>, key: Arc<SealKey>) -> Result<Self, EngineError> {
-        let total = match store.get(Table::Arrivals, &keys::ARRIVALS_TOTAL)? {
-            Some(sealed) => Total::decode(&open(&key, &keys::ARRIVALS_TOTAL, &sealed)?)?,
-            None => {
-                let mut total = Total::default();
-                for row in store.scan(Table::Counters, &[], None)? {
-                    total.before += counted(&decode_tally(&row?.1)?);
-                }
-                total
-            }
+        let total = match stored_total(store, &key)? {
+            Some(total) => total,
+            None => Total { before: stored_count(store)?, ..Total::default() },
         };
         let recent = RwLock::new(Recent { total, ..Recent::default() });
         Ok(Self { store: Arc::clone(store), key, recent })
@@ -97,7 +129,7 @@ impl Arrivals {
         if let Entry::Vacant(place) = self.write().hours.entry(hour) {
             let row = self.store.get(Table::Arrivals, &keys::arrivals(hour))?;
             let senders = row.map(|sealed| self.read_row(hour, &sealed)).transpose()?;
-            place.insert(HourNow { senders: senders.unwrap_or_default(), changed: false });
+            place.insert(HourNow::of(senders.unwrap_or_default()));
         }
         Ok(())
     }
@@ -116,16 +148,7 @@ impl Arrivals {
         let now = hours.entry(hour).or_default();
         for (sender, received) in arrivals {
             total.received.add(received);
-            now.changed = true;
-            if let Some(known) = now.senders.get_mut(sender) {
-                known.add(received);
-                continue;
-            }
-            let mut sender = sender.clone();
-            if now.senders.len() >= SENDERS_MAX {
-                sender.producer = OTHERS.into();
-            }
-            now.senders.entry(sender).or_default().add(received);
+            now.add(sender, received);
         }
     }
 
@@ -175,39 +198,56 @@ impl Arrivals {
         if self.difference() == 0 { Ok(()) } else { Err(EngineError::Damaged(what.into())) }
     }
 
-    /// Hands out the senders of the hours of a range, in order, until somebody has enough.
+    /// Hands out the senders of the hours of a range, in order, until somebody has enough. The hour
+    /// that it would have gone on with, where it looked at as many as it may.
     fn each(
         &self,
         range: &Range<Hour>,
+        look: &Look,
         mut take: impl FnMut(Hour, Senders) -> ControlFlow<()>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Option<Hour>, EngineError> {
         // Memory first: what is not in it now is in the table, at least as it is now.
         let mut recent: BTreeMap<Hour, Senders> = match range.is_empty() {
-            true => return Ok(()),
+            true => return Ok(None),
             false => {
                 let recent = self.read();
                 let hours = recent.hours.range(range.clone());
                 hours.map(|(hour, now)| (*hour, now.senders.clone())).collect()
             }
         };
+        let (mut hours, mut senders) = (0, 0);
+        let mut hand = |hour: Hour, of: &mut dyn FnMut() -> Result<Senders, EngineError>| {
+            // Asked before a row is opened, which is what costs.
+            if hours >= look.hours || senders >= look.senders {
+                return Ok(ControlFlow::Break(Some(hour)));
+            }
+            let found = of()?;
+            hours += 1;
+            senders += found.len();
+            Ok::<_, EngineError>(take(hour, found).map_break(|()| None))
+        };
         let (from, to) = (keys::arrivals(range.start), keys::arrivals(range.end));
         for row in self.store.scan(Table::Arrivals, &from, Some(&to))? {
             let (key, sealed) = row?;
             let hour = keys::arrivals_hour(&key).ok_or(Corrupt("arrivals"))?;
             while let Some(first) = recent.first_entry().filter(|first| *first.key() < hour) {
-                let (hour, senders) = first.remove_entry();
-                if take(hour, senders).is_break() {
-                    return Ok(());
+                let (hour, mut known) = first.remove_entry();
+                if let ControlFlow::Break(end) = hand(hour, &mut || Ok(mem::take(&mut known)))? {
+                    return Ok(end);
                 }
             }
-            let known = recent.remove(&hour);
-            let senders = known.map_or_else(|| self.read_row(hour, &sealed), Ok)?;
-            if take(hour, senders).is_break() {
-                return Ok(());
+            let mut known = recent.remove(&hour);
+            let mut read = || known.take().map_or_else(|| self.read_row(hour, &sealed), Ok);
+            if let ControlFlow::Break(end) = hand(hour, &mut read)? {
+                return Ok(end);
             }
         }
-        let _ = recent.into_iter().try_for_each(|(hour, senders)| take(hour, senders));
-        Ok(())
+        for (hour, mut known) in recent {
+            if let ControlFlow::Break(end) = hand(hour, &mut || Ok(mem::take(&mut known)))? {
+                return Ok(end);
+            }
+        }
+        Ok(None)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Recent> {
@@ -217,6 +257,30 @@ impl Arrivals {
     fn write(&self) -> RwLockWriteGuard<'_, Recent> {
         self.recent.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn stored_total(store: &Store, key: &SealKey) -> Result<Option<Total>, EngineError> {
+    let sealed = store.get(Table::Arrivals, &keys::ARRIVALS_TOTAL)?;
+    let opened = sealed.map(|sealed| open(key, &keys::ARRIVALS_TOTAL, &sealed)).transpose()?;
+    Ok(opened.map(|row| Total::decode(&row)).transpose()?)
+}
+
+fn stored_count(store: &Store) -> Result<u64, EngineError> {
+    let mut records = 0;
+    for row in store.scan(Table::Counters, &[], None)? {
+        records += counted(&decode_tally(&row?.1)?);
+    }
+    Ok(records)
+}
+
+/// Records that arrived and were accepted, and records that all months count, both as of the last
+/// fold, which writes them at once; `None` where no fold wrote what arrived. They must be the same.
+///
+/// # Errors
+/// When a row cannot be read.
+pub fn stored_sums(store: &Store, key: &SealKey) -> Result<Option<(u64, u64)>, EngineError> {
+    let Some(total) = stored_total(store, key)? else { return Ok(None) };
+    Ok(Some((total.before + total.received.accepted, stored_count(store)?)))
 }
 
 /// Records that a month counts, its corrections included.
@@ -249,31 +313,47 @@ pub fn drop_old(store: &Store, answers_from: Day, changes: &mut Changes) -> Resu
 /// One sender in one hour.
 pub type ArrivalRow = (Hour, Sender, Received);
 
+/// How much one question may look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Most rows that are wanted.
+    pub rows: usize,
+    /// Most hours, whether wanted rows are in them or not.
+    pub hours: usize,
+    /// Most senders of these hours; the last hour is looked at whole.
+    pub senders: usize,
+}
+
 impl Engine {
-    /// What arrived in the hours of a range from the senders that are wanted, after a place in
-    /// their order, `limit` at most; and whether there is more. It holds everything that was
-    /// answered before the call. It reads files, so it runs off the reactor.
+    /// What arrived in the hours of a range from the senders that are wanted, from a place in their
+    /// order; and the place where it goes on, if it does, which may be behind no row at all. It
+    /// holds everything that was answered before the call. It reads files, so it runs off the
+    /// reactor.
     ///
     /// # Errors
     /// When a row cannot be read.
     pub fn arrivals(
         &self,
         range: Range<Hour>,
-        after: Option<&(Hour, Sender)>,
-        limit: usize,
+        from: Option<&Place>,
+        look: &Look,
         wanted: impl Fn(&Sender) -> bool,
-    ) -> Result<(Vec<ArrivalRow>, bool), EngineError> {
-        let mut rows = Vec::new();
-        let mut more = false;
-        let start = after.map_or(range.start, |(hour, _)| range.start.max(*hour));
-        self.shared.arrivals.each(&(start..range.end), |hour, senders| {
+    ) -> Result<(Vec<ArrivalRow>, Option<Place>), EngineError> {
+        let mut rows: Vec<ArrivalRow> = Vec::new();
+        let mut next = None;
+        let start = from.map_or(range.start, |place| range.start.max(place.hour));
+        let end = self.shared.arrivals.each(&(start..range.end), look, |hour, senders| {
             let is_new = |sender: &Sender| {
-                after.is_none_or(|(last, of)| (hour, sender) > (*last, of)) && wanted(sender)
+                let here = (hour, Some(sender));
+                from.is_none_or(|place| here > (place.hour, place.behind.as_ref()))
             };
             for (sender, received) in senders {
-                if is_new(&sender) {
-                    if rows.len() == limit {
-                        more = true;
+                if is_new(&sender) && wanted(&sender) {
+                    if rows.len() >= look.rows {
+                        next = rows.last().map(|(hour, sender, _)| Place {
+                            hour: *hour,
+                            behind: Some(sender.clone()),
+                        });
                         return ControlFlow::Break(());
                     }
                     rows.push((hour, sender, received));
@@ -281,7 +361,7 @@ impl Engine {
             }
             ControlFlow::Continue(())
         })?;
-        Ok((rows, more))
+        Ok((rows, next.or(end.map(|hour| Place { hour, behind: None }))))
     }
 
     /// By how many records the figures of all months differ from what was accepted from all

@@ -59,13 +59,14 @@ impl Log for Engine {
         let sealed =
             journal::seal(&batch, crate::crypto::random_bytes(), self.shared.current_key());
         batch.details = Details::default();
-        let bytes = sealed.bytes.len();
+        // Its senders are not in the sealed part, and are all that a batch without rows has.
+        let bytes = sealed.bytes.len() + batch.arrival.bytes() + size_of::<Submission>();
         let waiting = self.shared.queued_bytes.fetch_add(bytes, Ordering::AcqRel);
         if waiting > 0 && waiting + bytes > self.settings.queue_bytes {
             self.shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
             return Err(EngineError::Busy);
         }
-        let submission = |reply| Submission { batch, sealed, months, answer, reply };
+        let submission = |reply| Submission { batch, sealed, bytes, months, answer, reply };
         let outcome = self.tell(|reply| Message::Append(Box::new(submission(reply))))?;
         Ok(Queued(outcome))
     }

@@ -12,7 +12,7 @@ use super::directory::Directory;
 use super::recount::Recount;
 use super::runs::{self, RunError};
 use super::state::{MonthState, TALLY_KINDS};
-use super::{EngineError, desk};
+use super::{EngineError, arrivals, desk};
 use crate::crypto::{SealKey, sha256};
 use crate::keys::KeyRing;
 use crate::model::batch::SiteMonth;
@@ -49,6 +49,15 @@ impl Looking {
         let key = self.ring.state_key();
         let rows = self.store.scan(Table::Meta, &from, Some(&to))?;
         rows.map(|row| desk::open_row(&key, row?)).collect()
+    }
+
+    /// Records that arrived and were accepted, and records that all months count
+    /// ([`arrivals::stored_sums`]).
+    ///
+    /// # Errors
+    /// When a row cannot be read or opened.
+    pub fn arrivals(&self) -> Result<Option<(u64, u64)>, EngineError> {
+        arrivals::stored_sums(&self.store, &self.ring.state_key())
     }
 
     /// Counts the sets of a site's month; `None` where they are destroyed or never were.

@@ -87,8 +87,7 @@ impl Writer {
             submission.batch.suppressions == suppressions && self.still_stands(&submission.months)
         });
         for submission in changed {
-            let bytes = submission.sealed.bytes.len();
-            self.shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
+            self.shared.queued_bytes.fetch_sub(submission.bytes, Ordering::AcqRel);
             let _ = submission.reply.send(Err(EngineError::Busy));
         }
         stands

@@ -194,6 +194,7 @@ impl World {
         }
         batch.details = writer.finish();
         batch.arrival.senders = senders(rows);
+        batch.arrival.lists_names = true;
         batch
     }
 

@@ -45,7 +45,7 @@ use crate::store::erasure::Erasure;
 use crate::store::verdict::GroupVerdict;
 use crate::store::{Changes, Half, Table, keys};
 
-/// A group takes batches up to this many sealed bytes: a larger write only adds latency.
+/// A group takes batches up to this many bytes: a larger write only adds latency.
 const GROUP_BYTES_MAX: usize = 8 << 20;
 /// How long the writer waits for work before it looks at the clock.
 const TICK: Duration = Duration::from_millis(250);
@@ -59,6 +59,8 @@ pub struct Submission {
     pub batch: Batch,
     /// The same rows, sealed.
     pub sealed: SealedBatch,
+    /// What it takes of the queue: the sealed bytes, and those of its senders.
+    pub bytes: usize,
     /// The months of the rows as they were when the rows were made.
     pub months: Vec<MonthSeen>,
     /// The answer to keep for an `Idempotency-Key`.
@@ -352,6 +354,7 @@ impl Writer {
         let current = self.shared.current_key();
         let mut batches = Vec::with_capacity(group.len());
         let mut waiters = Vec::with_capacity(group.len());
+        let queued: usize = group.iter().map(|submission| submission.bytes).sum();
         for submission in group {
             batches.push(submission.sealed);
             waiters.push((submission.reply, submission.answer));
@@ -378,8 +381,7 @@ impl Writer {
         self.pending_since.get_or_insert(now);
         self.note_keys(number, &batches, &current);
         self.shared.publish(verdict.tallies, &verdict.arrivals, now);
-        let sealed: usize = batches.iter().map(|batch| batch.bytes.len()).sum();
-        self.shared.queued_bytes.fetch_sub(sealed, Ordering::AcqRel);
+        self.shared.queued_bytes.fetch_sub(queued, Ordering::AcqRel);
         self.shared.groups.fetch_add(1, Ordering::Relaxed);
         for ((reply, _), outcome) in waiters.into_iter().zip(outcomes) {
             // Nobody may be waiting any more; the batch is committed all the same.
@@ -511,12 +513,12 @@ impl Writer {
 
 /// Takes what else is waiting, up to a group's size; a message of another kind ends the group.
 fn gather(first: Box<Submission>, queue: &Receiver<Message>) -> (Vec<Submission>, Option<Message>) {
-    let mut bytes = first.sealed.bytes.len();
+    let mut bytes = first.bytes;
     let mut group = vec![*first];
     while bytes < GROUP_BYTES_MAX {
         match queue.try_recv() {
             Ok(Message::Append(next)) => {
-                bytes += next.sealed.bytes.len();
+                bytes += next.bytes;
                 group.push(*next);
             }
             Ok(other) => return (group, Some(other)),

@@ -1,6 +1,8 @@
 //! Request bodies: collected under a cap and a deadline into memory of our own that is wiped when
 //! it is let go, and counted against one budget of the whole server.
 
+use std::error::Error;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -25,6 +27,9 @@ pub enum BodyError {
     /// The client or the network cut it.
     #[error("the body was cut")]
     Cut,
+    /// Its chunks are none.
+    #[error("the chunks of the body are broken")]
+    BadChunks,
     /// The server holds as many bytes of bodies as it may.
     #[error("too many bodies are held")]
     Crowded,
@@ -132,6 +137,21 @@ impl AsMut<[u8]> for Buffer {
     }
 }
 
+/// Why no more of a body came. Who sends what is no body can be told; who does not send it to its
+/// end has gone, in all likelihood.
+fn broken(error: Box<dyn Error + Send + Sync>) -> BodyError {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(&*error);
+    while let Some(error) = cause {
+        // So does hyper name what it cannot read.
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)) {
+            return BodyError::BadChunks;
+        }
+        cause = error.source();
+    }
+    BodyError::Cut
+}
+
 /// Reads the whole body.
 ///
 /// # Errors
@@ -142,7 +162,7 @@ pub async fn collect<B>(
     deadline: Duration,
 ) -> Result<Buffer, BodyError>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin,
 {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > buffer.max_bytes {
@@ -151,7 +171,7 @@ where
     let reading = async {
         while let Some(frame) = body.frame().await {
             // Trailers carry nothing for us.
-            if let Ok(data) = frame.map_err(|_| BodyError::Cut)?.into_data() {
+            if let Ok(data) = frame.map_err(|error| broken(error.into()))?.into_data() {
                 let taken = buffer.extend(&data);
                 // Ours alone when the library let go of it: then it can be wiped as well.
                 if let Ok(mut data) = data.try_into_mut() {

@@ -82,6 +82,9 @@ kinds! {
         "None of the media types in Accept is offered here.";
     /// The body came too slowly.
     SlowBody = "slow-body", REQUEST_TIMEOUT, "The body came too slowly.";
+    /// The body ended before its end. No status that counts as an unreadable request: mostly
+    /// nobody is there to be told.
+    CutBody = "cut-body", REQUEST_TIMEOUT, "The body was cut before its end; send it again.";
     /// The first request with this key still runs.
     IdempotencyRunning = "idempotency-running", CONFLICT,
         "A request with this Idempotency-Key still runs.";
@@ -188,7 +191,7 @@ impl Kind {
             }
             Self::UnsupportedCoding => Some((ACCEPT_ENCODING, inflate::ACCEPTED)),
             // What is left of a body that came too slowly cannot be told from a next request.
-            Self::SlowBody => Some((CONNECTION, "close")),
+            Self::SlowBody | Self::CutBody => Some((CONNECTION, "close")),
             _ => None,
         }
     }
@@ -266,7 +269,8 @@ impl From<BodyError> for Refusal {
         let kind = match error {
             BodyError::TooLarge => Kind::TooLarge,
             BodyError::TooSlow => Kind::SlowBody,
-            BodyError::Cut => Kind::Unreadable,
+            BodyError::Cut => Kind::CutBody,
+            BodyError::BadChunks => Kind::Unreadable,
             BodyError::Crowded => Kind::Busy,
             BodyError::BadCoding => Kind::BadCoding,
         };

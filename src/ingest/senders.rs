@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::engine::arrivals;
-use crate::model::arrival::{Arrival, Credential, OTHERS, Received, SENDERS_MAX, Sender};
+use crate::model::arrival::{Arrival, Credential, NAMES_MAX, OTHERS, Received, Sender};
 use crate::model::caller::Caller;
 use crate::model::reason::Reason;
 
@@ -37,15 +37,28 @@ pub struct Senders {
     credential: Arc<Credential>,
     arrival: Arrival,
     by_name: HashMap<Box<[u8]>, u16>,
+    /// Names that are told apart beside the credential's own.
+    names: usize,
+    /// The sender that stands for all further names.
+    others: Option<u16>,
     /// The one before; neighbors are mostly alike.
     last: u16,
     rows: usize,
 }
 
 impl Senders {
-    /// Nobody yet.
-    pub fn new(credential: Arc<Credential>) -> Self {
-        Self { credential, arrival: Arrival::default(), by_name: HashMap::new(), last: 0, rows: 0 }
+    /// Nobody yet. Without a list of names that the credential may use, the name of a record that
+    /// is refused is not written down: it could be anything, and is kept for longer than records.
+    pub fn new(credential: Arc<Credential>, lists_names: bool) -> Self {
+        Self {
+            credential,
+            arrival: Arrival { lists_names, ..Arrival::default() },
+            by_name: HashMap::new(),
+            names: 0,
+            others: None,
+            last: 0,
+            rows: 0,
+        }
     }
 
     /// Notes the producer of the next row.
@@ -55,9 +68,10 @@ impl Senders {
         self.rows += 1;
     }
 
-    /// Counts a refused record; without a name it is the credential's.
+    /// Counts a refused record; without a name that may be written down it is the credential's.
     pub fn reject(&mut self, producer: Option<&[u8]>, reason: Reason) {
         let credential = Arc::clone(&self.credential);
+        let producer = producer.filter(|_| self.arrival.lists_names);
         let sender = self.index(producer.unwrap_or(credential.producer.as_bytes()));
         if let Some((_, received)) = self.arrival.senders.get_mut(usize::from(sender)) {
             received.reject(reason, 1);
@@ -66,12 +80,8 @@ impl Senders {
 
     /// Counts a request that could not be read.
     pub fn unreadable(credential: Arc<Credential>) -> Arrival {
-        let producer = credential.producer.clone();
         let received = Received { unreadable: 1, ..Received::default() };
-        Arrival {
-            senders: vec![(Sender { credential, producer }, received)],
-            sender_of: Vec::new(),
-        }
+        Arrival { senders: vec![(Sender::own(credential), received)], ..Arrival::default() }
     }
 
     /// What is counted, but for the rows, which nobody has judged yet.
@@ -92,20 +102,27 @@ impl Senders {
     }
 
     fn add(&mut self, producer: &[u8]) -> u16 {
-        let senders = &mut self.arrival.senders;
-        // All that come after the last name share one.
-        let next = senders.len().min(SENDERS_MAX);
-        if next == senders.len() {
-            let name = String::from_utf8_lossy(producer);
-            let name = if next == SENDERS_MAX { OTHERS } else { &*name };
-            let sender = Sender { credential: Arc::clone(&self.credential), producer: name.into() };
-            senders.push((sender, Received::default()));
+        let name = String::from_utf8_lossy(producer);
+        let sender = Sender { credential: Arc::clone(&self.credential), producer: (*name).into() };
+        if sender.is_bounded() && self.names == NAMES_MAX {
+            // All that come after the last name share one.
+            let others = Sender { producer: OTHERS.into(), ..sender };
+            let index = self.others.unwrap_or_else(|| push(&mut self.arrival, others));
+            self.others = Some(index);
+            return index;
         }
-        // The bound is below what an index holds.
-        let index = u16::try_from(next).unwrap_or(u16::MAX);
+        self.names += usize::from(sender.is_bounded());
+        let index = push(&mut self.arrival, sender);
         self.by_name.insert(producer.into(), index);
         index
     }
+}
+
+/// Adds a sender; the bounds are below what an index holds.
+fn push(arrival: &mut Arrival, sender: Sender) -> u16 {
+    let index = u16::try_from(arrival.senders.len()).unwrap_or(u16::MAX);
+    arrival.senders.push((sender, Received::default()));
+    index
 }
 
 #[cfg(test)]
@@ -113,8 +130,27 @@ mod tests {
     use super::*;
     use crate::model::batch::Verdict;
 
+    fn of_names(lists_names: bool) -> Senders {
+        let credential = Credential { producer: "own".into(), sites: "*".into() };
+        Senders::new(Arc::new(credential), lists_names)
+    }
+
     fn senders() -> Senders {
-        Senders::new(Arc::new(Credential { producer: "own".into(), sites: "*".into() }))
+        of_names(true)
+    }
+
+    #[test]
+    fn a_refused_name_that_is_not_listed_is_not_written_down() {
+        for (lists_names, names) in [(true, vec!["own", "a", "b"]), (false, vec!["own", "a"])] {
+            let mut senders = of_names(lists_names);
+            senders.row(b"own");
+            senders.row(b"a");
+            senders.reject(Some(b"b"), Reason::UnknownSite);
+            let judged = senders.finish().judged(&[Verdict::Accepted; 2]);
+            let found: Vec<&str> = judged.iter().map(|(sender, _)| &*sender.producer).collect();
+            assert_eq!(found, names);
+            assert_eq!(judged.iter().map(|(_, received)| received.records()).sum::<u64>(), 3);
+        }
     }
 
     #[test]
@@ -137,17 +173,22 @@ mod tests {
     #[test]
     fn too_many_names_are_counted_together() {
         let mut senders = senders();
-        let names = SENDERS_MAX + 50;
+        let names = NAMES_MAX + 50;
         for at in 0..2 * names {
             senders.row(format!("p{}", at % names).as_bytes());
         }
         senders.reject(Some(b"one more"), Reason::TooOld);
-        let judged = senders.finish().judged(&vec![Verdict::Accepted; 2 * names]);
-        assert_eq!(judged.len(), SENDERS_MAX + 1);
-        let (others, received) = &judged[SENDERS_MAX];
-        assert_eq!((&*others.producer, received.accepted, received.records()), ("", 100, 101));
-        let first = &judged[0];
-        assert_eq!((&*first.0.producer, first.1.accepted), ("p0", 2));
+        // Its own name has its place however late it comes.
+        senders.row(b"own");
+        senders.reject(None, Reason::BadJson);
+        let judged = senders.finish().judged(&vec![Verdict::Accepted; 2 * names + 1]);
+        assert_eq!(judged.len(), NAMES_MAX + 2);
+        let of = |at: usize| {
+            let (sender, received) = &judged[at];
+            (&*sender.producer, received.accepted, received.records())
+        };
+        assert_eq!([of(0), of(NAMES_MAX - 1)], [("p0", 2, 2), ("p63", 2, 2)]);
+        assert_eq!([of(NAMES_MAX), of(NAMES_MAX + 1)], [("", 100, 101), ("own", 1, 2)]);
     }
 
     #[test]

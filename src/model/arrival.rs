@@ -11,10 +11,12 @@ use super::time::{Day, Timestamp};
 
 /// Milliseconds of an hour.
 pub const HOUR_MS: i64 = 3_600_000;
-/// Most senders of an hour, and of a request, that are told apart; records of further producer
-/// names are counted under the credential and [`OTHERS`].
-pub const SENDERS_MAX: usize = 1_000;
-/// Stands for the producers beyond [`SENDERS_MAX`]. No producer has an empty name.
+/// Most producer names of a credential in an hour, and so of a request, that are told apart beside
+/// its own; records of further names are counted under the credential and [`OTHERS`].
+pub const NAMES_MAX: usize = 64;
+/// Most such names of all credentials in an hour.
+pub const HOUR_NAMES_MAX: usize = 4_096;
+/// Stands for the producers beyond [`NAMES_MAX`]. No producer has an empty name.
 pub const OTHERS: &str = "";
 /// How long the figures of an hour are kept, days: a year, and a month to look at it.
 pub const KEPT_DAYS: u32 = 400;
@@ -63,6 +65,28 @@ pub struct Sender {
     pub credential: Arc<Credential>,
     /// The producer that the record names, else the credential's; or [`OTHERS`].
     pub producer: Box<str>,
+}
+
+impl Sender {
+    /// A credential under its own producer name.
+    pub fn own(credential: Arc<Credential>) -> Self {
+        let producer = credential.producer.clone();
+        Self { credential, producer }
+    }
+
+    /// Whether the name is one of those of which there are so many at most.
+    pub fn is_bounded(&self) -> bool {
+        self.producer != self.credential.producer && &*self.producer != OTHERS
+    }
+}
+
+/// A place in the order of hours and their senders.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The hour.
+    pub hour: Hour,
+    /// The sender that it is behind; `None` = before the hour's first.
+    pub behind: Option<Sender>,
 }
 
 /// What came of one sender.
@@ -125,13 +149,17 @@ impl Received {
     }
 }
 
-/// Who sent the rows of a batch, and what of the request never became a row.
+/// Who sent the rows of a batch, and what of the request never became a row. All senders are of one
+/// credential.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Arrival {
-    /// The senders of the request, [`SENDERS_MAX`] and [`OTHERS`] at most.
+    /// The senders of the request: [`NAMES_MAX`], the credential itself and [`OTHERS`] at most.
     pub senders: Vec<(Sender, Received)>,
     /// The sender of each row, as an index; empty where all rows are of the first.
     pub sender_of: Vec<u16>,
+    /// Whether the credential lists the names that its records may carry. Without a list a record
+    /// that is refused could carry anything, so its name is not written down.
+    pub lists_names: bool,
 }
 
 impl Arrival {
@@ -143,26 +171,52 @@ impl Arrival {
         }
     }
 
-    /// What came of each sender, once the rows are judged. Rows of nobody (there are none but in
-    /// tests) are counted for a sender without names.
+    /// What it takes of the memory, bytes.
+    pub fn bytes(&self) -> usize {
+        let names = self.senders.iter().map(|(sender, _)| sender.producer.len());
+        self.senders.len() * size_of::<(Sender, Received)>()
+            + self.sender_of.len() * size_of::<u16>()
+            + names.sum::<usize>()
+    }
+
+    /// What came of each sender, once the rows are judged: what is refused now is the credential's
+    /// own where it lists no names. Rows of nobody (there are none but in tests) are counted for a
+    /// sender without names.
     pub fn judged(mut self, verdicts: &[Verdict]) -> Vec<(Sender, Received)> {
         if self.senders.is_empty() && !verdicts.is_empty() {
             self.senders.push(Default::default());
         }
-        // Nearly all requests are of one sender.
-        if let ([(_, received)], []) = (&mut self.senders[..], &self.sender_of[..]) {
-            verdicts.iter().for_each(|verdict| received.judge(*verdict));
-            return self.senders;
-        }
+        let hides = |sender: &Sender, verdict: Verdict| {
+            verdict == Verdict::TooOld && !self.lists_names && sender.is_bounded()
+        };
         let last = self.senders.len().saturating_sub(1);
+        let mut own = None;
         for (row, verdict) in verdicts.iter().enumerate() {
             let sender = self.sender_of.get(row).map_or(0, |sender| usize::from(*sender));
-            if let Some((_, received)) = self.senders.get_mut(sender.min(last)) {
+            let mut at = sender.min(last);
+            if let Some((sender, _)) = self.senders.get(at).filter(|(of, _)| hides(of, *verdict)) {
+                let credential = Arc::clone(&sender.credential);
+                at = *own.get_or_insert_with(|| place_of_own(&mut self.senders, credential));
+            }
+            if let Some((_, received)) = self.senders.get_mut(at) {
                 received.judge(*verdict);
             }
         }
+        let is_empty = |(_, received): &(Sender, Received)| *received == Received::default();
+        // A name of which nothing was taken is not written down either.
+        self.senders.retain(|of| self.lists_names || !of.0.is_bounded() || !is_empty(of));
         self.senders
     }
+}
+
+/// Where the credential itself stands among its senders.
+fn place_of_own(senders: &mut Vec<(Sender, Received)>, credential: Arc<Credential>) -> usize {
+    let own = Sender::own(credential);
+    let known = senders.iter().position(|(sender, _)| *sender == own);
+    known.unwrap_or_else(|| {
+        senders.push((own, Received::default()));
+        senders.len() - 1
+    })
 }
 
 #[cfg(test)]
@@ -187,7 +241,8 @@ mod tests {
         let of = |name: &str| {
             (Sender { producer: name.into(), ..Sender::default() }, Default::default())
         };
-        let mut arrival = Arrival { senders: vec![of("a"), of("b")], sender_of: Vec::new() };
+        let senders = vec![of("a"), of("b")];
+        let mut arrival = Arrival { senders, sender_of: Vec::new(), lists_names: true };
         for (row, sender) in [0, 0, 1, 0, 1, 0].into_iter().enumerate() {
             arrival.row(sender, row);
         }
@@ -211,6 +266,37 @@ mod tests {
         let mut twice = first.clone();
         twice.add(&first);
         assert_eq!((twice.records(), twice.rejected[13]), (12, 2));
+    }
+
+    #[test]
+    fn what_is_refused_carries_no_name_that_is_not_listed() {
+        let credential = Arc::new(Credential { producer: "own".into(), sites: "*".into() });
+        let judged = |names: &[&str], verdicts: &[Verdict], lists_names: bool| {
+            let mut arrival = Arrival { lists_names, ..Arrival::default() };
+            for (row, name) in names.iter().enumerate() {
+                let sender =
+                    Sender { credential: Arc::clone(&credential), producer: (*name).into() };
+                arrival.senders.push((sender, Received::default()));
+                arrival.row(u16::try_from(row).unwrap(), row);
+            }
+            let found = arrival.judged(verdicts).into_iter();
+            let figures = |(sender, received): (Sender, Received)| {
+                (sender.producer.to_string(), received.accepted, received.records())
+            };
+            found.map(figures).collect::<Vec<_>>()
+        };
+        let of = |name: &str, accepted, records| (name.to_owned(), accepted, records);
+        let (good, old) = (Verdict::Accepted, Verdict::TooOld);
+        let own = [of("own", 0, 1)];
+        assert_eq!(judged(&["a"], &[old], false), own);
+        assert_eq!(judged(&["a"], &[good], false), [of("a", 1, 1)]);
+        assert_eq!(judged(&["a"], &[old], true), [of("a", 0, 1)]);
+        assert_eq!(judged(&["own"], &[old], false), own);
+        assert_eq!(judged(&[OTHERS], &[old], false), [of(OTHERS, 0, 1)]);
+        let three = judged(&["a", "own", "b"], &[old, good, old], false);
+        assert_eq!(three, [of("own", 1, 3)]);
+        let three = judged(&["a", "b", "c"], &[old, good, old], false);
+        assert_eq!(three, [of("b", 1, 1), of("own", 0, 2)]);
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! Arrivals in memory, for the tests of the desk and of the server.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
-use super::{Arrivals, Wanted};
+use tokio::sync::Notify;
+
+use super::{Arrivals, READERS_MAX, Wanted};
 use crate::engine::EngineError;
-use crate::engine::arrivals::ArrivalRow;
-use crate::model::arrival::{Credential, Hour, Received, Sender};
+use crate::engine::arrivals::{ArrivalRow, Look};
+use crate::model::arrival::{Credential, Hour, Place, Received, Sender};
 use crate::model::caller::{Caller, Role, SiteScope, Token};
 use crate::model::time::Timestamp;
 
@@ -51,15 +54,68 @@ impl Arrivals for Rows {
     fn arrivals(
         &self,
         range: Range<Hour>,
-        after: Option<&(Hour, Sender)>,
-        limit: usize,
+        from: Option<&Place>,
+        look: &Look,
         wanted: Wanted<'_>,
-    ) -> Result<(Vec<ArrivalRow>, bool), EngineError> {
-        let is_after = |row: &&ArrivalRow| {
-            range.contains(&row.0) && after.is_none_or(|(hour, of)| (row.0, &row.1) > (*hour, of))
+    ) -> Result<(Vec<ArrivalRow>, Option<Place>), EngineError> {
+        let place = |row: &ArrivalRow| Place { hour: row.0, behind: Some(row.1.clone()) };
+        let is_new = |row: &&ArrivalRow| {
+            range.contains(&row.0) && from.is_none_or(|from| place(row) > *from)
         };
-        let mut found = self.0.iter().filter(is_after).filter(|(_, sender, _)| wanted(sender));
-        let rows = found.by_ref().take(limit).cloned().collect();
-        Ok((rows, found.next().is_some()))
+        let new: Vec<&ArrivalRow> = self.0.iter().filter(is_new).collect();
+        let mut hours: Vec<Hour> = new.iter().map(|row| row.0).collect();
+        hours.dedup();
+        let end = hours.get(look.hours).copied();
+        let found = new.into_iter().filter(|row| end.is_none_or(|end| row.0 < end));
+        let mut found = found.filter(|(_, sender, _)| wanted(sender));
+        let rows: Vec<ArrivalRow> = found.by_ref().take(look.rows).cloned().collect();
+        let next = match found.next() {
+            Some(_) => rows.last().map(place),
+            None => end.map(|hour| Place { hour, behind: None }),
+        };
+        Ok((rows, next))
+    }
+}
+
+/// Nothing arrived, and every question waits a moment for one more than there may be.
+#[derive(Default)]
+pub struct Crowd {
+    /// Questions that are looked into now, and the most that were at once.
+    now: Mutex<(usize, usize)>,
+    changed: Condvar,
+    begun: Notify,
+}
+
+impl Crowd {
+    /// Waits until so many questions were looked into at once.
+    pub async fn begun(&self, questions: usize) {
+        while self.most() < questions {
+            self.begun.notified().await;
+        }
+    }
+
+    /// The most questions that were looked into at once.
+    pub fn most(&self) -> usize {
+        self.now.lock().unwrap().1
+    }
+}
+
+impl Arrivals for Crowd {
+    fn arrivals(
+        &self,
+        _: Range<Hour>,
+        _: Option<&Place>,
+        _: &Look,
+        _: Wanted<'_>,
+    ) -> Result<(Vec<ArrivalRow>, Option<Place>), EngineError> {
+        let mut now = self.now.lock().unwrap();
+        now.0 += 1;
+        now.1 = now.1.max(now.0);
+        self.begun.notify_one();
+        self.changed.notify_all();
+        let few = |now: &mut (usize, usize)| now.1 <= READERS_MAX;
+        let waited = self.changed.wait_timeout_while(now, Duration::from_millis(300), few);
+        waited.unwrap().0.0 -= 1;
+        Ok((Vec::new(), None))
     }
 }

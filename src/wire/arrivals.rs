@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::usage::csv_cell;
-use crate::model::arrival::{Credential, Hour, OTHERS, Received, Sender};
+use crate::model::arrival::{Credential, Hour, OTHERS, Place, Received, Sender};
 use crate::model::reason::Reason;
 
 /// The figures of one sender in one hour.
@@ -21,18 +21,27 @@ pub fn list_to_json(rows: &[Row], cursor: Option<&str>) -> Vec<u8> {
     Value::Object(page).to_string().into_bytes()
 }
 
-/// The place of a row, as a cursor holds it.
-pub fn place_to_bytes(hour: Hour, sender: &Sender) -> Vec<u8> {
-    let Sender { credential, producer } = sender;
-    json!([hour.0, credential.producer, credential.sites, producer]).to_string().into_bytes()
+/// A place, as a cursor holds it.
+pub fn place_to_bytes(place: &Place) -> Vec<u8> {
+    let hour = place.hour.0;
+    let list = match &place.behind {
+        None => json!([hour]),
+        Some(Sender { credential, producer }) => {
+            json!([hour, credential.producer, credential.sites, producer])
+        }
+    };
+    list.to_string().into_bytes()
 }
 
 /// Reads a place; `None` where it is none.
-pub fn place_from_bytes(bytes: &[u8]) -> Option<(Hour, Sender)> {
+pub fn place_from_bytes(bytes: &[u8]) -> Option<Place> {
+    if let Ok([hour]) = serde_json::from_slice::<[u32; 1]>(bytes) {
+        return Some(Place { hour: Hour(hour), behind: None });
+    }
     let (hour, name, sites, producer): (u32, Box<str>, Box<str>, Box<str>) =
         serde_json::from_slice(bytes).ok()?;
     let credential = Arc::new(Credential { producer: name, sites });
-    Some((Hour(hour), Sender { credential, producer }))
+    Some(Place { hour: Hour(hour), behind: Some(Sender { credential, producer }) })
 }
 
 /// Reasons that did not occur are left out of `rejected`.

@@ -53,6 +53,19 @@ fn found() -> Recount {
 }
 
 #[test]
+fn what_arrived_is_what_is_counted() {
+    let said = |found| {
+        let mut report = Report::default();
+        arrived(found, &mut report);
+        let Report { checked, unchecked, findings } = report;
+        [checked, unchecked, findings].map(|lines| lines.len())
+    };
+    assert_eq!(said(Some((7, 7))), [1, 0, 0]);
+    assert_eq!(said(None), [0, 1, 0]);
+    assert_eq!([said(Some((7, 8))), said(Some((8, 7)))], [[0, 0, 1]; 2]);
+}
+
+#[test]
 fn every_difference_is_a_finding() {
     let mut report = Report::default();
     compare(&body(), Some(&found()), &mut report);

@@ -2,11 +2,14 @@
 //! keeps, pages, and data that does not agree.
 
 use super::*;
-use crate::model::arrival::{Credential, KEPT_DAYS, OTHERS, SENDERS_MAX};
+use crate::engine::arrivals::Look;
+use crate::engine::log::Log;
+use crate::model::arrival::{Credential, HOUR_NAMES_MAX, KEPT_DAYS, NAMES_MAX, OTHERS, Place};
 use crate::model::caller::{Role, SiteScope};
 use crate::model::reason::Reason;
 
 const DAY: i64 = 24 * HOUR;
+const EVERYTHING: Look = Look { rows: usize::MAX, hours: usize::MAX, senders: usize::MAX };
 
 /// Who the rows of a batch may be from.
 pub(super) const SENDERS: u16 = 4;
@@ -44,8 +47,8 @@ impl World {
     /// Everything that arrived and is kept.
     pub(super) fn arrivals(&self) -> BTreeMap<(Hour, Sender), Received> {
         let all = Hour(0)..Hour(u32::MAX);
-        let (rows, more) = self.engine().arrivals(all, None, usize::MAX, |_| true).unwrap();
-        assert!(!more);
+        let (rows, next) = self.engine().arrivals(all, None, &EVERYTHING, |_| true).unwrap();
+        assert_eq!(next, None);
         rows.into_iter().map(|(hour, sender, received)| ((hour, sender), received)).collect()
     }
 
@@ -69,20 +72,20 @@ impl World {
 fn an_hour_tells_so_many_senders_apart_and_counts_the_rest_together() {
     let mut world = World::new(settings(false));
     let names = |range: std::ops::Range<usize>| range.map(|at| format!("n{at:04}"));
-    world.refused(names(0..600), 1);
+    world.refused(names(0..40), 1);
     world.fold_all();
-    world.refused(names(500..1_200), 2);
+    world.refused(names(30..100), 2);
     let check = |world: &World| {
         let found = world.arrivals();
-        assert_eq!(found.len(), SENDERS_MAX + 1);
+        assert_eq!(found.len(), NAMES_MAX + 1);
         let records: u64 = found.values().map(Received::records).sum();
-        assert_eq!(records, 600 + 1_400);
+        assert_eq!(records, 40 + 140);
         let of = |name: &str| {
             let here = found.iter().find(|((_, sender), _)| *sender == named(name));
             here.map(|(_, received)| received.records())
         };
-        assert_eq!([of("n0000"), of("n0550"), of("n0999")], [Some(1), Some(3), Some(2)]);
-        assert_eq!([of("n1000"), of(OTHERS)], [None, Some(400)]);
+        assert_eq!([of("n0000"), of("n0035"), of("n0063")], [Some(1), Some(3), Some(2)]);
+        assert_eq!([of("n0064"), of(OTHERS)], [None, Some(72)]);
     };
     check(&world);
     world.restart();
@@ -91,16 +94,90 @@ fn an_hour_tells_so_many_senders_apart_and_counts_the_rest_together() {
     world.fold_all();
     check(&world);
     world.restart();
-    world.refused(names(1_100..1_101), 5);
+    world.refused(names(80..81), 5);
     world.refused(names(0..1), 5);
     let records: u64 = world.arrivals().values().map(Received::records).sum();
-    assert_eq!(records, 2_010);
-    assert_eq!(world.arrivals().len(), SENDERS_MAX + 1);
+    assert_eq!(records, 190);
+    assert_eq!(world.arrivals().len(), NAMES_MAX + 1);
+    // The credential's own name has its place all the same.
+    world.refused(["c0".to_owned()].into_iter(), 5);
+    assert_eq!(world.arrivals().len(), NAMES_MAX + 2);
     // The next hour has room again.
     world.clock.0.fetch_add(HOUR, Ordering::SeqCst);
-    world.refused(names(1_100..1_101), 5);
-    assert_eq!(world.arrivals().len(), SENDERS_MAX + 2);
+    world.refused(names(80..81), 5);
+    assert_eq!(world.arrivals().len(), NAMES_MAX + 3);
     world.close();
+}
+
+/// A producer that makes names up takes none of those of others away, and very many that do so
+/// together leave everybody its own.
+#[test]
+fn nobody_takes_the_names_of_others() {
+    let mut world = World::new(settings(false));
+    let credentials = HOUR_NAMES_MAX / NAMES_MAX;
+    let of = |credential: usize, producer: &str| {
+        let credential =
+            Credential { producer: format!("c{credential}").into(), sites: "A".into() };
+        Sender { credential: Arc::new(credential), producer: producer.into() }
+    };
+    let send = |world: &World, senders: &mut dyn Iterator<Item = Sender>| {
+        let mut batch = Batch::default();
+        let received = Received { unreadable: 1, ..Received::default() };
+        batch.arrival.senders = senders.map(|sender| (sender, received.clone())).collect();
+        world.runtime.block_on(world.engine().commit(batch, Vec::new(), None)).unwrap();
+    };
+    for credential in 0..credentials - 1 {
+        send(&world, &mut (0..2 * NAMES_MAX).map(|at| of(credential, &format!("n{at}"))));
+    }
+    let last = credentials - 1;
+    send(&world, &mut (0..NAMES_MAX).map(|at| of(last, &format!("n{at}"))));
+    let found = world.arrivals();
+    assert_eq!(found.len(), HOUR_NAMES_MAX + credentials - 1, "names, and the rest of each");
+    assert!(found.keys().all(|(_, sender)| *sender != of(last, OTHERS)), "it lost none");
+    let more = credentials + 1;
+    send(&world, &mut [of(more, "n0"), of(more, "c65")].into_iter());
+    let check = |world: &World| {
+        let found = world.arrivals();
+        let has = |sender| found.keys().any(|(_, found)| *found == sender);
+        assert_eq!(
+            [has(of(more, "c65")), has(of(more, OTHERS)), has(of(more, "n0"))],
+            [true, true, false]
+        );
+    };
+    check(&world);
+    world.restart();
+    check(&world);
+    world.fold_all();
+    world.restart();
+    check(&world);
+    // Also where the hour was read from its row, it has no room.
+    send(&world, &mut [of(more, "n1"), of(0, "x"), of(0, "c0")].into_iter());
+    check(&world);
+    assert_eq!(world.arrivals().len(), HOUR_NAMES_MAX + credentials - 1 + 3);
+    world.close();
+}
+
+/// A batch without rows has next to nothing that is sealed; what it has waits in memory all the
+/// same.
+#[test]
+fn batches_without_rows_take_their_place_in_the_queue() {
+    let world = World::new(Settings { queue_bytes: 64 << 10, ..settings(false) });
+    let engine = world.engine().clone();
+    let names = || (0..NAMES_MAX).map(|at| format!("n{at}"));
+    // The writer stops where it would publish.
+    let holds_writer = engine.shared.published.read().unwrap();
+    let append = |_| engine.append(refused(names(), 1), Vec::new(), None).ok();
+    let taken: Vec<_> = (0..100).map_while(append).collect();
+    assert!((2..8).contains(&taken.len()), "{} were taken", taken.len());
+    assert!(engine.figures().queued_bytes > 32 << 10);
+    drop(holds_writer);
+    let batches = taken.len();
+    for queued in taken {
+        world.runtime.block_on(engine.outcome(queued)).unwrap();
+    }
+    assert_eq!(engine.figures().queued_bytes, 0);
+    let records: u64 = world.arrivals().values().map(Received::records).sum();
+    assert_eq!(records, (batches * NAMES_MAX) as u64);
 }
 
 /// What comes while a fold is under way is in none of its rows, also when its hour ends meanwhile.
@@ -181,26 +258,43 @@ fn pages_join_without_gap_or_repeat() {
     let first = Hour::of(Timestamp(START));
     let range = Hour(first.0 + 1)..Hour(first.0 + 4);
     let wanted = |sender: &Sender| &*sender.producer != "n3";
-    let page = |after: Option<&(Hour, Sender)>, limit| {
-        world.engine().arrivals(range.clone(), after, limit, wanted).unwrap()
+    let page = |from: Option<&Place>, look: &Look| {
+        world.engine().arrivals(range.clone(), from, look, wanted).unwrap()
     };
-    let (all, more) = page(None, 100);
-    assert!(!more);
+    let (all, next) = page(None, &EVERYTHING);
+    assert_eq!(next, None);
     assert_eq!(all.len(), 3 * 6);
-    for limit in 1..=19 {
-        let (mut joined, mut after) = (Vec::new(), None);
+    let looks = [(99, 99), (1, 99), (2, 99), (99, 1), (99, 8), (99, 15)];
+    for (rows, (hours, senders)) in (1..=19).flat_map(|rows| looks.map(|look| (rows, look))) {
+        let look = Look { rows, hours, senders };
+        let (mut joined, mut from) = (Vec::new(), None);
         loop {
-            let (rows, more) = page(after.as_ref(), limit);
+            let (rows, next) = page(from.as_ref(), &look);
             joined.extend(rows);
-            if !more {
+            if next.is_none() {
                 break;
             }
-            after = joined.last().map(|(hour, sender, _)| (*hour, sender.clone()));
+            assert!(next > from, "it goes on");
+            from = next;
         }
-        assert_eq!(joined, all, "{limit} a page");
+        assert_eq!(joined, all, "{look:?}");
     }
     let backwards = range.end..range.start;
-    assert!(world.engine().arrivals(backwards, None, 9, wanted).unwrap().0.is_empty());
+    assert!(world.engine().arrivals(backwards, None, &EVERYTHING, wanted).unwrap().0.is_empty());
+    // Hours without anything wanted are looked at as well, and those in memory like others.
+    let none = |from: Option<&Place>, hours| {
+        let (all, look) = (Hour(0)..Hour(u32::MAX), Look { hours, ..EVERYTHING });
+        let (rows, next) = world.engine().arrivals(all, from, &look, |_| false).unwrap();
+        assert!(rows.is_empty());
+        next
+    };
+    for hours in 1..5 {
+        let ends = Hour(first.0 + u32::try_from(hours).unwrap());
+        let place = none(None, hours).unwrap();
+        assert_eq!(place, Place { hour: ends, behind: None });
+        assert_eq!(none(Some(&place), 5 - hours), None);
+    }
+    assert_eq!(none(None, 5), None, "no cursor where nothing is left");
 }
 
 /// The check at the start bites: rows that are counted, but for nobody.

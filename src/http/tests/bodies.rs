@@ -69,6 +69,37 @@ async fn a_body_without_length_is_capped_as_well() {
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 }
 
+/// A producer that was told nothing counts nothing: what it sends again is all that came.
+#[tokio::test]
+async fn a_body_that_is_cut_is_no_unreadable_request() {
+    let harness = start(settings()).await;
+    let head = format!(
+        "POST /v1/records HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\n",
+        harness.tokens[&Role::Producer]
+    );
+    let cut = |rest: &'static str| {
+        let (head, address) = (head.clone(), harness.address);
+        async move {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(format!("{head}{rest}").as_bytes()).await.unwrap();
+            // The client still listens: whatever it is told, it must not be told 400 uncounted.
+            stream.shutdown().await.unwrap();
+            raw(&mut stream, b"").await.unwrap()
+        }
+    };
+    for rest in ["Content-Length: 9\r\n\r\n{}", "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"] {
+        let said = cut(rest).await;
+        assert!(said.starts_with("HTTP/1.1 408 ") && said.contains("cut-body"), "{rest}: {said}");
+    }
+    assert_eq!(harness.intake.unreadable.load(Ordering::SeqCst), 0);
+    // What is no body is told so, and counted.
+    let said = cut("Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n").await;
+    assert!(said.starts_with("HTTP/1.1 400 ") && said.contains("unreadable"), "{said}");
+    assert_eq!(harness.intake.unreadable.load(Ordering::SeqCst), 1);
+    assert!(harness.intake.bodies.lock().unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn media_types_are_known_or_refused() {
     let harness = start(settings()).await;

@@ -128,6 +128,8 @@ fn statements_are_counted_again_offline() {
         report.checked.iter().filter(|line| line.contains("counted again")).collect();
     assert_eq!(counted.len(), 2, "{report:#?}");
     assert!(counted[0].contains("version 1") && counted[0].contains("2 users"), "{counted:?}");
+    let agrees = |line: &String| line.ends_with("accepted, and all months count as many");
+    assert!(report.checked.iter().any(agrees), "{report:#?}");
     // It changed nothing, so it can be asked again, also without the root key being asked for.
     assert_eq!(verify(), report);
     let plain = blindtally::app::verify::run(&settings, &Request::default());

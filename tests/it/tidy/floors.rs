@@ -110,6 +110,7 @@ const HOSTS: &[(&str, &[&str])] = &[
             "audit",
             "backup",
             "billing",
+            "reconciliation",
             "retention",
             "subjects",
             "webhooks",
