@@ -118,7 +118,7 @@ fn the_quality_of_ids_stands_in_usage_and_statement() {
     let statement = server.send(&billing, "GET", path, &[], "");
     let body = verify(&statement.body, &server.verifier_key()).unwrap();
     assert_eq!(body.format, "blindtally/statement/2");
-    let stated = body.quality.unwrap();
+    let stated = body.quality.unwrap().unwrap();
     assert_eq!((stated.suspect_shared_users, stated.sentinel_share_ppm), (1, 200_000));
     // What comes later changes an explanation, and no statement.
     let late = with(&license("late", "everybody"), "occurred_at", "2026-11-10T11:00:00Z");
