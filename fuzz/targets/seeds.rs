@@ -17,12 +17,13 @@ use blindtally::model::site::{Counting, MonthSpan, Site, SiteSettings};
 use blindtally::model::time::{Day, Month, Timestamp};
 use blindtally::model::usage::{Counters, Tally};
 use blindtally::model::vocab::{DeviceKind, DrmType, Quality, RecordType, Scope};
-use blindtally::store::block::{self, Row};
+use blindtally::store::block::{self, Row, RowDetails};
 use blindtally::store::destruction::{DoomedKey, DoomedLot, UnderWay, encode_gone};
 use blindtally::store::filter::Filter;
 use blindtally::store::header::Header;
 use blindtally::store::pages::{self, RunHead};
 use blindtally::store::rows::{self, Position};
+use blindtally::store::shapes::DetailsWriter;
 use blindtally::store::verdict::{self, GroupVerdict};
 use blindtally::store::{batch, details, keys};
 use libfuzzer_sys::fuzz_target;
@@ -94,6 +95,7 @@ fn stored(to: &Path) -> io::Result<()> {
 
 fn a_batch() -> Batch {
     let mut batch = Batch::default();
+    let mut writer = DetailsWriter::with_capacity(1);
     for row in 0..3u8 {
         let tag = |bit: u8| (row & bit == bit).then_some(ShortTag([row + bit; 12]));
         let site = SiteNo(u32::from(row) * 200);
@@ -113,9 +115,13 @@ fn a_batch() -> Batch {
             suppressed: false,
         };
         batch.claims.push(claim);
-        batch.details.extend_from_slice(&a_row(row));
-        batch.ends.push(batch.details.len() as u32);
+        for item in details::items(&a_row(row)) {
+            let (field, item) = item.unwrap();
+            writer.push(field, item);
+        }
+        writer.end_row();
     }
+    batch.details = writer.finish();
     batch
 }
 
@@ -141,9 +147,10 @@ fn a_row(row: u8) -> Vec<u8> {
 fn a_block(rows: u8) -> Vec<u8> {
     let details: Vec<Vec<u8>> = (0..rows).map(a_row).collect();
     let rows = details.iter().enumerate().map(|(at, details)| {
-        let (user, rest) = details::split_user(details);
-        let user = user.filter(|_| at > 0);
-        Row { user, occurred_at: Timestamp(AT.0 + at as i64 * 1_000), details: rest }
+        // Without the user, who is the first of them: 18 bytes.
+        let user = (at > 0).then_some(Tag([at as u8; 16]));
+        let details = RowDetails::Plain(&details[18..]);
+        Row { user, occurred_at: Timestamp(AT.0 + at as i64 * 1_000), details }
     });
     block::encode(&rows.collect::<Vec<_>>()).expect("sound rows").0
 }
