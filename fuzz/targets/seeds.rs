@@ -18,7 +18,7 @@ use blindtally::model::time::{Day, Month, Timestamp};
 use blindtally::model::usage::{Counters, Tally};
 use blindtally::model::vocab::{DeviceKind, DrmType, Quality, RecordType, Scope};
 use blindtally::store::block::{self, Row, RowDetails};
-use blindtally::store::destruction::{DoomedKey, DoomedLot, UnderWay, encode_gone};
+use blindtally::store::destruction::{DoomedKey, DoomedLot, Stage, UnderWay, encode_gone};
 use blindtally::store::filter::Filter;
 use blindtally::store::header::Header;
 use blindtally::store::pages::{self, RunHead};
@@ -72,8 +72,13 @@ fn stored(to: &Path) -> io::Result<()> {
     write(to, "run-page", b'5', &pages::encode_page(&entries))?;
     write(to, "site", b'6', &rows::encode_site(&a_site()))?;
     write(to, "token", b'7', &rows::encode_token(&a_token()))?;
-    let position =
-        Position { folded_through: 300, next_block: 17, next_run: 1 << 40, seen_floor: 20_779 };
+    let position = Position {
+        folded_through: 300,
+        next_block: 17,
+        next_run: 1 << 40,
+        seen_floor: 20_779,
+        believed: AT,
+    };
     write(to, "position", b'8', &position.encode())?;
     write(to, "details", b'9', &a_row(5))?;
     write(to, "number", b'0' + 10, &(-1i64).to_le_bytes())?;
@@ -85,8 +90,15 @@ fn stored(to: &Path) -> io::Result<()> {
     let at = SiteMonth { site: SiteNo(1), month: MONTH };
     write(to, "key-gone", b'0' + 12, &keys::gone(&Lot::Sets(at)))?;
     let key = DoomedKey { kind: 6, id: KeyId(9), parent: KeyId(3), commitment: [7; 32] };
-    let sets = DoomedLot { lot: Lot::Sets(at), records: Some(0), blocks: (0, 0), keys: vec![key] };
-    let under_way = UnderWay { folded: true, vek_epoch: 2, lots: vec![sets] };
+    let sets = DoomedLot {
+        lot: Lot::Sets(at),
+        records: Some(0),
+        blocks: (0, 0),
+        keys: vec![key],
+        heirs: Vec::new(),
+        hold: None,
+    };
+    let under_way = UnderWay { stage: Stage::Folded, vek_epoch: 2, lots: vec![sets] };
     write(to, "destruction", b'0' + 14, &under_way.encode())?;
     write(to, "gone", b'0' + 15, &encode_gone(300))?;
     let filter = Filter::build(&mut (0..30).collect());
@@ -167,6 +179,7 @@ fn a_verdict() -> GroupVerdict {
         batches: vec![many.to_vec(), vec![Verdict::Duplicate, Verdict::Correction], vec![]],
         believed: AT,
         tallies: vec![(at, Tally { counters: some_counters(), ..Tally::default() })],
+        arrivals: vec![Default::default()],
     }
 }
 
