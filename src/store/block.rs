@@ -544,6 +544,8 @@ mod tests {
             rows.sort_by_key(|(row, _)| row.user);
             let given: Vec<Row<'_>> = rows.iter().map(|(row, _)| *row).collect();
             let (bytes, _) = encode_with(&mut dictionary, &given).unwrap();
+            // Each block has its own texts, whatever the one before had.
+            prop_assert_eq!(&encode_with(&mut dictionary, &given).unwrap().0, &bytes);
             let wanted: Vec<OwnedRow> = rows.into_iter().map(|(row, plain)| OwnedRow {
                 user: row.user, occurred_at: row.occurred_at, details: ordered(&plain),
             }).collect();
