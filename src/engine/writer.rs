@@ -9,11 +9,13 @@ mod answers;
 mod barrier;
 mod destruction;
 mod expiry;
+mod folding;
 
 pub use answers::answer_aad;
 pub use barrier::{Barrier, Copied};
 pub use destruction::Order;
 pub use expiry::{first_slot_at, floor};
+pub use folding::{FoldOrder, fold_thread};
 
 use std::collections::BTreeMap;
 use std::mem::take;
@@ -26,10 +28,9 @@ use tokio::sync::oneshot;
 
 use super::closing::Closing;
 use super::desk::DeskOrder;
-use super::fold::{Cut, Delta, Folded, Folder, ListOrder, Sealing};
+use super::fold::{Cut, Delta, Folded};
 use super::gone::Takes;
 use super::journal::{self, JournalKey, SealedBatch};
-use super::runs::SetId;
 use super::state::{Apply, SetKeys, State, Window};
 use super::{Answer, EngineError, MonthSeen, Outcome, Settings, Shared, SitePut, spill};
 use crate::crypto::SealKey;
@@ -37,11 +38,9 @@ use crate::model::arrival::{Hour, Received};
 use crate::model::batch::{Batch, Epoch, SiteMonth};
 use crate::model::caller::Token;
 use crate::model::ids::{KeyId, SiteId};
-use crate::model::retention::Lot;
 use crate::model::site::{Site, SiteSettings};
 use crate::model::time::{Day, Timestamp};
 use crate::model::vocab::Class;
-use crate::store::erasure::Erasure;
 use crate::store::verdict::GroupVerdict;
 use crate::store::{Changes, Half, Table, keys};
 
@@ -93,56 +92,6 @@ pub enum Message {
     Folded(Box<Result<Folded, EngineError>>),
     /// Commit what is queued, then end.
     Stop,
-}
-
-/// What the fold thread is asked to do.
-pub enum FoldOrder {
-    /// Fold.
-    Fold(Box<Cut>),
-    /// Retire journal keys.
-    Retire(Vec<KeyId>),
-    /// Remove merged runs.
-    Forget(Vec<(SetId, u64)>),
-    /// Remove the rows of destroyed lots.
-    Remove(Vec<Lot>, Reply<()>),
-    /// Seal anew what holds a person.
-    Erase(Box<Sealing>, Reply<Erasure>),
-    /// Drop the slots and the answers of days before these two.
-    Expire(Day, Day, Reply<()>),
-    /// List blocks; between two folds nothing is half there.
-    List(ListOrder),
-}
-
-/// Runs the fold thread until the writer ends.
-pub fn fold_thread(mut folder: Folder, orders: &Receiver<FoldOrder>, writer: &Sender<Message>) {
-    for order in orders {
-        let result = match order {
-            FoldOrder::Fold(cut) => folder.fold(*cut).map(Some),
-            FoldOrder::Retire(ids) => folder.retire(&ids).map(|()| None),
-            FoldOrder::Forget(merged) => folder.forget(&merged).map(|()| None),
-            FoldOrder::Remove(lots, reply) => folder.remove(&lots).map(|()| {
-                let _ = reply.send(Ok(()));
-                None
-            }),
-            FoldOrder::Erase(sealing, reply) => folder.serve(*sealing, reply).map(|()| None),
-            FoldOrder::Expire(slots, answers, reply) => folder.expire(slots, answers).map(|()| {
-                let _ = reply.send(Ok(()));
-                None
-            }),
-            FoldOrder::List(order) => {
-                order.answer(&folder);
-                Ok(None)
-            }
-        };
-        let message = match result {
-            Ok(None) => continue,
-            Ok(Some(folded)) => Ok(folded),
-            Err(error) => Err(error.into()),
-        };
-        if writer.send(Message::Folded(Box::new(message))).is_err() {
-            return;
-        }
-    }
 }
 
 /// The journal keys of this process and those left by earlier ones.
