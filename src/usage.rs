@@ -2,6 +2,7 @@
 //! and no pseudonym, and opens no record: the engine does where licences are explained ([`explain`]).
 
 mod explain;
+mod group;
 mod suppress;
 
 use std::pin::Pin;
@@ -9,10 +10,11 @@ use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
 
+use crate::engine::groups::GroupMonth;
 use crate::engine::{Engine, EngineError, UsageMonth};
 use crate::model::caller::Caller;
 use crate::model::explained::Explained;
-use crate::model::ids::SiteId;
+use crate::model::ids::{GroupId, SiteId};
 use crate::model::site::Site;
 use crate::model::time::Month;
 use crate::wire::explained::IdQuality;
@@ -27,6 +29,12 @@ pub trait Counts: Send + Sync + 'static {
     /// # Errors
     /// When the engine cannot tell.
     fn usage(&self, site: &SiteId, month: Month) -> Result<Option<UsageMonth>, EngineError>;
+    /// A billing group's month; `None` where no site is a member.
+    ///
+    /// # Errors
+    /// When the engine cannot tell.
+    fn group_usage(&self, group: &GroupId, month: Month)
+    -> Result<Option<GroupMonth>, EngineError>;
     /// What the licences of a site's month were, and how many subjects a part of it must have to be
     /// shown.
     fn explain(&self, site: SiteId, month: Month) -> Explaining<'_>;
@@ -45,6 +53,14 @@ impl Counts for Engine {
 
     fn usage(&self, site: &SiteId, month: Month) -> Result<Option<UsageMonth>, EngineError> {
         Self::usage(self, site, month)
+    }
+
+    fn group_usage(
+        &self,
+        group: &GroupId,
+        month: Month,
+    ) -> Result<Option<GroupMonth>, EngineError> {
+        Self::group_usage(self, group, month)
     }
 
     fn explain(&self, site: SiteId, month: Month) -> Explaining<'_> {

@@ -11,6 +11,7 @@ mod closing;
 mod destroy;
 mod explain;
 mod frozen;
+mod groups;
 mod hazards;
 mod model;
 
@@ -173,8 +174,13 @@ impl World {
             writer.push(details::USER, Item::Tag(Tag(user)));
             writer.push(7, Item::Number(i64::from(row.event)));
             writer.end_row();
+            let month = batch.month_index(name).unwrap();
+            let group = self.group_tag(&site, span.month, row);
+            if let Some((no, _)) = group {
+                batch.set_group(month, no);
+            }
             let claim = Claim {
-                month: batch.month_index(name).unwrap(),
+                month,
                 day: batch.day_index(at.day()).unwrap(),
                 kind: RecordType::LicenseIssued,
                 drm: DrmType::from_code(row.drm).unwrap(),
@@ -183,6 +189,7 @@ impl World {
                 seen: Tag(seen).short(),
                 user: (row.user > 0).then(|| short("user", row.user)).flatten(),
                 device: (row.device > 0).then(|| short("device", row.device)).flatten(),
+                group: group.and_then(|(_, tag)| tag),
                 session: (row.device > 0).then(|| short("session", row.device)).flatten(),
                 sentinel: row.user == 0 && row.event % 2 == 0,
                 by_device: row.stands_in(),
@@ -211,6 +218,8 @@ impl World {
                 continue;
             }
             let is_final = self.is_final(name);
+            let group = batch.group_of(usize::from(claim.month));
+            let group = group.map(|no| SiteMonth { site: no, ..name });
             let counters = self.model.counters.entry(name).or_default();
             if known {
                 counters.duplicates += u64::from(!is_final);
@@ -236,6 +245,12 @@ impl World {
                 (true, false) => Verdict::Correction,
                 (true, true) => Verdict::CorrectionNotRetained,
             });
+            if let Some(group) = group.filter(|at| !self.model.shut.contains(at))
+                && claim.group.is_some()
+            {
+                let is_over = self.is_over(group);
+                self.model.join(row, group, is_over);
+            }
             if is_final {
                 self.model.correct(row, name);
             } else {
@@ -295,6 +310,7 @@ impl World {
             let without = self.model.without_sets.contains(name);
             assert_eq!(usage.evidence == Evidence::Destroyed, without, "{name:?}");
         }
+        self.check_groups();
         assert_eq!(self.arrivals(), self.model.arrivals);
         assert_eq!(self.engine().arrivals_difference(), 0);
     }
