@@ -102,6 +102,7 @@ impl Rows {
     ) -> Option<()> {
         let place = (self.batch.month_index(month.name)?, self.batch.day_index(day.day)?);
         let effect = effect_of(record, month.counting);
+        let anonymous = is_anonymous(record, month.counting);
         let keys = self.keys_of(&month.keys);
         self.events.push(&day.key, &[record.event_id]);
         let mut tags = ClaimTags { keys, user: None, device: None, session: None };
@@ -114,15 +115,7 @@ impl Rows {
                 let (row, persons) = (self.batch.claims.len(), Arc::clone(persons));
                 self.suspects.push(Suspect { row, slot, persons });
             }
-            if let Some((group, keys)) = &month.group {
-                let anonymous = is_anonymous(record, month.counting);
-                if effect.is_countable() && !anonymous {
-                    let slot = self.ids.push_user(&keys.base, &user);
-                    let (row, keys) = (self.batch.claims.len(), Arc::clone(keys));
-                    self.members.push(Member { row, slot, keys });
-                }
-                self.batch.set_group(place.0, *group);
-            }
+            self.push_member(&user, month, place.0, effect.is_countable() && !anonymous);
         }
         self.push_envelope(record, producer);
         tags.device = self.push_devices(record, &month.keys, keys);
@@ -139,7 +132,6 @@ impl Rows {
             self.push_earlier_marks(record, month, ring);
         }
         let nobody = tags.user.is_none();
-        let anonymous = is_anonymous(record, month.counting);
         let by_device = effect.is_countable()
             && (anonymous || nobody && month.counting.device_as_user)
             && tags.device.is_some();
@@ -173,6 +165,24 @@ impl Rows {
         self.claims.push(tags);
         self.indexes.push(index);
         Some(())
+    }
+
+    /// Adds the tag of a user under the keys of the month's billing group, where there is one and the
+    /// row makes the user active.
+    fn push_member(
+        &mut self,
+        user: &identity::UserId<'_>,
+        month: &MonthPlace,
+        place: u16,
+        counts: bool,
+    ) {
+        let Some((group, keys)) = &month.group else { return };
+        self.batch.set_group(place, *group);
+        if counts {
+            let slot = self.ids.push_user(&keys.base, user);
+            let (row, keys) = (self.batch.claims.len(), Arc::clone(keys));
+            self.members.push(Member { row, slot, keys });
+        }
     }
 
     fn push_other(
