@@ -84,7 +84,7 @@ impl Directory {
         self.read().by_id.values().filter(|site| !site.id.is_group()).cloned().collect()
     }
 
-    /// The sites whose users of a month are counted with a billing group, in the order of their ids.
+    /// The members of a billing group in a month, in the order of their ids.
     pub fn members(&self, group: &GroupId, month: Month) -> Vec<Arc<Site>> {
         let lists = self.read();
         let known = lists.members.get(group).into_iter().flatten();

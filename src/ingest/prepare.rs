@@ -167,8 +167,8 @@ impl Rows {
         Some(())
     }
 
-    /// Adds the tag of a user under the keys of the month's billing group, where there is one and the
-    /// row makes the user active.
+    /// Adds the tag of a user under the keys of the month's billing group, where there is one and
+    /// the row makes the user active.
     fn push_member(
         &mut self,
         user: &identity::UserId<'_>,

@@ -398,7 +398,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_slot_reads_back_only_unchanged_and_in_place(
-            owner in "([A-Za-z0-9._-]{0,64}|[+][A-Za-z0-9._-]{1,64})", at in 0..SLOT_BYTES, bit in 0..8,
+            owner in "([A-Za-z0-9._-]{0,64}|[+][A-Za-z0-9._-]{1,64})",
+            at in 0..SLOT_BYTES, bit in 0..8,
         ) {
             let slot = slot(&owner);
             let mut bytes = slot.encode(VAULT, 5);

@@ -1,6 +1,6 @@
-//! The lots of billing groups: the set of a group's month, and the base key that its tags were made
-//! with. Both go when the last of the members' own sets of that month is due, by the same rule; they
-//! wait while a member's month is open, and are held where a member's set is.
+//! The lots of billing groups: the set of a group's month, and the base key that its tags were
+//! made with. Both go when the last of the members' own sets of that month is due, by the same rule;
+//! they wait while a member's month is open, and are held where a member's set is.
 
 use super::Inner;
 use super::due::Terms;

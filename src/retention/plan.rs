@@ -193,7 +193,7 @@ impl Inner {
     }
 }
 
-/// What is decided of a lot, or a copy in hold storage, that is due then and covered by these holds.
+/// What is decided of a lot, or of a copy, that is due then and covered by these holds.
 pub(super) fn standing(
     (info, hold): (LotInfo, Option<HoldNo>),
     (due, last_record): (Timestamp, Timestamp),

@@ -38,7 +38,7 @@ impl World {
         self.put(site, SiteSettings { billing_group: name.map(group), ..settings }).effective
     }
 
-    /// The number of the site's group and the tag of the row's user in it, as the ingest makes them.
+    /// The number of the site's group and the tag of the row's user in it, as ingest makes them.
     pub(super) fn group_tag(
         &self,
         site: &Site,
@@ -113,7 +113,8 @@ proptest! {
     /// C1, C2, D1, F1 for groups: through folds, spills, restarts, closes and failed writes.
     #[test]
     fn groups_equal_the_model(
-        ops in proptest::collection::vec(op(), 1..25), tight in any::<bool>(), apart in any::<bool>(),
+        ops in proptest::collection::vec(op(), 1..25), tight in any::<bool>(),
+        apart in any::<bool>(),
     ) {
         let other = if apart { "H" } else { "G" };
         let mut world = World::grouped(settings(tight), [Some("G"), Some(other), Some("G")]);
