@@ -11,7 +11,6 @@ use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, Hea
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, StatusCode, Version};
 use tokio::sync::watch;
-use zeroize::Zeroizing;
 
 use super::answer::{Answer, JSON, answer, empty, set};
 use super::body::{self, Budget, Buffer};
@@ -24,6 +23,7 @@ use super::query::{Query, choose};
 use super::router::{Access, Found, Route, Row, find};
 use super::{Desks, Settings};
 use crate::admin::AuthError;
+use crate::crypto::WipedVec;
 use crate::model::caller::Caller;
 use crate::model::ids::SiteId;
 use crate::model::time::Month;
@@ -370,7 +370,7 @@ impl Service {
         caller: &Caller,
         parts: &Parts,
         body: &mut Incoming,
-    ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+    ) -> Result<WipedVec, Refusal> {
         if Coding::from_headers(&parts.headers) != Some(Coding::Identity) {
             return Err(Kind::UnsupportedCoding.into());
         }
@@ -400,7 +400,7 @@ impl Service {
     ) -> Result<Answer, Refusal> {
         let mut text = self.small_body(caller, parts, body).await?;
         let created = self.desks.tokens.create(caller, &mut text).await?;
-        // Wiped when the connection has sent it.
+        // WipedVec when the connection has sent it.
         Ok(answer(StatusCode::CREATED, JSON, Bytes::from_owner(created)))
     }
 }
