@@ -388,7 +388,7 @@ impl Service {
         body: &mut Incoming,
     ) -> Result<Answer, Refusal> {
         let mut text = self.small_body(caller, parts, body).await?;
-        let (created, site) = self.desks.sites.put(site, &mut text).await?;
+        let (created, site) = self.desks.sites.put(caller, site, &mut text).await?;
         Ok(json(if created { StatusCode::CREATED } else { StatusCode::OK }, site))
     }
 
