@@ -219,8 +219,16 @@ impl Service {
             Route::StatementGet
             | Route::StatementVersions
             | Route::StatementPage
-            | Route::Restate => self.statements(row.route, &caller, captures, (parts, body)).await,
-            Route::Export => self.export(&caller, captures, parts).await,
+            | Route::Restate
+            | Route::GroupStatementGet
+            | Route::GroupStatementVersions
+            | Route::GroupStatementPage
+            | Route::GroupRestate => {
+                self.statements(row.route, &caller, captures, (parts, body)).await
+            }
+            Route::Export | Route::GroupExport => {
+                self.export(row.route, &caller, captures, parts).await
+            }
             Route::Challenge => self.challenge(&caller, captures, (parts, body)).await,
             Route::SitePut => self.put_site(&caller, site(&caller, first)?, parts, body).await,
             Route::SiteGet => {
