@@ -163,7 +163,8 @@ struct Inner {
     known: tokio::sync::Mutex<Known>,
 }
 
-/// Version and digest of the last statement of a month of a site or of a group's key scope; nothing where it was removed.
+/// Version and digest of the last statement of a month of a site, or of a group's key scope;
+/// nothing where it was removed.
 type Statements = BTreeMap<(SiteId, Month), Option<(u32, Digest)>>;
 
 /// What the ledger knows of the months of sites.
@@ -198,8 +199,8 @@ impl Billing {
         }))
     }
 
-    /// The last version of the statement of a closed month, of a site or of a group's key scope, byte for byte as it was issued; the first
-    /// one is issued now where nobody asked before.
+    /// The last version of the statement of a closed month, of a site or of a group's key scope,
+    /// byte for byte as it was issued; the first one is issued now where nobody asked before.
     ///
     /// # Errors
     /// [`BillingError`].

@@ -443,3 +443,6 @@ pub fn versions_to_json(statements: &[Statement]) -> Result<Vec<u8>, BadForm> {
     }
     written(&Page { items: statements })
 }
+
+#[cfg(test)]
+mod tests;

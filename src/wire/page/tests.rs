@@ -2,12 +2,13 @@
 
 use super::*;
 use crate::ledger::Proof;
-use crate::model::ids::SiteId;
+use crate::model::ids::{GroupId, SiteId};
 use crate::model::site::Counting;
 use crate::model::time::{Month, Timestamp};
 use crate::wire::explained::{IdQuality, QualityLimits};
 use crate::wire::statement::{
-    Billable, ByDrm, Corrected, Earlier, Excluded, FORMAT, Figures, Method, Recounted, Replaced,
+    Billable, ByDrm, Corrected, Earlier, Excluded, FORMAT, Figures, Member, Method, Recounted,
+    Replaced,
 };
 
 /// What markup could come of, in every place that takes any text.
@@ -149,6 +150,35 @@ fn whatever_stands_in_it_is_text() {
     assert!(!hostile.contains("\"a(") && !hostile.contains('\u{202e}') && !hostile.contains('\0'));
     assert!(hostile.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
     // It is there in each of the places.
+    assert_eq!(hostile.matches("&lt;img").count(), 9);
+}
+
+/// The same of a group, whose members say what is said of a site elsewhere.
+#[test]
+fn a_group_is_shown_with_its_members() {
+    let of_group = |text: &str| {
+        let mut statement = statement(text);
+        let body = &mut statement.body;
+        let member = Member {
+            site_id: body.site_id.take().unwrap(),
+            time_zone: body.time_zone.take().unwrap(),
+            from: body.from,
+            to: body.to,
+            closed_at: None,
+            method: body.method.take().unwrap(),
+            figures: body.figures.clone(),
+            corrections: body.corrections.clone(),
+        };
+        (body.billing_group, body.members) = (GroupId::parse(b"all"), Some(vec![member]));
+        (body.figures.devices, body.quality) = (None, None);
+        String::from_utf8(statement.to_page(Digest([0x12; 32]))).unwrap()
+    };
+    let (plain, hostile) = (of_group("plain"), of_group(HOSTILE));
+    for text in ["Usage statement group all", "Members of the group", "Of the member", "ACME"] {
+        assert!(plain.contains(text), "{text}");
+    }
+    assert!(!plain.contains("Active devices") && !plain.contains("can be trusted"));
+    assert_eq!(tags(&plain), tags(&hostile));
     assert_eq!(hostile.matches("&lt;img").count(), 9);
 }
 

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::super::usage::csv_cell;
 use super::Body;
+use crate::wire::usage::csv_cell;
 
 impl Body {
     /// Its figures as CSV (RFC 4180): a row for each.
