@@ -12,6 +12,7 @@ mod desk;
 pub mod destroy;
 pub mod directory;
 mod distinct;
+pub mod ended;
 pub mod erase;
 mod error;
 pub mod explain;
@@ -209,10 +210,12 @@ pub struct Engine {
 fn load_marks(shared: &mut Shared) -> Result<(), EngineError> {
     let (store, ring) = (Arc::clone(&shared.store), Arc::clone(&shared.ring));
     shared.gone = RwLock::new(Gone::load(&store)?);
+    shared.ended = RwLock::new(ended::load(&store)?);
     shared.unfinished = RwLock::new(destroy::unfinished(&store, &ring)?);
     shared.held = RwLock::new(hold::load(&store, &ring.state_key())?);
     shared.erasing = RwLock::new(erase::load(&store, &ring.state_key())?);
-    let suppressed = erase::Suppressed::load(&store, &ring, &shared.directory)?;
+    let gone = shared.gone.get_mut().unwrap_or_else(PoisonError::into_inner);
+    let suppressed = erase::Suppressed::load(&store, &ring, &shared.directory, gone)?;
     shared.suppressed = RwLock::new(suppressed);
     hold::check(shared)
 }
@@ -439,7 +442,7 @@ impl Engine {
     /// everything that was answered before the call.
     ///
     /// # Errors
-    /// When the site's time zone is unknown.
+    /// [`EngineError::Ended`]; when the site's time zone is unknown.
     pub fn usage(&self, site: &SiteId, month: Month) -> Result<Option<UsageMonth>, EngineError> {
         let Some(site) = self.site(site) else { return Ok(None) };
         let at = SiteMonth { site: site.no, month };
@@ -447,6 +450,10 @@ impl Engine {
         let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
         let tally = published.get(&at).cloned().unwrap_or_default();
         drop(published);
+        // After they were read: they are noted as ended before they go.
+        if self.shared.has_ended(at) {
+            return Err(EngineError::Ended);
+        }
         let without = self.shared.without_sets.read().unwrap_or_else(PoisonError::into_inner);
         let evidence = match without.contains(&at) {
             false => Evidence::Live,

@@ -107,7 +107,7 @@ impl Inner {
         let at = (site.clone(), month);
         match self.of_ledger(move |known| known.issued.get(&at).copied()).await? {
             None => Ok(None),
-            Some(None) => Err(BillingError::NotFound),
+            Some(None) => Err(BillingError::Ended),
             Some(Some((version, digest))) => Ok(Some(Replaced { version, digest })),
         }
     }
@@ -201,8 +201,11 @@ impl Inner {
     }
 
     fn is_due(&self, site: &SiteId, month: Month) -> Result<bool, BillingError> {
-        let usage = self.months.usage(site, month)?;
-        let any = usage.is_some_and(|usage| usage.tally.has_records());
+        let any = match self.months.usage(site, month) {
+            Ok(usage) => usage.is_some_and(|usage| usage.tally.has_records()),
+            Err(EngineError::Ended) => false,
+            Err(error) => return Err(error.into()),
+        };
         Ok(any && self.months.load_rows(&row_of(ROWS, site, month))?.is_empty())
     }
 
@@ -348,7 +351,12 @@ impl Inner {
         let mut of = month;
         for _ in 0..EARLIER {
             of = of.previous();
-            let usage = self.months.usage(site, of)?.ok_or(BillingError::NotFound)?;
+            let usage = match self.months.usage(site, of) {
+                Ok(usage) => usage.ok_or(BillingError::NotFound)?,
+                // Nothing came late of a month whose keys went years ago.
+                Err(EngineError::Ended) => continue,
+                Err(error) => return Err(error.into()),
+            };
             if usage.tally.corrections.records > 0 {
                 let corrections = usage.tally.corrections.into();
                 earlier.insert(0, Earlier { month: of, corrections });

@@ -92,9 +92,12 @@ impl Directory {
         self.read().tokens.values().cloned().collect()
     }
 
-    /// The number for the next site.
-    pub fn next_no(&self) -> SiteNo {
-        SiteNo(self.read().by_no.keys().map(|no| no.0 + 1).max().unwrap_or(1))
+    /// The number for the next site: behind all that there are, and all that are known from
+    /// elsewhere.
+    pub fn next_no(&self, known: Option<SiteNo>) -> SiteNo {
+        let lists = self.read();
+        let numbers = known.into_iter().chain(lists.by_no.keys().copied());
+        SiteNo(numbers.max().map_or(1, |last| last.0 + 1))
     }
 
     /// Stores a site, then shows it.
@@ -123,6 +126,14 @@ impl Directory {
     pub fn show_sites(&self, sites: Vec<Site>) {
         let mut lists = self.write();
         sites.into_iter().for_each(|site| lists.put_site(Arc::new(site)));
+    }
+
+    /// Hides a site whose row is gone.
+    pub fn remove_site(&self, id: &SiteId) {
+        let mut lists = self.write();
+        if let Some(site) = lists.by_id.remove(id) {
+            lists.by_no.remove(&site.no);
+        }
     }
 
     /// Stores a token, then shows it.

@@ -5,6 +5,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
+use super::gone::Gone;
 use super::writer::{Submission, Writer};
 use super::{EngineError, MonthSeen, SitePut, calendar, directory};
 use crate::model::ids::SiteId;
@@ -26,7 +27,9 @@ impl Writer {
             }
             Some(site) => directory::changed(&site, settings, now)?,
             None => {
-                let no = self.shared.directory.next_no();
+                // Rows of what was destroyed of a site outlive it, and name it by its number.
+                let last = self.shared.gone(Gone::last_site);
+                let no = self.shared.directory.next_no(last);
                 let site = Site {
                     id,
                     no,
