@@ -16,6 +16,7 @@ mod body;
 mod connection;
 mod counters;
 mod explained;
+mod groups;
 mod inflate;
 mod lists;
 mod peers;

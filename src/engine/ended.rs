@@ -102,10 +102,29 @@ impl Shared {
         Ok(months)
     }
 
+    /// Whether a site's, or a billing group's, time can be over: a site has ended, or no site names
+    /// the group any more.
+    fn may_end(&self, site: &Site) -> bool {
+        let Some(group) = site.id.group() else { return site.terminated_at.is_some() };
+        let names = |site: &Site| {
+            let others = site.past.iter().chain(&site.pending).map(|(_, settings)| settings);
+            let mut all = others.chain([&site.settings]);
+            all.any(|settings| settings.billing_group.as_ref() == Some(&group))
+        };
+        !self.directory.sites().iter().any(|site| names(site))
+    }
+
     /// Whether nothing is left of a site but its row.
     fn is_bare(&self, site: &Site) -> Result<bool, EngineError> {
         let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
-        let has_figures = published.keys().any(|at| at.site == site.no);
+        // A group's figures have sums of its members in them.
+        let last = site.terminated_at.map(|at| at.day().month().next());
+        let of_group = |at: &SiteMonth| {
+            let group = self.directory.by_no(at.site).and_then(|scope| scope.id.group());
+            group.is_some_and(|group| site.is_member(&group, at.month))
+                && last.is_some_and(|last| at.month <= last)
+        };
+        let has_figures = published.keys().any(|at| at.site == site.no || of_group(at));
         drop(published);
         let erasing = self.erasing.read().unwrap_or_else(PoisonError::into_inner);
         let is_erased_in = erasing.values().any(|row| row.site == site.no);
@@ -114,7 +133,8 @@ impl Shared {
         let lives = self.living_months()?.iter().any(|at| at.site == site.no);
         let suppressed = self.suppressed.read().unwrap_or_else(PoisonError::into_inner);
         let is_suppressing = suppressed.of(site.no).is_some();
-        Ok(!(has_figures || is_erased_in || has_keys || lives || is_suppressing))
+        Ok(self.may_end(site)
+            && !(has_figures || is_erased_in || has_keys || lives || is_suppressing))
     }
 }
 
@@ -164,13 +184,13 @@ impl Engine {
         .await
     }
 
-    /// Whether nothing is left of a site that has ended but its row, so that the row may go.
+    /// Whether nothing is left of a site that has ended but its row, so that the row may go; or of a
+    /// billing group that no site names.
     ///
     /// # Errors
     /// When the keys cannot be used any more.
     pub fn is_bare(&self, id: &SiteId) -> Result<bool, EngineError> {
-        let site = self.site(id).filter(|site| site.terminated_at.is_some());
-        site.map_or(Ok(false), |site| self.shared.is_bare(&site))
+        self.site(id).map_or(Ok(false), |site| self.shared.is_bare(&site))
     }
 
     /// Removes the row of a site of which nothing else is left; false where there is something, or

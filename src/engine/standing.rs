@@ -5,7 +5,6 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use super::gone::Gone;
 use super::writer::{Submission, Writer};
 use super::{EngineError, MonthSeen, SitePut, calendar, directory};
 use crate::model::ids::SiteId;
@@ -21,15 +20,14 @@ impl Writer {
         let now = self.shared.clock.now();
         let known = self.shared.directory.site(&id);
         let created = known.is_none();
+        let group = known.as_ref().and_then(|site| site.settings.billing_group.clone());
         let (site, effective) = match known {
             Some(site) if !self.has_records(&site) => {
                 (directory::changed_at_once(&site, settings), None)
             }
             Some(site) => directory::changed(&site, settings, now)?,
             None => {
-                // Rows of what was destroyed of a site outlive it, and name it by its number.
-                let last = self.shared.gone(Gone::last_site);
-                let no = self.shared.directory.next_no(last);
+                let no = self.shared.directory.next_no();
                 let site = Site {
                     id,
                     no,
@@ -46,6 +44,10 @@ impl Writer {
         };
         let site = self.shared.directory.put_site(&self.shared.store, site)?;
         self.closing.watch(&site)?;
+        if group.is_some() && group != site.settings.billing_group {
+            // Those that are left may all have closed.
+            self.closing.look_again();
+        }
         Ok(SitePut { site, created, effective })
     }
 

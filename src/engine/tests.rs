@@ -10,7 +10,9 @@ mod checks;
 mod closing;
 mod destroy;
 mod explain;
+mod folds;
 mod frozen;
+mod groups;
 mod hazards;
 mod model;
 
@@ -173,8 +175,13 @@ impl World {
             writer.push(details::USER, Item::Tag(Tag(user)));
             writer.push(7, Item::Number(i64::from(row.event)));
             writer.end_row();
+            let month = batch.month_index(name).unwrap();
+            let group = self.group_tag(&site, span.month, row);
+            if let Some((no, _)) = group {
+                batch.set_group(month, no);
+            }
             let claim = Claim {
-                month: batch.month_index(name).unwrap(),
+                month,
                 day: batch.day_index(at.day()).unwrap(),
                 kind: RecordType::LicenseIssued,
                 drm: DrmType::from_code(row.drm).unwrap(),
@@ -183,6 +190,7 @@ impl World {
                 seen: Tag(seen).short(),
                 user: (row.user > 0).then(|| short("user", row.user)).flatten(),
                 device: (row.device > 0).then(|| short("device", row.device)).flatten(),
+                group: group.and_then(|(_, tag)| tag),
                 session: (row.device > 0).then(|| short("session", row.device)).flatten(),
                 sentinel: row.user == 0 && row.event % 2 == 0,
                 by_device: row.stands_in(),
@@ -212,6 +220,8 @@ impl World {
                 continue;
             }
             let is_final = self.is_final(name);
+            let group = batch.group_of(usize::from(claim.month));
+            let group = group.map(|no| SiteMonth { site: no, ..name });
             let counters = self.model.counters.entry(name).or_default();
             if known {
                 counters.duplicates += u64::from(!is_final);
@@ -237,6 +247,12 @@ impl World {
                 (true, false) => Verdict::Correction,
                 (true, true) => Verdict::CorrectionNotRetained,
             });
+            if let Some(group) = group.filter(|at| !self.model.shut.contains(at))
+                && claim.group.is_some()
+            {
+                let is_over = self.is_over(group);
+                self.model.join(row, group, is_over);
+            }
             if is_final {
                 self.model.correct(row, name);
             } else {
@@ -296,6 +312,7 @@ impl World {
             let without = self.model.without_sets.contains(name);
             assert_eq!(usage.evidence == Evidence::Destroyed, without, "{name:?}");
         }
+        self.check_groups();
         assert_eq!(self.arrivals(), self.model.arrivals);
         assert_eq!(self.engine().arrivals_difference(), 0);
     }
@@ -453,47 +470,4 @@ fn a_wrong_model_is_noticed() {
         counters.mau += 1;
     }
     world.check();
-}
-
-/// A set on disk whose member gains one DRM system after another counts each of them once.
-#[test]
-fn a_mask_that_grows_on_disk_is_known_to_the_cache() {
-    let mut world = World::new(Settings { tally_bytes: 0, ..settings(true) });
-    for (event, drm) in [0, 1, 2, 2, 1, 3, 3].into_iter().enumerate() {
-        let event = event as u16;
-        let row = Row { site: 0, event, user: 1, device: 1, drm, effect: 0, hours_ago: 1 };
-        world.run(Op::Submit(vec![row]));
-        if event.is_multiple_of(2) {
-            world.run(Op::Fold);
-        }
-    }
-    world.run(Op::Restart);
-    world.close();
-}
-
-/// A fold leaves nothing in the journal, and its key is gone from the register.
-#[test]
-fn journal_keys_are_retired_after_the_fold() {
-    let mut world = World::new(settings(false));
-    let journal_keys = |world: &World| {
-        world.engine().ring().list().into_iter().filter(|k| k.kind == KeyKind::Journal).count()
-    };
-    for event in 0..5 {
-        let row = Row { site: 0, event, user: 1, device: 1, drm: 0, effect: 0, hours_ago: 1 };
-        world.run(Op::Submit(vec![row]));
-        world.run(Op::Fold);
-    }
-    world.run(Op::Restart);
-    let row = Row { site: 0, event: 9, user: 1, device: 1, drm: 0, effect: 0, hours_ago: 1 };
-    world.run(Op::Submit(vec![row]));
-    world.run(Op::Fold);
-    let first = keys_range(&world);
-    assert_eq!(first, 0, "groups are left in the journal");
-    world.close();
-    world.open();
-    assert!(journal_keys(&world) <= 3, "{}", journal_keys(&world));
-}
-
-fn keys_range(world: &World) -> usize {
-    journal::stored(world.engine().store(), 0, u64::MAX).unwrap().count()
 }

@@ -252,6 +252,7 @@ impl Writer {
         self.close_due(now)?;
         for submission in &group {
             self.close_late(&submission.batch.months)?;
+            self.close_late_groups(&submission.batch)?;
         }
         let number = self.next_group;
         let keys = RingKeys(&self.shared);
@@ -491,8 +492,11 @@ impl SetKeys for RingKeys<'_> {
     }
 
     fn month(&self, at: SiteMonth) -> Option<Arc<SealKey>> {
-        let site = self.0.directory.by_no(at.site)?;
-        Some(Arc::clone(&self.0.ring.site_month(&site.id, at.month).ok()?.sets))
+        let (site, ring) = (self.0.directory.by_no(at.site)?, &self.0.ring);
+        if site.id.is_group() {
+            return Some(Arc::clone(&ring.group_month(&site.id, at.month).ok()?.sets));
+        }
+        Some(Arc::clone(&ring.site_month(&site.id, at.month).ok()?.sets))
     }
 
     fn day(&self, day: Day) -> Option<Arc<SealKey>> {

@@ -73,22 +73,29 @@ impl Inner {
         Ok(swept)
     }
 
-    /// Rows of sites that ended so long ago, once nothing else is left of them.
+    /// Rows of sites that ended so long ago, and of billing groups that no site names, once nothing
+    /// else is left of them.
     pub(super) async fn sites_due(&self, now: Timestamp) -> Result<u64, DeskError> {
         let months = self.policy_at(now).years_as_months(RetentionClass::Statements);
         let Some(months) = months else { return Ok(0) };
         let mut swept = 0;
-        for site in self.vault.sites() {
-            let is_over = site.terminated_at.is_some_and(|at| add_months(at, months) <= now);
-            if !is_over || self.is_named(&site.id)? || !self.vault.is_bare(&site.id)? {
+        let sites = self
+            .vault
+            .sites()
+            .into_iter()
+            .filter(|site| site.terminated_at.is_some_and(|at| add_months(at, months) <= now));
+        let sites: Vec<SiteId> = sites.map(|site| site.id.clone()).collect();
+        // A group's own figures were there as long as they may be, and no site names it.
+        for site in sites.into_iter().chain(self.vault.groups()) {
+            if self.is_named(&site)? || !self.vault.is_bare(&site)? {
                 continue;
             }
             self.removing().await?;
-            let event = Event::SiteRemoved { site: site.id.clone() };
+            let event = Event::SiteRemoved { site: site.clone() };
             self.append(Entry::new(now, Actor::Server, event)).await?;
             // First: a site of the same id that is made later has an end of its own.
-            self.vault.delete_row(termination::row_of(&site.id)).await?;
-            swept += 1 + u64::from(self.vault.end_site(site.id.clone()).await?);
+            self.vault.delete_row(termination::row_of(&site)).await?;
+            swept += 1 + u64::from(self.vault.end_site(site).await?);
         }
         Ok(swept)
     }

@@ -8,18 +8,28 @@ fn expected(route: Route, role: Role) -> bool {
     match route {
         Route::Records | Route::Receipt => role == Role::Producer,
         Route::Reconciliation => matches!(role, Role::Producer | Role::Operator | Role::Auditor),
-        Route::SiteUsage | Route::UsageList | Route::SiteGet | Route::SiteList => {
+        Route::SiteUsage
+        | Route::GroupUsage
+        | Route::UsageList
+        | Route::SiteGet
+        | Route::SiteList => {
             matches!(role, Role::Billing | Role::Operator)
         }
-        Route::StatementGet | Route::StatementVersions | Route::StatementPage => {
+        Route::StatementGet
+        | Route::StatementVersions
+        | Route::StatementPage
+        | Route::GroupStatementGet
+        | Route::GroupStatementVersions
+        | Route::GroupStatementPage => {
             matches!(role, Role::Billing | Role::Auditor)
         }
         Route::UsageExplained | Route::PallyconStatistics => {
             matches!(role, Role::Billing | Role::Operator)
         }
-        Route::Challenge | Route::Export => role == Role::Billing,
+        Route::Challenge | Route::Export | Route::GroupExport => role == Role::Billing,
         Route::SitePut
         | Route::Restate
+        | Route::GroupRestate
         | Route::TokenCreate
         | Route::TokenList
         | Route::TokenRevoke
@@ -49,7 +59,7 @@ fn expected(route: Route, role: Role) -> bool {
 
 fn path(pattern: &str) -> String {
     let path = pattern.replace("{site}", "ACME").replace("{month}", "2026-11");
-    let path = path.replace("{index}", "0");
+    let path = path.replace("{index}", "0").replace("{group}", "G");
     let path = path.replace("{key_id}", "aaaaaaaaaaaaaaaa");
     let path = path.replace("{hold}", "h1").replace("{id}", "c1").replace("{name}", "b1");
     path.replace("/v1/usage", "/v1/usage?month=2026-11")

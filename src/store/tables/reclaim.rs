@@ -227,7 +227,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let settings = Settings { data: place.path().to_owned(), block_cache_bytes: 1 << 20 };
         let store = Store::open(&settings).unwrap();
-        let tables = [100, 101].map(|month| Table::Blocks(Class::Records, Month(month)));
+        let tables = [24_316, 24_317].map(|month| Table::Blocks(Class::Records, Month(month)));
         for table in tables {
             store.ensure(table).unwrap();
             for number in 0..8_u64 {
