@@ -135,7 +135,7 @@ impl From<EngineError> for AdminError {
             EngineError::Busy => Self::Busy,
             EngineError::DiskFull => Self::DiskFull,
             EngineError::Stopped => Self::Stopped,
-            EngineError::NoSite => Self::NotFound,
+            EngineError::NoSite | EngineError::Ended => Self::NotFound,
             other @ (EngineError::Damaged(_) | EngineError::Refused(_)) => {
                 tracing::error!(error = %other, "a change of sites or tokens failed");
                 Self::Failed

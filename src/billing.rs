@@ -68,6 +68,9 @@ pub enum BillingError {
     /// No such site, no such version.
     #[error("there is no such statement")]
     NotFound,
+    /// The statement was kept as long as it may be, and has ended.
+    #[error("the statement is not kept any more")]
+    Ended,
     /// The month is not closed.
     #[error("the month is not closed yet")]
     NotClosed,
@@ -113,6 +116,7 @@ impl From<EngineError> for BillingError {
             EngineError::DiskFull => Self::DiskFull,
             EngineError::Stopped => Self::Stopped,
             EngineError::NoSite => Self::NotFound,
+            EngineError::Ended => Self::Ended,
             other @ (EngineError::Damaged(_) | EngineError::Refused(_)) => {
                 tracing::error!(error = %other, "statements: the engine refused");
                 Self::Failed

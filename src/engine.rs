@@ -12,6 +12,7 @@ mod desk;
 pub mod destroy;
 pub mod directory;
 mod distinct;
+pub mod ended;
 pub mod erase;
 mod error;
 pub mod explain;
@@ -210,10 +211,14 @@ pub struct Engine {
 fn load_marks(shared: &mut Shared) -> Result<(), EngineError> {
     let (store, ring) = (Arc::clone(&shared.store), Arc::clone(&shared.ring));
     shared.gone = RwLock::new(Gone::load(&store)?);
+    shared.ended = RwLock::new(ended::load(&store)?);
     shared.unfinished = RwLock::new(destroy::unfinished(&store, &ring)?);
     shared.held = RwLock::new(hold::load(&store, &ring.state_key())?);
     shared.erasing = RwLock::new(erase::load(&store, &ring.state_key())?);
-    let suppressed = erase::Suppressed::load(&store, &ring, &shared.directory)?;
+    let gone = shared.gone.get_mut().unwrap_or_else(PoisonError::into_inner);
+    // Rows of what was destroyed of a site outlive it, and name it by its number.
+    shared.directory.keep_numbers(gone.last_site());
+    let suppressed = erase::Suppressed::load(&store, &ring, &shared.directory, gone)?;
     shared.suppressed = RwLock::new(suppressed);
     hold::check(shared)
 }
@@ -440,7 +445,7 @@ impl Engine {
     /// everything that was answered before the call.
     ///
     /// # Errors
-    /// When the site's time zone is unknown.
+    /// [`EngineError::Ended`]; when the site's time zone is unknown.
     pub fn usage(&self, site: &SiteId, month: Month) -> Result<Option<UsageMonth>, EngineError> {
         let Some(site) = self.site(site) else { return Ok(None) };
         let at = SiteMonth { site: site.no, month };
@@ -458,7 +463,12 @@ impl Engine {
         tally: Tally,
     ) -> Result<UsageMonth, EngineError> {
         let span = calendar::span(&site, month)?;
-        let evidence = self.evidence(SiteMonth { site: site.no, month });
+        let at = SiteMonth { site: site.no, month };
+        // After the figures were read: they are noted as ended before they go.
+        if self.shared.has_ended(at) {
+            return Err(EngineError::Ended);
+        }
+        let evidence = self.evidence(at);
         let time_zone = site.settings_in(month).time_zone.clone();
         let as_of = self.shared.clock.now();
         // The site was read before the figures: where it says closed, they do not change any more.

@@ -12,6 +12,7 @@
 
 pub mod certificate;
 mod clock;
+mod counts;
 mod due;
 mod evidence;
 #[cfg(test)]
@@ -159,7 +160,7 @@ impl From<EngineError> for DeskError {
             EngineError::Busy => Self::Busy,
             EngineError::DiskFull => Self::DiskFull,
             EngineError::Stopped => Self::Stopped,
-            EngineError::NoSite => Self::NotFound,
+            EngineError::NoSite | EngineError::Ended => Self::NotFound,
             other @ (EngineError::Damaged(_) | EngineError::Refused(_)) => {
                 tracing::error!(error = %other, "retention: the engine refused");
                 Self::Failed
@@ -200,6 +201,8 @@ struct State {
     /// When policy files were seen first, by the names of their rows.
     notices: BTreeMap<String, NoticeRow>,
     turn: Option<TurnRow>,
+    /// Whether rows were removed whose files are not rewritten yet.
+    sweeping: bool,
 }
 
 struct Inner {
@@ -375,6 +378,7 @@ fn load(vault: &dyn Vault) -> Result<State, StartError> {
     for (_, row) in vault.load_rows(run::ROW)? {
         state.run = Some(RunRow::parse(&row)?);
     }
+    state.sweeping = !vault.load_rows(sweep::ROW)?.is_empty();
     for (_, row) in vault.load_rows(turn_over::ROW)? {
         state.turn = Some(TurnRow::parse(&row)?);
     }

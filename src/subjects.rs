@@ -90,7 +90,7 @@ impl From<EngineError> for SubjectError {
             EngineError::Busy => Self::Busy,
             EngineError::DiskFull => Self::DiskFull,
             EngineError::Stopped => Self::Stopped,
-            EngineError::NoSite => Self::NotFound,
+            EngineError::NoSite | EngineError::Ended => Self::NotFound,
             other @ (EngineError::Damaged(_) | EngineError::Refused(_)) => {
                 tracing::error!(error = %other, "people: the engine refused");
                 Self::Failed
@@ -303,7 +303,9 @@ impl Inner {
         let looked = tokio::task::spawn_blocking(move || {
             let request = EraseRequest::parse(&mut text)?;
             let nobody = Flaw { reason: Reason::BadValue, pointer: Pointer::of("user_id") };
-            let (subject, suppress): (Subject<'_>, bool) = (request.subject, request.suppress);
+            // No record comes to a site that has ended, and its suppression key ends with it.
+            let suppress = request.suppress && site.terminated_at.is_none();
+            let subject: Subject<'_> = request.subject;
             let known = known(inner.engine.ring(), &site, subject, suppress)?;
             let known = known.ok_or(nobody)?;
             let (ground, repeats) = (request.ground, request.repeats);

@@ -76,6 +76,9 @@ pub enum UsageError {
     /// No such site, or not one of the caller's.
     #[error("there is no such site")]
     NotFound,
+    /// The figures of the month were kept as long as they may be, and have ended.
+    #[error("the figures of the month are not kept any more")]
+    Ended,
     /// The cursor is none that this desk gave.
     #[error("the cursor cannot be read")]
     BadCursor,
@@ -94,6 +97,7 @@ impl From<EngineError> for UsageError {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::NoSite => Self::NotFound,
+            EngineError::Ended => Self::Ended,
             EngineError::Busy => Self::Busy,
             EngineError::Stopped => Self::Stopped,
             // The engine has said why in its log.
@@ -157,7 +161,7 @@ impl Usage {
     /// One month of one site; all zeros where it never had a record.
     ///
     /// # Errors
-    /// [`UsageError::NotFound`], [`UsageError::Failed`].
+    /// [`UsageError::NotFound`], [`UsageError::Ended`], [`UsageError::Failed`].
     pub fn month(&self, caller: &Caller, site: &SiteId, month: Month) -> Result<Page, UsageError> {
         let held = caller.sites.holds(site);
         let found = if held { self.counts.usage(site, month)? } else { None };
@@ -165,7 +169,8 @@ impl Usage {
         Ok(Page { rows: vec![row], next_cursor: None })
     }
 
-    /// The months of the caller's sites, by site and then by month.
+    /// The months of the caller's sites, by site and then by month, but for those whose figures
+    /// have ended.
     ///
     /// # Errors
     /// [`UsageError::BadCursor`], [`UsageError::Failed`].
@@ -191,8 +196,11 @@ impl Usage {
                     let next_cursor = last.map(|(id, month)| write_cursor(&id, month));
                     return Ok(Page { rows, next_cursor });
                 }
-                if let Some(found) = self.counts.usage(&site.id, month)? {
-                    rows.push(self.row(found));
+                match self.counts.usage(&site.id, month) {
+                    Ok(Some(found)) => rows.push(self.row(found)),
+                    // A list has what there is.
+                    Ok(None) | Err(EngineError::Ended) => {}
+                    Err(error) => return Err(error.into()),
                 }
                 last = Some((site.id.clone(), month));
                 month = month.next();

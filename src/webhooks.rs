@@ -134,7 +134,7 @@ impl From<EngineError> for HookError {
             EngineError::Busy => Self::Busy,
             EngineError::DiskFull => Self::DiskFull,
             EngineError::Stopped => Self::Stopped,
-            EngineError::NoSite => Self::NotFound,
+            EngineError::NoSite | EngineError::Ended => Self::NotFound,
             other @ (EngineError::Damaged(_) | EngineError::Refused(_)) => {
                 tracing::error!(error = %other, "webhooks: the engine refused");
                 Self::Failed

@@ -29,10 +29,13 @@ impl Source for Hooks {
         let mut months = Vec::new();
         for site in self.engine.sites() {
             for span in site.months.iter().filter(|span| span.to > ended_after) {
-                if let Some(found) = self.engine.usage(&site.id, span.month)? {
-                    let explained = self.engine.explained(&site.id, span.month);
-                    months.push(news(&site, found, explained.map(|of| of.suspects)));
-                }
+                let found = match self.engine.usage(&site.id, span.month) {
+                    Ok(Some(found)) => found,
+                    Ok(None) | Err(EngineError::Ended) => continue,
+                    Err(error) => return Err(error),
+                };
+                let explained = self.engine.explained(&site.id, span.month);
+                months.push(news(&site, found, explained.map(|of| of.suspects)));
             }
         }
         Ok(months)

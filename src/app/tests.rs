@@ -2,6 +2,7 @@
 
 mod backup;
 mod checks;
+mod counts;
 mod evidence;
 mod people;
 

@@ -28,6 +28,19 @@ fn is_partial_of(name: &str, vault: Vault) -> bool {
     name.strip_suffix(&format!(".{vault}{PARTIAL}")).is_some_and(is_name)
 }
 
+/// Whether a name is that of a backup that an earlier program left, which put no vault's id into
+/// it. The manifest, which comes last, may say whose it is.
+fn is_old_partial_of(root: &Path, name: &str, vault: Vault) -> Option<bool> {
+    let plain = name.strip_suffix(PARTIAL)?;
+    // `<name>.<32 hex digits>` is of today's, of this or of another server.
+    let id = plain.rsplit_once('.').map_or("", |(_, id)| id);
+    if !is_name(plain) || id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let text = std::fs::read(root.join(name).join(MANIFEST)).unwrap_or_default();
+    Some(Manifest::parse(&text).is_ok_and(|manifest| manifest.vault == vault))
+}
+
 /// Names in a directory; none where it cannot be read.
 fn names(root: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(root) else { return Vec::new() };
@@ -109,9 +122,17 @@ impl Inner {
         let own = self.vault().map_err(|_| BackupError::Failed)?;
         if let Some(root) = &self.settings.dir {
             for name in names(root) {
-                if is_partial_of(&name, own) {
+                let old = is_old_partial_of(root, &name, own);
+                if is_partial_of(&name, own) || old == Some(true) {
                     tracing::warn!(name, "a backup was cut; what there is of it is removed");
                     let _ = std::fs::remove_dir_all(root.join(name));
+                } else if old == Some(false) {
+                    tracing::warn!(
+                        name,
+                        "left alone: a backup that an earlier program did not finish, and nothing \
+                         in it says of which server; no program goes on with it, so remove it by \
+                         hand if no other server keeps its backups here"
+                    );
                 } else if name.ends_with(PARTIAL) {
                     tracing::info!(name, "left alone: it does not belong to this server");
                 }

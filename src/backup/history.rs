@@ -61,6 +61,10 @@ impl History {
             Event::SiteTerminated { site, terminated_at, .. } => {
                 self.replay.terminated.push((site.clone(), *terminated_at));
             }
+            // What was asked of it was not asked of a site of the same id that came later.
+            Event::SiteRemoved { site } => {
+                self.replay.erasures.retain(|of| of.site != *site);
+            }
             Event::ErasureIntent { site, months, suppressed, .. } => {
                 self.replay.erasures.push(LedgerErasure {
                     number: entry.number,
@@ -105,6 +109,7 @@ fn named(bucket: &Bucket, class: &str) -> Vec<Named> {
         "key.record" => NamedKind::RecordKey,
         "key.watermark" => NamedKind::WatermarkKey,
         "key.base" => NamedKind::BaseKey,
+        "key.suppression" => NamedKind::Suppression,
         word => match Class::from_name(word.as_bytes()) {
             Some(class) => NamedKind::Records(class),
             None => return Vec::new(),

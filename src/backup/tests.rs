@@ -75,7 +75,15 @@ async fn what_a_cut_left_is_removed_and_said() {
     std::fs::create_dir_all(own.join("data")).unwrap();
     // Of a server that keeps its backups in the same directory, and perhaps makes one now.
     std::fs::create_dir_all(other.join("data")).unwrap();
+    // Of an earlier program, which did not say in the name whose it is: its manifest may.
     std::fs::create_dir_all(root.join("b1.partial")).unwrap();
+    for (name, vault) in [("old.partial", Vault([1; 16])), ("older.partial", Vault([2; 16]))] {
+        let backup = root.join(name);
+        std::fs::rename(made(&root), &backup).unwrap();
+        let file = backup.join(MANIFEST);
+        let manifest = Manifest::parse(&std::fs::read(&file).unwrap()).unwrap();
+        std::fs::write(&file, Manifest { vault, ..manifest }.to_bytes()).unwrap();
+    }
     std::fs::create_dir_all(root.join("of others")).unwrap();
     let intent = Event::BackupIntent { register_generation: 1 };
     audit.note_now(Actor::Server, intent.clone()).unwrap();
@@ -89,6 +97,7 @@ async fn what_a_cut_left_is_removed_and_said() {
     }
     assert!(!own.exists() && other.exists());
     assert!(root.join("b1.partial").exists() && root.join("of others").exists());
+    assert!(!root.join("old.partial").exists() && root.join("older.partial").exists());
 }
 
 /// A cut between the name of a backup and its result: nothing that the ledger does not know is

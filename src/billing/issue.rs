@@ -88,7 +88,7 @@ impl Inner {
         let at = (site.clone(), month);
         match self.of_ledger(move |known| known.issued.get(&at).copied()).await? {
             None => Ok(None),
-            Some(None) => Err(BillingError::NotFound),
+            Some(None) => Err(BillingError::Ended),
             Some(Some((version, digest))) => Ok(Some(Replaced { version, digest })),
         }
     }
@@ -189,7 +189,7 @@ impl Inner {
     fn is_due(&self, scope: &SiteId, month: Month) -> Result<bool, BillingError> {
         let any = match self.closed(scope, month) {
             Ok(subject) => subject.has_records(),
-            Err(BillingError::NotFound | BillingError::NotClosed) => false,
+            Err(BillingError::NotFound | BillingError::NotClosed | BillingError::Ended) => false,
             Err(error) => return Err(error),
         };
         Ok(any && self.months.load_rows(&row_of(ROWS, scope, month))?.is_empty())

@@ -6,8 +6,8 @@
 //! corrections, and later versions have the figures of the first.
 
 use super::{Billing, BillingError, Inner};
-use crate::engine::UsageMonth;
 use crate::engine::groups::GroupMonth;
+use crate::engine::{EngineError, UsageMonth};
 use crate::model::caller::Caller;
 use crate::model::ids::{GroupId, SiteId};
 use crate::model::time::{Month, Timestamp};
@@ -133,19 +133,28 @@ impl Inner {
             of = of.previous();
             let corrections = match scope.group() {
                 Some(group) => {
-                    let found = self.months.group(&group, of)?;
+                    let found = kept(self.months.group(&group, of))?;
                     found.filter(|found| found.tally.closed_at.is_some()).map(|of| late(&of))
                 }
-                None => {
-                    let usage = self.months.usage(scope, of)?.ok_or(BillingError::NotFound)?;
-                    Some(usage.tally.corrections)
-                }
+                None => match self.months.usage(scope, of) {
+                    Ok(usage) => Some(usage.ok_or(BillingError::NotFound)?.tally.corrections),
+                    Err(EngineError::Ended) => None,
+                    Err(error) => return Err(error.into()),
+                },
             };
             if let Some(late) = corrections.filter(|late| late.records > 0) {
                 earlier.insert(0, Earlier { month: of, corrections: late.into() });
             }
         }
         Ok(earlier)
+    }
+}
+
+/// What there is, or nothing of a month whose figures have ended: nothing came late of it since.
+fn kept<T>(found: Result<Option<T>, EngineError>) -> Result<Option<T>, EngineError> {
+    match found {
+        Err(EngineError::Ended) => Ok(None),
+        found => found,
     }
 }
 

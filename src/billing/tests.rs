@@ -288,8 +288,8 @@ async fn a_statement_that_was_removed_is_not_issued_anew() {
     world.ledger.append(entry).unwrap();
     for _ in 0..2 {
         let asked = world.desk.statement(site_id(), november()).await;
-        assert_eq!(asked.err(), Some(BillingError::NotFound));
-        assert_eq!(world.restate().await.err(), Some(BillingError::NotFound));
+        assert_eq!(asked.err(), Some(BillingError::Ended));
+        assert_eq!(world.restate().await.err(), Some(BillingError::Ended));
     }
     assert_eq!(world.entries(), [1, 2, 3]);
 }

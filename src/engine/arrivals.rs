@@ -10,7 +10,7 @@ use std::mem;
 use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::{Engine, EngineError};
+use super::{Engine, EngineError, ended};
 use crate::crypto::{self, Aad, SealKey};
 use crate::model::arrival::{
     Credential, HOUR_NAMES_MAX, Hour, NAMES_MAX, OTHERS, Place, Received, Sender,
@@ -97,6 +97,8 @@ struct Recent {
     total: Total,
     /// Records that all months count.
     counted: u64,
+    /// Records that months had counted whose figures have ended.
+    ended: u64,
 }
 
 /// The arrivals.
@@ -113,11 +115,12 @@ impl Arrivals {
     /// # Errors
     /// When a row cannot be read.
     pub fn load(store: &Arc<Store>, key: Arc<SealKey>) -> Result<Self, EngineError> {
+        let ended = ended::records(store)?;
         let total = match stored_total(store, &key)? {
             Some(total) => total,
             None => Total { before: stored_count(store)?, ..Total::default() },
         };
-        let recent = RwLock::new(Recent { total, ..Recent::default() });
+        let recent = RwLock::new(Recent { total, ended, ..Recent::default() });
         Ok(Self { store: Arc::clone(store), key, recent })
     }
 
@@ -183,10 +186,18 @@ impl Arrivals {
         recent.counted = recent.counted + counted(now) - before.map_or(0, counted);
     }
 
-    /// By how many records what is counted differs from what was accepted.
+    /// Notes that the figures of a month have ended; how many records it counted.
+    pub fn end(&self, tally: &Tally) -> u64 {
+        let (mut recent, records) = (self.write(), counted(tally));
+        recent.counted -= records;
+        recent.ended += records;
+        records
+    }
+
+    /// By how many records what is counted, or was until its end, differs from what was accepted.
     pub fn difference(&self) -> u64 {
-        let Recent { total, counted, .. } = &*self.read();
-        counted.abs_diff(total.before + total.received.accepted)
+        let Recent { total, counted, ended, .. } = &*self.read();
+        (counted + ended).abs_diff(total.before + total.received.accepted)
     }
 
     /// What is counted and what was accepted must be as many records.
@@ -266,7 +277,7 @@ fn stored_total(store: &Store, key: &SealKey) -> Result<Option<Total>, EngineErr
 }
 
 fn stored_count(store: &Store) -> Result<u64, EngineError> {
-    let mut records = 0;
+    let mut records = ended::records(store)?;
     for row in store.scan(Table::Counters, &[], None)? {
         records += counted(&decode_tally(&row?.1)?);
     }

@@ -25,6 +25,8 @@ pub struct Directory {
 struct Lists {
     by_id: BTreeMap<SiteId, Arc<Site>>,
     by_no: HashMap<SiteNo, Arc<Site>>,
+    /// The last number that no site has any more, and none gets.
+    last_no: Option<SiteNo>,
     /// The sites that were, are or will be members of each billing group.
     members: BTreeMap<GroupId, BTreeSet<SiteId>>,
     tokens: BTreeMap<String, Arc<Token>>,
@@ -124,9 +126,17 @@ impl Directory {
         self.read().tokens.values().cloned().collect()
     }
 
-    /// The number for the next site.
+    /// The number for the next site: behind all that there are, and all that are kept.
     pub fn next_no(&self) -> SiteNo {
-        SiteNo(self.read().by_no.keys().map(|no| no.0 + 1).max().unwrap_or(1))
+        let lists = self.read();
+        let numbers = lists.by_no.keys().copied().chain(lists.last_no);
+        SiteNo(numbers.max().map_or(1, |last| last.0 + 1))
+    }
+
+    /// Gives no site a number up to this one any more.
+    pub fn keep_numbers(&self, last: Option<SiteNo>) {
+        let mut lists = self.write();
+        lists.last_no = lists.last_no.max(last);
     }
 
     /// Stores a site, then shows it. A billing group that it names for the first time comes into
@@ -165,6 +175,18 @@ impl Directory {
     pub fn show_sites(&self, sites: Vec<Site>) {
         let mut lists = self.write();
         sites.into_iter().for_each(|site| lists.put_site(Arc::new(site)));
+    }
+
+    /// Hides a site whose row is gone.
+    pub fn remove_site(&self, id: &SiteId) {
+        let mut lists = self.write();
+        if let Some(site) = lists.by_id.remove(id) {
+            lists.by_no.remove(&site.no);
+            lists.last_no = lists.last_no.max(Some(site.no));
+        }
+        lists.members.values_mut().for_each(|members| {
+            members.remove(id);
+        });
     }
 
     /// Stores a token, then shows it.

@@ -17,8 +17,10 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
+use super::destroy::lots::suppression_of;
 use super::directory::Directory;
 use super::fold::FoldError;
+use super::gone::Gone;
 use super::{Engine, EngineError, Shared};
 use crate::crypto::{Aad, SealKey};
 use crate::keys::{self as ring, KeyRing, LedgerMark, SuppressionKeys};
@@ -139,7 +141,12 @@ impl Suppressed {
     ///
     /// # Errors
     /// When a row cannot be read or opened.
-    pub fn load(store: &Store, ring: &KeyRing, directory: &Directory) -> Result<Self, EngineError> {
+    pub fn load(
+        store: &Store,
+        ring: &KeyRing,
+        directory: &Directory,
+        gone: &Gone,
+    ) -> Result<Self, EngineError> {
         let mut all = Self::default();
         let mut tags: BTreeMap<SiteNo, HashSet<Tag>> = BTreeMap::new();
         for row in store.scan(Table::Meta, keys::SUPPRESSED, Some(keys::SUPPRESSED_END))? {
@@ -151,10 +158,14 @@ impl Suppressed {
         for (no, tags) in tags {
             let site = directory.by_no(no).ok_or(EngineError::NoSite)?;
             // A fresh key would know nobody, and nobody would hear of it.
-            let gone = "the register has no key of a site's erased persons: it is older than the \
+            let none = "the register has no key of a site's erased persons: it is older than the \
                         data; put back the newest register";
             let keys = ring.suppression_existing(&site.id)?;
-            all.put(no, keys.ok_or_else(|| EngineError::Refused(gone.into()))?, tags);
+            if keys.is_none() && gone.contains(&suppression_of(&site)) {
+                // Cut after the end of the key; the rows go when that destruction is finished.
+                continue;
+            }
+            all.put(no, keys.ok_or_else(|| EngineError::Refused(none.into()))?, tags);
         }
         Ok(all)
     }
@@ -164,6 +175,11 @@ impl Suppressed {
             tags.extend(&before.tags);
         }
         self.sites.insert(site, Arc::new(Persons { keys, tags }));
+        self.generation += 1;
+    }
+
+    fn forget(&mut self, site: SiteNo) {
+        self.sites.remove(&site);
         self.generation += 1;
     }
 
@@ -202,6 +218,11 @@ pub fn row_change(ring: &KeyRing, row: &Erasure) -> Changes {
 }
 
 impl Shared {
+    /// Drops who is suppressed at a site, and what makes their tags.
+    pub(super) fn forget_suppressed(&self, site: SiteNo) {
+        self.suppressed.write().unwrap_or_else(PoisonError::into_inner).forget(site);
+    }
+
     /// The persons whose records nobody is shown, of a site.
     pub fn hidden(&self, site: SiteNo) -> Vec<Person> {
         let erasing = self.erasing.read().unwrap_or_else(PoisonError::into_inner);

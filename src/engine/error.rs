@@ -22,6 +22,9 @@ pub enum EngineError {
     /// There is no such site.
     #[error("there is no such site")]
     NoSite,
+    /// The figures of the month were kept as long as they may be, and have ended.
+    #[error("the figures of the month are not kept any more")]
+    Ended,
     /// Something stored is missing, changed or does not agree.
     #[error("the data directory is damaged: {0}")]
     Damaged(String),

@@ -39,7 +39,7 @@ pub use read::{
     BlockKey, block_key_opens, count_records, header_of, key_of, open_block, open_block_key,
     open_header, read_block, read_header, rows_of, wrapped_key,
 };
-pub use remove::{blocks_of, rows_of_sets, tables_of};
+pub use remove::{blocks_of, rows_of_sets, rows_of_suppressed, tables_of};
 
 use ahead::{Ahead, Intent};
 use blocks::Sorted;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::PoisonError;
 
 use super::EngineError;
+use super::destroy::lots;
 use super::shared::Shared;
 use crate::model::batch::{Bucket, Epoch, SiteMonth};
 use crate::model::ids::SiteNo;
@@ -95,6 +96,7 @@ impl Gone {
                 let first = self.closed.entry(at).or_insert(from_group);
                 *first = from_group.min(*first);
             }
+            Lot::Suppression(_) => {}
         }
     }
 
@@ -104,6 +106,11 @@ impl Gone {
             Lot::Sets(at) => Some(*at),
             _ => None,
         })
+    }
+
+    /// The latest site that a lot was destroyed of.
+    pub fn last_site(&self) -> Option<SiteNo> {
+        self.lots.keys().map(lots::site_of).max()
     }
 
     /// Whether a lot is destroyed, or being destroyed.

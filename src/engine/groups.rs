@@ -151,7 +151,7 @@ impl Engine {
     /// figures of the members are of the same moment.
     ///
     /// # Errors
-    /// When a site's time zone is unknown.
+    /// [`EngineError::Ended`]; when a site's time zone is unknown.
     pub fn group_usage(
         &self,
         group: &GroupId,
@@ -169,6 +169,9 @@ impl Engine {
         let tallies: Vec<Tally> = sites.iter().map(|site| tally_of(&own(site))).collect();
         let tally = tally_of(&at);
         drop(published);
+        if shared.has_ended(at) {
+            return Err(EngineError::Ended);
+        }
         let mut members = Vec::with_capacity(sites.len());
         for (site, tally) in sites.into_iter().zip(tallies) {
             members.push(self.usage_of(site, month, tally)?);

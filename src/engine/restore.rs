@@ -63,11 +63,14 @@ pub enum NamedKind {
     WatermarkKey,
     /// The base key of a month.
     BaseKey,
+    /// The suppression key of a site that was made in the month.
+    Suppression,
 }
 
 impl Named {
     fn lot(&self, directory: &Directory) -> Option<Lot> {
-        let site = directory.site(&self.site)?.no;
+        let of = directory.site(&self.site)?;
+        let site = of.no;
         let at = SiteMonth { site, month: self.epoch.month() };
         Some(match self.kind {
             NamedKind::Records(class) => Lot::Records(Bucket { class, site, epoch: self.epoch }),
@@ -75,6 +78,9 @@ impl Named {
             NamedKind::RecordKey => Lot::RecordKey(at),
             NamedKind::WatermarkKey => Lot::WatermarkKey(at),
             NamedKind::BaseKey => Lot::BaseKey(at),
+            // Of another site, which had the same id before.
+            NamedKind::Suppression if at.month != of.created_at.day().month() => return None,
+            NamedKind::Suppression => Lot::Suppression(at),
         })
     }
 }
@@ -255,7 +261,8 @@ impl Parts<'_> {
         }
         for (id, at) in &replay.terminated {
             let Some(site) = self.directory.site(id) else { continue };
-            if site.terminated_at.is_none() {
+            // A site of the same id that was made later has an end of its own.
+            if site.terminated_at.is_none() && site.created_at <= *at {
                 let mut ended = (*site).clone();
                 ended.terminated_at = Some(*at);
                 self.directory.put_site(self.store, ended)?;

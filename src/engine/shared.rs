@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::arrivals::Arrivals;
 use super::backup::Lease;
 use super::directory::Directory;
+use super::ended::Ended;
 use super::erase::{Erasures, Suppressed};
 use super::explain::Kept;
 use super::gone::{Dues, Gone};
@@ -37,6 +38,8 @@ pub struct Shared {
     pub(super) gone: RwLock<Gone>,
     /// Who says which buckets are due, once somebody does.
     pub(super) dues: OnceLock<Box<dyn Dues>>,
+    /// Months whose figures have ended.
+    pub(super) ended: RwLock<Ended>,
     /// Months whose sets are destroyed.
     pub(super) without_sets: RwLock<HashSet<SiteMonth>>,
     /// Locked by who destroys.
@@ -88,6 +91,7 @@ impl Shared {
             arrivals,
             gone: RwLock::default(),
             dues: OnceLock::new(),
+            ended: RwLock::default(),
             without_sets: RwLock::default(),
             destroying: Mutex::default(),
             copying: Mutex::default(),

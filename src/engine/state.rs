@@ -1,7 +1,7 @@
 //! What the writer knows: the counters and sets of each site and month, and the seen slots. It is
 //! the writer's own; readers see only the counters, and only after they are on the disk.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::distinct::{Disk, DistinctSet, TagCache};
@@ -275,6 +275,13 @@ impl State {
             month.sets = Vec::new();
         }
         self.cache.forget(|set| set.table == Table::Tally(at.month) && set.owner == at.site.0);
+    }
+
+    /// Forgets months whose figures have ended.
+    pub fn forget(&mut self, months: &HashSet<SiteMonth>) {
+        self.months.retain(|month| !months.contains(&month.at));
+        let places = self.months.iter().enumerate();
+        self.by_name = places.map(|(index, month)| (month.at, index)).collect();
     }
 
     /// Forgets the slots before a day for good.

@@ -134,6 +134,9 @@ kinds! {
     /// The pseudonyms that would tell are destroyed.
     NotAttributable = "not-attributable", GONE,
         "The pseudonyms of the month are destroyed; nobody can tell any more.";
+    /// Figures and statements of the month were kept as long as they may be.
+    Ended = "ended", GONE,
+        "The figures of the month were kept for their time, and are not kept any more.";
     /// As many lists as may be were answered.
     ChallengeBudget = "challenge-budget", CONFLICT,
         "As many lists as may be were answered of this month.";
@@ -382,6 +385,7 @@ impl From<BillingError> for Refusal {
             BillingError::Unreadable => Kind::Unreadable,
             BillingError::Unfit(flaw) => return Self { flaw: Some(flaw), ..Kind::Unfit.into() },
             BillingError::NotFound => Kind::NotFound,
+            BillingError::Ended => Kind::Ended,
             BillingError::NotClosed => Kind::MonthOpen,
             BillingError::NotAttributable => Kind::NotAttributable,
             BillingError::BudgetSpent => Kind::ChallengeBudget,
@@ -415,6 +419,7 @@ impl From<UsageError> for Refusal {
     fn from(error: UsageError) -> Self {
         match error {
             UsageError::NotFound => Kind::NotFound.into(),
+            UsageError::Ended => Kind::Ended.into(),
             UsageError::BadCursor => Kind::BadCursor.into(),
             UsageError::Busy => Kind::Busy.into(),
             UsageError::Stopped => Kind::Stopped.into(),

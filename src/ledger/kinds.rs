@@ -230,6 +230,15 @@ kinds! {
         /// The last version; those before it go with it.
         version: u32,
     }
+    /// The figures of a month of these sites were removed, because they are due.
+    FiguresRemoved "figures_removed" Done {
+        #[serde(with = "text")] month: Month,
+        #[serde(with = "texts")] sites: Vec<SiteId>,
+    }
+    /// The row of a site that ended was removed, because it is due.
+    SiteRemoved "site_removed" Done {
+        #[serde(with = "text")] site: SiteId,
+    }
     /// A customer's list was compared with a statement; counts that were not told are not here.
     StatementChallenged "statement_challenged" Done {
         #[serde(with = "text")] site: SiteId,

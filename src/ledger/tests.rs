@@ -161,6 +161,8 @@ fn one_of_each() -> Vec<Event> {
         },
         Event::StatementIssued { site: site.clone(), month, version: 1, digest },
         Event::StatementRemoved { site: site.clone(), month, version: 2 },
+        Event::FiguresRemoved { month, sites: vec![site.clone()] },
+        Event::SiteRemoved { site: site.clone() },
         challenged(site.clone(), month),
         Event::ChallengeRefused { site: site.clone(), month, answered: 5 },
         Event::CertificateIssued { destruction: 2, digest },

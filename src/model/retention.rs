@@ -16,6 +16,9 @@ pub enum Lot {
     WatermarkKey(SiteMonth),
     /// The first step of all pseudonyms of a site's month; its base key.
     BaseKey(SiteMonth),
+    /// Who is suppressed at a site; its suppression key. The month is that in which the site was
+    /// made, so that two sites of one id have two lots.
+    Suppression(SiteMonth),
 }
 
 /// What one destruction takes: a lot as it lives, or the copy that a hold keeps of one.

@@ -43,6 +43,11 @@ impl Terms<'_> {
         for info in lots {
             let (at, ends_at) = match info.lot {
                 Lot::Records(_) => continue,
+                // As long as the site: whoever is suppressed asked that nothing be kept.
+                Lot::Suppression(_) => {
+                    dues.insert(info.lot, Timestamp::END);
+                    continue;
+                }
                 Lot::Sets(at) | Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
                     (at, info.ends_at)
                 }
@@ -55,6 +60,7 @@ impl Terms<'_> {
             let due = match info.lot {
                 Lot::Sets(at) => self.sets(at.month, ends_at),
                 Lot::Records(_) | Lot::RecordKey(_) | Lot::WatermarkKey(_) => uses(),
+                Lot::Suppression(_) => Timestamp::END,
                 Lot::BaseKey(at) => self.sets(at.month, ends_at).max(uses()),
             };
             dues.insert(info.lot, due);
@@ -141,7 +147,7 @@ impl Terms<'_> {
     /// record could be counted any more.
     pub fn waits_for_close(&self, lot: Lot) -> bool {
         match lot {
-            Lot::Records(_) => false,
+            Lot::Records(_) | Lot::Suppression(_) => false,
             Lot::Sets(at) | Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
                 !self.site.is_closed(at.month)
             }

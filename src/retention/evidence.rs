@@ -136,8 +136,8 @@ fn stored() -> Vec<(String, String)> {
 
 fn life_of(life: Life) -> String {
     match life {
-        Life::Class(class) => RetentionClass::name(class).to_owned(),
+        Life::Class(class, _) => RetentionClass::name(class).to_owned(),
         Life::Hold => "until the release of the hold".to_owned(),
-        Life::Engine(until) => until.to_owned(),
+        Life::Engine(until) | Life::Sweep(_, until) => until.to_owned(),
     }
 }

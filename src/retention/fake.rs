@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::vault::{
-    Change, DestroyReport, Dues, HeldInfo, LotInfo, LotReport, Row, Vault, Verification,
+    Change, DestroyReport, Dues, FiguresInfo, HeldInfo, LotInfo, LotReport, Row, Vault,
+    Verification,
 };
 use crate::crypto::sha256;
 use crate::engine::EngineError;
@@ -17,7 +18,7 @@ use crate::model::ids::{HoldNo, KeyId, SiteId};
 use crate::model::limits;
 use crate::model::retention::{Doom, Lot};
 use crate::model::site::Site;
-use crate::model::time::{Clock, Timestamp};
+use crate::model::time::{Clock, Month, Timestamp};
 
 /// A clock that tests move: what it says, and how many milliseconds it has run.
 pub struct TestClock(pub AtomicI64, pub AtomicI64);
@@ -89,6 +90,8 @@ pub struct Inside {
     pub sites: BTreeMap<SiteId, Arc<Site>>,
     /// Living lots.
     pub lots: Vec<LotInfo>,
+    /// Months that have figures.
+    pub figures: Vec<FiguresInfo>,
     /// Rows.
     pub rows: BTreeMap<String, Vec<u8>>,
     /// Tokens and their ends.
@@ -525,6 +528,29 @@ impl Vault for Memory {
         })
     }
 
+    fn figures_kept(&self) -> Result<Vec<FiguresInfo>, EngineError> {
+        Ok(self.with(|inside| inside.figures.clone()))
+    }
+
+    fn end_figures(&self, months: Vec<(SiteId, Month)>) -> Change<'_, u64> {
+        self.change(move |inside| {
+            let before = inside.figures.len();
+            inside.figures.retain(|of| !months.contains(&(of.site.clone(), of.month)));
+            Ok((before - inside.figures.len()) as u64)
+        })
+    }
+
+    fn is_bare(&self, site: &SiteId) -> Result<bool, EngineError> {
+        Ok(self.with(|inside| {
+            let lives = inside.lots.iter().any(|info| info.site == *site);
+            !lives && inside.figures.iter().all(|of| of.site != *site)
+        }))
+    }
+
+    fn end_site(&self, site: SiteId) -> Change<'_, bool> {
+        self.change(move |inside| Ok(inside.sites.remove(&site).is_some()))
+    }
+
     fn rewrite_rows(&self) -> Change<'_, ()> {
         self.change(|inside| {
             inside.rewritten += 1;
@@ -545,7 +571,6 @@ pub fn desk(folder: &std::path::Path, sites: &[&str], now: Timestamp) -> super::
     use crate::model::batch::SiteMonth;
     use crate::model::ids::SiteNo;
     use crate::model::site::SiteSettings;
-    use crate::model::time::Month;
     let vault = Memory::default();
     let month = Month::parse(b"2026-01").unwrap();
     for (no, id) in (1..).zip(sites) {

@@ -234,8 +234,15 @@ fn state_of(
 
 /// What is gone; a lot that a hold keeps is not.
 fn certified(lot: &CertifiedLot, id: &str) -> Option<LotView> {
-    const WORDS: [&str; 6] =
-        ["records", "detections", "sets", "key.record", "key.watermark", "key.base"];
+    const WORDS: [&str; 7] = [
+        "records",
+        "detections",
+        "sets",
+        "key.record",
+        "key.watermark",
+        "key.base",
+        "key.suppression",
+    ];
     let class = lot.class.strip_prefix("hold.").unwrap_or(&lot.class);
     if !lot.held_by.is_empty() {
         return None;

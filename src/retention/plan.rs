@@ -252,6 +252,7 @@ pub(super) const fn word_of_planned(planned: &Planned) -> &'static str {
         (Some(_), Lot::RecordKey(_)) => "hold.key.record",
         (Some(_), Lot::WatermarkKey(_)) => "hold.key.watermark",
         (Some(_), Lot::BaseKey(_)) => "hold.key.base",
+        (Some(_), Lot::Suppression(_)) => "hold.key.suppression",
     }
 }
 
@@ -263,6 +264,7 @@ pub(super) const fn word_of(lot: Lot) -> &'static str {
         Lot::RecordKey(_) => "key.record",
         Lot::WatermarkKey(_) => "key.watermark",
         Lot::BaseKey(_) => "key.base",
+        Lot::Suppression(_) => "key.suppression",
     }
 }
 
@@ -272,7 +274,7 @@ pub(super) fn class_of(lot: Lot) -> RetentionClass {
         Lot::Records(bucket) => bucket.class.into(),
         Lot::Sets(_) => RetentionClass::Sets,
         Lot::WatermarkKey(_) => RetentionClass::Detections,
-        Lot::RecordKey(_) | Lot::BaseKey(_) => RetentionClass::Records,
+        Lot::RecordKey(_) | Lot::BaseKey(_) | Lot::Suppression(_) => RetentionClass::Records,
     }
 }
 
@@ -295,9 +297,11 @@ pub(super) fn epoch_of(lot: Lot) -> Epoch {
             batch::Epoch::Month(month) => Epoch::Month(month),
             batch::Epoch::Day(day) => Epoch::Day(day),
         },
-        Lot::Sets(at) | Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
-            Epoch::Month(at.month)
-        }
+        Lot::Sets(at)
+        | Lot::RecordKey(at)
+        | Lot::WatermarkKey(at)
+        | Lot::BaseKey(at)
+        | Lot::Suppression(at) => Epoch::Month(at.month),
     }
 }
 

@@ -197,6 +197,9 @@ pub enum PolicyError {
          wrote it"
     )]
     DeskRow,
+    /// Rows whose rule nobody carries out, or that somebody ends against their rule.
+    #[error("nobody ends rows {0} as their rule says, so the server does not start")]
+    Endless(&'static str),
     /// A class without a rule.
     #[error("retention class {0} has no rule, so the server does not start")]
     Class(RetentionClass),

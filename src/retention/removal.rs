@@ -248,5 +248,6 @@ fn is_of(lot: Lot, span: MonthSpan) -> bool {
         Lot::Sets(at) | Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
             at.month == span.month
         }
+        Lot::Suppression(_) => false,
     }
 }

@@ -1,12 +1,14 @@
 //! What is due of the small rows: tokens that ended, holds that were released, requests for a
-//! removal that nobody confirmed, statements. They hold names of credentials, an operator's words
-//! and counts, and nothing of an end user; they are sealed under the key that lives as long as the
-//! vault. So their end is that their rows go and the files that held them are rewritten; no
-//! certificate says more.
+//! removal that nobody confirmed, statements, and plain counts ([`super::counts`]). They hold names
+//! of credentials, an operator's words and counts, and nothing of an end user; they are in clear or
+//! sealed under the key that lives as long as the vault. So their end is that their rows go and the
+//! files that held them are rewritten; no certificate says more. A row says so until the files are
+//! rewritten: cut before, the next sweep does it.
 
 use std::collections::BTreeSet;
 
 use super::due::add_months;
+use super::inventory::Sweep;
 use super::policy::RetentionClass;
 use super::removal::{self, WAITS_MS};
 use super::{DeskError, Inner, holds};
@@ -16,8 +18,10 @@ use crate::model::time::{DAY_MS, Month, Timestamp};
 use crate::wire::retention::rows::{HoldRow, RemovalRow};
 use crate::wire::statement::Statement;
 
+/// The row that says that rows were removed whose files are not rewritten yet.
+pub(super) const ROW: &str = "sweep";
 /// Before the names of statements' rows, which go on with site, month and version.
-const STATEMENTS: &str = "statement/";
+pub(super) const STATEMENTS: &str = "statement/";
 
 /// The first instant of a month in UTC.
 fn month_start(month: Month) -> Result<Timestamp, DeskError> {
@@ -27,15 +31,34 @@ fn month_start(month: Month) -> Result<Timestamp, DeskError> {
 impl Inner {
     /// Removes what is due by this believed time; how many rows.
     pub(super) async fn sweep(&self, now: Timestamp) -> Result<u64, DeskError> {
-        let swept = self.tokens_due(now).await?
-            + self.holds_due(now).await?
-            + self.removals_due(now).await?
-            + self.statements_due(now).await?;
-        if swept > 0 {
+        let mut swept = 0;
+        for sweep in Sweep::ALL {
+            swept += match sweep {
+                Sweep::Tokens => self.tokens_due(now).await?,
+                Sweep::Holds => self.holds_due(now).await?,
+                Sweep::Removals => self.removals_due(now).await?,
+                Sweep::Statements => self.statements_due(now).await?,
+                Sweep::Figures => self.figures_due(now).await?,
+                Sweep::Sites => self.sites_due(now).await?,
+            };
+        }
+        // Also what an earlier sweep removed that was cut here.
+        if self.state().sweeping {
             tracing::info!(rows = swept, "rows that were due are removed");
             self.vault.rewrite_rows().await?;
+            self.vault.delete_row(ROW.to_owned()).await?;
+            self.state().sweeping = false;
         }
         Ok(swept)
+    }
+
+    /// Before a row is removed: a cut from here on has the next sweep rewrite the files.
+    pub(super) async fn removing(&self) -> Result<(), DeskError> {
+        if !self.state().sweeping {
+            self.vault.put_row(ROW.to_owned(), Vec::new()).await?;
+            self.state().sweeping = true;
+        }
+        Ok(())
     }
 
     /// Tokens whose end is longer ago than the class allows. A revoked one has no row any more.
@@ -49,6 +72,7 @@ impl Inner {
             if add_months(expires_at, months) > now || swept + 1 == all {
                 continue;
             }
+            self.removing().await?;
             if let Some(token) = Credential::parse(&key_id) {
                 let event = Event::TokenRevoked { token };
                 self.append(Entry::new(now, Actor::Server, event)).await?;
@@ -76,6 +100,7 @@ impl Inner {
         let copies: BTreeSet<u64> = self.vault.held()?.iter().map(|held| held.hold.0).collect();
         due.retain(|number| Some(*number) != last && !copies.contains(number));
         for number in &due {
+            self.removing().await?;
             self.vault.delete_row(holds::row_of(*number)).await?;
             self.state().holds.remove(number);
         }
@@ -127,13 +152,14 @@ impl Inner {
             return Ok(0);
         }
         // Before the rows: a row that a cut leaves is removed by the next run.
-        let event = Event::StatementRemoved { site, month, version };
+        self.removing().await?;
+        let event = Event::StatementRemoved { site: site.clone(), month, version };
         self.append(Entry::new(now, Actor::Server, event)).await?;
         let swept = versions.len() as u64;
         for (name, _) in versions {
             self.vault.delete_row(name).await?;
         }
-        Ok(swept)
+        Ok(swept + self.questions_end(&site, month).await?)
     }
 
     /// Requests for a removal whose second person did not come.
@@ -142,6 +168,7 @@ impl Inner {
         for (name, bytes) in self.vault.load_rows(removal::ROWS)? {
             let asked = RemovalRow::parse(&bytes)?.asked;
             if asked.at.0.saturating_add(WAITS_MS) < now.0 {
+                self.removing().await?;
                 self.vault.delete_row(name).await?;
                 swept += 1;
             }

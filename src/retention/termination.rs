@@ -10,6 +10,11 @@ use crate::wire::retention::TerminateRequest;
 /// Before the name of the row that says that the ledger has a site's end.
 const ROWS: &str = "terminated/";
 
+/// The name of that row.
+pub(super) fn row_of(site: &SiteId) -> String {
+    format!("{ROWS}{site}")
+}
+
 impl Desk {
     /// Ends a site's collection. A site that has ended keeps its time. The request's text is used
     /// up.
@@ -43,7 +48,7 @@ impl Inner {
             return Err(DeskError::ClockAhead);
         }
         let ended = self.vault.terminate(site.clone(), now).await?;
-        let row = format!("{ROWS}{site}");
+        let row = row_of(&site);
         // A cut between the two is made good by the same request again.
         if self.vault.load_rows(&row)?.iter().all(|(name, _)| *name != row) {
             let reason = request.reason.as_deref().and_then(Note::parse);

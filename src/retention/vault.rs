@@ -13,6 +13,7 @@ use crate::model::site::Site;
 use crate::model::time::{Month, Timestamp};
 
 pub use crate::engine::destroy::{DestroyReport, LotInfo, LotReport, Verification};
+pub use crate::engine::ended::FiguresInfo;
 pub use crate::engine::gone::Dues;
 pub use crate::engine::hold::HeldInfo;
 
@@ -109,6 +110,20 @@ pub trait Vault: Send + Sync + 'static {
     fn token_ends(&self) -> Vec<(String, Timestamp)>;
     /// Removes a token.
     fn delete_token(&self, key_id: String) -> Change<'_, ()>;
+    /// Every month that has figures.
+    ///
+    /// # Errors
+    /// When the keys cannot be used any more.
+    fn figures_kept(&self) -> Result<Vec<FiguresInfo>, EngineError>;
+    /// Removes the figures of months of sites, of which no key lives; how many had any.
+    fn end_figures(&self, months: Vec<(SiteId, Month)>) -> Change<'_, u64>;
+    /// Whether nothing is left of a site that has ended but its row.
+    ///
+    /// # Errors
+    /// When the keys cannot be used any more.
+    fn is_bare(&self, site: &SiteId) -> Result<bool, EngineError>;
+    /// Removes the row of such a site; false where something else is left of it.
+    fn end_site(&self, site: SiteId) -> Change<'_, bool>;
     /// Rewrites the files that held rows which were removed.
     fn rewrite_rows(&self) -> Change<'_, ()>;
 }
@@ -237,7 +252,23 @@ impl Vault for Engine {
         Box::pin(async move { Self::delete_token(self, &key_id).await.map(|_| ()) })
     }
 
+    fn figures_kept(&self) -> Result<Vec<FiguresInfo>, EngineError> {
+        Self::figures_kept(self)
+    }
+
+    fn end_figures(&self, months: Vec<(SiteId, Month)>) -> Change<'_, u64> {
+        Box::pin(Self::end_figures(self, months))
+    }
+
+    fn is_bare(&self, site: &SiteId) -> Result<bool, EngineError> {
+        Self::is_bare(self, site)
+    }
+
+    fn end_site(&self, site: SiteId) -> Change<'_, bool> {
+        Box::pin(Self::end_site(self, site))
+    }
+
     fn rewrite_rows(&self) -> Change<'_, ()> {
-        Box::pin(self.rewrite_desk_rows())
+        Box::pin(self.rewrite_counts())
     }
 }

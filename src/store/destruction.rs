@@ -30,6 +30,7 @@ pub fn encode_lot(lot: &Lot) -> [u8; LOT_BYTES] {
         Lot::RecordKey(at) => (3, 0, at.site, at.month.0),
         Lot::WatermarkKey(at) => (4, 0, at.site, at.month.0),
         Lot::BaseKey(at) => (5, 0, at.site, at.month.0),
+        Lot::Suppression(at) => (6, 0, at.site, at.month.0),
     };
     let mut bytes = [kind, class, 0, 0, 0, 0, 0, 0, 0, 0];
     bytes[2..6].copy_from_slice(&site.0.to_be_bytes());
@@ -53,6 +54,7 @@ pub fn decode_lot(bytes: &[u8]) -> Option<Lot> {
         3 => Lot::RecordKey(at),
         4 => Lot::WatermarkKey(at),
         5 => Lot::BaseKey(at),
+        6 => Lot::Suppression(at),
         _ => return None,
     };
     (*class == 0).then_some(lot)
@@ -308,7 +310,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn lot() -> impl Strategy<Value = Lot> {
-        (0u8..6, any::<u32>(), any::<u32>()).prop_map(|(kind, site, epoch)| {
+        (0u8..7, any::<u32>(), any::<u32>()).prop_map(|(kind, site, epoch)| {
             let site = SiteNo(site);
             let at = SiteMonth { site, month: Month(epoch) };
             let bucket = |class| Bucket { class, site, epoch: Epoch::from_code(epoch) };
@@ -318,6 +320,7 @@ mod tests {
                 2 => Lot::Sets(at),
                 3 => Lot::RecordKey(at),
                 4 => Lot::WatermarkKey(at),
+                5 => Lot::Suppression(at),
                 _ => Lot::BaseKey(at),
             }
         })

@@ -5,6 +5,7 @@ use crate::model::arrival::Hour;
 use crate::model::batch::SiteMonth;
 use crate::model::ids::{HoldNo, SiteId, SiteNo};
 use crate::model::retention::Lot;
+use crate::model::time::Month;
 
 /// The position row of the meta table.
 pub const POSITION: &[u8] = b"position";
@@ -52,8 +53,15 @@ pub const SUPPRESSED: &[u8] = b"suppressed/";
 /// After the row of every such person.
 pub const SUPPRESSED_END: &[u8] = b"suppressed0";
 
+/// Before the row of each month whose figures have ended.
+pub const ENDED: &[u8] = b"ended/";
+/// After the row of every such month.
+pub const ENDED_END: &[u8] = b"ended0";
+/// The row that says how many records such months had counted, all of them together.
+pub const ENDED_RECORDS: &[u8] = b"ended";
+
 /// Every kind of row of the default table; the store writes `format` itself.
-pub const META_ROWS: [&str; 16] = [
+pub const META_ROWS: [&str; 18] = [
     "format",
     "position",
     "vault",
@@ -69,6 +77,8 @@ pub const META_ROWS: [&str; 16] = [
     "token/",
     "erasing/",
     "suppressed/",
+    "ended",
+    "ended/",
     "desk/",
 ];
 
@@ -124,6 +134,23 @@ pub fn suppressed_of(key: &[u8]) -> Option<(SiteNo, u64)> {
     Some((SiteNo(u32::from_be_bytes(*site)), u64::from_be_bytes(number)))
 }
 
+/// The row of a month whose figures have ended.
+pub fn ended(at: SiteMonth) -> Vec<u8> {
+    [&ended_from(at.site)[..], &at.month.0.to_be_bytes()].concat()
+}
+
+/// Before the rows of a site's months whose figures have ended.
+pub fn ended_from(site: SiteNo) -> Vec<u8> {
+    [ENDED, &site.0.to_be_bytes()].concat()
+}
+
+/// The month of [`ended`].
+pub fn ended_of(key: &[u8]) -> Option<SiteMonth> {
+    let (site, month) = key.strip_prefix(ENDED)?.split_first_chunk::<4>()?;
+    let month = Month(u32::from_be_bytes(month.try_into().ok()?));
+    Some(SiteMonth { site: SiteNo(u32::from_be_bytes(*site)), month })
+}
+
 /// The counters of a site and month.
 pub fn counters(at: SiteMonth) -> Vec<u8> {
     [at.month.0.to_be_bytes(), at.site.0.to_be_bytes()].concat()
@@ -133,7 +160,7 @@ pub fn counters(at: SiteMonth) -> Vec<u8> {
 pub fn counters_of(key: &[u8]) -> Option<SiteMonth> {
     let month = u32::from_be_bytes(key.get(..4)?.try_into().ok()?);
     let site = u32::from_be_bytes(key.get(4..8)?.try_into().ok()?);
-    let month = crate::model::time::Month(month);
+    let month = Month(month);
     (key.len() == 8).then_some(SiteMonth { site: SiteNo(site), month })
 }
 

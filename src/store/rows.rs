@@ -234,6 +234,29 @@ fn option<'a, T>(
     }
 }
 
+/// The value of the row of a month whose figures have ended: it says nothing more.
+pub const ENDED_MARK: [u8; 1] = [VERSION];
+
+/// Encodes a number of records.
+pub fn encode_count(records: u64) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    out.varint(records);
+    out
+}
+
+/// Decodes a number of records.
+///
+/// # Errors
+/// When the bytes do not follow the format.
+pub fn decode_count(bytes: &[u8]) -> Result<u64, Corrupt> {
+    let mut reader = Reader::new("number of records", bytes);
+    if reader.byte()? != VERSION {
+        return Err(reader.corrupt());
+    }
+    let records = reader.varint()?;
+    reader.end().map(|()| records)
+}
+
 /// Where the engine stands, as of a fold; written in the same batch as what was folded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
@@ -348,6 +371,7 @@ mod tests {
             let _ = decode_site(&bytes);
             let _ = decode_token(&bytes);
             let _ = Position::decode(&bytes);
+            let _ = decode_count(&bytes);
         }
 
         #[test]
@@ -357,6 +381,9 @@ mod tests {
                 believed: Timestamp(b as i64),
             };
             prop_assert_eq!(Position::decode(&position.encode()), Ok(position));
+            prop_assert_eq!(decode_count(&encode_count(a)), Ok(a));
+            prop_assert!(decode_count(&[encode_count(a), vec![0]].concat()).is_err());
+            prop_assert!(decode_count(&[VERSION + 1, 0]).is_err());
         }
     }
 }

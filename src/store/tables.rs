@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod looking;
+mod manifest;
 mod options;
 mod reclaim;
 mod written;
@@ -100,6 +101,8 @@ pub enum Table {
     HoldRows,
     /// Hold storage: block keys of lots on hold, each sealed under the key of its hold.
     HoldKeys,
+    /// Nothing: it is there while a new list of files is begun.
+    Roll,
 }
 
 impl Table {
@@ -118,6 +121,7 @@ impl Table {
             Self::BlockKeys(class, month) => format!("blockkeys.{class}.{month}"),
             Self::HoldRows => "hold.rows".to_owned(),
             Self::HoldKeys => "hold.keys".to_owned(),
+            Self::Roll => "roll".to_owned(),
         }
     }
 
@@ -142,13 +146,14 @@ impl Table {
             "blockkeys" => Self::BlockKeys(class()?, Month::parse(parts.next()?.as_bytes())?),
             "hold" if name == "hold.rows" => Self::HoldRows,
             "hold" => Self::HoldKeys,
+            "roll" => Self::Roll,
             _ => return None,
         };
         (table.name() == name).then_some(table)
     }
 
     /// What every table is one of: its name without class and month.
-    pub const KINDS: [&'static str; 12] = [
+    pub const KINDS: [&'static str; 13] = [
         "default",
         "journal",
         "counters",
@@ -161,6 +166,7 @@ impl Table {
         "blockkeys",
         "hold.rows",
         "hold.keys",
+        "roll",
     ];
 
     /// Its name without class and month; one of [`Table::KINDS`].
@@ -178,6 +184,7 @@ impl Table {
             Self::BlockKeys(..) => "blockkeys",
             Self::HoldRows => "hold.rows",
             Self::HoldKeys => "hold.keys",
+            Self::Roll => "roll",
         }
     }
 
@@ -352,6 +359,8 @@ impl Store {
             largest_sync: Default::default(),
         };
         store.check_format()?;
+        // A cut while the list of files was replaced leaves it behind.
+        store.drop_table(Table::Roll)?;
         Ok(store)
     }
 

@@ -83,7 +83,7 @@ impl House {
     }
 
     /// What is due is destroyed; its certificates.
-    async fn run(&self, app: &App) -> String {
+    pub(super) async fn run(&self, app: &App) -> String {
         let post = |path: &str| with_body(Method::POST, path, String::new());
         let time = format!("{{\"time\":\"{}\"}}", self.clock.now());
         let confirm = with_body(Method::POST, "/v1/retention/confirm-clock", time);

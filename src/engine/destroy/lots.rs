@@ -14,7 +14,8 @@ use crate::model::time::{Day, Month, Timestamp};
 
 /// The lot that a key belongs to; `None` for keys of no lot, and of no known site.
 pub fn lot_of(directory: &Directory, key: &KeyInfo) -> Option<Lot> {
-    let site = directory.site(key.site.as_ref()?)?.no;
+    let of = directory.site(key.site.as_ref()?)?;
+    let site = of.no;
     let at = SiteMonth { site, month: Month(key.epoch) };
     Some(match key.kind {
         KeyKind::Bucket => {
@@ -24,15 +25,16 @@ pub fn lot_of(directory: &Directory, key: &KeyInfo) -> Option<Lot> {
         KeyKind::Record => Lot::RecordKey(at),
         KeyKind::Watermark => Lot::WatermarkKey(at),
         KeyKind::Base => Lot::BaseKey(at),
-        KeyKind::Node
-        | KeyKind::Seen
-        | KeyKind::Journal
-        | KeyKind::State
-        | KeyKind::Hold
-        | KeyKind::Suppression => {
+        KeyKind::Suppression => suppression_of(&of),
+        KeyKind::Node | KeyKind::Seen | KeyKind::Journal | KeyKind::State | KeyKind::Hold => {
             return None;
         }
     })
+}
+
+/// The lot of a site's suppressed persons.
+pub fn suppression_of(site: &Site) -> Lot {
+    Lot::Suppression(SiteMonth { site: site.no, month: site.created_at.day().month() })
 }
 
 /// The lot that a key in the register of holds belongs to.
@@ -63,7 +65,11 @@ pub fn living(shared: &Shared) -> Living {
 pub fn site_of(lot: &Lot) -> SiteNo {
     match lot {
         Lot::Records(bucket) => bucket.site,
-        Lot::Sets(at) | Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => at.site,
+        Lot::Sets(at)
+        | Lot::RecordKey(at)
+        | Lot::WatermarkKey(at)
+        | Lot::BaseKey(at)
+        | Lot::Suppression(at) => at.site,
     }
 }
 
@@ -71,9 +77,11 @@ pub fn site_of(lot: &Lot) -> SiteNo {
 pub fn epoch_of(lot: &Lot) -> Epoch {
     match lot {
         Lot::Records(bucket) => bucket.epoch,
-        Lot::Sets(at) | Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
-            Epoch::Month(at.month)
-        }
+        Lot::Sets(at)
+        | Lot::RecordKey(at)
+        | Lot::WatermarkKey(at)
+        | Lot::BaseKey(at)
+        | Lot::Suppression(at) => Epoch::Month(at.month),
     }
 }
 
@@ -95,10 +103,13 @@ pub fn end_of(site: &Site, epoch: Epoch) -> Timestamp {
     }
 }
 
-/// The living lots, in their order.
+/// The living lots, in their order. Who is suppressed at a site is one once the site has ended.
 pub fn list(shared: &Shared) -> Vec<LotInfo> {
     let info = |((_, lot), keys): ((Option<HoldNo>, Lot), Vec<KeyInfo>)| {
         let site = shared.directory.by_no(site_of(&lot))?;
+        if matches!(lot, Lot::Suppression(_)) && site.terminated_at.is_none() {
+            return None;
+        }
         let keys = keys.iter().map(|key| key.id).collect();
         let ends_at = ends_at(&shared.directory, &site, epoch_of(&lot));
         Some(LotInfo { lot, site: site.id.clone(), keys, ends_at })

@@ -9,7 +9,9 @@ use tokio::sync::oneshot;
 
 use super::{DestroyReport, DestroyStep, DestroySteps, LotReport, Verification, lots, trial};
 use crate::crypto::{Aad, SealKey};
-use crate::engine::fold::{FoldError, count_records, ranges, rows_of_sets, tables_of};
+use crate::engine::fold::{
+    FoldError, count_records, ranges, rows_of_sets, rows_of_suppressed, tables_of,
+};
 use crate::engine::hold::{self, Keeping};
 use crate::engine::writer::{Message, Order, Reply};
 use crate::engine::{Engine, EngineError};
@@ -380,8 +382,7 @@ impl Run<'_> {
         }
     }
 
-    /// Removes the rows, and the files that held them. No row key in the MANIFEST says anything of
-    /// anybody, so that is left to roll over by itself.
+    /// Removes the rows, and the files that held them, the list of files included.
     fn remove(&self, row: &UnderWay) -> Result<Reclaimed, EngineError> {
         let shared = &self.engine.shared;
         let store = &shared.store;
@@ -525,6 +526,7 @@ fn ranges_of(doomed: &DoomedLot) -> Vec<RowRange> {
             ranges(bucket, doomed.blocks.0, doomed.blocks.1)
         }
         Lot::Sets(at) if !doomed.keys.is_empty() => vec![rows_of_sets(at)],
+        Lot::Suppression(at) if !doomed.keys.is_empty() => vec![rows_of_suppressed(at.site)],
         _ => Vec::new(),
     }
 }

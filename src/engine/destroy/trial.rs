@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::crypto::{SealKey, seal};
-use crate::engine::fold::{BlockPlace, block_key_opens, blocks_of, rows_of_sets};
+use crate::engine::fold::{
+    BlockPlace, block_key_opens, blocks_of, rows_of_sets, rows_of_suppressed,
+};
 use crate::engine::{EngineError, Shared, hold, runs};
 use crate::keys::{HeldKey, KeyRing};
 use crate::model::ids::{HoldNo, KeyId};
@@ -80,6 +82,11 @@ pub fn all(
                     let opens = |by: &SealKey| runs::row_opens(by, table, &key, &sealed);
                     found.note(shared, &sealed, held, opens);
                 }
+            }
+            Lot::Suppression(at) => {
+                // A tag in them says of whom it is with the key of the site only.
+                let (table, from, to) = rows_of_suppressed(at.site);
+                found.rows += store.scan(table, &from, Some(&to))?.count() as u64;
             }
             Lot::RecordKey(_) | Lot::WatermarkKey(_) | Lot::BaseKey(_) => {}
         }

@@ -6,9 +6,11 @@ use super::blocks::BlockPlace;
 use super::{FoldError, Folder};
 use crate::keys::KeyKind;
 use crate::model::batch::{Bucket, Epoch, SiteMonth};
+use crate::model::ids::SiteNo;
 use crate::model::retention::Lot;
 use crate::model::time::Month;
 use crate::model::vocab::Class;
+use crate::store::rows::{ENDED_MARK, decode_count, encode_count};
 use crate::store::{Changes, RowRange, Store, StoreError, Table, keys};
 
 /// Blocks that are removed in one change set.
@@ -20,6 +22,7 @@ pub fn tables_of(lot: &Lot) -> Vec<Table> {
         Lot::Records(bucket) => block_tables(bucket.class, bucket.epoch.month()),
         Lot::Sets(at) => vec![Table::Tally(at.month)],
         Lot::RecordKey(_) | Lot::WatermarkKey(_) | Lot::BaseKey(_) => Vec::new(),
+        Lot::Suppression(_) => vec![Table::Meta],
     }
 }
 
@@ -31,6 +34,12 @@ fn block_tables(class: Class, month: Month) -> Vec<Table> {
 pub fn rows_of_sets(at: SiteMonth) -> RowRange {
     let end = at.site.0.checked_add(1).map_or_else(|| vec![0xff; 18], |no| keys::page(no, 0, 0, 0));
     (Table::Tally(at.month), keys::page(at.site.0, 0, 0, 0), end)
+}
+
+/// The rows of a site's suppressed persons: from the first key up to, and without, the last.
+pub fn rows_of_suppressed(site: SiteNo) -> RowRange {
+    let end = site.0.checked_add(1).map(|no| keys::suppressed(SiteNo(no), 0));
+    (Table::Meta, keys::suppressed(site, 0), end.unwrap_or_else(|| keys::SUPPRESSED_END.to_vec()))
 }
 
 /// The blocks of a bucket that are in its tables.
@@ -75,10 +84,38 @@ impl Folder {
                         self.store.apply(&changes)?;
                     }
                 }
+                Lot::Suppression(at) => {
+                    let (table, from, to) = rows_of_suppressed(at.site);
+                    let mut changes = Changes::default();
+                    changes.delete_range(table, from, to);
+                    self.store.apply(&changes)?;
+                }
                 Lot::RecordKey(_) | Lot::WatermarkKey(_) | Lot::BaseKey(_) => {}
             }
         }
         Ok(())
+    }
+
+    /// Removes the counters of months, which counted so many records, and notes that they had some;
+    /// how many months.
+    ///
+    /// # Errors
+    /// When the disk refuses; then the engine must stop and recover.
+    pub fn end_figures(&self, months: &[SiteMonth], counted: u64) -> Result<u64, FoldError> {
+        if months.is_empty() {
+            return Ok(0);
+        }
+        let mut changes = Changes::default();
+        for at in months {
+            changes.delete(Table::Counters, keys::counters(*at));
+            changes.put(Table::Meta, keys::ended(*at), ENDED_MARK);
+        }
+        let before = self.store.get(Table::Meta, keys::ENDED_RECORDS)?;
+        let before = before.map(|row| decode_count(&row)).transpose()?.unwrap_or(0);
+        let all = encode_count(before.saturating_add(counted));
+        changes.put(Table::Meta, keys::ENDED_RECORDS, all);
+        self.store.apply(&changes)?;
+        Ok(months.len() as u64)
     }
 
     /// Bodies go with their headers and keys, so that what is left after a cut is still found.
@@ -96,6 +133,8 @@ impl Folder {
     /// Drops the tables of the lots that hold nothing that a living key opens.
     fn drop_dead_tables(&self, lots: &[Lot]) -> Result<(), StoreError> {
         let mut dead: BTreeSet<Table> = lots.iter().flat_map(tables_of).collect();
+        // It has everything else in it.
+        dead.remove(&Table::Meta);
         for key in self.ring.list() {
             match (key.kind, key.class) {
                 (KeyKind::Bucket, Some(class)) => {

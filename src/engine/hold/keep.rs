@@ -145,7 +145,7 @@ impl Keeper<'_> {
                     }
                 }
             }
-            Lot::RecordKey(_) | Lot::WatermarkKey(_) | Lot::BaseKey(_) => {}
+            Lot::RecordKey(_) | Lot::WatermarkKey(_) | Lot::BaseKey(_) | Lot::Suppression(_) => {}
         }
         Ok(store.apply_ahead(&piece)?)
     }
@@ -247,7 +247,9 @@ impl Keeper<'_> {
             }
             Lot::Sets(at) => self.verify_sets(doomed, heir, at),
             // Their commitments were compared.
-            Lot::RecordKey(_) | Lot::WatermarkKey(_) | Lot::BaseKey(_) => Ok(()),
+            Lot::RecordKey(_) | Lot::WatermarkKey(_) | Lot::BaseKey(_) | Lot::Suppression(_) => {
+                Ok(())
+            }
         }
     }
 

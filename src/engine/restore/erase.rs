@@ -76,7 +76,10 @@ pub fn lost(
         if has(keys::erasing(of.number))? {
             continue;
         }
-        let unsuppressed = of.suppressed && !has(keys::suppressed(site.no, of.number))?;
+        // Nothing comes any more to a site that has ended.
+        let unsuppressed = of.suppressed
+            && site.terminated_at.is_none()
+            && !has(keys::suppressed(site.no, of.number))?;
         // One that found nothing then may find something in data from elsewhere.
         let found_nothing = of.number > backup && of.keys == 0;
         if of.ended && !unsuppressed && !found_nothing {

@@ -6,6 +6,7 @@
 
 mod backup;
 mod checks;
+mod ended;
 mod erase;
 mod holds;
 mod image;
@@ -76,6 +77,7 @@ impl World {
                 Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
                     self.model.shut.insert(*at);
                 }
+                Lot::Suppression(_) => {}
             }
         }
     }
@@ -193,6 +195,7 @@ impl World {
             Lot::Sets(at) | Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
                 (at.site, at.month) == (no, month)
             }
+            Lot::Suppression(_) => false,
         };
         (SiteMonth { site: no, month }, lots.filter(of).collect())
     }
@@ -216,6 +219,7 @@ fn lots_come_from_the_register_with_the_end_of_their_epoch() {
             Lot::Sets(at) | Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
                 calendar::named(&site, at.month).unwrap().to
             }
+            Lot::Suppression(_) => panic!("no site has ended"),
         };
         assert_eq!(info.ends_at, end);
     }

@@ -7,7 +7,8 @@ use crate::engine::EngineError;
 use crate::engine::fold::Sealing;
 use crate::engine::gone::Gone;
 use crate::engine::journal::JournalKey;
-use crate::model::ids::KeyId;
+use crate::model::batch::SiteMonth;
+use crate::model::ids::{KeyId, SiteId};
 use crate::model::retention::Lot;
 use crate::store::Changes;
 use crate::store::erasure::Erasure;
@@ -24,6 +25,10 @@ pub enum Order {
     Remove(Vec<Lot>, Reply<()>),
     /// Have the fold seal anew what holds a person.
     Erase(Box<Sealing>, Reply<Erasure>),
+    /// End the figures of months; how many had any.
+    EndFigures(Vec<SiteMonth>, Reply<u64>),
+    /// Remove a site of which nothing is left; false where something is.
+    EndSite(SiteId, Reply<bool>),
 }
 
 impl Writer {
@@ -39,9 +44,13 @@ impl Writer {
             }
             Order::Forget(lots, reply) => {
                 for lot in lots {
-                    if let Lot::Sets(at) = lot {
-                        self.state.drop_sets(at);
-                        self.shared.without_sets(at);
+                    match lot {
+                        Lot::Sets(at) => {
+                            self.state.drop_sets(at);
+                            self.shared.without_sets(at);
+                        }
+                        Lot::Suppression(at) => self.shared.forget_suppressed(at.site),
+                        _ => {}
                     }
                 }
                 let _ = reply.send(Ok(()));
@@ -49,6 +58,10 @@ impl Writer {
             Order::Remove(lots, reply) => {
                 let order = FoldOrder::Remove(lots, reply);
                 self.folder.send(order).map_err(|_| EngineError::Stopped)?;
+            }
+            Order::EndFigures(months, reply) => self.end_figures(months, reply)?,
+            Order::EndSite(id, reply) => {
+                let _ = reply.send(Ok(self.end_site(&id)?));
             }
             Order::Erase(sealing, reply) => {
                 let order = FoldOrder::Erase(sealing, reply);

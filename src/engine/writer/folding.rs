@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use super::{Message, Reply};
 use crate::engine::fold::{Cut, Folder, ListOrder, Sealing};
 use crate::engine::runs::SetId;
+use crate::model::batch::SiteMonth;
 use crate::model::ids::KeyId;
 use crate::model::retention::Lot;
 use crate::model::time::Day;
@@ -22,6 +23,8 @@ pub enum FoldOrder {
     Remove(Vec<Lot>, Reply<()>),
     /// Seal anew what holds a person.
     Erase(Box<Sealing>, Reply<Erasure>),
+    /// Remove the figures of months, which counted so many records.
+    End(Vec<SiteMonth>, u64, Reply<u64>),
     /// Drop the slots and the answers of days before these two.
     Expire(Day, Day, Reply<()>),
     /// List blocks; between two folds nothing is half there.
@@ -40,6 +43,12 @@ pub fn fold_thread(mut folder: Folder, orders: &Receiver<FoldOrder>, writer: &Se
                 None
             }),
             FoldOrder::Erase(sealing, reply) => folder.serve(*sealing, reply).map(|()| None),
+            FoldOrder::End(months, records, reply) => {
+                folder.end_figures(&months, records).map(|ended| {
+                    let _ = reply.send(Ok(ended));
+                    None
+                })
+            }
             FoldOrder::Expire(slots, answers, reply) => folder.expire(slots, answers).map(|()| {
                 let _ = reply.send(Ok(()));
                 None

@@ -3,7 +3,9 @@
 use super::*;
 use crate::model::time::Day;
 use crate::model::vocab::RecordType;
-use crate::retention::inventory::{DESK_ROWS, HERE, Inventory, Life, ROWS, TABLES, TYPES, covered};
+use crate::retention::inventory::{
+    By, DESK_ROWS, HERE, Inventory, Life, ROWS, Sweep, TABLES, TYPES, covered,
+};
 use crate::retention::policy::{Period, RetentionClass};
 use crate::store::{Half, Table};
 
@@ -48,6 +50,7 @@ fn check_39_every_record_type_and_table_has_a_rule() {
         Table::BlockKeys(class, month),
         Table::HoldRows,
         Table::HoldKeys,
+        Table::Roll,
     ];
     // `kind` fails to compile when a table is added, and then it belongs into both lists.
     assert_eq!(tables.map(Table::kind), Table::KINDS);
@@ -95,6 +98,53 @@ fn check_39_what_has_no_rule_stops_the_start() {
     let opened = Desk::new(vault, world.ledger.clone(), Settings::default(), clock);
     assert!(opened.err().unwrap().to_string().contains("a row of a kind without"));
     assert_eq!(DESK_ROWS.iter().filter(|(name, _)| name.ends_with('/')).count(), 11);
+}
+
+/// Whatever has an end has somebody who makes it, and whatever has none has nobody who does.
+#[test]
+fn check_39_a_rule_that_nobody_carries_out_stops_the_start() {
+    let rules = Policy::of(Profile::KrPipa).rules;
+    let other = |life: Life| match life {
+        Life::Class(class, By::Nobody) => Some(Life::Class(class, By::Lots)),
+        Life::Class(class, _) => Some(Life::Class(class, By::Nobody)),
+        Life::Hold | Life::Engine(_) | Life::Sweep(..) => None,
+    };
+    let mut tried = 0;
+    for at in 0..TABLES.len() {
+        let mut tables = TABLES.to_vec();
+        let Some(life) = other(tables[at].1) else { continue };
+        tables[at].1 = life;
+        let here = Inventory { tables: &tables, ..HERE };
+        assert_eq!(covered(&rules, here), Err(PolicyError::Endless(tables[at].0)));
+        tried += 1;
+    }
+    for at in 0..ROWS.len() {
+        let mut rows = ROWS.to_vec();
+        let Some(life) = other(rows[at].1) else { continue };
+        rows[at].1 = life;
+        let here = Inventory { rows: &rows, ..HERE };
+        assert_eq!(covered(&rules, here), Err(PolicyError::Endless(rows[at].0)));
+        tried += 1;
+    }
+    for at in 0..DESK_ROWS.len() {
+        let mut rows = DESK_ROWS.to_vec();
+        let Some(life) = other(rows[at].1) else { continue };
+        rows[at].1 = life;
+        let here = Inventory { desk: &rows, ..HERE };
+        assert_eq!(covered(&rules, here), Err(PolicyError::Endless(rows[at].0)));
+        tried += 1;
+    }
+    assert_eq!(tried, 18, "a new row with a rule is counted here");
+    // A sweep that ends nothing is none. (That each is carried out the compiler sees.)
+    let lives = TABLES.iter().chain(ROWS).chain(DESK_ROWS).map(|(_, life)| *life);
+    let lives: Vec<Life> = lives.collect();
+    for sweep in Sweep::ALL {
+        let own = |life: &Life| match life {
+            Life::Class(_, By::Sweep(of)) | Life::Sweep(of, _) => of == sweep,
+            _ => false,
+        };
+        assert!(lives.iter().any(own), "{sweep}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The small rows that are due: tokens, holds, requests.
 
 use super::*;
+use crate::retention::fake::Cut;
 
 impl World {
     /// Runs now, whatever the clock jumped.
@@ -219,4 +220,138 @@ async fn a_removal_that_nobody_confirmed_goes_after_a_week() {
     assert!(waiting(&world));
     world.run_at("2026-07-27T00:00:01Z").await;
     assert!(!waiting(&world));
+}
+
+fn figures(site: &str, of: &str, closed_at: &str, lives: bool) -> vault::FiguresInfo {
+    let closed_at = Some(at(closed_at));
+    vault::FiguresInfo { site: site_id(site), month: month(of), closed_at, lives }
+}
+
+impl World {
+    fn figures(&self) -> Vec<String> {
+        let name = |of: &vault::FiguresInfo| format!("{}/{}", of.site, of.month);
+        self.vault.with(|inside| inside.figures.iter().map(name).collect())
+    }
+
+    fn row(&self, name: &str, row: Vec<u8>) {
+        self.vault.with(|inside| inside.rows.insert(name.to_owned(), row));
+    }
+
+    fn has_row(&self, name: &str) -> bool {
+        self.vault.with(|inside| inside.rows.contains_key(name))
+    }
+}
+
+/// Class C4: the figures of a month go with its statement, after its keys, and never while it is
+/// open.
+#[tokio::test]
+async fn figures_go_five_years_after_the_close_with_their_statement_and_after_their_keys() {
+    let world = World::at("2026-06-01T00:00:00Z");
+    let open = vault::FiguresInfo {
+        closed_at: None,
+        ..figures("B.C", "2026-09", "2026-10-04T00:00:00Z", false)
+    };
+    world.vault.with(|inside| {
+        inside.figures = vec![
+            figures("ACME", "2026-04", "2026-05-04T00:00:00Z", false),
+            figures("ACME", "2026-06", "2026-07-04T00:00:00Z", true),
+            figures("B.C", "2026-04", "2026-05-04T00:00:00Z", false),
+            open,
+        ];
+    });
+    let restated = statement("B.C", "2026-04", 2, "2026-09-01T00:00:00Z");
+    world.row("statement/B.C/2026-04/0000000002", restated);
+    world.row("challenge/B.C/2026-04", b"{}".to_vec());
+    world.row("statement-draft/ACME/2026-04/0000000001", b"{}".to_vec());
+    world.row("challenge/ACME/2026-04", b"{}".to_vec());
+    world.run_at("2031-05-03T23:59:59Z").await;
+    assert_eq!(world.figures(), ["ACME/2026-04", "ACME/2026-06", "B.C/2026-04", "B.C/2026-09"]);
+    let rewritten = world.rewritten();
+    world.run_at("2031-05-04T00:00:00Z").await;
+    assert_eq!(world.figures(), ["ACME/2026-06", "B.C/2026-04", "B.C/2026-09"]);
+    assert_eq!(world.rewritten(), rewritten + 1);
+    for name in ["statement-draft/ACME/2026-04/0000000001", "challenge/ACME/2026-04", "sweep"] {
+        assert!(!world.has_row(name), "{name}");
+    }
+    world.run_at("2031-08-31T23:59:59Z").await;
+    assert_eq!(world.figures(), ["ACME/2026-06", "B.C/2026-04", "B.C/2026-09"]);
+    world.run_at("2031-09-01T00:00:00Z").await;
+    assert_eq!(world.figures(), ["ACME/2026-06", "B.C/2026-09"]);
+    assert!(!world.has_row("challenge/B.C/2026-04"));
+    world.vault.with(|inside| inside.figures[0].lives = false);
+    world.run_at("2031-09-02T00:00:00Z").await;
+    assert_eq!(world.figures(), ["B.C/2026-09"], "it never closed");
+    let removed = world.entries().into_iter().filter_map(|entry| match entry.event {
+        Event::FiguresRemoved { month, sites } => Some(format!("{month} {}", sites[0])),
+        _ => None,
+    });
+    let removed: Vec<String> = removed.collect();
+    assert_eq!(removed, ["2026-04 ACME", "2026-04 B.C", "2026-06 ACME"]);
+}
+
+/// A site that has ended goes after five years, once nothing of it is left; another one stays.
+#[tokio::test]
+async fn a_site_goes_five_years_after_its_end_once_nothing_of_it_is_left() {
+    let world = World::at("2026-06-01T00:00:00Z");
+    let operator = caller(Role::Operator, 3);
+    let mut text = b"{}".to_vec();
+    world.desk.terminate(&operator, site_id("ACME"), &mut text).await.unwrap();
+    assert!(world.has_row("terminated/ACME"));
+    let sites = |world: &World| -> Vec<String> {
+        world.vault.with(|inside| inside.sites.keys().map(ToString::to_string).collect())
+    };
+    world.vault.with(|inside| {
+        inside.figures = vec![figures("ACME", "2026-05", "2026-06-04T00:00:00Z", false)];
+    });
+    world.run_at("2031-05-31T23:59:59Z").await;
+    world.run_at("2031-06-03T23:59:59Z").await;
+    assert_eq!(sites(&world), ["ACME", "B.C"], "its figures are there");
+    // Whatever the desk has of it keeps it, too.
+    world.row("challenge/ACME/2031-04", b"{}".to_vec());
+    world.run_at("2031-06-04T00:00:00Z").await;
+    assert_eq!(sites(&world), ["ACME", "B.C"]);
+    assert_eq!(world.figures(), [""; 0]);
+    world.vault.with(|inside| inside.rows.remove("challenge/ACME/2031-04"));
+    world.run_at("2031-06-05T00:00:00Z").await;
+    assert_eq!(sites(&world), ["B.C"]);
+    assert!(!world.has_row("terminated/ACME"));
+    assert_eq!(world.kinds().iter().filter(|kind| **kind == "site_removed").count(), 1);
+}
+
+/// Cut at every change, the next sweep removes the rest, and the files are rewritten whatever was
+/// removed before the cut.
+#[tokio::test]
+async fn a_sweep_cut_anywhere_is_finished_by_the_next() {
+    let now = at("2031-09-01T00:00:00Z");
+    for n in 0.. {
+        let mut ended = [false; 2];
+        for (ended, cut) in ended.iter_mut().zip([Cut::Before(n), Cut::After(n)]) {
+            let mut world = World::at("2026-06-01T00:00:00Z");
+            let mut text = b"{}".to_vec();
+            let operator = caller(Role::Operator, 3);
+            world.desk.terminate(&operator, site_id("ACME"), &mut text).await.unwrap();
+            let row = statement("ACME", "2026-05", 1, "2026-06-04T00:00:00Z");
+            world.row("statement/ACME/2026-05/0000000001", row);
+            world.row("challenge/ACME/2026-05", b"{}".to_vec());
+            world.vault.with(|inside| {
+                inside.lots.clear();
+                inside.figures = vec![figures("ACME", "2026-05", "2026-06-04T00:00:00Z", false)];
+                (inside.changes, inside.cut) = (0, Some(cut));
+            });
+            *ended = world.desk.0.sweep(now).await.is_ok();
+            world.vault.with(|inside| inside.cut = None);
+            world.restart();
+            world.desk.0.sweep(now).await.unwrap();
+            let left: Vec<String> =
+                world.vault.with(|inside| inside.rows.keys().cloned().collect());
+            assert_eq!(left, [""; 0], "{cut:?}");
+            assert_eq!(world.figures(), [""; 0], "{cut:?}");
+            assert!(world.vault.with(|inside| inside.sites.len() == 1), "{cut:?}");
+            assert!(world.rewritten() > 0, "{cut:?}");
+        }
+        if ended == [true; 2] {
+            assert!(n >= 7, "{n} changes");
+            return;
+        }
+    }
 }

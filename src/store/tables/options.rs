@@ -3,6 +3,7 @@
 use rocksdb::{BlockBasedOptions, Cache, DBRecoveryMode, Options};
 
 use super::Table;
+use super::manifest::MANIFEST_BYTES;
 
 /// Settings of the whole database, and why:
 /// two cores; a WAL that no idle table can pin; a MANIFEST that rolls early, because it copies row
@@ -14,7 +15,7 @@ pub(super) fn database_options() -> Options {
     options.create_missing_column_families(true);
     options.set_max_background_jobs(2);
     options.set_max_total_wal_size(1 << 30);
-    options.set_max_manifest_file_size(8 << 20);
+    options.set_max_manifest_file_size(MANIFEST_BYTES);
     options.set_keep_log_file_num(4);
     options.set_recycle_log_file_num(0);
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
@@ -65,6 +66,7 @@ pub(super) fn table_options(table: Table, cache: &Cache) -> Options {
         Table::Meta | Table::Counters | Table::Arrivals | Table::HoldRows | Table::HoldKeys => {
             options.set_write_buffer_size(16 << 20);
         }
+        Table::Roll => options.set_disable_auto_compactions(true),
     }
     options.set_block_based_table_factory(&blocks);
     options

@@ -8,6 +8,7 @@ use std::sync::PoisonError;
 
 use rocksdb::{BottommostLevelCompaction, CompactOptions, LiveFile};
 
+use super::manifest::is_manifest;
 use super::{Changes, Store, StoreError, Table};
 use crate::store::keys;
 
@@ -16,6 +17,11 @@ use crate::store::keys;
 const LOOKS: u32 = 200;
 const LOOK_MS: u64 = 10;
 
+/// How much of a table that is dropped is removed at once, bytes, and the pause behind it,
+/// milliseconds: a gigabyte takes a quarter of a second.
+const SLICE_BYTES: usize = 256 << 20;
+const SLICE_PAUSE_MS: u64 = 60;
+
 /// A range of rows: table, first key, key behind the last.
 pub type RowRange = (Table, Vec<u8>, Vec<u8>);
 
@@ -23,7 +29,7 @@ pub type RowRange = (Table, Vec<u8>, Vec<u8>);
 pub struct Files {
     /// Living table files.
     living: HashMap<String, LiveFile>,
-    /// Names of table files and logs in the directory.
+    /// Names of table files, logs and lists of files in the directory.
     there: BTreeSet<String>,
 }
 
@@ -58,7 +64,8 @@ pub struct Reclaimed {
     pub bytes: u64,
     /// Files that should be gone and are not.
     pub left: u64,
-    /// Table files and logs that were there at the end, and were compared with those from before.
+    /// Table files, logs and lists of files that were there at the end, and were compared with those
+    /// from before.
     pub looked_at: u64,
 }
 
@@ -68,14 +75,40 @@ impl Store {
         self.names.lock().unwrap_or_else(PoisonError::into_inner).contains(&table)
     }
 
-    /// Drops a table with all its rows. Nobody may be reading it.
+    /// Drops a table with all its rows. Nobody may be reading it. Of a large one the files go
+    /// before, some at a time: a file system that frees gigabytes at once makes every sync wait.
     ///
     /// # Errors
     /// When the disk refuses.
     pub fn drop_table(&self, table: Table) -> Result<(), StoreError> {
+        if self.has(table) {
+            self.thin_out(table, SLICE_BYTES)?;
+        }
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         if names.remove(&table) {
             self.db.drop_cf(&table.name())?;
+        }
+        Ok(())
+    }
+
+    /// Removes files of a table until what is left is no more than a slice, or in files that lie
+    /// across others. It takes rows with it, so it is for a table that is to be dropped.
+    fn thin_out(&self, table: Table, slice_bytes: usize) -> Result<(), StoreError> {
+        let name = table.name();
+        let mut files = self.db.live_files()?;
+        files.retain(|file| file.column_family_name == name);
+        if files.iter().map(|file| file.size).sum::<usize>() <= slice_bytes {
+            return Ok(());
+        }
+        files.sort_unstable_by(|one, other| one.start_key.cmp(&other.start_key));
+        let handle = self.handle(table)?;
+        let (mut from, mut bytes) = (Vec::new(), 0);
+        for LiveFile { size, end_key, .. } in files {
+            bytes += size;
+            let Some(end) = end_key.filter(|_| bytes >= slice_bytes) else { continue };
+            self.db.delete_file_in_range_cf(&handle, &from, &end)?;
+            (from, bytes) = (end, 0);
+            std::thread::sleep(std::time::Duration::from_millis(SLICE_PAUSE_MS));
         }
         Ok(())
     }
@@ -101,7 +134,8 @@ impl Store {
             let entry = entry.map_err(|error| StoreError::Rocks(error.kind().to_string()))?;
             let name = entry.file_name();
             let kind = std::path::Path::new(&name).extension().and_then(OsStr::to_str);
-            if let (Some("sst" | "log"), Some(name)) = (kind, name.to_str()) {
+            let Some(name) = name.to_str() else { continue };
+            if matches!(kind, Some("sst" | "log")) || is_manifest(name) {
                 names.insert(name.to_owned());
             }
         }
@@ -109,8 +143,9 @@ impl Store {
     }
 
     /// Rewrites these ranges without what was removed from them, and brings all that memory holds
-    /// to files, so that every log from before is obsolete. Then looks what is left of the files
-    /// from before: no log, and no table file that is not in use.
+    /// to files, so that every log from before is obsolete. Then a new list of files is begun, since
+    /// the one from before has keys of rows. And it is looked what is left of the files from before:
+    /// no log, no list, and no table file that is not in use.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -133,6 +168,7 @@ impl Store {
             self.compact(ranges, true)?;
             left = self.whole(before, ranges)?;
         }
+        self.roll_manifest()?;
         for look in 1..=LOOKS {
             let orphans = self.orphans(before)?;
             if orphans == 0 {
@@ -151,7 +187,7 @@ impl Store {
         Ok(Reclaimed { files, bytes, left, looked_at: there.len() as u64 })
     }
 
-    fn compact(&self, ranges: &[RowRange], endless: bool) -> Result<(), StoreError> {
+    pub(super) fn compact(&self, ranges: &[RowRange], endless: bool) -> Result<(), StoreError> {
         let mut options = CompactOptions::default();
         options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
         options.set_exclusive_manual_compaction(false);
@@ -175,5 +211,46 @@ impl Store {
         let now = self.files(&BTreeSet::new())?;
         let old = before.there.intersection(&now.there);
         Ok(old.filter(|name| !now.living.contains_key(*name)).count() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::time::Month;
+    use crate::model::vocab::Class;
+    use crate::store::tables::Settings;
+
+    /// Files of a table that is to be dropped go slice by slice; those of others stay.
+    #[test]
+    fn a_table_is_thinned_out_before_it_is_dropped() {
+        let place = tempfile::tempdir().unwrap();
+        let settings = Settings { data: place.path().to_owned(), block_cache_bytes: 1 << 20 };
+        let store = Store::open(&settings).unwrap();
+        let tables = [24_316, 24_317].map(|month| Table::Blocks(Class::Records, Month(month)));
+        for table in tables {
+            store.ensure(table).unwrap();
+            for number in 0..8_u64 {
+                let mut changes = Changes::default();
+                changes.put(table, keys::block_body(number), vec![7; 4_096]);
+                store.apply(&changes).unwrap();
+                let all = (table, Vec::new(), vec![u8::MAX; 8]);
+                store.files(&[table].into()).unwrap();
+                // Down from the first level, where files may lie across each other.
+                if number == 3 || number == 7 {
+                    store.compact(&[all], false).unwrap();
+                }
+            }
+        }
+        let rows = |table| store.scan(table, &[], None).unwrap().count();
+        store.thin_out(tables[0], usize::MAX).unwrap();
+        assert_eq!(rows(tables[0]), 8, "a small one is left to the drop");
+        store.thin_out(tables[0], 1).unwrap();
+        assert_eq!(tables.map(rows), [0, 8]);
+        store.drop_table(tables[0]).unwrap();
+        assert!(!store.has(tables[0]) && store.has(tables[1]));
+        drop(store);
+        let store = Store::open(&settings).unwrap();
+        assert_eq!(store.scan(tables[1], &[], None).unwrap().count(), 8);
     }
 }

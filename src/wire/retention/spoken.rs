@@ -131,6 +131,7 @@ pub mod lot {
             Lot::RecordKey(at) => ("key.record", at.site, at.month.0),
             Lot::WatermarkKey(at) => ("key.watermark", at.site, at.month.0),
             Lot::BaseKey(at) => ("key.base", at.site, at.month.0),
+            Lot::Suppression(at) => ("key.suppression", at.site, at.month.0),
         };
         (word, site.0, epoch).serialize(to)
     }
@@ -147,6 +148,7 @@ pub mod lot {
             "key.record" => Lot::RecordKey(at),
             "key.watermark" => Lot::WatermarkKey(at),
             "key.base" => Lot::BaseKey(at),
+            "key.suppression" => Lot::Suppression(at),
             _ => return Err(D::Error::custom("of another form")),
         })
     }

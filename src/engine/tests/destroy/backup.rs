@@ -43,6 +43,7 @@ pub(super) fn named(world: &World, lot: &Lot) -> Named {
         Lot::RecordKey(at) => (at.site, NamedKind::RecordKey, Epoch::Month(at.month)),
         Lot::WatermarkKey(at) => (at.site, NamedKind::WatermarkKey, Epoch::Month(at.month)),
         Lot::BaseKey(at) => (at.site, NamedKind::BaseKey, Epoch::Month(at.month)),
+        Lot::Suppression(at) => (at.site, NamedKind::Suppression, Epoch::Month(at.month)),
     };
     let site = world.engine().sites().into_iter().find(|site| site.no == no).unwrap();
     Named { site: site.id.clone(), kind, epoch }

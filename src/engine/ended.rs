@@ -1,0 +1,291 @@
+//! The end of plain counts: a month's figures and a site's row go when their class says so.
+//!
+//! Counts have no key of their own, so their end is that of their bytes: the rows are removed, and
+//! whoever ordered it has the files rewritten ([`Engine::rewrite_counts`]). A row without a count
+//! says that a month had figures, so that nobody is told that nothing was counted in it; and one
+//! number over all sites says how many records such months had counted, because what arrived is
+//! checked against what is counted.
+//!
+//! Only a month without a living key ends: no record can change its figures, also in a replay.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, PoisonError};
+
+use super::destroy::lots;
+use super::writer::{FoldOrder, Message, Order, Reply, Writer};
+use super::{Engine, EngineError, Shared};
+use crate::model::batch::{Epoch, SiteMonth};
+use crate::model::ids::{SiteId, SiteNo};
+use crate::model::retention::Lot;
+use crate::model::site::Site;
+use crate::model::time::{Month, Timestamp};
+use crate::store::codec::Corrupt;
+use crate::store::rows::{ENDED_MARK, decode_count};
+use crate::store::{Changes, Store, Table, keys};
+
+/// Longest row key of the tables whose files are rewritten, bytes; a site's row has the longest.
+const ROW_KEY_MAX: usize = 128;
+
+/// The months whose figures have ended.
+pub type Ended = HashSet<SiteMonth>;
+
+/// A month that has figures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FiguresInfo {
+    /// Its site.
+    pub site: SiteId,
+    /// Which.
+    pub month: Month,
+    /// When they became final.
+    pub closed_at: Option<Timestamp>,
+    /// Whether anything of the month has a living key, in hold storage too, or could get one.
+    pub lives: bool,
+}
+
+/// Loads which months' figures have ended.
+///
+/// # Errors
+/// When a row cannot be read.
+pub fn load(store: &Store) -> Result<Ended, EngineError> {
+    let mut ended = Ended::new();
+    for row in store.scan(Table::Meta, keys::ENDED, Some(keys::ENDED_END))? {
+        let (key, value) = row?;
+        if *value != ENDED_MARK {
+            return Err(Corrupt("month that ended").into());
+        }
+        ended.insert(keys::ended_of(&key).ok_or(Corrupt("month that ended"))?);
+    }
+    Ok(ended)
+}
+
+/// Records that months had counted whose figures have ended.
+///
+/// # Errors
+/// When the row cannot be read.
+pub fn records(store: &Store) -> Result<u64, EngineError> {
+    let row = store.get(Table::Meta, keys::ENDED_RECORDS)?;
+    Ok(row.map(|row| decode_count(&row)).transpose()?.unwrap_or(0))
+}
+
+impl Shared {
+    /// Whether a month had figures that have ended.
+    pub(super) fn has_ended(&self, at: SiteMonth) -> bool {
+        self.ended.read().unwrap_or_else(PoisonError::into_inner).contains(&at)
+    }
+
+    /// The months of each site that have a living key: those of buckets of days with their
+    /// neighbors, since a day may lie in two months.
+    fn living_months(&self) -> Result<HashSet<SiteMonth>, EngineError> {
+        let mut living: BTreeSet<_> = lots::living(self).into_keys().map(|(_, lot)| lot).collect();
+        living.extend(
+            self.held.read().unwrap_or_else(PoisonError::into_inner).keys().map(|(_, lot)| *lot),
+        );
+        let unfinished = self.unfinished.read().unwrap_or_else(PoisonError::into_inner);
+        living.extend(unfinished.iter().map(|doom| doom.lot));
+        drop(unfinished);
+        let mut months = HashSet::new();
+        for lot in living {
+            if matches!(lot, Lot::Suppression(_)) {
+                // It is of a site, and of no month.
+                continue;
+            }
+            let site = lots::site_of(&lot);
+            match lots::epoch_of(&lot) {
+                Epoch::Month(month) => months.extend([SiteMonth { site, month }]),
+                Epoch::Day(day) => {
+                    let month = day.month();
+                    let near = [month.previous(), month, month.next()];
+                    months.extend(near.map(|month| SiteMonth { site, month }));
+                }
+            }
+        }
+        Ok(months)
+    }
+
+    /// Whether a site's, or a billing group's, time can be over: a site has ended, or no site names
+    /// the group any more.
+    fn may_end(&self, site: &Site) -> bool {
+        let Some(group) = site.id.group() else { return site.terminated_at.is_some() };
+        let names = |site: &Site| {
+            let others = site.past.iter().chain(&site.pending).map(|(_, settings)| settings);
+            let mut all = others.chain([&site.settings]);
+            all.any(|settings| settings.billing_group.as_ref() == Some(&group))
+        };
+        !self.directory.sites().iter().any(|site| names(site))
+    }
+
+    /// Whether nothing is left of a site but its row.
+    fn is_bare(&self, site: &Site) -> Result<bool, EngineError> {
+        let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
+        // A group's figures have sums of its members in them.
+        let last = site.terminated_at.map(|at| at.day().month().next());
+        let of_group = |at: &SiteMonth| {
+            let group = self.directory.by_no(at.site).and_then(|scope| scope.id.group());
+            group.is_some_and(|group| site.is_member(&group, at.month))
+                && last.is_some_and(|last| at.month <= last)
+        };
+        let has_figures = published.keys().any(|at| at.site == site.no || of_group(at));
+        drop(published);
+        let erasing = self.erasing.read().unwrap_or_else(PoisonError::into_inner);
+        let is_erased_in = erasing.values().any(|row| row.site == site.no);
+        drop(erasing);
+        let has_keys = self.ring.list().iter().any(|key| key.site.as_ref() == Some(&site.id));
+        let lives = self.living_months()?.iter().any(|at| at.site == site.no);
+        let suppressed = self.suppressed.read().unwrap_or_else(PoisonError::into_inner);
+        let is_suppressing = suppressed.of(site.no).is_some();
+        Ok(self.may_end(site)
+            && !(has_figures || is_erased_in || has_keys || lives || is_suppressing))
+    }
+}
+
+impl Engine {
+    /// Every month that has figures, in no order.
+    ///
+    /// # Errors
+    /// When the keys cannot be used any more.
+    pub fn figures_kept(&self) -> Result<Vec<FiguresInfo>, EngineError> {
+        let shared = &self.shared;
+        let living = shared.living_months()?;
+        let published = shared.published.read().unwrap_or_else(PoisonError::into_inner);
+        let info = |(at, tally): (&SiteMonth, &crate::model::usage::Tally)| {
+            let site = shared.directory.by_no(at.site)?.id.clone();
+            let (closed_at, lives) =
+                (tally.closed_at, living.contains(at) || self.takes_records(*at));
+            Some(FiguresInfo { site, month: at.month, closed_at, lives })
+        };
+        Ok(published.iter().filter_map(info).collect())
+    }
+
+    /// Removes the figures of months of a site, for good; how many had any. From then on they are
+    /// [`EngineError::Ended`]. Cut short, the same call does the rest.
+    ///
+    /// # Errors
+    /// Refused where a month still takes records, or anything of it has a living key.
+    pub async fn end_figures(&self, months: Vec<(SiteId, Month)>) -> Result<u64, EngineError> {
+        self.aside(move |engine| {
+            let shared = &engine.shared;
+            let _one = shared.destroying.lock().unwrap_or_else(PoisonError::into_inner);
+            let living = shared.living_months()?;
+            let mut ends = Vec::with_capacity(months.len());
+            for (id, month) in &months {
+                let site = shared.directory.site(id).ok_or(EngineError::NoSite)?;
+                let at = SiteMonth { site: site.no, month: *month };
+                if living.contains(&at) || engine.takes_records(at) {
+                    return Err(EngineError::Refused(format!(
+                        "the figures of {id} for {month} cannot end before its keys"
+                    )));
+                }
+                ends.push(at);
+            }
+            // What was judged before the keys went is folded by now; this is for what closed.
+            engine.wait_for(Message::Fold)?;
+            engine.wait_for(|reply| Message::Destruction(Box::new(Order::EndFigures(ends, reply))))
+        })
+        .await
+    }
+
+    /// Whether nothing is left of a site that has ended but its row, so that the row may go; or of a
+    /// billing group that no site names.
+    ///
+    /// # Errors
+    /// When the keys cannot be used any more.
+    pub fn is_bare(&self, id: &SiteId) -> Result<bool, EngineError> {
+        self.site(id).map_or(Ok(false), |site| self.shared.is_bare(&site))
+    }
+
+    /// Removes the row of a site of which nothing else is left; false where there is something, or
+    /// no such site.
+    ///
+    /// # Errors
+    /// When the disk refuses, or the engine has stopped.
+    pub async fn end_site(&self, id: SiteId) -> Result<bool, EngineError> {
+        self.aside(move |engine| {
+            let shared = &engine.shared;
+            let _one = shared.destroying.lock().unwrap_or_else(PoisonError::into_inner);
+            if !engine.is_bare(&id)? {
+                return Ok(false);
+            }
+            engine.wait_for(Message::Fold)?;
+            engine.wait_for(|reply| Message::Destruction(Box::new(Order::EndSite(id, reply))))
+        })
+        .await
+    }
+
+    /// Rewrites the files of the default table and of the counters, so that rows which were removed
+    /// from them are in no file and no log any more.
+    ///
+    /// # Errors
+    /// When the disk refuses, files from before are still there, or the engine has stopped.
+    pub async fn rewrite_counts(&self) -> Result<(), EngineError> {
+        self.aside(|engine| {
+            let (shared, tables) = (&engine.shared, [Table::Meta, Table::Counters]);
+            let _one = shared.destroying.lock().unwrap_or_else(PoisonError::into_inner);
+            let still_open = shared.call_off_copy()?;
+            let all = tables.map(|table| (table, Vec::new(), vec![u8::MAX; ROW_KEY_MAX]));
+            let tables = BTreeSet::from(tables);
+            let before = shared.store.files(&tables)?;
+            let left = shared.store.reclaim(&before, &tables, &all)?.left + still_open;
+            if left > 0 {
+                return Err(EngineError::Refused(
+                    "files with rows that were removed are still there; they are tried again"
+                        .into(),
+                ));
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl Writer {
+    /// Lets go of the figures of months, and has the fold remove their rows.
+    ///
+    /// # Errors
+    /// When the fold thread has ended.
+    pub(super) fn end_figures(
+        &mut self,
+        months: Vec<SiteMonth>,
+        reply: Reply<u64>,
+    ) -> Result<(), EngineError> {
+        let months: HashSet<SiteMonth> = months.into_iter().collect();
+        let shared = Arc::clone(&self.shared);
+        // First here: whatever a cut still says of them is written before their rows go.
+        self.state.forget(&months);
+        shared.ended.write().unwrap_or_else(PoisonError::into_inner).extend(&months);
+        let mut published = shared.published.write().unwrap_or_else(PoisonError::into_inner);
+        let (mut known, mut records) = (Vec::new(), 0);
+        for at in &months {
+            if let Some(tally) = published.remove(at) {
+                known.push(*at);
+                records += shared.arrivals.end(&tally);
+            }
+        }
+        drop(published);
+        for at in &known {
+            shared.explained.remove(at.site);
+        }
+        let order = FoldOrder::End(known, records, reply);
+        self.folder.send(order).map_err(|_| EngineError::Stopped)
+    }
+
+    /// Removes a site's row.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) fn end_site(&mut self, id: &SiteId) -> Result<bool, EngineError> {
+        let Some(site) = self.shared.directory.site(id) else { return Ok(false) };
+        // Somebody may have asked for something of the site meanwhile.
+        if !self.shared.is_bare(&site)? {
+            return Ok(false);
+        }
+        let mut changes = Changes::default();
+        let (from, to) = (keys::ended_from(site.no), keys::ended_from(SiteNo(site.no.0 + 1)));
+        changes.delete_range(Table::Meta, from, to);
+        changes.delete(Table::Meta, keys::site(id));
+        self.shared.store.apply(&changes)?;
+        self.shared.directory.remove_site(id);
+        let mut ended = self.shared.ended.write().unwrap_or_else(PoisonError::into_inner);
+        ended.retain(|at| at.site != site.no);
+        Ok(true)
+    }
+}
