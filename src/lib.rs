@@ -32,6 +32,7 @@ pub mod engine;
 
 pub mod admin;
 pub mod audit;
+pub mod backfill;
 pub mod backup;
 pub mod billing;
 pub mod ingest;

@@ -344,7 +344,7 @@ impl State {
     /// # Errors
     /// When a set on disk cannot be read. Then the state is half changed and must be thrown away.
     pub fn apply(&mut self, input: Apply<'_>) -> Result<(Vec<Verdict>, Vec<usize>), RunError> {
-        let Apply { batch, verdicts, now, window, group, store, keys } = input;
+        let Apply { batch, verdicts, repeats, now, window, group, store, keys } = input;
         let missing = crate::store::codec::Corrupt("key of a month or day");
         self.open_slots(batch, keys).ok_or(missing)?;
         let places = self.places(&input)?;
@@ -369,7 +369,13 @@ impl State {
                 (Some(given), _) => remember(given[row], claim, slot, &mut disk)?,
                 (None, MonthPlace::Shut) => judge_shut(claim, slot, &mut disk)?,
                 (None, MonthPlace::Open(index, _)) => {
-                    let verdict = judge(claim, slot, now, window, &mut disk)?;
+                    let verdict = match repeats {
+                        Some(repeats) => {
+                            let known = repeats.get(row).copied().unwrap_or(false);
+                            judge_late(claim, slot, known, &mut disk)?
+                        }
+                        None => judge(claim, slot, now, window, &mut disk)?,
+                    };
                     let lost = claim.suppressed || place.lost(claim);
                     refine(verdict, months[*index].is_closed(), lost)
                 }
@@ -410,6 +416,8 @@ pub struct Apply<'a> {
     pub batch: &'a Batch,
     /// What was judged of them before (replay).
     pub verdicts: Option<&'a [Verdict]>,
+    /// Of a backfill: which rows are known to be repeated. Its rows may be of any age.
+    pub repeats: Option<&'a [bool]>,
     /// The present time.
     pub now: Timestamp,
     /// The accepted ages.
@@ -476,6 +484,22 @@ fn judge(
         return Ok(if known { Verdict::Duplicate } else { Verdict::TooOld });
     }
     let known = slot.insert(claim.seen, MEMBER, disk)? != 0;
+    Ok(if known { Verdict::Duplicate } else { Verdict::Accepted })
+}
+
+/// Judges a row of a backfill, of any age. Where its day has no slot any more, whoever read what is
+/// kept of that day has said whether it is known.
+fn judge_late(
+    claim: &Claim,
+    slot: Option<&mut DistinctSet>,
+    known: bool,
+    disk: &mut Disk<'_>,
+) -> Result<Verdict, RunError> {
+    let known = known
+        || match slot {
+            Some(slot) => slot.insert(claim.seen, MEMBER, disk)? != 0,
+            None => false,
+        };
     Ok(if known { Verdict::Duplicate } else { Verdict::Accepted })
 }
 

@@ -6,12 +6,14 @@
 //! process recovers from the journal. It never goes on after a failed write, and never syncs twice.
 
 mod answers;
+mod backfill;
 mod barrier;
 mod destruction;
 mod expiry;
 mod folding;
 
 pub use answers::answer_aad;
+pub use backfill::Whole;
 pub use barrier::{Barrier, Copied};
 pub use destruction::Order;
 pub use expiry::{first_slot_at, floor};
@@ -26,6 +28,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::backfill::Order as BackfillOrder;
 use super::closing::Closing;
 use super::desk::DeskOrder;
 use super::fold::{Cut, Delta, Folded};
@@ -82,6 +85,8 @@ pub enum Message {
     DeleteToken(String, Reply<bool>),
     /// What the retention desk asks for.
     Desk(DeskOrder),
+    /// What is to be done with backfills.
+    Backfill(BackfillOrder),
     /// Fold everything, then answer.
     Fold(Reply<()>),
     /// Copy the data at a barrier.
@@ -203,6 +208,7 @@ impl Writer {
                 let _ = reply.send(Ok(was));
             }
             Message::Desk(order) => self.desk(order)?,
+            Message::Backfill(order) => self.backfill(order)?,
             Message::Fold(reply) => {
                 if self.folded_through + 1 >= self.next_group {
                     self.retire_keys()?;
@@ -253,6 +259,18 @@ impl Writer {
         for submission in &group {
             self.close_late(&submission.batch.months)?;
         }
+        let verdict = self.judge(&mut group, None, now)?;
+        self.shared.arrivals.hold(Hour::of(now))?;
+        self.write(Changes::default(), group, verdict, now)
+    }
+
+    /// Judges a group; of a backfill, with the rows that are known to be repeated.
+    fn judge(
+        &mut self,
+        group: &mut [Submission],
+        repeats: Option<&[Vec<bool>]>,
+        now: Timestamp,
+    ) -> Result<GroupVerdict, EngineError> {
         let number = self.next_group;
         let keys = RingKeys(&self.shared);
         let mut verdict = GroupVerdict {
@@ -264,10 +282,12 @@ impl Writer {
         };
         let mut arrived: BTreeMap<_, Received> = BTreeMap::new();
         let mut touched: Vec<usize> = Vec::new();
-        for submission in &mut group {
+        for (at, submission) in group.iter_mut().enumerate() {
+            let repeats = repeats.map(|of| of.get(at).map_or(&[][..], Vec::as_slice));
             let input = Apply {
                 batch: &submission.batch,
                 verdicts: None,
+                repeats,
                 now,
                 window: Window { age_ms: self.settings.age_ms },
                 group: number,
@@ -287,8 +307,7 @@ impl Writer {
         let months = self.state.months();
         let tally = |index: usize| (months[index].at, months[index].tally.clone());
         verdict.tallies = touched.into_iter().map(tally).collect();
-        self.shared.arrivals.hold(Hour::of(now))?;
-        self.write(Changes::default(), group, verdict, now)
+        Ok(verdict)
     }
 
     /// Writes the next group of the journal with these changes, which come before it.

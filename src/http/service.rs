@@ -207,7 +207,7 @@ impl Service {
         let Some(caller) = self.caller(row, parts)? else { return self.open(row.route) };
         let [first, second] = captures;
         match row.route {
-            Route::Records => self.post_records(&caller, parts, body).await,
+            Route::Records => self.post_records(&caller, None, (parts, body)).await,
             Route::SiteUsage => self.site_usage(&caller, site(&caller, first)?, second, parts),
             Route::UsageExplained | Route::PallyconStatistics => {
                 self.explained(row.route, &caller, captures, parts).await
@@ -245,6 +245,14 @@ impl Service {
             | Route::Evidence => self.retention(row.route, &caller, captures, (parts, body)).await,
             Route::SubjectErase | Route::SubjectErasures => {
                 self.subjects(row.route, &caller, first, (parts, body)).await
+            }
+            Route::BackfillCreate
+            | Route::BackfillList
+            | Route::BackfillGet
+            | Route::BackfillLoad
+            | Route::BackfillClose
+            | Route::BackfillAbandon => {
+                self.backfills(row.route, &caller, first, (parts, body)).await
             }
             Route::BackupBegin | Route::BackupList | Route::BackupGet => {
                 self.backups(row.route, &caller, first, (parts, body)).await

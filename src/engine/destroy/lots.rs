@@ -29,7 +29,8 @@ pub fn lot_of(directory: &Directory, key: &KeyInfo) -> Option<Lot> {
         | KeyKind::Journal
         | KeyKind::State
         | KeyKind::Hold
-        | KeyKind::Suppression => {
+        | KeyKind::Suppression
+        | KeyKind::Backfill => {
             return None;
         }
     })

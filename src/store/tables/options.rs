@@ -65,6 +65,7 @@ pub(super) fn table_options(table: Table, cache: &Cache) -> Options {
         Table::Meta | Table::Counters | Table::Arrivals | Table::HoldRows | Table::HoldKeys => {
             options.set_write_buffer_size(16 << 20);
         }
+        Table::Backfill => options.set_write_buffer_size(64 << 20),
     }
     options.set_block_based_table_factory(&blocks);
     options
