@@ -269,6 +269,7 @@ fn batch(engine: &Engine, name: &str, events: std::ops::Range<u64>) -> Result<Ba
             user: Some(user.short()),
             device: Some(device.short()),
             session: None,
+            group: None,
             sentinel: false,
             by_device: false,
             suppressed: false,

@@ -203,6 +203,7 @@ fn batch(at: SiteMonth, events: std::ops::Range<u64>) -> Result<Batch> {
             seen: tag(3 + u64::from(at.site.0), event).short(),
             user: Some(user.short()),
             device: Some(device.short()),
+            group: None,
             session: None,
             sentinel: false,
             by_device: false,

@@ -236,6 +236,7 @@ fn batch(at: SiteMonth, users: u64, events: Range<u64>) -> Result<Batch> {
             user: Some(tag(5, user).short()),
             device: Some(tag(6, device).short()),
             session: None,
+            group: None,
             sentinel: false,
             by_device: false,
             suppressed: false,

@@ -18,6 +18,7 @@ mod error;
 pub mod explain;
 pub mod fold;
 pub mod gone;
+pub mod groups;
 pub mod hold;
 pub mod journal;
 pub mod log;
@@ -448,17 +449,21 @@ impl Engine {
     pub fn usage(&self, site: &SiteId, month: Month) -> Result<Option<UsageMonth>, EngineError> {
         let Some(site) = self.site(site) else { return Ok(None) };
         let at = SiteMonth { site: site.no, month };
-        let span = calendar::span(&site, month)?;
         let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
         let tally = published.get(&at).cloned().unwrap_or_default();
         drop(published);
-        let without = self.shared.without_sets.read().unwrap_or_else(PoisonError::into_inner);
-        let evidence = match without.contains(&at) {
-            false => Evidence::Live,
-            true if self.shared.sets_held(at) => Evidence::Held,
-            true => Evidence::Destroyed,
-        };
-        drop(without);
+        self.usage_of(site, month, tally).map(Some)
+    }
+
+    /// A site's month with figures that were read after the site.
+    fn usage_of(
+        &self,
+        site: Arc<Site>,
+        month: Month,
+        tally: Tally,
+    ) -> Result<UsageMonth, EngineError> {
+        let span = calendar::span(&site, month)?;
+        let evidence = self.evidence(SiteMonth { site: site.no, month });
         let time_zone = site.settings_in(month).time_zone.clone();
         let as_of = self.shared.clock.now();
         // The site was read before the figures: where it says closed, they do not change any more.
@@ -468,7 +473,17 @@ impl Engine {
             false => State::Open,
         };
         let closes_at = calendar::closes_at(&site, month)?;
-        Ok(Some(UsageMonth { site, span, time_zone, state, closes_at, tally, evidence, as_of }))
+        Ok(UsageMonth { site, span, time_zone, state, closes_at, tally, evidence, as_of })
+    }
+
+    /// What the figures of a month rest on.
+    fn evidence(&self, at: SiteMonth) -> Evidence {
+        let without = self.shared.without_sets.read().unwrap_or_else(PoisonError::into_inner);
+        match without.contains(&at) {
+            false => Evidence::Live,
+            true if self.shared.sets_held(at) => Evidence::Held,
+            true => Evidence::Destroyed,
+        }
     }
 
     /// Records of a day before this one are too old, whatever the clock says.

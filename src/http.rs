@@ -17,6 +17,7 @@ mod body;
 mod connection;
 mod counters;
 mod explained;
+mod groups;
 mod inflate;
 mod lists;
 mod peers;

@@ -20,6 +20,7 @@
 mod cache;
 pub mod copies;
 pub mod destroy;
+mod group;
 pub mod hold;
 mod home;
 #[cfg(test)]
@@ -48,6 +49,7 @@ use std::path::PathBuf;
 
 pub use copies::{CopyFault, CopyStatus};
 pub use destroy::{Destroyed, Destruction, EpochStanding, Step, Steps, Victim};
+pub use group::GroupMonthKeys;
 pub use hold::HeldKey;
 pub use home::exists;
 pub use marks::{FileMark, RegisterHead, Said, Stand, marks, register_head, stands};

@@ -17,6 +17,7 @@ mod evidence;
 #[cfg(test)]
 pub mod fake;
 mod figures;
+mod groups;
 mod holds;
 pub mod inventory;
 mod late;

@@ -2,16 +2,18 @@
 //! and no pseudonym, and opens no record; where licences are explained the engine does.
 
 mod explain;
+mod group;
 
 use std::pin::Pin;
 use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
 
+use crate::engine::groups::GroupMonth;
 use crate::engine::{Engine, EngineError, UsageMonth};
 use crate::model::caller::Caller;
 use crate::model::explained::Explained;
-use crate::model::ids::SiteId;
+use crate::model::ids::{GroupId, SiteId};
 use crate::model::site::Site;
 use crate::model::time::Month;
 use crate::wire::explained::IdQuality;
@@ -26,6 +28,12 @@ pub trait Counts: Send + Sync + 'static {
     /// # Errors
     /// When the engine cannot tell.
     fn usage(&self, site: &SiteId, month: Month) -> Result<Option<UsageMonth>, EngineError>;
+    /// A billing group's month; `None` where no site is a member.
+    ///
+    /// # Errors
+    /// When the engine cannot tell.
+    fn group_usage(&self, group: &GroupId, month: Month)
+    -> Result<Option<GroupMonth>, EngineError>;
     /// What the licences of a site's month were, and what of it is not shown.
     fn explain(&self, site: SiteId, month: Month) -> Explaining<'_>;
     /// What was made of it last; costs nothing.
@@ -43,6 +51,14 @@ impl Counts for Engine {
 
     fn usage(&self, site: &SiteId, month: Month) -> Result<Option<UsageMonth>, EngineError> {
         Self::usage(self, site, month)
+    }
+
+    fn group_usage(
+        &self,
+        group: &GroupId,
+        month: Month,
+    ) -> Result<Option<GroupMonth>, EngineError> {
+        Self::group_usage(self, group, month)
     }
 
     fn explain(&self, site: SiteId, month: Month) -> Explaining<'_> {

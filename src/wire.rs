@@ -16,6 +16,7 @@ pub mod challenge;
 pub mod explained;
 pub mod export;
 pub mod fault;
+pub mod group;
 pub mod json;
 pub mod ledger;
 pub mod media;

@@ -122,6 +122,7 @@ fn a_batch() -> Batch {
             user: tag(1),
             device: tag(2),
             session: None,
+            group: None,
             sentinel: false,
             by_device: false,
             suppressed: false,

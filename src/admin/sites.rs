@@ -120,6 +120,7 @@ mod tests {
                 plan_mau: None,
                 closing_hours: 72,
                 counting: Counting::default(),
+                billing_group: None,
             }
         );
     }

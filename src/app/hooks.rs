@@ -46,7 +46,8 @@ impl Source for Hooks {
             let body = Certificate::parse(&row).map_err(|_| damaged())?.body;
             let number = name.strip_prefix(CERTIFICATES).and_then(|number| number.parse().ok());
             let number = number.ok_or_else(damaged)?;
-            let mut lots: Vec<_> = body.lots.iter().collect();
+            // A billing group is no site, and its lots are nobody's news.
+            let mut lots: Vec<_> = body.lots.iter().filter(|lot| !lot.site.is_group()).collect();
             lots.sort_by(|one, other| one.site.cmp(&other.site));
             destroyed.extend(lots.chunk_by(|one, other| one.site == other.site).map(|lots| {
                 DestroyedNews {

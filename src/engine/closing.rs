@@ -83,6 +83,11 @@ impl Closing {
         self.believed = Believed { at: self.believed.at.max(at), jump: None };
     }
 
+    /// Has the next look go through all sites: who the members of a group are has changed.
+    pub fn look_again(&mut self) {
+        self.next = Timestamp(i64::MIN);
+    }
+
     /// Takes note of when a site's next month closes.
     ///
     /// # Errors
@@ -168,6 +173,7 @@ impl Writer {
                 tallies.push((month.at, month.tally.clone()));
             }
         }
+        tallies.extend(self.close_groups(&through));
         tallies
     }
 

@@ -1,13 +1,13 @@
 //! Sites and tokens as they stand, for every reader; the writer alone changes them, and only after
 //! the change is on the disk.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::calendar::{self, NoZone};
 use crate::crypto::{Aad, SealKey};
 use crate::model::caller::Token;
-use crate::model::ids::{SiteId, SiteNo};
+use crate::model::ids::{GroupId, SiteId, SiteNo};
 use crate::model::site::{Site, SiteSettings};
 use crate::model::time::{Month, Timestamp};
 use crate::store::rows;
@@ -25,6 +25,8 @@ pub struct Directory {
 struct Lists {
     by_id: BTreeMap<SiteId, Arc<Site>>,
     by_no: HashMap<SiteNo, Arc<Site>>,
+    /// The sites that were, are or will be members of each billing group.
+    members: BTreeMap<GroupId, BTreeSet<SiteId>>,
     tokens: BTreeMap<String, Arc<Token>>,
 }
 
@@ -67,19 +69,44 @@ impl Directory {
         self.lists.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A site by its id.
+    /// A site by its id, or a billing group's key scope by its own.
     pub fn site(&self, id: &SiteId) -> Option<Arc<Site>> {
         self.read().by_id.get(id).cloned()
     }
 
-    /// A site by its number.
+    /// A site, or a billing group's key scope, by its number.
     pub fn by_no(&self, no: SiteNo) -> Option<Arc<Site>> {
         self.read().by_no.get(&no).cloned()
     }
 
     /// All sites in the order of their ids.
     pub fn sites(&self) -> Vec<Arc<Site>> {
-        self.read().by_id.values().cloned().collect()
+        self.read().by_id.values().filter(|site| !site.id.is_group()).cloned().collect()
+    }
+
+    /// The members of a billing group in a month, in the order of their ids.
+    pub fn members(&self, group: &GroupId, month: Month) -> Vec<Arc<Site>> {
+        let lists = self.read();
+        let known = lists.members.get(group).into_iter().flatten();
+        let sites = known.filter_map(|id| lists.by_id.get(id));
+        sites.filter(|site| site.is_member(group, month)).cloned().collect()
+    }
+
+    /// The key scope of a billing group; one that is new has the number after `last`.
+    pub fn scope_of(&self, group: &GroupId, last: SiteNo, now: Timestamp) -> Arc<Site> {
+        let id = SiteId::of_group(group);
+        let new = || Site {
+            id: id.clone(),
+            no: SiteNo(self.next_no().0.max(last.0.saturating_add(1))),
+            created_at: now,
+            terminated_at: None,
+            settings: SiteSettings::default(),
+            pending: None,
+            past: Vec::new(),
+            months: Vec::new(),
+            closed_through: None,
+        };
+        self.site(&id).unwrap_or_else(|| Arc::new(new()))
     }
 
     /// A token by its key id.
@@ -97,17 +124,27 @@ impl Directory {
         SiteNo(self.read().by_no.keys().map(|no| no.0 + 1).max().unwrap_or(1))
     }
 
-    /// Stores a site, then shows it.
+    /// Stores a site, then shows it. A billing group that it names for the first time comes into
+    /// being with it.
     ///
     /// # Errors
     /// When the disk refuses; then the engine must stop.
     pub fn put_site(&self, store: &Store, site: Site) -> Result<Arc<Site>, EngineError> {
+        let mut rows = vec![site];
+        let site = rows[0].clone();
+        let later = site.pending.iter().map(|(_, settings)| settings);
+        for group in later.chain([&site.settings]).filter_map(|s| s.billing_group.as_ref()) {
+            let last = rows.iter().map(|row| row.no).max().unwrap_or(site.no);
+            let scope = self.scope_of(group, last, site.created_at);
+            if rows.iter().all(|row| row.id != scope.id) && self.site(&scope.id).is_none() {
+                rows.push(Site::clone(&scope));
+            }
+        }
         let mut changes = Changes::default();
-        self.site_rows(std::slice::from_ref(&site), &mut changes);
+        self.site_rows(&rows, &mut changes);
         store.apply(&changes)?;
-        let site = Arc::new(site);
-        self.write().put_site(Arc::clone(&site));
-        Ok(site)
+        self.show_sites(rows);
+        self.site(&site.id).ok_or(EngineError::NoSite)
     }
 
     /// Adds the rows of sites to a change set; [`Directory::show_sites`] is for when it is written.
@@ -156,6 +193,13 @@ impl Directory {
 
 impl Lists {
     fn put_site(&mut self, site: Arc<Site>) {
+        let all = site.past.iter().chain(&site.pending).map(|(_, settings)| settings);
+        for group in all.chain([&site.settings]).filter_map(|s| s.billing_group.as_ref()) {
+            match self.members.get_mut(group) {
+                Some(members) => members.insert(site.id.clone()),
+                None => self.members.entry(group.clone()).or_default().insert(site.id.clone()),
+            };
+        }
         self.by_no.insert(site.no, Arc::clone(&site));
         self.by_id.insert(site.id.clone(), site);
     }
@@ -199,6 +243,7 @@ pub fn frozen_alike(left: &SiteSettings, right: &SiteSettings) -> bool {
         && left.records_days == right.records_days
         && left.closing_hours == right.closing_hours
         && left.counting == right.counting
+        && left.billing_group == right.billing_group
 }
 
 /// A site without any accepted record, with new settings: they hold at once, and months that were

@@ -145,7 +145,7 @@ pub fn copies(shared: &Shared) -> Result<Vec<HeldInfo>, EngineError> {
     let info = |((hold, lot), row): ((HoldNo, Lot), HeldRow)| {
         let site = shared.directory.by_no(lots::site_of(&lot))?;
         let keys = living.remove(&(Some(hold), lot))?.iter().map(|key| key.id).collect();
-        let ends_at = lots::end_of(&site, lots::epoch_of(&lot));
+        let ends_at = lots::ends_at(&shared.directory, &site, lots::epoch_of(&lot));
         let site = site.id.clone();
         let (records, lost) = (row.records, row.is_lost(&lot));
         Some(HeldInfo { hold, lot, site, keys, records, ends_at, lost })

@@ -20,6 +20,7 @@ impl Writer {
         let now = self.shared.clock.now();
         let known = self.shared.directory.site(&id);
         let created = known.is_none();
+        let group = known.as_ref().and_then(|site| site.settings.billing_group.clone());
         let (site, effective) = match known {
             Some(site) if !self.has_records(&site) => {
                 (directory::changed_at_once(&site, settings), None)
@@ -43,6 +44,10 @@ impl Writer {
         };
         let site = self.shared.directory.put_site(&self.shared.store, site)?;
         self.closing.watch(&site)?;
+        if group.is_some() && group != site.settings.billing_group {
+            // Those that are left may all have closed.
+            self.closing.look_again();
+        }
         Ok(SitePut { site, created, effective })
     }
 

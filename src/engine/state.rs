@@ -189,7 +189,7 @@ impl MonthState {
         Ok(true)
     }
 
-    fn add(
+    pub(super) fn add(
         &mut self,
         kind: TallyKind,
         tag: crate::model::ids::ShortTag,
@@ -296,7 +296,7 @@ impl State {
         self.months.get_mut(index)
     }
 
-    fn month_index(&mut self, at: SiteMonth, keys: &dyn SetKeys) -> Option<usize> {
+    pub(super) fn month_index(&mut self, at: SiteMonth, keys: &dyn SetKeys) -> Option<usize> {
         if let Some(index) = self.by_name.get(&at) {
             return Some(*index);
         }
@@ -333,7 +333,12 @@ impl State {
             let index = self
                 .month_index(*at, *keys)
                 .ok_or(crate::store::codec::Corrupt("key of a month"))?;
-            places.push(MonthPlace::Open(index, (!gone.is_empty()).then_some((at.month, gone))));
+            let gone = (!gone.is_empty()).then_some((at.month, gone));
+            let group = match batch.group_of(places.len()) {
+                Some(of) => self.group_index(SiteMonth { site: of, ..*at }, *group, *keys)?,
+                None => None,
+            };
+            places.push(MonthPlace::Open { index, gone, group });
         }
         Ok(places)
     }
@@ -368,7 +373,7 @@ impl State {
             let verdict = match (verdicts, place) {
                 (Some(given), _) => remember(given[row], claim, slot, &mut disk)?,
                 (None, MonthPlace::Shut) => judge_shut(claim, slot, &mut disk)?,
-                (None, MonthPlace::Open(index, _)) => {
+                (None, MonthPlace::Open { index, .. }) => {
                     let verdict = match repeats {
                         Some(repeats) => {
                             let known = repeats.get(row).copied().unwrap_or(false);
@@ -381,14 +386,17 @@ impl State {
                 }
             };
             match (verdict, place) {
-                (verdict, MonthPlace::Open(index, _)) if verdict.is_taken() => {
+                (verdict, MonthPlace::Open { index, group, .. }) if verdict.is_taken() => {
                     let month = &mut months[*index];
                     if verdict.is_correction() != month.is_closed() {
                         return Err(crate::store::codec::Corrupt("verdict").into());
                     }
                     month.take(claim, &mut disk)?;
+                    if let (Some(tag), Some(group)) = (claim.group, group) {
+                        months[*group].take_member(tag, claim.drm, &mut disk)?;
+                    }
                 }
-                (Verdict::Duplicate, MonthPlace::Open(index, _)) => {
+                (Verdict::Duplicate, MonthPlace::Open { index, .. }) => {
                     let month = &mut months[*index];
                     month.tally.counters.duplicates += u64::from(!month.is_closed());
                 }
@@ -400,10 +408,12 @@ impl State {
         }
         let mut indexes = Vec::with_capacity(places.len());
         for place in &places {
-            let MonthPlace::Open(index, _) = place else { continue };
-            months[*index].changed = true;
-            months[*index].touched_in = group;
-            indexes.push(*index);
+            let MonthPlace::Open { index, group: of, .. } = place else { continue };
+            for index in of.iter().chain([index]) {
+                months[*index].changed = true;
+                months[*index].touched_in = group;
+                indexes.push(*index);
+            }
         }
         Ok((out, indexes))
     }
@@ -434,14 +444,20 @@ pub struct Apply<'a> {
 enum MonthPlace {
     /// It takes nothing any more.
     Shut,
-    /// Where it is, and which of its buckets are destroyed or due.
-    Open(usize, Option<(Month, Vec<(Epoch, Class)>)>),
+    Open {
+        /// Where it is.
+        index: usize,
+        /// Which of its buckets are destroyed or due.
+        gone: Option<(Month, Vec<(Epoch, Class)>)>,
+        /// Where the month of its billing group is.
+        group: Option<usize>,
+    },
 }
 
 impl MonthPlace {
     /// Whether the bucket of a row is destroyed, or due.
     fn lost(&self, claim: &Claim) -> bool {
-        let Self::Open(_, Some((month, gone))) = self else { return false };
+        let Self::Open { gone: Some((month, gone)), .. } = self else { return false };
         let class = claim.kind.class();
         let (day, month) = (Epoch::Day(claim.occurred_at.day()), Epoch::Month(*month));
         // A month's buckets are months or days, never both.
@@ -524,10 +540,15 @@ fn warm(
     places: &[MonthPlace],
 ) -> u8 {
     let seen = slots[usize::from(claim.day)].as_ref().map_or(0, |slot| slot.warm(claim.seen));
-    let MonthPlace::Open(index, _) = &places[usize::from(claim.month)] else { return seen };
+    let place = &places[usize::from(claim.month)];
+    let MonthPlace::Open { index, .. } = place else { return seen };
     let sets = &months[*index].sets;
     let warm = |kind: TallyKind, tag| sets.get(kind as usize).map_or(0, |set| set.warm(tag));
     let user = claim.user.map_or(0, |tag| warm(TallyKind::Users, tag));
     let device = claim.device.map_or(0, |tag| warm(TallyKind::Devices, tag));
+    if let (Some(tag), MonthPlace::Open { group: Some(group), .. }) = (claim.group, place) {
+        let set = months[*group].sets.get(TallyKind::Users as usize);
+        return seen ^ user ^ device ^ set.map_or(0, |set| set.warm(tag));
+    }
     seen ^ user ^ device
 }

@@ -6,11 +6,14 @@
 //! answer was an error is there or not, as a whole.
 
 mod arrivals;
+mod backfill;
 mod checks;
 mod closing;
 mod destroy;
 mod explain;
+mod folds;
 mod frozen;
+mod groups;
 mod hazards;
 mod model;
 
@@ -78,6 +81,9 @@ enum Op {
     CrashFold(bool),
     /// So many hours pass, and the next write, a close if one is due, fails so.
     CrashClose(bool, u16),
+    /// Rows of one site and any age come in a backfill, in requests of so many rows. Its close may
+    /// fail so.
+    Backfill(Option<bool>, u16, Vec<Row>),
 }
 
 struct World {
@@ -172,9 +178,15 @@ impl World {
             let user = tag("user record", row.user);
             writer.push(details::USER, Item::Tag(Tag(user)));
             writer.push(7, Item::Number(i64::from(row.event)));
+            backfill::push_event(&mut writer, row);
             writer.end_row();
+            let month = batch.month_index(name).unwrap();
+            let group = self.group_tag(&site, span.month, row);
+            if let Some((no, _)) = group {
+                batch.set_group(month, no);
+            }
             let claim = Claim {
-                month: batch.month_index(name).unwrap(),
+                month,
                 day: batch.day_index(at.day()).unwrap(),
                 kind: RecordType::LicenseIssued,
                 drm: DrmType::from_code(row.drm).unwrap(),
@@ -183,6 +195,7 @@ impl World {
                 seen: Tag(seen).short(),
                 user: (row.user > 0).then(|| short("user", row.user)).flatten(),
                 device: (row.device > 0).then(|| short("device", row.device)).flatten(),
+                group: group.and_then(|(_, tag)| tag),
                 session: (row.device > 0).then(|| short("session", row.device)).flatten(),
                 sentinel: row.user == 0 && row.event % 2 == 0,
                 by_device: row.stands_in(),
@@ -212,13 +225,15 @@ impl World {
                 continue;
             }
             let is_final = self.is_final(name);
+            let group = batch.group_of(usize::from(claim.month));
+            let group = group.map(|no| SiteMonth { site: no, ..name });
             let counters = self.model.counters.entry(name).or_default();
             if known {
                 counters.duplicates += u64::from(!is_final);
                 verdicts.push(Verdict::Duplicate);
                 continue;
             }
-            if now - at > limits::AGE_MS_MAX {
+            if now - at > limits::AGE_MS_MAX && !self.model.late_rows {
                 verdicts.push(Verdict::TooOld);
                 continue;
             }
@@ -237,6 +252,12 @@ impl World {
                 (true, false) => Verdict::Correction,
                 (true, true) => Verdict::CorrectionNotRetained,
             });
+            if let Some(group) = group.filter(|at| !self.model.shut.contains(at))
+                && claim.group.is_some()
+            {
+                let is_over = self.is_over(group);
+                self.model.join(row, group, is_over);
+            }
             if is_final {
                 self.model.correct(row, name);
             } else {
@@ -296,6 +317,7 @@ impl World {
             let without = self.model.without_sets.contains(name);
             assert_eq!(usage.evidence == Evidence::Destroyed, without, "{name:?}");
         }
+        self.check_groups();
         assert_eq!(self.arrivals(), self.model.arrivals);
         assert_eq!(self.engine().arrivals_difference(), 0);
     }
@@ -380,6 +402,7 @@ impl World {
             }
             Op::CrashFold(after) => self.crash_fold(after),
             Op::CrashClose(after, hours) => self.crash_close(after, hours),
+            Op::Backfill(crash, size, rows) => self.backfill(crash, size, &rows),
         }
         self.check();
     }
@@ -405,6 +428,8 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (1u16..200).prop_map(Op::Advance),
         1 => (2u16..400, rows()).prop_map(|(hours, rows)| Op::Glitch(hours, rows)),
         1 => (any::<bool>(), 1u16..300).prop_map(|(after, hours)| Op::CrashClose(after, hours)),
+        2 => (proptest::option::of(any::<bool>()), 1u16..20, rows())
+            .prop_map(|(crash, size, rows)| Op::Backfill(crash, size, rows)),
         3 => Just(Op::Fold),
         1 => Just(Op::Restart),
         2 => (any::<bool>(), rows()).prop_map(|(after, rows)| Op::Crash(after, rows)),
@@ -453,47 +478,4 @@ fn a_wrong_model_is_noticed() {
         counters.mau += 1;
     }
     world.check();
-}
-
-/// A set on disk whose member gains one DRM system after another counts each of them once.
-#[test]
-fn a_mask_that_grows_on_disk_is_known_to_the_cache() {
-    let mut world = World::new(Settings { tally_bytes: 0, ..settings(true) });
-    for (event, drm) in [0, 1, 2, 2, 1, 3, 3].into_iter().enumerate() {
-        let event = event as u16;
-        let row = Row { site: 0, event, user: 1, device: 1, drm, effect: 0, hours_ago: 1 };
-        world.run(Op::Submit(vec![row]));
-        if event.is_multiple_of(2) {
-            world.run(Op::Fold);
-        }
-    }
-    world.run(Op::Restart);
-    world.close();
-}
-
-/// A fold leaves nothing in the journal, and its key is gone from the register.
-#[test]
-fn journal_keys_are_retired_after_the_fold() {
-    let mut world = World::new(settings(false));
-    let journal_keys = |world: &World| {
-        world.engine().ring().list().into_iter().filter(|k| k.kind == KeyKind::Journal).count()
-    };
-    for event in 0..5 {
-        let row = Row { site: 0, event, user: 1, device: 1, drm: 0, effect: 0, hours_ago: 1 };
-        world.run(Op::Submit(vec![row]));
-        world.run(Op::Fold);
-    }
-    world.run(Op::Restart);
-    let row = Row { site: 0, event: 9, user: 1, device: 1, drm: 0, effect: 0, hours_ago: 1 };
-    world.run(Op::Submit(vec![row]));
-    world.run(Op::Fold);
-    let first = keys_range(&world);
-    assert_eq!(first, 0, "groups are left in the journal");
-    world.close();
-    world.open();
-    assert!(journal_keys(&world) <= 3, "{}", journal_keys(&world));
-}
-
-fn keys_range(world: &World) -> usize {
-    journal::stored(world.engine().store(), 0, u64::MAX).unwrap().count()
 }

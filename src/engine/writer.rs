@@ -11,6 +11,7 @@ mod barrier;
 mod destruction;
 mod expiry;
 mod folding;
+mod judge;
 
 pub use answers::answer_aad;
 pub use backfill::Whole;
@@ -19,7 +20,6 @@ pub use destruction::Order;
 pub use expiry::{first_slot_at, floor};
 pub use folding::{FoldOrder, fold_thread};
 
-use std::collections::BTreeMap;
 use std::mem::take;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,10 +34,10 @@ use super::desk::DeskOrder;
 use super::fold::{Cut, Delta, Folded};
 use super::gone::Takes;
 use super::journal::{self, JournalKey, SealedBatch};
-use super::state::{Apply, SetKeys, State, Window};
+use super::state::{SetKeys, State};
 use super::{Answer, EngineError, MonthSeen, Outcome, Settings, Shared, SitePut, spill};
 use crate::crypto::SealKey;
-use crate::model::arrival::{Hour, Received};
+use crate::model::arrival::Hour;
 use crate::model::batch::{Batch, Epoch, SiteMonth};
 use crate::model::caller::Token;
 use crate::model::ids::{KeyId, SiteId};
@@ -258,56 +258,11 @@ impl Writer {
         self.close_due(now)?;
         for submission in &group {
             self.close_late(&submission.batch.months)?;
+            self.close_late_groups(&submission.batch)?;
         }
         let verdict = self.judge(&mut group, None, now)?;
         self.shared.arrivals.hold(Hour::of(now))?;
         self.write(Changes::default(), group, verdict, now)
-    }
-
-    /// Judges a group; of a backfill, with the rows that are known to be repeated.
-    fn judge(
-        &mut self,
-        group: &mut [Submission],
-        repeats: Option<&[Vec<bool>]>,
-        now: Timestamp,
-    ) -> Result<GroupVerdict, EngineError> {
-        let number = self.next_group;
-        let keys = RingKeys(&self.shared);
-        let mut verdict = GroupVerdict {
-            judged_at: now,
-            believed: self.closing.believed(),
-            batches: Vec::with_capacity(group.len()),
-            tallies: Vec::new(),
-            arrivals: Vec::new(),
-        };
-        let mut arrived: BTreeMap<_, Received> = BTreeMap::new();
-        let mut touched: Vec<usize> = Vec::new();
-        for (at, submission) in group.iter_mut().enumerate() {
-            let repeats = repeats.map(|of| of.get(at).map_or(&[][..], Vec::as_slice));
-            let input = Apply {
-                batch: &submission.batch,
-                verdicts: None,
-                repeats,
-                now,
-                window: Window { age_ms: self.settings.age_ms },
-                group: number,
-                store: &self.shared.store,
-                keys: &keys,
-            };
-            let (rows, months) = self.state.apply(input)?;
-            for (sender, received) in take(&mut submission.batch.arrival).judged(&rows) {
-                arrived.entry(sender).or_default().add(&received);
-            }
-            verdict.batches.push(rows);
-            touched.extend(months);
-        }
-        verdict.arrivals = arrived.into_iter().collect();
-        touched.sort_unstable();
-        touched.dedup();
-        let months = self.state.months();
-        let tally = |index: usize| (months[index].at, months[index].tally.clone());
-        verdict.tallies = touched.into_iter().map(tally).collect();
-        Ok(verdict)
     }
 
     /// Writes the next group of the journal with these changes, which come before it.
@@ -510,8 +465,11 @@ impl SetKeys for RingKeys<'_> {
     }
 
     fn month(&self, at: SiteMonth) -> Option<Arc<SealKey>> {
-        let site = self.0.directory.by_no(at.site)?;
-        Some(Arc::clone(&self.0.ring.site_month(&site.id, at.month).ok()?.sets))
+        let (site, ring) = (self.0.directory.by_no(at.site)?, &self.0.ring);
+        if site.id.is_group() {
+            return Some(Arc::clone(&ring.group_month(&site.id, at.month).ok()?.sets));
+        }
+        Some(Arc::clone(&ring.site_month(&site.id, at.month).ok()?.sets))
     }
 
     fn day(&self, day: Day) -> Option<Arc<SealKey>> {

@@ -12,6 +12,8 @@ pub enum Route {
     Records,
     /// One month of one site.
     SiteUsage,
+    /// One month of a billing group.
+    GroupUsage,
     /// What the licences of a month were.
     UsageExplained,
     /// The same in the shape of PallyCon's old statistics.
@@ -164,9 +166,10 @@ const POST: Method = Method::POST;
 const DELETE: Method = Method::DELETE;
 
 #[rustfmt::skip]
-static TABLE: [Row; 54] = [
+static TABLE: [Row; 55] = [
     row(Route::Records,     POST,   "/v1/records",                    "records",      PRODUCER),
     row(Route::SiteUsage,   GET,    "/v1/sites/{site}/usage/{month}", "site_usage",   BILLING),
+    row(Route::GroupUsage,  GET,    "/v1/groups/{group}/usage/{month}", "group_usage", BILLING),
     row(Route::UsageExplained, GET, "/v1/sites/{site}/usage/{month}/explained", "usage_explained", BILLING),
     row(Route::PallyconStatistics, GET, "/v1/compat/pallycon/{site}/statistics/{month}",
         "pallycon_statistics", BILLING),
@@ -295,7 +298,7 @@ mod tests {
             let path = row.path.replace("{site}", "ACME").replace("{month}", "2026-11");
             let path =
                 path.replace("{key_id}", "abc").replace("{hold}", "h1").replace("{id}", "c1");
-            let path = path.replace("{index}", "7").replace("{name}", "b1");
+            let path = path.replace("{index}", "7").replace("{group}", "G").replace("{name}", "b1");
             let Found::Row(found, captures) = find(&row.method, &path) else {
                 panic!("{path} leads nowhere");
             };

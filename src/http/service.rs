@@ -209,6 +209,7 @@ impl Service {
         match row.route {
             Route::Records => self.post_records(&caller, None, (parts, body)).await,
             Route::SiteUsage => self.site_usage(&caller, site(&caller, first)?, second, parts),
+            Route::GroupUsage => self.group_usage(&caller, captures, parts),
             Route::UsageExplained | Route::PallyconStatistics => {
                 self.explained(row.route, &caller, captures, parts).await
             }

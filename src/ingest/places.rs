@@ -10,13 +10,13 @@ use crate::engine::backfill::{Loading, mark_of};
 use crate::engine::erase::Persons;
 use crate::engine::{Engine, EngineError, MonthSeen, calendar};
 use crate::identity::Sentinels;
-use crate::keys::SiteMonthKeys;
+use crate::keys::{GroupMonthKeys, SiteMonthKeys};
 use crate::model::batch::SiteMonth;
 use crate::model::caller::Caller;
-use crate::model::ids::SiteId;
+use crate::model::ids::{GroupId, SiteId, SiteNo};
 use crate::model::reason::Reason;
 use crate::model::site::{Counting, MonthSpan, Site};
-use crate::model::time::{Day, Timestamp};
+use crate::model::time::{Day, Month, Timestamp};
 use crate::store::backfill::MARK_BYTES;
 use crate::wire::Record;
 
@@ -32,6 +32,8 @@ pub struct MonthPlace {
     pub sentinels: Sentinels,
     /// How the month is counted.
     pub counting: Counting,
+    /// The number of the site's billing group in this month, and the group's keys.
+    pub group: Option<(SiteNo, Arc<GroupMonthKeys>)>,
     /// Persons of the site whose records are not kept.
     pub suppressed: Option<Arc<Persons>>,
     span: MonthSpan,
@@ -255,6 +257,10 @@ impl<'e> Places<'e> {
             Err(error) => return Err(EngineError::from(error).into()),
         };
         let settings = place.site.settings_in(span.month);
+        let group = match &settings.billing_group {
+            Some(group) => open_group(self.engine, group, span.month)?,
+            None => None,
+        };
         place.months.push(self.months.len());
         self.months.push(MonthPlace {
             site: place.site.id.clone(),
@@ -262,6 +268,7 @@ impl<'e> Places<'e> {
             keys,
             sentinels: Sentinels::new(&settings.sentinel_user_ids),
             counting: settings.counting,
+            group,
             suppressed: self.engine.suppressed(place.site.no),
             span,
             seen: Arc::clone(&place.site),
@@ -282,5 +289,25 @@ impl<'e> Places<'e> {
         place.days.entry(producer.into()).or_default().push(self.days.len());
         self.days.push(DayPlace { day, key });
         Ok(self.days.len() - 1)
+    }
+}
+
+/// The keys of a billing group's month, made before the first record of the month uses them; `None`
+/// once the group's set is destroyed, and its figures are final.
+fn open_group(
+    engine: &Engine,
+    group: &GroupId,
+    month: Month,
+) -> Result<Option<(SiteNo, Arc<GroupMonthKeys>)>, EngineError> {
+    let (scope, no) = engine.group_scope(group).ok_or(EngineError::NoSite)?;
+    let name = SiteMonth { site: no, month };
+    if !engine.takes_records(name) {
+        return Ok(None);
+    }
+    match engine.ring().group_month(&scope, month) {
+        Ok(keys) => Ok(Some((no, keys))),
+        // Lost at this moment.
+        Err(_) if !engine.takes_records(name) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }

@@ -7,7 +7,7 @@ use super::places::{DayPlace, MonthPlace};
 use crate::crypto::{BaseKey, HmacQueue, TagKey};
 use crate::engine::erase::Persons;
 use crate::identity::{self, Job, OtherKind, PseudonymQueue, RawId, Slot};
-use crate::keys::{KeyRing, SiteMonthKeys, WatermarkKeys};
+use crate::keys::{GroupMonthKeys, KeyRing, SiteMonthKeys, WatermarkKeys};
 use crate::model::batch::{Batch, Claim, DeviceTag, Effect, Item, Said};
 use crate::model::field::Field;
 use crate::model::ids::{ShortTag, Tag};
@@ -29,6 +29,14 @@ pub struct Rows {
     patches: Vec<Patch>,
     claims: Vec<ClaimTags>,
     suspects: Vec<Suspect>,
+    members: Vec<Member>,
+}
+
+/// A row that makes a user of a billing group active.
+struct Member {
+    row: usize,
+    slot: Slot,
+    keys: Arc<GroupMonthKeys>,
 }
 
 /// A row of a site that has suppressed persons, which may be one of theirs.
@@ -78,6 +86,7 @@ impl Rows {
             patches: Vec::with_capacity(rows * 3),
             claims: Vec::with_capacity(rows),
             suspects: Vec::new(),
+            members: Vec::new(),
         }
     }
 
@@ -93,10 +102,12 @@ impl Rows {
     ) -> Option<()> {
         let place = (self.batch.month_index(month.name)?, self.batch.day_index(day.day)?);
         let effect = effect_of(record, month.counting);
+        let anonymous = is_anonymous(record, month.counting);
         let keys = self.keys_of(&month.keys);
         self.events.push(&day.key, &[record.event_id]);
         let mut tags = ClaimTags { keys, user: None, device: None, session: None };
-        tags.user = self.push_user(record, month, keys);
+        let counts = effect.is_countable() && !anonymous;
+        tags.user = self.push_user(record, (month, place.0), keys, counts);
         self.push_envelope(record, producer);
         tags.device = self.push_devices(record, &month.keys, keys);
         for (field, raw) in &record.raw {
@@ -112,8 +123,6 @@ impl Rows {
             self.push_earlier_marks(record, month, ring);
         }
         let nobody = tags.user.is_none();
-        let anonymous =
-            month.counting.anonymous_by_device && record.user_id_kind == Some(UserKind::Anonymous);
         let by_device = effect.is_countable()
             && (anonymous || nobody && month.counting.device_as_user)
             && tags.device.is_some();
@@ -136,6 +145,7 @@ impl Rows {
             occurred_at: record.occurred_at,
             seen: ShortTag::default(),
             user: None,
+            group: None,
             sentinel: nobody && identity::is_given(record.user_id),
             by_device,
             device: None,
@@ -148,8 +158,15 @@ impl Rows {
         Some(())
     }
 
-    /// Adds the end user; `None` where it is nobody.
-    fn push_user(&mut self, record: &Record<'_>, month: &MonthPlace, keys: u32) -> Option<Slot> {
+    /// Adds the end user, and where the row makes the user active also as a member of the month's
+    /// billing group; `None` where it is nobody.
+    fn push_user(
+        &mut self,
+        record: &Record<'_>,
+        (month, place): (&MonthPlace, u16),
+        keys: u32,
+        counts: bool,
+    ) -> Option<Slot> {
         let user = identity::user(record.user_id, &month.sentinels)?;
         let slot = self.ids.push_user(&month.keys.base, &user);
         self.push_tag(details::USER, slot, PatchKey::Record(keys));
@@ -158,7 +175,26 @@ impl Rows {
             let (row, persons) = (self.batch.claims.len(), Arc::clone(persons));
             self.suspects.push(Suspect { row, slot, persons });
         }
+        self.push_member(&user, month, place, counts);
         Some(slot)
+    }
+
+    /// Adds the tag of a user under the keys of the month's billing group, where there is one and
+    /// the row makes the user active.
+    fn push_member(
+        &mut self,
+        user: &identity::UserId<'_>,
+        month: &MonthPlace,
+        place: u16,
+        counts: bool,
+    ) {
+        let Some((group, keys)) = &month.group else { return };
+        self.batch.set_group(place, *group);
+        if counts {
+            let slot = self.ids.push_user(&keys.base, user);
+            let (row, keys) = (self.batch.claims.len(), Arc::clone(keys));
+            self.members.push(Member { row, slot, keys });
+        }
     }
 
     fn push_other(
@@ -291,8 +327,11 @@ impl Rows {
             self.details.set_tag(patch.at, tag);
         }
         self.batch.details = self.details.finish();
-        for (suspect, tag) in self.suspects.iter().zip(tags) {
+        for (suspect, tag) in self.suspects.iter().zip(tags.by_ref()) {
             self.batch.claims[suspect.row].suppressed = suspect.persons.tags.contains(&tag);
+        }
+        for (member, tag) in self.members.iter().zip(tags) {
+            self.batch.claims[member.row].group = Some(tag.short());
         }
         if self.batch.claims.iter().any(|claim| claim.suppressed) {
             self.batch.strip(|claim| claim.suppressed);
@@ -302,8 +341,8 @@ impl Rows {
         (self.batch, self.indexes)
     }
 
-    /// What is to be tagged under which keys: the claims' tags, then the patches, then the
-    /// suspects, in their order.
+    /// What is to be tagged under which keys: the claims' tags, then the patches, the suspects and
+    /// the members, in their order.
     fn jobs(&self) -> (Vec<Job>, Vec<&TagKey>) {
         let mut keys: Vec<&TagKey> = Vec::with_capacity(self.keys.len() * 3);
         for month in &self.keys {
@@ -333,8 +372,21 @@ impl Rows {
             }
             jobs.push(Job { slot: suspect.slot, key: keys.len() as u32 - 1 });
         }
+        let mut before: Option<&Arc<GroupMonthKeys>> = None;
+        for member in &self.members {
+            if !before.is_some_and(|before| Arc::ptr_eq(before, &member.keys)) {
+                keys.push(&member.keys.tally);
+                before = Some(&member.keys);
+            }
+            jobs.push(Job { slot: member.slot, key: keys.len() as u32 - 1 });
+        }
         (jobs, keys)
     }
+}
+
+/// Whether the user id of a record stands for nobody, because it says so and the site wants it.
+fn is_anonymous(record: &Record<'_>, counting: Counting) -> bool {
+    counting.anonymous_by_device && record.user_id_kind == Some(UserKind::Anonymous)
 }
 
 /// What a record counts as.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 
 use super::KeyKind;
+use super::group::GroupMonthKeys;
 use super::ring::{SeenKeys, SiteMonthKeys, WatermarkKeys};
 use super::slot::{KeyName, Slot};
 use crate::crypto::SealKey;
@@ -16,6 +17,7 @@ use crate::model::vocab::Class;
 #[derive(Default)]
 pub(super) struct Cache {
     pub(super) months: HashMap<Month, HashMap<SiteId, Arc<SiteMonthKeys>>>,
+    pub(super) groups: HashMap<Month, HashMap<SiteId, Arc<GroupMonthKeys>>>,
     pub(super) marks: HashMap<SiteId, BTreeMap<Month, Option<Arc<WatermarkKeys>>>>,
     pub(super) buckets: HashMap<(Class, u32), HashMap<SiteId, Arc<SealKey>>>,
     pub(super) seen: HashMap<Day, Arc<SeenKeys>>,
@@ -92,6 +94,8 @@ impl Cache {
             (kind, Some(site)) => {
                 let month = Month(name.epoch);
                 let gone = self.months.get_mut(&month).and_then(|sites| sites.remove(site));
+                self.bury(gone.map(|keys| keys as _));
+                let gone = self.groups.get_mut(&month).and_then(|groups| groups.remove(site));
                 self.bury(gone.map(|keys| keys as _));
                 let marks = self.marks.get_mut(site);
                 let gone = match (kind, marks) {

@@ -3,7 +3,7 @@
 use super::VaultId;
 use super::vek::LedgerMark;
 use crate::crypto::{Aad, digest, equal, seal};
-use crate::model::ids::{KeyId, SiteId};
+use crate::model::ids::{GroupId, KeyId, SiteId};
 use crate::model::limits::SITE_ID_BYTES_MAX;
 use crate::model::vocab::{Class, vocabulary};
 
@@ -18,6 +18,8 @@ const MAGIC: &[u8; 8] = b"BTREGSTR";
 const VERSION: u16 = 1;
 const LIVE: u8 = 1;
 const OWNER_AT: usize = 32;
+/// In the first byte of an owner: it is a billing group. Ids have seven bits.
+const OF_GROUP: u8 = 0x80;
 const WRAPPED_AT: usize = OWNER_AT + SITE_ID_BYTES_MAX;
 const HOLD_AT: usize = WRAPPED_AT + WRAPPED_BYTES;
 const ORIGIN_AT: usize = HOLD_AT + 8;
@@ -81,7 +83,7 @@ pub(super) struct KeyName {
     pub(super) class: Option<Class>,
     /// Month, day or serial.
     pub(super) epoch: u32,
-    /// The site, where it belongs to one.
+    /// The site or the billing group, where it belongs to one.
     pub(super) owner: Option<SiteId>,
     /// The hold it is kept for; zero outside of the hold register.
     pub(super) hold: u64,
@@ -138,8 +140,13 @@ impl Slot {
     /// The bytes on disk.
     pub(super) fn encode(&self, vault: VaultId, no: u32) -> [u8; SLOT_BYTES] {
         let mut bytes = [0; SLOT_BYTES];
-        let owner = self.name.owner.as_ref().map_or("", SiteId::as_str).as_bytes();
-        // A site id is at most SITE_ID_BYTES_MAX = 64 long.
+        let (owner, mark) = match self.name.owner.as_ref().map_or("", SiteId::as_str) {
+            text if self.name.owner.as_ref().is_some_and(SiteId::is_group) => {
+                (&text.as_bytes()[1..], OF_GROUP)
+            }
+            text => (text.as_bytes(), 0),
+        };
+        // A site id, or a group's without its sign, is at most SITE_ID_BYTES_MAX = 64 long.
         bytes[..4].copy_from_slice(&[
             LIVE,
             self.name.kind.code(),
@@ -151,6 +158,7 @@ impl Slot {
         bytes[16..24].copy_from_slice(&self.parent.0.to_be_bytes());
         bytes[24..32].copy_from_slice(&self.generation.to_be_bytes());
         bytes[OWNER_AT..OWNER_AT + owner.len()].copy_from_slice(owner);
+        bytes[OWNER_AT] |= mark;
         bytes[WRAPPED_AT..WRAPPED_AT + WRAPPED_BYTES].copy_from_slice(&self.wrapped);
         bytes[HOLD_AT..HOLD_AT + 8].copy_from_slice(&self.name.hold.to_be_bytes());
         bytes[ORIGIN_AT..ORIGIN_AT + 8].copy_from_slice(&self.name.origin.to_be_bytes());
@@ -175,6 +183,11 @@ impl Slot {
         let length = owner.iter().position(|byte| *byte == 0).unwrap_or(owner.len());
         let owner = match length {
             0 => None,
+            _ if owner[0] & OF_GROUP != 0 => {
+                let mut name = owner[..length].to_vec();
+                name[0] &= !OF_GROUP;
+                Some(SiteId::of_group(&GroupId::parse(&name)?))
+            }
             _ => Some(SiteId::parse(&owner[..length])?),
         };
         let of = match bytes[2] {
@@ -376,7 +389,7 @@ mod tests {
             of: None,
             class: Some(Class::Records),
             epoch: 24_320,
-            owner: SiteId::parse(owner.as_bytes()),
+            owner: SiteId::parse_scope(owner.as_bytes()),
             hold: 2,
             origin: 3,
         };
@@ -387,7 +400,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_slot_reads_back_only_unchanged_and_in_place(
-            owner in "[A-Za-z0-9._-]{0,64}", at in 0..SLOT_BYTES, bit in 0..8,
+            owner in "([A-Za-z0-9._-]{0,64}|[+][A-Za-z0-9._-]{1,64})",
+            at in 0..SLOT_BYTES, bit in 0..8,
         ) {
             let slot = slot(&owner);
             let mut bytes = slot.encode(VAULT, 5);

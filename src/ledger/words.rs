@@ -93,7 +93,7 @@ as_text!(Phase, Alarm, Actor, Credential, Word, Note, Digest, Vault, Epoch);
 
 impl Text for SiteId {
     fn read(text: &str) -> Option<Self> {
-        Self::parse(text.as_bytes())
+        Self::parse_scope(text.as_bytes())
     }
 }
 

@@ -145,6 +145,9 @@ pub struct Claim {
     pub seen: ShortTag,
     /// Tally tag of the user, where it is somebody.
     pub user: Option<ShortTag>,
+    /// Tally tag of the same user under the key of the site's billing group, where the row makes
+    /// the user active. It is in no block.
+    pub group: Option<ShortTag>,
     /// Whether a user id was given that stands for nobody.
     pub sentinel: bool,
     /// Whether the device stands for the user, who is nobody.
@@ -258,6 +261,8 @@ pub struct DeviceTag {
 pub struct Batch {
     /// The site-months of the rows.
     pub months: Vec<SiteMonth>,
+    /// The billing group of each of these, where it has one; the list ends with the last that has.
+    pub groups: Vec<Option<SiteNo>>,
     /// The UTC days of the rows.
     pub days: Vec<Day>,
     /// One claim a row.
@@ -361,6 +366,20 @@ impl Batch {
     pub fn strip(&mut self, gone: impl Fn(&Claim) -> bool) {
         let claims = &self.claims;
         self.details.strip(|row| claims.get(row).is_some_and(&gone));
+    }
+
+    /// The billing group that a month's users are counted with, too.
+    pub fn group_of(&self, month: usize) -> Option<SiteNo> {
+        self.groups.get(month).copied().flatten()
+    }
+
+    /// Says which billing group the users of a month are counted with, too.
+    pub fn set_group(&mut self, month: u16, group: SiteNo) {
+        let month = usize::from(month);
+        if self.groups.len() <= month {
+            self.groups.resize(month + 1, None);
+        }
+        self.groups[month] = Some(group);
     }
 
     /// The index of a site-month, added where it is new; `None` where there are too many.

@@ -20,9 +20,65 @@ impl SiteId {
         std::str::from_utf8(text).ok().map(|text| Self(text.into()))
     }
 
+    /// The key scope of a billing group. It stands where a site's id stands in the register, in
+    /// rows, in the ledger and in certificates; its sign keeps it apart from every site.
+    pub fn of_group(group: &GroupId) -> Self {
+        Self(format!("{}{}", GROUP_SIGN, group.as_str()).into())
+    }
+
+    /// The group, where this is the key scope of one.
+    pub fn group(&self) -> Option<GroupId> {
+        GroupId::parse(self.0.strip_prefix(GROUP_SIGN)?.as_bytes())
+    }
+
+    /// Whether this is the key scope of a billing group, and no site.
+    pub fn is_group(&self) -> bool {
+        self.0.starts_with(GROUP_SIGN)
+    }
+
+    /// Parses a key scope: a site, or a billing group with its sign. For what this server wrote
+    /// itself; a caller's text is a site or nothing.
+    pub fn parse_scope(text: &[u8]) -> Option<Self> {
+        match std::str::from_utf8(text).ok()?.strip_prefix(GROUP_SIGN) {
+            Some(group) => GroupId::parse(group.as_bytes()).map(|group| Self::of_group(&group)),
+            None => Self::parse(text),
+        }
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// What tells the key scope of a billing group from a site; no site's id has it.
+const GROUP_SIGN: char = '+';
+
+/// Sites that are billed together: `[A-Za-z0-9._-]{1,64}` (API.md "Sites").
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GroupId(Arc<str>);
+
+impl GroupId {
+    /// Parses a group's id; `None` when it breaks the pattern, which is that of sites.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        SiteId::parse(text).map(|id| Self(id.0))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for GroupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for GroupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -38,7 +94,8 @@ impl fmt::Debug for SiteId {
     }
 }
 
-/// The short number that stands for a site in row keys; given once, never reused.
+/// The short number that stands for a site, or for a billing group, in row keys; given once, never
+/// reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SiteNo(pub u32);
 
@@ -98,5 +155,31 @@ impl ShortTag {
 impl fmt::Debug for ShortTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ShortTag(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_never_taken_for_a_site() {
+        let longest = "g".repeat(64);
+        for name in ["ACME", "a.b-c_1", &longest] {
+            let group = GroupId::parse(name.as_bytes()).unwrap();
+            let scope = SiteId::of_group(&group);
+            assert_eq!(SiteId::parse(scope.as_str().as_bytes()), None, "as a caller would say it");
+            assert_eq!(SiteId::parse_scope(scope.as_str().as_bytes()), Some(scope.clone()));
+            assert_eq!((scope.group(), scope.is_group()), (Some(group), true));
+            let site = SiteId::parse(name.as_bytes()).unwrap();
+            assert_eq!(SiteId::parse_scope(name.as_bytes()), Some(site.clone()));
+            assert_eq!((site.group(), site.is_group()), (None, false));
+        }
+        for bad in ["", "+", "a b", "+a", "g/1", &"g".repeat(65)] {
+            assert_eq!(GroupId::parse(bad.as_bytes()), None, "{bad}");
+        }
+        for bad in ["", "+", "++a", "+a b", "a+"] {
+            assert_eq!(SiteId::parse_scope(bad.as_bytes()), None, "{bad}");
+        }
     }
 }

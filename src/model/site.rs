@@ -1,6 +1,6 @@
 //! A site's settings and the table of its months.
 
-use super::ids::{SiteId, SiteNo};
+use super::ids::{GroupId, SiteId, SiteNo};
 use super::limits;
 use super::time::{Month, Timestamp};
 
@@ -46,6 +46,8 @@ pub struct SiteSettings {
     pub closing_hours: u32,
     /// How its months are counted.
     pub counting: Counting,
+    /// The sites that its users are counted together with, beside its own count.
+    pub billing_group: Option<GroupId>,
 }
 
 impl Default for SiteSettings {
@@ -58,6 +60,7 @@ impl Default for SiteSettings {
             plan_mau: None,
             closing_hours: limits::CLOSING_HOURS,
             counting: Counting::default(),
+            billing_group: None,
         }
     }
 }
@@ -82,7 +85,8 @@ impl MonthSpan {
     }
 }
 
-/// A site as it is stored.
+/// A site as it is stored. The key scope of a billing group is stored so, too: it has an id with a
+/// sign, a number, and nothing else of a site.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
     /// Its name in the contract.
@@ -116,6 +120,11 @@ impl Site {
             Some((from, settings)) if *from <= month => settings,
             _ => &self.settings,
         }
+    }
+
+    /// Whether its users of a month are counted with a billing group.
+    pub fn is_member(&self, group: &GroupId, month: Month) -> bool {
+        self.settings_in(month).billing_group.as_ref() == Some(group)
     }
 
     /// Whether the figures of a month are final.

@@ -87,13 +87,22 @@ impl Inner {
                 tracing::error!("retention: a lot of a site that is not known");
                 continue;
             };
+            if site.id.is_group() {
+                let one = |(hold, info)| self.group_standing((info, hold), &site, &holds, now);
+                standings.extend(lots.into_iter().map(one));
+                continue;
+            }
             let terms = Terms { policy, site: &site, age_ms };
             let infos: Vec<LotInfo> = lots.iter().map(|(_, info)| info.clone()).collect();
             let dues = terms.dues(&infos);
             let own: Vec<&HoldRow> = holds.iter().filter(|hold| hold.site == site.id).collect();
             for (hold, info) in lots {
                 let due = dues.get(&info.lot).copied().unwrap_or(Timestamp::END);
-                standings.push(standing((info, hold), due, &own, &terms));
+                let covering = own.iter().copied().filter(|row| covers(row, &terms, info.lot));
+                let covering: Vec<&HoldRow> = covering.collect();
+                let last_record = terms.last_record(info.ends_at);
+                let waits = terms.waits_for_close(info.lot);
+                standings.push(standing((info, hold), (due, last_record), &covering, waits));
             }
         }
         standings.sort_by_key(|standing| (standing.info.lot, standing.hold));
@@ -184,14 +193,15 @@ impl Inner {
     }
 }
 
-fn standing(
+/// What is decided of a lot, or of a copy, that is due then and covered by these holds.
+pub(super) fn standing(
     (info, hold): (LotInfo, Option<HoldNo>),
-    due: Timestamp,
+    (due, last_record): (Timestamp, Timestamp),
     holds: &[&HoldRow],
-    terms: &Terms<'_>,
+    waits_for_close: bool,
 ) -> Standing {
     let (mut open, mut released, mut until) = (Vec::new(), Vec::new(), due);
-    for row in holds.iter().filter(|row| covers(row, terms, info.lot)) {
+    for row in holds {
         match &row.released {
             None => open.push(row.number),
             Some(end) => {
@@ -202,7 +212,7 @@ fn standing(
     }
     let free_at = match hold {
         // Nothing of it is copied before nothing more can come.
-        None if !open.is_empty() => Some(due.max(terms.last_record(info.ends_at))),
+        None if !open.is_empty() => Some(due.max(last_record)),
         None => Some(until),
         // A copy goes with its own hold; one of a hold that is not known is kept.
         Some(own) => {
@@ -211,7 +221,7 @@ fn standing(
         }
     };
     // A copy is read by nobody who counts.
-    let waits = hold.is_none() && terms.waits_for_close(info.lot);
+    let waits = hold.is_none() && waits_for_close;
     Standing { info, hold, due, waits, holds: open, released, free_at }
 }
 

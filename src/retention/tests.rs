@@ -4,6 +4,7 @@ mod certificates;
 mod clock;
 mod crash;
 mod due;
+mod groups;
 mod holds;
 mod policy;
 mod removal;

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use crate::engine::{Engine, EngineError};
 use crate::keys::EpochStanding;
 use crate::keys::vek::LedgerMark;
-use crate::model::ids::{KeyId, SiteId};
+use crate::model::ids::{GroupId, KeyId, SiteId};
 use crate::model::retention::Doom;
 use crate::model::site::Site;
-use crate::model::time::Timestamp;
+use crate::model::time::{Month, Timestamp};
 
 pub use crate::engine::destroy::{DestroyReport, LotInfo, LotReport, Verification};
 pub use crate::engine::gone::Dues;
@@ -26,10 +26,14 @@ pub type Row = (String, Vec<u8>);
 pub trait Vault: Send + Sync + 'static {
     /// Every living lot.
     fn lots(&self) -> Vec<LotInfo>;
-    /// The site of an id.
+    /// The site of an id, or the key scope of a billing group.
     fn site(&self, id: &SiteId) -> Option<Arc<Site>>;
     /// Every site.
     fn sites(&self) -> Vec<Arc<Site>>;
+    /// The members of a billing group in a month.
+    fn members(&self, group: &GroupId, month: Month) -> Vec<Arc<Site>> {
+        self.sites().into_iter().filter(|site| site.is_member(group, month)).collect()
+    }
     /// The kind of each living key.
     fn key_kinds(&self) -> Vec<&'static str>;
     /// The accepted age of records, milliseconds.
@@ -118,6 +122,10 @@ impl Vault for Engine {
 
     fn sites(&self) -> Vec<Arc<Site>> {
         Self::sites(self)
+    }
+
+    fn members(&self, group: &GroupId, month: Month) -> Vec<Arc<Site>> {
+        Self::members(self, group, month)
     }
 
     fn key_kinds(&self) -> Vec<&'static str> {

@@ -2,8 +2,9 @@
 //!
 //! `version ‖ months ‖ days ‖ base time ‖ shapes ‖ words ‖ numbers ‖ n ‖ n claims ‖ values`.
 //!
-//! A claim takes 12 bytes and 12 for each tag that it has. Version 1 had neither shapes nor words,
-//! and rows as `store::details` writes them.
+//! A claim takes 12 bytes and 12 for each tag that it has. Version 3 is a batch with sites of
+//! billing groups: each month has the number of its group, or 0, and a claim may have a tag more.
+//! Version 1 had neither shapes nor words, and rows as `store::details` writes them.
 
 use super::codec::{Corrupt, Put, Reader};
 use super::shapes;
@@ -13,6 +14,7 @@ use crate::model::time::{Day, Month, Timestamp};
 use crate::model::vocab::{DrmType, RecordType};
 
 const VERSION: u8 = 2;
+const GROUPS_VERSION: u8 = 3;
 const PLAIN_VERSION: u8 = 1;
 const HAS_USER: u8 = 1;
 const HAS_DEVICE: u8 = 2;
@@ -20,6 +22,8 @@ const HAS_SESSION: u8 = 4;
 const SENTINEL: u8 = 8;
 /// In the byte of type and DRM system, whose codes leave it free.
 const BY_DEVICE: u8 = 8;
+/// In the same byte, in version 3 only: the last tag is that of the billing group.
+const HAS_GROUP: u8 = 0x80;
 /// Least bytes of a claim: month, day, kinds, flags, time, details length, seen tag.
 const CLAIM_BYTES_MIN: usize = 6 + 12;
 
@@ -28,11 +32,15 @@ pub fn encode(batch: &Batch) -> Vec<u8> {
     let mut out = Vec::with_capacity(
         1_024 + batch.claims.len() * 64 + batch.details.values.len() + batch.details.texts.len(),
     );
-    out.push(VERSION);
+    let grouped = !batch.groups.is_empty();
+    out.push(if grouped { GROUPS_VERSION } else { VERSION });
     out.varint(batch.months.len() as u64);
-    for at in &batch.months {
+    for (place, at) in batch.months.iter().enumerate() {
         out.varint(u64::from(at.site.0));
         out.varint(u64::from(at.month.0));
+        if grouped {
+            out.varint(batch.group_of(place).map_or(0, |group| u64::from(group.0)));
+        }
     }
     out.varint(batch.days.len() as u64);
     for day in &batch.days {
@@ -55,7 +63,8 @@ fn encode_claim(out: &mut Vec<u8>, claim: &Claim, base: i64) {
     out.varint(u64::from(claim.month));
     out.varint(u64::from(claim.day));
     let by_device = if claim.by_device { BY_DEVICE } else { 0 };
-    out.push(claim.kind.code() << 4 | by_device | claim.drm.code());
+    let grouped = if claim.group.is_some() { HAS_GROUP } else { 0 };
+    out.push(grouped | claim.kind.code() << 4 | by_device | claim.drm.code());
     let flag = |tag: &Option<ShortTag>, bit| if tag.is_some() { bit } else { 0 };
     let has = flag(&claim.user, HAS_USER)
         | flag(&claim.device, HAS_DEVICE)
@@ -64,7 +73,8 @@ fn encode_claim(out: &mut Vec<u8>, claim: &Claim, base: i64) {
     out.push(has << 4 | claim.effect.code());
     out.varint((claim.occurred_at.0 - base) as u64);
     out.extend_from_slice(&claim.seen.0);
-    for tag in [&claim.user, &claim.device, &claim.session].into_iter().flatten() {
+    let tags = [&claim.user, &claim.device, &claim.session, &claim.group];
+    for tag in tags.into_iter().flatten() {
         out.extend_from_slice(&tag.0);
     }
 }
@@ -76,13 +86,20 @@ fn encode_claim(out: &mut Vec<u8>, claim: &Claim, base: i64) {
 pub fn decode(bytes: &[u8]) -> Result<Batch, Corrupt> {
     let mut reader = Reader::new("journal batch", bytes);
     let version = reader.byte()?;
-    if ![VERSION, PLAIN_VERSION].contains(&version) {
+    if ![GROUPS_VERSION, VERSION, PLAIN_VERSION].contains(&version) {
         return Err(reader.corrupt());
     }
     let mut batch = Batch::default();
     for _ in 0..reader.count_of(2)? {
         let site = SiteNo(reader.number32()?);
+        let place = u16::try_from(batch.months.len()).map_err(|_| reader.corrupt())?;
         batch.months.push(SiteMonth { site, month: Month(reader.number32()?) });
+        if version == GROUPS_VERSION {
+            match reader.number32()? {
+                0 => {}
+                group => batch.set_group(place, SiteNo(group)),
+            }
+        }
     }
     for _ in 0..reader.count_of(1)? {
         batch.days.push(Day(reader.number32()?));
@@ -90,7 +107,7 @@ pub fn decode(bytes: &[u8]) -> Result<Batch, Corrupt> {
     let base = reader.zigzag()?;
     // For each shape how many words a row of it has; rows of version 1 have none.
     let mut words = vec![0];
-    if version == VERSION {
+    if version != PLAIN_VERSION {
         words = shapes::decode_common(&mut reader, &mut batch.details)?;
     }
     let rows = reader.count_of(CLAIM_BYTES_MIN)?;
@@ -98,10 +115,11 @@ pub fn decode(bytes: &[u8]) -> Result<Batch, Corrupt> {
     batch.details.rows.reserve_exact(rows);
     let (mut words_end, mut end) = (0u32, 0u32);
     for _ in 0..rows {
-        let claim = decode_claim(&mut reader, base)?;
+        let claim = decode_claim(&mut reader, base, version)?;
         let fits = usize::from(claim.month) < batch.months.len()
-            && usize::from(claim.day) < batch.days.len();
-        let shape = if version == VERSION { reader.number32()? } else { 0 };
+            && usize::from(claim.day) < batch.days.len()
+            && (claim.group.is_none() || batch.group_of(usize::from(claim.month)).is_some());
+        let shape = if version == PLAIN_VERSION { 0 } else { reader.number32()? };
         let words = words.get(shape as usize).filter(|_| fits).ok_or(reader.corrupt())?;
         words_end = words_end.checked_add(*words).ok_or(reader.corrupt())?;
         end = reader.number32()?.checked_add(end).ok_or(reader.corrupt())?;
@@ -122,7 +140,7 @@ pub fn decode(bytes: &[u8]) -> Result<Batch, Corrupt> {
     Ok(batch)
 }
 
-fn decode_claim(reader: &mut Reader<'_>, base: i64) -> Result<Claim, Corrupt> {
+fn decode_claim(reader: &mut Reader<'_>, base: i64, version: u8) -> Result<Claim, Corrupt> {
     let corrupt = reader.corrupt();
     let month = u16::try_from(reader.varint()?).map_err(|_| corrupt)?;
     let day = u16::try_from(reader.varint()?).map_err(|_| corrupt)?;
@@ -131,22 +149,24 @@ fn decode_claim(reader: &mut Reader<'_>, base: i64) -> Result<Claim, Corrupt> {
     let ahead = i64::try_from(reader.varint()?).map_err(|_| corrupt)?;
     let occurred_at = Timestamp(base.checked_add(ahead).ok_or(corrupt)?);
     let seen = reader.short_tag()?;
-    let mut tag = |bit| {
-        if flags >> 4 & bit == 0 { Ok(None) } else { reader.short_tag().map(Some) }
-    };
+    let grouped = version == GROUPS_VERSION && kinds & HAS_GROUP != 0;
+    let kind = if grouped { kinds & !HAS_GROUP } else { kinds } >> 4;
+    let mut tag = |is_there: bool| is_there.then(|| reader.short_tag()).transpose();
+    let has = |bit| flags >> 4 & bit != 0;
     Ok(Claim {
         month,
         day,
-        kind: RecordType::from_code(kinds >> 4).ok_or(corrupt)?,
+        kind: RecordType::from_code(kind).ok_or(corrupt)?,
         drm: DrmType::from_code(kinds & 7).ok_or(corrupt)?,
         effect: Effect::from_code(flags & 15).ok_or(corrupt)?,
         occurred_at,
         seen,
-        user: tag(HAS_USER)?,
-        sentinel: flags >> 4 & SENTINEL != 0,
+        user: tag(has(HAS_USER))?,
+        sentinel: has(SENTINEL),
         by_device: kinds & BY_DEVICE != 0,
-        device: tag(HAS_DEVICE)?,
-        session: tag(HAS_SESSION)?,
+        device: tag(has(HAS_DEVICE))?,
+        session: tag(has(HAS_SESSION))?,
+        group: tag(grouped)?,
         suppressed: false,
     })
 }
@@ -214,13 +234,13 @@ pub(crate) mod tests {
             seen in any::<[u8; 12]>(), user in tag(), device in tag(), session in tag(),
             items in proptest::collection::vec(own(), 0..6),
             month in 0usize..3, day in 0usize..3, sentinel in any::<bool>(),
-            by_device in any::<bool>(),
+            by_device in any::<bool>(), group in tag(),
         ) -> (Claim, Vec<Own>, usize, usize) {
             let claim = Claim {
                 month: 0, day: 0, kind: RecordType::from_code(kind).unwrap(),
                 drm: DrmType::from_code(drm).unwrap(), effect: Effect::from_code(effect).unwrap(),
                 occurred_at: Timestamp(at), seen: ShortTag(seen), user, device, session,
-                sentinel, by_device,
+                sentinel, by_device, group,
                 suppressed: false,
             };
             (claim, items, month, day)
@@ -229,7 +249,7 @@ pub(crate) mod tests {
 
     /// A batch, and the details of its rows as `store::details` writes them.
     pub(crate) fn batch() -> impl Strategy<Value = (Batch, Vec<Vec<u8>>)> {
-        proptest::collection::vec(claim(), 0..30).prop_map(|rows| {
+        (any::<bool>(), proptest::collection::vec(claim(), 0..30)).prop_map(|(grouped, rows)| {
             let mut batch = Batch::default();
             let mut writer = DetailsWriter::with_capacity(rows.len());
             let mut plain = Vec::new();
@@ -237,6 +257,12 @@ pub(crate) mod tests {
                 let site = SiteNo(month as u32);
                 claim.month = batch.month_index(SiteMonth { site, month: Month(24_322) }).unwrap();
                 claim.day = batch.day_index(Day(20_000 + day as u32)).unwrap();
+                // Half of the batches are of sites without a group.
+                if claim.group.is_some_and(|_| grouped) {
+                    batch.set_group(claim.month, SiteNo(9 + month as u32));
+                } else {
+                    claim.group = None;
+                }
                 batch.claims.push(claim);
                 let mut row = Vec::new();
                 for (field, item) in items.iter().map(Own::item) {
@@ -281,6 +307,9 @@ pub(crate) mod tests {
         /// What an earlier version left in the journal is read.
         #[test]
         fn batches_of_version_1_are_read((batch, plain) in batch()) {
+            let mut batch = batch;
+            batch.groups.clear();
+            batch.claims.iter_mut().for_each(|claim| claim.group = None);
             prop_assert_eq!(decode(&encode_plain(&batch, &plain)), Ok(batch));
         }
 

@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 
 use super::codec::{Corrupt, Put, Reader};
 use crate::model::caller::{Role, SiteScope, Token};
-use crate::model::ids::{SiteId, SiteNo};
+use crate::model::ids::{GroupId, SiteId, SiteNo};
 use crate::model::site::{Counting, MonthSpan, Site, SiteSettings};
 use crate::model::time::{Month, Timestamp};
 
 const VERSION: u8 = 1;
+/// In the byte of the counting options: the name of a billing group follows.
+const GROUPED: u8 = 16;
 
 /// Encodes a site.
 pub fn encode_site(site: &Site) -> Vec<u8> {
@@ -49,7 +51,7 @@ pub fn decode_site(bytes: &[u8]) -> Result<Site, Corrupt> {
     if reader.byte()? != VERSION {
         return Err(corrupt);
     }
-    let id = SiteId::parse(reader.prefixed()?).ok_or(corrupt)?;
+    let id = SiteId::parse_scope(reader.prefixed()?).ok_or(corrupt)?;
     let no = SiteNo(reader.number32()?);
     let created_at = Timestamp(reader.zigzag()?);
     let terminated_at = option(&mut reader, |reader| Ok(Timestamp(reader.zigzag()?)))?;
@@ -82,7 +84,14 @@ fn encode_settings(out: &mut Vec<u8>, settings: &SiteSettings) {
     put_option(out, settings.records_days.as_ref(), |out, days| out.varint(u64::from(*days)));
     put_option(out, settings.plan_mau.as_ref(), |out, users| out.varint(*users));
     out.varint(u64::from(settings.closing_hours));
-    out.push(encode_counting(settings.counting));
+    let counting = encode_counting(settings.counting);
+    match &settings.billing_group {
+        Some(group) => {
+            out.push(counting | GROUPED);
+            out.prefixed(group.as_str().as_bytes());
+        }
+        None => out.push(counting),
+    }
 }
 
 fn encode_counting(counting: Counting) -> u8 {
@@ -113,7 +122,12 @@ fn decode_settings(reader: &mut Reader<'_>) -> Result<SiteSettings, Corrupt> {
     let records_days = option(reader, Reader::number32)?;
     let plan_mau = option(reader, Reader::varint)?;
     let closing_hours = reader.number32()?;
-    let counting = decode_counting(reader.byte()?).ok_or(reader.corrupt())?;
+    let options = reader.byte()?;
+    let counting = decode_counting(options & !GROUPED).ok_or(reader.corrupt())?;
+    let billing_group = match options & GROUPED {
+        0 => None,
+        _ => Some(GroupId::parse(reader.prefixed()?).ok_or(reader.corrupt())?),
+    };
     Ok(SiteSettings {
         name,
         time_zone,
@@ -122,6 +136,7 @@ fn decode_settings(reader: &mut Reader<'_>) -> Result<SiteSettings, Corrupt> {
         plan_mau,
         closing_hours,
         counting,
+        billing_group,
     })
 }
 
@@ -277,11 +292,13 @@ mod tests {
             name in ".{0,9}", ids in proptest::collection::vec(".{0,9}", 0..3),
             days in proptest::option::of(any::<u32>()), plan in proptest::option::of(any::<u64>()),
             hours in any::<u32>(), counting in 0u8..16,
+            group in proptest::option::of("[A-Za-z0-9._-]{1,64}"),
         ) -> SiteSettings {
             SiteSettings {
                 name, time_zone: "Asia/Seoul".into(), sentinel_user_ids: ids, records_days: days,
                 plan_mau: plan,
                 closing_hours: hours, counting: decode_counting(counting).unwrap(),
+                billing_group: group.and_then(|group| GroupId::parse(group.as_bytes())),
             }
         }
     }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::{Counts, Explaining};
+use crate::engine::groups::GroupMonth;
 use crate::engine::{EngineError, UsageMonth};
 use crate::model::caller::{Caller, Role, SiteScope, Token};
 use crate::model::explained::Explained;
-use crate::model::ids::{SiteId, SiteNo};
+use crate::model::ids::{GroupId, SiteId, SiteNo};
 use crate::model::site::{MonthSpan, Site, SiteSettings};
 use crate::model::time::{Month, Timestamp};
 use crate::model::usage::{Counters, State, Tally};
@@ -70,6 +71,30 @@ impl Counts for Figures {
             tally: Tally { counters, ..Tally::default() },
             evidence: crate::model::usage::Evidence::Live,
             as_of: Timestamp(0),
+        }))
+    }
+
+    fn group_usage(
+        &self,
+        group: &GroupId,
+        month: Month,
+    ) -> Result<Option<GroupMonth>, EngineError> {
+        // Every site but the last is of the group.
+        let sites = self.0.iter().take(self.0.len().saturating_sub(1));
+        let mut members = Vec::new();
+        for site in sites.filter(|_| group.as_str() == "G") {
+            members.extend(self.usage(&site.id, month)?);
+        }
+        let Some(first) = members.first().cloned() else { return Ok(None) };
+        Ok(Some(GroupMonth {
+            group: group.clone(),
+            month,
+            members,
+            tally: first.tally,
+            state: first.state,
+            closes_at: first.closes_at,
+            evidence: first.evidence,
+            as_of: first.as_of,
         }))
     }
 

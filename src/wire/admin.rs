@@ -189,7 +189,7 @@ impl<'a> Form<'a> {
         read(self).map(Some)
     }
 
-    /// A member that can only be null so far.
+    /// Nothing else than null.
     fn null(&mut self) -> Result<(), Flaw> {
         match self.reader.peek() {
             b'n' => self.reader.literal("null").map_err(|e| self.broken(e)),
@@ -407,6 +407,10 @@ mod tests {
         let planned = site(r#"{"plan_mau":1000000000000}"#).unwrap().apply(&old);
         assert_eq!(planned.plan_mau, Some(PLAN_MAU_MAX));
         assert_eq!(site("{}").unwrap().apply(&planned).plan_mau, Some(PLAN_MAU_MAX));
+        let grouped = site(r#"{"billing_group":"acme.tv"}"#).unwrap().apply(&old);
+        assert_eq!(grouped.billing_group.as_ref().map(|group| group.as_str()), Some("acme.tv"));
+        assert_eq!(site("{}").unwrap().apply(&grouped), grouped);
+        assert_eq!(site(r#"{"billing_group":null}"#).unwrap().apply(&grouped), old);
         assert_eq!(site(r#"{"plan_mau":null}"#).unwrap().apply(&planned).plan_mau, None);
     }
 
@@ -425,7 +429,9 @@ mod tests {
             (r#"{"plan_mau":1000000000001}"#, "bad_value /plan_mau"),
             (r#"{"plan_mau":"9"}"#, "wrong_type /plan_mau"),
             (r#"{"name":"a","name":"b"}"#, "duplicate_field /name"),
-            (r#"{"billing_group":"g"}"#, "bad_value /billing_group"),
+            (r#"{"billing_group":"g/1"}"#, "bad_value /billing_group"),
+            (r#"{"billing_group":"+g"}"#, "bad_value /billing_group"),
+            (r#"{"billing_group":7}"#, "wrong_type /billing_group"),
             (r#"{"device_as_user":1}"#, "wrong_type /device_as_user"),
             (r#"{"count_renewals":"true"}"#, "wrong_type /count_renewals"),
             (r#"{"sentinel_user_ids":["a",1]}"#, "wrong_type /sentinel_user_ids/1"),

@@ -97,6 +97,7 @@ fn fill(place: &Path) {
                 seen: tag("event", event).short(),
                 user: Some(user.short()),
                 device: Some(tag("device", event % 50).short()),
+                group: None,
                 session: None,
                 sentinel: false,
                 by_device: false,

@@ -48,6 +48,10 @@ class Site:
         zones = [zone for first, zone in self.said["zones"] if first <= month]
         return zones[-1]
 
+    def group(self, month):
+        """The billing group that the users of a month are counted with, or None."""
+        return [name for first, name in self.said["groups"] if first <= month][-1]
+
     def month(self, at):
         return next(name for name, begin, end in self.months if begin <= at < end)
 
@@ -156,6 +160,58 @@ def license(tally, record, said, late):
             n["sentinel" if sentinel else "no_user"] += 1
         if device is not None:
             tally.devices.add(device)
+
+
+def active(record, said):
+    """The user that a licence record makes active, if it does."""
+    request = record.get("request_type", "new")
+    counts = request in ("new", "offline") or request == "renewal" and said["count_renewals"]
+    success = record["outcome"] == "success" or said["include_failures"]
+    production = record.get("environment", "production") == "production"
+    return person(record, said)[0] if counts and success and production else None
+
+
+class Group:
+    """The users of several sites in a month."""
+
+    def __init__(self, sites, name, month):
+        self.members = sorted(of for of, site in sites.items() if site.group(month) == name)
+        self.due = max((sites[of].due(month) for of in self.members), default=0)
+        self.users, self.late = set(), set()
+
+    def take(self, user, come):
+        if come < self.due:
+            self.users.add(user)
+        elif user not in self.users:
+            self.late.add(user)
+
+
+def grouped(given, sites, tallies, groups):
+    """Compares what the server says of billing groups; answers figures and wrong ones."""
+    checked, wrong = 0, []
+    for said in given["groups"]:
+        name, month = said["group"], said["month"]
+        group = groups.get((name, month)) or Group(sites, name, month)
+        own = [tallies.get((of, month), Tally()).figures() for of in group.members]
+        over = all(sites[of].span(month)[1] <= given["now"] for of in group.members)
+        wanted = {
+            "mau": len(group.users),
+            "licenses_issued": sum(one["licenses_issued"] for one in own),
+            "licenses_failed": sum(one["licenses_failed"] for one in own),
+            "corrections": {
+                "users": len(group.late),
+                "records": sum(one["corrections"]["records"] for one in own),
+            },
+            "members": [[of, one["mau"]] for of, one in zip(group.members, own)],
+            "state": "closed" if group.due <= given["now"] else "closing" if over else "open",
+        }
+        found = {member: said[member] for member in wanted}
+        found["members"] = [[one["site_id"], one["mau"]] for one in said["members"]]
+        for member, value in wanted.items():
+            checked += 1
+            if found[member] != value:
+                wrong.append(f"group {name} {month} {member}: {found[member]}, not {value}")
+    return checked, wrong
 
 
 class Explained:
@@ -336,7 +392,7 @@ def explained(given, tallies, explanations):
 
 def count(given):
     sites = {said["site_id"]: Site(said) for said in given["sites"]}
-    tallies, explanations, seen = {}, {}, set()
+    tallies, explanations, groups, seen = {}, {}, {}, set()
     for come, record in given["records"]:
         site = sites[record["site_id"]]
         at = ms(record["occurred_at"])
@@ -354,19 +410,26 @@ def count(given):
         explanations.setdefault((record["site_id"], month), Explained(site.said)).take(record)
         if record["type"] == "drm.license.issued":
             license(tally, record, site.said, late)
+            name, user = site.group(month), active(record, site.said)
+            if name is not None and user is not None:
+                if (name, month) not in groups:
+                    groups[name, month] = Group(sites, name, month)
+                groups[name, month].take(user, come)
         elif not late and record.get("environment", "production") == "production":
             tally.sessions.add(record["wm_session_id"])
             user = record.get("user_id", "")
             if user not in SENTINELS and user not in site.said["sentinel_user_ids"]:
                 tally.viewers.add(user)
-    return sites, tallies, explanations
+    return sites, tallies, explanations, groups
 
 
 def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         given = json.load(file)
-    sites, tallies, explanations = count(given)
+    sites, tallies, explanations, groups = count(given)
     checked, others = explained(given, tallies, explanations)
+    more, of_groups = grouped(given, sites, tallies, groups)
+    checked, others = checked + more, others + of_groups
     print("\n".join(others))
     wrong = len(others)
     for usage in given["usage"]:

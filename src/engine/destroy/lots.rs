@@ -78,6 +78,15 @@ pub fn epoch_of(lot: &Lot) -> Epoch {
     }
 }
 
+/// When an epoch of a lot's scope ends: for a billing group, when it ends for the last member.
+pub fn ends_at(directory: &Directory, scope: &Site, epoch: Epoch) -> Timestamp {
+    let (Some(group), Epoch::Month(month)) = (scope.id.group(), epoch) else {
+        return end_of(scope, epoch);
+    };
+    let members = directory.members(&group, month);
+    members.iter().map(|site| end_of(site, epoch)).max().unwrap_or(end_of(scope, epoch))
+}
+
 /// When an epoch of a site ends: a month by the site's table, a day with the day of UTC.
 pub fn end_of(site: &Site, epoch: Epoch) -> Timestamp {
     match epoch {
@@ -92,7 +101,8 @@ pub fn list(shared: &Shared) -> Vec<LotInfo> {
     let info = |((_, lot), keys): ((Option<HoldNo>, Lot), Vec<KeyInfo>)| {
         let site = shared.directory.by_no(site_of(&lot))?;
         let keys = keys.iter().map(|key| key.id).collect();
-        Some(LotInfo { lot, site: site.id.clone(), keys, ends_at: end_of(&site, epoch_of(&lot)) })
+        let ends_at = ends_at(&shared.directory, &site, epoch_of(&lot));
+        Some(LotInfo { lot, site: site.id.clone(), keys, ends_at })
     };
     living(shared).into_iter().filter_map(info).collect()
 }

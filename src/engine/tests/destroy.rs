@@ -54,7 +54,7 @@ impl World {
         self.runtime.block_on(destroyed).ok()
     }
 
-    fn destroyed(&mut self, lots: &[Lot]) -> DestroyReport {
+    pub(super) fn destroyed(&mut self, lots: &[Lot]) -> DestroyReport {
         let report = self.destroy(lots, Arc::new(())).unwrap();
         assert_eq!((report.verification, report.nothing), (Verification::Passed, false));
         self.lose(lots);

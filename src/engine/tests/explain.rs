@@ -196,6 +196,7 @@ impl Told {
                 seen: Tag(seen).short(),
                 user: user.filter(|_| effect.is_countable()),
                 device: device.filter(|_| effect == Effect::Issued || stands),
+                group: None,
                 session: None,
                 sentinel: false,
                 by_device: stands,

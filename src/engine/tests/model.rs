@@ -6,6 +6,8 @@ use crate::model::usage::{Corrections, Counters};
 #[derive(Clone, Default)]
 pub(super) struct Model {
     pub(super) seen: BTreeSet<(u8, u16, u32)>,
+    /// Whether the rows of now are a backfill's, of any age.
+    pub(super) late_rows: bool,
     pub(super) users: BTreeMap<SiteMonth, BTreeMap<u16, u8>>,
     pub(super) devices: BTreeMap<SiteMonth, BTreeSet<u16>>,
     pub(super) stand_ins: BTreeMap<SiteMonth, BTreeSet<u16>>,
@@ -15,6 +17,8 @@ pub(super) struct Model {
     pub(super) corrections: BTreeMap<SiteMonth, Corrections>,
     /// Users that came after the close.
     pub(super) late: BTreeMap<SiteMonth, BTreeSet<u16>>,
+    /// Users of billing groups with their DRM systems, and users that came after the close.
+    pub(super) groups: BTreeMap<SiteMonth, (BTreeMap<u16, u8>, BTreeSet<u16>)>,
     /// The time by which months are closed.
     pub(super) believed: i64,
     /// Event numbers of the kept rows.
@@ -63,6 +67,16 @@ impl Model {
     fn arrived(&mut self, now: i64, sender: Sender) -> &mut Received {
         let hour = Hour(u32::try_from(now / HOUR).unwrap());
         self.arrivals.entry((hour, sender)).or_default()
+    }
+
+    /// Counts a user of a group, whose month may be over.
+    pub(super) fn join(&mut self, row: &Row, group: SiteMonth, is_over: bool) {
+        let (users, late) = self.groups.entry(group).or_default();
+        if !is_over {
+            *users.entry(row.user).or_default() |= 1 << row.drm;
+        } else if !users.contains_key(&row.user) {
+            late.insert(row.user);
+        }
     }
 
     pub(super) fn correct(&mut self, row: &Row, name: SiteMonth) {

@@ -129,6 +129,7 @@ impl Writer {
         let now = self.shared.clock.now();
         for submission in &group {
             self.close_late(&submission.batch.months)?;
+            self.close_late_groups(&submission.batch)?;
         }
         let mut group = group;
         let verdict = self.judge(&mut group, Some(&repeats), now)?;

@@ -13,7 +13,11 @@ fn expected(route: Route, role: Role) -> bool {
         Route::BackfillCreate | Route::BackfillClose | Route::BackfillAbandon => {
             role == Role::Operator
         }
-        Route::SiteUsage | Route::UsageList | Route::SiteGet | Route::SiteList => {
+        Route::SiteUsage
+        | Route::GroupUsage
+        | Route::UsageList
+        | Route::SiteGet
+        | Route::SiteList => {
             matches!(role, Role::Billing | Role::Operator)
         }
         Route::StatementGet | Route::StatementVersions | Route::StatementPage => {
@@ -54,7 +58,7 @@ fn expected(route: Route, role: Role) -> bool {
 
 fn path(pattern: &str) -> String {
     let path = pattern.replace("{site}", "ACME").replace("{month}", "2026-11");
-    let path = path.replace("{index}", "0");
+    let path = path.replace("{index}", "0").replace("{group}", "G");
     let path = path.replace("{key_id}", "aaaaaaaaaaaaaaaa");
     let path = path.replace("{hold}", "h1").replace("{id}", "c1").replace("{name}", "b1");
     path.replace("/v1/usage", "/v1/usage?month=2026-11")

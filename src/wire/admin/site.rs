@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{Form, NAME_BYTES_MAX, PLAN_MAU_MAX, RECORDS_DAYS_MAX};
+use crate::model::ids::GroupId;
 use crate::model::limits;
+use crate::model::reason::Reason;
 use crate::model::site::{Site, SiteSettings};
 use crate::model::time::Month;
 use crate::wire::fault::Flaw;
@@ -31,6 +33,8 @@ pub struct SitePatch {
     pub device_as_user: Option<bool>,
     /// Whether anonymous users are counted by their device.
     pub anonymous_by_device: Option<bool>,
+    /// The sites that its users are counted together with; `Some(None)` takes it out of its group.
+    pub billing_group: Option<Option<GroupId>>,
 }
 
 impl SitePatch {
@@ -73,8 +77,10 @@ impl SitePatch {
             b"anonymous_by_device" => {
                 form.flag("anonymous_by_device", &mut patch.anonymous_by_device)
             }
-            // Groups of sites are in the contract, and not built yet.
-            b"billing_group" => form.member("billing_group", Form::null),
+            b"billing_group" => form.member("billing_group", |form| {
+                patch.billing_group = Some(form.optional(Self::group)?);
+                Ok(())
+            }),
             _ => Err(form.unknown()),
         })?;
         Ok(patch)
@@ -90,6 +96,11 @@ impl SitePatch {
             _ => Err(form.unknown()),
         })?;
         Ok(days)
+    }
+
+    fn group(form: &mut Form<'_>) -> Result<GroupId, Flaw> {
+        let text = form.text(1, limits::SITE_ID_BYTES_MAX)?;
+        GroupId::parse(text.as_bytes()).ok_or_else(|| form.flaw(Reason::BadValue))
     }
 
     /// The settings after the change.
@@ -113,6 +124,9 @@ impl SitePatch {
         if let Some(hours) = self.closing_hours {
             changed.closing_hours = hours.unwrap_or(limits::CLOSING_HOURS);
         }
+        if let Some(group) = &self.billing_group {
+            changed.billing_group.clone_from(group);
+        }
         let counting = &mut changed.counting;
         for (said, held) in [
             (self.include_failures, &mut counting.include_failures),
@@ -133,7 +147,7 @@ pub fn site_to_value(site: &Site) -> Value {
         "site_id": site.id.as_str(),
         "name": settings.name,
         "time_zone": settings.time_zone,
-        "billing_group": null,
+        "billing_group": settings.billing_group.as_ref().map(GroupId::as_str),
         "retention": {"records_days": settings.records_days},
         "sentinel_user_ids": settings.sentinel_user_ids,
         "plan_mau": settings.plan_mau,
@@ -159,6 +173,7 @@ fn effective(now: &SiteSettings, month: Month, pending: &SiteSettings) -> Value 
     let changed = [
         ("name", now.name != pending.name),
         ("time_zone", now.time_zone != pending.time_zone),
+        ("billing_group", now.billing_group != pending.billing_group),
         ("sentinel_user_ids", now.sentinel_user_ids != pending.sentinel_user_ids),
         ("plan_mau", now.plan_mau != pending.plan_mau),
         ("retention", now.records_days != pending.records_days),

@@ -13,7 +13,7 @@ pub trait Spoken: Sized + std::fmt::Display {
 
 impl Spoken for SiteId {
     fn read(text: &str) -> Option<Self> {
-        Self::parse(text.as_bytes())
+        Self::parse_scope(text.as_bytes())
     }
 }
 

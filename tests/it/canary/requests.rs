@@ -329,7 +329,7 @@ impl Sender {
             r#"{"name":{"C":"C"}}"#,
             r#"{"name":["C"]}"#,
             r#"{"time_zone":"C"}"#,
-            r#"{"billing_group":"C"}"#,
+            r#"{"billing_group":["C"]}"#,
             r#"{"retention":{"C":1}}"#,
             r#"{"retention":{"records_days":"C"}}"#,
             r#"{"device_as_user":"C"}"#,

@@ -9,6 +9,7 @@ const ROLES: [&str; 6] = ["producer", "billing", "privacy", "auditor", "operator
 const ROUTES: &[(&str, &str, &[&str])] = &[
     ("POST", "/v1/records", &["producer"]),
     ("GET", "/v1/sites/A/usage/2026-11", &["billing", "operator"]),
+    ("GET", "/v1/groups/G/usage/2026-11", &["billing", "operator"]),
     ("GET", "/v1/usage?month=2026-11", &["billing", "operator"]),
     ("GET", "/v1/sites/A/usage/2026-11/explained", &["billing", "operator"]),
     ("GET", "/v1/compat/pallycon/A/statistics/2026-11", &["billing", "operator"]),

@@ -16,12 +16,12 @@ const BEGIN: &str = "2026-10-22T07:30:00Z";
 const END: &str = "2027-01-15T00:00:00Z";
 
 const SITES: [(&str, &str); 4] = [
-    ("utc", r#"{"time_zone":"UTC"}"#),
+    ("utc", r#"{"time_zone":"UTC","billing_group":"acme"}"#),
     ("seoul", r#"{"time_zone":"Asia/Seoul","closing_hours":24,"device_as_user":true}"#),
     (
         "york",
         r#"{"time_zone":"America/New_York","closing_hours":240,"include_failures":true,
-            "count_renewals":false}"#,
+            "count_renewals":false,"billing_group":"acme"}"#,
     ),
     (
         "berlin",
@@ -180,6 +180,70 @@ fn explained(server: &Clocked) -> (Vec<Value>, Value) {
     (explained, pallycon)
 }
 
+/// A billing group's months.
+fn groups(server: &Clocked) -> Vec<Value> {
+    let month = |month: &&str| {
+        let answer = server.operate("GET", &format!("/v1/groups/acme/usage/{month}"), "");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    };
+    ["2026-09", "2026-10", "2026-11", "2026-12", "2027-01"].iter().map(month).collect()
+}
+
+/// Puts a site into a group or takes it out; from which month on.
+fn join(server: &Clocked, site: &str, group: Value) -> Value {
+    let body = json!({"billing_group": group}).to_string();
+    let said = server.operate("PUT", &format!("/v1/sites/{site}"), &body).json();
+    assert!(said["effective"]["billing_group"].is_string(), "{said}");
+    json!([said["effective"]["billing_group"], group])
+}
+
+/// The settings of all sites, with the zones and groups that they had.
+fn all_settings(server: &Clocked, zone: &Value, (joined, left): (&Value, &Value)) -> Vec<Value> {
+    let moved = json!([["2026-01", "UTC"], [zone, "Asia/Seoul"]]);
+    SITES
+        .iter()
+        .map(|(site, body)| {
+            let first = serde_json::from_str::<Value>(body).unwrap()["time_zone"].clone();
+            let zones = if *site == "utc" { moved.clone() } else { json!([["2026-01", first]]) };
+            let mut said = settings_of(server, site, zones);
+            said["groups"] = match *site {
+                "utc" => json!([["2026-01", "acme"]]),
+                "york" => json!([["2026-01", "acme"], left]),
+                "berlin" => json!([["2026-01", null], joined]),
+                _ => json!([["2026-01", null]]),
+            };
+            said
+        })
+        .collect()
+}
+
+/// The second count finds what is wrong by one.
+fn bites(mut given: Value) {
+    let items = given["usage"].as_array().unwrap();
+    let at = items.iter().position(|item| item["site_id"] == "utc").unwrap();
+    for (name, wrong) in [("mau", json!(7_000)), ("state", json!("shut"))] {
+        let said = std::mem::replace(&mut given["usage"][at][name], wrong);
+        assert!(!recount(&given).0, "{name}");
+        given["usage"][at][name] = said;
+    }
+    let november = |name: &str| given["groups"][2][name].clone();
+    let own: u64 =
+        november("members").as_array().unwrap().iter().map(|of| of["mau"].as_u64().unwrap()).sum();
+    let mau = november("mau").as_u64().unwrap();
+    assert!(mau > 0 && mau < own, "users are shared: {mau} of {own}");
+    let said = std::mem::replace(&mut given["groups"][2]["mau"], json!(mau + 1));
+    assert!(!recount(&given).0, "a group's users");
+    given["groups"][2]["mau"] = said;
+    // Its first months may have no record.
+    let ranges = |of: &Value| of["devices_per_user"]["ranges"].as_array().map_or(0, Vec::len);
+    let has = |of: &Value| of["site_id"] == "york" && ranges(of) > 0;
+    let at = given["explained"].as_array().unwrap().iter().position(has);
+    let figure = &mut given["explained"][at.unwrap()]["devices_per_user"]["ranges"][0]["count"];
+    *figure = (figure.as_u64().unwrap() + 1).into();
+    assert!(!recount(&given).0);
+}
+
 #[test]
 fn every_figure_agrees_with_a_second_count() {
     let mut server = Clocked::with(BEGIN, odd);
@@ -188,6 +252,7 @@ fn every_figure_agrees_with_a_second_count() {
     }
     let mut maker = Maker { random: Random::new(seed()), sent: Vec::new() };
     let (mut now, mut records, mut zone) = (second(BEGIN), Vec::new(), Value::Null);
+    let (mut joined, mut left) = (Value::Null, Value::Null);
     for turn in 0.. {
         let batch: Vec<Value> = (0..40).map(|_| maker.record(now)).collect();
         let lines: String = batch.iter().map(|record| format!("{record}\n")).collect();
@@ -197,6 +262,10 @@ fn every_figure_agrees_with_a_second_count() {
         if turn == 25 {
             let moved = server.operate("PUT", "/v1/sites/utc", r#"{"time_zone":"Asia/Seoul"}"#);
             zone = moved.json()["effective"]["time_zone"].clone();
+            joined = join(&server, "berlin", json!("acme"));
+        }
+        if turn == 70 {
+            left = join(&server, "york", Value::Null);
         }
         if turn % 12 == 5 {
             server = server.again();
@@ -209,41 +278,19 @@ fn every_figure_agrees_with_a_second_count() {
         }
         server.until(&text(now));
     }
-    let moved = json!([["2026-01", "UTC"], [zone, "Asia/Seoul"]]);
-    let sites: Vec<Value> = SITES
-        .iter()
-        .map(|(site, body)| {
-            let first = serde_json::from_str::<Value>(body).unwrap()["time_zone"].clone();
-            let zones = if *site == "utc" { moved.clone() } else { json!([["2026-01", first]]) };
-            settings_of(&server, site, zones)
-        })
-        .collect();
+    let sites = all_settings(&server, &zone, (&joined, &left));
     let usage = server.operate("GET", "/v1/usage?from=2026-09&to=2027-02&limit=1000", "").json();
     let now = second(usage["items"][0]["as_of"].as_str().unwrap()) * 1_000;
     let (explained, pallycon) = explained(&server);
-    let mut given = json!({
+    let given = json!({
         "sites": sites, "records": records, "usage": usage["items"], "now": now,
-        "explained": explained, "pallycon": pallycon,
+        "explained": explained, "pallycon": pallycon, "groups": groups(&server),
     });
     let (agrees, said) = recount(&given);
     assert!(agrees, "{said}");
     let corrections = |item: &Value| item["corrections"]["users"].as_u64().unwrap();
     let late: u64 = usage["items"].as_array().unwrap().iter().map(corrections).sum();
     assert!(late > 0 && records.len() > 1_000, "{late} {}", records.len());
-    // The second count bites.
-    let items = usage["items"].as_array().unwrap();
-    let at = items.iter().position(|item| item["site_id"] == "utc").unwrap();
-    for (name, wrong) in [("mau", json!(7_000)), ("state", json!("shut"))] {
-        let said = std::mem::replace(&mut given["usage"][at][name], wrong);
-        assert!(!recount(&given).0, "{name}");
-        given["usage"][at][name] = said;
-    }
-    // Its first months may have no record.
-    let ranges = |of: &Value| of["devices_per_user"]["ranges"].as_array().map_or(0, Vec::len);
-    let has = |of: &Value| of["site_id"] == "york" && ranges(of) > 0;
-    let at = given["explained"].as_array().unwrap().iter().position(has);
-    let figure = &mut given["explained"][at.unwrap()]["devices_per_user"]["ranges"][0]["count"];
-    *figure = (figure.as_u64().unwrap() + 1).into();
-    assert!(!recount(&given).0);
+    bites(given);
     server.end();
 }

@@ -1,0 +1,205 @@
+//! Billing groups: the users of several sites counted once, in a set beside those of the sites.
+//!
+//! A group has a number as a site has, so its month is a site-month like any other: set, counters,
+//! runs, spill, recovery, recount and destruction are the same. Only users are counted; sums are
+//! those of the members, which is why a group's counters hold no records.
+//!
+//! A row counts for the month of its own site's label. The group's month is closed when the last of
+//! its members is, and stays closed; a row that comes before counts for the group even where its
+//! own site has closed and takes it as a correction, a row that comes after is a correction of the
+//! group. (docs/decisions/0033-billing-groups.md)
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
+
+use super::distinct::Disk;
+use super::gone::Takes;
+use super::runs::RunError;
+use super::state::{MonthState, SetKeys, State, TallyKind};
+use super::writer::{RingKeys, Writer};
+use super::{Engine, EngineError, Shared, UsageMonth};
+use crate::model::batch::{Batch, SiteMonth};
+use crate::model::ids::{GroupId, ShortTag, SiteId, SiteNo};
+use crate::model::site::Site;
+use crate::model::time::{Month, Timestamp};
+use crate::model::usage::{Evidence, State as MonthLife, Tally};
+use crate::model::vocab::DrmType;
+use crate::store::codec::Corrupt;
+
+/// A billing group's month as it stands.
+#[derive(Clone, Debug)]
+pub struct GroupMonth {
+    /// The group.
+    pub group: GroupId,
+    /// The month by its name: each member's own of that name.
+    pub month: Month,
+    /// The members of the month, in the order of their ids.
+    pub members: Vec<UsageMonth>,
+    /// Users of the group, and those that came after its close; nothing else.
+    pub tally: Tally,
+    /// How far the group's month is.
+    pub state: MonthLife,
+    /// When the last member closes, or was due to.
+    pub closes_at: Timestamp,
+    /// What the group's figures rest on.
+    pub evidence: Evidence,
+    /// When the figures were read.
+    pub as_of: Timestamp,
+}
+
+impl MonthState {
+    /// Counts a user of a member of this group.
+    ///
+    /// # Errors
+    /// When a set on disk cannot be read.
+    pub(super) fn take_member(
+        &mut self,
+        tag: ShortTag,
+        drm: DrmType,
+        disk: &mut Disk<'_>,
+    ) -> Result<(), RunError> {
+        if !self.is_closed() {
+            let bit = drm.bit();
+            let before = self.sets[TallyKind::Users as usize].insert(tag, bit, disk)?;
+            self.tally.counters.mau += u64::from(before == 0);
+            let counter = &mut self.tally.counters.mau_by_drm[usize::from(drm.code())];
+            *counter += u64::from(before & bit == 0);
+        } else if self.sets[TallyKind::Users as usize].get(tag, disk)? == 0 {
+            let new = self.add(TallyKind::CorrectedUsers, tag, disk)?;
+            self.tally.corrections.users += u64::from(new);
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Where the month of a group is; nowhere once its set is destroyed, or being destroyed.
+    pub(super) fn group_index(
+        &mut self,
+        at: SiteMonth,
+        group: u64,
+        keys: &dyn SetKeys,
+    ) -> Result<Option<usize>, RunError> {
+        if keys.takes(at, group) == Takes::Nothing {
+            return Ok(None);
+        }
+        Ok(Some(self.month_index(at, keys).ok_or(Corrupt("key of a group's month"))?))
+    }
+}
+
+impl Shared {
+    /// Whether every member of a group's month has closed it; `through` are closes that are not
+    /// shown yet. A group without members has nothing to close.
+    fn is_over(&self, group: &GroupId, month: Month, through: &HashMap<SiteNo, Month>) -> bool {
+        let members = self.directory.members(group, month);
+        let is_closed = |site: &Site| {
+            let last = through.get(&site.no).copied().or(site.closed_through);
+            last.is_some_and(|last| month <= last)
+        };
+        !members.is_empty() && members.iter().all(|site| is_closed(site))
+    }
+
+    /// The billing group that a number stands for.
+    fn group_of(&self, no: SiteNo) -> Option<GroupId> {
+        self.directory.by_no(no)?.id.group()
+    }
+}
+
+impl Writer {
+    /// Closes the months of groups whose last member closes, and answers these.
+    pub(super) fn close_groups(
+        &mut self,
+        through: &HashMap<SiteNo, Month>,
+    ) -> Vec<(SiteMonth, Tally)> {
+        let (shared, believed) = (Arc::clone(&self.shared), self.closing.believed());
+        let mut tallies = Vec::new();
+        for month in self.state.months().iter_mut().filter(|month| !month.is_closed()) {
+            let group = shared.group_of(month.at.site);
+            if group.is_some_and(|group| shared.is_over(&group, month.at.month, through)) {
+                month.close(believed);
+                tallies.push((month.at, month.tally.clone()));
+            }
+        }
+        tallies
+    }
+
+    /// Closes the months of a batch's groups that had no record when they were due.
+    ///
+    /// # Errors
+    /// When a month has no key.
+    pub(super) fn close_late_groups(&mut self, batch: &Batch) -> Result<(), EngineError> {
+        for (place, at) in batch.months.iter().enumerate() {
+            let Some(no) = batch.group_of(place) else { continue };
+            let at = SiteMonth { site: no, ..*at };
+            if self.state.known(at).is_some_and(MonthState::is_closed) {
+                continue;
+            }
+            let keys = RingKeys(&self.shared);
+            let group = self.shared.group_of(no);
+            let due = group.is_some_and(|of| self.shared.is_over(&of, at.month, &HashMap::new()));
+            if due && keys.takes(at, self.next_group) != Takes::Nothing {
+                let missing = Corrupt("key of a group's month");
+                self.state.month(at, &keys).ok_or(missing)?.close(self.closing.believed());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Engine {
+    /// The figures of a billing group's month; `None` when no site is a member in that month. The
+    /// figures of the members are of the same moment.
+    ///
+    /// # Errors
+    /// When a site's time zone is unknown.
+    pub fn group_usage(
+        &self,
+        group: &GroupId,
+        month: Month,
+    ) -> Result<Option<GroupMonth>, EngineError> {
+        let shared = &self.shared;
+        let sites = shared.directory.members(group, month);
+        let Some(scope) = self.site(&SiteId::of_group(group)).filter(|_| !sites.is_empty()) else {
+            return Ok(None);
+        };
+        let at = SiteMonth { site: scope.no, month };
+        let published = shared.published.read().unwrap_or_else(PoisonError::into_inner);
+        let tally_of = |at: &SiteMonth| published.get(at).cloned().unwrap_or_default();
+        let own = |site: &Arc<Site>| SiteMonth { site: site.no, month };
+        let tallies: Vec<Tally> = sites.iter().map(|site| tally_of(&own(site))).collect();
+        let tally = tally_of(&at);
+        drop(published);
+        let mut members = Vec::with_capacity(sites.len());
+        for (site, tally) in sites.into_iter().zip(tallies) {
+            members.push(self.usage_of(site, month, tally)?);
+        }
+        let all = |state| members.iter().all(|member| member.state == state);
+        let state = match tally.closed_at {
+            Some(_) => MonthLife::Closed,
+            None if all(MonthLife::Closed) => MonthLife::Closed,
+            None if members.iter().any(|member| member.state == MonthLife::Open) => MonthLife::Open,
+            None => MonthLife::Closing,
+        };
+        let closes_at = members.iter().map(|member| member.closes_at).max().unwrap_or_default();
+        Ok(Some(GroupMonth {
+            group: group.clone(),
+            month,
+            members,
+            tally,
+            state,
+            closes_at,
+            evidence: self.evidence(at),
+            as_of: shared.clock.now(),
+        }))
+    }
+
+    /// The members of a billing group in a month, in the order of their ids.
+    pub fn members(&self, group: &GroupId, month: Month) -> Vec<Arc<Site>> {
+        self.shared.directory.members(group, month)
+    }
+
+    /// The key scope of a billing group, and its number; `None` where no site was ever a member.
+    pub fn group_scope(&self, group: &GroupId) -> Option<(SiteId, SiteNo)> {
+        self.site(&SiteId::of_group(group)).map(|scope| (scope.id.clone(), scope.no))
+    }
+}

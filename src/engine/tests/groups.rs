@@ -1,0 +1,303 @@
+//! Billing groups against the model, and case by case: who is a member when, when a group's month
+//! closes, what goes with it.
+
+use super::*;
+use crate::engine::destroy::LotInfo;
+use crate::engine::groups::GroupMonth;
+use crate::identity::{Job, PseudonymQueue, RawId, Sentinels};
+use crate::model::ids::{GroupId, ShortTag, SiteNo};
+use crate::model::retention::Lot;
+use crate::model::usage::{Corrections, Counters};
+
+fn group(name: &str) -> GroupId {
+    GroupId::parse(name.as_bytes()).unwrap()
+}
+
+fn november() -> Month {
+    Month::parse(b"2026-11").unwrap()
+}
+
+fn row(site: u8, event: u16, user: u16, hours_ago: u16) -> Row {
+    Row { site, event, user, device: 1, drm: 0, effect: 0, hours_ago }
+}
+
+impl World {
+    /// The same sites, some of them in billing groups before their first record.
+    fn grouped(settings: Settings, groups: [Option<&str>; 3]) -> Self {
+        let world = Self::new(settings);
+        for (site, name) in (0..).zip(groups) {
+            assert_eq!(world.join(site, name), None, "without a record it holds at once");
+        }
+        world
+    }
+
+    /// Puts a site into a group; from when on.
+    fn join(&self, site: u8, name: Option<&str>) -> Option<Month> {
+        let known = self.engine().site(&site_id(site)).unwrap();
+        let settings = known.pending.as_ref().map_or(&known.settings, |(_, later)| later).clone();
+        self.put(site, SiteSettings { billing_group: name.map(group), ..settings }).effective
+    }
+
+    /// The number of the site's group and the tag of the row's user in it, as ingest makes them.
+    pub(super) fn group_tag(
+        &self,
+        site: &Site,
+        month: Month,
+        row: &Row,
+    ) -> Option<(SiteNo, Option<ShortTag>)> {
+        let group = site.settings_in(month).billing_group.as_ref().filter(|_| row.user > 0)?;
+        let (scope, no) = self.engine().group_scope(group).unwrap();
+        let open = self.engine().takes_records(SiteMonth { site: no, month });
+        open.then(|| self.engine().ring().group_month(&scope, month).unwrap())?;
+        let counts = Effect::from_code(row.effect).unwrap().is_countable();
+        Some((no, counts.then(|| Tag(tag("group user", row.user)).short())))
+    }
+
+    /// Whether the model has a group's month closed: every member's own is.
+    pub(super) fn is_over(&self, at: SiteMonth) -> bool {
+        let own = |site: &Site| SiteMonth { site: site.no, ..at };
+        self.members(at).iter().all(|site| self.is_final(own(site)))
+    }
+
+    fn members(&self, at: SiteMonth) -> Vec<Arc<Site>> {
+        self.engine().members(&self.group_of(at).unwrap(), at.month)
+    }
+
+    fn group_of(&self, at: SiteMonth) -> Option<GroupId> {
+        let names = ["G", "H"].map(group).into_iter();
+        let known = |name: &GroupId| self.engine().group_scope(name).map(|(_, no)| no);
+        names.into_iter().find(|name| known(name) == Some(at.site))
+    }
+
+    fn group(&self, name: &str, month: Month) -> GroupMonth {
+        self.engine().group_usage(&group(name), month).unwrap().unwrap()
+    }
+
+    pub(super) fn check_groups(&self) {
+        for (at, (users, late)) in &self.model.groups {
+            let name = self.group_of(*at).unwrap();
+            let found = self.group(name.as_str(), at.month);
+            let mut wanted = Counters { mau: users.len() as u64, ..Counters::default() };
+            for (drm, count) in wanted.mau_by_drm.iter_mut().enumerate() {
+                *count = users.values().filter(|mask| *mask & 1 << drm != 0).count() as u64;
+            }
+            assert_eq!(found.tally.counters, wanted, "{at:?}");
+            let corrections = Corrections { users: late.len() as u64, ..Corrections::default() };
+            assert_eq!(found.tally.corrections, corrections, "{at:?}");
+            assert_eq!(found.state == State::Closed, self.is_over(*at), "{at:?}");
+            let without = self.model.without_sets.contains(at);
+            assert_eq!(found.evidence == Evidence::Destroyed, without, "{at:?}");
+            let own =
+                |member: &UsageMonth| member.tally.counters.mau + member.tally.corrections.users;
+            let sum: u64 = found.members.iter().map(own).sum();
+            assert!(without || wanted.mau <= sum, "nobody is of the group and of no member");
+        }
+    }
+
+    /// What is stored of the groups' sets, counted by another way.
+    fn recount_groups(&self) {
+        self.runtime.block_on(self.engine().fold()).unwrap();
+        for (at, (users, _)) in &self.model.groups {
+            let (scope, _) = self.engine().group_scope(&self.group_of(*at).unwrap()).unwrap();
+            let found = self.runtime.block_on(self.engine().recount(scope, at.month));
+            assert_eq!(found.unwrap().unwrap().users, users.len() as u64, "{at:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 24, max_shrink_iters: 200, ..ProptestConfig::default()
+    })]
+
+    /// C1, C2, D1, F1 for groups: through folds, spills, restarts, closes and failed writes.
+    #[test]
+    fn groups_equal_the_model(
+        ops in proptest::collection::vec(op(), 1..25), tight in any::<bool>(),
+        apart in any::<bool>(),
+    ) {
+        let other = if apart { "H" } else { "G" };
+        let mut world = World::grouped(settings(tight), [Some("G"), Some(other), Some("G")]);
+        for op in ops {
+            world.run(op);
+        }
+        world.recount_groups();
+        world.run(Op::Restart);
+        world.recount_groups();
+        world.close();
+    }
+}
+
+#[test]
+fn one_person_at_two_sites_is_one_user_of_the_group() {
+    let mut world = World::grouped(settings(false), [Some("G"), Some("G"), None]);
+    let rows =
+        [row(0, 1, 1, 1), row(1, 2, 1, 1), row(1, 3, 2, 1), row(2, 4, 3, 1), row(0, 5, 0, 1)];
+    world.run(Op::Submit(rows.to_vec()));
+    for op in [Op::Restart, Op::Fold, Op::Restart, Op::Again] {
+        world.run(op);
+        let found = world.group("G", november());
+        assert_eq!((found.tally.counters.mau, found.members.len()), (2, 2));
+        let own: Vec<u64> = found.members.iter().map(|one| one.tally.counters.mau).collect();
+        assert_eq!(own, [1, 2]);
+    }
+    assert!(world.engine().sites().iter().all(|site| !site.id.is_group()), "a group is no site");
+    assert!(world.engine().group_usage(&group("H"), november()).unwrap().is_none());
+    world.close();
+}
+
+/// Membership is frozen inside a month, like the zone.
+#[test]
+fn a_change_of_membership_holds_from_the_next_month_on() {
+    let mut world = World::grouped(settings(false), [Some("G"), Some("G"), None]);
+    world.run(Op::Submit(vec![row(0, 1, 1, 1), row(2, 2, 2, 1)]));
+    let december = november().next();
+    assert_eq!(world.join(2, Some("G")), Some(december));
+    assert_eq!(world.join(0, None), Some(december));
+    world.run(Op::Submit(vec![row(2, 3, 3, 1), row(0, 4, 4, 1)]));
+    let names = |world: &World, month| -> Vec<String> {
+        let found = world.group("G", month).members;
+        found.iter().map(|member| member.site.id.to_string()).collect()
+    };
+    assert_eq!(names(&world, november()), ["S0", "S1"]);
+    assert_eq!(names(&world, december), ["S1", "S2"]);
+    assert_eq!(world.group("G", november()).tally.counters.mau, 2);
+    world.run(Op::Advance(260));
+    world.run(Op::Submit(vec![row(2, 5, 2, 1), row(0, 6, 1, 1), row(2, 7, 9, 255)]));
+    assert_eq!(world.group("G", december).tally.counters.mau, 1, "site 0 has left");
+    assert_eq!(world.group("G", november()).tally.counters.mau, 2, "site 2 was not there yet");
+    world.run(Op::Restart);
+    assert_eq!(names(&world, november()), ["S0", "S1"], "who was a member stays");
+    world.close();
+}
+
+/// Seoul's November closes on 1 December and UTC's on the 4th: in between the group is open, and
+/// what Seoul takes as a correction is counted for it.
+#[test]
+fn a_group_closes_with_its_last_member() {
+    let mut world = World::grouped(settings(false), [Some("G"), Some("G"), None]);
+    world.run(Op::Submit(vec![row(0, 1, 1, 1), row(1, 2, 2, 1)]));
+    world.run(Op::Advance(240));
+    let state = |world: &World| {
+        let found = world.group("G", november());
+        let own = found.members.iter().map(|one| one.state).collect::<Vec<_>>();
+        (found.state, own, found.tally.counters.mau, found.tally.corrections.users)
+    };
+    let own = vec![State::Closing, State::Closed];
+    assert_eq!(state(&world), (State::Closing, own.clone(), 2, 0));
+    world.run(Op::Submit(vec![row(1, 3, 3, 241)]));
+    assert_eq!(state(&world), (State::Closing, own, 3, 0));
+    world.run(Op::Advance(60));
+    let own = vec![State::Closed; 2];
+    assert_eq!(state(&world), (State::Closed, own.clone(), 3, 0));
+    world.run(Op::Submit(vec![row(0, 4, 4, 301), row(1, 5, 1, 301), row(1, 6, 4, 301)]));
+    assert_eq!(state(&world), (State::Closed, own.clone(), 3, 1), "one of them was new");
+    // A site that joins now is a member of the month, and closes later; the group stays closed.
+    world.runtime.block_on(world.engine().put_site(site_id(9), SiteSettings::default())).unwrap();
+    assert_eq!(world.join(9, Some("G")), None);
+    assert_eq!(state(&world).0, State::Closed);
+    world.run(Op::Restart);
+    assert_eq!((state(&world).0, state(&world).2, state(&world).3), (State::Closed, 3, 1));
+    world.close();
+}
+
+/// A group's month without a record before its close takes what comes later as a correction.
+#[test]
+fn a_group_without_a_record_closes_too() {
+    let mut world = World::grouped(settings(false), [Some("G"), Some("G"), None]);
+    world.run(Op::Submit(vec![row(2, 1, 1, 1)]));
+    world.run(Op::Advance(300));
+    assert_eq!(world.group("G", november()).state, State::Closed);
+    world.run(Op::Submit(vec![row(1, 2, 3, 301)]));
+    for op in [Op::Restart, Op::Fold, Op::Restart] {
+        world.run(op);
+        let tally = world.group("G", november()).tally;
+        assert_eq!((tally.counters.mau, tally.corrections.users), (0, 1));
+    }
+    world.close();
+}
+
+/// Once a member that keeps the group open has left, nothing keeps it.
+#[test]
+fn a_member_that_leaves_without_a_record_holds_nobody_up() {
+    let mut world = World::grouped(settings(false), [None, Some("G"), Some("G")]);
+    world.run(Op::Submit(vec![row(1, 1, 1, 1)]));
+    world.run(Op::Advance(240));
+    assert_eq!(world.group("G", november()).state, State::Closing);
+    assert_eq!(world.join(2, None), None);
+    world.run(Op::Advance(1));
+    let found = world.group("G", november());
+    assert_eq!((found.state, found.tally.closed_at.is_some()), (State::Closed, true));
+    world.close();
+}
+
+/// The set and the keys of a group go as lots of their own; the sites' stay, and go on.
+#[test]
+fn a_group_is_destroyed_alone() {
+    let mut world = World::grouped(settings(false), [Some("G"), Some("G"), None]);
+    world.run(Op::Submit(vec![row(0, 1, 1, 1), row(1, 2, 2, 1)]));
+    world.run(Op::Fold);
+    let (scope, no) = world.engine().group_scope(&group("G")).unwrap();
+    let own: Vec<LotInfo> =
+        world.engine().lots().into_iter().filter(|info| info.site == scope).collect();
+    let at = SiteMonth { site: no, month: november() };
+    let lots = [Lot::Sets(at), Lot::BaseKey(at)];
+    assert_eq!(own.iter().map(|info| info.lot).collect::<Vec<_>>(), lots);
+    assert_eq!(own.iter().map(|info| info.keys.len()).collect::<Vec<_>>(), [2, 1]);
+    let last = Timestamp::parse(b"2026-12-01T00:00:00Z").unwrap();
+    assert!(own.iter().all(|info| info.ends_at == last), "UTC ends after Seoul");
+    let sites = world.engine().lots().len() - own.len();
+    world.destroyed(&lots);
+    let left = world.engine().lots();
+    assert_eq!(left.len(), sites);
+    assert!(left.iter().all(|info| info.site != scope));
+    let stored = runs::list(world.engine().store(), Table::Tally(november())).unwrap();
+    assert!(stored.iter().all(|(set, _)| set.owner != no.0) && !stored.is_empty());
+    // Its figure stays, and the sites take records as before.
+    for op in [Op::Submit(vec![row(0, 3, 5, 1)]), Op::Restart, Op::Submit(vec![row(1, 4, 6, 1)])] {
+        world.run(op);
+        let found = world.group("G", november());
+        assert_eq!((found.tally.counters.mau, found.evidence), (2, Evidence::Destroyed));
+    }
+    let none = world.runtime.block_on(world.engine().recount(scope, november()));
+    assert_eq!(none, Ok(None));
+    world.close();
+}
+
+/// P3: the group's tag of a person is none of the person's tags at a site, in another month, or in
+/// another group.
+#[test]
+fn a_tag_of_a_group_is_no_tag_of_a_site() {
+    let world = World::grouped(settings(false), [Some("G"), Some("G"), Some("H")]);
+    let ring = world.engine().ring();
+    let user = crate::identity::user(Some(RawId::new(b"somebody")), &Sentinels::new(&[])).unwrap();
+    let mut tags = Vec::new();
+    for month in [november(), november().next()] {
+        for site in 0..3 {
+            let keys = ring.site_month(&site_id(site), month).unwrap();
+            for key in [&keys.tally, &keys.record, &keys.watermark] {
+                tags.push(tag_of(&user, &keys.base, key));
+            }
+        }
+        for name in ["G", "H"] {
+            let (scope, _) = world.engine().group_scope(&group(name)).unwrap();
+            let keys = ring.group_month(&scope, month).unwrap();
+            let own = tag_of(&user, &keys.base, &keys.tally);
+            assert_eq!(tag_of(&user, &keys.base, &keys.tally), own, "one person is one user");
+            tags.push(own);
+        }
+    }
+    let distinct: BTreeSet<Tag> = tags.iter().copied().collect();
+    assert_eq!((distinct.len(), tags.len()), (22, 22));
+}
+
+fn tag_of(
+    user: &crate::identity::UserId<'_>,
+    base: &crate::crypto::BaseKey,
+    key: &crate::crypto::TagKey,
+) -> Tag {
+    let mut queue = PseudonymQueue::with_capacity(1);
+    let slot = queue.push_user(base, user);
+    queue.run();
+    queue.tags(&[Job { slot, key: 0 }], &[key])[0]
+}

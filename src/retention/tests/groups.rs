@@ -1,0 +1,93 @@
+//! The lots of a billing group go with the last of its members' own sets.
+
+use super::*;
+use crate::model::ids::GroupId;
+
+/// The world of two sites in one group, the second in another zone and with longer hours.
+fn world(closed: Option<Month>) -> World {
+    let world = World::at("2026-06-01T00:00:00Z");
+    world.vault.with(|inside| {
+        let group = GroupId::parse(b"G").unwrap();
+        for (no, id, zone, hours) in [(1, "ACME", "UTC", 72), (2, "B.C", "Asia/Seoul", 240)] {
+            let mut site = site(id, no, zone, None);
+            site.settings.closing_hours = hours;
+            site.settings.billing_group = Some(group.clone());
+            if no == 2 {
+                site.closed_through = closed;
+            }
+            inside.sites.insert(site.id.clone(), Arc::new(site));
+        }
+        let scope = Site {
+            id: SiteId::of_group(&group),
+            no: SiteNo(3),
+            closed_through: None,
+            months: Vec::new(),
+            ..site("x", 3, "UTC", None)
+        };
+        let own = lots_of(&scope, "2026-05", 900).into_iter();
+        inside.lots.extend(own.filter(|info| matches!(info.lot, Lot::Sets(_) | Lot::BaseKey(_))));
+        inside.sites.insert(scope.id.clone(), Arc::new(scope));
+    });
+    world
+}
+
+fn standings(world: &World, site: u32) -> Vec<(Timestamp, bool, Vec<u64>)> {
+    let all = world.desk.0.standings(world.clock.now()).unwrap();
+    let wanted = [Lot::Sets, Lot::BaseKey]
+        .map(|lot| lot(SiteMonth { site: SiteNo(site), month: month("2026-05") }));
+    let of = |lot: &Lot| all.iter().find(|one| one.info.lot == *lot).unwrap();
+    wanted.iter().map(of).map(|one| (one.due, one.waits, one.holds.clone())).collect()
+}
+
+#[test]
+fn a_group_is_due_with_the_last_of_its_members() {
+    let world = world(Some(month("2026-12")));
+    let due = |site| standings(&world, site)[0].0;
+    assert_ne!(due(1), due(2));
+    let last = due(1).max(due(2));
+    assert_eq!(standings(&world, 3), [(last, false, vec![]), (last, false, vec![])]);
+    assert_eq!(due(2), last, "ten days of closing and sixty of objection");
+    assert_eq!(last, at("2026-08-09T15:00:00Z"));
+    // A member that ends takes nothing from the others.
+    world.vault.with(|inside| {
+        let ended = inside.sites.get_mut(&site_id("B.C")).unwrap();
+        Arc::make_mut(ended).terminated_at = Some(at("2025-12-02T00:00:00Z"));
+    });
+    assert_eq!(standings(&world, 3)[0].0, due(1));
+}
+
+#[test]
+fn a_group_waits_for_the_close_of_every_member() {
+    let world = world(Some(month("2026-04")));
+    assert!(!standings(&world, 1)[0].1);
+    assert!(standings(&world, 3).iter().all(|(_, waits, _)| *waits));
+}
+
+#[tokio::test]
+async fn a_hold_on_a_member_holds_the_group() {
+    let world = world(Some(month("2026-12")));
+    world.run().await.unwrap();
+    let mut body = br#"{"months":["2026-05"],"classes":["sets"],"ground":"billing_dispute",
+        "review_at":"2026-09-01T00:00:00Z"}"#
+        .to_vec();
+    world.desk.open_hold(&caller(Role::Privacy, 7), site_id("B.C"), &mut body).await.unwrap();
+    assert!(standings(&world, 3).iter().all(|(_, _, holds)| *holds == [1]));
+    assert!(standings(&world, 1).iter().all(|(_, _, holds)| holds.is_empty()));
+}
+
+#[tokio::test]
+async fn a_group_is_destroyed_and_certified_under_its_own_name() {
+    let mut world = world(Some(month("2026-12")));
+    world.run().await.unwrap();
+    let left = |world: &World| {
+        let of_group = |info: &&LotInfo| info.site.is_group();
+        world.vault.with(|inside| inside.lots.iter().filter(of_group).count())
+    };
+    world.live_until(at("2026-08-09T00:00:00Z")).await;
+    assert_eq!(left(&world), 2);
+    world.live_until(at("2026-08-12T00:00:00Z")).await;
+    assert_eq!(left(&world), 0);
+    world.restart();
+    let listed = world.list(Some("certified"));
+    assert_eq!(listed.matches("\"site_id\":\"+G\"").count(), 2, "{listed}");
+}

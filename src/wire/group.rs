@@ -1,0 +1,144 @@
+//! The figures of a billing group's month, as they are answered (API.md "Billing").
+
+use serde_json::{Map, Value, json};
+
+use super::usage::RULE_SET;
+use crate::model::ids::{GroupId, SiteId};
+use crate::model::time::{Month, Timestamp};
+use crate::model::usage::{Corrections, Counters, Evidence, State};
+use crate::model::vocab::DrmType;
+
+/// A member and its own figures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The site.
+    pub site_id: SiteId,
+    /// IANA name of the zone of its month.
+    pub time_zone: String,
+    /// How far its own month is.
+    pub state: State,
+    /// Its own figures.
+    pub counters: Counters,
+    /// What came after its own close.
+    pub corrections: Corrections,
+}
+
+/// The figures of a group's month.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupUsage {
+    /// The group.
+    pub group: GroupId,
+    /// The month, by its name; each member has its own range.
+    pub month: Month,
+    /// How far the group's month is.
+    pub state: State,
+    /// When the last member closes, or was due to.
+    pub closes_at: Timestamp,
+    /// Users, each once.
+    pub mau: u64,
+    /// Users by DRM system; not additive.
+    pub mau_by_drm: [u64; 8],
+    /// Users that came after the group's close and are not among its own.
+    pub corrected_users: u64,
+    /// The members, in the order of their ids.
+    pub members: Vec<Member>,
+    /// What the group's figures rest on.
+    pub evidence: Evidence,
+    /// When the figures were read.
+    pub as_of: Timestamp,
+}
+
+impl GroupUsage {
+    /// The figures as a JSON text. Licences and records are the sums of the members; users are not,
+    /// because one may be a user of several.
+    pub fn to_json(&self) -> Vec<u8> {
+        let sum = |of: &dyn Fn(&Member) -> u64| self.members.iter().map(of).sum::<u64>();
+        let of_drm = |(place, drm): (usize, &DrmType)| {
+            let licenses = sum(&|member| member.counters.licenses_by_drm[place]);
+            let users = self.mau_by_drm[place];
+            let part = json!({"mau": users, "licenses_issued": licenses});
+            (users > 0 || licenses > 0).then(|| (drm.name().to_owned(), part))
+        };
+        let by_drm: Map<String, Value> =
+            DrmType::ALL.iter().enumerate().filter_map(of_drm).collect();
+        let value = json!({
+            "group": self.group.as_str(),
+            "month": self.month.to_string(),
+            "state": self.state.name(),
+            "rule_set": RULE_SET,
+            "mau": self.mau,
+            "by_drm_type": by_drm,
+            "licenses_issued": sum(&|member| member.counters.licenses_issued),
+            "licenses_failed": sum(&|member| member.counters.licenses_failed),
+            "unattributed_licenses": sum(&|member| member.counters.unattributed_licenses),
+            "corrections": {
+                "users": self.corrected_users,
+                "records": sum(&|member| member.corrections.records),
+            },
+            "members": self.members.iter().map(Member::to_value).collect::<Vec<_>>(),
+            "closes_at": self.closes_at.to_string(),
+            "evidence": self.evidence.name(),
+            "as_of": self.as_of.to_string(),
+        });
+        value.to_string().into_bytes()
+    }
+}
+
+impl Member {
+    fn to_value(&self) -> Value {
+        let counters = &self.counters;
+        json!({
+            "site_id": self.site_id.as_str(),
+            "time_zone": self.time_zone,
+            "state": self.state.name(),
+            "mau": counters.mau,
+            "licenses_issued": counters.licenses_issued,
+            "licenses_failed": counters.licenses_failed,
+            "unattributed_licenses": counters.unattributed_licenses,
+            "device_users": counters.device_users,
+            "corrections": {
+                "users": self.corrections.users,
+                "records": self.corrections.records,
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_add_up_and_users_do_not() {
+        let member = |id: &str, mau, licenses| {
+            let mut counters = Counters { mau, licenses_issued: licenses, ..Counters::default() };
+            counters.licenses_by_drm[0] = licenses;
+            Member {
+                site_id: SiteId::parse(id.as_bytes()).unwrap(),
+                time_zone: "UTC".to_owned(),
+                state: State::Closed,
+                counters,
+                corrections: Corrections { records: 3, users: 1, licenses_issued: 3 },
+            }
+        };
+        let mut usage = GroupUsage {
+            group: GroupId::parse(b"acme").unwrap(),
+            month: Month::new(2026, 11).unwrap(),
+            state: State::Closing,
+            closes_at: Timestamp(1_796_342_400_000),
+            mau: 4,
+            mau_by_drm: [0; 8],
+            corrected_users: 1,
+            members: vec![member("A", 3, 5), member("B", 2, 7)],
+            evidence: Evidence::Live,
+            as_of: Timestamp(1_795_320_960_000),
+        };
+        usage.mau_by_drm[0] = 4;
+        let read: Value = serde_json::from_slice(&usage.to_json()).unwrap();
+        assert_eq!((&read["mau"], &read["licenses_issued"]), (&json!(4), &json!(12)));
+        assert_eq!(read["by_drm_type"], json!({"widevine": {"mau": 4, "licenses_issued": 12}}));
+        assert_eq!(read["corrections"], json!({"users": 1, "records": 6}));
+        assert_eq!(read["members"][1]["mau"], json!(2));
+        assert_eq!((&read["group"], &read["state"]), (&json!("acme"), &json!("closing")));
+    }
+}
