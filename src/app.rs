@@ -113,11 +113,10 @@ impl App {
         process::protect().map_err(AppError::Unprotected)?;
         let (keys, data) = (settings.keys.dir.clone(), settings.store.data.clone());
         let (http, place) = (settings.http.clone(), settings.place);
-        let (ingest, kept) = (settings.ingest, settings.retention.clone());
+        let (ingest, kept, late) = (settings.ingest, settings.retention.clone(), settings.backfill);
         let kept = retention::Settings { configuration: settings.digest, ..kept };
         let (hooked, billed, backups) =
             (settings.webhooks.clone(), settings.billing.clone(), settings.backup.clone());
-        let late = settings.backfill;
         let Rooms { engine, audit, restored } = rooms::open(settings, Arc::clone(&clock)).await?;
         if let Some((restored, replayed)) = restored
             && let Err(error) = restored.take_over(&engine, &audit, replayed).await
@@ -150,19 +149,15 @@ impl App {
             webhooks.register(&registry);
             let told = audit.clone();
             retention.on_ledger_failure(move |sentence| told.fail(sentence));
-            let subjects = people::open(&engine, &audit, &retention, Arc::clone(&clock)).await?;
-            let (log, waiting) = (Arc::clone(audit.ledger()), subjects.clone());
-            let gone = move || waiting.nudge();
-            let backfills = Backfills::new(engine.clone(), log, clock, late, gone);
-            let people = (subjects.clone(), backfills.clone());
-            let others = (backups, webhooks.clone(), billing.clone(), people);
+            let people = people::open(&engine, &audit, &retention, (clock, late)).await?;
+            let others = (backups, webhooks.clone(), billing.clone(), people.clone());
             let known = (tokens.clone(), audit.clone(), retention.clone(), others);
             let desks = desks(&engine, ingest, known);
             first_token::ensure(&tokens, &keys).await?;
             let server = Server::start(http, desks, &registry).await?;
-            Ok::<_, AppError>((server, retention, webhooks, subjects, backfills))
+            Ok::<_, AppError>((server, retention, webhooks, people))
         };
-        let (server, retention, webhooks, subjects, backfills) = match served.await {
+        let (server, retention, webhooks, (subjects, backfills)) = match served.await {
             Ok(served) => served,
             Err(error) => {
                 rooms::close(engine).await;

@@ -1,8 +1,8 @@
 //! How backfills begin and end, step by step. Cut anywhere, [`Inner::pass`] goes on.
 //!
 //! A close: intent in the ledger, the row says that it closes, the engine counts and the same write
-//! says that it is closed, result in the ledger, the key is destroyed, the rows go. An abandoned one
-//! likewise, without the count: intent, the row says so, key, rows, result.
+//! says that it is closed, result in the ledger, the key is destroyed, the rows go. One that is
+//! abandoned likewise, without the count: intent, the row says so, key, rows, result.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -4,8 +4,8 @@
 //! A request that loads a backfill goes the way of all records up to the batch without raw ids;
 //! then, instead of the journal, it goes into a row of its own, sealed under the backfill's key,
 //! and nothing is judged. The close ([`close`]) makes ONE group of the journal of all of it, so it
-//! is there as a whole or not at all, for a reader as for a crash. When a backfill has ended, closed
-//! or not, its key is destroyed as any other, and its rows go.
+//! is there as a whole or not at all, for a reader as for a crash. When a backfill has ended, its
+//! key is destroyed as any other, and its rows go.
 //!
 //! The writer changes backfills, one row each, so that what it knows of sites, slots and persons
 //! does not change meanwhile.

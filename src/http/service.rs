@@ -233,6 +233,25 @@ impl Service {
                 self.desks.tokens.revoke(&caller, first).await?;
                 Ok(empty(StatusCode::NO_CONTENT))
             }
+            Route::LedgerList => self.ledger_list(&caller, parts).await,
+            Route::LedgerHead => self.ledger_head(parts),
+            Route::LedgerProof => self.ledger_proof(&caller, first).await,
+            Route::Metrics => Ok(self.metrics(parts)),
+            Route::Live | Route::Ready | Route::Version => self.open(row.route),
+            route => self.ask_desk(route, &caller, captures, (parts, body)).await,
+        }
+    }
+
+    /// The routes of desks that have a page of their own here.
+    async fn ask_desk(
+        self: &Arc<Self>,
+        route: Route,
+        caller: &Caller,
+        captures: [&str; 2],
+        (parts, body): (&Parts, &mut Incoming),
+    ) -> Result<Answer, Refusal> {
+        let [first, _] = captures;
+        match route {
             Route::SiteTerminate
             | Route::HoldOpen
             | Route::HoldList
@@ -243,34 +262,26 @@ impl Service {
             | Route::ClockConfirm
             | Route::CertificateList
             | Route::CertificateGet
-            | Route::Evidence => self.retention(row.route, &caller, captures, (parts, body)).await,
+            | Route::Evidence => self.retention(route, caller, captures, (parts, body)).await,
             Route::SubjectErase | Route::SubjectErasures => {
-                self.subjects(row.route, &caller, first, (parts, body)).await
+                self.subjects(route, caller, first, (parts, body)).await
             }
             Route::BackfillCreate
             | Route::BackfillList
             | Route::BackfillGet
             | Route::BackfillLoad
             | Route::BackfillClose
-            | Route::BackfillAbandon => {
-                self.backfills(row.route, &caller, first, (parts, body)).await
-            }
+            | Route::BackfillAbandon => self.backfills(route, caller, first, (parts, body)).await,
             Route::BackupBegin | Route::BackupList | Route::BackupGet => {
-                self.backups(row.route, &caller, first, (parts, body)).await
+                self.backups(route, caller, first, (parts, body)).await
             }
             Route::WebhookCreate
             | Route::WebhookList
             | Route::WebhookRemove
             | Route::WebhookRotate
             | Route::WebhookTest
-            | Route::WebhookDeliveries => {
-                self.webhooks(row.route, &caller, first, (parts, body)).await
-            }
-            Route::LedgerList => self.ledger_list(&caller, parts).await,
-            Route::LedgerHead => self.ledger_head(parts),
-            Route::LedgerProof => self.ledger_proof(&caller, first).await,
-            Route::Metrics => Ok(self.metrics(parts)),
-            Route::Live | Route::Ready | Route::Version => self.open(row.route),
+            | Route::WebhookDeliveries => self.webhooks(route, caller, first, (parts, body)).await,
+            _ => Err(Kind::NotFound.into()),
         }
     }
 

@@ -21,6 +21,7 @@ fn send_everything(server: &Server) -> Sender {
     sender.make_site();
     sender.good_records();
     sender.bad_records();
+    sender.backfills();
     sender.broken_bodies();
     sender.headers_and_urls();
     sender.operator_bodies();

@@ -317,8 +317,8 @@ impl Run<'_> {
     }
 
     /// The backfills from before that something still opens. They are not searched: what they hold
-    /// of somebody who is hidden is neither read nor kept when they are counted, and goes with their
-    /// key, so an erasure waits for that.
+    /// of somebody who is hidden is neither read nor kept when they are counted, and goes with
+    /// their key, so an erasure waits for that.
     fn backfills(&self, row: &Erasure) -> Vec<u64> {
         self.engine.shared.backfills.living_at(row.site, row.number)
     }
