@@ -16,8 +16,8 @@ use crate::model::ids::{KeyId, SiteId};
 use crate::model::time::{Day, Month};
 use crate::model::vocab::Class;
 
-/// The parent of nodes and of the keys of journal and backfills: the VEK, which has no number of its
-/// own.
+/// The parent of nodes and of the keys of journal and backfills: the VEK, which has no number of
+/// its own.
 pub(super) const VEK: KeyId = KeyId(0);
 
 /// For how many months before the newest of its kind and class a retired name is remembered. A
