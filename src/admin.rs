@@ -109,8 +109,8 @@ pub enum AdminError {
     /// A member does not fit.
     #[error("a member does not fit")]
     Unfit(Flaw),
-    /// The caller's own sites do not hold what it wants to give.
-    #[error("a credential cannot give sites that it does not have")]
+    /// The caller's own sites do not hold what it wants to give, or whom a billing group is of.
+    #[error("a credential cannot give sites that it does not have, nor change groups of others")]
     BeyondCaller,
     /// Nothing of that name, or nothing for this caller.
     #[error("there is nothing of that name")]

@@ -16,6 +16,7 @@ mod backups;
 mod body;
 mod connection;
 mod counters;
+mod desks;
 mod explained;
 mod groups;
 mod inflate;

@@ -17,7 +17,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use crate::crypto;
+use crate::crypto::{self, WipedVec};
 use crate::engine::backfill::Loading;
 use crate::engine::{Answer, Engine, EngineError, MonthSeen, Outcome};
 use crate::model::batch::{Batch, Verdict};
@@ -114,7 +114,7 @@ pub struct Post<'a> {
     /// Its format.
     pub media: Media,
     /// The inflated body.
-    pub body: Zeroizing<Vec<u8>>,
+    pub body: WipedVec,
     /// The key for a safe retry of the whole batch.
     pub idempotency_key: Option<&'a str>,
     /// The `ce-` headers of a CloudEvent in binary mode, names in lower case.
@@ -572,7 +572,7 @@ mod tests {
             let value = |text: &str| Zeroizing::new(text.to_owned());
             let headers: Vec<_> =
                 headers.iter().map(|(name, text)| ((*name).to_owned(), value(text))).collect();
-            let body = Zeroizing::new(b"{}".to_vec());
+            let body = WipedVec::from(b"{}".to_vec());
             let post =
                 Post { caller: &caller, media, body, idempotency_key: None, ce_headers: &headers };
             digest_of(&post)

@@ -6,7 +6,7 @@ use tokio::sync::Mutex;
 
 use super::{AdminError, Book, list};
 use crate::model::caller::Caller;
-use crate::model::ids::SiteId;
+use crate::model::ids::{GroupId, SiteId};
 use crate::model::reason::Reason;
 use crate::model::site::{Site, SiteSettings};
 use crate::wire::admin::{SitePatch, site_to_value};
@@ -31,14 +31,42 @@ impl Sites {
     /// up. Returns whether the site is new, and the answer.
     ///
     /// # Errors
-    /// [`AdminError`]; nothing is changed then.
-    pub async fn put(&self, id: SiteId, text: &mut [u8]) -> Result<(bool, Vec<u8>), AdminError> {
+    /// [`AdminError`]; nothing is changed then. [`AdminError::BeyondCaller`] when the site would
+    /// join or leave a billing group that has a member which is not the caller's.
+    pub async fn put(
+        &self,
+        caller: &Caller,
+        id: SiteId,
+        text: &mut [u8],
+    ) -> Result<(bool, Vec<u8>), AdminError> {
         let patch = SitePatch::parse(text)?;
         let _changing = self.changing.lock().await;
-        let said = self.book.site(&id).map(|site| last_said(&site)).unwrap_or_default();
+        let before = self.book.site(&id);
+        let said = before.as_deref().map(last_said).unwrap_or_default();
         let settings = merge(&said, &patch)?;
+        if settings.billing_group != said.billing_group {
+            self.may_regroup(caller, before.as_deref(), settings.billing_group.as_ref())?;
+        }
         let put = self.book.put_site(id, settings).await?;
         Ok((put.created, site_text(&put.site).into_bytes()))
+    }
+
+    /// Whether the caller may take a site out of the groups that it is in, and into another. Who is
+    /// in a group decides whom its figure counts and who may read it, for all of its members (T1).
+    fn may_regroup(
+        &self,
+        caller: &Caller,
+        site: Option<&Site>,
+        joins: Option<&GroupId>,
+    ) -> Result<(), AdminError> {
+        let mut touched: Vec<&GroupId> = site.into_iter().flat_map(groups_of).collect();
+        touched.extend(joins);
+        let sites = self.book.sites();
+        let mut foreign = sites.iter().filter(|site| !caller.sites.holds(&site.id));
+        if foreign.any(|site| groups_of(site).any(|group| touched.contains(&group))) {
+            return Err(AdminError::BeyondCaller);
+        }
+        Ok(())
     }
 
     /// A site's settings.
@@ -61,6 +89,14 @@ impl Sites {
 /// What an operator said last, whether it holds already or not: later changes build on it.
 fn last_said(site: &Site) -> SiteSettings {
     site.pending.as_ref().map_or_else(|| site.settings.clone(), |(_, pending)| pending.clone())
+}
+
+/// Every group that a site is, was or will be in: the months of before are still read and billed.
+fn groups_of(site: &Site) -> impl Iterator<Item = &GroupId> {
+    let past = site.past.iter().map(|(_, settings)| settings);
+    let pending = site.pending.iter().map(|(_, settings)| settings);
+    let all = past.chain([&site.settings]).chain(pending);
+    all.filter_map(|settings| settings.billing_group.as_ref())
 }
 
 fn merge(said: &SiteSettings, patch: &SitePatch) -> Result<SiteSettings, AdminError> {
@@ -98,8 +134,18 @@ mod tests {
         (Sites::new(book.clone()), book)
     }
 
+    async fn put_by(
+        sites: &Sites,
+        scope: SiteScope,
+        id: &str,
+        text: &str,
+    ) -> Result<(bool, Vec<u8>), AdminError> {
+        let (operator, id) = (caller(Role::Operator, scope), SiteId::parse(id.as_bytes()).unwrap());
+        sites.put(&operator, id, &mut text.as_bytes().to_vec()).await
+    }
+
     async fn put(sites: &Sites, text: &str) -> Result<(bool, Vec<u8>), AdminError> {
-        sites.put(SiteId::parse(b"ACME").unwrap(), &mut text.as_bytes().to_vec()).await
+        put_by(sites, SiteScope::All, "ACME", text).await
     }
 
     #[tokio::test]
@@ -142,12 +188,60 @@ mod tests {
     async fn a_caller_sees_its_own_sites() {
         let (sites, _) = desk();
         for id in ["A", "B"] {
-            sites.put(SiteId::parse(id.as_bytes()).unwrap(), &mut b"{}".to_vec()).await.unwrap();
+            put_by(&sites, SiteScope::All, id, "{}").await.unwrap();
         }
         let own = SiteScope::Some([SiteId::parse(b"B").unwrap()].into());
         let listed = String::from_utf8(sites.list(&caller(Role::Billing, own))).unwrap();
         assert!(listed.contains("\"B\"") && !listed.contains("\"A\""), "{listed}");
         assert_eq!(sites.read(&SiteId::parse(b"C").unwrap()), Err(AdminError::NotFound));
         assert!(sites.read(&SiteId::parse(b"A").unwrap()).is_ok());
+    }
+
+    #[tokio::test]
+    async fn nobody_joins_or_leaves_a_group_with_members_of_others() {
+        let (sites, book) = desk();
+        let own = |ids: &[&str]| {
+            SiteScope::Some(ids.iter().map(|id| SiteId::parse(id.as_bytes()).unwrap()).collect())
+        };
+        let (joins, leaves) = (r#"{"billing_group":"G"}"#, r#"{"billing_group":null}"#);
+        for id in ["B", "C"] {
+            put_by(&sites, SiteScope::All, id, joins).await.unwrap();
+        }
+        let refused = Err(AdminError::BeyondCaller);
+        // Neither a new site nor one that exists, also not with one of the members.
+        assert_eq!(put_by(&sites, own(&["A"]), "A", joins).await, refused);
+        assert!(book.site(&SiteId::parse(b"A").unwrap()).is_none(), "refused and made");
+        put_by(&sites, own(&["A"]), "A", "{}").await.unwrap();
+        assert_eq!(put_by(&sites, own(&["A"]), "A", joins).await, refused);
+        assert_eq!(put_by(&sites, own(&["A", "B"]), "A", joins).await, refused);
+        assert_eq!(put_by(&sites, own(&["B"]), "B", leaves).await, refused);
+        assert_eq!(put_by(&sites, own(&["B"]), "B", r#"{"billing_group":"H"}"#).await, refused);
+        // What is no change of groups, a group of its own, and every member's operator.
+        put_by(&sites, own(&["B"]), "B", r#"{"name":"b"}"#).await.unwrap();
+        put_by(&sites, own(&["B"]), "B", joins).await.unwrap();
+        put_by(&sites, own(&["A"]), "A", r#"{"billing_group":"own"}"#).await.unwrap();
+        put_by(&sites, own(&["A", "B", "C"]), "A", joins).await.unwrap();
+        assert_eq!(put_by(&sites, own(&["A"]), "A", leaves).await, refused);
+        put_by(&sites, own(&["B", "C", "A"]), "B", leaves).await.unwrap();
+    }
+
+    #[test]
+    fn a_group_of_before_and_one_of_later_are_groups_of_a_site() {
+        let group = |name: &str| GroupId::parse(name.as_bytes());
+        let of = |name| SiteSettings { billing_group: group(name), ..SiteSettings::default() };
+        let month = |text: &str| crate::model::time::Month::parse(text.as_bytes()).unwrap();
+        let site = Site {
+            id: SiteId::parse(b"A").unwrap(),
+            no: crate::model::ids::SiteNo(1),
+            created_at: crate::model::time::Timestamp(0),
+            terminated_at: None,
+            settings: of("now"),
+            pending: Some((month("2026-12"), of("later"))),
+            past: vec![(month("2026-10"), of("before"))],
+            months: Vec::new(),
+            closed_through: None,
+        };
+        let names = ["before", "now", "later"].map(|name| group(name).unwrap());
+        assert_eq!(groups_of(&site).cloned().collect::<Vec<_>>(), names);
     }
 }

@@ -71,9 +71,9 @@ kinds! {
     /// About every site, with a credential of some.
     NeedsAllSites = "needs-all-sites", FORBIDDEN,
         "This is about every site, and needs a credential of all sites.";
-    /// More than the caller has may not be given.
+    /// More than the caller has may not be given, nor a billing group of others changed.
     BeyondCaller = "beyond-caller", FORBIDDEN,
-        "A credential cannot give sites that it does not have.";
+        "A credential cannot give sites that it does not have, nor change groups of others.";
     /// Nothing there, or nothing for this caller.
     NotFound = "not-found", NOT_FOUND, "There is nothing here.";
     /// The path does not know the method.

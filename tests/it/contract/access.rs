@@ -224,3 +224,29 @@ fn sites_outside_the_credential_are_not_there() {
     let path = format!("/v1/tokens/{key_id}");
     problem(&ask(&world.server, &operator, "DELETE", &path, &[], b""), 404, "not-found");
 }
+
+#[test]
+fn an_operator_of_one_site_changes_no_group_of_others() {
+    let world = World::new();
+    for site in ["B", "C"] {
+        put_site(&world.server, site, r#"{"billing_group":"G"}"#);
+    }
+    let token = |role: &str, sites: &[&str]| {
+        token(&world.server, &json!({"role": role, "sites": sites, "name": role}))
+    };
+    let billing = token("billing", &["B", "C"]);
+    let usage = || ask(&world.server, &billing, "GET", "/v1/groups/G/usage/2026-11", &[], b"");
+    assert_eq!(usage().status, 200);
+    let put = |token: &str, site: &str, body: &str| {
+        let path = format!("/v1/sites/{site}");
+        ask(&world.server, token, "PUT", &path, &[JSON], body.as_bytes())
+    };
+    let (joins, leaves) = (r#"{"billing_group":"G"}"#, r#"{"billing_group":null}"#);
+    problem(&put(&token("operator", &["A"]), "A", joins), 403, "beyond-caller");
+    problem(&put(&token("operator", &["B"]), "B", leaves), 403, "beyond-caller");
+    let after = usage();
+    assert_eq!(after.status, 200, "{after:?}");
+    assert_eq!(after.json()["members"].as_array().map(Vec::len), Some(2), "{after:?}");
+    assert_eq!(put(&token("operator", &["B", "C"]), "C", leaves).status, 200);
+    assert_eq!(usage().json()["members"].as_array().map(Vec::len), Some(1));
+}
