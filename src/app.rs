@@ -21,6 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::{Book, Scribe, Sites, Tokens};
 use crate::audit::Audit;
+use crate::backfill::Backfills;
 use crate::backup::{BackupError, Backups};
 use crate::billing::Billing;
 use crate::config::Settings;
@@ -99,7 +100,8 @@ pub struct App {
     retention: Desk,
     billing: Billing,
     subjects: Subjects,
-    watches: [tokio::task::JoinHandle<()>; 7],
+    backfills: Backfills,
+    watches: [tokio::task::JoinHandle<()>; 8],
 }
 
 impl App {
@@ -111,7 +113,7 @@ impl App {
         process::protect().map_err(AppError::Unprotected)?;
         let (keys, data) = (settings.keys.dir.clone(), settings.store.data.clone());
         let (http, place) = (settings.http.clone(), settings.place);
-        let (ingest, kept) = (settings.ingest, settings.retention.clone());
+        let (ingest, kept, late) = (settings.ingest, settings.retention.clone(), settings.backfill);
         let kept = retention::Settings { configuration: settings.digest, ..kept };
         let (hooked, billed, backups) =
             (settings.webhooks.clone(), settings.billing.clone(), settings.backup.clone());
@@ -147,15 +149,15 @@ impl App {
             webhooks.register(&registry);
             let told = audit.clone();
             retention.on_ledger_failure(move |sentence| told.fail(sentence));
-            let subjects = people::open(&engine, &audit, &retention, clock).await?;
-            let others = (backups, webhooks.clone(), billing.clone(), subjects.clone());
+            let people = people::open(&engine, &audit, &retention, (clock, late)).await?;
+            let others = (backups, webhooks.clone(), billing.clone(), people.clone());
             let known = (tokens.clone(), audit.clone(), retention.clone(), others);
             let desks = desks(&engine, ingest, known);
             first_token::ensure(&tokens, &keys).await?;
             let server = Server::start(http, desks, &registry).await?;
-            Ok::<_, AppError>((server, retention, webhooks, subjects))
+            Ok::<_, AppError>((server, retention, webhooks, people))
         };
-        let (server, retention, webhooks, subjects) = match served.await {
+        let (server, retention, webhooks, (subjects, backfills)) = match served.await {
             Ok(served) => served,
             Err(error) => {
                 rooms::close(engine).await;
@@ -170,11 +172,12 @@ impl App {
             tokio::spawn(webhooks.watch()),
             tokio::spawn(billing.clone().watch()),
             tokio::spawn(subjects.clone().watch()),
+            tokio::spawn(backfills.clone().watch()),
         ];
         for address in server.addresses() {
             tracing::info!(%address, "ready");
         }
-        Ok(Self { server, engine, audit, retention, billing, subjects, watches })
+        Ok(Self { server, engine, audit, retention, billing, subjects, backfills, watches })
     }
 
     /// The addresses that are listened on.
@@ -218,6 +221,7 @@ impl App {
         rooms::close(self.engine).await;
         self.retention.rest().await;
         self.subjects.rest().await;
+        self.backfills.rest().await;
         let ledger = Arc::clone(self.audit.ledger());
         let _ = tokio::task::spawn_blocking(move || ledger.finish_second_copy()).await;
         self.billing.rest().await;
@@ -226,12 +230,12 @@ impl App {
 }
 
 /// The desks that are there before the others.
-type Known = (Tokens, Audit, Desk, (Backups, Webhooks, Billing, Subjects));
+type Known = (Tokens, Audit, Desk, (Backups, Webhooks, Billing, (Subjects, Backfills)));
 
 fn desks(
     engine: &Engine,
     ingest: Ingest,
-    (tokens, audit, retention, (backups, webhooks, billing, subjects)): Known,
+    (tokens, audit, retention, (backups, webhooks, billing, (subjects, backfills))): Known,
 ) -> Desks {
     let book: Arc<dyn Book> = Arc::new(engine.clone());
     let counts: Arc<dyn Counts> = Arc::new(engine.clone());
@@ -246,6 +250,7 @@ fn desks(
         billing,
         audit,
         retention,
+        backfills,
         backups,
         webhooks,
         subjects,

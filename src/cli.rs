@@ -2,6 +2,7 @@
 //! never opens the database; it asks the server like everyone else.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to people")]
 
+mod backfill;
 mod backup;
 pub(crate) mod client;
 pub(crate) mod evidence;
@@ -24,6 +25,7 @@ use crate::config::{self, EXIT_BAD_CONFIG, Flags};
 use crate::load;
 use crate::model::time::SystemClock;
 use crate::observe::logs;
+use backfill::BackfillVerb;
 use backup::{BackupVerb, RestoreVerb};
 use client::{Ask, Target};
 use export::ExportVerb;
@@ -96,6 +98,13 @@ enum Verb {
     Restore {
         #[command(subcommand)]
         verb: RestoreVerb,
+    },
+    /// Make, list, close and abandon backfills.
+    Backfill {
+        #[command(flatten)]
+        target: Target,
+        #[command(subcommand)]
+        verb: BackfillVerb,
     },
     /// Make, list, test and remove webhooks.
     Webhook {
@@ -279,6 +288,7 @@ pub fn run() -> ExitCode {
         },
         Verb::Backup { target, verb } => backup::run(&target, verb),
         Verb::Restore { verb } => backup::restore(verb),
+        Verb::Backfill { target, verb } => ask(&target, &backfill::backfill(verb)),
         Verb::Webhook { target, verb } => ask(&target, &webhooks::webhook(verb)),
         Verb::Statement { target, verb } => match statement::statement(verb) {
             Ok(question) => ask(&target, &question),

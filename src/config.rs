@@ -4,6 +4,7 @@
 //!
 //! Errors are one plain sentence each. Secrets are never settings, only the paths of their files.
 
+mod backfills;
 mod bills;
 mod file;
 
@@ -11,6 +12,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::backfill;
 use crate::backup;
 use crate::billing;
 use crate::crypto::sha256;
@@ -48,6 +50,8 @@ pub struct Settings {
     pub keys: keys::Settings,
     /// Of the retention desk.
     pub retention: retention::Settings,
+    /// Of the desk of backfills.
+    pub backfill: backfill::Settings,
     /// Of the desk of backups.
     pub backup: backup::Settings,
     /// Of the webhook desk.
@@ -160,6 +164,7 @@ fn settings(file: &File) -> Result<Settings, ConfigError> {
         store: store_settings(file)?,
         keys: keys_settings(file)?,
         retention: retention_settings(file)?,
+        backfill: backfills::settings(file)?,
         backup: backup_settings(file)?,
         webhooks: webhook_settings(file)?,
         billing: bills::settings(file)?,
@@ -260,6 +265,7 @@ fn engine_settings(file: &File) -> Result<engine::Settings, ConfigError> {
         fold_after_ms: milliseconds(fold_after, 1_000),
         age_ms: milliseconds(age_days, DAY_MS),
         explain: explain_settings(file)?,
+        backfill: backfills::bounds(file)?,
     })
 }
 

@@ -5,6 +5,7 @@
 //! into blocks ([`fold`]); readers see counters that were published after their sync.
 
 pub mod arrivals;
+pub mod backfill;
 pub mod backup;
 pub mod calendar;
 mod closing;
@@ -89,6 +90,8 @@ pub struct Settings {
     pub age_ms: i64,
     /// What explanations of months may take, and whom they suspect.
     pub explain: explain::Settings,
+    /// How much a backfill may hold.
+    pub backfill: backfill::Settings,
 }
 
 impl Default for Settings {
@@ -103,6 +106,7 @@ impl Default for Settings {
             fold_after_ms: 60_000,
             age_ms: limits::AGE_MS_MAX,
             explain: explain::Settings::default(),
+            backfill: backfill::Settings::default(),
         }
     }
 }
@@ -207,7 +211,7 @@ pub struct Engine {
     settings: Settings,
 }
 
-/// Loads what is stored of destructions, copies on hold, and persons.
+/// Loads what is stored of destructions, copies on hold, persons, and backfills.
 fn load_marks(shared: &mut Shared) -> Result<(), EngineError> {
     let (store, ring) = (Arc::clone(&shared.store), Arc::clone(&shared.ring));
     shared.gone = RwLock::new(Gone::load(&store)?);
@@ -220,6 +224,7 @@ fn load_marks(shared: &mut Shared) -> Result<(), EngineError> {
     shared.directory.keep_numbers(gone.last_site());
     let suppressed = erase::Suppressed::load(&store, &ring, &shared.directory, gone)?;
     shared.suppressed = RwLock::new(suppressed);
+    shared.backfills = backfill::Backfills::load(&store, &ring)?;
     hold::check(shared)
 }
 

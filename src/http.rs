@@ -11,10 +11,12 @@
 
 mod activity;
 mod answer;
+mod backfills;
 mod backups;
 mod body;
 mod connection;
 mod counters;
+mod desks;
 mod explained;
 mod groups;
 mod inflate;
@@ -47,6 +49,7 @@ pub use tls::{TlsError, TlsFiles};
 
 use crate::admin::{Sites, Tokens};
 use crate::audit::Audit;
+use crate::backfill::Backfills;
 use crate::backup::Backups;
 use crate::billing::Billing;
 use crate::reconciliation::Reconciliation;
@@ -122,6 +125,8 @@ pub struct Desks {
     pub retention: Desk,
     /// Knows what is kept of one person.
     pub subjects: Subjects,
+    /// Counts late logs all at once.
+    pub backfills: Backfills,
     /// Makes backups.
     pub backups: Backups,
     /// Tells others what happens.

@@ -4,6 +4,7 @@
 //! [`Engine::commit`], which answers when the batch is on the disk and counted → receipt.
 
 mod aside;
+mod late;
 mod places;
 mod prepare;
 mod senders;
@@ -17,6 +18,7 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::crypto::{self, WipedVec};
+use crate::engine::backfill::Loading;
 use crate::engine::{Answer, Engine, EngineError, MonthSeen, Outcome};
 use crate::model::batch::{Batch, Verdict};
 use crate::model::caller::{Caller, SiteScope};
@@ -25,6 +27,7 @@ use crate::model::limits;
 use crate::model::reason::Reason;
 use crate::model::time::Timestamp;
 use crate::observe::{RecordCounters, RecordOutcome};
+use crate::store::backfill::MARK_BYTES;
 use crate::wire::{Attributes, Decoder, Fault, Limits, Media, Receipt, Record, Unfit};
 use places::{NoPlace, Places};
 use prepare::Rows;
@@ -146,6 +149,10 @@ pub enum Posted {
     IdempotencyRunning,
     /// No receipt is kept for the key.
     NoReceipt,
+    /// The backfill takes no records any more.
+    BackfillNotOpen,
+    /// The backfill would hold more than it may.
+    BackfillFull,
 }
 
 impl From<EngineError> for Posted {
@@ -173,6 +180,8 @@ struct Prepared {
     /// The months of its rows as they were when the rows were made.
     months: Vec<MonthSeen>,
     draft: Draft,
+    /// The marks of its events, where it is for a backfill.
+    marks: Vec<[u8; MARK_BYTES]>,
 }
 
 /// The receipt of a batch before the engine has judged.
@@ -215,8 +224,8 @@ impl Ingest {
 
     async fn post_plain(&self, post: Post<'_>) -> Posted {
         let bytes = post.body.len();
-        let Prepared { batch, months, draft } =
-            match off_reactor(&self.shared.large, bytes, || self.prepare(post)).await {
+        let Prepared { batch, months, draft, .. } =
+            match off_reactor(&self.shared.large, bytes, || self.prepare(post, None)).await {
                 Ok(prepared) => prepared,
                 Err(posted) => return posted,
             };
@@ -252,8 +261,8 @@ impl Ingest {
             Ok(Some(_)) => return Posted::IdempotencyMismatch,
             Err(error) => return error.into(),
         }
-        let Prepared { batch, months, draft } =
-            match off_reactor(&self.shared.large, bytes, || self.prepare(post)).await {
+        let Prepared { batch, months, draft, .. } =
+            match off_reactor(&self.shared.large, bytes, || self.prepare(post, None)).await {
                 Ok(prepared) => prepared,
                 Err(posted) => return posted,
             };
@@ -274,11 +283,11 @@ impl Ingest {
     }
 
     /// Decodes a body and replaces every id. The body is wiped when this returns.
-    fn prepare(&self, mut post: Post<'_>) -> Result<Prepared, Posted> {
+    fn prepare(&self, mut post: Post<'_>, target: Option<&Loading>) -> Result<Prepared, Posted> {
         let body = &mut post.body;
         // About 400 bytes a record is usual; a wrong guess costs an allocation.
         let rows = Rows::with_capacity(body.len() / 350 + 1);
-        let places = Places::new(&self.engine, post.caller, self.settings.future_ms);
+        let places = Places::new(&self.engine, post.caller, self.settings.future_ms, target);
         let mut desk = Desk {
             engine: &self.engine,
             counters: &self.counters,
@@ -289,6 +298,7 @@ impl Ingest {
                 post.caller.producers.is_some(),
             ),
             draft: Draft::default(),
+            marks: Vec::new(),
             failed: None,
         };
         let mut decoder = self.decoder();
@@ -312,7 +322,8 @@ impl Ingest {
         batch.arrival = desk.senders.finish();
         batch.suppressions = desk.places.suppressions();
         desk.draft.indexes = indexes;
-        Ok(Prepared { batch, months: desk.places.months_seen(), draft: desk.draft })
+        let (months, marks) = (desk.places.months_seen(), desk.marks);
+        Ok(Prepared { batch, months, draft: desk.draft, marks })
     }
 
     fn decoder(&self) -> Decoder {
@@ -343,6 +354,7 @@ struct Desk<'e> {
     rows: Rows,
     senders: Senders,
     draft: Draft,
+    marks: Vec<[u8; MARK_BYTES]>,
     failed: Option<Posted>,
 }
 
@@ -367,6 +379,7 @@ impl Desk<'_> {
                     let pointer = record.fault(Reason::TooOld).pointer.to_string();
                     self.draft.old.push(Old { index, event_id, pointer });
                 }
+                self.marks.extend(self.places.mark_of(record, producer));
                 self.senders.row(producer);
                 let added = self.rows.add(index, record, producer, place, self.engine.ring());
                 if added.is_none() {

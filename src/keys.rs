@@ -6,7 +6,8 @@
 //! root key            a RootProvider: a key file, or a PKCS#11 token                  (root)
 //!  └ VEK              vault epoch key, in the VEK home, wrapped by the root           (vek)
 //!     ├ journal keys  directly under the VEK, so that its turn-over turns the
-//!     │               retired ones in every older copy of the register to noise
+//!     │               retired ones in every older copy of the register to noise; those of
+//!     │               backfills likewise
 //!     └ node keys     one per (use, month) or (bucket class, epoch)                   (register)
 //!        └ leaf keys  one per (site, use, month), (site, class, epoch), UTC day, state
 //! ```

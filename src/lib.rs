@@ -12,7 +12,7 @@
 //! | 4 | [`engine`] | journal, seen, tallies, blocks, fold, recovery |
 //! | 5 | [`ingest`], [`usage`], [`billing`], [`admin`] | one desk per use case |
 //! | 5 | [`audit`], [`retention`], [`backup`], [`webhooks`], [`reconciliation`] | likewise |
-//! | 5 | [`subjects`] | likewise |
+//! | 5 | [`subjects`], [`backfill`] | likewise |
 //! | 6 | [`http`] | sockets, TLS, routes, limits, problems |
 //! | 7 | [`config`], [`app`], [`cli`], [`load`] | wiring |
 
@@ -32,6 +32,7 @@ pub mod engine;
 
 pub mod admin;
 pub mod audit;
+pub mod backfill;
 pub mod backup;
 pub mod billing;
 pub mod ingest;

@@ -2,6 +2,7 @@
 //! any network or disk format; every other room may name this one and it names none.
 
 pub mod arrival;
+pub mod backfill;
 pub mod batch;
 pub mod caller;
 pub mod explained;

@@ -5,6 +5,7 @@
 //! at all.
 
 pub mod arrivals;
+pub mod backfill;
 pub mod backup;
 pub mod batch;
 pub mod block;

@@ -343,6 +343,9 @@ impl Inner {
         let (state, report) = match done {
             Ok(report) if report.done => ("done", report),
             Ok(report) if !report.waiting_for.is_empty() => ("waiting_for_copies", report),
+            Ok(report) if report.held.is_empty() && !report.backfills.is_empty() => {
+                ("waiting_for_backfill", report)
+            }
             Ok(report) => ("waiting_for_hold", report),
             // The person is hidden, and the desk tries again by itself.
             Err(SubjectError::Failed | SubjectError::Busy) => ("pending", EraseReport::default()),

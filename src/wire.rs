@@ -9,6 +9,7 @@
 pub mod admin;
 pub mod arrivals;
 pub mod attributes;
+pub mod backfill;
 pub mod backup;
 pub mod batch;
 pub mod challenge;

@@ -21,6 +21,7 @@ pub(super) struct File {
     pub fold: Fold,
     pub explain: Explain,
     pub retention: Retention,
+    pub backfill: Backfill,
     pub backup: Backup,
     pub webhooks: Webhooks,
     pub challenge: Challenge,
@@ -221,6 +222,21 @@ impl Default for Explain {
             license_share_ppm: 10_000,
             license_share_least: 10_000,
         }
+    }
+}
+
+/// `[backfill]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Backfill {
+    pub records: u64,
+    pub bytes: u64,
+    pub open_days: u64,
+}
+
+impl Default for Backfill {
+    fn default() -> Self {
+        Self { records: 500_000, bytes: 128 << 20, open_days: 14 }
     }
 }
 

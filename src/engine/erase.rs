@@ -113,6 +113,8 @@ pub struct EraseReport {
     pub keys: Vec<KeyId>,
     /// Buckets that are on hold and have the person, or copies in hold storage that may.
     pub held: Vec<Bucket>,
+    /// Backfills of the site whose records may have the person; they are waited for.
+    pub backfills: Vec<u64>,
     /// Copies of the register that are waited for; until they have it nothing is destroyed.
     pub waiting_for: Vec<PathBuf>,
 }

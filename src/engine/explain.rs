@@ -227,13 +227,13 @@ impl Engine {
 
 impl Shared {
     /// The erasures of a site that have not ended.
-    fn erasing_at(&self, site: SiteNo) -> Vec<u64> {
+    pub(super) fn erasing_at(&self, site: SiteNo) -> Vec<u64> {
         let erasing = self.erasing.read().unwrap_or_else(PoisonError::into_inner);
         erasing.values().filter(|row| row.site == site).map(|row| row.number).collect()
     }
 
     /// Whether an erasure of somebody with records in the month was lost.
-    fn has_lost_erasure(&self, at: SiteMonth) -> bool {
+    pub(super) fn has_lost_erasure(&self, at: SiteMonth) -> bool {
         let erasing = self.erasing.read().unwrap_or_else(PoisonError::into_inner);
         let mut lost = erasing.values().filter(|row| row.stage == Stage::Lost);
         lost.any(|row| row.site == at.site && row.months.contains(&at.month))
@@ -370,7 +370,7 @@ impl<'e> Work<'e> {
     }
 
     /// Reads every listed block once; whether all of them could be read.
-    fn every_block(
+    pub(super) fn every_block(
         &self,
         listing: &Listing,
         mut take: impl FnMut(Bucket, Vec<OwnedRow>) -> Result<(), EngineError>,

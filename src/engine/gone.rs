@@ -45,6 +45,9 @@ pub trait Dues: Send + Sync {
     /// Whether the records of a bucket should be destroyed by now, with nothing that holds them.
     /// Its epoch ends then.
     fn is_over(&self, site: &Site, bucket: Bucket, ends_at: Timestamp) -> bool;
+
+    /// Whether the sets of a month, which ends then, should be destroyed by now.
+    fn sets_over(&self, site: &Site, month: Month, ends_at: Timestamp) -> bool;
 }
 
 /// Classes that have buckets.

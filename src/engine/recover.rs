@@ -248,6 +248,7 @@ fn replay(
             state.apply(Apply {
                 batch,
                 verdicts: Some(verdicts),
+                repeats: None,
                 now: group.verdict.judged_at,
                 window: Window { age_ms: settings.age_ms },
                 group: number,

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use tokio::sync::watch;
 
 use super::arrivals::Arrivals;
+use super::backfill::Backfills;
 use super::backup::Lease;
 use super::directory::Directory;
 use super::ended::Ended;
@@ -54,6 +55,8 @@ pub struct Shared {
     pub(super) erasing: RwLock<Erasures>,
     /// Persons whose later records are not kept.
     pub(super) suppressed: RwLock<Suppressed>,
+    /// Backfills.
+    pub(super) backfills: Backfills,
     /// The explanations of months that were made last.
     pub(super) explained: Kept,
     /// The time that the writer believes, milliseconds since 1970.
@@ -99,6 +102,7 @@ impl Shared {
             held: RwLock::default(),
             erasing: RwLock::default(),
             suppressed: RwLock::default(),
+            backfills: Backfills::default(),
             explained: Kept::default(),
             believed: AtomicI64::new(0),
             as_of: AtomicU64::new(0),

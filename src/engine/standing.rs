@@ -65,8 +65,11 @@ impl Writer {
         self.shared.directory.put_site(&self.shared.store, grown).map(Some)
     }
 
-    /// Whether a record was ever accepted for the site.
+    /// Whether a record was ever accepted for the site, or waits in a backfill.
     fn has_records(&mut self, site: &Site) -> bool {
+        if self.shared.backfills.is_open_at(site.no) {
+            return true;
+        }
         let months = self.state.months().iter();
         months.filter(|month| month.at.site == site.no).any(|month| month.tally.has_records())
     }

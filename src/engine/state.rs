@@ -1,6 +1,8 @@
 //! What the writer knows: the counters and sets of each site and month, and the seen slots. It is
 //! the writer's own; readers see only the counters, and only after they are on the disk.
 
+mod judge;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -13,6 +15,7 @@ use crate::model::time::{Day, Month, Timestamp};
 use crate::model::usage::Tally;
 use crate::model::vocab::Class;
 use crate::store::{Store, Table};
+use judge::{judge, judge_late, judge_shut, refine, remember};
 
 /// The sets of a site's month.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -356,7 +359,7 @@ impl State {
     /// # Errors
     /// When a set on disk cannot be read. Then the state is half changed and must be thrown away.
     pub fn apply(&mut self, input: Apply<'_>) -> Result<(Vec<Verdict>, Vec<usize>), RunError> {
-        let Apply { batch, verdicts, now, window, group, store, keys } = input;
+        let Apply { batch, verdicts, repeats, now, window, group, store, keys } = input;
         let missing = crate::store::codec::Corrupt("key of a month or day");
         self.open_slots(batch, keys).ok_or(missing)?;
         let places = self.places(&input)?;
@@ -381,7 +384,13 @@ impl State {
                 (Some(given), _) => remember(given[row], claim, slot, &mut disk)?,
                 (None, MonthPlace::Shut) => judge_shut(claim, slot, &mut disk)?,
                 (None, MonthPlace::Open { index, .. }) => {
-                    let verdict = judge(claim, slot, now, window, &mut disk)?;
+                    let verdict = match repeats {
+                        Some(repeats) => {
+                            let known = repeats.get(row).copied().unwrap_or(false);
+                            judge_late(claim, slot, known, &mut disk)?
+                        }
+                        None => judge(claim, slot, now, window, &mut disk)?,
+                    };
                     let lost = claim.suppressed || place.lost(claim);
                     refine(verdict, months[*index].is_closed(), lost)
                 }
@@ -427,6 +436,8 @@ pub struct Apply<'a> {
     pub batch: &'a Batch,
     /// What was judged of them before (replay).
     pub verdicts: Option<&'a [Verdict]>,
+    /// Of a backfill: which rows are known to be repeated. Its rows may be of any age.
+    pub repeats: Option<&'a [bool]>,
     /// The present time.
     pub now: Timestamp,
     /// The accepted ages.
@@ -462,57 +473,6 @@ impl MonthPlace {
         // A month's buckets are months or days, never both.
         gone.iter().any(|(epoch, of)| *of == class && (*epoch == day || *epoch == month))
     }
-}
-
-/// What becomes of an accepted row in a month that may be closed and a bucket that may be gone.
-fn refine(verdict: Verdict, closed: bool, lost: bool) -> Verdict {
-    match (verdict, closed, lost) {
-        (Verdict::Accepted, false, true) => Verdict::NotRetained,
-        (Verdict::Accepted, true, false) => Verdict::Correction,
-        (Verdict::Accepted, true, true) => Verdict::CorrectionNotRetained,
-        (verdict, ..) => verdict,
-    }
-}
-
-/// Judges a row of a month that has lost a key: known or too late, and counted nowhere.
-fn judge_shut(
-    claim: &Claim,
-    slot: Option<&mut DistinctSet>,
-    disk: &mut Disk<'_>,
-) -> Result<Verdict, RunError> {
-    let known = slot.map_or(Ok(0), |slot| slot.get(claim.seen, disk))? != 0;
-    Ok(if known { Verdict::Duplicate } else { Verdict::TooOld })
-}
-
-/// Judges a row, and remembers its event where it is accepted. Duplicates before age: a retry of an
-/// accepted record is a duplicate however late it comes, as long as its slot lives.
-fn judge(
-    claim: &Claim,
-    slot: Option<&mut DistinctSet>,
-    now: Timestamp,
-    window: Window,
-    disk: &mut Disk<'_>,
-) -> Result<Verdict, RunError> {
-    let Some(slot) = slot else { return Ok(Verdict::TooOld) };
-    if now.0.saturating_sub(claim.occurred_at.0) > window.age_ms {
-        let known = slot.get(claim.seen, disk)? != 0;
-        return Ok(if known { Verdict::Duplicate } else { Verdict::TooOld });
-    }
-    let known = slot.insert(claim.seen, MEMBER, disk)? != 0;
-    Ok(if known { Verdict::Duplicate } else { Verdict::Accepted })
-}
-
-/// Remembers the event of a row that was judged before.
-fn remember(
-    verdict: Verdict,
-    claim: &Claim,
-    slot: Option<&mut DistinctSet>,
-    disk: &mut Disk<'_>,
-) -> Result<Verdict, RunError> {
-    if let (true, Some(slot)) = (verdict.is_taken(), slot) {
-        slot.insert(claim.seen, MEMBER, disk)?;
-    }
-    Ok(verdict)
 }
 
 #[inline]

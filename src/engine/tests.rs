@@ -6,6 +6,7 @@
 //! answer was an error is there or not, as a whole.
 
 mod arrivals;
+mod backfill;
 mod checks;
 mod closing;
 mod destroy;
@@ -80,6 +81,9 @@ enum Op {
     CrashFold(bool),
     /// So many hours pass, and the next write, a close if one is due, fails so.
     CrashClose(bool, u16),
+    /// Rows of one site and any age come in a backfill, in requests of so many rows. Its close may
+    /// fail so.
+    Backfill(Option<bool>, u16, Vec<Row>),
 }
 
 struct World {
@@ -174,6 +178,7 @@ impl World {
             let user = tag("user record", row.user);
             writer.push(details::USER, Item::Tag(Tag(user)));
             writer.push(7, Item::Number(i64::from(row.event)));
+            backfill::push_event(&mut writer, row);
             writer.end_row();
             let month = batch.month_index(name).unwrap();
             let group = self.group_tag(&site, span.month, row);
@@ -228,7 +233,7 @@ impl World {
                 verdicts.push(Verdict::Duplicate);
                 continue;
             }
-            if now - at > limits::AGE_MS_MAX {
+            if now - at > limits::AGE_MS_MAX && !self.model.late_rows {
                 verdicts.push(Verdict::TooOld);
                 continue;
             }
@@ -397,6 +402,7 @@ impl World {
             }
             Op::CrashFold(after) => self.crash_fold(after),
             Op::CrashClose(after, hours) => self.crash_close(after, hours),
+            Op::Backfill(crash, size, rows) => self.backfill(crash, size, &rows),
         }
         self.check();
     }
@@ -422,6 +428,8 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (1u16..200).prop_map(Op::Advance),
         1 => (2u16..400, rows()).prop_map(|(hours, rows)| Op::Glitch(hours, rows)),
         1 => (any::<bool>(), 1u16..300).prop_map(|(after, hours)| Op::CrashClose(after, hours)),
+        2 => (proptest::option::of(any::<bool>()), 1u16..20, rows())
+            .prop_map(|(crash, size, rows)| Op::Backfill(crash, size, rows)),
         3 => Just(Op::Fold),
         1 => Just(Op::Restart),
         2 => (any::<bool>(), rows()).prop_map(|(after, rows)| Op::Crash(after, rows)),

@@ -6,18 +6,20 @@
 //! process recovers from the journal. It never goes on after a failed write, and never syncs twice.
 
 mod answers;
+mod backfill;
 mod barrier;
 mod destruction;
 mod expiry;
 mod folding;
+mod judge;
 
 pub use answers::answer_aad;
+pub use backfill::Whole;
 pub use barrier::{Barrier, Copied};
 pub use destruction::Order;
 pub use expiry::{first_slot_at, floor};
 pub use folding::{FoldOrder, fold_thread};
 
-use std::collections::BTreeMap;
 use std::mem::take;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,15 +28,16 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::backfill::Order as BackfillOrder;
 use super::closing::Closing;
 use super::desk::DeskOrder;
 use super::fold::{Cut, Delta, Folded};
 use super::gone::Takes;
 use super::journal::{self, JournalKey, SealedBatch};
-use super::state::{Apply, SetKeys, State, Window};
+use super::state::{SetKeys, State};
 use super::{Answer, EngineError, MonthSeen, Outcome, Settings, Shared, SitePut, spill};
 use crate::crypto::SealKey;
-use crate::model::arrival::{Hour, Received};
+use crate::model::arrival::Hour;
 use crate::model::batch::{Batch, Epoch, SiteMonth};
 use crate::model::caller::Token;
 use crate::model::ids::{KeyId, SiteId};
@@ -82,6 +85,8 @@ pub enum Message {
     DeleteToken(String, Reply<bool>),
     /// What the retention desk asks for.
     Desk(DeskOrder),
+    /// What is to be done with backfills.
+    Backfill(BackfillOrder),
     /// Fold everything, then answer.
     Fold(Reply<()>),
     /// Copy the data at a barrier.
@@ -203,6 +208,7 @@ impl Writer {
                 let _ = reply.send(Ok(was));
             }
             Message::Desk(order) => self.desk(order)?,
+            Message::Backfill(order) => self.backfill(order)?,
             Message::Fold(reply) => {
                 if self.folded_through + 1 >= self.next_group {
                     self.retire_keys()?;
@@ -254,40 +260,7 @@ impl Writer {
             self.close_late(&submission.batch.months)?;
             self.close_late_groups(&submission.batch)?;
         }
-        let number = self.next_group;
-        let keys = RingKeys(&self.shared);
-        let mut verdict = GroupVerdict {
-            judged_at: now,
-            believed: self.closing.believed(),
-            batches: Vec::with_capacity(group.len()),
-            tallies: Vec::new(),
-            arrivals: Vec::new(),
-        };
-        let mut arrived: BTreeMap<_, Received> = BTreeMap::new();
-        let mut touched: Vec<usize> = Vec::new();
-        for submission in &mut group {
-            let input = Apply {
-                batch: &submission.batch,
-                verdicts: None,
-                now,
-                window: Window { age_ms: self.settings.age_ms },
-                group: number,
-                store: &self.shared.store,
-                keys: &keys,
-            };
-            let (rows, months) = self.state.apply(input)?;
-            for (sender, received) in take(&mut submission.batch.arrival).judged(&rows) {
-                arrived.entry(sender).or_default().add(&received);
-            }
-            verdict.batches.push(rows);
-            touched.extend(months);
-        }
-        verdict.arrivals = arrived.into_iter().collect();
-        touched.sort_unstable();
-        touched.dedup();
-        let months = self.state.months();
-        let tally = |index: usize| (months[index].at, months[index].tally.clone());
-        verdict.tallies = touched.into_iter().map(tally).collect();
+        let verdict = self.judge(&mut group, None, now)?;
         self.shared.arrivals.hold(Hour::of(now))?;
         self.write(Changes::default(), group, verdict, now)
     }

@@ -11,6 +11,7 @@ use super::body::BodyError;
 use super::inflate;
 use crate::admin::{AdminError, AuthError};
 use crate::audit::AuditError;
+use crate::backfill::BackfillError;
 use crate::backup::BackupError;
 use crate::billing::BillingError;
 use crate::reconciliation::ReconciliationError;
@@ -127,6 +128,13 @@ kinds! {
     BackupRunning = "backup-running", CONFLICT, "A backup is being made.";
     /// The name of the backup is taken.
     BackupExists = "backup-exists", CONFLICT, "There is a backup of that name.";
+    /// The backfill has ended, or is being counted.
+    BackfillNotOpen = "backfill-not-open", CONFLICT, "The backfill takes no records any more.";
+    /// The backfill holds as much as it may.
+    BackfillFull = "backfill-full", CONFLICT,
+        "The backfill would hold more than it may; close it and make another one.";
+    /// There are as many open backfills as there may be.
+    TooManyBackfills = "too-many-backfills", CONFLICT, "There are too many open backfills.";
     /// There are as many webhooks as there may be.
     TooManyWebhooks = "too-many-webhooks", CONFLICT, "There are too many webhooks.";
     /// The webhook said that it is gone.
@@ -325,6 +333,23 @@ impl From<DeskError> for Refusal {
             DeskError::DiskFull => Kind::DiskFull,
             DeskError::Stopped => Kind::Stopped,
             DeskError::Failed => Kind::Internal,
+        };
+        kind.into()
+    }
+}
+
+impl From<BackfillError> for Refusal {
+    fn from(error: BackfillError) -> Self {
+        let kind = match error {
+            BackfillError::Unreadable => Kind::Unreadable,
+            BackfillError::Unfit(flaw) => return Self { flaw: Some(flaw), ..Kind::Unfit.into() },
+            BackfillError::NotFound => Kind::NotFound,
+            BackfillError::TooMany => Kind::TooManyBackfills,
+            BackfillError::NotOpen => Kind::BackfillNotOpen,
+            BackfillError::Busy => Kind::Busy,
+            BackfillError::DiskFull => Kind::DiskFull,
+            BackfillError::Stopped => Kind::Stopped,
+            BackfillError::Failed => Kind::Internal,
         };
         kind.into()
     }

@@ -30,6 +30,8 @@ const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-repl
 pub struct Delivery {
     /// Who sent it.
     pub caller: Caller,
+    /// The backfill that it is for.
+    pub backfill: Option<u64>,
     /// The format of the body.
     pub media: Media,
     /// The inflated body.
@@ -72,7 +74,10 @@ impl Intake for Ingest {
                 idempotency_key: delivery.idempotency_key.as_ref().map(|key| key.as_str()),
                 ce_headers: &delivery.ce_headers,
             };
-            desk.post(post).await
+            match delivery.backfill {
+                Some(number) => desk.load(post, number).await,
+                None => desk.post(post).await,
+            }
         })
     }
 
@@ -87,16 +92,16 @@ impl Intake for Ingest {
 }
 
 impl Service {
-    /// Answers a post of records.
+    /// Answers a post of records, into a backfill where one is named.
     pub(super) async fn post_records(
         self: &Arc<Self>,
         caller: &Caller,
-        parts: &Parts,
-        body: &mut Incoming,
+        backfill: Option<u64>,
+        (parts, body): (&Parts, &mut Incoming),
     ) -> Result<Answer, Refusal> {
         let taken = async {
             let (delivery, share) = self.read_delivery(caller, parts, body).await?;
-            self.hand_over(delivery, share).await
+            self.hand_over(Delivery { backfill, ..delivery }, share).await
         };
         let refusal = match taken.await {
             Ok(answer) => return Ok(answer),
@@ -150,7 +155,8 @@ impl Service {
         self.desks().tokens.still_valid(caller)?;
         let (body, share) = plain.into_parts();
         let caller = Arc::clone(caller);
-        Ok((Delivery { caller, media, body, idempotency_key, ce_headers }, share))
+        let backfill = None;
+        Ok((Delivery { caller, backfill, media, body, idempotency_key, ce_headers }, share))
     }
 
     /// Reads a body under its two caps, as sent and inflated, and a budget for both.
@@ -212,6 +218,8 @@ fn receipt(posted: Posted) -> Result<Answer, Refusal> {
         Posted::IdempotencyMismatch => return Err(Kind::IdempotencyMismatch.into()),
         Posted::IdempotencyRunning => return Err(Kind::IdempotencyRunning.into()),
         Posted::NoReceipt => return Err(Kind::NotFound.into()),
+        Posted::BackfillNotOpen => return Err(Kind::BackfillNotOpen.into()),
+        Posted::BackfillFull => return Err(Kind::BackfillFull.into()),
     };
     let mut receipt = match status {
         200 => answer(StatusCode::OK, JSON, body),

@@ -82,6 +82,18 @@ pub enum Route {
     SubjectErase,
     /// Read the erasures that have not ended.
     SubjectErasures,
+    /// Make a backfill.
+    BackfillCreate,
+    /// Read the backfills.
+    BackfillList,
+    /// Read a backfill.
+    BackfillGet,
+    /// Put records into a backfill.
+    BackfillLoad,
+    /// Count a backfill.
+    BackfillClose,
+    /// Abandon a backfill.
+    BackfillAbandon,
     /// Begin a backup.
     BackupBegin,
     /// Read the backups.
@@ -164,7 +176,7 @@ const POST: Method = Method::POST;
 const DELETE: Method = Method::DELETE;
 
 #[rustfmt::skip]
-static TABLE: [Row; 54] = [
+static TABLE: [Row; 60] = [
     row(Route::Records,     POST,   "/v1/records",                    "records",      PRODUCER),
     row(Route::SiteUsage,   GET,    "/v1/sites/{site}/usage/{month}", "site_usage",   BILLING),
     row(Route::GroupUsage,  GET,    "/v1/groups/{group}/usage/{month}", "group_usage", BILLING),
@@ -208,6 +220,12 @@ static TABLE: [Row; 54] = [
     row(Route::CertificateGet, GET, "/v1/certificates/{id}",          "certificate_get", AUDITOR),
     row(Route::SubjectErase, POST,  "/v1/sites/{site}/subjects/erase",    "subject_erase",    PRIVACY),
     row(Route::SubjectErasures, GET, "/v1/sites/{site}/subjects/erasures", "subject_erasures", PRIVACY),
+    row(Route::BackfillCreate, POST, "/v1/backfills",                 "backfill_create",  OPERATOR),
+    row(Route::BackfillList,   GET,  "/v1/backfills",                 "backfill_list",    ARRIVALS),
+    row(Route::BackfillGet,    GET,  "/v1/backfills/{id}",            "backfill_get",     ARRIVALS),
+    row(Route::BackfillLoad,   POST, "/v1/backfills/{id}/records",    "backfill_load",    PRODUCER),
+    row(Route::BackfillClose,  POST, "/v1/backfills/{id}/close",      "backfill_close",   OPERATOR),
+    row(Route::BackfillAbandon, DELETE, "/v1/backfills/{id}",         "backfill_abandon", OPERATOR),
     row(Route::BackupBegin, POST,   "/v1/backups",                    "backup_begin", OPERATOR),
     row(Route::BackupList,  GET,    "/v1/backups",                    "backup_list",  OPERATOR),
     row(Route::BackupGet,   GET,    "/v1/backups/{name}",             "backup_get",   OPERATOR),

@@ -207,7 +207,7 @@ impl Service {
         let Some(caller) = self.caller(row, parts)? else { return self.open(row.route) };
         let ([first, second], route) = (captures, row.route);
         match route {
-            Route::Records => self.post_records(&caller, parts, body).await,
+            Route::Records => self.post_records(&caller, None, (parts, body)).await,
             Route::SiteUsage => self.site_usage(&caller, site(&caller, first)?, second, parts),
             Route::GroupUsage => self.group_usage(&caller, captures, parts),
             Route::UsageExplained | Route::PallyconStatistics => {
@@ -234,34 +234,12 @@ impl Service {
             Route::TokenCreate => self.create_token(&caller, parts, body).await,
             Route::TokenList => Ok(json(StatusCode::OK, self.desks.tokens.list(&caller))),
             Route::TokenRevoke => self.revoke_token(&caller, first).await,
-            Route::SiteTerminate
-            | Route::HoldOpen
-            | Route::HoldList
-            | Route::HoldRelease
-            | Route::RetentionList
-            | Route::RetentionRun
-            | Route::MonthRemove
-            | Route::ClockConfirm
-            | Route::CertificateList
-            | Route::CertificateGet
-            | Route::Evidence => self.retention(route, &caller, captures, (parts, body)).await,
-            Route::SubjectErase | Route::SubjectErasures => {
-                self.subjects(route, &caller, first, (parts, body)).await
-            }
-            Route::BackupBegin | Route::BackupList | Route::BackupGet => {
-                self.backups(route, &caller, first, (parts, body)).await
-            }
-            Route::WebhookCreate
-            | Route::WebhookList
-            | Route::WebhookRemove
-            | Route::WebhookRotate
-            | Route::WebhookTest
-            | Route::WebhookDeliveries => self.webhooks(route, &caller, first, (parts, body)).await,
             Route::LedgerList => self.ledger_list(&caller, parts).await,
             Route::LedgerHead => self.ledger_head(parts),
             Route::LedgerProof => self.ledger_proof(&caller, first).await,
             Route::Metrics => Ok(self.metrics(parts)),
             Route::Live | Route::Ready | Route::Version => self.open(route),
+            route => self.ask_desk(route, &caller, captures, (parts, body)).await,
         }
     }
 

@@ -167,7 +167,8 @@ pub async fn start_with(settings: Settings, months: crate::billing::fake::Memory
     let log = Arc::clone(audit.ledger());
     let desks = Desks {
         intake: Arc::new(StubDoor(Arc::clone(&intake))),
-        subjects: crate::subjects::fake::desk(kept.path(), log, clock.clone()),
+        subjects: crate::subjects::fake::desk(kept.path(), Arc::clone(&log), clock.clone()),
+        backfills: crate::backfill::fake::desk(kept.path(), log, clock.clone()),
         retention,
         backups: crate::backup::fake::desk(None, Arc::clone(audit.ledger()), clock.clone()),
         webhooks: crate::webhooks::fake::desk(clock),

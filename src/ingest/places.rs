@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::crypto::HmacKey;
+use crate::engine::backfill::{Loading, mark_of};
 use crate::engine::erase::Persons;
 use crate::engine::{Engine, EngineError, MonthSeen, calendar};
 use crate::identity::Sentinels;
@@ -16,6 +17,7 @@ use crate::model::ids::{GroupId, SiteId, SiteNo};
 use crate::model::reason::Reason;
 use crate::model::site::{Counting, MonthSpan, Site};
 use crate::model::time::{Day, Month, Timestamp};
+use crate::store::backfill::MARK_BYTES;
 use crate::wire::Record;
 
 /// A site's month, as this request sees it.
@@ -81,6 +83,8 @@ pub struct Places<'e> {
     now: Timestamp,
     future_ms: i64,
     floor: Day,
+    /// The backfill that the records are for.
+    target: Option<&'e Loading>,
     suppressions: u64,
     /// Where the site of a name is; a producer may name very many.
     names: HashMap<Box<[u8]>, usize>,
@@ -90,14 +94,21 @@ pub struct Places<'e> {
 }
 
 impl<'e> Places<'e> {
-    /// No places yet.
-    pub fn new(engine: &'e Engine, caller: &'e Caller, future_ms: i64) -> Self {
+    /// No places yet. Records for a backfill are its site's, and of its time however long ago that
+    /// is.
+    pub fn new(
+        engine: &'e Engine,
+        caller: &'e Caller,
+        future_ms: i64,
+        target: Option<&'e Loading>,
+    ) -> Self {
         Self {
             engine,
             caller,
             now: engine.clock().now(),
             future_ms,
             floor: engine.seen_floor(),
+            target,
             // Before any list is read: a batch that missed a change is not taken.
             suppressions: engine.suppressions(),
             names: HashMap::new(),
@@ -114,8 +125,17 @@ impl<'e> Places<'e> {
 
     /// Whether a record is over the accepted age; the engine may still know it as a duplicate.
     pub fn is_old(&self, record: &Record<'_>) -> bool {
+        if self.target.is_some() {
+            return false;
+        }
         let age_ms = self.now.0.saturating_sub(record.occurred_at.0);
         age_ms >= self.engine.settings().age_ms
+    }
+
+    /// The mark of a record's event, where it is for a backfill.
+    pub fn mark_of(&self, record: &Record<'_>, producer: &[u8]) -> Option<[u8; MARK_BYTES]> {
+        let day = record.occurred_at.day();
+        self.target.map(|target| mark_of(&target.mark, producer, day, record.event_id))
     }
 
     /// The producer of a record: its own word where the credential allows it, else the
@@ -149,11 +169,18 @@ impl<'e> Places<'e> {
         if record.occurred_at.0.saturating_sub(self.now.0) > self.future_ms {
             return Err(Reason::InFuture.into());
         }
-        let day = record.occurred_at.day();
-        if day < self.floor {
-            return Err(Reason::TooOld.into());
-        }
         let when = record.occurred_at;
+        let day = when.day();
+        match self.target {
+            Some(target) if site.site.id != target.site => {
+                return Err(Reason::NotInBackfill.into());
+            }
+            Some(Loading { job, .. }) if !(job.from..job.to).contains(&when) => {
+                return Err(Reason::NotInBackfill.into());
+            }
+            None if day < self.floor => return Err(Reason::TooOld.into()),
+            _ => {}
+        }
         let month =
             site.months.iter().find(|month| self.months[**month].span.contains(when)).copied();
         let days = site.days.get(producer).map_or(&[][..], Vec::as_slice);
@@ -201,6 +228,15 @@ impl<'e> Places<'e> {
         let Some(place) = self.sites[at].as_mut() else {
             return Err(EngineError::NoSite.into());
         };
+        if self.target.is_some() {
+            // Looked at before anything is stored: a record that is refused must not open a month.
+            let months = calendar::reaching(&place.site, when).map_err(EngineError::from)?;
+            let span = months.into_iter().find(|span| span.contains(when));
+            let span = span.ok_or(EngineError::NoSite)?;
+            if !self.engine.takes_backfill(&place.site.id, span.month, span.to) {
+                return Err(Reason::TooOld.into());
+            }
+        }
         let span = match calendar::stored(&place.site, when) {
             Some(span) => span,
             None => {
@@ -242,10 +278,14 @@ impl<'e> Places<'e> {
 
     fn open_day(&mut self, at: usize, day: Day, producer: &[u8]) -> Result<usize, EngineError> {
         let Some(place) = self.sites[at].as_mut() else { return Err(EngineError::NoSite) };
-        let seen = self.engine.ring().seen(day)?;
         let site = place.site.id.as_str().as_bytes();
         let length = [u8::try_from(site.len()).unwrap_or(u8::MAX)];
-        let key = seen.mac.subkey(&[b"event/1", &length[..], site, producer].concat());
+        let label = [b"event/1", &length[..], site, producer].concat();
+        let key = match self.target {
+            // Its slot is gone, and so is the key of that: nothing is compared with these tags.
+            Some(target) if day < self.floor => target.mark.subkey(&label),
+            _ => self.engine.ring().seen(day)?.mac.subkey(&label),
+        };
         place.days.entry(producer.into()).or_default().push(self.days.len());
         self.days.push(DayPlace { day, key });
         Ok(self.days.len() - 1)

@@ -200,7 +200,7 @@ impl KeyRing {
             KeyKind::Sets | KeyKind::Bucket | KeyKind::Journal | KeyKind::Hold => {
                 HeldKey::Seal(seal())
             }
-            KeyKind::Node | KeyKind::State | KeyKind::Suppression => {
+            KeyKind::Node | KeyKind::State | KeyKind::Suppression | KeyKind::Backfill => {
                 return Err(KeysError::NoKey(id));
             }
         })

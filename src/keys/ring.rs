@@ -297,11 +297,23 @@ impl KeyRing {
     /// # Errors
     /// When the register cannot be written.
     pub fn journal(&self) -> Result<Arc<SealKey>, KeysError> {
+        self.fresh(KeyKind::Journal)
+    }
+
+    /// A fresh key for the records of a backfill; never the same twice.
+    ///
+    /// # Errors
+    /// When the register cannot be written.
+    pub fn backfill(&self) -> Result<Arc<SealKey>, KeysError> {
+        self.fresh(KeyKind::Backfill)
+    }
+
+    fn fresh(&self, kind: KeyKind) -> Result<Arc<SealKey>, KeysError> {
         self.usable()?;
         let mut core = self.core()?;
         // The low half of the key's number serves as the serial: it names, the number identifies.
         let serial = core.register.next_key() & u64::from(u32::MAX);
-        let name = KeyName::plain(KeyKind::Journal, u32::try_from(serial).unwrap_or(0));
+        let name = KeyName::plain(kind, u32::try_from(serial).unwrap_or(0));
         let made = self.note(core.make(&[name]))?;
         let key = made.first().map(Made::seal_key).ok_or_else(broken)?;
         let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);

@@ -55,6 +55,8 @@ vocabulary! {
         Hold = 11, "hold";
         /// Makes the tags of a site's persons whose later records are not kept; one for all months.
         Suppression = 12, "suppression";
+        /// Seals the records of a backfill until it is closed or abandoned.
+        Backfill = 13, "backfill";
     }
 }
 
@@ -63,7 +65,7 @@ impl KeyKind {
     pub(super) fn seals(self) -> bool {
         match self {
             Self::Sets | Self::Bucket | Self::Seen => true,
-            Self::Journal | Self::State | Self::Hold => true,
+            Self::Journal | Self::State | Self::Hold | Self::Backfill => true,
             Self::Node | Self::Base | Self::Tally | Self::Record | Self::Watermark => false,
             Self::Suppression => false,
         }

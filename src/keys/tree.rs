@@ -16,7 +16,8 @@ use crate::model::ids::{KeyId, SiteId};
 use crate::model::time::{Day, Month};
 use crate::model::vocab::Class;
 
-/// The parent of nodes and journal keys: the VEK, which has no number of its own.
+/// The parent of nodes and of the keys of journal and backfills: the VEK, which has no number of
+/// its own.
 pub(super) const VEK: KeyId = KeyId(0);
 
 /// For how many months before the newest of its kind and class a retired name is remembered. A
@@ -93,7 +94,7 @@ impl KeyName {
     /// The node that wraps a key of this name; `None` where the VEK does.
     pub(super) fn node(&self) -> Option<Self> {
         let epoch = match self.kind {
-            KeyKind::Node | KeyKind::Journal => return None,
+            KeyKind::Node | KeyKind::Journal | KeyKind::Backfill => return None,
             KeyKind::Seen => Day(self.epoch).month().0,
             _ => self.epoch,
         };
@@ -341,7 +342,9 @@ impl Core {
 
     /// Remembers names that must not be given again, and forgets those that nobody asks for.
     pub(super) fn remember(&mut self, gone: Vec<KeyName>) {
-        let lasting = |name: &KeyName| !matches!(name.kind, KeyKind::Node | KeyKind::Journal);
+        // Serials and nodes are no names that anybody asks for again.
+        let passing = [KeyKind::Node, KeyKind::Journal, KeyKind::Backfill];
+        let lasting = |name: &KeyName| !passing.contains(&name.kind);
         let before = self.retired.len();
         self.retired.extend(gone.into_iter().filter(lasting));
         if self.retired.len() == before {

@@ -216,6 +216,44 @@ kinds! {
         records: u64,
         keys: Keys,
     }
+    /// A backfill was made; its number is that of this entry.
+    BackfillMade "backfill_made" Done {
+        #[serde(with = "text")] site: SiteId,
+        #[serde(with = "text")] from: Timestamp,
+        #[serde(with = "text")] to: Timestamp,
+        reason: Note,
+    }
+    /// A backfill is about to be counted.
+    BackfillCloseIntent "backfill_closed" Intent {
+        backfill: u64,
+        #[serde(with = "text")] site: SiteId,
+    }
+    /// A backfill was counted, or was not.
+    BackfillCloseResult "backfill_closed" Result {
+        backfill: u64,
+        /// `counted` or `cut`.
+        outcome: Word,
+        accepted: u64,
+        duplicates: u64,
+        corrected: u64,
+        not_retained: u64,
+        too_old: u64,
+    }
+    /// A backfill will not be counted, and its records go.
+    BackfillAbandonIntent "backfill_abandoned" Intent {
+        backfill: u64,
+        #[serde(with = "text")] site: SiteId,
+        /// `operator`, `expired`, `site_terminated` or `restored`.
+        why: Word,
+    }
+    /// The records of an abandoned backfill are gone, or it was not abandoned.
+    BackfillAbandonResult "backfill_abandoned" Result {
+        backfill: u64,
+        /// `destroyed` or `cut`.
+        outcome: Word,
+        records: u64,
+        keys: Keys,
+    }
     /// A statement was signed.
     StatementIssued "statement_issued" Done {
         #[serde(with = "text")] site: SiteId,

@@ -112,6 +112,31 @@ fn challenged(site: SiteId, month: Month) -> Event {
     Event::StatementChallenged { site, month, listed, counted, counted_not_listed }
 }
 
+/// One of each kind about backfills.
+fn of_backfills(site: &SiteId, keys: Keys) -> [Event; 5] {
+    let (backfill, site) = (4, site.clone());
+    [
+        Event::BackfillMade {
+            site: site.clone(),
+            from: NOW,
+            to: Timestamp(NOW.0 + 1),
+            reason: Note::parse("the link was down").unwrap(),
+        },
+        Event::BackfillCloseIntent { backfill, site: site.clone() },
+        Event::BackfillCloseResult {
+            backfill,
+            outcome: Word::of("counted"),
+            accepted: 1,
+            duplicates: 2,
+            corrected: 3,
+            not_retained: 4,
+            too_old: 5,
+        },
+        Event::BackfillAbandonIntent { backfill, site, why: Word::of("expired") },
+        Event::BackfillAbandonResult { backfill, outcome: Word::of("destroyed"), records: 6, keys },
+    ]
+}
+
 /// One event of each kind and phase.
 fn one_of_each() -> Vec<Event> {
     let (month, day) = (Month::parse(b"2026-05").unwrap(), Day(20_779));
@@ -157,8 +182,11 @@ fn one_of_each() -> Vec<Event> {
             outcome: Word::of("erased"),
             blocks: 1,
             records: 2,
-            keys,
+            keys: keys.clone(),
         },
+    ]);
+    all.extend(of_backfills(&site, keys));
+    all.extend([
         Event::StatementIssued { site: site.clone(), month, version: 1, digest },
         Event::StatementRemoved { site: site.clone(), month, version: 2 },
         Event::FiguresRemoved { month, sites: vec![site.clone()] },

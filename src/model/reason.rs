@@ -42,6 +42,8 @@ vocabulary! {
         TooManyDevices = 17, "too_many_devices";
         /// A CloudEvents attribute that is missing or unfit.
         BadCloudEvent = 18, "bad_cloudevent";
+        /// Of another site, or of another time, than the backfill it was sent to.
+        NotInBackfill = 19, "not_in_backfill";
     }
 }
 

@@ -156,7 +156,7 @@ impl Terms<'_> {
 
     /// Pseudonym sets: when the figures are final and the time for objections is over, and no
     /// record can come any more; at most six months.
-    fn sets(&self, month: Month, ends_at: Timestamp) -> Timestamp {
+    pub(super) fn sets(&self, month: Month, ends_at: Timestamp) -> Timestamp {
         // Every zone was known at the start.
         let closed = calendar::closes_at(self.site, month).unwrap_or(Timestamp::END);
         let objected = after_days(closed, self.policy.objection_days());

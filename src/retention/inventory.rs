@@ -64,6 +64,7 @@ pub const TABLES: &[(&str, Life)] = &[
     ("counters", Life::Class(RetentionClass::Statements, By::Sweep(Sweep::Figures))),
     ("arrivals", Life::Engine("400 days after arrival; their total as long as the data directory")),
     ("answers", Life::Engine("9 days after arrival at most")),
+    ("backfill", Life::Engine("records until the backfill ends; its figures 400 days longer")),
     ("seen", Life::Engine("the accepted age and 65 minutes after the end of the day")),
     ("tally", Life::Class(RetentionClass::Sets, By::Lots)),
     ("blocks", Life::Class(RetentionClass::Records, By::Lots)),

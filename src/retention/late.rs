@@ -10,7 +10,7 @@ use super::vault::Dues;
 use crate::model::batch::Bucket;
 use crate::model::retention::Lot;
 use crate::model::site::Site;
-use crate::model::time::Timestamp;
+use crate::model::time::{Month, Timestamp};
 
 /// The desk as the engine sees it; it keeps neither alive.
 struct Judge(Weak<Inner>);
@@ -18,6 +18,10 @@ struct Judge(Weak<Inner>);
 impl Dues for Judge {
     fn is_over(&self, site: &Site, bucket: Bucket, ends_at: Timestamp) -> bool {
         self.0.upgrade().is_some_and(|inner| inner.is_over(site, bucket, ends_at))
+    }
+
+    fn sets_over(&self, site: &Site, month: Month, ends_at: Timestamp) -> bool {
+        self.0.upgrade().is_some_and(|inner| inner.sets_over(site, month, ends_at))
     }
 }
 
@@ -27,6 +31,13 @@ pub(super) fn judge(inner: &Arc<Inner>) {
 }
 
 impl Inner {
+    /// Holds keep sets of records that came; of a month without them there is nothing to keep.
+    fn sets_over(&self, site: &Site, month: Month, ends_at: Timestamp) -> bool {
+        let (now, _) = self.believed();
+        let terms = Terms { policy: self.policy_at(now), site, age_ms: self.vault.age_ms() };
+        now >= ends_at && site.is_closed(month) && terms.sets(month, ends_at) <= now
+    }
+
     /// By the believed time, so that a wrong clock costs no record, and one set back keeps none. A
     /// hold covers what arrives later too.
     fn is_over(&self, site: &Site, bucket: Bucket, ends_at: Timestamp) -> bool {

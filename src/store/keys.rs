@@ -228,6 +228,28 @@ pub fn answer(day: u32, hash: &[u8; 16]) -> Vec<u8> {
     [&day.to_be_bytes()[..], hash].concat()
 }
 
+/// A backfill: its number and a zero.
+pub fn backfill(number: u64) -> Vec<u8> {
+    [&number.to_be_bytes()[..], &[0]].concat()
+}
+
+/// The number of a backfill whose row this is; `None` for a row of its records.
+pub fn backfill_of(key: &[u8]) -> Option<u64> {
+    let (number, rest) = key.split_first_chunk::<8>()?;
+    (rest == [0]).then(|| u64::from_be_bytes(*number))
+}
+
+/// Records of a backfill: its number, a one, and the number of the request that brought them.
+pub fn backfill_records(number: u64, load: u32) -> Vec<u8> {
+    [&number.to_be_bytes()[..], &[1], &load.to_be_bytes()].concat()
+}
+
+/// All records of a backfill: from the first key up to, and without, the last.
+pub fn backfill_range(number: u64) -> (Vec<u8>, Vec<u8>) {
+    let part = |part: u8| [&number.to_be_bytes()[..], &[part]].concat();
+    (part(1), part(2))
+}
+
 /// A copy in hold storage: `held/ ‖ hold ‖ lot`.
 pub fn held(hold: HoldNo, lot: &Lot) -> Vec<u8> {
     [HELD, &hold.0.to_be_bytes(), &encode_lot(lot)].concat()

@@ -87,6 +87,8 @@ pub enum Table {
     Arrivals,
     /// Sealed answers to `Idempotency-Key`s.
     Answers,
+    /// Backfills, and their sealed records until they end.
+    Backfill,
     /// Sorted sealed runs of seen tags, by day.
     Seen,
     /// Sorted sealed runs of a month's tally tags.
@@ -114,6 +116,7 @@ impl Table {
             Self::Counters => "counters".to_owned(),
             Self::Arrivals => "arrivals".to_owned(),
             Self::Answers => "answers".to_owned(),
+            Self::Backfill => "backfill".to_owned(),
             Self::Seen => "seen".to_owned(),
             Self::Tally(month) => format!("tally.{month}"),
             Self::Blocks(class, month) => format!("blocks.{class}.{month}"),
@@ -139,6 +142,7 @@ impl Table {
             "counters" => Self::Counters,
             "arrivals" => Self::Arrivals,
             "answers" => Self::Answers,
+            "backfill" => Self::Backfill,
             "seen" => Self::Seen,
             "tally" => Self::Tally(Month::parse(parts.next()?.as_bytes())?),
             "blocks" => Self::Blocks(class()?, Month::parse(parts.next()?.as_bytes())?),
@@ -153,12 +157,13 @@ impl Table {
     }
 
     /// What every table is one of: its name without class and month.
-    pub const KINDS: [&'static str; 13] = [
+    pub const KINDS: [&'static str; 14] = [
         "default",
         "journal",
         "counters",
         "arrivals",
         "answers",
+        "backfill",
         "seen",
         "tally",
         "blocks",
@@ -177,6 +182,7 @@ impl Table {
             Self::Counters => "counters",
             Self::Arrivals => "arrivals",
             Self::Answers => "answers",
+            Self::Backfill => "backfill",
             Self::Seen => "seen",
             Self::Tally(_) => "tally",
             Self::Blocks(..) => "blocks",
@@ -189,13 +195,14 @@ impl Table {
     }
 
     /// The tables that exist from the start.
-    const FIXED: [Self; 7] = [
+    const FIXED: [Self; 8] = [
         Self::Meta,
         Self::Journal(Half::A),
         Self::Journal(Half::B),
         Self::Counters,
         Self::Arrivals,
         Self::Answers,
+        Self::Backfill,
         Self::Seen,
     ];
 }

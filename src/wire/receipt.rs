@@ -45,6 +45,21 @@ pub struct Receipt {
     errors_truncated: bool,
 }
 
+/// What became of a request that loads a backfill.
+#[derive(Serialize)]
+struct Loaded<'a> {
+    backfill: &'a str,
+    receipt: &'a str,
+    received_at: &'a str,
+    received: u64,
+    /// Records that wait to be counted.
+    staged: u64,
+    rejected: u64,
+    errors: &'a [Refusal],
+    #[serde(skip_serializing_if = "is_false")]
+    errors_truncated: bool,
+}
+
 fn is_zero(count: &u64) -> bool {
     *count == 0
 }
@@ -93,6 +108,22 @@ impl Receipt {
     /// or there was nothing to take.
     pub const fn is_success(&self) -> bool {
         self.accepted + self.duplicates > 0 || self.received == 0
+    }
+
+    /// The answer to records that were put aside for a backfill: `accepted` of them wait to be
+    /// counted.
+    pub fn to_loaded_json(&self, backfill: &str) -> String {
+        let loaded = Loaded {
+            backfill,
+            receipt: &self.receipt,
+            received_at: &self.received_at,
+            received: self.received,
+            staged: self.accepted,
+            rejected: self.rejected,
+            errors: &self.errors,
+            errors_truncated: self.errors_truncated,
+        };
+        serde_json::to_string(&loaded).unwrap_or_default()
     }
 
     /// The answer.

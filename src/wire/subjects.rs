@@ -118,7 +118,8 @@ pub struct ErasureView {
     pub number: u64,
     /// The site.
     pub site: SiteId,
-    /// `done`, or what is waited for: `waiting_for_hold`, `waiting_for_copies`, `pending`.
+    /// `done`, or what is waited for: `waiting_for_hold`, `waiting_for_copies`,
+    /// `waiting_for_backfill`, `pending`.
     pub state: &'static str,
     /// The months whose records were searched.
     pub months: Vec<Month>,

@@ -1,6 +1,7 @@
 //! The contract with callers (API.md), asked of the real server over HTTP.
 
 mod access;
+mod backfill;
 mod bill;
 mod bodies;
 mod challenge;

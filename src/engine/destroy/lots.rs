@@ -26,7 +26,12 @@ pub fn lot_of(directory: &Directory, key: &KeyInfo) -> Option<Lot> {
         KeyKind::Watermark => Lot::WatermarkKey(at),
         KeyKind::Base => Lot::BaseKey(at),
         KeyKind::Suppression => suppression_of(&of),
-        KeyKind::Node | KeyKind::Seen | KeyKind::Journal | KeyKind::State | KeyKind::Hold => {
+        KeyKind::Node
+        | KeyKind::Seen
+        | KeyKind::Journal
+        | KeyKind::State
+        | KeyKind::Hold
+        | KeyKind::Backfill => {
             return None;
         }
     })

@@ -131,12 +131,12 @@ impl Run<'_> {
         }
         if row.stage == Stage::Sealed {
             if let KeysEnd::Waiting(paths) = self.destroy_keys(&mut row)? {
-                return Ok(report(&row, paths));
+                return Ok(self.report(&row, paths));
             }
             self.settle(&mut row)?;
         }
         if row.stage == Stage::Ended || self.waits_still(&row, waits)? {
-            return Ok(report(&row, Vec::new()));
+            return Ok(self.report(&row, Vec::new()));
         }
         if row.left.is_none() {
             self.steps.begins(EraseStep::Fold);
@@ -144,23 +144,26 @@ impl Run<'_> {
         }
         row = self.seal_anew(row, waits)?;
         if let KeysEnd::Waiting(paths) = self.destroy_keys(&mut row)? {
-            return Ok(report(&row, paths));
+            return Ok(self.report(&row, paths));
         }
         self.steps.begins(EraseStep::Gone);
         self.settle(&mut row)?;
-        Ok(report(&row, Vec::new()))
+        Ok(self.report(&row, Vec::new()))
     }
 
     /// Whether everything was searched, and everything that was left waits still: then there is
     /// nothing to do. What came later nobody asked to erase.
     fn waits_still(&self, row: &Erasure, waits: &Waits) -> Result<bool, EngineError> {
         let (Some(left), true) = (&row.left, row.parts.is_empty()) else { return Ok(false) };
+        if left.is_empty() {
+            return Ok(!self.backfills(row).is_empty());
+        }
         let (living, copies) = (self.living(row.site), self.copies(row)?);
         let still = |bucket: &Bucket| match living.contains(bucket) {
             true => waits(*bucket),
             false => copies.contains(bucket),
         };
-        Ok(!left.is_empty() && left.iter().all(still))
+        Ok(left.iter().all(still))
     }
 
     /// The row as it is on the disk: what a call before this one wrote of it may be more than what
@@ -301,7 +304,8 @@ impl Run<'_> {
     /// Writes how far it is.
     fn settle(&self, row: &mut Erasure) -> Result<(), EngineError> {
         let shared = &self.engine.shared;
-        let is_done = row.left.as_ref().is_some_and(Vec::is_empty);
+        let is_searched = row.left.as_ref().is_some_and(Vec::is_empty);
+        let is_done = is_searched && self.backfills(row).is_empty();
         row.stage = if is_done { Stage::Ended } else { Stage::Hidden };
         row.parts.clear();
         row.samples.clear();
@@ -311,15 +315,24 @@ impl Run<'_> {
         erasing.insert(row.number, row.clone());
         Ok(())
     }
-}
 
-fn report(row: &Erasure, waiting_for: Vec<PathBuf>) -> EraseReport {
-    EraseReport {
-        done: row.stage == Stage::Ended,
-        blocks: row.blocks,
-        records: row.records,
-        keys: row.gone.clone(),
-        held: row.left.clone().unwrap_or_default(),
-        waiting_for,
+    /// The backfills from before that something still opens. They are not searched: what they hold
+    /// of somebody who is hidden is neither read nor kept when they are counted, and goes with
+    /// their key, so an erasure waits for that.
+    fn backfills(&self, row: &Erasure) -> Vec<u64> {
+        self.engine.shared.backfills.living_at(row.site, row.number)
+    }
+
+    fn report(&self, row: &Erasure, waiting_for: Vec<PathBuf>) -> EraseReport {
+        let is_done = row.stage == Stage::Ended;
+        EraseReport {
+            done: is_done,
+            blocks: row.blocks,
+            records: row.records,
+            keys: row.gone.clone(),
+            held: row.left.clone().unwrap_or_default(),
+            backfills: if is_done { Vec::new() } else { self.backfills(row) },
+            waiting_for,
+        }
     }
 }

@@ -6,6 +6,8 @@ use crate::model::usage::{Corrections, Counters};
 #[derive(Clone, Default)]
 pub(super) struct Model {
     pub(super) seen: BTreeSet<(u8, u16, u32)>,
+    /// Whether the rows of now are a backfill's, of any age.
+    pub(super) late_rows: bool,
     pub(super) users: BTreeMap<SiteMonth, BTreeMap<u16, u8>>,
     pub(super) devices: BTreeMap<SiteMonth, BTreeSet<u16>>,
     pub(super) stand_ins: BTreeMap<SiteMonth, BTreeSet<u16>>,

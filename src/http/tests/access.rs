@@ -6,8 +6,13 @@ use crate::http::router::{Access, Route, table};
 /// The roles of API.md, written down a second time on purpose.
 fn expected(route: Route, role: Role) -> bool {
     match route {
-        Route::Records | Route::Receipt => role == Role::Producer,
-        Route::Reconciliation => matches!(role, Role::Producer | Role::Operator | Role::Auditor),
+        Route::Records | Route::Receipt | Route::BackfillLoad => role == Role::Producer,
+        Route::Reconciliation | Route::BackfillList | Route::BackfillGet => {
+            matches!(role, Role::Producer | Role::Operator | Role::Auditor)
+        }
+        Route::BackfillCreate | Route::BackfillClose | Route::BackfillAbandon => {
+            role == Role::Operator
+        }
         Route::SiteUsage
         | Route::GroupUsage
         | Route::UsageList

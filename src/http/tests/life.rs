@@ -332,7 +332,8 @@ async fn plain_http_stays_on_loopback() {
     let clock = Arc::new(TestClock::default());
     let log = Arc::clone(audit.ledger());
     let desks = Desks {
-        subjects: crate::subjects::fake::desk(kept.path(), log, clock.clone()),
+        subjects: crate::subjects::fake::desk(kept.path(), Arc::clone(&log), clock.clone()),
+        backfills: crate::backfill::fake::desk(kept.path(), log, clock.clone()),
         billing: crate::billing::fake::desk(Arc::clone(audit.ledger()), clock.clone()),
         intake: Arc::new(StubDoor(stub.intake)),
         backups: crate::backup::fake::desk(None, Arc::clone(audit.ledger()), clock),

@@ -43,6 +43,7 @@ fn check_39_every_record_type_and_table_has_a_rule() {
         Table::Counters,
         Table::Arrivals,
         Table::Answers,
+        Table::Backfill,
         Table::Seen,
         Table::Tally(month),
         Table::Blocks(class, month),

@@ -67,6 +67,7 @@ pub(super) fn table_options(table: Table, cache: &Cache) -> Options {
             options.set_write_buffer_size(16 << 20);
         }
         Table::Roll => options.set_disable_auto_compactions(true),
+        Table::Backfill => options.set_write_buffer_size(64 << 20),
     }
     options.set_block_based_table_factory(&blocks);
     options

@@ -41,6 +41,8 @@ pub struct Sender {
     planter: Planter,
     sentinels: Vec<String>,
     answers: Vec<(String, Vec<u8>)>,
+    /// The path of the open backfill, and how many records it has.
+    backfill: Option<(String, u64)>,
 }
 
 impl Sender {
@@ -55,6 +57,7 @@ impl Sender {
             planter: Planter::new(),
             sentinels: Vec::new(),
             answers: Vec::new(),
+            backfill: None,
         }
     }
 
@@ -134,6 +137,39 @@ impl Sender {
             let records = self.planter.bad();
             self.records(format, coding, &records);
         }
+    }
+
+    /// Good and bad records once more, in a backfill that is left open.
+    pub fn open_backfill(&mut self) {
+        let now = jiff::Timestamp::now();
+        let from = now - jiff::SignedDuration::from_hours(24);
+        let (from, to) = (from.to_string(), now.to_string());
+        let body = json!({"site_id": SITE, "from": from, "to": to, "reason": "canaries"});
+        let made = self.operate("POST", "/v1/backfills", &[], &body.to_string());
+        assert_eq!(made.status, 201, "{made:?}");
+        let path = format!("/v1/backfills/{}", made.json()["id"].as_str().unwrap());
+        let records = [self.planter.good(), self.planter.bad()].concat();
+        let (mut staged, mut good) = (0, 0);
+        for batch in records.chunks(BATCH) {
+            let texts: Vec<&str> = batch.iter().map(|record| record.text.as_str()).collect();
+            let key = self.word("idempotency key");
+            let headers =
+                [("content-type", "application/x-ndjson"), ("idempotency-key", key.as_str())];
+            let (body, load) = (texts.join("\n"), format!("{path}/records"));
+            let answer = self.producer.send("POST", &load, &headers, body.as_bytes()).unwrap();
+            staged += answer.count("staged");
+            good += batch.iter().filter(|record| record.good).count() as u64;
+            self.keep("POST a backfill's records", &answer);
+        }
+        assert!(staged == good && good > 20, "{staged} of {good}");
+        self.backfill = Some((path, good));
+    }
+
+    /// Counts it.
+    pub fn close_backfill(&mut self) {
+        let (path, good) = self.backfill.take().expect("an open backfill");
+        let closed = self.operate("POST", &format!("{path}/close"), &[], "");
+        assert_eq!(closed.json()["outcome"]["accepted"], json!(good), "{closed:?}");
     }
 
     fn records(&mut self, format: Format, coding: &str, records: &[Planted]) {

@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// The codes that a black box can meet; `site_terminated` has no route yet.
+/// The codes that a black box can meet; `site_terminated` has no route yet, and
+/// `not_in_backfill` is met in `backfill.rs`.
 const CODES: [&str; 17] = [
     "bad_cloudevent",
     "bad_json",

@@ -80,6 +80,7 @@ fn every_column_family_has_its_bytes_described() {
         Table::Counters,
         Table::Arrivals,
         Table::Answers,
+        Table::Backfill,
         Table::Seen,
         Table::Tally(month),
         Table::Blocks(class, month),
@@ -96,6 +97,7 @@ fn every_column_family_has_its_bytes_described() {
         | Table::Counters
         | Table::Arrivals
         | Table::Answers
+        | Table::Backfill
         | Table::Seen
         | Table::Tally(_)
         | Table::Blocks(..)

@@ -67,6 +67,10 @@ impl gone::Dues for OverUpTo {
         assert_eq!(ends_at, Day(day.0 + 1).start());
         site.id == site_id(2) && day <= self.0
     }
+
+    fn sets_over(&self, _: &Site, _: Month, _: Timestamp) -> bool {
+        false
+    }
 }
 
 #[test]

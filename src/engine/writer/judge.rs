@@ -1,0 +1,62 @@
+//! The judging of a group: each batch in its order, against what the ones before it left.
+
+use std::collections::BTreeMap;
+use std::mem::take;
+
+use super::{RingKeys, Submission, Writer};
+use crate::engine::EngineError;
+use crate::engine::state::{Apply, Window};
+use crate::model::arrival::Received;
+use crate::model::time::Timestamp;
+use crate::store::verdict::GroupVerdict;
+
+impl Writer {
+    /// Judges a group; of a backfill, with the rows that are known to be repeated.
+    ///
+    /// # Errors
+    /// When a set on disk cannot be read; then the engine must stop.
+    pub(super) fn judge(
+        &mut self,
+        group: &mut [Submission],
+        repeats: Option<&[Vec<bool>]>,
+        now: Timestamp,
+    ) -> Result<GroupVerdict, EngineError> {
+        let number = self.next_group;
+        let keys = RingKeys(&self.shared);
+        let mut verdict = GroupVerdict {
+            judged_at: now,
+            believed: self.closing.believed(),
+            batches: Vec::with_capacity(group.len()),
+            tallies: Vec::new(),
+            arrivals: Vec::new(),
+        };
+        let mut arrived: BTreeMap<_, Received> = BTreeMap::new();
+        let mut touched: Vec<usize> = Vec::new();
+        for (at, submission) in group.iter_mut().enumerate() {
+            let repeats = repeats.map(|of| of.get(at).map_or(&[][..], Vec::as_slice));
+            let input = Apply {
+                batch: &submission.batch,
+                verdicts: None,
+                repeats,
+                now,
+                window: Window { age_ms: self.settings.age_ms },
+                group: number,
+                store: &self.shared.store,
+                keys: &keys,
+            };
+            let (rows, months) = self.state.apply(input)?;
+            for (sender, received) in take(&mut submission.batch.arrival).judged(&rows) {
+                arrived.entry(sender).or_default().add(&received);
+            }
+            verdict.batches.push(rows);
+            touched.extend(months);
+        }
+        verdict.arrivals = arrived.into_iter().collect();
+        touched.sort_unstable();
+        touched.dedup();
+        let months = self.state.months();
+        let tally = |index: usize| (months[index].at, months[index].tally.clone());
+        verdict.tallies = touched.into_iter().map(tally).collect();
+        Ok(verdict)
+    }
+}
