@@ -41,6 +41,10 @@ fn run(dir: &Path, records: u64) -> io::Result<()> {
     load(dir, &[&single[..], &["--site-prefix", "O"]].concat())?;
     println!("== reading a month while records come in as fast as they can");
     read_under_load(dir)?;
+    println!("== as many records again, of nearly as many users");
+    let many = ["--records", &records.to_string(), "--users", &records.to_string()];
+    load_quietly(dir, &[&many[..], &["--seed", "5", "--site-prefix", "M"]].concat())?;
+    print_sets(&get(dir, "/metrics")?);
 
     server.child.kill()?;
     server.child.wait()?;
@@ -52,14 +56,23 @@ fn run(dir: &Path, records: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// A figure of the server's metrics.
+fn figure(metrics: &str, name: &str) -> f64 {
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.and_then(|value| value.parse().ok()).unwrap_or(f64::NAN)
+}
+
+fn print_sets(metrics: &str) {
+    let members = figure(metrics, "blindtally_tally_members");
+    let bytes = figure(metrics, "blindtally_tally_bytes");
+    println!("sets         {members} members, {:.1} bytes of memory each", bytes / members);
+}
+
 /// Bytes at rest and bytes written, by the server's own metrics and the kernel's count; memory of
 /// the sets by member.
 fn print_stored(dir: &Path, server: &Server, records: u64) -> io::Result<()> {
     let metrics = get(dir, "/metrics")?;
-    let value = |name: &str| -> f64 {
-        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.and_then(|value| value.parse().ok()).unwrap_or(f64::NAN)
-    };
+    let value = |name: &str| figure(&metrics, name);
     let at_rest = value("blindtally_block_bytes_total") / value("blindtally_folded_rows_total");
     let written = server.written()? as f64 / records as f64;
     let each = |name: &str| value(name) / records as f64;
@@ -75,8 +88,7 @@ fn print_stored(dir: &Path, server: &Server, records: u64) -> io::Result<()> {
         each("blindtally_flush_bytes_total"),
         each("blindtally_compaction_bytes_total"),
     );
-    let (bytes, members) = (value("blindtally_tally_bytes"), value("blindtally_tally_members"));
-    println!("sets         {members} members, {:.1} bytes of memory each", bytes / members);
+    print_sets(&metrics);
     println!(
         "seen slots   {:.1} bytes of memory a record",
         value("blindtally_seen_bytes") / records as f64

@@ -278,7 +278,7 @@ async fn each_sees_its_own() {
     let both = [any.clone(), named.clone()];
     assert_eq!(sees(&caller(Role::Auditor, "x", acme())), both);
     assert_eq!(sees(&caller(Role::Producer, "offline", acme())), both);
-    assert_eq!(sees(&caller(Role::Producer, "other", acme())), [any.clone()]);
+    assert_eq!(sees(&caller(Role::Producer, "other", acme())), std::slice::from_ref(&any));
     assert_eq!(sees(&caller(Role::Operator, "x", other())), Vec::<String>::new());
     let stranger = caller(Role::Operator, "x", other());
     assert_eq!(house.desk.close(&stranger, &any).await, Err(BackfillError::NotFound));

@@ -70,7 +70,8 @@ pub trait Vault: Send + Sync + 'static {
     fn destroy(&self, lots: Vec<Doom>, mark: LedgerMark) -> Change<'_, DestroyReport>;
     /// Has the engine ask which buckets are due before it keeps a record.
     fn judge_by(&self, dues: Box<dyn Dues>);
-    /// Drops what the engine keeps by itself and whose life is over at a believed time.
+    /// Puts what was acknowledged into its buckets, so that none is missed, and drops what the
+    /// engine keeps by itself and whose life is over at a believed time.
     fn expire(&self, believed: Timestamp) -> Change<'_, ()>;
     /// Every copy in hold storage.
     ///
@@ -212,7 +213,10 @@ impl Vault for Engine {
     }
 
     fn expire(&self, believed: Timestamp) -> Change<'_, ()> {
-        Box::pin(Self::expire(self, believed))
+        Box::pin(async move {
+            self.fold().await?;
+            Self::expire(self, believed).await
+        })
     }
 
     fn believed(&self) -> Timestamp {
