@@ -128,6 +128,7 @@ fn victims(engine: &Engine) -> Vec<Lot> {
         Lot::Sets(at) | Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
             (at.site, at.month) == (no(0), november)
         }
+        Lot::Suppression(_) => false,
     })
     .collect()
 }
