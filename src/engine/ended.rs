@@ -184,8 +184,8 @@ impl Engine {
         .await
     }
 
-    /// Whether nothing is left of a site that has ended but its row, so that the row may go; or of a
-    /// billing group that no site names.
+    /// Whether nothing is left of a site that has ended but its row, so that the row may go; the
+    /// same of a billing group that no site names.
     ///
     /// # Errors
     /// When the keys cannot be used any more.

@@ -125,11 +125,10 @@ fn victims(engine: &Engine) -> Vec<Lot> {
             bucket.epoch == Epoch::Day(Timestamp(NOW).day())
         }
         Lot::Records(bucket) => bucket.epoch.month() == november,
-        Lot::Sets(at)
-        | Lot::RecordKey(at)
-        | Lot::WatermarkKey(at)
-        | Lot::BaseKey(at)
-        | Lot::Suppression(at) => (at.site, at.month) == (no(0), november),
+        Lot::Sets(at) | Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
+            (at.site, at.month) == (no(0), november)
+        }
+        Lot::Suppression(_) => false,
     })
     .collect()
 }

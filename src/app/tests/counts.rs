@@ -85,7 +85,9 @@ impl House {
 
     /// A month with a row of every kind: May and June 2026, and the end of the site on 20 June.
     async fn furnish(&self, app: &App) {
-        let put = with_body(Method::PUT, &format!("/v1/sites/{SITE}"), "{}".to_owned());
+        // With a billing group, which ends with its only member.
+        let settings = r#"{"billing_group":"G1"}"#.to_owned();
+        let put = with_body(Method::PUT, &format!("/v1/sites/{SITE}"), settings);
         assert_eq!(ask(app, &self.operator, put).await.0, 201);
         self.record(app, "viewer-one", "2026-05-19T00:00:00Z").await;
         self.record(app, "viewer-two", "2026-05-19T00:00:00Z").await;
@@ -95,9 +97,10 @@ impl House {
         let made = self.post(app, &self.operator, "/v1/tokens", create).await;
         let billing = made_token(&made);
         // By itself the server would issue them some minutes later.
-        for site in [SITE, "ACME"] {
-            let statement = Ask::get(format!("/v1/sites/{site}/statements/2026-05"));
-            assert_eq!(ask(app, &billing, statement).await.0, 200);
+        let site = format!("sites/{SITE}");
+        for scope in [&site, "sites/ACME", "groups/G1"] {
+            let statement = Ask::get(format!("/v1/{scope}/statements/2026-05"));
+            assert_eq!(ask(app, &billing, statement).await.0, 200, "{scope}");
         }
         // A list of too few users is refused by the route; its row is what counts here.
         let row = format!("challenge/{SITE}/2026-05");
@@ -164,7 +167,7 @@ async fn every_rule_has_ended_its_rows_when_its_time_is_over() {
     );
     app.drain().await;
 
-    // A hold of a month that has nothing left keeps nothing; ACME's May closed with the run of June.
+    // ACME's May closed with the run of June, and its statement was issued then.
     house.clock.set("2031-06-20T00:00:00Z");
     let app = house.start().await;
     seen.extend(kinds(app.engine.store()).into_keys());
@@ -190,7 +193,13 @@ async fn every_rule_has_ended_its_rows_when_its_time_is_over() {
     }
     assert!(!house.files_with("site/ACME").is_empty(), "the search finds what is there");
 
-    // A start brings nothing back, and what arrived agrees with what is counted.
+    nothing_comes_back(&house, &seen).await;
+}
+
+/// A start brings nothing back, what arrived agrees with what is counted, and of all kinds that
+/// end, each of which was there, nothing is left.
+async fn nothing_comes_back(house: &House, seen: &BTreeSet<String>) {
+    let acme = "/v1/sites/ACME/usage/2026-05";
     let app = house.start().await;
     assert_eq!(house.get(&app, acme).await.0, StatusCode::GONE);
     assert_eq!(app.engine.arrivals_difference(), 0);

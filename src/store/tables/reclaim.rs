@@ -64,8 +64,8 @@ pub struct Reclaimed {
     pub bytes: u64,
     /// Files that should be gone and are not.
     pub left: u64,
-    /// Table files, logs and lists of files that were there at the end, and were compared with those
-    /// from before.
+    /// Table files, logs and lists of files that were there at the end, and were compared with
+    /// those from before.
     pub looked_at: u64,
 }
 
@@ -143,9 +143,9 @@ impl Store {
     }
 
     /// Rewrites these ranges without what was removed from them, and brings all that memory holds
-    /// to files, so that every log from before is obsolete. Then a new list of files is begun, since
-    /// the one from before has keys of rows. And it is looked what is left of the files from before:
-    /// no log, no list, and no table file that is not in use.
+    /// to files, so that every log from before is obsolete. Then a new list of files is begun, as
+    /// the one from before has keys of rows. And it is looked what is left of the files from
+    /// before: no log, no list, and no table file that is not in use.
     ///
     /// # Errors
     /// When the disk refuses.
