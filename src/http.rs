@@ -18,6 +18,7 @@ mod counters;
 mod explained;
 mod groups;
 mod inflate;
+mod key;
 mod lists;
 mod peers;
 mod problem;

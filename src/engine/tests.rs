@@ -15,6 +15,7 @@ mod frozen;
 mod groups;
 mod hazards;
 mod model;
+mod recovery;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
