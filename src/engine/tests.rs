@@ -6,6 +6,7 @@
 //! answer was an error is there or not, as a whole.
 
 mod arrivals;
+mod cases;
 mod checks;
 mod closing;
 mod destroy;
@@ -449,15 +450,19 @@ proptest! {
     /// C1, C2, D1, F1: counts equal the model's through folds, spills, restarts and failed writes.
     #[test]
     fn engine_equals_model(ops in proptest::collection::vec(op(), 1..25), tight in any::<bool>()) {
-        let mut world = World::new(settings(tight));
-        for op in ops {
-            world.run(op);
-        }
-        world.check_blocks();
-        world.run(Op::Restart);
-        world.check_blocks();
-        world.close();
+        equals_model(ops, tight);
     }
+}
+
+fn equals_model(ops: impl IntoIterator<Item = Op>, tight: bool) {
+    let mut world = World::new(settings(tight));
+    for op in ops {
+        world.run(op);
+    }
+    world.check_blocks();
+    world.run(Op::Restart);
+    world.check_blocks();
+    world.close();
 }
 
 /// The checker bites: a model that misses one row is told from the engine.

@@ -25,7 +25,6 @@ const LONG_FILES: &[(&str, usize, &str)] = &[
     ("src/engine/writer.rs", 570, "the one thread that commits, whole"),
     ("src/retention/fake.rs", 600, "an engine in memory, for the tests of the desk"),
     ("src/retention/run.rs", 600, "a run from the plan to the certificate, whole"),
-    ("src/store/tables.rs", 520, "the one host of RocksDB, its words and every call"),
     ("src/wire/schema.rs", 720, "tables: one line a member"),
 ];
 
