@@ -5,6 +5,8 @@
 //! that the ledger does not know, and a version that was exchanged shows. What it says is counted
 //! twice: by the counters, and from the stored sets.
 //!
+//! A billing group has statements as a site has ([`subject`]); it is named by its key scope.
+//!
 //! The first version is issued by itself after the close. A restatement is a new version that names
 //! the one before, with a reason; the figures stay, the corrections are added to what is billed.
 
@@ -15,6 +17,7 @@ mod export;
 pub mod fake;
 mod issue;
 mod months;
+mod subject;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -160,7 +163,8 @@ struct Inner {
     known: tokio::sync::Mutex<Known>,
 }
 
-/// Version and digest of the last statement of a site's month; nothing where it was removed.
+/// Version and digest of the last statement of a month of a site, or of a group's key scope;
+/// nothing where it was removed.
 type Statements = BTreeMap<(SiteId, Month), Option<(u32, Digest)>>;
 
 /// What the ledger knows of the months of sites.
@@ -195,8 +199,8 @@ impl Billing {
         }))
     }
 
-    /// The last version of a closed month's statement, byte for byte as it was issued; the first
-    /// one is issued now where nobody asked before.
+    /// The last version of the statement of a closed month, of a site or of a group's key scope,
+    /// byte for byte as it was issued; the first one is issued now where nobody asked before.
     ///
     /// # Errors
     /// [`BillingError`].

@@ -18,7 +18,7 @@ pub mod tag;
 pub use aad::Aad;
 pub use hmac::{BaseKey, HmacKey, HmacQueue};
 pub use seal::{KeyDestroyed, OpenError, SealKey};
-pub use secret::{Secret, random_bytes};
+pub use secret::{Secret, WipedVec, random_bytes};
 pub use sign::{SigningKey, VerifyingKey};
 pub use tag::TagKey;
 

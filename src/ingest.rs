@@ -16,7 +16,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use crate::crypto;
+use crate::crypto::{self, WipedVec};
 use crate::engine::{Answer, Engine, EngineError, MonthSeen, Outcome};
 use crate::model::batch::{Batch, Verdict};
 use crate::model::caller::{Caller, SiteScope};
@@ -111,7 +111,7 @@ pub struct Post<'a> {
     /// Its format.
     pub media: Media,
     /// The inflated body.
-    pub body: Zeroizing<Vec<u8>>,
+    pub body: WipedVec,
     /// The key for a safe retry of the whole batch.
     pub idempotency_key: Option<&'a str>,
     /// The `ce-` headers of a CloudEvent in binary mode, names in lower case.
@@ -528,7 +528,7 @@ mod tests {
             .replace('\n', "");
             // So large that it needs a permit.
             body.push_str(&"\n".repeat(DECODE_INLINE_BYTES));
-            Zeroizing::new(body.into_bytes())
+            WipedVec::from(body.into_bytes())
         };
         let post = |event: &str, key| {
             let (media, caller, body) = (Media::NdJson, &caller, body(event));
@@ -624,7 +624,7 @@ mod tests {
             let value = |text: &str| Zeroizing::new(text.to_owned());
             let headers: Vec<_> =
                 headers.iter().map(|(name, text)| ((*name).to_owned(), value(text))).collect();
-            let body = Zeroizing::new(b"{}".to_vec());
+            let body = WipedVec::from(b"{}".to_vec());
             let post =
                 Post { caller: &caller, media, body, idempotency_key: None, ce_headers: &headers };
             digest_of(&post)

@@ -20,8 +20,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use zeroize::Zeroizing;
-
+use crate::crypto::WipedVec;
 use crate::engine::erase::{EraseReport, Order, Stage, Waits};
 use crate::engine::{Engine, EngineError};
 use crate::keys::{KeysError, LedgerMark};
@@ -188,7 +187,7 @@ impl Subjects {
         &self,
         caller: &Caller,
         site: SiteId,
-        text: Zeroizing<Vec<u8>>,
+        text: WipedVec,
     ) -> Result<(bool, Vec<u8>), SubjectError> {
         let by = Credential::parse(&caller.key_id).ok_or(SubjectError::Failed)?;
         let by = Actor::Credential(by);
@@ -298,7 +297,7 @@ impl Inner {
     async fn look(
         self: &Arc<Self>,
         site: Arc<Site>,
-        mut text: Zeroizing<Vec<u8>>,
+        mut text: WipedVec,
     ) -> Result<Asked, SubjectError> {
         let inner = Arc::clone(self);
         let looked = tokio::task::spawn_blocking(move || {

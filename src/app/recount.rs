@@ -51,7 +51,8 @@ pub fn run(settings: &Settings, key: &VerifierKey, report: &mut Report) {
                 continue;
             }
         };
-        let at = (body.site_id.clone(), body.month);
+        let Some(scope) = body.scope() else { continue };
+        let at = (scope, body.month);
         let found = match counted.get(&at) {
             Some(found) => found.clone(),
             None => match looking.recount(&at.0, at.1) {
@@ -83,8 +84,8 @@ fn arrived(found: Option<(u64, u64)>, report: &mut Report) {
 }
 
 fn title(body: &Body) -> String {
-    let Body { version, site_id, month, .. } = body;
-    format!("version {version} of the statement of {site_id} for {month}")
+    let Body { version, month, .. } = body;
+    format!("version {version} of the statement of {} for {month}", body.subject())
 }
 
 /// Says whether a statement and the sets of its month agree.
@@ -95,14 +96,17 @@ fn compare(body: &Body, found: Option<&Recount>, report: &mut Report) {
         return;
     };
     let of = &body.figures;
+    // A group has a set of users only.
+    let stand_ins = body.site_id.is_some().then_some(of.device_users);
     let counts = [
-        ("users", of.mau, found.users),
+        ("users", Some(of.mau), found.users),
         ("devices", of.devices, found.devices),
         ("users of watermark sessions", of.watermark_users, found.watermark_users),
-        ("devices that stand for users", of.device_users, found.device_users),
+        ("devices that stand for users", stand_ins, found.device_users),
     ];
     let before = report.findings.len();
-    for (what, said, stored) in counts.into_iter().filter(|(_, said, stored)| said != stored) {
+    let said = counts.into_iter().filter_map(|(what, said, stored)| Some((what, said?, stored)));
+    for (what, said, stored) in said.filter(|(_, said, stored)| said != stored) {
         report.findings.push(format!("{title} says {said} {what}, and the sets hold {stored}"));
     }
     let digest = body.recount.as_ref().map(|recount| recount.user_set.0);

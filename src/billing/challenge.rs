@@ -80,7 +80,7 @@ fn actor(caller: &Caller) -> Result<Actor, BillingError> {
 impl Inner {
     /// The users that the statement of a closed month counts.
     fn closed_users(&self, site: &SiteId, month: Month) -> Result<u64, BillingError> {
-        Ok(self.closed(site, month)?.tally.counters.mau)
+        Ok(self.closed(site, month)?.tally().counters.mau)
     }
 
     /// What is kept of the lists of a month.

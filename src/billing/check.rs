@@ -61,7 +61,7 @@ pub fn verify(text: &[u8], key: &str) -> Result<Body, StatementError> {
     }
     let bytes = body.to_bytes().map_err(|_| StatementError::Form)?;
     let said = Event::StatementIssued {
-        site: body.site_id.clone(),
+        site: body.scope().ok_or(StatementError::Form)?,
         month: body.month,
         version: body.version,
         digest: Digest(sha256(&[&bytes])),

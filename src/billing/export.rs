@@ -20,7 +20,7 @@ const APART: u32 = 59;
 /// What billing systems call things.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
-    /// The customers of sites that are not called as the site.
+    /// The customers of sites, and of groups by their key scope, that are not called as these.
     pub customers: BTreeMap<SiteId, String>,
     /// The meter of users.
     pub mau_event: String,
@@ -83,7 +83,10 @@ impl Billing {
             (Some(customer), _) => customer,
             // Stripe knows customers by its own ids only.
             (None, Format::Stripe) => return Err(BillingError::CustomerMissing),
-            (None, _) => site.to_string(),
+            (None, _) => match site.group() {
+                Some(group) => group.to_string(),
+                None => site.to_string(),
+            },
         };
         let event = match wanted.metric {
             Metric::Mau => &names.mau_event,
@@ -92,7 +95,7 @@ impl Billing {
         let later = i64::from(body.version.saturating_sub(1).min(APART)) * 1_000;
         let export = Export {
             ledger: body.ledger.clone(),
-            site_id: site,
+            scope: site,
             month,
             version: body.version,
             digest: Digest(sha256(&[&body.to_bytes()?])),

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 use super::months::{Change, Compared, Months, Recount};
 use super::{Billing, Ledger, Settings};
 use crate::crypto::{BaseKey, SealKey, Secret, TagKey};
+use crate::engine::groups::GroupMonth;
 use crate::engine::{EngineError, UsageMonth};
 use crate::identity::Listed;
 use crate::keys::{SiteMonthIds, SiteMonthKeys};
 use crate::model::explained::{Explained, Limits};
-use crate::model::ids::{KeyId, ShortTag, SiteId, SiteNo};
+use crate::model::ids::{GroupId, KeyId, ShortTag, SiteId, SiteNo};
 use crate::model::site::{MonthSpan, Site, SiteSettings};
 use crate::model::time::{Clock, Month, Timestamp};
 use crate::model::usage::{Corrections, Counters, Evidence, State, Tally};
@@ -22,7 +23,9 @@ use crate::wire::explained::IdQuality;
 pub struct Memory {
     /// What every month says.
     pub usage: Mutex<Option<UsageMonth>>,
-    /// What its sets hold.
+    /// What every month of the only group says.
+    pub group: Mutex<Option<GroupMonth>>,
+    /// What the sets hold.
     pub recount: Mutex<Option<Recount>>,
     /// The keys of every month.
     pub keys: Mutex<Option<Arc<SiteMonthKeys>>>,
@@ -63,6 +66,16 @@ impl Months for Memory {
 
     fn usage(&self, _: &SiteId, _: Month) -> Result<Option<UsageMonth>, EngineError> {
         Ok(self.usage.lock().unwrap().clone())
+    }
+
+    fn groups(&self) -> Vec<SiteId> {
+        let known = self.group.lock().unwrap();
+        known.iter().map(|month| SiteId::of_group(&month.group)).collect()
+    }
+
+    fn group(&self, group: &GroupId, _: Month) -> Result<Option<GroupMonth>, EngineError> {
+        let known = self.group.lock().unwrap().clone();
+        Ok(known.filter(|month| month.group == *group))
     }
 
     fn fold(&self) -> Change<'_, ()> {

@@ -4,20 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::months::Recount;
+use super::subject::Subject;
 use super::{BillingError, Inner, Known, MONTHS_BACK};
 use crate::crypto::sha256;
-use crate::engine::{EngineError, UsageMonth};
-use crate::identity::CANONICALIZER_VERSION;
+use crate::engine::EngineError;
 use crate::ledger::{Actor, Alarm, Digest, Entry, Event, Ledger, LedgerError, Recorded};
 use crate::model::ids::SiteId;
-use crate::model::time::{Month, Timestamp};
-use crate::model::usage::{Counters, State, Tally};
-use crate::model::vocab::DrmType;
+use crate::model::time::Month;
+use crate::model::usage::Tally;
 use crate::wire::explained::IdQuality;
-use crate::wire::statement::{
-    Billable, Body, ByDrm, Draft, Earlier, Excluded, FORMAT, Method, Recounted, Replaced, Statement,
-};
-use crate::wire::usage::RULE_SET;
+use crate::wire::statement::{Billable, Body, Draft, Recounted, Replaced, Statement};
 
 /// Before the names of statements' rows.
 const ROWS: &str = "statement/";
@@ -31,8 +27,6 @@ const QUALITY_WITHIN: Duration = Duration::from_secs(3_600);
 const BUSY_MS: i64 = 86_400_000;
 /// Entries that are read at once.
 const READ_ENTRIES: u64 = 1_000;
-/// How many months before may have had late records since the last statement.
-const EARLIER: usize = 4;
 
 fn row_of(prefix: &str, site: &SiteId, month: Month) -> String {
     format!("{prefix}{site}/{month}/")
@@ -53,19 +47,6 @@ impl Inner {
         rows.iter().map(|(_, row)| Ok(Statement::parse(row)?)).collect()
     }
 
-    /// A month that can have a statement.
-    pub(super) fn closed(&self, site: &SiteId, month: Month) -> Result<UsageMonth, BillingError> {
-        let usage = self.months.usage(site, month)?.ok_or(BillingError::NotFound)?;
-        if usage.state != State::Closed {
-            return Err(BillingError::NotClosed);
-        }
-        // Nothing is stated of a time before the site.
-        if usage.span.to <= usage.site.created_at && !usage.tally.has_records() {
-            return Err(BillingError::NotFound);
-        }
-        Ok(usage)
-    }
-
     /// The last version; the first one is issued where there is none. For who has the month's turn;
     /// `folded` where everything was folded since the month was seen closed.
     pub(super) async fn last(
@@ -78,12 +59,12 @@ impl Inner {
             return Ok(last);
         }
         // An open month costs no fold, nor does one without records.
-        let usage = self.closed(site, month)?;
+        let subject = self.closed(site, month)?;
         let replaces = match self.begun(site, month, 0)? {
             Some(body) => body.replaces.map(|of| (of, body.reason.unwrap_or_default())),
             None => self.lost(site, month).await?.map(|lost| (lost, RESTORED.to_owned())),
         };
-        if !folded && usage.tally.has_records() {
+        if !folded && subject.has_records() {
             self.months.fold().await?;
         }
         self.issue(site, month, Actor::Server, replaces).await
@@ -183,14 +164,19 @@ impl Inner {
     /// The closed months that had records and have no statement; and the first fault on the way.
     fn due(&self) -> (Vec<(SiteId, Month)>, Result<(), BillingError>) {
         let (mut due, mut first) = (Vec::new(), Ok(()));
-        for site in self.months.sites() {
-            let Some(mut month) = site.closed_through else { continue };
-            for _ in 0..MONTHS_BACK {
-                match self.is_due(&site.id, month) {
-                    Ok(true) => due.push((site.id.clone(), month)),
+        let sites = self.months.sites();
+        // A group's month closes with that of its last member, which lags behind by one at most.
+        let newest = sites.iter().filter_map(|site| site.closed_through).max();
+        let groups = self.months.groups().into_iter().filter_map(|scope| Some((scope, newest?)));
+        let own = sites.iter().filter_map(|site| Some((site.id.clone(), site.closed_through?)));
+        for (scope, newest) in own.chain(groups) {
+            let mut month = newest;
+            for _ in 0..MONTHS_BACK + usize::from(scope.is_group()) {
+                match self.is_due(&scope, month) {
+                    Ok(true) => due.push((scope.clone(), month)),
                     Ok(false) => {}
                     Err(error) => {
-                        tracing::error!(site = %site.id, %month, %error, "no statement was issued");
+                        tracing::error!(%scope, %month, %error, "no statement was issued");
                         first = first.and(Err(error));
                     }
                 }
@@ -200,10 +186,13 @@ impl Inner {
         (due, first)
     }
 
-    fn is_due(&self, site: &SiteId, month: Month) -> Result<bool, BillingError> {
-        let usage = self.months.usage(site, month)?;
-        let any = usage.is_some_and(|usage| usage.tally.has_records());
-        Ok(any && self.months.load_rows(&row_of(ROWS, site, month))?.is_empty())
+    fn is_due(&self, scope: &SiteId, month: Month) -> Result<bool, BillingError> {
+        let any = match self.closed(scope, month) {
+            Ok(subject) => subject.has_records(),
+            Err(BillingError::NotFound | BillingError::NotClosed) => false,
+            Err(error) => return Err(error),
+        };
+        Ok(any && self.months.load_rows(&row_of(ROWS, scope, month))?.is_empty())
     }
 
     /// Issues the next version. The bytes are kept before the ledger has their digest: after a cut
@@ -264,11 +253,15 @@ impl Inner {
         &self,
         site: &SiteId,
         month: Month,
-    ) -> Result<Option<IdQuality>, BillingError> {
-        let closed_at = closed_at(&self.closed(site, month)?);
+    ) -> Result<Option<Option<IdQuality>>, BillingError> {
+        let closed_at = match self.closed(site, month)? {
+            // The ids are its members', whose statements have it.
+            Subject::Group(_) => return Ok(None),
+            subject => subject.closed_at(),
+        };
         let asked = self.months.quality(site.clone(), month);
         let why = match tokio::time::timeout(QUALITY_WITHIN, asked).await {
-            Ok(Ok(quality)) => return Ok(Some(quality)),
+            Ok(Ok(quality)) => return Ok(Some(Some(quality))),
             Ok(Err(EngineError::Busy)) if self.clock.now().0 < closed_at.0 + BUSY_MS => {
                 return Err(BillingError::Busy);
             }
@@ -279,7 +272,7 @@ impl Inner {
             Err(_) => "it took too long".to_owned(),
         };
         tracing::error!(%site, %month, why, "a statement is issued without the quality of its ids");
-        Ok(None)
+        Ok(Some(None))
     }
 
     async fn body(
@@ -288,18 +281,18 @@ impl Inner {
         month: Month,
         by: &Actor,
         (version, replaces): (u32, Option<(Replaced, String)>),
-        quality: Option<IdQuality>,
+        quality: Option<Option<IdQuality>>,
     ) -> Result<Body, BillingError> {
-        let usage = self.closed(site, month)?;
+        let subject = self.closed(site, month)?;
         let recounted = self.months.recount(site.clone(), month).await?;
-        let UsageMonth { span, tally, .. } = &usage;
-        let Tally { counters, corrections, .. } = tally;
+        let tally = subject.tally();
+        let own = |count| (!site.is_group()).then_some(count);
         let recount = match recounted {
             Some(found) if agrees(tally, &found) => Some(Recounted {
                 mau: found.users,
-                devices: found.devices,
-                watermark_users: found.watermark_users,
-                device_users: found.device_users,
+                devices: own(found.devices),
+                watermark_users: own(found.watermark_users),
+                device_users: own(found.device_users),
                 user_set: Digest(found.digest),
             }),
             Some(_) => {
@@ -308,53 +301,40 @@ impl Inner {
             }
             None => None,
         };
-        let settings = usage.site.settings_in(month);
-        let (hours, counting) = (settings.closing_hours, settings.counting);
+        let before = self.stored(site, month)?.pop().map(|last| last.body);
+        let said = subject.said(month, before.as_ref());
         // The first version bills the month as it closed.
-        let more = if version > 1 { *corrections } else { Default::default() };
+        let more = (version > 1).then(|| said.corrections.clone()).unwrap_or_default();
         let (replaces, reason) = replaces.unzip();
         Ok(Body {
-            format: FORMAT.to_owned(),
+            format: said.format.to_owned(),
             ledger: self.ledger.verifier_key().name().to_owned(),
-            site_id: site.clone(),
+            site_id: said.site_id,
+            billing_group: said.billing_group,
             month,
             version,
             replaces,
             reason,
             issued_at: self.clock.now(),
             issued_by: by.to_string(),
-            time_zone: usage.time_zone.clone(),
-            from: span.from,
-            to: span.to,
-            closed_at: closed_at(&usage),
-            method: Method::new(RULE_SET, u32::from(CANONICALIZER_VERSION), hours, counting),
-            figures: counters.into(),
-            by_drm_type: by_drm(counters),
-            excluded: excluded(counters),
-            corrections: (*corrections).into(),
-            earlier_corrections: self.earlier(site, month)?,
+            time_zone: said.time_zone,
+            from: said.from,
+            to: said.to,
+            closed_at: subject.closed_at(),
+            method: said.method,
             billable: Billable {
-                mau: counters.mau + more.users,
-                licenses_issued: counters.licenses_issued + more.licenses_issued,
+                mau: said.figures.mau + more.users,
+                licenses_issued: said.figures.licenses_issued + more.licenses_issued,
             },
+            figures: said.figures,
+            by_drm_type: said.by_drm_type,
+            excluded: said.excluded,
+            corrections: said.corrections,
+            earlier_corrections: self.earlier(site, month)?,
             recount,
-            quality: Some(quality),
+            quality,
+            members: said.members,
         })
-    }
-
-    /// The corrections of the months before, the earliest first.
-    fn earlier(&self, site: &SiteId, month: Month) -> Result<Vec<Earlier>, BillingError> {
-        let mut earlier = Vec::new();
-        let mut of = month;
-        for _ in 0..EARLIER {
-            of = of.previous();
-            let usage = self.months.usage(site, of)?.ok_or(BillingError::NotFound)?;
-            if usage.tally.corrections.records > 0 {
-                let corrections = usage.tally.corrections.into();
-                earlier.insert(0, Earlier { month: of, corrections });
-            }
-        }
-        Ok(earlier)
     }
 
     /// Asks the ledger, which waits for the disk.
@@ -375,24 +355,6 @@ impl Inner {
     ) -> Result<Option<Recorded>, BillingError> {
         self.ask(move |ledger| search(ledger, from, |read| wanted(&read).then_some(read))).await
     }
-}
-
-fn closed_at(usage: &UsageMonth) -> Timestamp {
-    usage.tally.closed_at.unwrap_or(usage.closes_at)
-}
-
-fn by_drm(counters: &Counters) -> Vec<ByDrm> {
-    let row = |(drm, mau, licenses_issued): (DrmType, u64, u64)| ByDrm {
-        drm_type: drm.name().to_owned(),
-        mau,
-        licenses_issued,
-    };
-    counters.by_drm().map(row).collect()
-}
-
-fn excluded(counters: &Counters) -> Vec<Excluded> {
-    let row = |(reason, records): (&str, u64)| Excluded { reason: reason.to_owned(), records };
-    counters.exclusions().map(row).collect()
 }
 
 /// What the ledger says of all months, from where it was read to before.

@@ -3,11 +3,12 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::engine::groups::GroupMonth;
 pub use crate::engine::recount::{Compared, Recount};
 use crate::engine::{Engine, EngineError, UsageMonth};
 use crate::identity::Listed;
 use crate::keys::SiteMonthKeys;
-use crate::model::ids::SiteId;
+use crate::model::ids::{GroupId, SiteId};
 use crate::model::site::Site;
 use crate::model::time::Month;
 use crate::wire::explained::IdQuality;
@@ -24,6 +25,13 @@ pub trait Months: Send + Sync + 'static {
     /// # Errors
     /// When the engine cannot tell.
     fn usage(&self, site: &SiteId, month: Month) -> Result<Option<UsageMonth>, EngineError>;
+    /// The key scopes of all billing groups.
+    fn groups(&self) -> Vec<SiteId>;
+    /// A billing group's month; `None` when no site is a member in it.
+    ///
+    /// # Errors
+    /// When the engine cannot tell.
+    fn group(&self, group: &GroupId, month: Month) -> Result<Option<GroupMonth>, EngineError>;
     /// Folds all that was taken so far, so that it is in the stored sets.
     fn fold(&self) -> Change<'_, ()>;
     /// The keys of a month, while all of them live.
@@ -52,6 +60,14 @@ impl Months for Engine {
 
     fn usage(&self, site: &SiteId, month: Month) -> Result<Option<UsageMonth>, EngineError> {
         Self::usage(self, site, month)
+    }
+
+    fn groups(&self) -> Vec<SiteId> {
+        Self::groups(self)
+    }
+
+    fn group(&self, group: &GroupId, month: Month) -> Result<Option<GroupMonth>, EngineError> {
+        self.group_usage(group, month)
     }
 
     fn fold(&self) -> Change<'_, ()> {

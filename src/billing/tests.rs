@@ -3,6 +3,7 @@
 mod apart;
 mod challenge;
 mod export;
+mod groups;
 
 use std::sync::atomic::Ordering;
 
@@ -13,6 +14,7 @@ use crate::ledger::{Event, Recorded, Settings as LedgerSettings};
 use crate::model::caller::{Role, SiteScope, Token};
 use crate::model::time::Timestamp;
 use crate::model::usage::State;
+use crate::wire::statement::Body;
 
 /// A clock that shows a later time with each look.
 struct Ticking(std::sync::atomic::AtomicI64);
@@ -66,15 +68,7 @@ impl World {
         let ledger = Arc::new(Ledger::open(&settings, Timestamp(now)).unwrap().0);
         let memory = Arc::new(Memory::default());
         *memory.usage.lock().unwrap() = Some(usage());
-        let found = Recount {
-            users: 3,
-            users_by_drm: [0; 8],
-            devices: 0,
-            watermark_users: 0,
-            device_users: 0,
-            digest: [7; 32],
-        };
-        *memory.recount.lock().unwrap() = Some(found);
+        *memory.recount.lock().unwrap() = Some(found());
         let clock = Arc::new(Ticking(now.into()));
         let desk = Billing::new(memory.clone(), ledger.clone(), Settings::default(), clock);
         Self { _folder: folder, memory, ledger, desk }
@@ -107,6 +101,18 @@ impl World {
 
     async fn restate_for(&self, reason: &str) -> Result<Statement, BillingError> {
         restate(&self.desk, reason).await
+    }
+}
+
+/// What the sets of a month with three users hold.
+fn found() -> Recount {
+    Recount {
+        users: 3,
+        users_by_drm: [0; 8],
+        devices: 0,
+        watermark_users: 0,
+        device_users: 0,
+        digest: [7; 32],
     }
 }
 

@@ -34,7 +34,7 @@ pub enum ExportVerb {
 /// A figure of a closed month's statement.
 #[derive(Debug, clap::Args)]
 pub struct Figure {
-    /// The site's id.
+    /// The site's id, or a billing group's name behind a +.
     site: String,
     /// The month, YYYY-MM.
     month: String,
@@ -73,8 +73,8 @@ pub fn run(target: &Target, verb: ExportVerb) -> ExitCode {
 }
 
 fn figure(format: &str, of: &Figure) -> Ask {
-    let (site, month) = (escape(&of.site), escape(&of.month));
-    let mut path = format!("/v1/sites/{site}/statements/{month}/export?format={format}");
+    let (owner, month) = (super::statement::owner(&of.site), escape(&of.month));
+    let mut path = format!("{owner}/statements/{month}/export?format={format}");
     let version = of.version.map(|version| version.to_string());
     for (name, value) in [
         ("metric", &of.metric),

@@ -15,7 +15,7 @@ use crate::billing;
 pub enum StatementVerb {
     /// Print the statement of a closed month, byte for byte.
     Get {
-        /// The site's id.
+        /// The site's id, or a billing group's name behind a +.
         site: String,
         /// The month, YYYY-MM.
         month: String,
@@ -25,14 +25,14 @@ pub enum StatementVerb {
     },
     /// Print all its versions.
     Versions {
-        /// The site's id.
+        /// The site's id, or a billing group's name behind a +.
         site: String,
         /// The month, YYYY-MM.
         month: String,
     },
     /// Issue a new version with what came after the close.
     Restate {
-        /// The site's id.
+        /// The site's id, or a billing group's name behind a +.
         site: String,
         /// The month, YYYY-MM.
         month: String,
@@ -73,8 +73,8 @@ pub enum StatementVerb {
 
 /// The question of a verb, or the end of one that asks nobody.
 pub fn statement(verb: StatementVerb) -> Result<Ask, ExitCode> {
-    let path = |site: &str, month: &str, rest: &str| {
-        format!("/v1/sites/{}/statements/{}{rest}", escape(site), escape(month))
+    let path = |of: &str, month: &str, rest: &str| {
+        format!("{}/statements/{}{rest}", owner(of), escape(month))
     };
     match verb {
         StatementVerb::Get { site, month, csv } => {
@@ -106,6 +106,14 @@ pub fn statement(verb: StatementVerb) -> Result<Ask, ExitCode> {
     }
 }
 
+/// The path of a site, or of a billing group, which has a + before its name.
+pub(super) fn owner(name: &str) -> String {
+    match name.strip_prefix('+') {
+        Some(group) => format!("/v1/groups/{}", escape(group)),
+        None => format!("/v1/sites/{}", escape(name)),
+    }
+}
+
 /// Writes the page of a statement's file.
 fn page(file: &Path, key: Option<&Path>, out: Option<PathBuf>) -> Result<(), String> {
     if let Some(key) = key {
@@ -130,10 +138,10 @@ fn check(file: &Path, key: &Path) -> Result<String, String> {
     let line = std::fs::read_to_string(key).map_err(|error| unreadable(key, &error))?;
     let body = billing::verify(&text, &line).map_err(|error| format!("{error}."))?;
     Ok(format!(
-        "Version {} of the statement of site {} for {} by ledger {} is genuine: {} users and {} \
+        "Version {} of the statement of {} for {} by ledger {} is genuine: {} users and {} \
          licences are billed.",
         body.version,
-        body.site_id,
+        body.subject(),
         body.month,
         body.ledger,
         body.billable.mau,

@@ -38,7 +38,7 @@ fn export_names(said: &Export) -> Result<billing::Names, ConfigError> {
     let mut customers = BTreeMap::new();
     for pair in &said.customers {
         let (site, customer) = pair.split_once('=').unwrap_or_default();
-        let site = SiteId::parse(site.as_bytes());
+        let site = SiteId::parse_scope(site.as_bytes());
         let site = site.filter(|_| is_name(customer, CUSTOMER_BYTES_MAX)).ok_or_else(|| {
             ConfigError::new("[export] customers must hold texts like \"SITE=customer\".")
         })?;

@@ -219,7 +219,12 @@ impl HmacQueue {
     /// The place of a key among the keys.
     fn key(&mut self, key: &HmacKey) -> u32 {
         let states = [key.inner, key.outer];
-        if self.keys.last() != Some(&states) {
+        // Side by side; as an array it would be a call for each message.
+        let is_last = self.keys.last().is_some_and(|last| {
+            let pairs = last.as_flattened().iter().zip(states.as_flattened());
+            pairs.fold(0, |all, (mine, other)| all | (mine ^ other)) == 0
+        });
+        if !is_last {
             push_wiping(&mut self.keys, states);
         }
         u32::try_from(self.keys.len() - 1).unwrap_or(u32::MAX)

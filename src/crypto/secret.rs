@@ -1,6 +1,8 @@
 //! Key material in memory: no Clone, no Display, no Serialize, redacted Debug, wiped on drop.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
+
 use zeroize::Zeroize;
 
 /// 256 bits of key material.
@@ -47,6 +49,44 @@ impl Drop for Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
+    }
+}
+
+/// Bytes that may hold raw ids, wiped on drop with what their memory held before. `Zeroizing` would
+/// wipe them one by one, which costs as much as reading them (`benches/end_to_end.rs`).
+#[derive(Default)]
+pub struct WipedVec(Vec<u8>);
+
+impl From<Vec<u8>> for WipedVec {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Deref for WipedVec {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.0
+    }
+}
+
+impl DerefMut for WipedVec {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+}
+
+impl Drop for WipedVec {
+    fn drop(&mut self) {
+        self.0.clear();
+        self.0.spare_capacity_mut().zeroize();
+    }
+}
+
+impl fmt::Debug for WipedVec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WipedVec(…)")
     }
 }
 

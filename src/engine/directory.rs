@@ -84,6 +84,11 @@ impl Directory {
         self.read().by_id.values().filter(|site| !site.id.is_group()).cloned().collect()
     }
 
+    /// The key scopes of all billing groups.
+    pub fn groups(&self) -> Vec<SiteId> {
+        self.read().by_id.keys().filter(|id| id.is_group()).cloned().collect()
+    }
+
     /// The members of a billing group in a month, in the order of their ids.
     pub fn members(&self, group: &GroupId, month: Month) -> Vec<Arc<Site>> {
         let lists = self.read();

@@ -193,6 +193,11 @@ impl Engine {
         }))
     }
 
+    /// The key scopes of all billing groups that ever had a member.
+    pub fn groups(&self) -> Vec<SiteId> {
+        self.shared.directory.groups()
+    }
+
     /// The members of a billing group in a month, in the order of their ids.
     pub fn members(&self, group: &GroupId, month: Month) -> Vec<Arc<Site>> {
         self.shared.directory.members(group, month)

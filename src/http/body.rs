@@ -10,10 +10,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Body;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
+
+use crate::crypto::WipedVec;
 
 /// First allocation of a body, bytes; it doubles from there.
 const FIRST_BYTES: usize = 16 << 10;
+/// How many times what has come a body may take ahead when it announced more: memory is for those
+/// who send, and growing costs a copy.
+const TRUST: usize = 16;
 
 /// Why a body was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,15 +92,17 @@ impl Drop for Share {
 /// Bytes that may hold raw ids: capped, counted, wiped on drop and when they move elsewhere.
 #[derive(Debug)]
 pub struct Buffer {
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: WipedVec,
     share: Share,
     max_bytes: usize,
+    /// The length that was announced; 0 where none was.
+    announced_bytes: usize,
 }
 
 impl Buffer {
     /// An empty buffer that takes at most `max_bytes`.
     pub fn new(max_bytes: usize, share: Share) -> Self {
-        Self { bytes: Zeroizing::new(Vec::new()), share, max_bytes }
+        Self { bytes: WipedVec::default(), share, max_bytes, announced_bytes: 0 }
     }
 
     /// Appends bytes.
@@ -109,10 +116,11 @@ impl Buffer {
         }
         if len > self.bytes.capacity() {
             let doubled = (self.bytes.capacity() * 2).max(FIRST_BYTES);
-            let capacity = doubled.max(len).min(self.max_bytes);
+            let trusted = self.announced_bytes.min(len.saturating_mul(TRUST));
+            let capacity = doubled.max(len).max(trusted).min(self.max_bytes);
             self.share.grow(capacity - self.bytes.capacity())?;
             // A plain reallocation would leave the old bytes behind unwiped.
-            let mut larger = Zeroizing::new(Vec::with_capacity(capacity));
+            let mut larger = WipedVec::from(Vec::with_capacity(capacity));
             larger.extend_from_slice(&self.bytes);
             self.bytes = larger;
         }
@@ -126,7 +134,7 @@ impl Buffer {
     }
 
     /// Hands the bytes on, with their share of the budget. They are wiped wherever they are let go.
-    pub fn into_parts(self) -> (Zeroizing<Vec<u8>>, Share) {
+    pub fn into_parts(self) -> (WipedVec, Share) {
         (self.bytes, self.share)
     }
 }
@@ -168,6 +176,7 @@ where
     if announced > buffer.max_bytes {
         return Err(BodyError::TooLarge);
     }
+    buffer.announced_bytes = announced;
     let reading = async {
         while let Some(frame) = body.frame().await {
             // Trailers carry nothing for us.

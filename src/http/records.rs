@@ -16,6 +16,7 @@ use super::key;
 use super::problem::{Kind, PROBLEM_JSON, Refusal};
 use super::query::Query;
 use super::service::{Incoming, Service, one};
+use crate::crypto::WipedVec;
 use crate::ingest::{Ingest, Post, Posted};
 use crate::model::caller::Caller;
 use crate::model::limits;
@@ -32,7 +33,7 @@ pub struct Delivery {
     /// The format of the body.
     pub media: Media,
     /// The inflated body.
-    pub body: Zeroizing<Vec<u8>>,
+    pub body: WipedVec,
     /// The key for a safe retry of the whole batch; wiped, since a producer may have put an id in.
     pub idempotency_key: Option<Zeroizing<String>>,
     /// The `ce-` headers of a CloudEvent in binary mode, names in lower case; wiped as well.

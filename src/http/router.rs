@@ -36,6 +36,16 @@ pub enum Route {
     StatementPage,
     /// A customer's list against a statement.
     Challenge,
+    /// A statement of a billing group's closed month.
+    GroupStatementGet,
+    /// All its versions.
+    GroupStatementVersions,
+    /// A new version.
+    GroupRestate,
+    /// A figure of it for a billing system.
+    GroupExport,
+    /// A group's statement as a page.
+    GroupStatementPage,
     /// Make or change a site.
     SitePut,
     /// Read a site.
@@ -159,7 +169,7 @@ const POST: Method = Method::POST;
 const DELETE: Method = Method::DELETE;
 
 #[rustfmt::skip]
-static TABLE: [Row; 49] = [
+static TABLE: [Row; 54] = [
     row(Route::Records,     POST,   "/v1/records",                    "records",      PRODUCER),
     row(Route::SiteUsage,   GET,    "/v1/sites/{site}/usage/{month}", "site_usage",   BILLING),
     row(Route::GroupUsage,  GET,    "/v1/groups/{group}/usage/{month}", "group_usage", BILLING),
@@ -176,6 +186,15 @@ static TABLE: [Row; 49] = [
     row(Route::Export, GET, "/v1/sites/{site}/statements/{month}/export", "export", CUSTOMER),
     row(Route::StatementPage, GET, "/v1/sites/{site}/statements/{month}/page", "statement_page", STATEMENTS),
     row(Route::Challenge, POST, "/v1/sites/{site}/statements/{month}/challenge", "challenge", CUSTOMER),
+    row(Route::GroupStatementGet, GET, "/v1/groups/{group}/statements/{month}", "group_statement_get",
+        STATEMENTS),
+    row(Route::GroupStatementVersions, GET, "/v1/groups/{group}/statements/{month}/versions",
+        "group_statement_versions", STATEMENTS),
+    row(Route::GroupRestate, POST, "/v1/groups/{group}/statements/{month}/restate", "group_restate",
+        OPERATOR),
+    row(Route::GroupExport, GET, "/v1/groups/{group}/statements/{month}/export", "group_export", CUSTOMER),
+    row(Route::GroupStatementPage, GET, "/v1/groups/{group}/statements/{month}/page",
+        "group_statement_page", STATEMENTS),
     row(Route::SitePut,     PUT,    "/v1/sites/{site}",               "site_put",     OPERATOR),
     row(Route::SiteGet,     GET,    "/v1/sites/{site}",               "site_get",     BILLING),
     row(Route::SiteList,    GET,    "/v1/sites",                      "site_list",    BILLING),

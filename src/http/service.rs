@@ -11,7 +11,6 @@ use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, Hea
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, StatusCode, Version};
 use tokio::sync::watch;
-use zeroize::Zeroizing;
 
 use super::answer::{Answer, JSON, answer, empty, set};
 use super::body::{self, Budget, Buffer};
@@ -24,6 +23,7 @@ use super::query::{Query, choose};
 use super::router::{Access, Found, Route, Row, find};
 use super::{Desks, Settings};
 use crate::admin::AuthError;
+use crate::crypto::WipedVec;
 use crate::model::caller::{Caller, SiteScope};
 use crate::model::ids::SiteId;
 use crate::model::time::Month;
@@ -215,13 +215,13 @@ impl Service {
         body: &mut Incoming,
     ) -> Result<Answer, Refusal> {
         let Some(caller) = self.caller(row, parts)? else { return self.open(row.route) };
-        let [first, second] = captures;
-        match row.route {
+        let ([first, second], route) = (captures, row.route);
+        match route {
             Route::Records => self.post_records(&caller, parts, body).await,
             Route::SiteUsage => self.site_usage(&caller, site(&caller, first)?, second, parts),
             Route::GroupUsage => self.group_usage(&caller, captures, parts),
             Route::UsageExplained | Route::PallyconStatistics => {
-                self.explained(row.route, &caller, captures, parts).await
+                self.explained(route, &caller, captures, parts).await
             }
             Route::UsageList => self.usage_list(&caller, parts),
             Route::Reconciliation => self.reconciliation(&caller, parts).await,
@@ -229,20 +229,21 @@ impl Service {
             Route::StatementGet
             | Route::StatementVersions
             | Route::StatementPage
-            | Route::Restate => self.statements(row.route, &caller, captures, (parts, body)).await,
-            Route::Export => self.export(&caller, captures, parts).await,
+            | Route::Restate
+            | Route::GroupStatementGet
+            | Route::GroupStatementVersions
+            | Route::GroupStatementPage
+            | Route::GroupRestate => self.statements(route, &caller, captures, (parts, body)).await,
+            Route::Export | Route::GroupExport => {
+                self.export(route, &caller, captures, parts).await
+            }
             Route::Challenge => self.challenge(&caller, captures, (parts, body)).await,
             Route::SitePut => self.put_site(&caller, site(&caller, first)?, parts, body).await,
-            Route::SiteGet => {
-                Ok(json(StatusCode::OK, self.desks.sites.read(&site(&caller, first)?)?))
-            }
+            Route::SiteGet => self.site_get(&caller, first),
             Route::SiteList => Ok(json(StatusCode::OK, self.desks.sites.list(&caller))),
             Route::TokenCreate => self.create_token(&caller, parts, body).await,
             Route::TokenList => Ok(json(StatusCode::OK, self.desks.tokens.list(&caller))),
-            Route::TokenRevoke => {
-                self.desks.tokens.revoke(&caller, first).await?;
-                Ok(empty(StatusCode::NO_CONTENT))
-            }
+            Route::TokenRevoke => self.revoke_token(&caller, first).await,
             Route::SiteTerminate
             | Route::HoldOpen
             | Route::HoldList
@@ -253,27 +254,34 @@ impl Service {
             | Route::ClockConfirm
             | Route::CertificateList
             | Route::CertificateGet
-            | Route::Evidence => self.retention(row.route, &caller, captures, (parts, body)).await,
+            | Route::Evidence => self.retention(route, &caller, captures, (parts, body)).await,
             Route::SubjectErase | Route::SubjectErasures => {
-                self.subjects(row.route, &caller, first, (parts, body)).await
+                self.subjects(route, &caller, first, (parts, body)).await
             }
             Route::BackupBegin | Route::BackupList | Route::BackupGet => {
-                self.backups(row.route, &caller, first, (parts, body)).await
+                self.backups(route, &caller, first, (parts, body)).await
             }
             Route::WebhookCreate
             | Route::WebhookList
             | Route::WebhookRemove
             | Route::WebhookRotate
             | Route::WebhookTest
-            | Route::WebhookDeliveries => {
-                self.webhooks(row.route, &caller, first, (parts, body)).await
-            }
+            | Route::WebhookDeliveries => self.webhooks(route, &caller, first, (parts, body)).await,
             Route::LedgerList => self.ledger_list(&caller, parts).await,
             Route::LedgerHead => self.ledger_head(parts),
             Route::LedgerProof => self.ledger_proof(&caller, first).await,
             Route::Metrics => Ok(self.metrics(parts)),
-            Route::Live | Route::Ready | Route::Version => self.open(row.route),
+            Route::Live | Route::Ready | Route::Version => self.open(route),
         }
+    }
+
+    fn site_get(&self, caller: &Caller, id: &str) -> Result<Answer, Refusal> {
+        Ok(json(StatusCode::OK, self.desks.sites.read(&site(caller, id)?)?))
+    }
+
+    async fn revoke_token(&self, caller: &Caller, key_id: &str) -> Result<Answer, Refusal> {
+        self.desks.tokens.revoke(caller, key_id).await?;
+        Ok(empty(StatusCode::NO_CONTENT))
     }
 
     async fn ledger_proof(&self, caller: &Caller, entry: &str) -> Result<Answer, Refusal> {
@@ -380,7 +388,7 @@ impl Service {
         caller: &Caller,
         parts: &Parts,
         body: &mut Incoming,
-    ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+    ) -> Result<WipedVec, Refusal> {
         if Coding::from_headers(&parts.headers) != Some(Coding::Identity) {
             return Err(Kind::UnsupportedCoding.into());
         }

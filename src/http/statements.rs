@@ -13,6 +13,7 @@ use super::router::Route;
 use super::service::{CSV, Incoming, Service, json, number, site};
 use crate::billing::{self, BillingError, Wanted};
 use crate::model::caller::Caller;
+use crate::model::ids::{GroupId, SiteId};
 use crate::model::time::Month;
 use crate::wire::Media;
 use crate::wire::export::{
@@ -34,29 +35,55 @@ impl Service {
         (parts, body): (&Parts, &mut Incoming),
     ) -> Result<Answer, Refusal> {
         let desk = &self.desks().billing;
-        let site = site(caller, first)?;
         Query::parse(parts.uri.query(), &[]).ok_or(Kind::BadQuery)?;
-        let month = Month::parse(second.as_bytes()).ok_or(Kind::BadMonth)?;
+        let (of, month) = self.subject(route, caller, [first, second])?;
         let text = |bytes| json(StatusCode::OK, bytes);
         match route {
-            Route::StatementGet => {
+            Route::StatementGet | Route::GroupStatementGet => {
                 let chosen = choose(&parts.headers, &[JSON, "text/csv", "text/html"]);
                 let chosen = chosen.ok_or(Kind::NotAcceptable)?;
-                let statement = self.in_time(desk.statement(site, month)).await?;
+                let statement = self.in_time(desk.statement(of, month)).await?;
                 Ok(match chosen {
                     0 => text(statement.to_bytes().map_err(BillingError::from)?),
                     1 => answer(StatusCode::OK, CSV, statement.body.to_csv()),
                     _ => page(&statement)?,
                 })
             }
-            Route::StatementPage => page(&self.in_time(desk.statement(site, month)).await?),
-            Route::StatementVersions => Ok(text(self.in_time(desk.versions(site, month)).await?)),
-            Route::Restate => {
+            Route::StatementPage | Route::GroupStatementPage => {
+                page(&self.in_time(desk.statement(of, month)).await?)
+            }
+            Route::StatementVersions | Route::GroupStatementVersions => {
+                Ok(text(self.in_time(desk.versions(of, month)).await?))
+            }
+            Route::Restate | Route::GroupRestate => {
                 let mut asked = self.small_body(caller, parts, body).await?;
-                let statement = desk.restate(caller, site, month, &mut asked).await?;
+                let statement = desk.restate(caller, of, month, &mut asked).await?;
                 Ok(json(StatusCode::CREATED, statement.to_bytes().map_err(BillingError::from)?))
             }
             _ => Err(Kind::NotFound.into()),
+        }
+    }
+
+    /// Whose statement is asked for: a site's, or by its key scope a billing group's, of which the
+    /// caller must have every member.
+    fn subject(
+        &self,
+        route: Route,
+        caller: &Caller,
+        [first, month]: [&str; 2],
+    ) -> Result<(SiteId, Month), Refusal> {
+        let month = Month::parse(month.as_bytes()).ok_or(Kind::BadMonth);
+        match route {
+            Route::GroupStatementGet
+            | Route::GroupStatementVersions
+            | Route::GroupStatementPage
+            | Route::GroupRestate
+            | Route::GroupExport => {
+                let group = GroupId::parse(first.as_bytes()).ok_or(Kind::NotFound)?;
+                let month = month?;
+                Ok((self.desks().billing.group(caller, &group, month)?, month))
+            }
+            _ => Ok((site(caller, first)?, month?)),
         }
     }
 
@@ -74,14 +101,14 @@ impl Service {
     /// Answers a figure of a statement in the form of a billing system.
     pub(super) async fn export(
         &self,
+        route: Route,
         caller: &Caller,
-        [first, second]: [&str; 2],
+        captures: [&str; 2],
         parts: &Parts,
     ) -> Result<Answer, Refusal> {
-        let site = site(caller, first)?;
         let known = ["format", "metric", "amount", "at", "version", "event", "customer"];
         let query = Query::parse(parts.uri.query(), &known).ok_or(Kind::BadQuery)?;
-        let month = Month::parse(second.as_bytes()).ok_or(Kind::BadMonth)?;
+        let (of, month) = self.subject(route, caller, captures)?;
         let format = query.get("format").and_then(|text| Format::from_name(text.as_bytes()));
         let format = format.ok_or(Kind::BadQuery)?;
         let version = query.get("version").map(|text| number(text).ok_or(Kind::BadQuery));
@@ -99,7 +126,7 @@ impl Service {
             event: name("event", EVENT_NAME_BYTES_MAX)?,
             customer: name("customer", CUSTOMER_BYTES_MAX)?,
         };
-        let body = self.in_time(self.desks().billing.export(site, month, wanted)).await?;
+        let body = self.in_time(self.desks().billing.export(of, month, wanted)).await?;
         Ok(answer(StatusCode::OK, format.media(), body))
     }
 

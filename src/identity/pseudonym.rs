@@ -117,7 +117,7 @@ impl PseudonymQueue {
             key.tags(&mut blocks[range[0]..range[1]]);
         }
         let tags = places.into_iter().map(|place| Tag(blocks[place])).collect();
-        blocks.zeroize();
+        blocks.as_flattened_mut().zeroize();
         tags
     }
 

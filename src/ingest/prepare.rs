@@ -224,20 +224,21 @@ impl Rows {
 
     /// Leaves room for a tag that is known after the hashing.
     fn push_tag(&mut self, field: u8, slot: Slot, key: PatchKey) {
-        let at = self.details.push(field, Item::Tag(Tag([0; 16])));
+        let at = self.details.tag(field, Tag([0; 16]));
         self.patches.push(Patch { at, slot, key });
     }
 
     fn push_envelope(&mut self, record: &Record<'_>, producer: &[u8]) {
         let out = &mut self.details;
-        let event_id = match details::uuid(record.event_id) {
-            Some(bytes) => Item::Uuid(bytes),
-            None => Item::Text(record.event_id),
-        };
-        out.push(Field::EventId.code(), event_id);
+        match details::uuid(record.event_id) {
+            Some(bytes) => {
+                out.push(Field::EventId.code(), Item::Uuid(bytes));
+            }
+            None => out.text(Field::EventId.code(), record.event_id),
+        }
         let mut number = |field: Field, code: Option<u8>| {
             if let Some(code) = code {
-                out.push(field.code(), Item::Number(i64::from(code)));
+                out.number(field.code(), i64::from(code));
             }
         };
         number(Field::Type, Some(record.kind.code()));
@@ -248,19 +249,18 @@ impl Rows {
         number(Field::RequestType, record.request_type.map(RequestType::code));
         number(Field::LicenseType, record.license_type.map(LicenseType::code));
         number(Field::UserIdKind, record.user_id_kind.map(|kind| kind.code()));
-        out.push(Field::Producer.code(), Item::Text(producer));
+        out.text(Field::Producer.code(), producer);
         let texts = [(Field::Cid, record.cid), (Field::ErrorCode, record.error_code)];
         for (field, text) in texts {
             if let Some(text) = text {
-                out.push(field.code(), Item::Text(text));
+                out.text(field.code(), text);
             }
         }
         for (field, value) in &record.stored {
-            let item = match value {
-                Value::Text(text) => Item::Text(text),
-                Value::Int(number) => Item::Number(*number),
-            };
-            out.push(field.code(), item);
+            match value {
+                Value::Text(text) => out.text(field.code(), text),
+                Value::Int(number) => out.number(field.code(), *number),
+            }
         }
     }
 
@@ -271,11 +271,26 @@ impl Rows {
         month: &SiteMonthKeys,
         keys: u32,
     ) -> Option<Slot> {
+        // Room for as many as there are: eight at most, one or two nearly always.
+        match record.devices.len() {
+            0 => None,
+            1 => self.push_some_devices::<1>(record, month, keys),
+            2 => self.push_some_devices::<2>(record, month, keys),
+            3..=4 => self.push_some_devices::<4>(record, month, keys),
+            _ => self.push_some_devices::<8>(record, month, keys),
+        }
+    }
+
+    fn push_some_devices<const N: usize>(
+        &mut self,
+        record: &Record<'_>,
+        month: &SiteMonthKeys,
+        keys: u32,
+    ) -> Option<Slot> {
         let mut ids = record.devices.iter().map(|device| {
             identity::device(device.kind, device.value, device.encoding, record.desktop)
         });
-        // Eight at most; one or two nearly always.
-        let ids: [Option<identity::DeviceId<'_>>; 8] = std::array::from_fn(|_| ids.next());
+        let ids: [Option<identity::DeviceId<'_>>; N] = std::array::from_fn(|_| ids.next());
         let given = record.device_recommended.map(usize::from);
         let best = identity::recommended(ids.iter().flatten(), given);
         let mut counted = None;

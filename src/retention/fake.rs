@@ -374,7 +374,13 @@ impl Vault for Memory {
     }
 
     fn sites(&self) -> Vec<Arc<Site>> {
-        self.with(|inside| inside.sites.values().cloned().collect())
+        let known = self.with(|inside| inside.sites.values().cloned().collect::<Vec<_>>());
+        known.into_iter().filter(|site| !site.id.is_group()).collect()
+    }
+
+    fn groups(&self) -> Vec<SiteId> {
+        let known = self.with(|inside| inside.sites.keys().cloned().collect::<Vec<_>>());
+        known.into_iter().filter(SiteId::is_group).collect()
     }
 
     fn key_kinds(&self) -> Vec<&'static str> {

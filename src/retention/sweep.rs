@@ -88,8 +88,9 @@ impl Inner {
         let months = self.policy_at(now).years_as_months(RetentionClass::Statements);
         let Some(months) = months else { return Ok(0) };
         let mut swept = 0;
-        for site in self.vault.sites() {
-            let own = format!("{STATEMENTS}{}/", site.id);
+        let sites = self.vault.sites().into_iter().map(|site| site.id.clone());
+        for scope in sites.chain(self.vault.groups()) {
+            let own = format!("{STATEMENTS}{scope}/");
             let mut from = own.clone();
             while let Some((name, _)) = self.vault.load_row_from(&own, &from)? {
                 let month = name.strip_prefix(&own).and_then(|rest| rest.split('/').next());
@@ -101,7 +102,7 @@ impl Inner {
                 if add_months(ended, months) > now {
                     break;
                 }
-                swept += self.statement_due((site.id.clone(), month), months, now).await?;
+                swept += self.statement_due((scope.clone(), month), months, now).await?;
                 // Behind the digits of every version.
                 from = format!("{own}{month}/~");
             }

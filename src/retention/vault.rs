@@ -30,6 +30,8 @@ pub trait Vault: Send + Sync + 'static {
     fn site(&self, id: &SiteId) -> Option<Arc<Site>>;
     /// Every site.
     fn sites(&self) -> Vec<Arc<Site>>;
+    /// The key scopes of all billing groups.
+    fn groups(&self) -> Vec<SiteId>;
     /// The members of a billing group in a month.
     fn members(&self, group: &GroupId, month: Month) -> Vec<Arc<Site>> {
         self.sites().into_iter().filter(|site| site.is_member(group, month)).collect()
@@ -122,6 +124,10 @@ impl Vault for Engine {
 
     fn sites(&self) -> Vec<Arc<Site>> {
         Self::sites(self)
+    }
+
+    fn groups(&self) -> Vec<SiteId> {
+        Self::groups(self)
     }
 
     fn members(&self, group: &GroupId, month: Month) -> Vec<Arc<Site>> {

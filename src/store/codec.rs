@@ -27,10 +27,12 @@ impl Put for Vec<u8> {
         self.push(number as u8);
     }
 
+    #[inline]
     fn zigzag(&mut self, number: i64) {
         self.varint(((number << 1) ^ (number >> 63)) as u64);
     }
 
+    #[inline]
     fn prefixed(&mut self, bytes: &[u8]) {
         self.varint(bytes.len() as u64);
         self.extend_from_slice(bytes);

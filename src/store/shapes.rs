@@ -62,31 +62,49 @@ impl DetailsWriter {
 
     /// Adds a field to the row; answers where the tag stands that the item has, if it has one.
     pub fn push(&mut self, field: u8, item: Item<'_>) -> usize {
-        let form = match item {
-            Item::Number(_) => Form::Number,
-            Item::Text(_) if is_various(field) => Form::Text,
-            Item::Text(_) => Form::Word,
-            Item::Uuid(_) => Form::Uuid,
-            Item::Tag(_) => Form::Tag,
-            Item::Device(_) => Form::Device,
-        };
-        self.shape.extend_from_slice(&[field, form as u8]);
-        let out = &mut self.details.values;
         match item {
-            Item::Number(number) => out.zigzag(number),
-            Item::Text(text) if form == Form::Word => {
-                let word = self.word(field, text);
-                self.details.numbers.push(word);
+            Item::Number(number) => self.number(field, number),
+            Item::Text(text) => self.text(field, text),
+            Item::Uuid(bytes) => {
+                self.shape.extend_from_slice(&[field, Form::Uuid as u8]);
+                self.details.values.extend_from_slice(&bytes);
             }
-            Item::Text(text) => out.prefixed(text),
-            Item::Uuid(bytes) => out.extend_from_slice(&bytes),
-            Item::Tag(tag) => out.extend_from_slice(&tag.0),
+            Item::Tag(tag) => return self.tag(field, tag),
             Item::Device(device) => {
-                out.extend_from_slice(&details::device_head(&device));
-                out.extend_from_slice(&device.tag.0);
+                self.shape.extend_from_slice(&[field, Form::Device as u8]);
+                self.details.values.extend_from_slice(&details::device_head(&device));
+                self.details.values.extend_from_slice(&device.tag.0);
             }
         }
         self.details.values.len().saturating_sub(details::TAG_BYTES)
+    }
+
+    /// As [`DetailsWriter::push`], of a number.
+    #[inline]
+    pub fn number(&mut self, field: u8, number: i64) {
+        self.shape.extend_from_slice(&[field, Form::Number as u8]);
+        self.details.values.zigzag(number);
+    }
+
+    /// As [`DetailsWriter::push`], of a tag.
+    #[inline]
+    pub fn tag(&mut self, field: u8, tag: Tag) -> usize {
+        self.shape.extend_from_slice(&[field, Form::Tag as u8]);
+        self.details.values.extend_from_slice(&tag.0);
+        self.details.values.len().saturating_sub(details::TAG_BYTES)
+    }
+
+    /// As [`DetailsWriter::push`], of a text.
+    #[inline]
+    pub fn text(&mut self, field: u8, text: &[u8]) {
+        if is_various(field) {
+            self.shape.extend_from_slice(&[field, Form::Text as u8]);
+            self.details.values.prefixed(text);
+        } else {
+            self.shape.extend_from_slice(&[field, Form::Word as u8]);
+            let word = self.word(field, text);
+            self.details.numbers.push(word);
+        }
     }
 
     fn word(&mut self, field: u8, text: &[u8]) -> u32 {

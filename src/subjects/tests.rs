@@ -66,7 +66,7 @@ fn officer() -> Caller {
 }
 
 async fn erase(desk: &Subjects, text: &str) -> Result<(bool, Vec<u8>), SubjectError> {
-    desk.erase(&officer(), site(), Zeroizing::new(text.as_bytes().to_vec())).await
+    desk.erase(&officer(), site(), WipedVec::from(text.as_bytes().to_vec())).await
 }
 
 /// Check 51: one question more than the budget is refused, and the ledger says so.

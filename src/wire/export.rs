@@ -71,8 +71,8 @@ pub fn is_name(text: &str, bytes_max: usize) -> bool {
 pub struct Export {
     /// The name of the ledger that has the statement.
     pub ledger: String,
-    /// The site.
-    pub site_id: SiteId,
+    /// The site, or the key scope of a billing group.
+    pub scope: SiteId,
     /// The month.
     pub month: Month,
     /// The version.
@@ -97,14 +97,17 @@ pub struct Export {
 #[derive(Serialize)]
 struct Properties {
     value: u64,
-    site_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    site_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    billing_group: Option<String>,
     month: String,
     statement_version: u32,
     statement_sha256: String,
 }
 
 impl Export {
-    /// The same for the same version, figure and kind of amount, and for nothing else; 93 bytes at
+    /// The same for the same version, figure and kind of amount, and for nothing else; 94 bytes at
     /// most, where Stripe takes 100.
     pub fn id(&self) -> String {
         let metric = match self.metric {
@@ -115,7 +118,7 @@ impl Export {
             Amount::Total => "",
             Amount::Difference => "d",
         };
-        format!("bt-{}-{}-v{}-{metric}{amount}", self.site_id, self.month, self.version)
+        format!("bt-{}-{}-v{}-{metric}{amount}", self.scope, self.month, self.version)
     }
 
     /// The body.
@@ -172,7 +175,8 @@ impl Export {
     fn properties(&self) -> Properties {
         Properties {
             value: self.value,
-            site_id: self.site_id.to_string(),
+            site_id: (!self.scope.is_group()).then(|| self.scope.to_string()),
+            billing_group: self.scope.group().map(|group| group.to_string()),
             month: self.month.to_string(),
             statement_version: self.version,
             statement_sha256: self.digest.to_string(),
@@ -212,7 +216,7 @@ mod tests {
     fn export(site: &str) -> Export {
         Export {
             ledger: "example.com/ledger".to_owned(),
-            site_id: SiteId::parse(site.as_bytes()).unwrap(),
+            scope: SiteId::parse_scope(site.as_bytes()).unwrap(),
             month: Month::new(2026, 11).unwrap(),
             version: 1,
             digest: Digest([0xab; 32]),

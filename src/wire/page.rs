@@ -30,7 +30,7 @@ impl Statement {
     /// The statement as a page; with the SHA-256 of its body.
     pub fn to_page(&self, digest: Digest) -> Vec<u8> {
         let body = &self.body;
-        let title = format!("Usage statement {} {}", body.site_id, body.month);
+        let title = format!("Usage statement {} {}", body.subject(), body.month);
         let mut page = Page(String::with_capacity(16 << 10));
         page.raw("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
         page.raw("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
@@ -38,6 +38,7 @@ impl Statement {
         page.raw("<style>").raw(STYLE).raw("</style>\n</head>\n<body>\n<main>\n");
         page.head(body);
         page.figures(body);
+        page.members(body);
         page.excluded(body);
         page.corrections(body);
         page.quality(body);
@@ -116,14 +117,17 @@ impl Page {
     fn head(&mut self, body: &Body) {
         self.raw("<header>\n");
         self.element("h1", "Usage statement");
-        self.list(&[
-            ("Site", body.site_id.to_string()),
-            ("Month", format!("{} ({} to {})", body.month, body.from, body.to)),
+        let rows = [
+            ("Site", body.site_id.as_ref().map(ToString::to_string)),
+            ("Billing group", body.billing_group.as_ref().map(ToString::to_string)),
+            ("Month", Some(format!("{} ({} to {})", body.month, body.from, body.to))),
             ("Time zone", body.time_zone.clone()),
-            ("Closed", body.closed_at.to_string()),
-            ("Issued", format!("{} by {}", body.issued_at, body.issued_by)),
-            ("Version", version(body)),
-        ]);
+            ("Closed", Some(body.closed_at.to_string())),
+            ("Issued", Some(format!("{} by {}", body.issued_at, body.issued_by))),
+            ("Version", Some(version(body))),
+        ];
+        let said = rows.into_iter().filter_map(|(name, text)| Some((name, text?)));
+        self.list(&said.collect::<Vec<_>>());
         if let Some(reason) = &body.reason {
             self.raw("<p class=\"note\">Restated: ").text(reason).raw("</p>\n");
         }
@@ -144,23 +148,23 @@ impl Page {
     fn figures(&mut self, body: &Body) {
         let of = &body.figures;
         self.section("Figures as of the close");
-        let row = |name: &str, count: u64| (name.to_owned(), vec![number(count)]);
-        self.table(
-            &["Figure", "Count"],
-            &[
-                row("Monthly active users (MAU)", of.mau),
-                row("Issued licences (MAL)", of.licenses_issued),
-                row("Active devices (ids of good quality)", of.devices),
-                row("Devices that stand for a user, beside the MAU", of.device_users),
-                row("Failed licence requests", of.licenses_failed),
-                row("Of these, counted by the site's rule", of.failures_counted),
-                row("Licences of nobody (unattributed)", of.unattributed_licenses),
-                row("Watermark sessions", of.watermark_sessions),
-                row("Users of watermark sessions", of.watermark_users),
-                row("Records that were sent again, counted once", of.duplicates),
-                row("Accepted records", of.records),
-            ],
-        );
+        let rows = [
+            ("Monthly active users (MAU)", Some(of.mau)),
+            ("Issued licences (MAL)", Some(of.licenses_issued)),
+            ("Active devices (ids of good quality)", of.devices),
+            ("Devices that stand for a user, beside the MAU", Some(of.device_users)),
+            ("Failed licence requests", Some(of.licenses_failed)),
+            ("Of these, counted by the site's rule", Some(of.failures_counted)),
+            ("Licences of nobody (unattributed)", Some(of.unattributed_licenses)),
+            ("Watermark sessions", Some(of.watermark_sessions)),
+            ("Users of watermark sessions", of.watermark_users),
+            ("Records that were sent again, counted once", Some(of.duplicates)),
+            ("Accepted records", Some(of.records)),
+        ];
+        let row =
+            |(name, count): (&str, Option<u64>)| Some((name.to_owned(), vec![number(count?)]));
+        let rows: Vec<_> = rows.into_iter().filter_map(row).collect();
+        self.table(&["Figure", "Count"], &rows);
         self.end();
         if !body.by_drm_type.is_empty() {
             self.section("By DRM system");
@@ -172,6 +176,25 @@ impl Page {
             self.element("p", "One user of two systems is in both rows, so users do not add up.");
             self.end();
         }
+    }
+
+    /// The members of a group, each with its own figures and the method that they were counted by.
+    fn members(&mut self, body: &Body) {
+        let Some(members) = &body.members else { return };
+        self.section("Members of the group");
+        let row = |of: &super::statement::Member| {
+            let figures = &of.figures;
+            let counts = [figures.mau, figures.licenses_issued, of.corrections.records];
+            let mut cells = vec![of.time_zone.clone()];
+            cells.extend(counts.map(number));
+            (of.site_id.to_string(), cells)
+        };
+        let rows: Vec<_> = members.iter().map(row).collect();
+        self.table(&["Site", "Time zone", "Users", "Licences", "Late records"], &rows);
+        let what = "A person is one user of the group, whatever members saw them, so users do not \
+                    add up. All other figures are the members' sums.";
+        self.element("p", what);
+        self.end();
     }
 
     fn excluded(&mut self, body: &Body) {
@@ -240,21 +263,26 @@ impl Page {
 
     fn method(&mut self, body: &Body) {
         self.section("How it was counted");
-        let of = &body.method;
         let yes = |yes: bool| if yes { "yes".to_owned() } else { "no".to_owned() };
-        let mut rows = vec![
-            ("Rule set", of.rule_set.clone()),
-            ("Canonical form of ids", format!("version {}", of.canonicalizer)),
-            ("Late records", format!("counted until {} hours after the end", of.closing_hours)),
-            ("Failed requests count", yes(of.include_failures)),
-            ("Renewals count", yes(of.count_renewals)),
-            ("A device stands for a missing user", yes(of.device_as_user)),
-            ("Anonymous users by their device", yes(of.anonymous_by_device)),
-        ];
+        let mut rows = Vec::new();
+        let members = body.members.iter().flatten().map(|of| (Some(&of.site_id), &of.method));
+        for (site, of) in body.method.iter().map(|of| (None, of)).chain(members) {
+            rows.extend(site.map(|site| ("Of the member", site.to_string())));
+            rows.extend([
+                ("Rule set", of.rule_set.clone()),
+                ("Canonical form of ids", format!("version {}", of.canonicalizer)),
+                ("Late records", format!("counted until {} hours after the end", of.closing_hours)),
+                ("Failed requests count", yes(of.include_failures)),
+                ("Renewals count", yes(of.count_renewals)),
+                ("A device stands for a missing user", yes(of.device_as_user)),
+                ("Anonymous users by their device", yes(of.anonymous_by_device)),
+            ]);
+        }
         match &body.recount {
             Some(found) => {
-                let same =
-                    format!("{} users, {} devices", number(found.mau), number(found.devices));
+                let devices = found.devices.map(|count| format!(", {} devices", number(count)));
+                let devices = devices.unwrap_or_default();
+                let same = format!("{} users{devices}", number(found.mau));
                 rows.push(("Second count, from the stored sets", same));
                 rows.push(("SHA-256 of the users' pseudonyms", found.user_set.to_string()));
             }

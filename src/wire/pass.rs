@@ -17,11 +17,11 @@ mod values;
 /// Members of one table are numbered below this, so that a mask of them fits 64 bits.
 const NUMBERS: usize = 64;
 
-/// The order in which members came in earlier records: for each member of each object, the one
-/// that followed it last. Producers write all their records alike, so the guess is nearly always
-/// right, and a right guess costs one comparison.
+/// The order in which members came in earlier records: for each member of each object, the two
+/// that followed it last (what is optional stands between others). Producers write all their
+/// records alike, so a guess is nearly always right, and a right guess costs one comparison.
 pub(super) struct Guess {
-    next: [[&'static Entry; NUMBERS]; ROOMS],
+    next: [[[&'static Entry; 2]; NUMBERS]; ROOMS],
     kind: RecordType,
     /// Whether a space stands after each colon.
     spaced: bool,
@@ -36,7 +36,7 @@ pub(super) struct Guess {
 impl Guess {
     pub(super) fn new(record_bytes: usize) -> Self {
         Self {
-            next: [[Schemas::get().nothing(); NUMBERS]; ROOMS],
+            next: [[[Schemas::get().nothing(); 2]; NUMBERS]; ROOMS],
             kind: RecordType::LicenseIssued,
             spaced: false,
             finder: memchr::memmem::Finder::new("\"type\""),
@@ -46,7 +46,7 @@ impl Guess {
     }
 
     #[inline(always)]
-    fn after(&mut self, room: Room, number: u8) -> &mut &'static Entry {
+    fn after(&mut self, room: Room, number: u8) -> &mut [&'static Entry; 2] {
         // In range: the rooms are as many as the rows, and the number is masked.
         &mut self.next[room as usize][usize::from(number) % NUMBERS]
     }
@@ -323,11 +323,17 @@ impl<'a, 'r> Pass<'a, 'r> {
         reader.take(b'{');
         let mut more = !reader.take(b'}');
         while more {
-            let entry = *self.guess.after(scope.room, scope.last);
+            let [first, second] = *self.guess.after(scope.room, scope.last);
+            let spaced = usize::from(self.guess.spaced);
+            let mut entry = first;
+            let mut is_next = reader.is_next(&entry.begins[spaced]);
+            if !is_next {
+                entry = second;
+                is_next = reader.is_next(&entry.begins[spaced]);
+            }
             let bit = 1u64 << (entry.number % 64);
-            let begin = &entry.begins[usize::from(self.guess.spaced)];
-            if scope.seen & bit == 0 && entry.number < scope.sure && reader.is_next(begin) {
-                reader.pass(begin);
+            if is_next && scope.seen & bit == 0 && entry.number < scope.sure {
+                reader.pass(&entry.begins[spaced]);
                 scope.seen |= bit;
                 scope.last = entry.number;
                 self.entry = entry;
@@ -368,11 +374,9 @@ impl<'a, 'r> Pass<'a, 'r> {
         let name: &'a [u8] = self.reader.string()?;
         self.reader.colon()?;
         let spaced = self.reader.spaced();
-        let guess = *self.guess.after(scope.room, scope.last);
-        let mut found = match guess.name.as_bytes() == name {
-            true => Some(guess),
-            false => scope.table.find(name),
-        };
+        let mut guesses = self.guess.after(scope.room, scope.last).iter();
+        let guess = guesses.find(|guess| guess.name.as_bytes() == name).copied();
+        let mut found = guess.or_else(|| scope.table.find(name));
         if scope.sure == ENVELOPE_END && found.is_none_or(|entry| entry.number >= ENVELOPE_END) {
             if self.kind == Kind::Unread {
                 self.find_type();
@@ -393,7 +397,10 @@ impl<'a, 'r> Pass<'a, 'r> {
             return Ok(scope);
         };
         self.entry = entry;
-        *self.guess.after(scope.room, scope.last) = entry;
+        let guesses = self.guess.after(scope.room, scope.last);
+        if guesses[0].number != entry.number {
+            *guesses = [entry, guesses[0]];
+        }
         self.guess.spaced = spaced;
         let bit = 1u64 << (entry.number % 64);
         if scope.seen & bit != 0 {

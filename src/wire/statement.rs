@@ -1,21 +1,27 @@
-//! A statement as it is written: one JSON object, one spelling; and the same as CSV.
+//! A statement as it is written: one JSON object, one spelling; and the same as CSV. It is of a
+//! site or of a billing group: members that only one of the two has are not there in the other.
+
+use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::explained::IdQuality;
-use super::retention::spoken::text;
+use super::retention::spoken::{maybe, text};
 use super::retention::{BadForm, read, written};
-use super::usage::csv_cell;
 use crate::ledger::{Digest, Proof};
-use crate::model::ids::SiteId;
+use crate::model::ids::{GroupId, SiteId};
 use crate::model::site::Counting;
 use crate::model::time::{Month, Timestamp};
 use crate::model::usage::{Corrections, Counters};
+
+mod csv;
 
 /// What the form is called.
 pub const FORMAT: &str = "blindtally/statement/2";
 /// What it was called before it had the quality of the ids. Such statements stay as they are.
 const WITHOUT_QUALITY: &str = "blindtally/statement/1";
+/// What the form of a billing group's statement is called.
+pub const GROUP_FORMAT: &str = "blindtally/group-statement/1";
 /// Longest statement that is read, bytes.
 pub const STATEMENT_BYTES_MAX: usize = 1 << 20;
 
@@ -33,13 +39,16 @@ pub struct Statement {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Body {
-    /// [`FORMAT`].
+    /// [`FORMAT`] or [`GROUP_FORMAT`].
     pub format: String,
     /// The name of the ledger, and of its key.
     pub ledger: String,
-    /// The site.
-    #[serde(with = "text")]
-    pub site_id: SiteId,
+    /// The site; a group's statement is of none.
+    #[serde(default, with = "maybe", skip_serializing_if = "Option::is_none")]
+    pub site_id: Option<SiteId>,
+    /// The billing group that it is of, or that the site's users of this month are counted with.
+    #[serde(default, with = "maybe", skip_serializing_if = "Option::is_none")]
+    pub billing_group: Option<GroupId>,
     /// The month.
     #[serde(with = "text")]
     pub month: Month,
@@ -54,20 +63,23 @@ pub struct Body {
     pub issued_at: Timestamp,
     /// Who asked for it: `server` or a credential.
     pub issued_by: String,
-    /// The zone whose calendar the month follows.
-    pub time_zone: String,
-    /// The month's first instant.
+    /// The zone whose calendar the month follows; each member of a group has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+    /// The month's first instant; of a group that of its first member.
     #[serde(with = "text")]
     pub from: Timestamp,
-    /// The next month's first instant.
+    /// The next month's first instant; of a group that of its last member.
     #[serde(with = "text")]
     pub to: Timestamp,
     /// When it closed.
     #[serde(with = "text")]
     pub closed_at: Timestamp,
-    /// How it was counted.
-    pub method: Method,
-    /// The figures as of the close; they are the same in every version.
+    /// How it was counted; each member of a group has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<Method>,
+    /// The figures as of the close; they are the same in every version. Of a group users are
+    /// counted once, and all others are the members' sums.
     pub figures: Figures,
     /// By DRM system; not additive.
     pub by_drm_type: Vec<ByDrm>,
@@ -85,6 +97,49 @@ pub struct Body {
     /// told. Statements of the first form do not have it.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub quality: Option<Option<IdQuality>>,
+    /// The members of a group, in the order of their ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub members: Option<Vec<Member>>,
+}
+
+/// A member of a billing group, and what its own month says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// The site.
+    #[serde(with = "text")]
+    pub site_id: SiteId,
+    /// The zone of its month.
+    pub time_zone: String,
+    /// Its month's first instant.
+    #[serde(with = "text")]
+    pub from: Timestamp,
+    /// Its next month's first instant.
+    #[serde(with = "text")]
+    pub to: Timestamp,
+    /// When its own month closed; `null` for a site that joined after the group's close.
+    #[serde(with = "maybe")]
+    pub closed_at: Option<Timestamp>,
+    /// How it is counted.
+    pub method: Method,
+    /// Its own figures.
+    pub figures: Figures,
+    /// What came after its own close, until the issue. A user of these that came before the group
+    /// closed is among the group's.
+    pub corrections: Corrected,
+}
+
+/// What a statement is of, as it is said: `site ACME`, `group acme`.
+pub struct Subject<'b>(&'b Body);
+
+impl fmt::Display for Subject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.0.site_id, &self.0.billing_group) {
+            (Some(site), _) => write!(f, "site {site}"),
+            (None, Some(group)) => write!(f, "group {group}"),
+            (None, None) => f.write_str("nobody"),
+        }
+    }
 }
 
 /// An earlier version.
@@ -144,16 +199,18 @@ pub struct Figures {
     pub licenses_failed: u64,
     /// Failed requests that made their users active.
     pub failures_counted: u64,
-    /// Distinct devices.
-    pub devices: u64,
+    /// Distinct devices; one of two members cannot be told from two, so a group has no figure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub devices: Option<u64>,
     /// Licences that are nobody's.
     pub unattributed_licenses: u64,
     /// Distinct devices that stand for users.
     pub device_users: u64,
     /// Distinct watermark sessions.
     pub watermark_sessions: u64,
-    /// Distinct users of watermark sessions.
-    pub watermark_users: u64,
+    /// Distinct users of watermark sessions; not of a group, as with devices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark_users: Option<u64>,
     /// Records that were sent again.
     pub duplicates: u64,
     /// Accepted records of every type and environment.
@@ -167,11 +224,11 @@ impl From<&Counters> for Figures {
             licenses_issued: of.licenses_issued,
             licenses_failed: of.licenses_failed,
             failures_counted: of.failures_counted,
-            devices: of.devices,
+            devices: Some(of.devices),
             unattributed_licenses: of.unattributed_licenses,
             device_users: of.device_users,
             watermark_sessions: of.watermark_sessions,
-            watermark_users: of.watermark_users,
+            watermark_users: Some(of.watermark_users),
             duplicates: of.duplicates,
             records: of.records,
         }
@@ -201,7 +258,7 @@ pub struct Excluded {
 }
 
 /// What came after the close of a month.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Corrected {
     /// Records.
@@ -245,12 +302,15 @@ pub struct Billable {
 pub struct Recounted {
     /// Distinct users.
     pub mau: u64,
-    /// Distinct devices.
-    pub devices: u64,
+    /// Distinct devices; a group has a set of users only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub devices: Option<u64>,
     /// Distinct users of watermark sessions.
-    pub watermark_users: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark_users: Option<u64>,
     /// Distinct devices that stand for users.
-    pub device_users: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_users: Option<u64>,
     /// SHA-256 over the users' pseudonyms, sorted, twelve bytes each.
     pub user_set: Digest,
 }
@@ -264,10 +324,46 @@ impl Body {
     /// Whether it is of a form that is known, and has what that form has.
     pub fn is_of_known_form(&self) -> bool {
         match self.format.as_str() {
-            FORMAT => self.quality.is_some(),
-            WITHOUT_QUALITY => self.quality.is_none(),
+            FORMAT => self.is_of_site() && self.quality.is_some(),
+            WITHOUT_QUALITY => {
+                self.is_of_site() && self.quality.is_none() && self.billing_group.is_none()
+            }
+            GROUP_FORMAT => self.is_of_group() && self.quality.is_none(),
             _ => false,
         }
+    }
+
+    fn is_of_site(&self) -> bool {
+        let own = self.recount.as_ref().is_none_or(|of| {
+            of.devices.is_some() && of.watermark_users.is_some() && of.device_users.is_some()
+        });
+        self.site_id.as_ref().is_some_and(|site| !site.is_group())
+            && self.members.is_none()
+            && (self.time_zone.is_some() && self.method.is_some())
+            && (self.figures.devices.is_some() && self.figures.watermark_users.is_some())
+            && own
+    }
+
+    fn is_of_group(&self) -> bool {
+        let own = self.recount.as_ref().is_none_or(|of| {
+            of.devices.is_none() && of.watermark_users.is_none() && of.device_users.is_none()
+        });
+        (self.site_id.is_none() && self.billing_group.is_some())
+            && self.members.as_ref().is_some_and(|of| of.iter().all(|of| !of.site_id.is_group()))
+            && (self.time_zone.is_none() && self.method.is_none())
+            && (self.figures.devices.is_none() && self.figures.watermark_users.is_none())
+            && own
+    }
+
+    /// The key scope that it is of: the site, or that of the group. `None` where it says neither.
+    pub fn scope(&self) -> Option<SiteId> {
+        let group = || self.billing_group.as_ref().map(SiteId::of_group);
+        self.site_id.clone().or_else(group)
+    }
+
+    /// What it is of, as it is said to people.
+    pub const fn subject(&self) -> Subject<'_> {
+        Subject(self)
     }
 
     /// The bytes that its digest is made of.
@@ -284,57 +380,6 @@ impl Body {
     /// When it has another form.
     pub fn parse(bytes: &[u8]) -> Result<Self, BadForm> {
         read(bytes)
-    }
-
-    /// Its figures as CSV (RFC 4180): a row for each.
-    pub fn to_csv(&self) -> Vec<u8> {
-        let mut rows = vec![
-            ("site_id".to_owned(), self.site_id.to_string()),
-            ("month".to_owned(), self.month.to_string()),
-            ("version".to_owned(), self.version.to_string()),
-            ("time_zone".to_owned(), self.time_zone.clone()),
-            ("rule_set".to_owned(), self.method.rule_set.clone()),
-            ("issued_at".to_owned(), self.issued_at.to_string()),
-            ("billable_mau".to_owned(), self.billable.mau.to_string()),
-            ("billable_licenses_issued".to_owned(), self.billable.licenses_issued.to_string()),
-        ];
-        let figures = &self.figures;
-        let mut row = |name: String, count: u64| rows.push((name, count.to_string()));
-        for (name, count) in [
-            ("mau", figures.mau),
-            ("licenses_issued", figures.licenses_issued),
-            ("licenses_failed", figures.licenses_failed),
-            ("failures_counted", figures.failures_counted),
-            ("devices", figures.devices),
-            ("unattributed_licenses", figures.unattributed_licenses),
-            ("device_users", figures.device_users),
-            ("watermark_sessions", figures.watermark_sessions),
-            ("watermark_users", figures.watermark_users),
-            ("duplicates", figures.duplicates),
-            ("records", figures.records),
-            ("corrected_records", self.corrections.records),
-            ("corrected_users", self.corrections.users),
-            ("corrected_licenses_issued", self.corrections.licenses_issued),
-        ] {
-            row(name.to_owned(), count);
-        }
-        if let Some(Some(quality)) = &self.quality {
-            for (name, count) in quality.figures() {
-                row(format!("quality_{name}"), count);
-            }
-        }
-        for of in &self.by_drm_type {
-            row(format!("mau_{}", of.drm_type), of.mau);
-            row(format!("licenses_issued_{}", of.drm_type), of.licenses_issued);
-        }
-        for of in &self.excluded {
-            row(format!("excluded_{}", of.reason), of.records);
-        }
-        let mut text = "figure,value\r\n".to_owned();
-        for (name, value) in rows {
-            text.push_str(&format!("{},{}\r\n", csv_cell(&name), csv_cell(&value)));
-        }
-        text.into_bytes()
     }
 }
 
@@ -398,3 +443,6 @@ pub fn versions_to_json(statements: &[Statement]) -> Result<Vec<u8>, BadForm> {
     }
     written(&Page { items: statements })
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ mod errors;
 mod explained;
 mod export;
 mod figures;
+mod group_statements;
 mod limits;
 mod once;
 mod operator;

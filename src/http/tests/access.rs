@@ -15,15 +15,21 @@ fn expected(route: Route, role: Role) -> bool {
         | Route::SiteList => {
             matches!(role, Role::Billing | Role::Operator)
         }
-        Route::StatementGet | Route::StatementVersions | Route::StatementPage => {
+        Route::StatementGet
+        | Route::StatementVersions
+        | Route::StatementPage
+        | Route::GroupStatementGet
+        | Route::GroupStatementVersions
+        | Route::GroupStatementPage => {
             matches!(role, Role::Billing | Role::Auditor)
         }
         Route::UsageExplained | Route::PallyconStatistics => {
             matches!(role, Role::Billing | Role::Operator)
         }
-        Route::Challenge | Route::Export => role == Role::Billing,
+        Route::Challenge | Route::Export | Route::GroupExport => role == Role::Billing,
         Route::SitePut
         | Route::Restate
+        | Route::GroupRestate
         | Route::TokenCreate
         | Route::TokenList
         | Route::TokenRevoke

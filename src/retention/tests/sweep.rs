@@ -119,21 +119,23 @@ fn statement(site: &str, of: &str, version: u32, issued_at: &str) -> Vec<u8> {
     use crate::model::site::Counting;
     use crate::model::usage::{Corrections, Counters};
     use crate::wire::statement::{Billable, Body, Method, Statement};
+    let scope = SiteId::parse_scope(site.as_bytes()).unwrap();
     let body = Body {
         format: "blindtally/statement/1".to_owned(),
         ledger: "example.com/ledger".to_owned(),
-        site_id: site_id(site),
+        site_id: Some(scope.clone()).filter(|scope| !scope.is_group()),
+        billing_group: scope.group(),
         month: month(of),
         version,
         replaces: None,
         reason: None,
         issued_at: at(issued_at),
         issued_by: "server".to_owned(),
-        time_zone: "UTC".to_owned(),
+        time_zone: Some("UTC".to_owned()),
         from: at(&format!("{of}-01T00:00:00Z")),
         to: at(&format!("{}-01T00:00:00Z", month(of).next())),
         closed_at: at(issued_at),
-        method: Method::new("rules", 1, 72, Counting::default()),
+        method: Some(Method::new("rules", 1, 72, Counting::default())),
         figures: (&Counters::default()).into(),
         by_drm_type: Vec::new(),
         excluded: Vec::new(),
@@ -142,6 +144,7 @@ fn statement(site: &str, of: &str, version: u32, issued_at: &str) -> Vec<u8> {
         billable: Billable { mau: 0, licenses_issued: 0 },
         recount: None,
         quality: None,
+        members: None,
     };
     let issued = Proof {
         entry: String::new(),
@@ -157,7 +160,11 @@ fn statement(site: &str, of: &str, version: u32, issued_at: &str) -> Vec<u8> {
 #[tokio::test]
 async fn statements_go_five_years_after_the_last_version() {
     let world = World::at("2026-06-01T00:00:00Z");
+    let id = SiteId::parse_scope(b"+acme").unwrap();
+    let scope = Arc::new(Site { id: id.clone(), ..site("x", 9, "UTC", None) });
+    world.vault.with(|inside| inside.sites.insert(id, scope));
     for (site, month, version, issued_at) in [
+        ("+acme", "2026-05", 1, "2026-06-04T00:00:00Z"),
         ("ACME", "2026-04", 1, "2026-05-04T00:00:00Z"),
         ("ACME", "2026-05", 1, "2026-06-04T00:00:00Z"),
         ("ACME", "2026-05", 2, "2026-09-01T00:00:00Z"),
@@ -174,11 +181,12 @@ async fn statements_go_five_years_after_the_last_version() {
         own.map(|name| name.replace("/000000000", ".")).collect()
     };
     let all = ["ACME/2026-04.1", "ACME/2026-05.1", "ACME/2026-05.2", "ACME/2026-06.1"];
+    let others = ["+acme/2026-05.1", "B.C/2026-05.1"];
     world.run_at("2031-05-03T23:59:59Z").await;
-    assert_eq!(left(&world), [&all[..], &["B.C/2026-05.1"]].concat());
+    assert_eq!(left(&world), [&others[..1], &all[..], &others[1..]].concat());
     let rewritten = world.rewritten();
     world.run_at("2031-05-04T00:00:00Z").await;
-    assert_eq!(left(&world), [&all[1..], &["B.C/2026-05.1"]].concat());
+    assert_eq!(left(&world), [&others[..1], &all[1..], &others[1..]].concat());
     assert_eq!(world.rewritten(), rewritten + 1, "and the files that held it");
     // What was restated stays until its last version is due; later months do not wait for it.
     world.run_at("2031-07-05T00:00:00Z").await;
@@ -192,7 +200,9 @@ async fn statements_go_five_years_after_the_last_version() {
         _ => None,
     };
     let removed: Vec<String> = world.entries().into_iter().filter_map(removed).collect();
-    assert_eq!(removed, ["ACME/2026-04.1", "ACME/2026-06.1", "B.C/2026-05.1", "ACME/2026-05.2"]);
+    let wanted =
+        ["ACME/2026-04.1", "ACME/2026-06.1", "B.C/2026-05.1", "+acme/2026-05.1", "ACME/2026-05.2"];
+    assert_eq!(removed, wanted);
 }
 
 #[tokio::test]

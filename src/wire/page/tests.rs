@@ -2,12 +2,13 @@
 
 use super::*;
 use crate::ledger::Proof;
-use crate::model::ids::SiteId;
+use crate::model::ids::{GroupId, SiteId};
 use crate::model::site::Counting;
 use crate::model::time::{Month, Timestamp};
 use crate::wire::explained::{IdQuality, QualityLimits};
 use crate::wire::statement::{
-    Billable, ByDrm, Corrected, Earlier, Excluded, FORMAT, Figures, Method, Recounted, Replaced,
+    Billable, ByDrm, Corrected, Earlier, Excluded, FORMAT, Figures, Member, Method, Recounted,
+    Replaced,
 };
 
 /// What markup could come of, in every place that takes any text.
@@ -46,28 +47,29 @@ fn statement(text: &str) -> Statement {
     let body = Body {
         format: FORMAT.to_owned(),
         ledger: text.to_owned(),
-        site_id: SiteId::parse(b"ACME").unwrap(),
+        site_id: SiteId::parse(b"ACME"),
+        billing_group: None,
         month,
         version: 2,
         replaces: Some(Replaced { version: 1, digest: Digest([0xcd; 32]) }),
         reason: Some(text.to_owned()),
         issued_at: at("2026-12-09T08:00:00Z"),
         issued_by: text.to_owned(),
-        time_zone: text.to_owned(),
+        time_zone: Some(text.to_owned()),
         from: at("2026-11-01T00:00:00Z"),
         to: at("2026-12-01T00:00:00Z"),
         closed_at: at("2026-12-04T00:00:00Z"),
-        method: Method::new(text, 1, 72, Counting::default()),
+        method: Some(Method::new(text, 1, 72, Counting::default())),
         figures: Figures {
             mau: 1_081_231,
             licenses_issued: 12_003_441,
             licenses_failed: 1_021,
             failures_counted: 0,
-            devices: 120_331,
+            devices: Some(120_331),
             unattributed_licenses: 17,
             device_users: 0,
             watermark_sessions: 9_001,
-            watermark_users: 812,
+            watermark_users: Some(812),
             duplicates: 4_400,
             records: 12_013_863,
         },
@@ -81,12 +83,13 @@ fn statement(text: &str) -> Statement {
         billable: Billable { mau: 1_081_234, licenses_issued: 12_003_452 },
         recount: Some(Recounted {
             mau: 1_081_231,
-            devices: 120_331,
-            watermark_users: 812,
-            device_users: 0,
+            devices: Some(120_331),
+            watermark_users: Some(812),
+            device_users: Some(0),
             user_set: Digest([0xef; 32]),
         }),
         quality: Some(Some(quality())),
+        members: None,
     };
     let issued = Proof {
         entry: text.to_owned(),
@@ -147,6 +150,35 @@ fn whatever_stands_in_it_is_text() {
     assert!(!hostile.contains("\"a(") && !hostile.contains('\u{202e}') && !hostile.contains('\0'));
     assert!(hostile.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
     // It is there in each of the places.
+    assert_eq!(hostile.matches("&lt;img").count(), 9);
+}
+
+/// The same of a group, whose members say what is said of a site elsewhere.
+#[test]
+fn a_group_is_shown_with_its_members() {
+    let of_group = |text: &str| {
+        let mut statement = statement(text);
+        let body = &mut statement.body;
+        let member = Member {
+            site_id: body.site_id.take().unwrap(),
+            time_zone: body.time_zone.take().unwrap(),
+            from: body.from,
+            to: body.to,
+            closed_at: None,
+            method: body.method.take().unwrap(),
+            figures: body.figures.clone(),
+            corrections: body.corrections.clone(),
+        };
+        (body.billing_group, body.members) = (GroupId::parse(b"all"), Some(vec![member]));
+        (body.figures.devices, body.quality) = (None, None);
+        String::from_utf8(statement.to_page(Digest([0x12; 32]))).unwrap()
+    };
+    let (plain, hostile) = (of_group("plain"), of_group(HOSTILE));
+    for text in ["Usage statement group all", "Members of the group", "Of the member", "ACME"] {
+        assert!(plain.contains(text), "{text}");
+    }
+    assert!(!plain.contains("Active devices") && !plain.contains("can be trusted"));
+    assert_eq!(tags(&plain), tags(&hostile));
     assert_eq!(hostile.matches("&lt;img").count(), 9);
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serializer};
 
-use crate::model::ids::SiteId;
+use crate::model::ids::{GroupId, SiteId};
 use crate::model::time::{Day, Month, Timestamp};
 
 /// What is written as a JSON string and read back from it.
@@ -14,6 +14,12 @@ pub trait Spoken: Sized + std::fmt::Display {
 impl Spoken for SiteId {
     fn read(text: &str) -> Option<Self> {
         Self::parse_scope(text.as_bytes())
+    }
+}
+
+impl Spoken for GroupId {
+    fn read(text: &str) -> Option<Self> {
+        Self::parse(text.as_bytes())
     }
 }
 

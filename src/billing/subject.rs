@@ -1,0 +1,273 @@
+//! What a statement is of: a closed month of a site, or of a billing group. A group is asked for by
+//! its key scope, which no caller can name as a site, and all that makes a statement is the same.
+//!
+//! A group's users are in a set of its own. Everything else is the sum of its members, as these
+//! stood when the first version was issued: a site that joins after the group's close adds to the
+//! corrections, and later versions have the figures of the first.
+
+use super::{Billing, BillingError, Inner};
+use crate::engine::UsageMonth;
+use crate::engine::groups::GroupMonth;
+use crate::model::caller::Caller;
+use crate::model::ids::{GroupId, SiteId};
+use crate::model::time::{Month, Timestamp};
+use crate::model::usage::{Corrections, Counters, State, Tally};
+use crate::model::vocab::DrmType;
+use crate::wire::statement::{
+    Body, ByDrm, Corrected, Earlier, Excluded, FORMAT, Figures, GROUP_FORMAT, Member, Method,
+};
+use crate::wire::usage::RULE_SET;
+
+/// How many months before may have had late records since the last statement.
+const EARLIER: usize = 4;
+
+/// A closed month.
+pub(super) enum Subject {
+    /// Of a site.
+    Site(UsageMonth),
+    /// Of a billing group.
+    Group(GroupMonth),
+}
+
+/// What a version says of its subject.
+pub(super) struct Said {
+    pub format: &'static str,
+    pub site_id: Option<SiteId>,
+    pub billing_group: Option<GroupId>,
+    pub time_zone: Option<String>,
+    pub from: Timestamp,
+    pub to: Timestamp,
+    pub method: Option<Method>,
+    pub figures: Figures,
+    pub by_drm_type: Vec<ByDrm>,
+    pub excluded: Vec<Excluded>,
+    pub corrections: Corrected,
+    pub members: Option<Vec<Member>>,
+}
+
+impl Billing {
+    /// The key scope of a billing group, for a caller that may see every member of its month: what
+    /// is missing in one's own sites would be the others'.
+    ///
+    /// # Errors
+    /// [`BillingError::NotFound`], and what the engine cannot tell.
+    pub fn group(
+        &self,
+        caller: &Caller,
+        group: &GroupId,
+        month: Month,
+    ) -> Result<SiteId, BillingError> {
+        let found = self.0.months.group(group, month)?.ok_or(BillingError::NotFound)?;
+        let holds = |member: &UsageMonth| caller.sites.holds(&member.site.id);
+        let visible = found.members.iter().all(holds);
+        visible.then(|| SiteId::of_group(group)).ok_or(BillingError::NotFound)
+    }
+}
+
+impl Subject {
+    /// Its figures; of a group users only.
+    pub fn tally(&self) -> &Tally {
+        match self {
+            Self::Site(usage) => &usage.tally,
+            Self::Group(group) => &group.tally,
+        }
+    }
+
+    /// Whether anything was ever counted.
+    pub fn has_records(&self) -> bool {
+        match self {
+            Self::Site(usage) => usage.tally.has_records(),
+            Self::Group(group) => group.members.iter().any(|member| member.tally.has_records()),
+        }
+    }
+
+    /// When it closed.
+    pub fn closed_at(&self) -> Timestamp {
+        match self {
+            Self::Site(usage) => usage.tally.closed_at.unwrap_or(usage.closes_at),
+            Self::Group(group) => group.tally.closed_at.unwrap_or(group.closes_at),
+        }
+    }
+
+    /// What a version says; `before` is the version that it follows, where it is stored.
+    pub fn said(&self, month: Month, before: Option<&Body>) -> Said {
+        match self {
+            Self::Site(usage) => of_site(usage, month),
+            Self::Group(group) => of_group(group, before),
+        }
+    }
+}
+
+impl Inner {
+    /// A month that can have a statement; of a group none without any record.
+    pub(super) fn closed(&self, scope: &SiteId, month: Month) -> Result<Subject, BillingError> {
+        let (subject, state, exists) = match scope.group() {
+            Some(group) => {
+                let found = self.months.group(&group, month)?.ok_or(BillingError::NotFound)?;
+                let state = found.state;
+                (Subject::Group(found), state, false)
+            }
+            None => {
+                let usage = self.months.usage(scope, month)?.ok_or(BillingError::NotFound)?;
+                let exists = usage.span.to > usage.site.created_at;
+                let state = usage.state;
+                (Subject::Site(usage), state, exists)
+            }
+        };
+        if state != State::Closed {
+            return Err(BillingError::NotClosed);
+        }
+        // Nothing is stated of a time before the site.
+        if exists || subject.has_records() { Ok(subject) } else { Err(BillingError::NotFound) }
+    }
+
+    /// The corrections of the months before, the earliest first.
+    pub(super) fn earlier(
+        &self,
+        scope: &SiteId,
+        month: Month,
+    ) -> Result<Vec<Earlier>, BillingError> {
+        let mut earlier = Vec::new();
+        let mut of = month;
+        for _ in 0..EARLIER {
+            of = of.previous();
+            let corrections = match scope.group() {
+                Some(group) => {
+                    let found = self.months.group(&group, of)?;
+                    found.filter(|found| found.tally.closed_at.is_some()).map(|of| late(&of))
+                }
+                None => {
+                    let usage = self.months.usage(scope, of)?.ok_or(BillingError::NotFound)?;
+                    Some(usage.tally.corrections)
+                }
+            };
+            if let Some(late) = corrections.filter(|late| late.records > 0) {
+                earlier.insert(0, Earlier { month: of, corrections: late.into() });
+            }
+        }
+        Ok(earlier)
+    }
+}
+
+fn of_site(usage: &UsageMonth, month: Month) -> Said {
+    let counters = &usage.tally.counters;
+    Said {
+        format: FORMAT,
+        site_id: Some(usage.site.id.clone()),
+        billing_group: usage.site.settings_in(month).billing_group.clone(),
+        time_zone: Some(usage.time_zone.clone()),
+        from: usage.span.from,
+        to: usage.span.to,
+        method: Some(method(usage, month)),
+        figures: counters.into(),
+        by_drm_type: by_drm(counters),
+        excluded: excluded(counters),
+        corrections: usage.tally.corrections.into(),
+        members: None,
+    }
+}
+
+fn of_group(group: &GroupMonth, before: Option<&Body>) -> Said {
+    let members = &group.members;
+    let mut all = group.tally.counters.clone();
+    members.iter().for_each(|member| add_sums(&mut all, &member.tally.counters));
+    let mut figures = Figures { devices: None, watermark_users: None, ..(&all).into() };
+    let (mut by_drm_type, mut excluded) = (by_drm(&all), excluded(&all));
+    let mut corrections = late(group);
+    if let Some(first) = before {
+        // All that the members count by now, less what was stated.
+        let more = |now: u64, late: u64, said: u64| (now + late).saturating_sub(said);
+        let (late, said) = (corrections, &first.figures);
+        corrections.records = more(figures.records, late.records, said.records);
+        corrections.licenses_issued =
+            more(figures.licenses_issued, late.licenses_issued, said.licenses_issued);
+        figures = said.clone();
+        by_drm_type.clone_from(&first.by_drm_type);
+        excluded.clone_from(&first.excluded);
+    }
+    let first = members.iter().map(|member| member.span.from).min();
+    let last = members.iter().map(|member| member.span.to).max();
+    Said {
+        format: GROUP_FORMAT,
+        site_id: None,
+        billing_group: Some(group.group.clone()),
+        time_zone: None,
+        from: first.unwrap_or_default(),
+        to: last.unwrap_or_default(),
+        method: None,
+        figures,
+        by_drm_type,
+        excluded,
+        corrections: corrections.into(),
+        members: Some(members.iter().map(|usage| member(usage, group.month)).collect()),
+    }
+}
+
+/// What came after the close of a group: its own users, and the rest of its members.
+fn late(group: &GroupMonth) -> Corrections {
+    let mut late = group.tally.corrections;
+    for member in &group.members {
+        late.records += member.tally.corrections.records;
+        late.licenses_issued += member.tally.corrections.licenses_issued;
+    }
+    late
+}
+
+/// Adds a member's figures that add up; users and devices do not.
+fn add_sums(all: &mut Counters, of: &Counters) {
+    for (sum, count) in all.licenses_by_drm.iter_mut().zip(of.licenses_by_drm) {
+        *sum += count;
+    }
+    for (sum, count) in [
+        (&mut all.licenses_issued, of.licenses_issued),
+        (&mut all.licenses_failed, of.licenses_failed),
+        (&mut all.failures_counted, of.failures_counted),
+        (&mut all.unattributed_licenses, of.unattributed_licenses),
+        (&mut all.sentinel_licenses, of.sentinel_licenses),
+        (&mut all.renewals_excluded, of.renewals_excluded),
+        (&mut all.device_users, of.device_users),
+        (&mut all.watermark_sessions, of.watermark_sessions),
+        (&mut all.no_license, of.no_license),
+        (&mut all.trial, of.trial),
+        (&mut all.test, of.test),
+        (&mut all.failed_elsewhere, of.failed_elsewhere),
+        (&mut all.duplicates, of.duplicates),
+        (&mut all.records, of.records),
+    ] {
+        *sum += count;
+    }
+}
+
+fn member(usage: &UsageMonth, month: Month) -> Member {
+    let closed = usage.state == State::Closed;
+    Member {
+        site_id: usage.site.id.clone(),
+        time_zone: usage.time_zone.clone(),
+        from: usage.span.from,
+        to: usage.span.to,
+        closed_at: closed.then(|| usage.tally.closed_at.unwrap_or(usage.closes_at)),
+        method: method(usage, month),
+        figures: (&usage.tally.counters).into(),
+        corrections: usage.tally.corrections.into(),
+    }
+}
+
+fn method(usage: &UsageMonth, month: Month) -> Method {
+    let settings = usage.site.settings_in(month);
+    let canonicalizer = u32::from(crate::identity::CANONICALIZER_VERSION);
+    Method::new(RULE_SET, canonicalizer, settings.closing_hours, settings.counting)
+}
+
+fn by_drm(counters: &Counters) -> Vec<ByDrm> {
+    let row = |(drm, mau, licenses_issued): (DrmType, u64, u64)| ByDrm {
+        drm_type: drm.name().to_owned(),
+        mau,
+        licenses_issued,
+    };
+    counters.by_drm().map(row).collect()
+}
+
+fn excluded(counters: &Counters) -> Vec<Excluded> {
+    let row = |(reason, records): (&str, u64)| Excluded { reason: reason.to_owned(), records };
+    counters.exclusions().map(row).collect()
+}

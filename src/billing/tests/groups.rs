@@ -1,0 +1,240 @@
+//! The statement of a billing group: the desk's own machinery, about several sites.
+
+use super::*;
+use crate::engine::groups::GroupMonth;
+use crate::model::ids::GroupId;
+use crate::model::usage::{Corrections, Evidence};
+use crate::wire::statement::{FORMAT, GROUP_FORMAT};
+
+fn acme() -> GroupId {
+    GroupId::parse(b"acme").unwrap()
+}
+
+fn scope() -> SiteId {
+    SiteId::of_group(&acme())
+}
+
+/// A member with so many users and licences, and as many late ones.
+fn member(id: &str, [users, licenses, late, late_licenses]: [u64; 4]) -> crate::engine::UsageMonth {
+    let mut usage = usage();
+    let mut site = crate::model::site::Site::clone(&usage.site);
+    site.id = SiteId::parse(id.as_bytes()).unwrap();
+    site.settings.billing_group = Some(acme());
+    usage.site = Arc::new(site);
+    let counters = &mut usage.tally.counters;
+    (counters.mau, counters.licenses_issued, counters.records) = (users, licenses, licenses);
+    (counters.licenses_by_drm[0], counters.unattributed_licenses) = (licenses, 1);
+    (counters.devices, counters.device_users) = (5, 2);
+    let (users, licenses_issued) = (late, late_licenses);
+    usage.tally.corrections = Corrections { records: licenses_issued, users, licenses_issued };
+    usage
+}
+
+/// Three users of two sites, of whom one is a user of both, and one that came late for both.
+fn month() -> GroupMonth {
+    let own = usage();
+    let mut tally = crate::model::usage::Tally { closed_at: own.tally.closed_at, ..own.tally };
+    tally.counters = Default::default();
+    tally.counters.mau = 3;
+    tally.corrections = Corrections { users: 1, ..Corrections::default() };
+    GroupMonth {
+        group: acme(),
+        month: november(),
+        members: vec![member("A", [2, 5, 1, 1]), member("B", [2, 7, 1, 2])],
+        tally,
+        state: State::Closed,
+        closes_at: own.closes_at,
+        evidence: Evidence::Live,
+        as_of: own.as_of,
+    }
+}
+
+impl World {
+    fn grouped() -> Self {
+        let world = Self::new();
+        *world.memory.group.lock().unwrap() = Some(month());
+        world
+    }
+
+    fn change(&self, change: impl FnOnce(&mut GroupMonth)) {
+        change(self.memory.group.lock().unwrap().as_mut().unwrap());
+    }
+
+    async fn restate_group(&self) -> Result<Statement, BillingError> {
+        let mut text = br#"{"reason":"late"}"#.to_vec();
+        self.desk.restate(&caller(Role::Operator), scope(), november(), &mut text).await
+    }
+}
+
+#[tokio::test]
+async fn a_group_is_stated_with_its_own_users_and_its_members_sums() {
+    let world = World::grouped();
+    let first = world.desk.statement(scope(), november()).await.unwrap();
+    let bytes = first.to_bytes().unwrap();
+    let body = verify(&bytes, &world.key()).unwrap();
+    assert_eq!((body.format.as_str(), body.version), (GROUP_FORMAT, 1));
+    assert_eq!((body.site_id.clone(), body.billing_group.clone()), (None, Some(acme())));
+    assert_eq!(body.scope(), Some(scope()));
+    assert_eq!((body.billable.mau, body.billable.licenses_issued), (3, 12));
+    let figures = &body.figures;
+    assert_eq!((figures.mau, figures.licenses_issued, figures.records), (3, 12, 12));
+    assert_eq!((figures.device_users, figures.unattributed_licenses), (4, 2));
+    // What cannot be added up has no figure.
+    assert_eq!((figures.devices, figures.watermark_users), (None, None));
+    assert_eq!((body.by_drm_type[0].mau, body.by_drm_type[0].licenses_issued), (0, 12));
+    let late = &body.corrections;
+    assert_eq!((late.users, late.records, late.licenses_issued), (1, 3, 3));
+    let members = body.members.as_ref().unwrap();
+    let own: Vec<_> = members.iter().map(|of| (of.site_id.as_str(), of.figures.mau)).collect();
+    assert_eq!(own, [("A", 2), ("B", 2)]);
+    assert!(members.iter().all(|of| of.closed_at.is_some() && of.figures.devices == Some(5)));
+    let recount = body.recount.clone().unwrap();
+    assert_eq!((recount.mau, recount.user_set.0), (3, [7; 32]));
+    assert_eq!((recount.devices, recount.device_users), (None, None));
+    // The quality of ids is in its members' own, and nobody waits for it here.
+    assert_eq!((body.quality, world.memory.asked.load(Ordering::SeqCst)), (None, 0));
+    // A second version bills what came late, once.
+    let second = world.restate_group().await.unwrap().body;
+    assert_eq!((second.version, second.figures.clone()), (2, body.figures));
+    assert_eq!((second.billable.mau, second.billable.licenses_issued), (4, 15));
+    assert_eq!(world.entries(), [1, 2]);
+}
+
+/// The figures of a later version are those of the first, whoever joined meanwhile.
+#[tokio::test]
+async fn a_site_that_joins_after_the_close_adds_to_the_corrections() {
+    let world = World::grouped();
+    let first = world.desk.statement(scope(), november()).await.unwrap().body;
+    world.change(|group| {
+        let mut late = member("C", [4, 9, 0, 0]);
+        late.state = State::Open;
+        group.members.push(late);
+        group.tally.corrections.users = 5;
+    });
+    let second = world.restate_group().await.unwrap().body;
+    assert_eq!((&second.figures, &second.by_drm_type), (&first.figures, &first.by_drm_type));
+    let late = &second.corrections;
+    assert_eq!((late.users, late.records, late.licenses_issued), (5, 12, 12));
+    assert_eq!((second.billable.mau, second.billable.licenses_issued), (8, 24));
+    let members = second.members.unwrap();
+    assert_eq!((members.len(), members[2].closed_at), (3, None));
+}
+
+#[tokio::test]
+async fn a_group_has_no_statement_before_its_close_and_none_of_nothing() {
+    let world = World::grouped();
+    for state in [State::Open, State::Closing] {
+        world.change(|group| group.state = state);
+        let refused = world.desk.statement(scope(), november()).await;
+        assert_eq!(refused, Err(BillingError::NotClosed));
+    }
+    world.change(|group| {
+        group.state = State::Closed;
+        for of in &mut group.members {
+            of.tally = Default::default();
+        }
+    });
+    let refused = world.desk.statement(scope(), november()).await;
+    assert_eq!(refused, Err(BillingError::NotFound));
+    let other = SiteId::of_group(&GroupId::parse(b"other").unwrap());
+    assert_eq!(world.desk.statement(other, november()).await, Err(BillingError::NotFound));
+    assert!(world.entries().is_empty());
+}
+
+#[tokio::test]
+async fn two_counts_of_a_group_that_differ_make_no_statement() {
+    let world = World::grouped();
+    world.memory.recount.lock().unwrap().as_mut().unwrap().users = 4;
+    let refused = world.desk.statement(scope(), november()).await;
+    assert_eq!(refused, Err(BillingError::Failed));
+    assert!(world.entries().is_empty());
+}
+
+#[tokio::test]
+async fn what_a_group_closed_is_issued_unasked() {
+    let world = World::grouped();
+    world.desk.0.issue_due().await.unwrap();
+    world.desk.0.issue_due().await.unwrap();
+    let rows: Vec<String> = world.memory.rows.lock().unwrap().keys().cloned().collect();
+    let own = rows.iter().filter(|row| row.starts_with("statement/+acme/")).count();
+    // Every month is alike, and of a group four are looked at.
+    assert_eq!((own, rows.len()), (4, 7));
+}
+
+#[tokio::test]
+async fn a_member_says_which_group_it_is_of_and_no_other_site_does() {
+    let world = World::grouped();
+    let alone = world.desk.statement(site_id(), november()).await.unwrap();
+    let text = String::from_utf8(alone.to_bytes().unwrap()).unwrap();
+    assert!(!text.contains("billing_group") && !text.contains("members"), "{text}");
+    let world = World::grouped();
+    *world.memory.usage.lock().unwrap() = Some(member("A", [3, 7, 0, 0]));
+    let found = Recount { devices: 5, device_users: 2, ..found() };
+    *world.memory.recount.lock().unwrap() = Some(found);
+    let member = world.desk.statement(site_id(), november()).await.unwrap();
+    let body = verify(&member.to_bytes().unwrap(), &world.key()).unwrap();
+    assert_eq!((body.format.as_str(), body.billing_group), (FORMAT, Some(acme())));
+}
+
+#[test]
+fn a_statement_of_a_group_is_for_whoever_has_every_member() {
+    let world = tokio::runtime::Runtime::new().unwrap().block_on(async { World::grouped() });
+    let ask = |sites: &[&str], name: &[u8]| {
+        let held = sites.iter().map(|id| SiteId::parse(id.as_bytes()).unwrap()).collect();
+        let token = Token { sites: SiteScope::Some(held), ..Token::clone(&caller(Role::Billing)) };
+        world.desk.group(&Arc::new(token), &GroupId::parse(name).unwrap(), november())
+    };
+    assert_eq!(ask(&["A", "B", "C"], b"acme"), Ok(scope()));
+    for sites in [&["A"][..], &["B", "C"], &[]] {
+        assert_eq!(ask(sites, b"acme"), Err(BillingError::NotFound), "{sites:?}");
+    }
+    assert_eq!(ask(&["A", "B"], b"other"), Err(BillingError::NotFound));
+}
+
+/// A form has its own members, and none of the other's.
+#[tokio::test]
+async fn the_two_forms_are_not_mixed() {
+    let world = World::grouped();
+    let group = world.desk.statement(scope(), november()).await.unwrap().body;
+    let site = world.desk.statement(site_id(), november()).await.unwrap().body;
+    assert!(group.is_of_known_form() && site.is_of_known_form());
+    let mut mixed = Vec::new();
+    for body in [&group, &site] {
+        let (one, other) = if body.site_id.is_some() { (&site, &group) } else { (&group, &site) };
+        mixed.push(Body { format: other.format.clone(), ..one.clone() });
+        mixed.push(Body { site_id: other.site_id.clone(), ..one.clone() });
+        mixed.push(Body { members: other.members.clone(), ..one.clone() });
+        mixed.push(Body { method: other.method.clone(), ..one.clone() });
+        mixed.push(Body { time_zone: other.time_zone.clone(), ..one.clone() });
+        mixed.push(Body { figures: other.figures.clone(), ..one.clone() });
+        mixed.push(Body { recount: other.recount.clone(), ..one.clone() });
+        mixed.push(Body { quality: other.quality.clone(), ..one.clone() });
+    }
+    mixed.push(Body { site_id: Some(scope()), ..site.clone() });
+    mixed.push(Body { billing_group: None, ..group.clone() });
+    for (at, body) in mixed.iter().enumerate() {
+        assert!(!body.is_of_known_form(), "{at}");
+    }
+}
+
+#[tokio::test]
+async fn a_group_is_exported_under_its_own_name() {
+    let world = World::grouped();
+    let wanted = Wanted {
+        format: crate::wire::export::Format::OpenMeter,
+        metric: crate::wire::export::Metric::Mau,
+        amount: crate::wire::export::Amount::Total,
+        moment: crate::wire::export::Moment::MonthEnd,
+        version: None,
+        event: None,
+        customer: None,
+    };
+    let body = world.desk.export(scope(), november(), wanted).await.unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((&said["subject"], &said["data"]["value"]), (&"acme".into(), &3.into()));
+    assert_eq!(said["data"]["billing_group"], "acme");
+    assert_eq!(
+        (&said["data"]["site_id"], &said["id"]),
+        (&().into(), &"bt-+acme-2026-11-v1-mau".into())
+    );
+}
