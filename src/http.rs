@@ -20,6 +20,7 @@ mod desks;
 mod explained;
 mod groups;
 mod inflate;
+mod key;
 mod lists;
 mod peers;
 mod problem;

@@ -504,6 +504,71 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
+    struct Fixed;
+
+    impl crate::model::time::Clock for Fixed {
+        /// 2026-11-22T04:16:00Z.
+        fn now(&self) -> Timestamp {
+            Timestamp(1_795_320_960_000)
+        }
+    }
+
+    /// A desk over an engine of its own with the site `A`.
+    async fn desk(dir: &std::path::Path) -> Ingest {
+        let data = crate::store::Settings { data: dir.join("data"), block_cache_bytes: 1 << 20 };
+        let store = crate::store::Store::open(&data).unwrap();
+        let keys = crate::keys::Settings::in_dir(dir.join("keys"));
+        let (ring, _) = crate::keys::KeyRing::open(&keys).unwrap();
+        let engine = Engine::open(store, ring, Default::default(), Arc::new(Fixed)).unwrap();
+        engine.put_site(SiteId::parse(b"A").unwrap(), Default::default()).await.unwrap();
+        let reasons = Reason::ALL.iter().map(|reason| reason.name());
+        let counters = RecordCounters::register(&crate::observe::Registry::default(), reasons);
+        Ingest::new(engine, Settings::default(), counters)
+    }
+
+    /// While the first request of a key waits in the middle of its work, everybody else with that
+    /// key is told so, with the same body or another; then it is answered, and answered again.
+    #[tokio::test]
+    async fn a_key_whose_first_request_runs_is_refused_and_then_replayed() {
+        let dir = tempfile::tempdir().unwrap();
+        let desk = desk(dir.path()).await;
+        let caller = crate::admin::fake::caller(Role::Producer, SiteScope::All);
+        let body = |event: &str| {
+            let mut body = format!(
+                r#"{{"event_id":"{event}","type":"drm.license.issued","site_id":"A",
+                "occurred_at":"2026-11-22T04:16:00Z","outcome":"success","user_id":"u"}}"#
+            )
+            .replace('\n', "");
+            // So large that it needs a permit.
+            body.push_str(&"\n".repeat(DECODE_INLINE_BYTES));
+            WipedVec::from(body.into_bytes())
+        };
+        let post = |event: &str, key| {
+            let (media, caller, body) = (Media::NdJson, &caller, body(event));
+            desk.post(Post { caller, media, body, idempotency_key: key, ce_headers: &[] })
+        };
+        let permits = u32::try_from(desk.shared.large.available_permits()).unwrap();
+        let gate = desk.shared.large.acquire_many(permits).await.unwrap();
+        let mut first = std::pin::pin!(post("1", Some("k")));
+        tokio::select! {
+            biased;
+            early = &mut first => panic!("the gate is open: {early:?}"),
+            () = std::future::ready(()) => {}
+        }
+        for event in ["1", "2"] {
+            assert_eq!(post(event, Some("k")).await, Posted::IdempotencyRunning);
+        }
+        assert_eq!(desk.receipt(&caller, "k"), Posted::IdempotencyRunning);
+        drop(gate);
+        let Posted::Receipt { status: 200, body, replayed: false } = first.await else {
+            panic!("no receipt");
+        };
+        let again = Posted::Receipt { status: 200, body, replayed: true };
+        assert_eq!(post("1", Some("k")).await, again);
+        assert_eq!(post("2", Some("k")).await, Posted::IdempotencyMismatch);
+        desk.engine.stop();
+    }
+
     /// With one thread only, the second task can run only where the first one gives way.
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn a_large_body_holds_nobody_up() {

@@ -46,6 +46,12 @@ use queue::State;
 pub use replay::{Since, replay};
 pub use source::{Change, DestroyedNews, MonthNews, Rows, Source};
 
+/// The host of an address that may be asked: `https`, with nothing beside host and port, and no
+/// address inside unless that is allowed. What the host's name leads to is looked at later.
+pub fn host_of(url: &str, allow_internal: bool) -> Option<String> {
+    client::Target::parse(url, allow_internal).map(|target| target.host().to_owned())
+}
+
 /// How the desk works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {

@@ -9,5 +9,8 @@ pub mod body;
 #[path = "../../src/http/inflate.rs"]
 pub mod inflate;
 #[rustfmt::skip]
+#[path = "../../src/http/key.rs"]
+pub mod key;
+#[rustfmt::skip]
 #[path = "../../src/http/query.rs"]
 pub mod query;

@@ -3,6 +3,9 @@
 //! Every target begins with a byte or two that choose (which format, which limits); the rest is
 //! what the parser gets. In seeds the choice is a digit, so that they can be written by hand.
 
+// Where the files in `http` look for it.
+pub use blindtally::crypto;
+
 pub mod http;
 pub mod json;
 pub mod records;

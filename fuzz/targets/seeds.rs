@@ -9,16 +9,24 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use blindtally::model::batch::{Batch, Claim, DeviceTag, Effect, Item, SiteMonth, Verdict};
+use blindtally::model::arrival::{Credential, Received, Sender};
+use blindtally::model::batch::{
+    Batch, Bucket, Claim, DeviceTag, Effect, Epoch, Item, SiteMonth, Verdict,
+};
 use blindtally::model::caller::{Role, SiteScope, Token};
-use blindtally::model::ids::{KeyId, ShortTag, SiteId, SiteNo, Tag};
+use blindtally::model::ids::{GroupId, KeyId, ShortTag, SiteId, SiteNo, Tag};
+use blindtally::model::person::Person;
+use blindtally::model::reason::Reason;
 use blindtally::model::retention::Lot;
 use blindtally::model::site::{Counting, MonthSpan, Site, SiteSettings};
 use blindtally::model::time::{Day, Month, Timestamp};
 use blindtally::model::usage::{Counters, Tally};
-use blindtally::model::vocab::{DeviceKind, DrmType, Quality, RecordType, Scope};
+use blindtally::model::vocab::{Class, DeviceKind, DrmType, Quality, RecordType, Scope};
+use blindtally::store::arrivals::{self, Total};
+use blindtally::store::backup::{BackupRow, DataMark};
 use blindtally::store::block::{self, Row, RowDetails};
-use blindtally::store::destruction::{DoomedKey, DoomedLot, Stage, UnderWay, encode_gone};
+use blindtally::store::destruction::{DoomedKey, DoomedLot, HeldRow, Stage, UnderWay, encode_gone};
+use blindtally::store::erasure::{self, Erasure, Part, Sample, encode_suppressed};
 use blindtally::store::filter::Filter;
 use blindtally::store::header::Header;
 use blindtally::store::pages::{self, RunHead};
@@ -102,7 +110,55 @@ fn stored(to: &Path) -> io::Result<()> {
     write(to, "destruction", b'0' + 14, &under_way.encode())?;
     write(to, "gone", b'0' + 15, &encode_gone(300))?;
     let filter = Filter::build(&mut (0..30).collect());
-    write(to, "filter", b'0' + 13, &[&7u64.to_le_bytes()[..], filter.as_bytes()].concat())
+    write(to, "filter", b'0' + 13, &[&7u64.to_le_bytes()[..], filter.as_bytes()].concat())?;
+    newer(to)
+}
+
+/// What came after the first version.
+fn newer(to: &Path) -> io::Result<()> {
+    let mut received = Received { accepted: 9, duplicates: 2, ..Received::default() };
+    received.reject(Reason::BadTime, 3);
+    let credential = Credential { producer: "p".into(), sites: "*".into() };
+    let sender = Sender { credential: std::sync::Arc::new(credential), producer: "q".into() };
+    let hour = arrivals::encode_hour([(&sender, &received)].into_iter());
+    write(to, "arrivals-hour", b'0' + 16, &hour)?;
+    write(to, "arrivals-total", b'0' + 17, &Total { received, before: 4 }.encode())?;
+    write(to, "erasure", b'0' + 18, &an_erasure().encode())?;
+    write(to, "suppressed", b'0' + 19, &encode_suppressed(&Tag([9; 16])))?;
+    let mark = DataMark { generation: 3, ledger_size: 9, ledger_root: [7; 32] };
+    let backup = BackupRow { operation: 5, barrier: AT, mark, ..BackupRow::default() };
+    write(to, "backup-row", b'0' + 20, &backup.encode())?;
+    write(to, "data-mark", b'0' + 21, &mark.encode())?;
+    let held = HeldRow { records: 8, bucket_key: KeyId(6) };
+    write(to, "held-row", b'0' + 23, &held.encode())?;
+    let mut home = vec![0; 1_024];
+    home[..8].copy_from_slice(b"BTVEKHOM");
+    home[9] = 1;
+    home[33] = 1;
+    home[75] = 73;
+    write(to, "vek-home", b'0' + 24, &home)?;
+    write(to, "spent", b'0' + 24, br#"{"challenges":2,"refused_on":20779}"#)
+}
+
+fn an_erasure() -> Erasure {
+    let site = SiteNo(1);
+    let bucket = Bucket { class: Class::Records, site, epoch: Epoch::Month(MONTH) };
+    Erasure {
+        number: 12,
+        stage: erasure::Stage::Hidden,
+        site,
+        months: vec![MONTH],
+        person: Person { users: vec![Tag([1; 16])], devices: vec![Tag([2; 16])] },
+        suppress: true,
+        parts: vec![Part { bucket, key: KeyId(7), old: vec![KeyId(5)] }],
+        vek_epoch: 2,
+        blocks: 1,
+        records: 2,
+        gone: vec![KeyId(5)],
+        left: Some(vec![bucket]),
+        samples: vec![Sample { bucket, fragment: true, number: 3, sealed: vec![1; 40] }],
+        repeats: Some(4),
+    }
 }
 
 fn a_batch() -> Batch {
@@ -193,6 +249,7 @@ fn a_site() -> Site {
         plan_mau: Some(50_000),
         closing_hours: 24,
         counting: Counting { device_as_user: true, ..Counting::default() },
+        billing_group: GroupId::parse(b"acme-all"),
     };
     Site {
         id: SiteId::parse(b"ACME").expect("a site id"),

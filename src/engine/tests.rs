@@ -7,6 +7,7 @@
 
 mod arrivals;
 mod backfill;
+mod cases;
 mod checks;
 mod closing;
 mod destroy;
@@ -16,6 +17,7 @@ mod frozen;
 mod groups;
 mod hazards;
 mod model;
+mod recovery;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -456,15 +458,19 @@ proptest! {
     /// C1, C2, D1, F1: counts equal the model's through folds, spills, restarts and failed writes.
     #[test]
     fn engine_equals_model(ops in proptest::collection::vec(op(), 1..25), tight in any::<bool>()) {
-        let mut world = World::new(settings(tight));
-        for op in ops {
-            world.run(op);
-        }
-        world.check_blocks();
-        world.run(Op::Restart);
-        world.check_blocks();
-        world.close();
+        equals_model(ops, tight);
     }
+}
+
+fn equals_model(ops: impl IntoIterator<Item = Op>, tight: bool) {
+    let mut world = World::new(settings(tight));
+    for op in ops {
+        world.run(op);
+    }
+    world.check_blocks();
+    world.run(Op::Restart);
+    world.check_blocks();
+    world.close();
 }
 
 /// The checker bites: a model that misses one row is told from the engine.

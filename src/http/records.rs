@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::answer::{Answer, JSON, answer, set};
 use super::body::{BodyError, Budget, Buffer, Share};
 use super::inflate::Coding;
+use super::key;
 use super::problem::{Kind, PROBLEM_JSON, Refusal};
 use super::query::Query;
 use super::service::{Incoming, Service, one};
@@ -23,7 +24,6 @@ use crate::wire::Media;
 
 /// Largest body that is inflated on the reactor, bytes; a larger one would hold up its neighbors.
 const INFLATE_INLINE_BYTES: usize = 16 << 10;
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// A batch on its way to the desk; it owns everything, since its task outlives the connection.
@@ -245,31 +245,10 @@ pub(super) fn media(headers: &HeaderMap) -> Result<Media, Refusal> {
     found.ok_or_else(|| Kind::UnsupportedMedia.into())
 }
 
-/// Reads `Idempotency-Key`: a structured-field string, or bare text as most clients send it.
+/// Reads `Idempotency-Key`.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<Zeroizing<String>>, Refusal> {
-    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    let text = value.to_str().ok().filter(|_| values.next().is_none());
-    let key = text.map(str::trim).and_then(|text| match text.strip_prefix('"') {
-        Some(quoted) => unquote(quoted),
-        None => Some(Zeroizing::new(text.to_owned())),
-    });
-    let fits =
-        |key: &Zeroizing<String>| (1..=limits::IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len());
-    key.filter(fits).map(Some).ok_or_else(|| Kind::BadIdempotencyKey.into())
-}
-
-/// The rest of a quoted string (RFC 9651 §4.2.5).
-fn unquote(quoted: &str) -> Option<Zeroizing<String>> {
-    let mut plain = Zeroizing::new(String::with_capacity(quoted.len()));
-    let mut rest = quoted.chars();
-    loop {
-        match rest.next()? {
-            '"' => return rest.next().is_none().then_some(plain),
-            '\\' => plain.push(rest.next().filter(|c| matches!(c, '"' | '\\'))?),
-            c => plain.push(c),
-        }
-    }
+    key::read(headers, limits::IDEMPOTENCY_KEY_BYTES_MAX)
+        .map_err(|_| Kind::BadIdempotencyKey.into())
 }
 
 /// The `ce-` headers, for CloudEvents in binary mode.
@@ -282,30 +261,4 @@ fn ce_headers(headers: &HeaderMap) -> Result<Vec<CeHeader>, Refusal> {
         }
     }
     Ok(found)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn idempotency_keys_are_quoted_or_bare() {
-        let read = |text: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(IDEMPOTENCY_KEY, text.parse().unwrap());
-            idempotency_key(&headers).ok().flatten().map(|key| key.to_string())
-        };
-        assert_eq!(read("abc"), Some("abc".to_owned()));
-        assert_eq!(read("\"abc\""), Some("abc".to_owned()));
-        assert_eq!(read(r#""a\"b\\c""#), Some(r#"a"b\c"#.to_owned()));
-        assert_eq!(read(&"x".repeat(255)), Some("x".repeat(255)));
-        for bad in ["", "\"\"", "\"abc", "\"a\"b", r#""a\b""#, &"x".repeat(256)] {
-            assert_eq!(read(bad), None, "{bad}");
-        }
-        assert_eq!(idempotency_key(&HeaderMap::new()).ok(), Some(None));
-        let mut twice = HeaderMap::new();
-        twice.append(IDEMPOTENCY_KEY, "a".parse().unwrap());
-        twice.append(IDEMPOTENCY_KEY, "b".parse().unwrap());
-        assert!(idempotency_key(&twice).is_err());
-    }
 }

@@ -137,6 +137,8 @@ pub enum Access {
     Open,
     /// Holders of a credential with one of these roles.
     Roles(&'static [Role]),
+    /// The same, for all sites: what there is cannot be told apart by sites (T1).
+    Everywhere(&'static [Role]),
 }
 
 /// A row of the table.
@@ -156,9 +158,12 @@ pub struct Row {
 
 const PRODUCER: Access = Access::Roles(&[Role::Producer]);
 const OPERATOR: Access = Access::Roles(&[Role::Operator]);
+const OPERATOR_OF_ALL: Access = Access::Everywhere(&[Role::Operator]);
 const PRIVACY: Access = Access::Roles(&[Role::Privacy]);
 const CUSTODIAN: Access = Access::Roles(&[Role::Custodian]);
+const CUSTODIAN_OF_ALL: Access = Access::Everywhere(&[Role::Custodian]);
 const AUDITOR: Access = Access::Roles(&[Role::Auditor]);
+const AUDITOR_OF_ALL: Access = Access::Everywhere(&[Role::Auditor]);
 const LOTS: Access = Access::Roles(&[Role::Auditor, Role::Operator]);
 /// Who opens holds, who ends them, and who checks both.
 const HOLDS: Access = Access::Roles(&[Role::Privacy, Role::Auditor, Role::Custodian]);
@@ -213,9 +218,9 @@ static TABLE: [Row; 60] = [
     row(Route::HoldList,      GET,  "/v1/sites/{site}/holds",         "hold_list",       HOLDS),
     row(Route::HoldRelease, DELETE, "/v1/sites/{site}/holds/{hold}",  "hold_release",    CUSTODIAN),
     row(Route::RetentionList, GET,  "/v1/retention",                  "retention_list",  LOTS),
-    row(Route::RetentionRun,  POST, "/v1/retention/run",              "retention_run",   CUSTODIAN),
+    row(Route::RetentionRun,  POST, "/v1/retention/run",              "retention_run",   CUSTODIAN_OF_ALL),
     row(Route::MonthRemove, POST, "/v1/sites/{site}/retention/{month}/destroy", "month_remove", CUSTODIAN),
-    row(Route::ClockConfirm,  POST, "/v1/retention/confirm-clock",    "clock_confirm",   CUSTODIAN),
+    row(Route::ClockConfirm,  POST, "/v1/retention/confirm-clock",    "clock_confirm",   CUSTODIAN_OF_ALL),
     row(Route::CertificateList, GET, "/v1/certificates",              "certificate_list", AUDITOR),
     row(Route::CertificateGet, GET, "/v1/certificates/{id}",          "certificate_get", AUDITOR),
     row(Route::SubjectErase, POST,  "/v1/sites/{site}/subjects/erase",    "subject_erase",    PRIVACY),
@@ -226,9 +231,9 @@ static TABLE: [Row; 60] = [
     row(Route::BackfillLoad,   POST, "/v1/backfills/{id}/records",    "backfill_load",    PRODUCER),
     row(Route::BackfillClose,  POST, "/v1/backfills/{id}/close",      "backfill_close",   OPERATOR),
     row(Route::BackfillAbandon, DELETE, "/v1/backfills/{id}",         "backfill_abandon", OPERATOR),
-    row(Route::BackupBegin, POST,   "/v1/backups",                    "backup_begin", OPERATOR),
-    row(Route::BackupList,  GET,    "/v1/backups",                    "backup_list",  OPERATOR),
-    row(Route::BackupGet,   GET,    "/v1/backups/{name}",             "backup_get",   OPERATOR),
+    row(Route::BackupBegin, POST,   "/v1/backups",                    "backup_begin", OPERATOR_OF_ALL),
+    row(Route::BackupList,  GET,    "/v1/backups",                    "backup_list",  OPERATOR_OF_ALL),
+    row(Route::BackupGet,   GET,    "/v1/backups/{name}",             "backup_get",   OPERATOR_OF_ALL),
     row(Route::Evidence,    GET,    "/v1/evidence",                   "evidence",     AUDITOR),
     row(Route::WebhookCreate, POST, "/v1/webhooks",                   "webhook_create",  OPERATOR),
     row(Route::WebhookList,   GET,  "/v1/webhooks",                   "webhook_list",    OPERATOR),
@@ -236,13 +241,13 @@ static TABLE: [Row; 60] = [
     row(Route::WebhookRotate, POST, "/v1/webhooks/{id}/rotate",       "webhook_rotate",  OPERATOR),
     row(Route::WebhookTest,   POST, "/v1/webhooks/{id}/test",         "webhook_test",    OPERATOR),
     row(Route::WebhookDeliveries, GET, "/v1/webhooks/{id}/deliveries", "webhook_deliveries", OPERATOR),
-    row(Route::LedgerList,  GET,    "/v1/ledger",                     "ledger_list",  AUDITOR),
+    row(Route::LedgerList,  GET,    "/v1/ledger",                     "ledger_list",  AUDITOR_OF_ALL),
     row(Route::LedgerHead,  GET,    "/v1/ledger/head",                "ledger_head",  AUDITOR),
-    row(Route::LedgerProof, GET,    "/v1/ledger/{index}/proof",       "ledger_proof", AUDITOR),
+    row(Route::LedgerProof, GET,    "/v1/ledger/{index}/proof",       "ledger_proof", AUDITOR_OF_ALL),
     row(Route::Live,        GET,    "/livez",                         "live",         Access::Open),
     row(Route::Ready,       GET,    "/readyz",                        "ready",        Access::Open),
     row(Route::Version,     GET,    "/version",                       "version",      Access::Open),
-    row(Route::Metrics,     GET,    "/metrics",                       "metrics",      OPERATOR),
+    row(Route::Metrics,     GET,    "/metrics",                       "metrics",      OPERATOR_OF_ALL),
 ];
 
 const fn row(

@@ -24,7 +24,7 @@ use super::router::{Access, Found, Route, Row, find};
 use super::{Desks, Settings};
 use crate::admin::AuthError;
 use crate::crypto::WipedVec;
-use crate::model::caller::Caller;
+use crate::model::caller::{Caller, SiteScope};
 use crate::model::ids::SiteId;
 use crate::model::time::Month;
 use crate::observe::Registry;
@@ -188,12 +188,22 @@ impl Service {
         if parts.method == Method::HEAD { without_body(answered) } else { answered }
     }
 
-    /// Proves the caller and checks the role; nobody where the row is open.
+    /// Proves the caller and checks role and scope; nobody where the row is open.
     fn caller(&self, row: &Row, parts: &Parts) -> Result<Option<Caller>, Refusal> {
-        let Access::Roles(roles) = row.access else { return Ok(None) };
+        let (roles, all) = match row.access {
+            Access::Open => return Ok(None),
+            Access::Roles(roles) => (roles, false),
+            Access::Everywhere(roles) => (roles, true),
+        };
         let header = one(&parts.headers, &AUTHORIZATION).map_err(|_| AuthError::Invalid)?;
         let caller = self.desks.tokens.authenticate(header)?;
-        if roles.contains(&caller.role) { Ok(Some(caller)) } else { Err(Kind::WrongRole.into()) }
+        if !roles.contains(&caller.role) {
+            return Err(Kind::WrongRole.into());
+        }
+        if all && caller.sites != SiteScope::All {
+            return Err(Kind::NeedsAllSites.into());
+        }
+        Ok(Some(caller))
     }
 
     /// Proves the caller, checks the role, calls the desk.
@@ -386,7 +396,7 @@ impl Service {
     ) -> Result<Answer, Refusal> {
         let mut text = self.small_body(caller, parts, body).await?;
         let created = self.desks.tokens.create(caller, &mut text).await?;
-        // WipedVec when the connection has sent it.
+        // Wiped when the connection has sent it.
         Ok(answer(StatusCode::CREATED, JSON, Bytes::from_owner(created)))
     }
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod bodies;
+mod http2;
 mod life;
 mod lists;
 mod reconciliation;

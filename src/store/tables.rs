@@ -1,6 +1,7 @@
 //! The tables (column families), one change set, scans, and the check of the format's version.
 
 mod checkpoint;
+mod format;
 mod looking;
 mod manifest;
 mod options;
@@ -29,11 +30,6 @@ use crate::model::vocab::Class;
 
 type Db = DBWithThreadMode<MultiThreaded>;
 type Handle<'a> = Arc<BoundColumnFamily<'a>>;
-
-/// The format of the data directory that this program reads and writes.
-const FORMAT: &[u8] = b"blindtally data format 1";
-const FORMAT_PREFIX: &[u8] = b"blindtally data format ";
-const FORMAT_KEY: &[u8] = b"format";
 
 /// Where and how the tables are kept.
 #[derive(Clone, Debug)]
@@ -213,7 +209,7 @@ impl Table {
 pub enum StoreError {
     /// Another version's format.
     #[error(
-        "the data directory has another format ({found}) than this program's (1); \
+        "the data directory has another format ({found}) than this program's (2); \
          run the program that wrote it, or start on another directory"
     )]
     Format {
@@ -365,7 +361,7 @@ impl Store {
             #[cfg(test)]
             largest_sync: Default::default(),
         };
-        store.check_format()?;
+        format::claim(&store)?;
         // A cut while the list of files was replaced leaves it behind.
         store.drop_table(Table::Roll)?;
         Ok(store)
@@ -384,22 +380,8 @@ impl Store {
             return Err(StoreError::UnknownTable(name.clone()));
         }
         let db = Db::open_cf_for_read_only(&options, path, &names, false)?;
-        match db.get(FORMAT_KEY)? {
-            Some(found) if found == FORMAT => Ok(names.len()),
-            found => Err(other_format(&found.unwrap_or_default())),
-        }
-    }
-
-    fn check_format(&self) -> Result<(), StoreError> {
-        match self.get(Table::Meta, FORMAT_KEY)? {
-            Some(found) if found == FORMAT => Ok(()),
-            Some(found) => Err(other_format(&found)),
-            None => {
-                let mut changes = Changes::default();
-                changes.put(Table::Meta, FORMAT_KEY, FORMAT);
-                self.apply(&changes)
-            }
-        }
+        format::known(db.get(format::key())?.as_deref())?;
+        Ok(names.len())
     }
 
     /// Where the tables are.
@@ -570,9 +552,4 @@ impl Store {
     pub fn settle(&self) -> Result<(), StoreError> {
         Ok(self.db.wait_for_compact(&rocksdb::WaitForCompactOptions::default())?)
     }
-}
-
-fn other_format(found: &[u8]) -> StoreError {
-    let version = found.strip_prefix(FORMAT_PREFIX).unwrap_or(b"unreadable");
-    StoreError::Format { found: String::from_utf8_lossy(version).into_owned() }
 }

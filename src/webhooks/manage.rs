@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::client::Target;
+use super::host_of;
 use super::queue::{ENDPOINTS_MAX, EVENTS_MAX, Endpoint, LAST, endpoint_row, secret_row};
 use super::scan::waiting;
 use super::sign::{Keys, message_id};
@@ -38,9 +38,8 @@ impl Webhooks {
         let request = HookRequest::parse(text)?;
         let sites = request.sites.unwrap_or_else(|| caller.sites.clone());
         let allow = self.0.settings.allow_internal;
-        let target = Target::parse(&request.url, allow);
         let unfit = Flaw { reason: Reason::BadValue, pointer: Pointer::of("url") };
-        let target = target.ok_or(HookError::Unfit(unfit))?;
+        let host = host_of(&request.url, allow).ok_or(HookError::Unfit(unfit))?;
         let (all_sites, sites): (bool, Vec<SiteId>) = match sites {
             SiteScope::All => (true, Vec::new()),
             SiteScope::Some(some) => (false, some.into_iter().collect()),
@@ -66,7 +65,7 @@ impl Webhooks {
             made_at: self.0.clock.now(),
             disabled_at: None,
         };
-        let host = Note::parse(target.host()).ok_or(HookError::Unfit(unfit))?;
+        let host = Note::parse(&host).ok_or(HookError::Unfit(unfit))?;
         // The number first: once the ledger knows it, no other endpoint may get it.
         self.0.source.put_row(LAST.to_owned(), number.to_string().into_bytes().into()).await?;
         self.0.state().last = number;

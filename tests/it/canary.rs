@@ -2,10 +2,12 @@
 //! ids go everywhere where a caller could put one, and then every file, log, metric and answer is
 //! searched for every spelling of every one of them.
 
-mod ids;
+mod bodies;
+pub mod ids;
+mod opened;
 mod plant;
 mod requests;
-mod search;
+pub mod search;
 
 use crate::support::{self, PATIENCE, Place, Server};
 use requests::Sender;
@@ -25,6 +27,7 @@ fn send_everything(server: &Server) -> Sender {
     sender.broken_bodies();
     sender.headers_and_urls();
     sender.operator_bodies();
+    sender.other_bodies(server);
     sender.no_http();
     sender
 }
@@ -52,6 +55,22 @@ fn search(sender: &Sender, place: &Place, said: &[(String, Vec<u8>)]) {
 /// An operator may read the sentinels that an operator wrote.
 fn is_own_sentinel(hit: &Hit) -> bool {
     hit.name == "sentinel" && SITE_ANSWERS.iter().any(|answer| hit.place.starts_with(answer))
+}
+
+/// Searches what lies sealed: so many rows of blocks and batches of the journal at least.
+fn search_opened(sender: &Sender, place: &Place, (blocks, batches): (usize, usize)) {
+    let mut canaries = sender.canaries();
+    canaries.retain(opened::identifies);
+    assert!(canaries.len() > 1_000, "{} canaries", canaries.len());
+    let finder = Finder::new(&canaries);
+    let (rows, groups) = opened::plain(place);
+    assert!(rows.len() >= blocks && groups.len() >= batches, "{} {}", rows.len(), groups.len());
+    let all = rows.iter().chain(&groups);
+    let hits: Vec<Hit> = all.flat_map(|(name, bytes)| finder.search(name, bytes)).collect();
+    assert!(hits.is_empty(), "{} spellings are sealed: {:#?}", hits.len(), hits.first());
+    // The search bites: what describes is there as it came.
+    let kept = |(_, bytes): &(String, Vec<u8>)| memchr::memmem::find(bytes, b"movie-1").is_some();
+    assert!(rows.iter().chain(&groups).any(kept), "no row was opened");
 }
 
 /// Check 58, over every spelling of every canary.
@@ -98,6 +117,7 @@ fn nothing_leaks_into_the_log_of_the_store() {
     assert!(bytes_of(&place, ".log") > 100_000, "the records are not in the store's log");
     assert_eq!(bytes_of(&place, ".sst"), 0);
     search(&sender, &place, &said);
+    search_opened(&sender, &place, (0, 100));
 }
 
 #[test]
@@ -133,4 +153,5 @@ fn nothing_leaks_into_tables() {
     assert!(bytes_of(&place, ".sst") > 100_000, "the records are not in tables");
     search(&sender, &place, &said);
     check_58_nothing_leaks_into_evidence(&sender, &pack);
+    search_opened(&sender, &place, (100, 0));
 }

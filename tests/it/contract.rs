@@ -18,6 +18,8 @@ mod oracle;
 mod reconciliation;
 mod statements;
 
+pub use challenge::with_a_closed_month;
+
 use crate::support::{Answer, Place, Server, ask, billing_token, put_site, send_json, start};
 use serde_json::{Value, json};
 

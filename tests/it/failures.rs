@@ -112,17 +112,27 @@ fn one_damaged_copy_of_the_register_is_repaired_and_two_are_refused() {
     assert_eq!(copies().map(Result::unwrap), before, "a refusal changes nothing");
 }
 
-#[test]
-fn a_format_of_another_version_is_refused() {
-    let place = Place::new();
-    drop(start(&place, &[]));
+/// Writes another number into the row that names the data's format.
+fn say_format(place: &Place, number: &str) {
     let settings = store::Settings { data: place.data(), block_cache_bytes: 1 << 20 };
     let tables = store::Store::open(&settings).unwrap();
     let mut changes = store::Changes::default();
-    changes.put(store::Table::Meta, *b"format", *b"blindtally data format 2");
+    let format = format!("blindtally data format {number}");
+    changes.put(store::Table::Meta, *b"format", format.into_bytes());
     tables.apply(&changes).unwrap();
-    drop(tables);
-    refused(&place, "another format (2)");
+}
+
+#[test]
+fn a_later_format_is_refused_and_an_earlier_one_goes_on() {
+    let place = Place::new();
+    let (server, billing) = with_a_record(&place);
+    server.kill();
+    say_format(&place, "1");
+    let server = start(&place, &[]);
+    assert_eq!(users(&server, &billing), 1);
+    server.kill();
+    say_format(&place, "3");
+    refused(&place, "another format (3) than this program's (2)");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod crash;
 mod destroy;
 mod failures;
 mod ledger;
+mod load;
 mod memory;
 mod million;
 mod month;

@@ -11,7 +11,10 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use crate::support::{Client, Place, Server, make_token, producer_token, put_site, start};
+use crate::contract::with_a_closed_month;
+use crate::support::{
+    Client, Place, Server, billing_token, make_token, producer_token, put_site, start,
+};
 
 /// Records of a body.
 const RECORDS: usize = 3_000;
@@ -100,8 +103,12 @@ impl World {
     fn post(&self, coded: &[u8], key: Option<&str>) -> u16 {
         let mut headers = vec![NDJSON, GZIP];
         headers.extend(key.map(|key| ("idempotency-key", key)));
+        self.send("/v1/records", &headers, coded)
+    }
+
+    fn send(&self, path: &str, headers: &[(&str, &str)], coded: &[u8]) -> u16 {
         let mut client = Client::new(self.server.address(), &self.token);
-        client.send("POST", "/v1/records", &headers, coded).unwrap().status
+        client.send("POST", path, headers, coded).unwrap().status
     }
 
     /// Checks that hardly any id of a body is left.
@@ -131,6 +138,32 @@ fn ids_are_wiped_however_a_request_ends() {
     send("mismatch", "A", "MISMATCH", Some("k"), &[422]);
     send("refused", "NOWHERE", "REFUSED", None, &[422]);
     send("refused with a key", "NOWHERE", "REFUSEDKEY", Some("n"), &[422]);
+}
+
+/// A customer's list of a month that is closed: answered, too small, broken in the midst of it, and
+/// with a coding that breaks.
+#[test]
+fn the_ids_of_a_list_are_wiped_however_it_ends() {
+    let (place, month) = with_a_closed_month();
+    let server = start(&place, &[]);
+    let token = billing_token(&server);
+    let world = World { server, token, _place: place };
+    let path = format!("/v1/sites/A/statements/{month}/challenge");
+    let list = |mark: &str| -> String {
+        let line = |n| format!("{{\"user_id\":\"{}-{n:06}\"}}\n", marked(mark));
+        (0..RECORDS).map(line).collect()
+    };
+    let (broken, cut) =
+        (list("BROKEN").replace("002990\"", "002990"), gzip(list("CUT").as_bytes()));
+    for (mark, text, coded, status) in [
+        ("LISTED", list("LISTED"), None, 200),
+        ("BROKEN", broken, None, 422),
+        ("CUT", list("CUT"), Some(cut[..cut.len() - 9].to_vec()), 400),
+    ] {
+        let coded = coded.unwrap_or_else(|| gzip(text.as_bytes()));
+        assert_eq!(world.send(&path, &[NDJSON, GZIP], &coded), status, "{mark}");
+        world.is_wiped(mark, mark, &text);
+    }
 }
 
 #[test]

@@ -8,8 +8,8 @@ pub mod softhsm;
 
 pub use http::{Answer, Client, exchange};
 pub use process::{
-    PATIENCE, Place, Server, evidence, kill_early, kill_self, run_to_end, start, start_alive,
-    verify,
+    Ended, PATIENCE, Place, Server, evidence, kill_early, kill_self, load, run_to_end, start,
+    start_alive, verify,
 };
 pub use random::{Random, seed};
 

@@ -7,6 +7,7 @@
 mod code;
 mod docs;
 mod floors;
+mod fuzz;
 mod source;
 
 use source::{Source, all_rust, rust_under, text_of};

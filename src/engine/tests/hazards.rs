@@ -441,19 +441,39 @@ proptest! {
     /// Rows that come while a fold is under way, with sets on disk, and folds that then fail.
     #[test]
     fn folds_in_flight(steps in proptest::collection::vec(step(), 1..40), tight in any::<bool>()) {
-        let mut world = World::new(Settings {
-            segment_bytes: 2_000_000,
-            unfolded_bytes: 16_000_000,
-            fold_after_ms: 0,
-            ..settings(tight)
-        });
-        for step in steps {
-            world.step(step);
-        }
-        world.step(Step::Release(0));
-        world.check_blocks();
-        world.run(Op::Restart);
-        world.check_blocks();
-        world.close();
+        in_flight(steps, tight);
+    }
+}
+
+fn in_flight(steps: impl IntoIterator<Item = Step>, tight: bool) {
+    let mut world = World::new(Settings {
+        segment_bytes: 2_000_000,
+        unfolded_bytes: 16_000_000,
+        fold_after_ms: 0,
+        ..settings(tight)
+    });
+    for step in steps {
+        world.step(step);
+    }
+    world.step(Step::Release(0));
+    world.check_blocks();
+    world.run(Op::Restart);
+    world.check_blocks();
+    world.close();
+}
+
+#[test]
+fn what_failed_once_is_tried_as_it_was() {
+    for case in cases::of("tests/hazards.txt") {
+        let step = |word: &cases::Word| match (word.name.as_str(), &word.parts[..]) {
+            ("Hold", []) => Step::Hold,
+            ("Release", [how]) => Step::Release(how.is()),
+            ("Rows", [rows]) => Step::Rows(rows.rows()),
+            ("Again", []) => Step::Again,
+            ("Advance", [hours]) => Step::Advance(hours.is()),
+            ("Restart", []) => Step::Restart,
+            _ => panic!("{word:?}"),
+        };
+        in_flight(case.steps.iter().map(step), case.tight);
     }
 }

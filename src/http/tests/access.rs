@@ -62,6 +62,18 @@ fn expected(route: Route, role: Role) -> bool {
     }
 }
 
+/// What is about every site at once: no answer of it could be cut down to some.
+const OF_ALL_SITES: [Route; 8] = [
+    Route::RetentionRun,
+    Route::ClockConfirm,
+    Route::BackupBegin,
+    Route::BackupList,
+    Route::BackupGet,
+    Route::LedgerList,
+    Route::LedgerProof,
+    Route::Metrics,
+];
+
 fn path(pattern: &str) -> String {
     let path = pattern.replace("{site}", "ACME").replace("{month}", "2026-11");
     let path = path.replace("{index}", "0").replace("{group}", "G");
@@ -90,6 +102,24 @@ async fn every_route_for_every_role() {
                 assert_eq!(got.status, 403);
                 assert_eq!(got.header("content-type"), "application/problem+json");
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_about_every_site_needs_a_credential_of_every_site() {
+    let harness = start(settings()).await;
+    for role in Role::ALL {
+        let body = format!(r#"{{"role":"{role}","sites":["ACME","B"],"name":"of two sites"}}"#);
+        let made = harness.send(harness.request(Role::Operator, "POST", "/v1/tokens"), body).await;
+        let at = made.body.find("bt_").unwrap();
+        let own = format!("Bearer {}", &made.body[at..at + 63]);
+        for row in table().iter().filter(|row| expected(row.route, *role)) {
+            let asked = request(row.method.as_str(), &path(row.path)).header("authorization", &own);
+            let got = harness.send(asked.header("content-type", "application/json"), "{}").await;
+            let refused = got.status == 403 && got.body.contains("/needs-all-sites\"");
+            let needs = OF_ALL_SITES.contains(&row.route);
+            assert_eq!(refused, needs, "{role} {}: {} {}", row.path, got.status, got.body);
         }
     }
 }

@@ -87,18 +87,3 @@ async fn a_site_ends_once() {
     let again = harness.send(harness.request(Role::Operator, "POST", path), body).await;
     assert_eq!(again.body, ended.body);
 }
-
-#[tokio::test]
-async fn what_is_about_every_site_needs_a_credential_of_every_site() {
-    let harness = start(settings()).await;
-    let create = r#"{"role":"custodian","sites":["ACME","B"],"name":"of two sites"}"#;
-    let made = harness.send(harness.request(Role::Operator, "POST", "/v1/tokens"), create).await;
-    let at = made.body.find("bt_").unwrap();
-    let own = format!("Bearer {}", &made.body[at..at + 63]);
-    for path in ["/v1/retention/run", "/v1/retention/confirm-clock"] {
-        let asked = request("POST", path).header("authorization", &own);
-        let refused = harness.send(asked, r#"{"time":"2026-11-22T04:16:00Z"}"#).await;
-        assert_eq!(refused.status, 403, "{path} {}", refused.body);
-        assert!(refused.body.contains("/needs-all-sites\""), "{}", refused.body);
-    }
-}

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use rocksdb::{Cache, ColumnFamilyDescriptor, InfoLogger, LogLevel};
 
 use super::options::{database_options, table_options};
-use super::{Db, FORMAT, FORMAT_KEY, Store, StoreError, Table, checkpoint, other_format};
+use super::{Db, Store, StoreError, Table, checkpoint, format};
 
 /// Memory for blocks that are read, bytes: each is read once.
 const CACHE_BYTES: usize = 8 << 20;
@@ -43,9 +43,7 @@ impl Store {
             #[cfg(test)]
             largest_sync: Default::default(),
         };
-        match store.get(Table::Meta, FORMAT_KEY)? {
-            Some(found) if found == FORMAT => Ok(store),
-            found => Err(other_format(&found.unwrap_or_default())),
-        }
+        format::known(store.get(Table::Meta, format::key())?.as_deref())?;
+        Ok(store)
     }
 }

@@ -6,7 +6,7 @@ use rocksdb::statistics::Ticker;
 
 use super::Store;
 
-/// Bytes written since the start, by cause.
+/// Bytes written since the start, by cause, and syncs of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
     /// To the log, journal groups above all.
@@ -15,16 +15,19 @@ pub struct Written {
     pub flush: u64,
     /// From files to files.
     pub compaction: u64,
+    /// How often a write waited for the log to be on the disk.
+    pub syncs: u64,
 }
 
 impl Store {
-    /// Bytes written since the start.
+    /// Bytes written since the start, and syncs.
     pub fn written(&self) -> Written {
         let count = |ticker| self.options.get_ticker_count(ticker);
         Written {
             log: count(Ticker::WalFileBytes),
             flush: count(Ticker::FlushWriteBytes),
             compaction: count(Ticker::CompactWriteBytes),
+            syncs: count(Ticker::WalFileSynced),
         }
     }
 

@@ -78,7 +78,8 @@ impl Sender {
         ask("application/openmetrics-text").text() + &ask("text/plain").text()
     }
 
-    fn word(&mut self, name: &str) -> String {
+    /// A new canary.
+    pub fn word(&mut self, name: &str) -> String {
         self.planter.mint.word(name)
     }
 
@@ -88,6 +89,19 @@ impl Sender {
             bytes.extend(format!("\n{name}: {value}").bytes());
         }
         self.answers.push((request.to_owned(), bytes));
+    }
+
+    /// Sends with a token of its own, and keeps the answer.
+    pub fn send(
+        &mut self,
+        token: &str,
+        (method, path): (&str, &str),
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
+        let answer = Client::new(self.address, token).send(method, path, headers, body).unwrap();
+        self.keep(&format!("{method} {path}"), &answer);
+        answer
     }
 
     fn operate(
@@ -399,27 +413,19 @@ impl Sender {
         }
     }
 
-    /// Canaries as the persons of erasures, good and bad.
+    /// Canaries as the persons of erasures that are carried out.
     pub fn people(&mut self, privacy: &str) {
-        const BODIES: [(&str, u16); 9] = [
-            (r#"{"user_id":"C","suppress":true}"#, 200),
-            (r#"{"user_id":"C"}"#, 200),
-            (r#"{"device":{"kind":"opaque","value":"C"}}"#, 200),
-            (r#"{"device":{"kind":"C","value":"C"}}"#, 422),
-            (r#"{"user_id":"C","user_id":"C"}"#, 422),
-            (r#"{"user_id":{"C":"C"}}"#, 422),
-            (r#"{"user_id":"C","ground":"C"}"#, 422),
-            (r#"{"user_id":"C","C":1}"#, 422),
-            (r#"{"user_id":"C"#, 400),
+        const BODIES: [&str; 3] = [
+            r#"{"user_id":"C","suppress":true}"#,
+            r#"{"user_id":"C"}"#,
+            r#"{"device":{"kind":"opaque","value":"C"}}"#,
         ];
-        let mut officer = Client::new(self.address, privacy);
         let path = format!("/v1/sites/{SITE}/subjects/erase");
-        for (body, status) in BODIES {
+        for body in BODIES {
             let word = self.word(body);
-            let body = body.replace('C', &word);
-            let answer = officer.send("POST", &path, &[], body.as_bytes()).unwrap();
-            assert_eq!(answer.status, status, "{body}: {answer:?}");
-            self.keep(&format!("POST {path}"), &answer);
+            let answer =
+                self.send(privacy, ("POST", &path), &[], body.replace('C', &word).as_bytes());
+            assert_eq!(answer.status, 200, "{body}: {answer:?}");
         }
     }
 

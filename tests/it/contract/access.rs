@@ -10,6 +10,11 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("POST", "/v1/records", &["producer"]),
     ("GET", "/v1/sites/A/usage/2026-11", &["billing", "operator"]),
     ("GET", "/v1/groups/G/usage/2026-11", &["billing", "operator"]),
+    ("GET", "/v1/groups/G/statements/2026-10", &["billing", "auditor"]),
+    ("GET", "/v1/groups/G/statements/2026-10/versions", &["billing", "auditor"]),
+    ("GET", "/v1/groups/G/statements/2026-10/page", &["billing", "auditor"]),
+    ("GET", "/v1/groups/G/statements/2026-10/export?format=lago", &["billing"]),
+    ("POST", "/v1/groups/G/statements/2026-10/restate", &["operator"]),
     ("GET", "/v1/usage?month=2026-11", &["billing", "operator"]),
     ("GET", "/v1/sites/A/usage/2026-11/explained", &["billing", "operator"]),
     ("GET", "/v1/compat/pallycon/A/statistics/2026-11", &["billing", "operator"]),
@@ -48,6 +53,8 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("GET", "/v1/backups", &["operator"]),
     ("GET", "/v1/backups/b1", &["operator"]),
     ("POST", "/v1/sites/A/retention/2026-10/destroy", &["custodian"]),
+    ("POST", "/v1/sites/A/subjects/erase", &["privacy"]),
+    ("GET", "/v1/sites/A/subjects/erasures", &["privacy"]),
     ("GET", "/v1/evidence", &["auditor"]),
     ("GET", "/v1/certificates", &["auditor"]),
     ("GET", "/v1/certificates/c1", &["auditor"]),
@@ -58,6 +65,10 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("POST", "/v1/webhooks/w1/test", &["operator"]),
     ("GET", "/v1/webhooks/w1/deliveries", &["operator"]),
 ];
+
+/// What is about all sites at once, and refused to a credential of some.
+const OF_ALL_SITES: [&str; 5] =
+    ["/metrics", "/v1/ledger", "/v1/backups", "/v1/retention/run", "/v1/retention/confirm-clock"];
 
 /// Paths that nobody may take, whatever the role: they do not exist.
 const NOWHERE: [&str; 12] = [
@@ -74,6 +85,39 @@ const NOWHERE: [&str; 12] = [
     "/v1/ledger/0",
     "/v1/ledger/head/",
 ];
+
+/// Whether a path of the list above is one of this pattern.
+fn fits(pattern: &str, path: &str) -> bool {
+    let path = path.split('?').next().unwrap();
+    let (mut wanted, mut given) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (wanted.next(), given.next()) {
+            (None, None) => return true,
+            (Some(wanted), Some(given)) if wanted == given || wanted.starts_with('{') => {}
+            _ => return false,
+        }
+    }
+}
+
+/// The list above has every route of the server that asks for a credential, and nothing else.
+#[test]
+fn no_route_is_forgotten() {
+    let (open, closed): (Vec<_>, Vec<_>) = blindtally::http::table()
+        .iter()
+        .partition(|row| row.access == blindtally::http::Access::Open);
+    for row in &closed {
+        let listed = |(method, path, _): &&(&str, &str, &[&str])| {
+            // `/v1/ledger/head` fits one pattern only; a pattern without braces comes first.
+            *method == row.method.as_str()
+                && fits(row.path, path)
+                && (row.path.contains('{') || row.path == path.split('?').next().unwrap())
+        };
+        assert_eq!(ROUTES.iter().filter(listed).count(), 1, "{} {}", row.method, row.path);
+    }
+    assert_eq!(closed.len(), ROUTES.len());
+    let names: Vec<_> = open.iter().map(|row| row.path).collect();
+    assert_eq!(names, ["/livez", "/readyz", "/version"]);
+}
 
 fn role_tokens(world: &World) -> Vec<(&'static str, String)> {
     let make = |role: &&'static str| {
@@ -223,6 +267,37 @@ fn sites_outside_the_credential_are_not_there() {
     let key_id = world.producer.split('_').nth(1).unwrap();
     let path = format!("/v1/tokens/{key_id}");
     problem(&ask(&world.server, &operator, "DELETE", &path, &[], b""), 404, "not-found");
+}
+
+/// Every route that names a site or a group: with a credential of another site it is as if there
+/// was none.
+#[test]
+fn no_route_reaches_into_another_site() {
+    let world = World::new();
+    put_site(&world.server, "A", r#"{"billing_group":"G"}"#);
+    put_site(&world.server, "B", "{}");
+    let mut named = 0;
+    for role in ROLES {
+        let own = token(&world.server, &json!({"role": role, "sites": ["B"], "name": "of B"}));
+        for (method, path, allowed) in ROUTES {
+            if !allowed.contains(&role) {
+                continue;
+            }
+            let answer = ask(&world.server, &own, method, path, &[JSON], b"{}");
+            let names_one = ["/sites/A", "/sites/NONE", "/groups/G", "/pallycon/A"];
+            let of_all = |start: &&str| path.starts_with(*start) && *path != "/v1/ledger/head";
+            if names_one.iter().any(|part| path.contains(part)) {
+                problem(&answer, 404, "not-found");
+                named += 1;
+            } else if OF_ALL_SITES.iter().any(|start| of_all(&start)) {
+                problem(&answer, 403, "needs-all-sites");
+            } else {
+                assert!(!matches!(answer.status, 401 | 403), "{role} {method} {path}: {answer:?}");
+                assert!(!answer.text().contains("\"A\""), "{role} {method} {path}: {answer:?}");
+            }
+        }
+    }
+    assert!(named > 25, "{named}");
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use super::clocked::Clocked;
 use super::*;
+use crate::canary::ids::Mint;
+use crate::canary::search::Finder;
 
 const CHALLENGE: &str = "/v1/sites/A/statements/2026-11/challenge";
 
@@ -21,6 +23,20 @@ fn closed() -> Clocked {
     assert_eq!(server.lines(&lines).count("accepted"), 131);
     server.until("2026-12-04T00:00:00Z");
     server
+}
+
+/// The files of a server that has ended, with a user of site `A` in a month that is closed by now
+/// and still has its set; and the month.
+pub fn with_a_closed_month() -> (Place, String) {
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let back = |months: i64| today.first_of_month() - jiff::Span::new().months(months);
+    let (month, next) = (back(2), back(1));
+    let server = Clocked::at(&format!("{}-10T12:00:00Z", &month.to_string()[..7]));
+    let at = format!("{}-10T11:00:00Z", &month.to_string()[..7]);
+    let record = with(&license("e", "u"), "occurred_at", at);
+    assert_eq!(server.lines(&record.to_string()).count("accepted"), 1);
+    server.until(&format!("{}-05T00:00:00Z", &next.to_string()[..7]));
+    (server.stop(), month.to_string()[..7].to_owned())
 }
 
 fn list(numbers: impl IntoIterator<Item = u32>) -> String {
@@ -66,6 +82,43 @@ fn a_list_is_answered_in_counts() {
     let needle = b"challenged-viewer".as_slice();
     assert_eq!(server.files_with(needle), Vec::<String>::new());
     server.end();
+}
+
+/// Of ids that somebody else's customer list names nothing is left, whether the list was answered
+/// or refused: in no spelling, in no file and in no answer.
+#[test]
+fn no_spelling_of_a_listed_id_is_left() {
+    let (server, mut mint) = (closed(), Mint::default());
+    let billing = server.token("billing", 365);
+    let mut answers = Vec::new();
+    let mut post = |headers: &[(&str, &str)], body: &[u8], status: u16| {
+        let answer = server.send_bytes(&billing, "POST", CHALLENGE, headers, body);
+        assert_eq!(answer.status, status, "{answer:?}");
+        answers.extend(answer.body);
+    };
+    let mut marked = |count: usize| {
+        let line = |_| format!("{}\n", json!({"user_id": mint.member("user_id")}));
+        (0..count).map(line).collect::<String>()
+    };
+    let coded = [NDJSON, ("content-encoding", "gzip")];
+    post(&[NDJSON], (list(0..130) + &marked(200)).as_bytes(), 200);
+    post(&coded, &limits::gzip((list(0..130) + &marked(200)).as_bytes()), 200);
+    // Too few, cut, of another form, and broken.
+    post(&[NDJSON], marked(3).as_bytes(), 422);
+    let whole = list(0..130) + &marked(50);
+    post(&[NDJSON], &whole.as_bytes()[..whole.len() - 5], 422);
+    post(&[NDJSON], marked(50).replace("user_id", "name").as_bytes(), 422);
+    let cut = limits::gzip(marked(50).as_bytes());
+    post(&coded, &cut[..cut.len() - 5], 400);
+    let canaries = &mint.canaries;
+    assert_eq!(canaries.len(), 553);
+    let finder = Finder::new(canaries);
+    let mut hits = finder.search("answers", &answers);
+    let place = server.stop();
+    let (files, bytes, found) = finder.search_files(place.path());
+    hits.extend(found);
+    assert!(files >= 15 && bytes > 10_000, "{files} files, {bytes} bytes");
+    assert!(hits.is_empty(), "{hits:#?}");
 }
 
 #[test]

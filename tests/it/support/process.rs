@@ -135,6 +135,19 @@ pub fn evidence(server: &Server, token: &str, out: &Path) -> Ended {
     Ended { status: done.status, output: output.into_owned() }
 }
 
+/// Runs `blindtally load` against a server; how it ended and what it said.
+#[track_caller]
+pub fn load(server: &Server, arguments: &[&str]) -> Ended {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_blindtally"));
+    command.arg("load").arg("--url").arg(format!("http://{}", server.address())).args(arguments);
+    for name in ["BLINDTALLY_URL", "BLINDTALLY_TOKEN", "BLINDTALLY_BILLING_TOKEN"] {
+        command.env_remove(name);
+    }
+    let done = command.stdin(Stdio::null()).output().expect("the binary");
+    let output = String::from_utf8_lossy(&done.stdout) + String::from_utf8_lossy(&done.stderr);
+    Ended { status: done.status, output: output.into_owned() }
+}
+
 /// Starts the real binary and kills it after this long, wherever it is by then.
 pub fn kill_early(place: &Place, settings: &[(&str, &str)], after: Duration) {
     let mut child = spawn(place, settings);

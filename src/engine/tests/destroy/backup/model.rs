@@ -104,32 +104,50 @@ proptest! {
     fn engine_with_backups_equals_model(
         spill in any::<bool>(), steps in proptest::collection::vec(step(), 1..24),
     ) {
-        let mut world = World::new(settings(spill));
-        let mut kept = world.back_up("backup 0");
-        let (mut destroyed, mut lost): (Vec<Named>, Vec<Lot>) = (Vec::new(), Vec::new());
-        for (number, step) in steps.into_iter().enumerate() {
-            match step {
-                Step::Plain(op) => world.run(op),
-                Step::BackUp => kept = world.back_up(&format!("backup {}", number + 1)),
-                Step::Restore => {
-                    world.restore(&kept, &replay_of(destroyed.clone()));
-                    world.lose(&lost);
-                    world.check();
-                    world.take_over();
-                }
-                Step::Destroy(seed) => {
-                    world.fold_now();
-                    let lots = world.some_lots(seed);
-                    if !lots.is_empty() {
-                        destroyed.extend(lots.iter().map(|lot| named(&world, lot)));
-                        world.destroyed(&lots);
-                        lost.extend(lots);
-                    }
+        with_backups(steps, spill);
+    }
+}
+
+fn with_backups(steps: impl IntoIterator<Item = Step>, spill: bool) {
+    let mut world = World::new(settings(spill));
+    let mut kept = world.back_up("backup 0");
+    let (mut destroyed, mut lost): (Vec<Named>, Vec<Lot>) = (Vec::new(), Vec::new());
+    for (number, step) in steps.into_iter().enumerate() {
+        match step {
+            Step::Plain(op) => world.run(op),
+            Step::BackUp => kept = world.back_up(&format!("backup {}", number + 1)),
+            Step::Restore => {
+                world.restore(&kept, &replay_of(destroyed.clone()));
+                world.lose(&lost);
+                world.check();
+                world.take_over();
+            }
+            Step::Destroy(seed) => {
+                world.fold_now();
+                let lots = world.some_lots(seed);
+                if !lots.is_empty() {
+                    destroyed.extend(lots.iter().map(|lot| named(&world, lot)));
+                    world.destroyed(&lots);
+                    lost.extend(lots);
                 }
             }
-            world.check();
         }
-        world.check_blocks();
-        world.close();
+        world.check();
+    }
+    world.check_blocks();
+    world.close();
+}
+
+#[test]
+fn what_failed_once_is_tried_as_it_was() {
+    for case in cases::of("tests/destroy/backup.txt") {
+        let step = |word: &cases::Word| match (word.name.as_str(), &word.parts[..]) {
+            ("Plain", [op]) => Step::Plain(op.op()),
+            ("BackUp", []) => Step::BackUp,
+            ("Restore", []) => Step::Restore,
+            ("Destroy", [seed]) => Step::Destroy(seed.is()),
+            _ => panic!("{word:?}"),
+        };
+        with_backups(case.steps.iter().map(step), case.tight);
     }
 }
