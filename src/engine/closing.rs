@@ -152,7 +152,10 @@ impl Writer {
         } else {
             let batches = Vec::new();
             let arrivals = Vec::new();
-            let verdict = GroupVerdict { judged_at: now, believed, batches, tallies, arrivals };
+            let late_devices = true;
+            let judged_at = now;
+            let verdict =
+                GroupVerdict { judged_at, believed, batches, tallies, arrivals, late_devices };
             self.write(changes, Vec::new(), verdict, now)?;
         }
         self.shared.directory.show_sites(sites);
