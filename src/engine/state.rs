@@ -116,34 +116,6 @@ impl MonthState {
         }
     }
 
-    /// Counts a row that came after the close, beside the figures: the user, or the device that
-    /// stands for one, where the closed set does not hold it.
-    fn correct(
-        &mut self,
-        claim: &Claim,
-        late_devices: bool,
-        disk: &mut Disk<'_>,
-    ) -> Result<(), RunError> {
-        self.tally.corrections.records += 1;
-        self.tally.corrections.licenses_issued += u64::from(claim.effect.is_issue());
-        if !claim.effect.is_countable() {
-            return Ok(());
-        }
-        let stands_in = claim.device.filter(|_| claim.by_device && late_devices);
-        if let Some(tag) = claim.user {
-            if self.sets[TallyKind::Users as usize].get(tag, disk)? == 0 {
-                let new = self.add(TallyKind::CorrectedUsers, tag, disk)?;
-                self.tally.corrections.users += u64::from(new);
-            }
-        } else if let Some(tag) = stands_in
-            && self.sets[TallyKind::DeviceUsers as usize].get(tag, disk)? == 0
-        {
-            let new = self.add(TallyKind::CorrectedDevices, tag, disk)?;
-            self.tally.corrections.device_users += u64::from(new);
-        }
-        Ok(())
-    }
-
     /// Counts an accepted row (rule set `mau/1`).
     fn count(&mut self, claim: &Claim, disk: &mut Disk<'_>) -> Result<(), RunError> {
         self.tally.counters.records += 1;

@@ -132,8 +132,8 @@ fn a_journal_from_before_late_devices_were_counted_is_replayed() {
                 tally.corrections.device_users = 0;
             }
         });
-        let mut changes = crate::store::Changes::default();
-        changes.put(Table::Journal(half), crate::store::keys::group(number), old);
+        let mut changes = store::Changes::default();
+        changes.put(Table::Journal(half), store::keys::group(number), old);
         world.engine().store().apply(&changes).unwrap();
     }
     world.close();

@@ -183,6 +183,20 @@ async fn a_slow_desk_is_answered_for_and_still_finishes() {
 }
 
 #[tokio::test]
+async fn an_explanation_that_takes_too_long_is_answered_for() {
+    let harness = start(short(|d| d.answer = Duration::from_millis(50))).await;
+    for path in ["/v1/sites/ACME/usage/{}/explained", "/v1/compat/pallycon/ACME/statistics/{}"] {
+        let ask = async |month: &str| {
+            let got = harness.get(Role::Billing, &path.replace("{}", month)).await;
+            (got.status.as_u16(), got.header("retry-after").to_owned())
+        };
+        let slow = timeout(SOON, ask(crate::usage::fake::NEVER_EXPLAINED)).await.unwrap();
+        assert_eq!(slow, (503, "1".to_owned()), "{path}");
+        assert_eq!(ask("2000-03").await.0, 200, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_hang_up_leaves_no_batch_without_an_owner() {
     let harness = start(settings()).await;
     let gate = harness.intake.gate.acquire_many(1_000).await.unwrap();

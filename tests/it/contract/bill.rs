@@ -316,7 +316,8 @@ fn every_figure_agrees_with_a_second_count() {
     let (explained, pallycon) = explained(&server);
     let given = json!({
         "sites": sites, "records": records, "usage": usage["items"], "now": now,
-        "explained": explained, "pallycon": pallycon, "groups": groups(&server), "statements": statements(&server),
+        "explained": explained, "pallycon": pallycon, "groups": groups(&server),
+        "statements": statements(&server),
     });
     let (agrees, said) = recount(&given);
     assert!(agrees, "{said}");
