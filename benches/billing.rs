@@ -6,16 +6,19 @@
 //! pages of a list. Memory is what the process held at most. No figure is a test.
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 
+mod shared;
+
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use blindtally::engine::{self, Engine, calendar};
 use blindtally::keys::{self, KeyRing};
 use blindtally::model::batch::{Batch, Claim, Effect, Item, SiteMonth};
 use blindtally::model::caller::{Caller, Role, SiteScope, Token};
-use blindtally::model::ids::{SiteId, Tag};
+use blindtally::model::ids::SiteId;
 use blindtally::model::site::SiteSettings;
 use blindtally::model::time::{Clock, Month, Timestamp};
 use blindtally::model::usage::State;
@@ -23,20 +26,14 @@ use blindtally::model::vocab::{DrmType, RecordType};
 use blindtally::store::shapes::DetailsWriter;
 use blindtally::store::{self, Store, details};
 use blindtally::usage::{Question, Usage};
+use shared::{Result, beside, latencies, quiet, tag};
 
 /// As the server has it.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
-
 /// Rows of a batch while the month is filled.
 const FILL_ROWS: u64 = 10_000;
-/// The load meanwhile: batches of a thousand, so many a second.
-const LOAD_ROWS: u64 = 1_000;
-const LOAD_PAUSE: Duration = Duration::from_millis(20);
-/// How long the latency is measured with nothing else going on.
-const QUIET: Duration = Duration::from_secs(10);
 /// Sites that are listed, rows of a page, and how often one site is read.
 const SITES: u64 = 10_000;
 const PAGE_ROWS: usize = 1_000;
@@ -90,8 +87,7 @@ async fn close(engine: &Engine, clock: &Set, users: u64) -> Result<()> {
     engine.fold().await?;
     let month = NOW.day().month();
     println!("== {users} users of a month, filled in {:.1?}; {}", began.elapsed(), memory()?);
-    let ((), quiet) = beside(engine, tokio::time::sleep(QUIET)).await?;
-    println!("ingest of {} records a second, nothing else going on: {quiet}", rate());
+    quiet(engine, live).await?;
 
     clock.0.store(CLOSED.0, Ordering::SeqCst);
     let closing = async {
@@ -102,7 +98,7 @@ async fn close(engine: &Engine, clock: &Set, users: u64) -> Result<()> {
         }
         Ok::<_, Box<dyn std::error::Error + Send + Sync>>(began.elapsed())
     };
-    let (took, during) = beside(engine, closing).await?;
+    let (took, during) = beside(engine, live, closing).await?;
     println!("closed after {:.1?}; ingest meanwhile: {during}", took?);
 
     let counting = async {
@@ -110,7 +106,7 @@ async fn close(engine: &Engine, clock: &Set, users: u64) -> Result<()> {
         let found = engine.recount(site("LARGE")?, month).await?.ok_or("a set")?;
         Ok::<_, Box<dyn std::error::Error + Send + Sync>>((found.users, began.elapsed()))
     };
-    let (counted, during) = beside(engine, counting).await?;
+    let (counted, during) = beside(engine, live, counting).await?;
     let (found, took) = counted?;
     println!(
         "{found} users counted again in {took:.1?}; {}; ingest meanwhile: {during}",
@@ -158,7 +154,7 @@ async fn list(engine: &Engine) -> Result<()> {
             Ok::<_, Box<dyn std::error::Error + Send + Sync>>(took)
         }
     });
-    let (read, during) = beside(engine, reading).await?;
+    let (read, during) = beside(engine, live, reading).await?;
     println!("a month of a site read: {}; ingest meanwhile: {during}", latencies(read??));
     let listing = tokio::task::spawn_blocking(move || {
         let (mut took, mut rows, mut cursor) = (Vec::new(), 0, None::<String>);
@@ -177,7 +173,7 @@ async fn list(engine: &Engine) -> Result<()> {
         }
         Ok::<_, Box<dyn std::error::Error + Send + Sync>>((took, rows, began.elapsed()))
     });
-    let (listed, during) = beside(engine, listing).await?;
+    let (listed, during) = beside(engine, live, listing).await?;
     let (took, rows, whole) = listed??;
     println!(
         "{rows} sites listed in {whole:.1?}, a page of {PAGE_ROWS}: {}; ingest meanwhile: {during}",
@@ -186,71 +182,23 @@ async fn list(engine: &Engine) -> Result<()> {
     Ok(())
 }
 
-fn rate() -> u64 {
-    LOAD_ROWS * 1_000 / LOAD_PAUSE.as_millis() as u64
-}
-
-/// Works beside the load; what came of it, and the latency of the load's acknowledgements.
-async fn beside<T>(engine: &Engine, work: impl Future<Output = T>) -> Result<(T, String)> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let loading = tokio::spawn(load(engine.clone(), Arc::clone(&stop)));
-    let done = work.await;
-    stop.store(true, Ordering::Relaxed);
-    Ok((done, latencies(loading.await??)))
-}
-
-fn latencies(mut took: Vec<Duration>) -> String {
-    took.sort_unstable();
-    let at = |share: f64| took.get((took.len().saturating_sub(1) as f64 * share) as usize);
-    let [p50, p99, most] = [at(0.5), at(0.99), at(1.0)].map(|at| at.copied().unwrap_or_default());
-    format!("p50 {p50:.1?}, p99 {p99:.1?}, most {most:.1?} of {}", took.len())
-}
-
-/// The number of the next record of the load.
-static NEXT: AtomicU64 = AtomicU64::new(0);
-
-/// A batch at each tick; how long each acknowledgement took, from the tick on, so that one that is
-/// late makes the next one late, too.
-async fn load(engine: Engine, stop: Arc<AtomicBool>) -> Result<Vec<Duration>> {
-    let (mut took, began) = (Vec::new(), tokio::time::Instant::now());
-    for tick in 0.. {
-        let due = began + LOAD_PAUSE * tick;
-        let from = NEXT.fetch_add(LOAD_ROWS, Ordering::Relaxed);
-        let batch = batch(&engine, "LIVE", from..from + LOAD_ROWS)?;
-        tokio::time::sleep_until(due).await;
-        engine.commit(batch, Vec::new(), None).await?;
-        took.push(due.elapsed());
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-    }
-    Ok(took)
-}
-
 fn site(name: &str) -> Result<SiteId> {
     Ok(SiteId::parse(name.as_bytes()).ok_or("a site id")?)
 }
 
-/// A tag that is as random as a pseudonym.
-fn tag(kind: u64, number: u64) -> Tag {
-    let mix = |seed: u64| {
-        let mut mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)).to_be_bytes()
-    };
-    let (high, low) = (mix(number ^ kind << 56), mix(number.rotate_left(32) ^ kind));
-    Tag(std::array::from_fn(|at| if at < 8 { high[at] } else { low[at - 8] }))
+/// A batch of the site that takes records meanwhile.
+fn live(engine: &Engine, events: Range<u64>) -> Result<Batch> {
+    batch(engine, "LIVE", events)
 }
 
 /// A batch of a site's records, each of another user with a device.
-fn batch(engine: &Engine, name: &str, events: std::ops::Range<u64>) -> Result<Batch> {
+fn batch(engine: &Engine, name: &str, events: Range<u64>) -> Result<Batch> {
     let now = engine.clock().now();
     let of = engine.reach(&site(name)?, now)?;
     let month = calendar::stored(&of, now).ok_or("a month")?.month;
     engine.ring().site_month(&of.id, month)?;
     let mut batch = Batch::default();
-    let mut writer = DetailsWriter::with_capacity(LOAD_ROWS as usize);
+    let mut writer = DetailsWriter::with_capacity(FILL_ROWS as usize);
     let place = batch.month_index(SiteMonth { site: of.no, month }).ok_or("months")?;
     let day = batch.day_index(now.day()).ok_or("days")?;
     for event in events {

@@ -9,11 +9,13 @@
 //! figure is a test. It needs 70 bytes of disk a record for a moment.
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 
+mod shared;
+
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use blindtally::crypto::{SealKey, Secret};
 use blindtally::engine::destroy::{DestroyReport, DestroyStep, DestroySteps, Verification};
@@ -21,7 +23,7 @@ use blindtally::engine::fold::BlockPlace;
 use blindtally::engine::{self, Engine, calendar};
 use blindtally::keys::{self, KeyRing, LedgerMark, Step};
 use blindtally::model::batch::{Batch, Bucket, Claim, Effect, Epoch, Item, SiteMonth};
-use blindtally::model::ids::{HoldNo, KeyId, SiteId, Tag};
+use blindtally::model::ids::{HoldNo, KeyId, SiteId};
 use blindtally::model::retention::{Doom, Lot};
 use blindtally::model::site::SiteSettings;
 use blindtally::model::time::{Clock, Timestamp};
@@ -29,12 +31,11 @@ use blindtally::model::vocab::{Class, DrmType, RecordType};
 use blindtally::store::header::Header;
 use blindtally::store::shapes::DetailsWriter;
 use blindtally::store::{self, Changes, Store, details};
+use shared::{Result, beside, quiet, tag};
 
 /// As the server has it.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Records of the real buckets for each hundred of the synthetic one; the third is on hold.
 const REAL: [u64; 3] = [1, 10, 1];
@@ -45,11 +46,6 @@ const BLOCK_ROWS: usize = 4_096;
 const BODY_BYTES: usize = 235_000;
 /// Rows of a batch while the buckets are filled, and records of the smallest for each million.
 const FILL_ROWS: u64 = 10_000;
-/// The load while a destruction runs: batches of a thousand, so many a second.
-const LOAD_ROWS: u64 = 1_000;
-const LOAD_PAUSE: Duration = Duration::from_millis(20);
-/// How long the latency is measured with nothing else going on.
-const QUIET: Duration = Duration::from_secs(10);
 /// 22 November 2026, and the month that the synthetic bucket has for itself.
 const NOW: Timestamp = Timestamp(1_795_320_960_000);
 const HOUR: i64 = 3_600_000;
@@ -83,8 +79,7 @@ async fn run(engine: &Engine, millions: u64) -> Result<()> {
     let (records, real) = (millions * 1_000_000, REAL.map(|share| share * millions * FILL_ROWS));
     fill(engine, millions).await?;
     synthesize(engine, records)?;
-    let (_, quiet) = beside(engine, tokio::time::sleep(QUIET)).await?;
-    println!("ingest of {} records a second, nothing else going on: {quiet}", rate());
+    quiet(engine, live).await?;
     for (number, count) in [(0, real[0]), (1, real[1]), (SYNTHETIC, records), (HELD, real[2])] {
         let heirs = if number == HELD { vec![HOLD] } else { Vec::new() };
         let doom = Doom { heirs, ..Doom::from(lot(engine, number)?) };
@@ -102,10 +97,10 @@ async fn measure(engine: &Engine, doom: Doom) -> Result<()> {
     let told = Arc::new(Told::default());
     let steps = Arc::clone(&told) as Arc<dyn DestroySteps>;
     let work = engine.destroy(vec![doom], LedgerMark::default(), steps);
-    let (report, during) = beside(engine, work).await?;
+    let (report, during) = beside(engine, live, work).await?;
     let report = report?;
     told.print(began, &report);
-    println!("ingest of {} records a second meanwhile: {during}", rate());
+    println!("ingest meanwhile: {during}");
     let passed = report.verification == Verification::Passed;
     if passed { Ok(()) } else { Err(format!("it did not end: {report:?}").into()) }
 }
@@ -118,46 +113,6 @@ fn kind(number: u8) -> &'static str {
     }
 }
 
-fn rate() -> u64 {
-    LOAD_ROWS * 1_000 / LOAD_PAUSE.as_millis() as u64
-}
-
-/// Works beside the load; what came of it, and the latency of the load's acknowledgements.
-async fn beside<T>(engine: &Engine, work: impl Future<Output = T>) -> Result<(T, String)> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let loading = tokio::spawn(load(engine.clone(), Arc::clone(&stop)));
-    let done = work.await;
-    stop.store(true, Ordering::Relaxed);
-    let mut took = loading.await??;
-    took.sort_unstable();
-    let at = |share: f64| took.get((took.len().saturating_sub(1) as f64 * share) as usize);
-    let [p50, p99, most] = [at(0.5), at(0.99), at(1.0)].map(|at| at.copied().unwrap_or_default());
-    let said = format!("p50 {p50:.1?}, p99 {p99:.1?}, most {most:.1?}, {} batches", took.len());
-    Ok((done, said))
-}
-
-/// The number of the next record of the load.
-static NEXT: AtomicU64 = AtomicU64::new(0);
-
-/// A batch at each tick; how long each acknowledgement took, from the tick on, so that one that is
-/// late makes the next one late, too.
-async fn load(engine: Engine, stop: Arc<AtomicBool>) -> Result<Vec<Duration>> {
-    let at = month_of(&engine, LIVE)?;
-    let (mut took, began) = (Vec::new(), tokio::time::Instant::now());
-    for tick in 0.. {
-        let due = began + LOAD_PAUSE * tick;
-        let from = NEXT.fetch_add(LOAD_ROWS, Ordering::Relaxed);
-        let batch = batch(at, from..from + LOAD_ROWS)?;
-        tokio::time::sleep_until(due).await;
-        engine.commit(batch, Vec::new(), None).await?;
-        took.push(due.elapsed());
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-    }
-    Ok(took)
-}
-
 fn open(dir: &Path) -> Result<Engine> {
     let (ring, _) = KeyRing::open(&keys::Settings::in_dir(dir.join("keys")))?;
     let data = store::Settings { data: dir.join("data"), block_cache_bytes: 64 << 20 };
@@ -168,20 +123,13 @@ fn site(number: u8) -> Result<SiteId> {
     Ok(SiteId::parse(format!("SITE-{number}").as_bytes()).ok_or("a site id")?)
 }
 
-/// A tag that is as random as a pseudonym.
-fn tag(kind: u64, number: u64) -> Tag {
-    let mix = |seed: u64| {
-        let mut mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)).to_be_bytes()
-    };
-    let (high, low) = (mix(number ^ kind << 56), mix(number.rotate_left(32) ^ kind));
-    Tag(std::array::from_fn(|at| if at < 8 { high[at] } else { low[at - 8] }))
+/// A batch of the site that takes records meanwhile.
+fn live(engine: &Engine, events: Range<u64>) -> Result<Batch> {
+    batch(month_of(engine, LIVE)?, events)
 }
 
 /// A batch of a site's records: a user has ten, and a device each.
-fn batch(at: SiteMonth, events: std::ops::Range<u64>) -> Result<Batch> {
+fn batch(at: SiteMonth, events: Range<u64>) -> Result<Batch> {
     let mut batch = Batch::default();
     let mut writer = DetailsWriter::with_capacity(1_000);
     let month = batch.month_index(at).ok_or("months")?;

@@ -6,17 +6,18 @@
 //! peak is what the process held at most above what it held before. No figure is a test.
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 
+mod shared;
+
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use blindtally::engine::{self, Engine, calendar};
 use blindtally::keys::{self, KeyRing};
 use blindtally::model::batch::{Batch, Claim, DeviceTag, Effect, Item, SiteMonth};
 use blindtally::model::field::Field;
-use blindtally::model::ids::{SiteId, Tag};
+use blindtally::model::ids::SiteId;
 use blindtally::model::site::SiteSettings;
 use blindtally::model::time::{Clock, Timestamp};
 use blindtally::model::vocab::{
@@ -24,22 +25,16 @@ use blindtally::model::vocab::{
 };
 use blindtally::store::shapes::DetailsWriter;
 use blindtally::store::{self, Store, details};
+use shared::{Result, beside, quiet, tag};
 
 /// As the server has it.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
-
 /// Records of a user.
 const EACH: u64 = 20;
 /// Rows of a batch while the month is filled.
 const FILL_ROWS: u64 = 10_000;
-/// The load beside an explanation: batches of a thousand, so many a second.
-const LOAD_ROWS: u64 = 1_000;
-const LOAD_PAUSE: Duration = Duration::from_millis(20);
-/// How long the latency is measured with nothing else going on.
-const QUIET: Duration = Duration::from_secs(10);
 /// Memory of an explanation, bytes: for everything, and for a part.
 const MEMORY: [usize; 2] = [8 << 30, 64 << 20];
 /// 22 November 2026.
@@ -84,13 +79,15 @@ fn open(dir: &Path, memory_bytes: usize) -> Result<Engine> {
 
 async fn measure(engine: &Engine, records: u64, memory: usize) -> Result<()> {
     println!("== {records} records, memory for members {} MiB", memory >> 20);
-    let (_, quiet) = beside(engine, records, tokio::time::sleep(QUIET)).await?;
-    println!("ingest with nothing else going on: {quiet}");
+    let live = move |engine: &Engine, events: Range<u64>| {
+        batch(month_of(engine, SITES[1])?, records / EACH, events)
+    };
+    quiet(engine, live).await?;
     let (before, began) = (resident("VmRSS"), Instant::now());
     // The kernel begins to look for the peak anew.
     std::fs::write("/proc/self/clear_refs", "5")?;
     let (site, month) = (site(SITES[0])?, NOW.day().month());
-    let (found, during) = beside(engine, records, engine.explain(site, month)).await?;
+    let (found, during) = beside(engine, live, engine.explain(site, month)).await?;
     let (found, took) = (found?, began.elapsed());
     let peak = resident("VmHWM").saturating_sub(before) >> 10;
     println!(
@@ -108,41 +105,6 @@ fn resident(name: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with(name)).unwrap_or_default();
     line.split_ascii_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap_or(0)
-}
-
-/// Works beside the load; what came of it, and the latency of the load's acknowledgements.
-async fn beside<T>(
-    engine: &Engine,
-    first: u64,
-    work: impl Future<Output = T>,
-) -> Result<(T, String)> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let loading = tokio::spawn(load(engine.clone(), first, Arc::clone(&stop)));
-    let done = work.await;
-    stop.store(true, Ordering::Relaxed);
-    let mut took = loading.await??;
-    took.sort_unstable();
-    let at = |share: f64| took.get((took.len().saturating_sub(1) as f64 * share) as usize);
-    let [p50, p99, most] = [at(0.5), at(0.99), at(1.0)].map(|at| at.copied().unwrap_or_default());
-    Ok((done, format!("p50 {p50:.1?}, p99 {p99:.1?}, most {most:.1?}, {} batches", took.len())))
-}
-
-/// A batch at each tick; how long each acknowledgement took, from the tick on.
-async fn load(engine: Engine, first: u64, stop: Arc<AtomicBool>) -> Result<Vec<Duration>> {
-    let at = month_of(&engine, SITES[1])?;
-    let (mut took, began) = (Vec::new(), tokio::time::Instant::now());
-    for tick in 0.. {
-        let due = began + LOAD_PAUSE * tick;
-        let from = first + u64::from(tick) * LOAD_ROWS;
-        let batch = batch(at, first / EACH, from..from + LOAD_ROWS)?;
-        tokio::time::sleep_until(due).await;
-        engine.commit(batch, Vec::new(), None).await?;
-        took.push(due.elapsed());
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-    }
-    Ok(took)
 }
 
 fn site(name: &str) -> Result<SiteId> {
@@ -178,18 +140,6 @@ async fn fill(engine: &Engine, records: u64) -> Result<()> {
     engine.fold().await?;
     println!("{records} records committed and folded in {:.1?}", began.elapsed());
     Ok(())
-}
-
-/// A tag that is as random as a pseudonym.
-fn tag(kind: u64, number: u64) -> Tag {
-    let mix = |seed: u64| {
-        let mut mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)).to_be_bytes()
-    };
-    let (high, low) = (mix(number ^ kind << 56), mix(number.rotate_left(32) ^ kind));
-    Tag(std::array::from_fn(|at| if at < 8 { high[at] } else { low[at - 8] }))
 }
 
 /// A batch of a site's licences. A user's records lie all over the month, as they do in life.

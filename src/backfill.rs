@@ -9,8 +9,6 @@
 //! until it is (R1). No answer and no entry holds anything of a person (P1).
 
 #[cfg(test)]
-pub mod fake;
-#[cfg(test)]
 mod tests;
 mod work;
 

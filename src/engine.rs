@@ -17,6 +17,8 @@ pub mod ended;
 pub mod erase;
 mod error;
 pub mod explain;
+#[cfg(test)]
+pub mod fake;
 pub mod fold;
 pub mod gone;
 pub mod groups;

@@ -10,8 +10,6 @@
 //! a budget of questions a day, so that nobody reads out who is a customer (check 51); asking again
 //! is no fault and answers what there was left to do.
 
-#[cfg(test)]
-pub mod fake;
 mod person;
 #[cfg(test)]
 mod tests;

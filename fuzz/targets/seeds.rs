@@ -237,6 +237,7 @@ fn a_verdict() -> GroupVerdict {
         believed: AT,
         tallies: vec![(at, Tally { counters: some_counters(), ..Tally::default() })],
         arrivals: vec![Default::default()],
+        late_devices: true,
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::audit;
 use crate::engine::backfill::Change;
+use crate::engine::fake::Running;
 use crate::ledger::{Entry, Event, Recorded, Word};
 use crate::model::backfill::{FIGURES_MS, Stage};
 use crate::model::caller::{SiteScope, Token};
@@ -26,7 +27,7 @@ impl Clock for TestClock {
 struct House {
     clock: Arc<TestClock>,
     ledger: Arc<Ledger>,
-    engine: Engine,
+    engine: Running,
     desk: Backfills,
     _dir: tempfile::TempDir,
 }
@@ -57,7 +58,7 @@ impl House {
     async fn new() -> Self {
         let (dir, desk) = audit::fake::audit();
         let clock = Arc::new(TestClock(AtomicI64::new(START)));
-        let engine = fake::engine(dir.path(), clock.clone());
+        let engine = Running::open(dir.path(), clock.clone());
         for id in ["ACME", "B"] {
             engine.put_site(site(id), SiteSettings::default()).await.unwrap();
         }

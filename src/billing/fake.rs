@@ -160,7 +160,7 @@ pub fn usage() -> UsageMonth {
     let at = |text: &str| Timestamp::parse(text.as_bytes()).unwrap();
     let (from, to) = (at("2026-11-01T00:00:00Z"), at("2026-12-01T00:00:00Z"));
     let counters = Counters { mau: 3, licenses_issued: 7, records: 9, ..Counters::default() };
-    let corrections = Corrections { records: 2, users: 1, licenses_issued: 2 };
+    let corrections = Corrections { records: 2, users: 1, licenses_issued: 2, device_users: 0 };
     UsageMonth {
         site: Arc::new(site),
         span: MonthSpan { month: november, from, to, partitions: 1 },

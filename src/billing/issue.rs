@@ -304,7 +304,7 @@ impl Inner {
         let before = self.stored(site, month)?.pop().map(|last| last.body);
         let said = subject.said(month, before.as_ref());
         // The first version bills the month as it closed.
-        let more = (version > 1).then(|| said.corrections.clone()).unwrap_or_default();
+        let more = if version > 1 { said.corrections.clone() } else { Default::default() };
         let (replaces, reason) = replaces.unzip();
         Ok(Body {
             format: said.format.to_owned(),

@@ -190,6 +190,7 @@ fn of_group(group: &GroupMonth, before: Option<&Body>) -> Said {
         corrections.records = more(figures.records, late.records, said.records);
         corrections.licenses_issued =
             more(figures.licenses_issued, late.licenses_issued, said.licenses_issued);
+        corrections.device_users = more(figures.device_users, late.device_users, said.device_users);
         figures = said.clone();
         by_drm_type.clone_from(&first.by_drm_type);
         excluded.clone_from(&first.excluded);
@@ -218,6 +219,7 @@ fn late(group: &GroupMonth) -> Corrections {
     for member in &group.members {
         late.records += member.tally.corrections.records;
         late.licenses_issued += member.tally.corrections.licenses_issued;
+        late.device_users += member.tally.corrections.device_users;
     }
     late
 }

@@ -166,3 +166,29 @@ pub fn decode_group(
     }
     Ok(OpenGroup { batches, verdict, keys })
 }
+
+/// The row of a group with another verdict, as an earlier version of the program wrote it.
+#[cfg(test)]
+pub fn changed(
+    group: u64,
+    row: &[u8],
+    key_of: &dyn Fn(KeyId) -> Option<Arc<SealKey>>,
+    change: impl FnOnce(&mut GroupVerdict),
+) -> Vec<u8> {
+    let mut verdict = decode_group(group, row, key_of).unwrap().verdict;
+    change(&mut verdict);
+    let mut reader = Reader::new("journal entry", row);
+    reader.byte().unwrap();
+    let serials: Vec<[u8; 16]> = (0..reader.count_of(17).unwrap())
+        .map(|_| {
+            let serial = reader.array().unwrap();
+            reader.prefixed().unwrap();
+            serial
+        })
+        .collect();
+    let sealed = reader.rest();
+    let key = key_of(seal::key_id(sealed).unwrap()).unwrap();
+    let mut out = row[..row.len() - sealed.len()].to_vec();
+    key.seal_into(&verdict_aad(group, serials.iter()), &verdict.encode(), &mut out);
+    out
+}

@@ -72,7 +72,7 @@ impl Looking {
         for kind in 0..TALLY_KINDS {
             sets.push(self.members(&key, at, kind)?);
         }
-        let [users, devices, _, watermark_users, _, device_users] = &sets[..] else {
+        let [users, devices, _, watermark_users, _, device_users, _] = &sets[..] else {
             return Ok(None);
         };
         let mut users_by_drm = [0; 8];

@@ -107,7 +107,7 @@ fn recount(shared: &Shared, id: &SiteId, month: Month) -> Result<Option<Recount>
     for kind in 0..TALLY_KINDS {
         sets.push(count(&shared.store, &key, MonthState::set_id(at, kind))?);
     }
-    let [users, devices, _, watermark_users, _, device_users] = &sets[..] else {
+    let [users, devices, _, watermark_users, _, device_users, _] = &sets[..] else {
         return Ok(None);
     };
     Ok(Some(Recount {

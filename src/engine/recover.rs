@@ -149,7 +149,8 @@ fn set_len(tally: &Tally, kind: u8) -> u64 {
         2 => counters.watermark_sessions,
         3 => counters.watermark_users,
         4 => corrections.users,
-        _ => counters.device_users,
+        5 => counters.device_users,
+        _ => corrections.device_users,
     }
 }
 
@@ -257,6 +258,7 @@ fn replay(
                 now: group.verdict.judged_at,
                 window: Window { age_ms: settings.age_ms },
                 group: number,
+                late_devices: group.verdict.late_devices,
                 store: &shared.store,
                 keys: &ring,
             })?;

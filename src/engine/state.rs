@@ -32,10 +32,12 @@ pub enum TallyKind {
     CorrectedUsers = 4,
     /// Devices that stand for users who are nobody.
     DeviceUsers = 5,
+    /// Such devices that came after the close, and are not among those.
+    CorrectedDevices = 6,
 }
 
 /// Sets of a site's month.
-pub const TALLY_KINDS: usize = 6;
+pub const TALLY_KINDS: usize = 7;
 
 /// The bit of a mere member.
 const MEMBER: u8 = 1;
@@ -90,6 +92,7 @@ impl MonthState {
             && counters.watermark_sessions >= size(TallyKind::Sessions)
             && corrections.users == size(TallyKind::CorrectedUsers)
             && counters.device_users == size(TallyKind::DeviceUsers)
+            && corrections.device_users == size(TallyKind::CorrectedDevices)
     }
 
     /// Makes the figures final; later rows are corrections.
@@ -104,20 +107,16 @@ impl MonthState {
     }
 
     /// Counts a row that was taken.
-    fn take(&mut self, claim: &Claim, disk: &mut Disk<'_>) -> Result<(), RunError> {
-        if self.is_closed() { self.correct(claim, disk) } else { self.count(claim, disk) }
-    }
-
-    /// Counts a row that came after the close, beside the figures.
-    fn correct(&mut self, claim: &Claim, disk: &mut Disk<'_>) -> Result<(), RunError> {
-        self.tally.corrections.records += 1;
-        self.tally.corrections.licenses_issued += u64::from(claim.effect.is_issue());
-        let Some(tag) = claim.user.filter(|_| claim.effect.is_countable()) else { return Ok(()) };
-        if self.sets[TallyKind::Users as usize].get(tag, disk)? == 0 {
-            let new = self.add(TallyKind::CorrectedUsers, tag, disk)?;
-            self.tally.corrections.users += u64::from(new);
+    fn take(
+        &mut self,
+        claim: &Claim,
+        late_devices: bool,
+        disk: &mut Disk<'_>,
+    ) -> Result<(), RunError> {
+        match self.is_closed() {
+            true => self.correct(claim, late_devices, disk),
+            false => self.count(claim, disk),
         }
-        Ok(())
     }
 
     /// Counts an accepted row (rule set `mau/1`).
@@ -359,7 +358,8 @@ impl State {
     /// # Errors
     /// When a set on disk cannot be read. Then the state is half changed and must be thrown away.
     pub fn apply(&mut self, input: Apply<'_>) -> Result<(Vec<Verdict>, Vec<usize>), RunError> {
-        let Apply { batch, verdicts, repeats, now, window, group, store, keys } = input;
+        let Apply { batch, verdicts, repeats, now, window, group, late_devices, store, keys } =
+            input;
         let missing = crate::store::codec::Corrupt("key of a month or day");
         self.open_slots(batch, keys).ok_or(missing)?;
         let places = self.places(&input)?;
@@ -401,7 +401,7 @@ impl State {
                     if verdict.is_correction() != month.is_closed() {
                         return Err(crate::store::codec::Corrupt("verdict").into());
                     }
-                    month.take(claim, &mut disk)?;
+                    month.take(claim, late_devices, &mut disk)?;
                     if let (Some(tag), Some(group)) = (claim.group, group) {
                         months[*group].take_member(tag, claim.drm, &mut disk)?;
                     }
@@ -444,6 +444,8 @@ pub struct Apply<'a> {
     pub window: Window,
     /// The number of the group.
     pub group: u64,
+    /// Whether devices that stand for users are counted among corrections.
+    pub late_devices: bool,
     /// Where sets on disk are.
     pub store: &'a Store,
     /// Keys for new months and slots.

@@ -24,7 +24,8 @@ impl Service {
         let csv = route == Route::UsageExplained && wants_csv(parts)?;
         Query::parse(parts.uri.query(), &[]).ok_or(Kind::BadQuery)?;
         let month = Month::parse(second.as_bytes()).ok_or(Kind::BadMonth)?;
-        let shown = self.desks().usage.explain(caller, site, month).await?;
+        // What has begun goes on, and is there for who asks again; who waits for a turn leaves it.
+        let shown = self.in_time(self.desks().usage.explain(caller, site, month)).await?;
         Ok(match (route, csv) {
             (_, true) => answer(StatusCode::OK, CSV, shown.to_csv()),
             (Route::PallyconStatistics, _) => json(StatusCode::OK, shown.to_pallycon()),

@@ -28,9 +28,7 @@ impl Service {
         let range = from.unwrap_or(Hour(0))..to.unwrap_or(Hour(u32::MAX));
         let limit = limit(&query)?;
         let asked = Question { range, limit, cursor: query.get("cursor").map(str::to_owned) };
-        let asking = self.desks().reconciliation.ask(caller, asked);
-        let page = tokio::time::timeout(self.settings().deadlines.answer, asking).await;
-        let page = page.map_err(|_| Kind::SlowAnswer)??;
+        let page = self.in_time(self.desks().reconciliation.ask(caller, asked)).await?;
         let mut answered = match csv {
             true => answer(StatusCode::OK, CSV, page.to_csv()),
             false => json(StatusCode::OK, page.to_json()),

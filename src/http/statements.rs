@@ -87,13 +87,14 @@ impl Service {
         }
     }
 
-    /// Waits for the desk, as long as for any answer. What it issues is issued all the same.
-    async fn in_time<T>(
+    /// Waits for a desk, as long as for any answer. What it has begun it finishes all the same: a
+    /// statement is issued, a month is explained, and who asks again gets it.
+    pub(super) async fn in_time<T, E: Into<Refusal>>(
         &self,
-        asked: impl Future<Output = Result<T, BillingError>>,
+        asked: impl Future<Output = Result<T, E>>,
     ) -> Result<T, Refusal> {
         match tokio::time::timeout(self.settings().deadlines.answer, asked).await {
-            Ok(answered) => Ok(answered?),
+            Ok(answered) => answered.map_err(Into::into),
             Err(_) => Err(Kind::SlowAnswer.into()),
         }
     }

@@ -28,7 +28,10 @@ use tokio::sync::{Notify, Semaphore};
 use super::*;
 use crate::admin::fake::{Memory, TestClock};
 use crate::audit::fake::audit;
+use crate::engine::Engine;
+use crate::engine::fake::Running;
 use crate::ingest::Posted;
+use crate::ledger::Ledger;
 use crate::model::caller::{Caller, Role, SiteScope, Token};
 use crate::model::time::Clock;
 use crate::observe::Registry;
@@ -99,6 +102,8 @@ pub struct Harness {
     pub book: Arc<Memory>,
     /// The metrics.
     pub registry: Registry,
+    /// The engine of the desks that need one.
+    _engine: Running,
     /// The ledger of the retention desk.
     _kept: tempfile::TempDir,
     /// The directory of the ledger.
@@ -135,6 +140,18 @@ fn reconciliation() -> Reconciliation {
     Reconciliation::new(Arc::new(crate::reconciliation::fake::Rows::of(&rows)))
 }
 
+/// The desk for people, over an engine without a site.
+fn subjects(engine: &Engine, ledger: Arc<Ledger>, clock: Arc<dyn Clock>) -> Subjects {
+    let settings = crate::subjects::Settings::default();
+    Subjects::new(engine.clone(), ledger, Arc::new(|_, _| false), clock, settings)
+}
+
+/// The desk of backfills, over an engine without a site.
+fn backfills(engine: &Engine, ledger: Arc<Ledger>, clock: Arc<dyn Clock>) -> Backfills {
+    let settings = crate::backfill::Settings::default();
+    Backfills::new(engine.clone(), ledger, clock, settings, || {})
+}
+
 /// Starts a server.
 pub async fn start(settings: Settings) -> Harness {
     start_with(settings, Default::default()).await
@@ -166,10 +183,11 @@ pub async fn start_with(settings: Settings, months: crate::billing::fake::Memory
     let retention = crate::retention::fake::desk(kept.path(), &["ACME", "B"], clock.now());
     let billing = crate::billing::fake::desk_of(months, Arc::clone(audit.ledger()), clock.clone());
     let log = Arc::clone(audit.ledger());
+    let engine = Running::open(kept.path(), clock.clone());
     let desks = Desks {
         intake: Arc::new(StubDoor(Arc::clone(&intake))),
-        subjects: crate::subjects::fake::desk(kept.path(), Arc::clone(&log), clock.clone()),
-        backfills: crate::backfill::fake::desk(kept.path(), log, clock.clone()),
+        subjects: subjects(&engine, Arc::clone(&log), clock.clone()),
+        backfills: backfills(&engine, log, clock.clone()),
         retention,
         backups: crate::backup::fake::desk(None, Arc::clone(audit.ledger()), clock.clone()),
         webhooks: crate::webhooks::fake::desk(clock),
@@ -184,7 +202,17 @@ pub async fn start_with(settings: Settings, months: crate::billing::fake::Memory
     let registry = Registry::default();
     let server = Server::start(settings, desks, &registry).await.unwrap();
     let address = server.addresses()[0];
-    Harness { server, address, tokens, intake, book, registry, _kept: kept, _ledger: ledger }
+    Harness {
+        server,
+        address,
+        tokens,
+        intake,
+        book,
+        registry,
+        _engine: engine,
+        _kept: kept,
+        _ledger: ledger,
+    }
 }
 
 /// An answer.

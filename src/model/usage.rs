@@ -36,6 +36,9 @@ pub struct Corrections {
     pub users: u64,
     /// Issued licences in production.
     pub licenses_issued: u64,
+    /// Distinct devices that stand for users and are not among the closed month's; never part of
+    /// the users.
+    pub device_users: u64,
 }
 
 /// Everything that is counted of one site and month.

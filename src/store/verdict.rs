@@ -11,11 +11,15 @@ use crate::model::ids::SiteNo;
 use crate::model::time::{Month, Timestamp};
 use crate::model::usage::{Corrections, Counters, Tally};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// Before late devices were counted; it is still read.
+const VERSION_WITHOUT_LATE_DEVICES: u8 = 2;
 /// Before arrivals were counted; it is still read.
 const VERSION_WITHOUT_ARRIVALS: u8 = 1;
 /// Of the row of a tally.
-const TALLY_VERSION: u8 = 1;
+const TALLY_VERSION: u8 = 2;
+/// Before late devices were counted; it is still read.
+const TALLY_VERSION_WITHOUT_LATE_DEVICES: u8 = 1;
 
 /// What the writer decided about one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,12 +36,16 @@ pub struct GroupVerdict {
     /// What the group adds to the arrivals of the hour in which it was judged; each sender once, in
     /// their order.
     pub arrivals: Vec<(Sender, Received)>,
+    /// Whether devices that stand for users were counted among the corrections, as they are in
+    /// every new group; a replay counts as the group was judged.
+    pub late_devices: bool,
 }
 
 impl GroupVerdict {
     /// Encodes the record; equal verdicts in a row are written once with their number.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![VERSION];
+        let new = self.late_devices;
+        let mut out = vec![if new { VERSION } else { VERSION_WITHOUT_LATE_DEVICES }];
         out.zigzag(self.judged_at.0);
         out.zigzag(self.believed.0);
         out.varint(self.batches.len() as u64);
@@ -52,7 +60,7 @@ impl GroupVerdict {
         for (at, tally) in &self.tallies {
             out.varint(u64::from(at.site.0));
             out.varint(u64::from(at.month.0));
-            put_tally(&mut out, tally);
+            put_tally(&mut out, tally, new);
         }
         let arrivals = self.arrivals.iter().map(|(sender, received)| (sender, received));
         arrivals::put(arrivals, &mut out);
@@ -67,9 +75,12 @@ impl GroupVerdict {
     pub fn decode(bytes: &[u8], rows_max: usize) -> Result<Self, Corrupt> {
         let mut reader = Reader::new("journal verdict", bytes);
         let version = reader.byte()?;
-        if ![VERSION, VERSION_WITHOUT_ARRIVALS].contains(&version) {
-            return Err(reader.corrupt());
-        }
+        let (late_devices, has_arrivals) = match version {
+            VERSION => (true, true),
+            VERSION_WITHOUT_LATE_DEVICES => (false, true),
+            VERSION_WITHOUT_ARRIVALS => (false, false),
+            _ => return Err(reader.corrupt()),
+        };
         let judged_at = Timestamp(reader.zigzag()?);
         let believed = Timestamp(reader.zigzag()?);
         let mut batches = Vec::new();
@@ -80,15 +91,15 @@ impl GroupVerdict {
         for _ in 0..reader.count_of(2 + TALLY_BYTES_MIN)? {
             let site = SiteNo(reader.number32()?);
             let month = Month(reader.number32()?);
-            tallies.push((SiteMonth { site, month }, tally(&mut reader)?));
+            tallies.push((SiteMonth { site, month }, tally(&mut reader, late_devices)?));
         }
-        let arrivals = match version {
-            VERSION => arrivals::take(&mut reader)?,
+        let arrivals = match has_arrivals {
+            true => arrivals::take(&mut reader)?,
             // Nobody wrote down who they were from.
-            _ => Arrival::default().judged(&batches.concat()),
+            false => Arrival::default().judged(&batches.concat()),
         };
         reader.end()?;
-        Ok(Self { judged_at, batches, believed, tallies, arrivals })
+        Ok(Self { judged_at, batches, believed, tallies, arrivals, late_devices })
     }
 }
 
@@ -113,19 +124,22 @@ fn decode_rows(reader: &mut Reader<'_>, rows_max: usize) -> Result<Vec<Verdict>,
 /// Least bytes of a tally: its figures, its corrections, and that it is not closed.
 const TALLY_BYTES_MIN: usize = Counters::FIGURES + 3 + 1;
 
-fn put_tally(out: &mut Vec<u8>, tally: &Tally) {
+fn put_tally(out: &mut Vec<u8>, tally: &Tally, late_devices: bool) {
     let Tally { counters, corrections, closed_at } = tally;
     counters.figures().for_each(|figure| out.varint(figure));
     out.varint(corrections.records);
     out.varint(corrections.users);
     out.varint(corrections.licenses_issued);
+    if late_devices {
+        out.varint(corrections.device_users);
+    }
     out.push(u8::from(closed_at.is_some()));
     if let Some(at) = closed_at {
         out.zigzag(at.0);
     }
 }
 
-fn tally(reader: &mut Reader<'_>) -> Result<Tally, Corrupt> {
+fn tally(reader: &mut Reader<'_>, late_devices: bool) -> Result<Tally, Corrupt> {
     let mut figures = [0; Counters::FIGURES];
     for figure in &mut figures {
         *figure = reader.varint()?;
@@ -135,6 +149,7 @@ fn tally(reader: &mut Reader<'_>) -> Result<Tally, Corrupt> {
         records: reader.varint()?,
         users: reader.varint()?,
         licenses_issued: reader.varint()?,
+        device_users: if late_devices { reader.varint()? } else { 0 },
     };
     let closed_at = match reader.byte()? {
         0 => None,
@@ -147,7 +162,7 @@ fn tally(reader: &mut Reader<'_>) -> Result<Tally, Corrupt> {
 /// The row of a site-month's tally.
 pub fn encode_tally(tally: &Tally) -> Vec<u8> {
     let mut out = vec![TALLY_VERSION];
-    put_tally(&mut out, tally);
+    put_tally(&mut out, tally, true);
     out
 }
 
@@ -157,10 +172,12 @@ pub fn encode_tally(tally: &Tally) -> Vec<u8> {
 /// When the bytes do not follow the format.
 pub fn decode_tally(bytes: &[u8]) -> Result<Tally, Corrupt> {
     let mut reader = Reader::new("counters", bytes);
-    if reader.byte()? != TALLY_VERSION {
-        return Err(reader.corrupt());
-    }
-    let tally = tally(&mut reader)?;
+    let late_devices = match reader.byte()? {
+        TALLY_VERSION => true,
+        TALLY_VERSION_WITHOUT_LATE_DEVICES => false,
+        _ => return Err(reader.corrupt()),
+    };
+    let tally = tally(&mut reader, late_devices)?;
     reader.end()?;
     Ok(tally)
 }
@@ -173,12 +190,12 @@ mod tests {
     prop_compose! {
         fn a_tally()(
             figures in proptest::collection::vec(any::<u64>(), Counters::FIGURES),
-            late in any::<[u64; 3]>(), closed_at in proptest::option::of(any::<i64>()),
+            late in any::<[u64; 4]>(), closed_at in proptest::option::of(any::<i64>()),
         ) -> Tally {
-            let [records, users, licenses_issued] = late;
+            let [records, users, licenses_issued, device_users] = late;
             Tally {
                 counters: Counters::from_figures(&figures).unwrap(),
-                corrections: Corrections { records, users, licenses_issued },
+                corrections: Corrections { records, users, licenses_issued, device_users },
                 closed_at: closed_at.map(Timestamp),
             }
         }
@@ -203,8 +220,18 @@ mod tests {
                     .map(|(no, tally)| (at_month(no as u32), tally))
                     .collect(),
                 arrivals,
+                late_devices: true,
             }
         }
+    }
+
+    /// As it was decided before late devices were counted.
+    fn before(mut verdict: GroupVerdict) -> GroupVerdict {
+        verdict.late_devices = false;
+        for (_, tally) in &mut verdict.tallies {
+            tally.corrections.device_users = 0;
+        }
+        verdict
     }
 
     proptest! {
@@ -214,8 +241,21 @@ mod tests {
         }
 
         #[test]
+        fn a_verdict_from_before_late_devices_is_read(verdict in verdict()) {
+            let old = before(verdict);
+            let bytes = old.encode();
+            prop_assert_eq!(bytes[0], VERSION_WITHOUT_LATE_DEVICES);
+            prop_assert_eq!(GroupVerdict::decode(&bytes, 40), Ok(old.clone()));
+            for (_, tally) in old.tallies {
+                let mut row = vec![TALLY_VERSION_WITHOUT_LATE_DEVICES];
+                put_tally(&mut row, &tally, false);
+                prop_assert_eq!(decode_tally(&row), Ok(tally));
+            }
+        }
+
+        #[test]
         fn a_verdict_from_before_arrivals_is_read(verdict in verdict()) {
-            let without = GroupVerdict { arrivals: Vec::new(), ..verdict };
+            let without = GroupVerdict { arrivals: Vec::new(), ..before(verdict) };
             let mut bytes = without.encode();
             prop_assert_eq!(bytes.pop(), Some(0));
             bytes[0] = VERSION_WITHOUT_ARRIVALS;

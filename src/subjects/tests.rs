@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::*;
 use crate::audit;
+use crate::engine::fake::Running;
 use crate::identity::RawId;
 use crate::model::caller::{Role, SiteScope, Token};
 use crate::model::site::SiteSettings;
@@ -19,10 +20,10 @@ impl Clock for TestClock {
 }
 
 struct House {
-    dir: tempfile::TempDir,
     clock: Arc<TestClock>,
     ledger: Arc<Ledger>,
-    engine: Engine,
+    engine: Running,
+    dir: tempfile::TempDir,
 }
 
 fn site() -> SiteId {
@@ -33,7 +34,7 @@ impl House {
     async fn new() -> Self {
         let (dir, desk) = audit::fake::audit();
         let clock = Arc::new(TestClock(AtomicI64::new(1_780_000_000_000)));
-        let engine = fake::engine(dir.path(), clock.clone());
+        let engine = Running::open(dir.path(), clock.clone());
         engine.put_site(site(), SiteSettings::default()).await.unwrap();
         Self { dir, clock, ledger: Arc::clone(desk.ledger()), engine }
     }

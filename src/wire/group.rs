@@ -99,6 +99,7 @@ impl Member {
             "corrections": {
                 "users": self.corrections.users,
                 "records": self.corrections.records,
+                "device_users": self.corrections.device_users,
             },
         })
     }
@@ -118,7 +119,12 @@ mod tests {
                 time_zone: "UTC".to_owned(),
                 state: State::Closed,
                 counters,
-                corrections: Corrections { records: 3, users: 1, licenses_issued: 3 },
+                corrections: Corrections {
+                    records: 3,
+                    users: 1,
+                    licenses_issued: 3,
+                    device_users: 0,
+                },
             }
         };
         let mut usage = GroupUsage {

@@ -212,13 +212,15 @@ impl Page {
     fn corrections(&mut self, body: &Body) {
         self.section("Corrections");
         let cells = |of: &super::statement::Corrected| {
-            vec![number(of.records), number(of.users), number(of.licenses_issued)]
+            [of.records, of.users, of.licenses_issued, of.device_users].map(number).to_vec()
         };
         let mut rows = vec![("This month, after its close".to_owned(), cells(&body.corrections))];
         for of in &body.earlier_corrections {
             rows.push((format!("{}, after its close", of.month), cells(&of.corrections)));
         }
-        self.table(&["Of", "Records", "Users beyond the count", "Licences"], &rows);
+        let heads =
+            ["Of", "Records", "Users beyond the count", "Licences", "Devices that stand for users"];
+        self.table(&heads, &rows);
         let what = "Records that came after a close never change that month's figures. They are \
                     billed where the month is restated.";
         self.element("p", what);

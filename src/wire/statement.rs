@@ -267,11 +267,19 @@ pub struct Corrected {
     pub users: u64,
     /// Issued licences.
     pub licenses_issued: u64,
+    /// Devices beyond the closed set that stand for users; not there where there are none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub device_users: u64,
+}
+
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl From<Corrections> for Corrected {
     fn from(of: Corrections) -> Self {
-        Self { records: of.records, users: of.users, licenses_issued: of.licenses_issued }
+        let Corrections { records, users, licenses_issued, device_users } = of;
+        Self { records, users, licenses_issued, device_users }
     }
 }
 

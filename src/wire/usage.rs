@@ -72,6 +72,7 @@ impl Usage {
             "corrections": {
                 "records": self.corrections.records,
                 "users": self.corrections.users,
+                "device_users": self.corrections.device_users,
             },
             "other_environments": {"trial": counters.trial, "test": counters.test},
             "from": self.from.to_string(),
@@ -224,7 +225,7 @@ mod tests {
         let read: Value = serde_json::from_slice(&usage().to_json()).unwrap();
         assert_eq!(read["from"], json!("2026-11-01T00:00:00Z"));
         assert_eq!(read["by_drm_type"], json!({"widevine": {"mau": 3, "licenses_issued": 5}}));
-        assert_eq!(read["corrections"], json!({"records": 0, "users": 0}));
+        assert_eq!(read["corrections"], json!({"records": 0, "users": 0, "device_users": 0}));
         assert_eq!(read["other_environments"], json!({"trial": 0, "test": 0}));
         let page = list_to_json(&[usage()], Some("c"));
         let page: Value = serde_json::from_slice(&page).unwrap();

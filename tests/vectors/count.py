@@ -66,6 +66,8 @@ class Site:
 class Tally:
     def __init__(self):
         self.users, self.late, self.devices, self.device_users = set(), set(), set(), set()
+        self.late_devices = set()
+        self.records = self.late_issued = 0
         self.sessions, self.viewers = set(), set()
         self.by_drm = {drm: [set(), 0] for drm in DRM}
         self.n = dict.fromkeys(
@@ -92,7 +94,11 @@ class Tally:
             "watermark_sessions": len(self.sessions),
             "watermark_users": len(self.viewers),
             "duplicates": n["duplicates"],
-            "corrections": {"records": n["corrections"], "users": len(self.late)},
+            "corrections": {
+                "records": n["corrections"],
+                "users": len(self.late),
+                "device_users": len(self.late_devices),
+            },
             "other_environments": {"trial": n["trial"], "test": n["test"]},
             "excluded": {
                 "failed": n["failed"] - n["counted"],
@@ -136,8 +142,11 @@ def license(tally, record, said, late):
     excluded = request == "renewal" and not said["count_renewals"]
     counts = not excluded and (success or said["include_failures"])
     if late:
+        tally.late_issued += success
         if counts and user is not None and user not in tally.users:
             tally.late.add(user)
+        if counts and user is None and stands is not None and stands not in tally.device_users:
+            tally.late_devices.add(stands)
         return
     by_drm = tally.by_drm[record.get("drm_type", "other")]
     if success:
@@ -211,6 +220,76 @@ def grouped(given, sites, tallies, groups):
             checked += 1
             if found[member] != value:
                 wrong.append(f"group {name} {month} {member}: {found[member]}, not {value}")
+    return checked, wrong
+
+
+def statement(own, group):
+    """What a statement of these months says; of a group with the group's users."""
+    figures = [one.figures() for one in own]
+    total = {
+        name: sum(one[name] for one in figures)
+        for name in ("licenses_issued", "licenses_failed", "failures_counted", "device_users",
+                     "unattributed_licenses", "watermark_sessions", "duplicates")
+    }
+    total["records"] = sum(one.records for one in own)
+    excluded = {
+        reason: sum(one["excluded"][reason] for one in figures) for reason in Tally().figures()["excluded"]
+    }
+    late = {
+        name: sum(one["corrections"][name] for one in figures)
+        for name in ("records", "users", "device_users")
+    }
+    late["licenses_issued"] = sum(one.late_issued for one in own)
+    if group is None:
+        total["mau"], total["devices"] = figures[0]["mau"], figures[0]["devices"]
+        total["watermark_users"] = figures[0]["watermark_users"]
+    else:
+        total["mau"], late["users"] = len(group.users), len(group.late)
+    return total, excluded, late
+
+
+def stated(given, sites, tallies, groups):
+    """Compares the statements; answers figures and wrong ones."""
+    checked, wrong = 0, []
+    for said in given["statements"]:
+        month, name, group = said["month"], said.get("site_id"), None
+        if name is None:
+            key = said["billing_group"], month
+            group = groups.get(key) or Group(sites, *key)
+        members = [name] if group is None else group.members
+        own = [tallies.get((of, month), Tally()) for of in members]
+        figures, excluded, late = statement(own, group)
+        if said["version"] == 1:
+            late_then = {"mau": 0, "licenses_issued": 0}
+        else:
+            late_then = {"mau": late["users"], "licenses_issued": late["licenses_issued"]}
+        wanted = {
+            "figures": figures,
+            "excluded": excluded,
+            "billable": {each: figures[each] + more for each, more in late_then.items()},
+            "recount": figures["mau"],
+            "group": sites[name].group(month) if group is None else said["billing_group"],
+        }
+        found = {
+            "figures": said["figures"],
+            "excluded": {each["reason"]: each["records"] for each in said["excluded"]},
+            "billable": said["billable"],
+            "recount": (said["recount"] or figures)["mau"],
+            "group": said.get("billing_group"),
+        }
+        if said["version"] == 2:
+            wanted["late"] = late
+            found["late"] = {"device_users": 0, **said["corrections"]}
+        if group is not None:
+            wanted["members"] = [
+                [of, statement([one], None)[0]] for of, one in zip(group.members, own)
+            ]
+            found["members"] = [[each["site_id"], each["figures"]] for each in said["members"]]
+        for member, value in wanted.items():
+            checked += 1
+            if found[member] != value:
+                of = f"{name or said['billing_group']} {month} statement {said['version']}"
+                wrong.append(f"{of} {member}: {found[member]}, not {value}")
     return checked, wrong
 
 
@@ -407,6 +486,7 @@ def count(given):
             continue
         seen.add(event)
         tally.n["corrections"] += late
+        tally.records += not late
         explanations.setdefault((record["site_id"], month), Explained(site.said)).take(record)
         if record["type"] == "drm.license.issued":
             license(tally, record, site.said, late)
@@ -430,6 +510,8 @@ def main():
     checked, others = explained(given, tallies, explanations)
     more, of_groups = grouped(given, sites, tallies, groups)
     checked, others = checked + more, others + of_groups
+    more, of_statements = stated(given, sites, tallies, groups)
+    checked, others = checked + more, others + of_statements
     print("\n".join(others))
     wrong = len(others)
     for usage in given["usage"]:

@@ -26,7 +26,8 @@ fn member(id: &str, [users, licenses, late, late_licenses]: [u64; 4]) -> crate::
     (counters.licenses_by_drm[0], counters.unattributed_licenses) = (licenses, 1);
     (counters.devices, counters.device_users) = (5, 2);
     let (users, licenses_issued) = (late, late_licenses);
-    usage.tally.corrections = Corrections { records: licenses_issued, users, licenses_issued };
+    let (records, device_users) = (licenses_issued, late);
+    usage.tally.corrections = Corrections { records, users, licenses_issued, device_users };
     usage
 }
 
@@ -84,6 +85,7 @@ async fn a_group_is_stated_with_its_own_users_and_its_members_sums() {
     assert_eq!((body.by_drm_type[0].mau, body.by_drm_type[0].licenses_issued), (0, 12));
     let late = &body.corrections;
     assert_eq!((late.users, late.records, late.licenses_issued), (1, 3, 3));
+    assert_eq!(late.device_users, 2, "those of the members");
     let members = body.members.as_ref().unwrap();
     let own: Vec<_> = members.iter().map(|of| (of.site_id.as_str(), of.figures.mau)).collect();
     assert_eq!(own, [("A", 2), ("B", 2)]);

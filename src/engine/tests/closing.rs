@@ -84,12 +84,13 @@ fn a_closed_month_stays_and_what_comes_later_stands_beside_it() {
     assert_eq!(before.state, State::Closed);
     assert_eq!(before.closes_at, Timestamp::parse(b"2026-12-04T00:00:00Z").unwrap());
     assert_eq!(before.tally.closed_at, Some(Timestamp(world.now())));
-    // A known user, a new one twice, nobody, and a duplicate from before the close.
-    let batch = world.late(&[(10, 1), (11, 7), (12, 7), (13, 0), (10, 1)]);
-    let mut wanted = vec![Verdict::Correction; 4];
+    // A known user, a new one twice, nobody, a device twice that stands for a user, and a duplicate
+    // from before the close.
+    let batch = world.late(&[(10, 1), (11, 7), (12, 7), (13, 0), (15, 0), (18, 0), (10, 1)]);
+    let mut wanted = vec![Verdict::Correction; 6];
     wanted.push(Verdict::Duplicate);
     assert_eq!(world.commit(batch), wanted);
-    let corrections = Corrections { records: 4, users: 1, licenses_issued: 4 };
+    let corrections = Corrections { records: 6, users: 1, licenses_issued: 6, device_users: 1 };
     for _ in 0..2 {
         let after = world.usage(0, november());
         assert_eq!(after.tally.counters, before.tally.counters, "closed is closed");
@@ -102,6 +103,51 @@ fn a_closed_month_stays_and_what_comes_later_stands_beside_it() {
     let batch = world.late(&[(20, 7), (21, 2), (22, 8)]);
     assert_eq!(world.commit(batch), [Verdict::Correction; 3]);
     assert_eq!(world.usage(0, november()).tally.corrections.users, 2);
+    world.close();
+}
+
+/// A group that was judged before late devices were counted is replayed as it was judged; what
+/// comes after it counts them.
+#[test]
+fn a_journal_from_before_late_devices_were_counted_is_replayed() {
+    let mut world = World::new(settings(false));
+    world.run(Op::Submit(vec![row(1, 1, 1), row(3, 0, 1)]));
+    world.pass(TO_CLOSE).unwrap();
+    world.runtime.block_on(world.engine().fold()).unwrap();
+    let late = |world: &World| world.usage(0, november()).tally.corrections.device_users;
+    let device = |world: &World, event, device| {
+        let batch = world.batch(&[(Row { device, ..row(event, 0, 0) }, START)]);
+        assert_eq!(world.commit(batch), [Verdict::Correction]);
+    };
+    device(&world, 6, 1);
+    assert_eq!(late(&world), 0, "it was counted before the close");
+    device(&world, 9, 7);
+    assert_eq!(late(&world), 1);
+    for of in journal::stored(world.engine().store(), 0, u64::MAX).unwrap().collect::<Vec<_>>() {
+        let journal::StoredGroup { number, half, row } = of.unwrap();
+        let key_of = |id| world.engine().ring().by_id(id);
+        let old = journal::changed(number, &row, &key_of, |verdict| {
+            verdict.late_devices = false;
+            for (_, tally) in &mut verdict.tallies {
+                tally.corrections.device_users = 0;
+            }
+        });
+        let mut changes = store::Changes::default();
+        changes.put(Table::Journal(half), store::keys::group(number), old);
+        world.engine().store().apply(&changes).unwrap();
+    }
+    world.close();
+    world.open();
+    assert_eq!(late(&world), 0);
+    device(&world, 12, 7);
+    device(&world, 15, 8);
+    for _ in 0..2 {
+        assert_eq!(late(&world), 2);
+        world.runtime.block_on(world.engine().fold()).unwrap();
+        world.close();
+        world.open();
+    }
+    assert_eq!(late(&world), 2);
     world.close();
 }
 

@@ -550,3 +550,21 @@ fn what_did_not_change_or_is_fresh_is_given_again() {
     let asked = told.world.runtime.block_on(told.world.engine().explain(nobody, november()));
     assert_eq!(asked, Err(EngineError::NoSite));
 }
+
+/// A report is bound to no asker: what was begun for one that gave up is there for the next.
+#[test]
+fn what_nobody_waits_for_any_more_is_explained_all_the_same() {
+    let mut told = Told::new(1 << 30);
+    told.submit(0, &[issue(1, 1, 1, 0)]);
+    let engine = told.world.engine().clone();
+    told.world.runtime.block_on(async {
+        engine.fold().await.unwrap();
+        let mut asked = Box::pin(engine.explain_folded(site_id(0), november()));
+        let mut waits = |cx: &mut std::task::Context<'_>| asked.as_mut().poll(cx).is_pending();
+        assert!(std::future::poll_fn(|cx| std::task::Poll::Ready(waits(cx))).await);
+        drop(asked);
+        // One at a time: when another month has had its turn, this one's is over.
+        engine.explain_folded(site_id(0), november().previous()).await.unwrap();
+        assert_eq!(engine.explained(&site_id(0), november()).unwrap().users, 1);
+    });
+}

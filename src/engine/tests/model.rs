@@ -17,6 +17,8 @@ pub(super) struct Model {
     pub(super) corrections: BTreeMap<SiteMonth, Corrections>,
     /// Users that came after the close.
     pub(super) late: BTreeMap<SiteMonth, BTreeSet<u16>>,
+    /// Devices that stand for users, and came after the close.
+    pub(super) late_stand_ins: BTreeMap<SiteMonth, BTreeSet<u16>>,
     /// Users of billing groups with their DRM systems, and users that came after the close.
     pub(super) groups: BTreeMap<SiteMonth, (BTreeMap<u16, u8>, BTreeSet<u16>)>,
     /// The time by which months are closed.
@@ -92,6 +94,12 @@ impl Model {
             let late = self.late.entry(name).or_default();
             late.insert(row.user);
             corrections.users = late.len() as u64;
+        }
+        let known = self.stand_ins.get(&name);
+        if row.stands_in() && !known.is_some_and(|known| known.contains(&row.device)) {
+            let late = self.late_stand_ins.entry(name).or_default();
+            late.insert(row.device);
+            corrections.device_users = late.len() as u64;
         }
     }
 

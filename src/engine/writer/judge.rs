@@ -29,6 +29,7 @@ impl Writer {
             batches: Vec::with_capacity(group.len()),
             tallies: Vec::new(),
             arrivals: Vec::new(),
+            late_devices: true,
         };
         let mut arrived: BTreeMap<_, Received> = BTreeMap::new();
         let mut touched: Vec<usize> = Vec::new();
@@ -41,6 +42,7 @@ impl Writer {
                 now,
                 window: Window { age_ms: self.settings.age_ms },
                 group: number,
+                late_devices: true,
                 store: &self.shared.store,
                 keys: &keys,
             };

@@ -183,6 +183,20 @@ async fn a_slow_desk_is_answered_for_and_still_finishes() {
 }
 
 #[tokio::test]
+async fn an_explanation_that_takes_too_long_is_answered_for() {
+    let harness = start(short(|d| d.answer = Duration::from_millis(50))).await;
+    for path in ["/v1/sites/ACME/usage/{}/explained", "/v1/compat/pallycon/ACME/statistics/{}"] {
+        let ask = async |month: &str| {
+            let got = harness.get(Role::Billing, &path.replace("{}", month)).await;
+            (got.status.as_u16(), got.header("retry-after").to_owned())
+        };
+        let slow = timeout(SOON, ask(crate::usage::fake::NEVER_EXPLAINED)).await.unwrap();
+        assert_eq!(slow, (503, "1".to_owned()), "{path}");
+        assert_eq!(ask("2000-03").await.0, 200, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_hang_up_leaves_no_batch_without_an_owner() {
     let harness = start(settings()).await;
     let gate = harness.intake.gate.acquire_many(1_000).await.unwrap();
@@ -331,9 +345,10 @@ async fn plain_http_stays_on_loopback() {
     let (ledger, audit) = audit();
     let clock = Arc::new(TestClock::default());
     let log = Arc::clone(audit.ledger());
+    let engine = Running::open(kept.path(), clock.clone());
     let desks = Desks {
-        subjects: crate::subjects::fake::desk(kept.path(), Arc::clone(&log), clock.clone()),
-        backfills: crate::backfill::fake::desk(kept.path(), log, clock.clone()),
+        subjects: subjects(&engine, Arc::clone(&log), clock.clone()),
+        backfills: backfills(&engine, log, clock.clone()),
         billing: crate::billing::fake::desk(Arc::clone(audit.ledger()), clock.clone()),
         intake: Arc::new(StubDoor(stub.intake)),
         backups: crate::backup::fake::desk(None, Arc::clone(audit.ledger()), clock),

@@ -43,7 +43,7 @@ fn quality() -> IdQuality {
 fn statement(text: &str) -> Statement {
     let month = Month::new(2026, 11).unwrap();
     let at = |text: &str| Timestamp::parse(text.as_bytes()).unwrap();
-    let corrected = Corrected { records: 12, users: 3, licenses_issued: 11 };
+    let corrected = Corrected { records: 12, users: 3, licenses_issued: 11, device_users: 70_123 };
     let body = Body {
         format: FORMAT.to_owned(),
         ledger: text.to_owned(),
@@ -129,6 +129,7 @@ fn it_says_what_the_statement_says() {
         "monthly active users",
         "2.08 %",
         "250,123",
+        "70,123",
         "3 users look like many",
         "Read: 12,013,001 of 12,013,863 records",
     ] {

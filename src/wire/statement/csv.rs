@@ -41,6 +41,7 @@ impl Body {
             ("corrected_records", Some(self.corrections.records)),
             ("corrected_users", Some(self.corrections.users)),
             ("corrected_licenses_issued", Some(self.corrections.licenses_issued)),
+            ("corrected_device_users", Some(self.corrections.device_users)),
         ] {
             count.into_iter().for_each(|count| row(name.to_owned(), count));
         }

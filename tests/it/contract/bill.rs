@@ -190,6 +190,29 @@ fn groups(server: &Clocked) -> Vec<Value> {
     ["2026-09", "2026-10", "2026-11", "2026-12", "2027-01"].iter().map(month).collect()
 }
 
+/// The statements of all closed months of the group and of the sites, with what came late.
+fn statements(server: &Clocked) -> Vec<Value> {
+    let owners = SITES.map(|(site, _)| format!("/v1/sites/{site}"));
+    let owners = owners.into_iter().chain(["/v1/groups/acme".to_owned()]);
+    let billing = server.token("billing", 90);
+    let mut statements = Vec::new();
+    for owner in owners {
+        for month in ["2026-10", "2026-11", "2026-12"] {
+            let path = format!("{owner}/statements/{month}");
+            let first = server.send(&billing, "GET", &path, &[], "");
+            if first.status == 409 {
+                continue;
+            }
+            let reason = r#"{"reason":"late"}"#;
+            assert_eq!(server.operate("POST", &format!("{path}/restate"), reason).status, 201);
+            let all = server.send(&billing, "GET", &format!("{path}/versions"), &[], "").json();
+            let of = |item: &Value| item["body"].clone();
+            statements.extend(all["items"].as_array().unwrap().iter().map(of));
+        }
+    }
+    statements
+}
+
 /// Puts a site into a group or takes it out; from which month on.
 fn join(server: &Clocked, site: &str, group: Value) -> Value {
     let body = json!({"billing_group": group}).to_string();
@@ -235,6 +258,15 @@ fn bites(mut given: Value) {
     let said = std::mem::replace(&mut given["groups"][2]["mau"], json!(mau + 1));
     assert!(!recount(&given).0, "a group's users");
     given["groups"][2]["mau"] = said;
+    let group = |of: &Value| of["site_id"].is_null() && of["version"] == 2;
+    let at = given["statements"].as_array().unwrap().iter().position(group).unwrap();
+    for (part, name) in [("billable", "mau"), ("figures", "records"), ("corrections", "records")] {
+        let figure = &mut given["statements"][at][part][name];
+        *figure = (figure.as_u64().unwrap() + 1).into();
+        assert!(!recount(&given).0, "{part} {name} of a group's statement");
+        let figure = &mut given["statements"][at][part][name];
+        *figure = (figure.as_u64().unwrap() - 1).into();
+    }
     // Its first months may have no record.
     let ranges = |of: &Value| of["devices_per_user"]["ranges"].as_array().map_or(0, Vec::len);
     let has = |of: &Value| of["site_id"] == "york" && ranges(of) > 0;
@@ -285,12 +317,16 @@ fn every_figure_agrees_with_a_second_count() {
     let given = json!({
         "sites": sites, "records": records, "usage": usage["items"], "now": now,
         "explained": explained, "pallycon": pallycon, "groups": groups(&server),
+        "statements": statements(&server),
     });
     let (agrees, said) = recount(&given);
     assert!(agrees, "{said}");
     let corrections = |item: &Value| item["corrections"]["users"].as_u64().unwrap();
     let late: u64 = usage["items"].as_array().unwrap().iter().map(corrections).sum();
-    assert!(late > 0 && records.len() > 1_000, "{late} {}", records.len());
+    let devices = |item: &Value| item["corrections"]["device_users"].as_u64().unwrap();
+    let stand_ins: u64 = usage["items"].as_array().unwrap().iter().map(devices).sum();
+    assert!(late > 0 && stand_ins > 0, "{late} users and {stand_ins} devices came late");
+    assert!(records.len() > 1_000, "{}", records.len());
     bites(given);
     server.end();
 }
