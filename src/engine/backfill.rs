@@ -23,8 +23,10 @@ use super::{Answer, Engine, EngineError, Outcome, Shared};
 use crate::crypto::{Aad, HmacKey, SealKey, Secret, seal};
 use crate::keys::{Destruction, KeyKind, KeyRing, KeysError, LedgerMark};
 use crate::model::backfill::{Job, Stage};
+use crate::model::batch::{Batch, Epoch, SiteMonth};
 use crate::model::ids::{KeyId, SiteId, SiteNo};
 use crate::model::time::{Day, Month, Timestamp};
+use crate::model::vocab::Class;
 use crate::store::backfill::{self as rows, MARK_BYTES, Staged};
 use crate::store::codec::Corrupt;
 use crate::store::{Store, Table, details, keys};
@@ -260,6 +262,23 @@ impl Engine {
             answer,
         };
         self.ask(|reply| Message::Backfill(Order::Load(Box::new(load), reply))).await
+    }
+
+    /// Marks the rows whose bucket is due by now: they are counted and not kept, so nothing of them
+    /// is put aside but what counts.
+    pub fn leave_out_due(&self, batch: &mut Batch) {
+        let due = |at: &SiteMonth| self.shared.past_due(*at, &batch.days);
+        let due: Vec<Vec<(Epoch, Class)>> = batch.months.iter().map(due).collect();
+        let Batch { months, claims, .. } = batch;
+        for claim in claims {
+            let place = usize::from(claim.month);
+            let Some((at, due)) = months.get(place).zip(due.get(place)) else { continue };
+            let epochs = [Epoch::Month(at.month), Epoch::Day(claim.occurred_at.day())];
+            let of = |(epoch, class): &(Epoch, Class)| {
+                *class == claim.kind.class() && epochs.contains(epoch)
+            };
+            claim.suppressed |= due.iter().any(of);
+        }
     }
 
     /// Changes what is written down of a backfill; `None` where there is none.

@@ -74,6 +74,7 @@ impl Ingest {
             };
         }
         let mut batch = batch;
+        self.engine.leave_out_due(&mut batch);
         if batch.claims.iter().any(|claim| claim.suppressed) {
             batch.strip(|claim| claim.suppressed);
         }

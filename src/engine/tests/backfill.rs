@@ -371,3 +371,44 @@ fn a_backfill_whose_key_is_gone_is_known_as_lost() {
     assert!(world.engine().ring().by_id(stray).is_none());
     world.close();
 }
+
+/// Everything before a day is due.
+struct Before(Day);
+
+impl gone::Dues for Before {
+    fn is_over(&self, _: &Site, bucket: Bucket, _: Timestamp) -> bool {
+        matches!(bucket.epoch, Epoch::Day(day) if day < self.0)
+    }
+
+    fn sets_over(&self, _: &Site, _: Month, _: Timestamp) -> bool {
+        false
+    }
+}
+
+/// What is due when it comes is not even put aside.
+#[test]
+fn what_is_due_already_is_left_out_and_counted() {
+    let mut world = World::new(settings(false));
+    let today = Timestamp(START).day();
+    world.engine().judge_by(Box::new(Before(Day(today.0 - 30))));
+    let day = 24 * HOUR;
+    let rows = [(1, 40), (2, 31), (3, 30), (4, 1)]
+        .map(|(event, ago)| (Row { site: 2, ..row(event, event) }, START - ago * day));
+    let mut batch = world.batch(&rows);
+    world.engine().leave_out_due(&mut batch);
+    let left_out: Vec<bool> = batch.claims.iter().map(|claim| claim.suppressed).collect();
+    assert_eq!(left_out, [true, true, false, false]);
+    batch.strip(|claim| claim.suppressed);
+    let number = world.make(2);
+    let to = world.loading(number).unwrap();
+    let staged = Staged { batch, marks: (0..4).map(|mark| [mark; 16]).collect() };
+    let loaded = world.runtime.block_on(world.engine().load(&to, &staged, None)).unwrap();
+    assert!(matches!(loaded, Loaded::Done(_)));
+    world.close();
+    world.open();
+    // Nobody says any more that it is due, and it stays left out.
+    world.begin_close(number);
+    let outcome = Outcomes { accepted: 4, not_retained: 2, ..Outcomes::default() };
+    assert_eq!(world.try_close(number).unwrap().total(), outcome);
+    world.close();
+}
