@@ -12,6 +12,7 @@
 
 mod close;
 mod known;
+mod merge;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;

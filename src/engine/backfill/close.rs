@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
 use super::known::known;
+use super::merge::Merge;
 use super::{Order, Whole, aad, mark_key};
 use crate::engine::fold::FoldError;
 use crate::engine::journal;
@@ -118,18 +119,19 @@ pub(in crate::engine) fn prepare(
     Ok(Some(Whole { number, group, repeats, floor, erasing }))
 }
 
-/// Everything that was put aside.
+/// Everything that was put aside, small requests together.
 fn staged(engine: &Engine, job: &Job) -> Result<Vec<Staged>, EngineError> {
     let shared = &engine.shared;
     let gone = || EngineError::Damaged("records of a backfill are missing".into());
     let key = job.key.and_then(|key| shared.ring.by_id(key)).ok_or_else(gone)?;
-    let mut loads = Vec::with_capacity(job.loads as usize);
+    let mut loads = Merge::default();
     for load in 0..job.loads {
         let name = keys::backfill_records(job.number, load);
         let sealed = shared.store.get(Table::Backfill, &name)?.ok_or_else(gone)?;
         let plain = key.open(&aad(&name), &sealed).map_err(FoldError::from)?;
         loads.push(rows::decode_staged(&plain)?);
     }
+    let loads = loads.end();
     let records: usize = loads.iter().map(|load| load.marks.len()).sum();
     if records as u64 == job.records() { Ok(loads) } else { Err(gone()) }
 }

@@ -241,6 +241,24 @@ fn an_event_that_was_counted_is_known_however_long_ago() {
     world.close();
 }
 
+/// The writer does a part of its work for each batch.
+#[test]
+fn small_requests_are_judged_together() {
+    let mut world = World::new(settings(false));
+    let number = world.make(0);
+    for event in 0..40 {
+        let late = START - i64::from(event % 7) * 24 * HOUR;
+        world.load(number, &at(late, &[(event, event % 5), (event / 2, 3)]));
+    }
+    world.begin_close(number);
+    let whole = backfill::prepare(world.engine(), number).unwrap().unwrap();
+    assert_eq!(whole.group.len(), 1);
+    assert_eq!((whole.group[0].batch.claims.len(), whole.repeats[0].len()), (80, 80));
+    let total = world.try_close(number).unwrap().total();
+    assert_eq!(total.accepted + total.duplicates, 80);
+    world.close();
+}
+
 /// Somebody of another site who is suppressed meanwhile does not send the close back, and who ended
 /// counts nothing.
 #[test]
