@@ -98,8 +98,8 @@ async fn check_51_one_question_more_than_the_budget_is_refused_and_written_down(
     assert!(house.dir.path().exists());
 }
 
-/// A record that comes late begins a month while somebody waits for their turn: they were not looked
-/// for there, and nothing is said to be erased.
+/// A record that comes late begins a month while somebody waits for their turn: they were not
+/// looked for there, and nothing is said to be erased.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_month_that_begins_meanwhile_is_not_missed() {
     let house = House::new().await;

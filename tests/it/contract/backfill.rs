@@ -1,11 +1,10 @@
 //! Backfills: late logs that are put aside, and counted as a whole or not at all.
 
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
 
 use super::clocked::Clocked;
 use super::*;
-use crate::support::{Client, PATIENCE, make_token};
+use crate::support::{Client, make_token};
 
 impl World {
     fn operate(&self, method: &str, path: &str, body: &str) -> Answer {
