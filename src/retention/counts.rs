@@ -1,9 +1,9 @@
 //! The end of plain counts (class C4): figures of months and rows of sites.
 //!
-//! Figures stand behind a statement, the site's or its group's, so they go with it, in the same run: the period counts from
-//! the close of the month, and from the issue of the last version where that is later. A month
-//! with a living key, or with a copy in hold storage, waits for its end. A site's row goes when its
-//! own period is over, counted from its end, and nothing else is left of it.
+//! Figures stand behind a statement, the site's or its group's, so they go with it, in the same
+//! run: the period counts from the close of the month, and from the issue of the last version where
+//! that is later. A month with a living key, or with a copy in hold storage, waits for its end. A
+//! site's row goes when its own period is over, counted from its end, and nothing else is left.
 
 use std::collections::BTreeMap;
 
@@ -52,8 +52,8 @@ impl Inner {
         Ok(swept)
     }
 
-    /// Whether a statement of the month is kept: the site's own, or that of its billing group, which
-    /// is read beside the figures of all members.
+    /// Whether a statement of the month is kept: the site's own, or that of its billing group,
+    /// which is read beside the figures of all members.
     fn is_stated(&self, site: &SiteId, month: Month) -> Result<bool, DeskError> {
         let of = self.vault.site(site);
         let group = of.and_then(|site| site.settings_in(month).billing_group.clone());
