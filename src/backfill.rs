@@ -79,7 +79,8 @@ impl From<EngineError> for BackfillError {
             EngineError::Busy => Self::Busy,
             EngineError::DiskFull => Self::DiskFull,
             EngineError::Stopped => Self::Stopped,
-            EngineError::NoSite | EngineError::Ended => Self::NotFound,
+            EngineError::Ended => Self::NotOpen,
+            EngineError::NoSite => Self::NotFound,
             other @ (EngineError::Damaged(_) | EngineError::Refused(_)) => {
                 tracing::error!(error = %other, "backfills: the engine refused");
                 Self::Failed
@@ -211,24 +212,31 @@ impl Backfills {
     /// # Errors
     /// Of the last one that could not be ended.
     pub async fn pass(&self) -> Result<(), BackfillError> {
-        self.whole(|inner| async move {
+        self.look(true).await
+    }
+
+    async fn look(&self, resume: bool) -> Result<(), BackfillError> {
+        self.whole(move |inner| async move {
             let _one = inner.changing.lock().await;
             inner.tidy().await?;
-            inner.pass().await
+            inner.pass(resume).await
         })
         .await
     }
 
-    /// Ends what is over, now and then, as long as it is polled.
+    /// Ends what is over, now and then, as long as it is polled. Closes that were begun have to
+    /// wait for the second look: one that ended the server does not end it at its start.
     pub async fn watch(self) {
+        let mut resume = false;
         loop {
-            match self.pass().await {
+            match self.look(resume).await {
                 Ok(()) | Err(BackfillError::Stopped) => {}
                 Err(error) => {
                     tracing::error!(%error, "not all backfills could be brought to an end");
                 }
             }
             tokio::time::sleep(EVERY).await;
+            resume = true;
         }
     }
 

@@ -259,6 +259,72 @@ async fn a_close_that_cannot_go_on_can_be_given_up() {
     assert_eq!(house.view(&id)["state"], json!("abandoned"));
 }
 
+impl House {
+    /// A backfill whose close is written down and not done.
+    async fn closing(&self, attempts: u32) -> String {
+        let id = self.made().await;
+        let number = backfill_number(&id).unwrap();
+        let event = Event::BackfillCloseIntent { backfill: number, site: site("ACME") };
+        let entry = Entry::new(Timestamp(START), Actor::Server, event);
+        let operation = self.ledger.append(entry).unwrap().operation;
+        let closing: Change = Box::new(move |job| {
+            (job.stage, job.operation, job.attempts) = (Stage::Closing, operation, attempts);
+        });
+        self.engine.change_backfill(number, closing).await.unwrap();
+        id
+    }
+
+    fn alarms(&self) -> usize {
+        let stuck = Event::Alarm { reason: crate::ledger::Alarm::BackfillStuck };
+        self.events().iter().filter(|event| **event == stuck).count()
+    }
+}
+
+/// What ends the server each time that it is tried is not tried for ever, and never at a start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_close_that_fails_again_and_again_needs_somebody() {
+    let house = House::new().await;
+    let (fresh, stuck) = (house.closing(4).await, house.closing(5).await);
+    house.desk.look(false).await.unwrap();
+    assert_eq!(house.view(&fresh)["state"], json!("closing"), "not at a start");
+    for _ in 0..2 {
+        house.desk.pass().await.unwrap();
+        assert_eq!(house.view(&fresh)["state"], json!("closed"));
+        assert_eq!(house.view(&fresh)["close_attempts"], json!(5));
+        assert_eq!(house.view(&stuck)["state"], json!("closing"));
+        assert_eq!(house.alarms(), 1, "once");
+    }
+    house.desk.close(&operator(), &stuck).await.unwrap();
+    assert_eq!(house.view(&stuck)["state"], json!("closed"));
+    assert!(house.ledger.unfinished().unwrap().is_empty());
+}
+
+/// Neither is its key kept for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_close_has_an_end() {
+    let house = House::new().await;
+    let (old, ended) = (house.closing(9).await, house.closing(0).await);
+    house.clock.0.fetch_add(21 * DAY_MS - 1, Ordering::SeqCst);
+    house.desk.pass().await.unwrap();
+    assert_eq!(house.view(&ended)["state"], json!("closed"));
+    assert_eq!((house.view(&old)["state"].clone(), house.alarms()), (json!("closing"), 1));
+    house.clock.0.fetch_add(1, Ordering::SeqCst);
+    assert_eq!(house.desk.close(&operator(), &old).await, Err(BackfillError::NotOpen));
+    house.desk.pass().await.unwrap();
+    assert_eq!((house.view(&old)["state"].clone(), house.alarms()), (json!("expired"), 2));
+    assert!(house.key_of(&old).is_none() && house.ledger.unfinished().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_close_that_was_begun_counts_nothing_of_a_site_that_ended() {
+    let house = House::new().await;
+    let id = house.closing(0).await;
+    house.engine.terminate_site(site("ACME"), Timestamp(START)).await.unwrap();
+    assert_eq!(house.desk.close(&operator(), &id).await, Err(BackfillError::NotOpen));
+    house.desk.pass().await.unwrap();
+    assert_eq!(house.view(&id)["abandoned_because"], json!("site_terminated"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_sees_its_own() {
     let house = House::new().await;

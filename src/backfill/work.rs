@@ -8,10 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{BackfillError, Inner, actor};
+use crate::engine::EngineError;
 use crate::engine::backfill::Change;
 use crate::keys::LedgerMark;
-use crate::ledger::{Actor, Entry, Event, Keys, Note, Receipt, Recorded, Word};
-use crate::model::backfill::{BACK_MS_MAX, FIGURES_MS, Job, OPEN_MAX, Outcomes, Stage, Why};
+use crate::ledger::{Actor, Alarm, Entry, Event, Keys, Note, Receipt, Recorded, Word};
+use crate::model::backfill::{
+    ATTEMPTS_MAX, BACK_MS_MAX, CLOSING_MS_MAX, FIGURES_MS, Job, OPEN_MAX, Outcomes, Stage, Why,
+};
 use crate::model::caller::Caller;
 use crate::model::reason::Reason;
 use crate::model::time::Timestamp;
@@ -56,6 +59,8 @@ impl Inner {
             why: None,
             operation: 0,
             told: false,
+            attempts: 0,
+            exact_from: None,
             ended_at: None,
             key: None,
             mark: Vec::new(),
@@ -71,7 +76,9 @@ impl Inner {
     pub(super) async fn close(&self, by: Actor, number: u64) -> Result<Arc<Job>, BackfillError> {
         let job = self.engine.backfill(number).ok_or(BackfillError::NotFound)?;
         match job.stage {
-            Stage::Loading if self.is_over(&job).is_some() => return Err(BackfillError::NotOpen),
+            Stage::Loading | Stage::Closing if self.is_over(&job).is_some() => {
+                return Err(BackfillError::NotOpen);
+            }
             Stage::Loading => {
                 let site = self.engine.site_of_backfill(&job).ok_or(BackfillError::NotFound)?;
                 let intent = Event::BackfillCloseIntent { backfill: number, site };
@@ -85,8 +92,28 @@ impl Inner {
             Stage::Closing | Stage::Closed => {}
             Stage::Abandoned => return Err(BackfillError::NotOpen),
         }
-        self.engine.close_backfill(number).await?;
+        self.count(number).await?;
         self.finish(number).await
+    }
+
+    /// Has the engine count a backfill. That it was tried is written down before, since what is
+    /// tried may end the server; where it is only put off, it was no attempt.
+    async fn count(&self, number: u64) -> Result<(), BackfillError> {
+        let begun: Change = Box::new(|job| {
+            job.attempts = job.attempts.saturating_add(u32::from(job.stage == Stage::Closing));
+        });
+        if self.change(number, begun).await?.stage != Stage::Closing {
+            return Ok(());
+        }
+        match self.engine.close_backfill(number).await {
+            Ok(_) => Ok(()),
+            Err(error @ (EngineError::Busy | EngineError::DiskFull)) => {
+                let put_off: Change = Box::new(|job| job.attempts = job.attempts.saturating_sub(1));
+                self.change(number, put_off).await?;
+                Err(error.into())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(super) async fn abandon(
@@ -106,6 +133,7 @@ impl Inner {
                 let change: Change = Box::new(move |job| {
                     job.stage = Stage::Abandoned;
                     job.why = Some(why);
+                    job.told = false;
                     job.operation = operation;
                     job.ended_at = Some(now);
                 });
@@ -196,31 +224,47 @@ impl Inner {
             Some(Why::Restored)
         } else if site.is_none_or(|site| site.terminated_at.is_some()) {
             Some(Why::SiteTerminated)
-        } else if job.stage == Stage::Loading && self.clock.now() >= job.open_until {
+        } else if self.clock.now() >= end_of(job) {
             Some(Why::Expired)
         } else {
             None
         }
     }
 
-    pub(super) async fn pass(&self) -> Result<(), BackfillError> {
+    /// Ends what is over; `resume` = also goes on with closes that were begun.
+    pub(super) async fn pass(&self, resume: bool) -> Result<(), BackfillError> {
         let mut failed = Ok(());
         for job in self.engine.backfills() {
-            let ended = self.end(&job).await;
+            let ended = self.end(&job, resume).await;
             failed = ended.and(failed);
         }
         failed
     }
 
-    async fn end(&self, job: &Job) -> Result<(), BackfillError> {
+    async fn end(&self, job: &Job, resume: bool) -> Result<(), BackfillError> {
         let number = job.number;
         match job.stage {
             _ if job.is_open() && self.is_over(job).is_some() => {
                 let why = self.is_over(job).unwrap_or(Why::Expired);
-                self.abandon(Actor::Server, number, why).await.map(drop)
+                self.abandon(Actor::Server, number, why).await?;
+                if (job.stage, why) == (Stage::Closing, Why::Expired) {
+                    self.alarm().await?;
+                }
+                Ok(())
             }
             Stage::Loading => Ok(()),
-            Stage::Closing => self.close(Actor::Server, number).await.map(drop),
+            Stage::Closing if !resume => Ok(()),
+            Stage::Closing if job.attempts < ATTEMPTS_MAX => {
+                self.close(Actor::Server, number).await.map(drop)
+            }
+            Stage::Closing => {
+                tracing::error!(backfill = number, "its close fails: close it again or abandon it");
+                if !job.told {
+                    self.alarm().await?;
+                    self.change(number, Box::new(|job| job.told = true)).await?;
+                }
+                Ok(())
+            }
             Stage::Closed | Stage::Abandoned => {
                 if job.key.is_some() || !job.told {
                     self.finish(number).await?;
@@ -253,11 +297,23 @@ impl Inner {
         self.append(Entry::new(self.clock.now(), by, event)).await
     }
 
+    /// A close needs somebody, or was given up.
+    async fn alarm(&self) -> Result<(), BackfillError> {
+        let event = Event::Alarm { reason: Alarm::BackfillStuck };
+        self.note(Actor::Server, event).await.map(drop)
+    }
+
     async fn append(&self, entry: Entry) -> Result<Receipt, BackfillError> {
         let ledger = Arc::clone(&self.ledger);
         let appended = tokio::task::spawn_blocking(move || ledger.append(entry)).await;
         Ok(appended.map_err(|_| BackfillError::Failed)??)
     }
+}
+
+/// When a backfill that is open ends by itself. One whose close was begun has some time more.
+fn end_of(job: &Job) -> Timestamp {
+    let more = if job.stage == Stage::Closing { CLOSING_MS_MAX } else { 0 };
+    Timestamp(job.open_until.0.saturating_add(more))
 }
 
 fn close_result(backfill: u64, outcome: &'static str, total: Outcomes) -> Event {

@@ -207,6 +207,18 @@ fn a_bad_configuration_is_one_sentence() {
             "[retention]\nclock_jump_days = 0",
             "[retention] clock_jump_days must be from 1 to 60, and is 0.",
         ),
+        (
+            "[backfill]\nrecords = 1000001",
+            "[backfill] records must be from 1 to 1000000, and is 1000001.",
+        ),
+        (
+            "[backfill]\nbytes = 268435457",
+            "[backfill] bytes must be from 1048576 to 268435456, and is 268435457.",
+        ),
+        (
+            "[fold]\nunfolded_bytes = 268435455",
+            "[backfill] bytes may be half of [fold] unfolded_bytes at most.",
+        ),
         ("[limits]\nage_days = 34", "[limits] age_days must be from 35 to 180, and is 34."),
         ("[storage]\nallow_same_device = 1", "must be true or false."),
         ("[tls]\ncertificate = \"a.pem\"", "must be set together."),

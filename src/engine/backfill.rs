@@ -12,6 +12,7 @@
 
 mod close;
 mod known;
+mod merge;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -22,7 +23,7 @@ use super::writer::{Message, Reply};
 use super::{Answer, Engine, EngineError, Outcome, Shared};
 use crate::crypto::{Aad, HmacKey, SealKey, Secret, seal};
 use crate::keys::{Destruction, KeyKind, KeyRing, KeysError, LedgerMark};
-use crate::model::backfill::{Job, Stage};
+use crate::model::backfill::{Job, LOADS_MAX, Stage};
 use crate::model::batch::{Batch, Epoch, SiteMonth};
 use crate::model::ids::{KeyId, SiteId, SiteNo};
 use crate::model::time::{Day, Month, Timestamp};
@@ -30,6 +31,9 @@ use crate::model::vocab::Class;
 use crate::store::backfill::{self as rows, MARK_BYTES, Staged};
 use crate::store::codec::Corrupt;
 use crate::store::{Store, Table, details, keys};
+
+#[cfg(test)]
+pub(super) use close::prepare;
 
 pub use crate::engine::writer::Whole;
 
@@ -41,11 +45,13 @@ pub struct Settings {
     pub records_max: u64,
     /// Sealed bytes.
     pub bytes_max: u64,
+    /// Requests that load it.
+    pub loads_max: u32,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { records_max: 500_000, bytes_max: 128 << 20 }
+        Self { records_max: 500_000, bytes_max: 128 << 20, loads_max: LOADS_MAX }
     }
 }
 
@@ -100,9 +106,17 @@ impl Backfills {
     /// When a row cannot be read or opened, or the register cannot be written.
     pub fn load(store: &Store, ring: &KeyRing) -> Result<Self, EngineError> {
         let mut jobs = BTreeMap::new();
-        for row in store.scan(Table::Backfill, &[], None)? {
+        let mut from = Vec::new();
+        // The records behind each row are many, and nothing of them is needed.
+        while let Some(row) = store.scan(Table::Backfill, &from, None)?.next() {
             let (name, sealed) = row?;
-            let Some(number) = keys::backfill_of(&name) else { continue };
+            let Some(number) = keys::backfill_of(&name) else {
+                // Records without a row are of nothing that is known: on to what lies behind them.
+                from = name.into_vec();
+                from.push(0);
+                continue;
+            };
+            from = keys::backfill(number.saturating_add(1));
             let plain = ring.state_key().open(&aad(&name), &sealed).map_err(FoldError::from)?;
             let job = rows::decode(&plain)?;
             if job.number != number {

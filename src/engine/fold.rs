@@ -34,7 +34,7 @@ use crate::store::{Changes, Half, Store, StoreError, Table, keys};
 pub use ahead::discard_unfinished;
 pub use blocks::{BlockPlace, ranges};
 pub use erase::{Sealing, is_of, may_hold};
-pub use listing::{Fragment, ListOrder, Listing, open_fragment, read_living};
+pub use listing::{Fragment, ListOrder, Listing, header_living, open_fragment, read_living};
 pub use read::{
     BlockKey, block_key_opens, count_records, header_of, key_of, open_block, open_block_key,
     open_header, read_block, read_header, rows_of, wrapped_key,

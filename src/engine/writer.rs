@@ -208,7 +208,11 @@ impl Writer {
                 let _ = reply.send(Ok(was));
             }
             Message::Desk(order) => self.desk(order)?,
-            Message::Backfill(order) => self.backfill(order)?,
+            Message::Backfill(order) => {
+                self.backfill(order)?;
+                // A close may bring more than what is folded at once.
+                self.tick()?;
+            }
             Message::Fold(reply) => {
                 if self.folded_through + 1 >= self.next_group {
                     self.retire_keys()?;

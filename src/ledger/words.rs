@@ -162,6 +162,8 @@ vocabulary! {
         TurnOverLate = 12, "turn_over_late";
         /// A statement was issued although nobody could tell how far its ids can be trusted.
         StatementWithoutQuality = 13, "statement_without_quality";
+        /// The close of a backfill cannot be done, or was given up.
+        BackfillStuck = 14, "backfill_stuck";
     }
 }
 

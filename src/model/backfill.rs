@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::batch::Verdict;
 use super::ids::{KeyId, SiteNo};
-use super::time::{Month, Timestamp};
+use super::time::{Day, Month, Timestamp};
 use super::vocab::vocabulary;
 
 /// How far back the records of a backfill may lie, milliseconds (180 days): as far as the accepted
@@ -13,6 +13,14 @@ use super::vocab::vocabulary;
 pub const BACK_MS_MAX: i64 = 180 * 86_400_000;
 /// Backfills that may be open at once.
 pub const OPEN_MAX: usize = 100;
+/// Requests that may load a backfill. Its close takes them one by one.
+pub const LOADS_MAX: u32 = 10_000;
+/// How often the server begins a close again by itself. What ends the server each time it is tried
+/// would end it again at each start.
+pub const ATTEMPTS_MAX: u32 = 5;
+/// How long a close that was begun may go on behind the time that its backfill may be open,
+/// milliseconds (7 days).
+pub const CLOSING_MS_MAX: i64 = 7 * 86_400_000;
 /// How long the figures of a backfill that has ended are kept, milliseconds (400 days, as long as
 /// what arrived).
 pub const FIGURES_MS: i64 = 400 * 86_400_000;
@@ -114,8 +122,14 @@ pub struct Job {
     pub why: Option<Why>,
     /// The ledger's number of the intent that ends it; zero until then.
     pub operation: u64,
-    /// Whether the ledger has what came of that.
+    /// Whether the ledger has what came of that; of one that is being closed, the alarm that it
+    /// cannot be.
     pub told: bool,
+    /// How often its close was begun and was neither done nor put off.
+    pub attempts: u32,
+    /// Of one that is closed: the first day whose duplicates were known whether their records were
+    /// kept or not.
+    pub exact_from: Option<Day>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
     /// The key of its records; none once it is destroyed.

@@ -12,7 +12,7 @@ use crate::model::backfill::{Job, Outcomes, Stage, Why};
 use crate::model::batch::{Batch, Details};
 use crate::model::ids::{KeyId, SiteNo, Tag};
 use crate::model::person::Person;
-use crate::model::time::{Month, Timestamp};
+use crate::model::time::{Day, Month, Timestamp};
 
 const VERSION: u8 = 1;
 
@@ -35,6 +35,8 @@ pub fn encode(job: &Job) -> Vec<u8> {
     out.push(job.why.map_or(0, Why::code));
     out.varint(job.operation);
     out.push(u8::from(job.told));
+    out.varint(u64::from(job.attempts));
+    out.varint(job.exact_from.map_or(0, |day| u64::from(day.0)));
     out.push(u8::from(job.ended_at.is_some()));
     out.zigzag(job.ended_at.map_or(0, |at| at.0));
     out.varint(job.key.map_or(0, |key| key.0));
@@ -80,6 +82,8 @@ pub fn decode(bytes: &[u8]) -> Result<Job, Corrupt> {
         code => Some(Why::from_code(code).ok_or(corrupt)?),
     };
     let (operation, told) = (reader.varint()?, flag(&mut reader)?);
+    let attempts = reader.number32()?;
+    let exact_from = Some(Day(reader.number32()?)).filter(|day| day.0 > 0);
     let has_ended = flag(&mut reader)?;
     let ended_at = Some(Timestamp(reader.zigzag()?)).filter(|_| has_ended);
     let key = Some(KeyId(reader.varint()?)).filter(|key| key.0 > 0);
@@ -117,6 +121,8 @@ pub fn decode(bytes: &[u8]) -> Result<Job, Corrupt> {
         why,
         operation,
         told,
+        attempts,
+        exact_from,
         ended_at,
         key,
         mark,
@@ -278,6 +284,8 @@ mod tests {
             why: (stage == Stage::Abandoned).then_some(Why::Expired),
             operation: 9,
             told: !is_open,
+            attempts: 3,
+            exact_from: (stage == Stage::Closed).then_some(Day(20_000)),
             ended_at: (!is_open).then_some(Timestamp(8)),
             key: is_open.then_some(KeyId(77)),
             mark: vec![1, 2, 3],

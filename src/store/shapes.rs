@@ -132,6 +132,21 @@ impl DetailsWriter {
         word
     }
 
+    /// Adds rows that were written before, in their order.
+    pub fn copy(&mut self, rows: &Details) {
+        for (shape, words, values) in rows.rows() {
+            let shape = rows.shapes.get(shape as usize);
+            self.shape.extend_from_slice(shape.map_or(&[][..], |shape| shape));
+            for word in words {
+                let (field, text) = word_of(rows, *word);
+                let word = self.word(field, text);
+                self.details.numbers.push(word);
+            }
+            self.details.values.extend_from_slice(values);
+            self.end_row();
+        }
+    }
+
     /// Ends the row.
     pub fn end_row(&mut self) {
         let last = self.details.rows.last().map(|row| row.shape);

@@ -94,8 +94,8 @@ pub fn backfill_number(id: &str) -> Option<u64> {
     (backfill_id(number) == id).then_some(number)
 }
 
-/// A backfill as it is shown. `exact_from` is the first day whose duplicates are known whether
-/// their records are kept or not.
+/// A backfill as it is shown. `exact_from` is the first day whose duplicates are known as of now
+/// whether their records are kept or not; of one that is closed, its own is shown.
 pub fn view(job: &Job, site: &SiteId, exact_from: Day) -> Value {
     let state = match job.why {
         Some(Why::Expired) => "expired",
@@ -117,7 +117,8 @@ pub fn view(job: &Job, site: &SiteId, exact_from: Day) -> Value {
         "open_until": text(job.open_until),
         "ended_at": job.ended_at.map(text),
         "key_destroyed": job.key.is_none(),
-        "duplicates_exact_from": text(exact_from.start()),
+        "duplicates_exact_from": text(job.exact_from.unwrap_or(exact_from).start()),
+        "close_attempts": job.attempts,
         "loads": job.loads,
         "bytes": job.bytes,
         "staged": job.records(),

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
 use super::known::known;
+use super::merge::Merge;
 use super::{Order, Whole, aad, mark_key};
 use crate::engine::fold::FoldError;
 use crate::engine::journal;
@@ -34,7 +35,7 @@ impl Engine {
     /// # Errors
     /// Busy where too much waits for the fold, or an erasure was lost with data of before and was
     /// not repeated; refused where it is not being closed; damaged where its records do not open;
-    /// stopped.
+    /// ended where its site's collection has; stopped.
     pub async fn close_backfill(&self, number: u64) -> Result<Arc<Job>, EngineError> {
         let turn = Arc::clone(&self.shared.backfills.turn).lock_owned().await;
         let mut turn = Some(turn);
@@ -54,25 +55,42 @@ impl Engine {
 }
 
 fn closed(engine: &Engine, number: u64) -> Result<Option<Arc<Job>>, EngineError> {
+    if let Some(job) = engine.backfill(number).filter(|job| job.stage == Stage::Closed) {
+        return Ok(Some(job));
+    }
+    let Some(whole) = prepare(engine, number)? else { return Ok(None) };
+    engine.wait_for(|reply| Message::Backfill(Order::Close(Box::new(whole), reply)))
+}
+
+/// Everything of a backfill that is being closed, as the writer takes it; `None` where records
+/// changed meanwhile, so that it must begin again.
+///
+/// # Errors
+/// As [`Engine::close_backfill`].
+pub(in crate::engine) fn prepare(
+    engine: &Engine,
+    number: u64,
+) -> Result<Option<Whole>, EngineError> {
     let shared = &engine.shared;
     let unknown = || EngineError::Refused("there is no such backfill to be closed".into());
     let job = shared.backfills.of(number).ok_or_else(unknown)?;
-    match job.stage {
-        Stage::Closed => return Ok(Some(job)),
-        Stage::Closing => {}
-        Stage::Loading | Stage::Abandoned => return Err(unknown()),
+    if job.stage != Stage::Closing {
+        return Err(unknown());
     }
     if shared.disk_low.load(Ordering::Acquire) {
         return Err(EngineError::DiskFull);
     }
     let site = shared.directory.by_no(job.site).ok_or(EngineError::NoSite)?;
+    if site.terminated_at.is_some() {
+        return Err(EngineError::Ended);
+    }
     let at = |month: &Month| SiteMonth { site: site.no, month: *month };
     if job.staged.keys().any(|month| shared.has_lost_erasure(at(month))) {
         tracing::warn!(backfill = number, "its close waits for an erasure that must be repeated");
         return Err(EngineError::Busy);
     }
     // In this order: whoever is hidden after this makes the writer send it back.
-    let (floor, suppressions) = (engine.seen_floor(), engine.suppressions());
+    let floor = engine.seen_floor();
     let erasing = shared.erasing_at(site.no);
     let hidden = shared.hidden(site.no);
     let mut loads = staged(engine, &job)?;
@@ -96,25 +114,24 @@ fn closed(engine: &Engine, number: u64) -> Result<Option<Arc<Job>>, EngineError>
         let is_known = |mark: &[u8; MARK_BYTES]| !seen.insert(*mark) || found.contains(mark);
         repeats.push(marks.iter().map(is_known).collect::<Vec<bool>>());
         hide(&mut batch, &hidden)?;
-        batch.suppressions = suppressions;
         group.push(submission(engine, batch));
     }
-    let whole = Whole { number, group, repeats, floor, erasing };
-    engine.wait_for(|reply| Message::Backfill(Order::Close(Box::new(whole), reply)))
+    Ok(Some(Whole { number, group, repeats, floor, erasing }))
 }
 
-/// Everything that was put aside.
+/// Everything that was put aside, small requests together.
 fn staged(engine: &Engine, job: &Job) -> Result<Vec<Staged>, EngineError> {
     let shared = &engine.shared;
     let gone = || EngineError::Damaged("records of a backfill are missing".into());
     let key = job.key.and_then(|key| shared.ring.by_id(key)).ok_or_else(gone)?;
-    let mut loads = Vec::with_capacity(job.loads as usize);
+    let mut loads = Merge::default();
     for load in 0..job.loads {
         let name = keys::backfill_records(job.number, load);
         let sealed = shared.store.get(Table::Backfill, &name)?.ok_or_else(gone)?;
         let plain = key.open(&aad(&name), &sealed).map_err(FoldError::from)?;
         loads.push(rows::decode_staged(&plain)?);
     }
+    let loads = loads.end();
     let records: usize = loads.iter().map(|load| load.marks.len()).sum();
     if records as u64 == job.records() { Ok(loads) } else { Err(gone()) }
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashSet};
 use super::mark;
 use crate::crypto::HmacKey;
 use crate::engine::explain::Work;
+use crate::engine::fold::header_living;
 use crate::engine::{Engine, EngineError};
 use crate::model::batch::Item;
 use crate::model::field::Field;
@@ -32,7 +33,14 @@ pub fn known(
     let mut found = HashSet::new();
     for month in months {
         let work = Work::new(engine, site, *month)?;
-        let listing = work.list()?;
+        let mut listing = work.list()?;
+        // Blocks all of whose records are of days with slots have nothing to tell. Where a header
+        // does not open, the reading of the block says why.
+        let (store, ring) = (&engine.shared.store, &engine.shared.ring);
+        listing.blocks.retain(|place| {
+            let header = header_living(store, ring, *place);
+            !matches!(header, Ok(Some(header)) if header.first.day() >= floor)
+        });
         let whole = work.every_block(&listing, |_, rows| {
             for row in rows.iter().filter(|row| row.occurred_at.day() < floor) {
                 let mark = mark_of_row(key, row)?;

@@ -5,7 +5,7 @@
 //! their rows into another block. So they come with the list, still sealed; they are small and few.
 
 use super::blocks::BlockPlace;
-use super::read::{open_block, open_block_key};
+use super::read::{open_block, open_block_key, open_header};
 use super::{FoldError, Folder, blocks_of};
 use crate::crypto::seal;
 use crate::engine::EngineError;
@@ -15,6 +15,7 @@ use crate::model::batch::{Bucket, SiteMonth};
 use crate::model::usage::Tally;
 use crate::store::block::OwnedRow;
 use crate::store::codec::Corrupt;
+use crate::store::header::Header;
 use crate::store::verdict::decode_tally;
 use crate::store::{Store, Table, keys};
 
@@ -99,6 +100,26 @@ pub fn read_living(
     let (wrapped, sealed) = (store.get(block_keys, &key)?, store.get(blocks, &body)?);
     let Some((wrapped, sealed)) = wrapped.zip(sealed) else { return Ok(None) };
     open_fragment(ring, &Fragment { place, wrapped, sealed })
+}
+
+/// The header of a block of a list; `None` where the block or its bucket's key is destroyed.
+///
+/// # Errors
+/// When it does not open or does not follow its format.
+pub fn header_living(
+    store: &Store,
+    ring: &KeyRing,
+    place: BlockPlace,
+) -> Result<Option<Header>, FoldError> {
+    let [_, (headers, at), (block_keys, key)] = place.rows();
+    if !store.has(headers) || !store.has(block_keys) {
+        return Ok(None);
+    }
+    let (wrapped, sealed) = (store.get(block_keys, &key)?, store.get(headers, &at)?);
+    let Some((wrapped, sealed)) = wrapped.zip(sealed) else { return Ok(None) };
+    let Some(bucket_key) = ring.by_id(seal::key_id(&wrapped)?) else { return Ok(None) };
+    let key = open_block_key(place, &bucket_key, &wrapped)?;
+    open_header(place, &key, &sealed).map(Some)
 }
 
 /// Opens a fragment of a list; `None` where its bucket's key is destroyed.

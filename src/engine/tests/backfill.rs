@@ -1,8 +1,9 @@
 //! Backfills against the model, and case by case.
 
 use super::*;
-use crate::engine::backfill::{Change, Loaded, Loading, mark_of};
+use crate::engine::backfill::{self, Change, Loaded, Loading, mark_of};
 use crate::engine::erase::{Order, Waits};
+use crate::engine::writer::Message;
 use crate::keys::LedgerMark;
 use crate::model::backfill::{Job, Outcomes, Stage};
 use crate::model::field::Field;
@@ -53,6 +54,8 @@ impl World {
             why: None,
             operation: 0,
             told: false,
+            attempts: 0,
+            exact_from: None,
             ended_at: None,
             key: None,
             mark: Vec::new(),
@@ -238,6 +241,55 @@ fn an_event_that_was_counted_is_known_however_long_ago() {
     world.close();
 }
 
+/// The writer does a part of its work for each batch.
+#[test]
+fn small_requests_are_judged_together() {
+    let mut world = World::new(settings(false));
+    let number = world.make(0);
+    for event in 0..40 {
+        let late = START - i64::from(event % 7) * 24 * HOUR;
+        world.load(number, &at(late, &[(event, event % 5), (event / 2, 3)]));
+    }
+    world.begin_close(number);
+    let whole = backfill::prepare(world.engine(), number).unwrap().unwrap();
+    assert_eq!(whole.group.len(), 1);
+    assert_eq!((whole.group[0].batch.claims.len(), whole.repeats[0].len()), (80, 80));
+    let total = world.try_close(number).unwrap().total();
+    assert_eq!(total.accepted + total.duplicates, 80);
+    world.close();
+}
+
+/// Somebody of another site who is suppressed meanwhile does not send the close back, and who ended
+/// counts nothing.
+#[test]
+fn a_close_looks_at_its_own_site() {
+    let mut world = World::new(settings(false));
+    let [other, ended] = [0, 1].map(|site| {
+        let number = world.make(site);
+        let rows = at(START, &[(1, 1)]).into_iter();
+        world.load(number, &rows.map(|(row, at)| (Row { site, ..row }, at)).collect::<Vec<_>>());
+        world.begin_close(number);
+        number
+    });
+    let whole = |engine: &Engine, number| backfill::prepare(engine, number).unwrap().unwrap();
+    let close = |world: &World, whole| {
+        let order = |reply| Message::Backfill(backfill::Order::Close(Box::new(whole), reply));
+        world.engine().wait_for(order).unwrap()
+    };
+    let prepared = whole(world.engine(), other);
+    let person = Person { users: vec![Tag(tag("user record", 9))], devices: Vec::new() };
+    let suppress = Some(Tag(tag("suppressed", 9)));
+    let order = Order { number: 900, person, suppress, ..Order::default() };
+    world.runtime.block_on(world.engine().hide(&site_id(1), order)).unwrap();
+    assert_eq!(close(&world, prepared).unwrap().total().accepted, 1);
+    let prepared = whole(world.engine(), ended);
+    let terminated = world.engine().terminate_site(site_id(1), Timestamp(START));
+    world.runtime.block_on(terminated).unwrap();
+    assert!(close(&world, prepared).is_none());
+    assert_eq!(world.try_close(ended).err(), Some(EngineError::Ended));
+    world.close();
+}
+
 /// Whoever is erased between load and close is counted, and no record of them is kept; the erasure
 /// is not done before the key of what was put aside is destroyed.
 #[test]
@@ -292,7 +344,7 @@ fn who_is_erased_meanwhile_is_counted_and_not_kept() {
 
 #[test]
 fn a_backfill_has_bounds_and_an_end() {
-    let bounds = crate::engine::backfill::Settings { records_max: 5, bytes_max: 1 << 20 };
+    let bounds = backfill::Settings { records_max: 5, bytes_max: 1 << 20, loads_max: 2 };
     let mut world = World::new(Settings { backfill: bounds, ..settings(false) });
     let number = world.make(0);
     assert!(matches!(world.load(number, &at(START, &[(1, 1), (2, 2), (3, 3)])), Loaded::Done(_)));

@@ -92,11 +92,12 @@ impl Writer {
         for (month, records) in &load.months {
             *next.staged.entry(*month).or_default() += records;
         }
-        next.loads += 1;
+        next.loads = next.loads.saturating_add(1);
         next.bytes += (load.plain.len() + SEALED_BYTES) as u64;
         next.rejected += load.rejected;
         let bounds = self.settings.backfill;
-        if next.records() > bounds.records_max || next.bytes > bounds.bytes_max {
+        let is_full = next.records() > bounds.records_max || next.bytes > bounds.bytes_max;
+        if is_full || next.loads > bounds.loads_max {
             return Ok(Ok(Loaded::Full));
         }
         let name = keys::backfill_records(job.number, job.loads);
@@ -121,9 +122,13 @@ impl Writer {
         let Whole { number, group, repeats, floor, erasing } = whole;
         let job = self.shared.backfills.of(number).filter(|job| job.stage == Stage::Closing);
         let Some(job) = job else { return Ok(None) };
-        let generation = self.shared.suppressions();
-        let knows = group.iter().all(|of| of.batch.suppressions == generation);
-        if self.state.floor() != floor || self.shared.erasing_at(job.site) != erasing || !knows {
+        // Whoever is suppressed is being erased, so the erasures of the site tell; other sites' do
+        // not matter.
+        if self.state.floor() != floor || self.shared.erasing_at(job.site) != erasing {
+            return Ok(None);
+        }
+        let site = self.shared.directory.by_no(job.site);
+        if site.is_none_or(|site| site.terminated_at.is_some()) {
             return Ok(None);
         }
         let now = self.shared.clock.now();
@@ -138,8 +143,9 @@ impl Writer {
             note(&mut outcomes, of, verdicts);
         }
         let ended_at = Some(now);
-        let next =
+        let mut next =
             Job { stage: Stage::Closed, outcomes, ended_at, told: false, ..Job::clone(&job) };
+        next.exact_from = Some(floor);
         let mut changes = Changes::default();
         let (name, sealed) = self.shared.backfill_row(&next);
         changes.put(Table::Backfill, name, sealed);
