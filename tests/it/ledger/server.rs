@@ -141,7 +141,7 @@ fn it_holds_what_was_done() {
         (Actor::Server, &issued(&operator, "operator", true)),
         (Actor::Server, &|event| matches!(event, Event::PolicyLoaded { .. })),
         (by(&operator), &issued(&producer, "producer", true)),
-        (by(&operator), &issued(&auditor, "auditor", false)),
+        (by(&operator), &issued(&auditor, "auditor", true)),
         (by(&operator), &|event| *event == revoked),
         (by(&auditor), &|event| matches!(event, Event::PrivilegedRead { site: None, .. })),
     ];
