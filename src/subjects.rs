@@ -315,6 +315,8 @@ impl Inner {
     async fn erase(&self, by: Actor, asked: Asked) -> Result<(bool, Vec<u8>), SubjectError> {
         let _one = self.erasing.lock().await;
         let Asked { site, known, ground, repeats } = asked;
+        // A month that began while this waited, for a record that comes late, was not looked at.
+        self.knows_months(&site.id, &known.months)?;
         let is_lost = |number: u64| {
             let all = self.engine.erasures();
             all.iter().any(|of| (of.number, of.stage, &of.site) == (number, Stage::Lost, &site.id))
@@ -334,6 +336,7 @@ impl Inner {
         let number = told.operation;
         let order = Order { number, months: months.clone(), person, suppress, repeats };
         self.engine.hide(&site.id, order).await?;
+        let knows = self.knows_months(&site.id, &months);
         if let Some(lost) = repeats {
             self.result(&site.id, lost, &EraseReport::default(), "repeated").await?;
         }
@@ -349,6 +352,8 @@ impl Inner {
             Err(SubjectError::Failed | SubjectError::Busy) => ("pending", EraseReport::default()),
             Err(error) => return Err(error),
         };
+        // What was found goes on by itself; asked again, the month that began is searched, too.
+        knows?;
         let view = ErasureView {
             number,
             site: site.id.clone(),
@@ -362,6 +367,13 @@ impl Inner {
             suppressed,
         };
         Ok((state == "done", view.to_json()))
+    }
+
+    /// Busy where the site has a month that a person was not looked for in.
+    fn knows_months(&self, site: &SiteId, known: &[Month]) -> Result<(), SubjectError> {
+        let all = self.engine.ring().record_months(site)?;
+        let knows = all.iter().all(|month| known.contains(month));
+        if knows { Ok(()) } else { Err(SubjectError::Busy) }
     }
 
     /// Has the engine erase a person who is hidden, and tells the ledger when it is done.

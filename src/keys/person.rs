@@ -9,7 +9,7 @@ use super::slot::KeyName;
 use super::tree::{Core, Made, broken};
 use super::{KeyKind, KeyRing, KeysError};
 use crate::crypto::{BaseKey, HmacKey, SealKey, Secret, TagKey};
-use crate::model::ids::SiteId;
+use crate::model::ids::{KeyId, SiteId};
 use crate::model::time::Month;
 use crate::model::vocab::Class;
 
@@ -33,7 +33,32 @@ pub struct RecordKeys {
     pub record: TagKey,
 }
 
+/// The months of a site whose records can be searched, with the ids of what is needed for that.
+fn searchable(core: &Core, site: &SiteId) -> Vec<(Month, Vec<KeyId>)> {
+    let of_site = |name: &&KeyName| {
+        (name.kind, name.hold) == (KeyKind::Record, 0) && name.owner.as_ref() == Some(site)
+    };
+    let months: BTreeSet<u32> =
+        core.by_name.keys().filter(of_site).map(|name| name.epoch).collect();
+    let ids = |month: Month| {
+        let names =
+            [KeyKind::Base, KeyKind::Record].map(|kind| KeyName::of_site(kind, site, month));
+        names.iter().map(|name| core.living(name)).collect::<Option<Vec<_>>>()
+    };
+    months.into_iter().map(Month).filter_map(|month| Some((month, ids(month)?))).collect()
+}
+
 impl KeyRing {
+    /// The months of a site whose records can be searched for somebody, the oldest first.
+    ///
+    /// # Errors
+    /// When the keys cannot be used any more.
+    pub fn record_months(&self, site: &SiteId) -> Result<Vec<Month>, KeysError> {
+        self.usable()?;
+        let core = self.core()?;
+        Ok(searchable(&core, site).into_iter().map(|(month, _)| month).collect())
+    }
+
     /// The months of a site whose records can be searched for somebody, the oldest first, each with
     /// its keys. They are opened for the caller alone and wiped with what it gets.
     ///
@@ -42,17 +67,9 @@ impl KeyRing {
     pub fn record_keys(&self, site: &SiteId) -> Result<Vec<(Month, RecordKeys)>, KeysError> {
         self.usable()?;
         let core = self.core()?;
-        let of_site = |name: &&KeyName| {
-            (name.kind, name.hold) == (KeyKind::Record, 0) && name.owner.as_ref() == Some(site)
-        };
-        let months: BTreeSet<u32> =
-            core.by_name.keys().filter(of_site).map(|name| name.epoch).collect();
+        let months = searchable(&core, site);
         let mut found = Vec::with_capacity(months.len());
-        for month in months.into_iter().map(Month) {
-            let names =
-                [KeyKind::Base, KeyKind::Record].map(|kind| KeyName::of_site(kind, site, month));
-            let ids = names.iter().map(|name| core.living(name)).collect::<Option<Vec<_>>>();
-            let Some(ids) = ids else { continue };
+        for (month, ids) in months {
             let made = self.note(core.open_all(&ids))?;
             let [base, record] = made.as_slice() else { return Err(broken()) };
             let base = BaseKey::new(&base.secret);

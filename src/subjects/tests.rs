@@ -98,6 +98,27 @@ async fn check_51_one_question_more_than_the_budget_is_refused_and_written_down(
     assert!(house.dir.path().exists());
 }
 
+/// A record that comes late begins a month while somebody waits for their turn: they were not looked
+/// for there, and nothing is said to be erased.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_month_that_begins_meanwhile_is_not_missed() {
+    let house = House::new().await;
+    let desk = house.desk(9);
+    let look = || async {
+        let text = WipedVec::from(br#"{"user_id":"somebody"}"#.to_vec());
+        desk.0.look(house.engine.site(&site()).unwrap(), text).await.unwrap()
+    };
+    let month = Timestamp(1_775_000_000_000).day().month();
+    let early = look().await;
+    house.engine.ring().site_month(&site(), month).unwrap();
+    let entries = house.events().len();
+    assert_eq!(desk.0.erase(Actor::Server, early).await.err(), Some(SubjectError::Busy));
+    assert_eq!((house.events().len(), house.engine.erasures().len()), (entries, 0));
+    let again = look().await;
+    assert!(again.known.months.contains(&month));
+    assert!(desk.0.erase(Actor::Server, again).await.unwrap().0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_intent_that_hid_nobody_is_closed_as_cut_and_one_that_did_is_not() {
     let house = House::new().await;
