@@ -7,6 +7,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use blindtally::model::limits::{DEVICE_ID_BYTES_MAX, USER_ID_BYTES_MAX};
+use blindtally::wire::backfill::BackfillRequest;
 use blindtally::wire::backup::{self, BackupRequest};
 use blindtally::wire::challenge::{self, BadList};
 use blindtally::wire::fault::Flaw;
@@ -34,10 +35,14 @@ const MEMBERS: &[&str] = &[
     "name",
     "reason",
     "late_records",
+    "site_id",
+    "producer",
+    "from",
+    "to",
 ];
 
 fuzz_target!(|data: &[u8]| {
-    let Some((form, body)) = choose(data, 7) else { return };
+    let Some((form, body)) = choose(data, 8) else { return };
     let mut room = body.to_vec();
     match form {
         0 => list(body),
@@ -57,6 +62,14 @@ fuzz_target!(|data: &[u8]| {
             Ok(removal) => {
                 assert!(REMOVAL_REASONS.contains(&removal.reason));
                 is(removal.reason, body, "reason");
+            }
+            Err(flaw) => check(flaw),
+        },
+        6 => match BackfillRequest::parse(&mut room) {
+            Ok(request) => {
+                assert!(request.from < request.to);
+                is(&request.reason, body, "reason");
+                is(request.site.as_str(), body, "site_id");
             }
             Err(flaw) => check(flaw),
         },

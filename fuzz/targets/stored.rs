@@ -14,6 +14,7 @@ use blindtally::model::batch::Item;
 use blindtally::model::ids::{ShortTag, Tag};
 use blindtally::model::time::Timestamp;
 use blindtally::store::arrivals::{self, Total};
+use blindtally::store::backfill;
 use blindtally::store::backup::{BackupRow, DataMark};
 use blindtally::store::block::{self, FilterKeys, OwnedRow, Row};
 use blindtally::store::codec::{Corrupt, Put, Reader};
@@ -39,7 +40,7 @@ const ROWS_MAX: usize = 10_000;
 const DETAILS_BYTES_MAX: usize = 1 << 20;
 
 fuzz_target!(|data: &[u8]| {
-    let Some((format, bytes)) = choose(data, 25) else { return };
+    let Some((format, bytes)) = choose(data, 27) else { return };
     match format {
         0 => batches(bytes),
         1 => {
@@ -55,7 +56,7 @@ fuzz_target!(|data: &[u8]| {
         8 => round_trip(bytes, Position::decode, Position::encode),
         9 => row_details(bytes),
         10 => numbers(bytes),
-        11 => round_trip(bytes, verdict::decode_tally, verdict::encode_tally),
+        11 => of_any_version(bytes, verdict::decode_tally, verdict::encode_tally),
         12 => row_keys(bytes),
         // A row of version 1 is read, and written as one of version 2, which is longer.
         14 if bytes.first() == Some(&1) => drop(UnderWay::decode(bytes)),
@@ -70,6 +71,8 @@ fuzz_target!(|data: &[u8]| {
         20 => round_trip(bytes, BackupRow::decode, BackupRow::encode),
         21 => round_trip(bytes, DataMark::decode, DataMark::encode),
         22 => of_any_version(bytes, Ended::decode, Ended::encode),
+        25 => round_trip(bytes, backfill::decode, backfill::encode),
+        26 => round_trip(bytes, backfill::decode_staged, backfill::encode_staged),
         23 => round_trip(bytes, HeldRow::decode, HeldRow::encode),
         24 => {
             vek_home(bytes);

@@ -257,7 +257,7 @@ impl Inner {
         let closed_at = match self.closed(site, month)? {
             // The ids are its members', whose statements have it.
             Subject::Group(_) => return Ok(None),
-            subject => subject.closed_at(),
+            subject @ Subject::Site(_) => subject.closed_at(),
         };
         let asked = self.months.quality(site.clone(), month);
         let why = match tokio::time::timeout(QUALITY_WITHIN, asked).await {

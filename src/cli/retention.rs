@@ -19,7 +19,8 @@ pub enum RetentionVerb {
         /// Of this site only.
         #[arg(long)]
         site: Option<String>,
-        /// In this state only: active, due, held, overdue, destroying, failed or certified.
+        /// In this state only: active, due, held, overdue, destroying, destroyed, failed
+        /// or certified.
         #[arg(long)]
         state: Option<String>,
     },

@@ -9,7 +9,8 @@ use crate::model::time::DAY_MS;
 
 /// Most records of a backfill that may be set: the close judges them in one go.
 const RECORDS_MOST: u64 = 1_000_000;
-/// Most sealed bytes of a backfill that may be set: its close takes five times as much memory.
+/// Most sealed bytes of a backfill that may be set: the close takes about five times as much
+/// memory.
 const BYTES_MOST: u64 = 256 << 20;
 
 /// How much a backfill may hold.

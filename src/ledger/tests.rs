@@ -186,11 +186,8 @@ fn one_of_each() -> Vec<Event> {
         },
     ]);
     all.extend(of_backfills(&site, keys));
+    all.extend(of_counts(&site, month, digest));
     all.extend([
-        Event::StatementIssued { site: site.clone(), month, version: 1, digest },
-        Event::StatementRemoved { site: site.clone(), month, version: 2 },
-        Event::FiguresRemoved { month, sites: vec![site.clone()] },
-        Event::SiteRemoved { site: site.clone() },
         challenged(site.clone(), month),
         Event::ChallengeRefused { site: site.clone(), month, answered: 5 },
         Event::CertificateIssued { destruction: 2, digest },
@@ -209,6 +206,15 @@ fn one_of_each() -> Vec<Event> {
     all.extend(of_webhooks());
     all.push(Event::Alarm { reason: Alarm::ClockBack });
     all
+}
+
+fn of_counts(site: &SiteId, month: Month, digest: Digest) -> [Event; 4] {
+    [
+        Event::StatementIssued { site: site.clone(), month, version: 1, digest },
+        Event::StatementRemoved { site: site.clone(), month, version: 2 },
+        Event::FiguresRemoved { month, sites: vec![site.clone()] },
+        Event::SiteRemoved { site: site.clone() },
+    ]
 }
 
 fn of_backups(digest: Digest) -> [Event; 4] {

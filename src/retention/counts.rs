@@ -1,9 +1,9 @@
 //! The end of plain counts (class C4): figures of months and rows of sites.
 //!
-//! Figures stand behind a statement, so they go with it, in the same run: the period counts from
-//! the close of the month, and from the issue of the last version where that is later. A month
-//! with a living key, or with a copy in hold storage, waits for its end. A site's row goes when its
-//! own period is over, counted from its end, and nothing else is left of it.
+//! Figures stand behind a statement, the site's or its group's, so they go with it, in the same
+//! run: the period counts from the close of the month, and from the issue of the last version where
+//! that is later. A month with a living key, or with a copy in hold storage, waits for its end. A
+//! site's row goes when its own period is over, counted from its end, and nothing else is left.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ impl Inner {
         let mut due: BTreeMap<Month, Vec<SiteId>> = BTreeMap::new();
         for of in self.vault.figures_kept()? {
             let is_over = of.closed_at.is_some_and(|at| add_months(at, months) <= now);
-            if is_over && !of.lives && !self.has_rows(STATEMENTS, &of.site, Some(of.month))? {
+            if is_over && !of.lives && !self.is_stated(&of.site, of.month)? {
                 due.entry(of.month).or_default().push(of.site);
             }
         }
@@ -50,6 +50,20 @@ impl Inner {
             }
         }
         Ok(swept)
+    }
+
+    /// Whether a statement of the month is kept: the site's own, or that of its billing group,
+    /// which is read beside the figures of all members.
+    fn is_stated(&self, site: &SiteId, month: Month) -> Result<bool, DeskError> {
+        let of = self.vault.site(site);
+        let group = of.and_then(|site| site.settings_in(month).billing_group.clone());
+        let scopes = [Some(site.clone()), group.map(|group| SiteId::of_group(&group))];
+        for scope in scopes.into_iter().flatten() {
+            if self.has_rows(STATEMENTS, &scope, Some(month))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Removes what is kept beside the statements of a month: how many lists were answered, and a

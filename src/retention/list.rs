@@ -2,10 +2,10 @@
 //! certificate. Certificates are never removed, so a page opens no more of them than it shows, and
 //! never more than a few.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::plan::{LOTS_MAX, Standing, class_of, epoch_of, rule_name, word_of};
-use super::policy::Policy;
+use super::policy::{Policy, Profile};
 use super::run::FAILED;
 use super::{Desk, DeskError, Inner};
 use crate::model::caller::Caller;
@@ -13,7 +13,7 @@ use crate::model::ids::SiteId;
 use crate::model::retention::Lot;
 use crate::model::time::Timestamp;
 use crate::wire::retention::certificate::{Certificate, CertifiedLot};
-use crate::wire::retention::rows::FailedRow;
+use crate::wire::retention::rows::{FailedRow, Planned, RunRow};
 use crate::wire::retention::view::{ListView, LotView, RuleView};
 
 /// Which lots are asked for.
@@ -62,8 +62,8 @@ impl Place {
 }
 
 /// Every state of a lot.
-pub const STATES: [&str; 7] =
-    ["active", "due", "held", "overdue", "destroying", "failed", "certified"];
+pub const STATES: [&str; 8] =
+    ["active", "due", "held", "overdue", "destroying", "destroyed", "failed", "certified"];
 
 impl Question {
     /// The state of this name.
@@ -134,12 +134,13 @@ impl Inner {
     /// Every lot that lives, is being destroyed, or whose destruction failed.
     pub(super) fn lot_views(&self, believed: Timestamp) -> Result<Vec<LotView>, DeskError> {
         let now = believed.max(self.clock.now());
-        let going: BTreeSet<(Option<u64>, Lot)> = {
-            let state = self.state();
-            let all = state.run.iter().flat_map(|run| &run.lots);
-            let ends = all.filter(|planned| planned.heirs.is_empty());
-            ends.map(|planned| (planned.hold, planned.lot)).collect()
-        };
+        let mut going: BTreeMap<(Option<u64>, Lot), Option<&'static str>> = BTreeMap::new();
+        let run = self.state().run.clone();
+        if let Some(run) = &run {
+            let state = self.run_state(run)?;
+            let ends = run.lots.iter().filter(|planned| planned.heirs.is_empty());
+            going.extend(ends.map(|planned| ((planned.hold, planned.lot), state)));
+        }
         let profile = self.policy_at(believed).profile;
         let held = self.vault.held()?.into_iter().filter(|held| held.lost);
         let lost: BTreeSet<Lot> = held.map(|held| held.lot).collect();
@@ -149,7 +150,7 @@ impl Inner {
             epoch: epoch_of(standing.info.lot),
             rule: rule_name(profile, class_of(standing.info.lot)).to_owned(),
             due: standing.due,
-            state: state_of(standing, &going, now),
+            state: state_of(standing, going.get(&key_of(standing)).copied().flatten(), now),
             holds: standing.holds.clone(),
             apart: standing.hold.is_some(),
             lost: standing.hold.is_some() && lost.contains(&standing.info.lot),
@@ -160,28 +161,25 @@ impl Inner {
         standings.sort_by_key(|one| (one.info.lot, one.hold.is_some(), one.free_at.is_some()));
         standings.dedup_by_key(|one| (one.info.lot, one.hold.is_some()));
         let living: BTreeSet<Lot> = standings.iter().map(|standing| standing.info.lot).collect();
+        standings.retain(|one| going.get(&key_of(one)).is_none_or(Option::is_some));
         let mut views: Vec<LotView> = standings.iter().map(view).collect();
+        // One that lives is listed above, and tried again.
+        let gone = |planned: &Planned| !living.contains(&planned.lot);
         for (_, row) in self.vault.load_rows(FAILED)? {
-            for planned in FailedRow::parse(&row)?.lots {
-                // One that lives is listed above, and tried again.
-                if living.contains(&planned.lot) {
-                    continue;
-                }
-                views.push(LotView {
-                    class: word_of(planned.lot),
-                    site: planned.site,
-                    epoch: epoch_of(planned.lot),
-                    rule: rule_name(profile, class_of(planned.lot)).to_owned(),
-                    due: planned.due,
-                    state: "failed",
-                    holds: Vec::new(),
-                    apart: planned.hold.is_some(),
-                    lost: false,
-                    certificate: None,
-                });
-            }
+            let lots = FailedRow::parse(&row)?.lots.into_iter().filter(gone);
+            views.extend(lots.map(|planned| gone_view(planned, profile, "failed")));
         }
         Ok(views)
+    }
+
+    /// The state of what the run under way takes; `None` where its certificate tells of it already.
+    fn run_state(&self, run: &RunRow) -> Result<Option<&'static str>, DeskError> {
+        if !run.report.as_ref().is_some_and(|report| report.passed && !report.withdrawn) {
+            return Ok(Some("destroying"));
+        }
+        let operation = run.operation.unwrap_or(u64::MAX);
+        let issued = self.certificate_from(operation)?.is_some_and(|(at, _)| at == operation);
+        Ok((!issued).then_some("destroyed"))
     }
 
     /// Adds lots with a certificate from a place on until there are so many; where the next page
@@ -214,13 +212,29 @@ impl Inner {
     }
 }
 
-fn state_of(
-    standing: &Standing,
-    going: &BTreeSet<(Option<u64>, Lot)>,
-    now: Timestamp,
-) -> &'static str {
-    if going.contains(&(standing.hold.map(|hold| hold.0), standing.info.lot)) {
-        "destroying"
+/// A lot that does not live any more.
+fn gone_view(planned: Planned, profile: Profile, state: &'static str) -> LotView {
+    LotView {
+        class: word_of(planned.lot),
+        site: planned.site,
+        epoch: epoch_of(planned.lot),
+        rule: rule_name(profile, class_of(planned.lot)).to_owned(),
+        due: planned.due,
+        state,
+        holds: Vec::new(),
+        apart: planned.hold.is_some(),
+        lost: false,
+        certificate: None,
+    }
+}
+
+fn key_of(standing: &Standing) -> (Option<u64>, Lot) {
+    (standing.hold.map(|hold| hold.0), standing.info.lot)
+}
+
+fn state_of(standing: &Standing, going: Option<&'static str>, now: Timestamp) -> &'static str {
+    if let Some(state) = going {
+        state
     } else if standing.due > now {
         "active"
     } else if standing.is_overdue(now) {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::usage::RULE_SET;
+use super::usage::{RULE_SET, corrections};
 use crate::model::ids::{GroupId, SiteId};
 use crate::model::time::{Month, Timestamp};
 use crate::model::usage::{Corrections, Counters, Evidence, State};
@@ -96,11 +96,7 @@ impl Member {
             "licenses_failed": counters.licenses_failed,
             "unattributed_licenses": counters.unattributed_licenses,
             "device_users": counters.device_users,
-            "corrections": {
-                "users": self.corrections.users,
-                "records": self.corrections.records,
-                "device_users": self.corrections.device_users,
-            },
+            "corrections": corrections(&self.corrections),
         })
     }
 }

@@ -69,11 +69,7 @@ impl Usage {
             "watermark_sessions": counters.watermark_sessions,
             "watermark_users": counters.watermark_users,
             "duplicates": counters.duplicates,
-            "corrections": {
-                "records": self.corrections.records,
-                "users": self.corrections.users,
-                "device_users": self.corrections.device_users,
-            },
+            "corrections": corrections(&self.corrections),
             "other_environments": {"trial": counters.trial, "test": counters.test},
             "from": self.from.to_string(),
             "to": self.to.to_string(),
@@ -132,6 +128,15 @@ impl Usage {
         ]);
         cells
     }
+}
+
+/// What came after the close; devices that stand for users only where there are any.
+pub(super) fn corrections(of: &Corrections) -> Value {
+    let mut said = json!({"records": of.records, "users": of.users});
+    if of.device_users > 0 {
+        said["device_users"] = of.device_users.into();
+    }
+    said
 }
 
 /// Licence records that made nobody active, by reason.
@@ -225,7 +230,7 @@ mod tests {
         let read: Value = serde_json::from_slice(&usage().to_json()).unwrap();
         assert_eq!(read["from"], json!("2026-11-01T00:00:00Z"));
         assert_eq!(read["by_drm_type"], json!({"widevine": {"mau": 3, "licenses_issued": 5}}));
-        assert_eq!(read["corrections"], json!({"records": 0, "users": 0, "device_users": 0}));
+        assert_eq!(read["corrections"], json!({"records": 0, "users": 0}));
         assert_eq!(read["other_environments"], json!({"trial": 0, "test": 0}));
         let page = list_to_json(&[usage()], Some("c"));
         let page: Value = serde_json::from_slice(&page).unwrap();

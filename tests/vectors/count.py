@@ -97,7 +97,7 @@ class Tally:
             "corrections": {
                 "records": n["corrections"],
                 "users": len(self.late),
-                "device_users": len(self.late_devices),
+                **({"device_users": len(self.late_devices)} if self.late_devices else {}),
             },
             "other_environments": {"trial": n["trial"], "test": n["test"]},
             "excluded": {
@@ -236,7 +236,7 @@ def statement(own, group):
         reason: sum(one["excluded"][reason] for one in figures) for reason in Tally().figures()["excluded"]
     }
     late = {
-        name: sum(one["corrections"][name] for one in figures)
+        name: sum(one["corrections"].get(name, 0) for one in figures)
         for name in ("records", "users", "device_users")
     }
     late["licenses_issued"] = sum(one.late_issued for one in own)

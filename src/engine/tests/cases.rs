@@ -18,7 +18,7 @@ pub(super) struct Word {
     /// The word: a variant's name, a number, a truth; empty for a list.
     pub name: String,
     /// Its parts; of a struct the values of its fields, in order.
-    pub parts: Vec<Word>,
+    pub parts: Vec<Self>,
 }
 
 impl Word {
@@ -29,7 +29,7 @@ impl Word {
 
     /// Its list of rows.
     pub(super) fn rows(&self) -> Vec<Row> {
-        let row = |word: &Word| {
+        let row = |word: &Self| {
             let [site, event, user, device, drm, effect, hours_ago] = &word.parts[..] else {
                 panic!("{word:?}");
             };

@@ -36,7 +36,7 @@ fn no_lie(world: &World) {
 
 #[tokio::test]
 async fn check_36_a_run_cut_anywhere_is_finished_by_the_next() {
-    let mut cuts = 0;
+    let (mut cuts, mut seen) = (0, 0);
     for number in 0.. {
         let mut done = true;
         for cut in [Cut::Before(number), Cut::After(number)] {
@@ -51,6 +51,12 @@ async fn check_36_a_run_cut_anywhere_is_finished_by_the_next() {
             cuts += usize::from(reached);
             world.vault.with(|inside| inside.cut = None);
             world.restart();
+            // Whatever was cut, each lot is there in one state.
+            let listed = world.list(None);
+            assert_eq!(count(&listed, "site_id"), 12, "{cut:?} {listed}");
+            let destroyed = count(&listed, "\"destroyed\"");
+            assert!(destroyed == 0 || destroyed == 2, "{cut:?} {listed}");
+            seen += usize::from(destroyed == 2);
             world.run().await.unwrap();
             let [intents, passed, issued, kept] = told(&world);
             assert_eq!([passed, issued, kept], [1, 1, 1], "{cut:?}");
@@ -79,6 +85,7 @@ async fn check_36_a_run_cut_anywhere_is_finished_by_the_next() {
         }
     }
     assert!(cuts >= 20, "only {cuts} cuts were reached");
+    assert!(seen > 0, "what is destroyed and not certified was never seen");
 }
 
 #[tokio::test]

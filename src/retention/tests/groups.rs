@@ -56,6 +56,22 @@ fn a_group_is_due_with_the_last_of_its_members() {
     assert_eq!(standings(&world, 3)[0].0, due(1));
 }
 
+/// The statement of a group is readable as long as it is kept: the figures of the members wait.
+#[tokio::test]
+async fn figures_of_members_wait_for_the_statement_of_their_group() {
+    let world = world(Some(month("2026-12")));
+    world.vault.with(|inside| {
+        inside.lots.clear();
+        inside.figures = vec![sweep::figures("ACME", "2026-04", "2026-05-04T00:00:00Z", false)];
+    });
+    let restated = sweep::statement("+G", "2026-04", 2, "2026-09-01T00:00:00Z");
+    world.row("statement/+G/2026-04/0000000002", restated);
+    world.run_at("2031-08-31T23:59:59Z").await;
+    assert_eq!(world.figures(), ["ACME/2026-04"]);
+    world.run_at("2031-09-01T00:00:00Z").await;
+    assert!(world.figures().is_empty());
+}
+
 #[test]
 fn a_group_waits_for_the_close_of_every_member() {
     let world = world(Some(month("2026-04")));

@@ -5,7 +5,7 @@ use crate::retention::fake::Cut;
 
 impl World {
     /// Runs now, whatever the clock jumped.
-    async fn run_at(&self, text: &str) {
+    pub(super) async fn run_at(&self, text: &str) {
         self.clock.set(at(text));
         if self.run().await == Err(DeskError::ClockAhead) {
             clock::confirm(self, text).await.unwrap();
@@ -115,7 +115,7 @@ async fn a_hold_whose_copies_are_there_keeps_its_row() {
 }
 
 /// A statement of no records.
-fn statement(site: &str, of: &str, version: u32, issued_at: &str) -> Vec<u8> {
+pub(super) fn statement(site: &str, of: &str, version: u32, issued_at: &str) -> Vec<u8> {
     use crate::ledger::Proof;
     use crate::model::site::Counting;
     use crate::model::usage::{Corrections, Counters};
@@ -222,22 +222,22 @@ async fn a_removal_that_nobody_confirmed_goes_after_a_week() {
     assert!(!waiting(&world));
 }
 
-fn figures(site: &str, of: &str, closed_at: &str, lives: bool) -> vault::FiguresInfo {
+pub(super) fn figures(site: &str, of: &str, closed_at: &str, lives: bool) -> vault::FiguresInfo {
     let closed_at = Some(at(closed_at));
     vault::FiguresInfo { site: site_id(site), month: month(of), closed_at, lives }
 }
 
 impl World {
-    fn figures(&self) -> Vec<String> {
+    pub(super) fn figures(&self) -> Vec<String> {
         let name = |of: &vault::FiguresInfo| format!("{}/{}", of.site, of.month);
         self.vault.with(|inside| inside.figures.iter().map(name).collect())
     }
 
-    fn row(&self, name: &str, row: Vec<u8>) {
+    pub(super) fn row(&self, name: &str, row: Vec<u8>) {
         self.vault.with(|inside| inside.rows.insert(name.to_owned(), row));
     }
 
-    fn has_row(&self, name: &str) -> bool {
+    pub(super) fn has_row(&self, name: &str) -> bool {
         self.vault.with(|inside| inside.rows.contains_key(name))
     }
 }

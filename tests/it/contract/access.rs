@@ -289,7 +289,7 @@ fn no_route_reaches_into_another_site() {
             if names_one.iter().any(|part| path.contains(part)) {
                 problem(&answer, 404, "not-found");
                 named += 1;
-            } else if OF_ALL_SITES.iter().any(|start| of_all(&start)) {
+            } else if OF_ALL_SITES.iter().any(of_all) {
                 problem(&answer, 403, "needs-all-sites");
             } else {
                 assert!(!matches!(answer.status, 401 | 403), "{role} {method} {path}: {answer:?}");

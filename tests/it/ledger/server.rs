@@ -103,7 +103,7 @@ fn it_holds_what_was_done() {
     put_site(&server, "A", "{}");
     let operator = server.operator_token();
     let producer = producer_token(&server);
-    let auditor = make_token(&server, "auditor", &["A"]);
+    let auditor = make_token(&server, "auditor", &["*"]);
     let answer = post_records(&server, &producer, &(line("1") + &line("2")));
     assert_eq!(answer.count("accepted"), 2, "{answer:?}");
     let path = format!("/v1/tokens/{}", credential(&producer));
@@ -141,7 +141,7 @@ fn it_holds_what_was_done() {
         (Actor::Server, &issued(&operator, "operator", true)),
         (Actor::Server, &|event| matches!(event, Event::PolicyLoaded { .. })),
         (by(&operator), &issued(&producer, "producer", true)),
-        (by(&operator), &issued(&auditor, "auditor", false)),
+        (by(&operator), &issued(&auditor, "auditor", true)),
         (by(&operator), &|event| *event == revoked),
         (by(&auditor), &|event| matches!(event, Event::PrivilegedRead { site: None, .. })),
     ];
