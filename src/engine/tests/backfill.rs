@@ -290,6 +290,24 @@ fn a_close_looks_at_its_own_site() {
     world.close();
 }
 
+/// Somebody who is hidden after the close was prepared sends it back; made again it keeps nothing
+/// of them.
+#[test]
+fn an_erasure_behind_the_preparation_sends_the_close_back() {
+    let mut world = World::new(settings(false));
+    let number = world.make(0);
+    world.load(number, &at(START, &[(1, 1), (2, 2)]));
+    world.begin_close(number);
+    let prepared = backfill::prepare(world.engine(), number).unwrap().unwrap();
+    let person = Person { users: vec![Tag(tag("user record", 1))], devices: Vec::new() };
+    let order = Order { number: 900, person, ..Order::default() };
+    world.runtime.block_on(world.engine().hide(&site_id(0), order)).unwrap();
+    let order = |reply| Message::Backfill(backfill::Order::Close(Box::new(prepared), reply));
+    assert!(world.engine().wait_for(order).unwrap().is_none());
+    assert_eq!(world.try_close(number).unwrap().total().not_retained, 1);
+    world.close();
+}
+
 /// Whoever is erased between load and close is counted, and no record of them is kept; the erasure
 /// is not done before the key of what was put aside is destroyed.
 #[test]
