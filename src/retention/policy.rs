@@ -456,6 +456,7 @@ const fn content_of(class: RetentionClass) -> &'static str {
         RetentionClass::AccessLog => "who may do what here: tokens",
         RetentionClass::Detections => "sealed watermark detections",
         RetentionClass::Proofs => "ledger, certificates, what was destroyed",
-        RetentionClass::Rejects => "counters of rejected input",
+        // By hour and producer the reasons are counted with what arrived (decision 0023).
+        RetentionClass::Rejects => "rejected input: none is kept; reasons are counted, 400 days",
     }
 }
