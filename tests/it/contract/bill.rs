@@ -330,3 +330,49 @@ fn every_figure_agrees_with_a_second_count() {
     bites(given);
     server.end();
 }
+
+/// Without what says when it was asked and how often something came again.
+fn settled(mut value: Value) -> Value {
+    match &mut value {
+        Value::Array(items) => items.iter_mut().for_each(|item| *item = settled(item.take())),
+        Value::Object(members) => {
+            members.retain(|name, _| !["as_of", "duplicates"].contains(&name.as_str()));
+            members.values_mut().for_each(|member| *member = settled(member.take()));
+        }
+        _ => {}
+    }
+    value
+}
+
+/// What all months say after these lines, so many a request.
+fn figures_of(lines: &[String], size: usize) -> Value {
+    let server = Clocked::with(BEGIN, odd);
+    for (site, body) in SITES {
+        assert_eq!(server.operate("PUT", &format!("/v1/sites/{site}"), body).status, 201);
+    }
+    for batch in lines.chunks(size) {
+        let answer = server.lines(&batch.concat());
+        assert_eq!((answer.status, answer.count("rejected")), (200, 0), "{answer:?}");
+    }
+    let usage = server.operate("GET", "/v1/usage?from=2026-09&to=2027-02&limit=1000", "").json();
+    let said = json!({"usage": usage["items"], "groups": groups(&server)});
+    server.end();
+    settled(said)
+}
+
+/// The same records in another order, in other batches and twice count the same.
+#[test]
+fn order_batches_and_repeats_change_nothing() {
+    let mut maker = Maker { random: Random::new(seed()), sent: Vec::new() };
+    let mut lines: Vec<String> =
+        (0..1_200).map(|_| format!("{}\n", maker.record(second(BEGIN)))).collect();
+    let once = figures_of(&lines, 40);
+    let counted = |item: &Value| item["mau"].as_u64().unwrap();
+    let users: u64 = once["usage"].as_array().unwrap().iter().map(counted).sum();
+    assert!(users > 100, "{users}");
+    lines.extend(lines.clone());
+    for at in (1..lines.len()).rev() {
+        lines.swap(at, maker.random.below(at as u64 + 1) as usize);
+    }
+    assert_eq!(figures_of(&lines, 333), once);
+}
