@@ -15,6 +15,7 @@ mod limits;
 mod once;
 mod operator;
 mod oracle;
+mod pseudonyms;
 mod reconciliation;
 mod statements;
 
