@@ -142,8 +142,8 @@ fn ids_are_wiped_however_a_request_ends() {
     send("refused with a key", "NOWHERE", "REFUSEDKEY", Some("n"), &[422]);
 }
 
-/// Where a site wants another form of user ids: neither the ids nor what they are folded to is left,
-/// as text or as the characters on the way, under either algorithm.
+/// Where a site wants another form of user ids: neither the ids nor what they are folded to is
+/// left, as text or as the characters on the way, under either algorithm.
 #[test]
 fn ids_are_wiped_in_every_form() {
     let world = World::new();
