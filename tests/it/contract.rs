@@ -15,6 +15,7 @@ mod limits;
 mod once;
 mod operator;
 mod oracle;
+mod outside;
 mod reconciliation;
 mod statements;
 
