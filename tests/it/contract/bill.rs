@@ -290,7 +290,7 @@ fn every_figure_agrees_with_a_second_count() {
         let lines: String = batch.iter().map(|record| format!("{record}\n")).collect();
         let is_killed = turn % 6 == 2;
         if is_killed {
-            server = server.killed_over(&lines, maker.random.below(5));
+            server = server.killed_over(&lines, maker.random.below(80));
         }
         let answer = server.lines(&lines);
         assert_eq!((answer.status, answer.count("rejected")), (200, 0), "{answer:?}");
