@@ -11,6 +11,7 @@ mod explained;
 mod export;
 mod figures;
 mod group_statements;
+mod killed;
 mod limits;
 mod once;
 mod operator;

@@ -220,22 +220,53 @@ impl Clocked {
     /// The same server, killed while these lines are on their way, after so many other questions,
     /// and started once more.
     pub(super) fn killed_over(self, lines: &str, questions: u64) -> Self {
+        let (mut client, token) =
+            (Client::new(self.address, &self.producer), self.producer.clone());
+        let ask = ("/v1/records", NDJSON, lines.to_owned());
+        self.killed(&token, ask, |_, _| {
+            for _ in 0..questions {
+                client.send("GET", "/livez", &[], b"").unwrap();
+            }
+        })
+    }
+
+    /// The same server, killed while a retention run of the custodian is under way, once so many
+    /// writes of the ledger were seen, or the run has ended; and started once more.
+    pub(super) fn killed_running(self, custodian: &str, writes: u32) -> Self {
+        let size = |place: &Place| {
+            let files = std::fs::read_dir(place.ledger()).unwrap().map(Result::unwrap);
+            files.map(|file| file.metadata().map_or(0, |file| file.len())).sum::<u64>()
+        };
+        let ask = ("/v1/retention/run", JSON, String::new());
+        self.killed(custodian, ask, |place, has_ended| {
+            let (mut last, mut seen) = (size(place), 0);
+            while seen < writes && !has_ended() {
+                let now = size(place);
+                seen += u32::from(now != last);
+                last = now;
+                std::thread::yield_now();
+            }
+        })
+    }
+
+    /// Posts a body, and kills the server when `until` returns.
+    fn killed(
+        self,
+        token: &str,
+        (path, media, body): (&'static str, (&'static str, &'static str), String),
+        until: impl FnOnce(&Place, &dyn Fn() -> bool),
+    ) -> Self {
         let Host::Outside(process) = self.host else { panic!("it cannot be killed here") };
-        let (address, token) = (self.address, self.producer.clone());
-        let lines = lines.to_owned();
+        let mut client = Client::new(self.address, token);
+        // The connection stands.
+        client.send("GET", "/livez", &[], b"").unwrap();
         let (say, hear) = std::sync::mpsc::channel();
         let sender = std::thread::spawn(move || {
-            let mut client = Client::new(address, &token);
-            // The connection stands.
-            client.send("GET", "/livez", &[], b"").unwrap();
             say.send(()).unwrap();
-            let _ = client.send("POST", "/v1/records", &[NDJSON], lines.as_bytes());
+            let _ = client.send("POST", path, &[media], body.as_bytes());
         });
-        let mut client = Client::new(address, &self.producer);
         hear.recv().unwrap();
-        for _ in 0..questions {
-            client.send("GET", "/livez", &[], b"").unwrap();
-        }
+        until(&self.place, &|| sender.is_finished());
         process.kill();
         sender.join().unwrap();
         let (process, address) = Process::start(self.place.path());
