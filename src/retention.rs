@@ -161,7 +161,9 @@ impl From<EngineError> for DeskError {
             EngineError::DiskFull => Self::DiskFull,
             EngineError::Stopped => Self::Stopped,
             EngineError::NoSite | EngineError::Ended => Self::NotFound,
-            other @ (EngineError::Damaged(_) | EngineError::Refused(_)) => {
+            other @ (EngineError::Damaged(_)
+            | EngineError::Refused(_)
+            | EngineError::Conflict(_)) => {
                 tracing::error!(error = %other, "retention: the engine refused");
                 Self::Failed
             }

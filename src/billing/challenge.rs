@@ -7,7 +7,7 @@
 //! budget of a site's month on a day.
 
 use super::{Billing, BillingError, Inner};
-use crate::identity::{Listed, Roll, Sentinels};
+use crate::identity::{Listed, Roll, UserRules};
 use crate::ledger::{Actor, Credential, Entry, Event};
 use crate::model::caller::Caller;
 use crate::model::ids::SiteId;
@@ -201,9 +201,10 @@ impl Inner {
         let listing = move || {
             let usage = usage.ok_or(BillingError::NotFound)?;
             let keys = keys.ok_or(BillingError::NotAttributable)?;
-            let sentinels = Sentinels::new(&usage.site.settings_in(month).sentinel_user_ids);
-            let mut roll = Roll::new(&keys.base, &keys.tally);
-            challenge::read(body.as_mut(), lines_max, &mut |raw| roll.add(raw, &sentinels))?;
+            let (of, settings) = (usage.span.pseudonyms, usage.site.settings_in(month));
+            let rules = UserRules::new(of.users, &settings.sentinel_user_ids);
+            let mut roll = Roll::new(keys.base.under(of.algorithm), &keys.tally);
+            challenge::read(body.as_mut(), lines_max, &mut |raw| roll.add(raw, &rules))?;
             Ok(roll.finish())
         };
         let listed = tokio::task::spawn_blocking(listing).await;

@@ -13,6 +13,7 @@ use crate::identity::Listed;
 use crate::keys::{SiteMonthIds, SiteMonthKeys};
 use crate::model::explained::{Explained, Limits};
 use crate::model::ids::{GroupId, KeyId, ShortTag, SiteId, SiteNo};
+use crate::model::pseudonym::{Algorithm, Pseudonyms};
 use crate::model::site::{MonthSpan, Site, SiteSettings};
 use crate::model::time::{Clock, Month, Timestamp};
 use crate::model::usage::{Corrections, Counters, Evidence, State, Tally};
@@ -149,6 +150,7 @@ pub fn usage() -> UsageMonth {
     let site = Site {
         id: SiteId::parse(b"A").unwrap(),
         no: SiteNo(1),
+        algorithm: Algorithm::default(),
         created_at: Timestamp(0),
         terminated_at: None,
         settings: SiteSettings::default(),
@@ -163,7 +165,13 @@ pub fn usage() -> UsageMonth {
     let corrections = Corrections { records: 2, users: 1, licenses_issued: 2, device_users: 0 };
     UsageMonth {
         site: Arc::new(site),
-        span: MonthSpan { month: november, from, to, partitions: 1 },
+        span: MonthSpan {
+            month: november,
+            from,
+            to,
+            partitions: 1,
+            pseudonyms: Pseudonyms::default(),
+        },
         time_zone: "UTC".to_owned(),
         state: State::Closed,
         closes_at: at("2026-12-04T00:00:00Z"),

@@ -322,6 +322,7 @@ impl Inner {
             to: said.to,
             closed_at: subject.closed_at(),
             method: said.method,
+            pseudonym_algorithm: said.pseudonym_algorithm,
             billable: Billable {
                 mau: said.figures.mau + more.users,
                 licenses_issued: said.figures.licenses_issued + more.licenses_issued,

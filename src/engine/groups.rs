@@ -20,6 +20,7 @@ use super::writer::{RingKeys, Writer};
 use super::{Engine, EngineError, Shared, UsageMonth};
 use crate::model::batch::{Batch, SiteMonth};
 use crate::model::ids::{GroupId, ShortTag, SiteId, SiteNo};
+use crate::model::pseudonym::Algorithm;
 use crate::model::site::Site;
 use crate::model::time::{Month, Timestamp};
 use crate::model::usage::{Evidence, State as MonthLife, Tally};
@@ -33,6 +34,8 @@ pub struct GroupMonth {
     pub group: GroupId,
     /// The month by its name: each member's own of that name.
     pub month: Month,
+    /// What makes the pseudonyms of its set.
+    pub algorithm: Algorithm,
     /// The members of the month, in the order of their ids.
     pub members: Vec<UsageMonth>,
     /// Users of the group, and those that came after its close; nothing else.
@@ -187,6 +190,7 @@ impl Engine {
         Ok(Some(GroupMonth {
             group: group.clone(),
             month,
+            algorithm: scope.algorithm,
             members,
             tally,
             state,
@@ -206,8 +210,8 @@ impl Engine {
         self.shared.directory.members(group, month)
     }
 
-    /// The key scope of a billing group, and its number; `None` where no site was ever a member.
-    pub fn group_scope(&self, group: &GroupId) -> Option<(SiteId, SiteNo)> {
-        self.site(&SiteId::of_group(group)).map(|scope| (scope.id.clone(), scope.no))
+    /// The key scope of a billing group; `None` where no site was ever a member.
+    pub fn group_scope(&self, group: &GroupId) -> Option<Arc<Site>> {
+        self.site(&SiteId::of_group(group))
     }
 }

@@ -16,6 +16,7 @@ use crate::keys::vek::LedgerMark;
 use crate::keys::{EpochStanding, KeyInfo, KeyKind, Victim};
 use crate::model::ids::{HoldNo, KeyId, SiteId};
 use crate::model::limits;
+use crate::model::pseudonym::Algorithm;
 use crate::model::retention::{Doom, Lot};
 use crate::model::site::Site;
 use crate::model::time::{Clock, Month, Timestamp};
@@ -577,6 +578,7 @@ pub fn desk(folder: &std::path::Path, sites: &[&str], now: Timestamp) -> super::
         let site = Site {
             id: SiteId::parse(id.as_bytes()).unwrap(),
             no: SiteNo(no),
+            algorithm: Algorithm::default(),
             created_at: Timestamp(0),
             terminated_at: None,
             settings: SiteSettings::default(),

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::billing::fake::keys;
-use crate::identity::{RawId, Roll, Sentinels};
+use crate::identity::{RawId, Roll, UserRules};
+use crate::model::pseudonym::Algorithm;
 use crate::model::reason::Reason;
 use serde_json::{Value, json};
 
@@ -10,10 +11,10 @@ use serde_json::{Value, json};
 fn world(users: u32) -> World {
     let world = World::new();
     let keys = keys();
-    let mut roll = Roll::new(&keys.base, &keys.tally);
+    let mut roll = Roll::new(keys.base.under(Algorithm::HmacSha256), &keys.tally);
     for number in 0..users {
         let id = format!("viewer-{number}");
-        roll.add(Some(RawId::new(id.as_bytes())), &Sentinels::default());
+        roll.add(Some(RawId::new(id.as_bytes())), &UserRules::default());
     }
     *world.memory.users.lock().unwrap() = roll.finish().tags().iter().copied().collect();
     *world.memory.keys.lock().unwrap() = Some(keys);

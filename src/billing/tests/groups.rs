@@ -3,6 +3,7 @@
 use super::*;
 use crate::engine::groups::GroupMonth;
 use crate::model::ids::GroupId;
+use crate::model::pseudonym::Algorithm;
 use crate::model::usage::{Corrections, Evidence};
 use crate::wire::statement::{FORMAT, GROUP_FORMAT};
 
@@ -41,6 +42,7 @@ fn month() -> GroupMonth {
     GroupMonth {
         group: acme(),
         month: november(),
+        algorithm: Algorithm::Blake3,
         members: vec![member("A", [2, 5, 1, 1]), member("B", [2, 7, 1, 2])],
         tally,
         state: State::Closed,

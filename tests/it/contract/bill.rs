@@ -16,18 +16,38 @@ const BEGIN: &str = "2026-10-22T07:30:00Z";
 const END: &str = "2027-01-15T00:00:00Z";
 
 const SITES: [(&str, &str); 4] = [
-    ("utc", r#"{"time_zone":"UTC","billing_group":"acme"}"#),
+    (
+        "utc",
+        r#"{"time_zone":"UTC","billing_group":"acme","user_id_trim":true,"user_id_nfc":true,
+            "user_id_lower":true,"pseudonym_algorithm":"blake3","billing_group_algorithm":"blake3"}"#,
+    ),
+    // Its options change on the way.
     ("seoul", r#"{"time_zone":"Asia/Seoul","closing_hours":24,"device_as_user":true}"#),
     (
         "york",
         r#"{"time_zone":"America/New_York","closing_hours":240,"include_failures":true,
-            "count_renewals":false,"billing_group":"acme"}"#,
+            "count_renewals":false,"billing_group":"acme","user_id_trim":true,"user_id_nfc":true,
+            "user_id_lower":true}"#,
     ),
     (
         "berlin",
         r#"{"time_zone":"Europe/Berlin","anonymous_by_device":true,"device_as_user":true,
-            "sentinel_user_ids":["lobby"]}"#,
+            "sentinel_user_ids":["lobby"],"user_id_trim":true,"user_id_nfc":true,
+            "user_id_lower":true}"#,
     ),
+];
+
+/// Some that options bring to a sentinel, or to nothing.
+const NOBODY: &[&str] =
+    &["", "guest", "lobby", "LICENSETOKEN", "Guest", " LOBBY", "licensetoken", "\u{3000} "];
+/// Ways to spell a user, some of which options bring together.
+const SPELLINGS: &[&str] = &[
+    "us\u{e9}r#",
+    "us\u{e9}r#",
+    "use\u{301}r#",
+    "USE\u{301}R#",
+    " us\u{e9}r#\u{a0}",
+    "US\u{c9}r#\n",
 ];
 
 fn second(text: &str) -> i64 {
@@ -80,8 +100,11 @@ impl Maker {
         });
         match self.random.below(6) {
             0 => {}
-            1 => record["user_id"] = self.pick(&["", "guest", "lobby", "LICENSETOKEN"]).into(),
-            _ => record["user_id"] = format!("user{}", self.random.below(60)).into(),
+            1 => record["user_id"] = self.pick(NOBODY).into(),
+            _ => {
+                let name = self.pick(SPELLINGS);
+                record["user_id"] = name.replace('#', &self.random.below(60).to_string()).into();
+            }
         }
         if self.random.below(4) == 0 {
             record["user_id_kind"] = self.pick(&["anonymous", "account"]).into();
@@ -221,8 +244,20 @@ fn join(server: &Clocked, site: &str, group: Value) -> Value {
     json!([said["effective"]["billing_group"], group])
 }
 
-/// The settings of all sites, with the zones and groups that they had.
-fn all_settings(server: &Clocked, zone: &Value, (joined, left): (&Value, &Value)) -> Vec<Value> {
+/// Folds the user ids of a site from a month on; which month.
+fn fold(server: &Clocked, site: &str) -> Value {
+    let body = r#"{"user_id_trim":true,"user_id_lower":true}"#;
+    let said = server.operate("PUT", &format!("/v1/sites/{site}"), body).json();
+    assert!(said["effective"]["user_id_trim"].is_string(), "{said}");
+    said["effective"]["user_id_lower"].clone()
+}
+
+/// The settings of all sites, with the zones, groups and options that they had.
+fn all_settings(
+    server: &Clocked,
+    (zone, folded): (&Value, &Value),
+    (joined, left): (&Value, &Value),
+) -> Vec<Value> {
     let moved = json!([["2026-01", "UTC"], [zone, "Asia/Seoul"]]);
     SITES
         .iter()
@@ -235,6 +270,10 @@ fn all_settings(server: &Clocked, zone: &Value, (joined, left): (&Value, &Value)
                 "york" => json!([["2026-01", "acme"], left]),
                 "berlin" => json!([["2026-01", null], joined]),
                 _ => json!([["2026-01", null]]),
+            };
+            said["options"] = match *site {
+                "seoul" => json!([["2026-01", []], [folded, ["trim", "lower"]]]),
+                _ => json!([["2026-01", ["trim", "nfc", "lower"]]]),
             };
             said
         })
@@ -284,7 +323,7 @@ fn every_figure_agrees_with_a_second_count() {
     }
     let mut maker = Maker { random: Random::new(seed()), sent: Vec::new() };
     let (mut now, mut records, mut zone) = (second(BEGIN), Vec::new(), Value::Null);
-    let (mut joined, mut left) = (Value::Null, Value::Null);
+    let (mut joined, mut left, mut folded) = (Value::Null, Value::Null, Value::Null);
     for turn in 0.. {
         let batch: Vec<Value> = (0..40).map(|_| maker.record(now)).collect();
         let lines: String = batch.iter().map(|record| format!("{record}\n")).collect();
@@ -304,6 +343,7 @@ fn every_figure_agrees_with_a_second_count() {
             let moved = server.operate("PUT", "/v1/sites/utc", r#"{"time_zone":"Asia/Seoul"}"#);
             zone = moved.json()["effective"]["time_zone"].clone();
             joined = join(&server, "berlin", json!("acme"));
+            folded = fold(&server, "seoul");
         }
         if turn == 70 {
             left = join(&server, "york", Value::Null);
@@ -319,7 +359,7 @@ fn every_figure_agrees_with_a_second_count() {
         }
         server.until(&text(now));
     }
-    let sites = all_settings(&server, &zone, (&joined, &left));
+    let sites = all_settings(&server, (&zone, &folded), (&joined, &left));
     let usage = server.operate("GET", "/v1/usage?from=2026-09&to=2027-02&limit=1000", "").json();
     let now = second(usage["items"][0]["as_of"].as_str().unwrap()) * 1_000;
     let (explained, pallycon) = explained(&server);
