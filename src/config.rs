@@ -266,6 +266,7 @@ fn engine_settings(file: &File) -> Result<engine::Settings, ConfigError> {
         age_ms: milliseconds(age_days, DAY_MS),
         explain: explain_settings(file)?,
         backfill: backfills::bounds(file)?,
+        partition_groups: 1,
     })
 }
 

@@ -95,6 +95,9 @@ pub struct Settings {
     pub explain: explain::Settings,
     /// How much a backfill may hold.
     pub backfill: backfill::Settings,
+    /// Groups of event partitions that batches are cut by: one for each owner. This process owns
+    /// all of them, so more than one is for whoever puts owners elsewhere, and for tests.
+    pub partition_groups: u16,
 }
 
 impl Default for Settings {
@@ -110,6 +113,7 @@ impl Default for Settings {
             age_ms: limits::AGE_MS_MAX,
             explain: explain::Settings::default(),
             backfill: backfill::Settings::default(),
+            partition_groups: 1,
         }
     }
 }

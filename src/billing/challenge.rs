@@ -6,13 +6,15 @@
 //! Each answer is in the ledger before the caller has it, and so is the first refusal over the
 //! budget of a site's month on a day.
 
+use super::months::Compared;
 use super::{Billing, BillingError, Inner};
 use crate::identity::{Listed, Roll, UserRules};
 use crate::ledger::{Actor, Credential, Entry, Event};
 use crate::model::caller::Caller;
 use crate::model::ids::SiteId;
 use crate::model::time::Month;
-use crate::wire::challenge::{self, Answer, BadList, Spent};
+use crate::wire::challenge::{self, Answer, BadList, Late, Spent};
+use crate::wire::statement::Statement;
 
 /// Before the names of the rows that say how many lists were answered.
 const ROWS: &str = "challenge/";
@@ -152,27 +154,24 @@ impl Inner {
         self.months.put_row(row_of(&site, month), row.to_bytes()?).await?;
         let (lines, repeated) = (list.lines, list.repeated());
         let (unattributed, listed) = (list.nobody, list.users());
+        let stated = Stated::by(self.stored(&site, month)?.last());
         self.months.fold().await?;
         let compared = self.months.compare(site.clone(), month, list).await?;
         let compared = compared.ok_or(BillingError::NotAttributable)?;
-        if compared.members != mau {
-            tracing::error!(%site, %month, "a month's set and counters differ; no challenge");
+        if compared.members != mau || compared.late < stated.late {
+            tracing::error!(%site, %month, "a month's sets and counters differ; no challenge");
             return Err(BillingError::Failed);
         }
-        let told =
-            (compared.listed >= self.settings.challenge.counted_min).then_some(compared.listed);
-        let event = Event::StatementChallenged {
-            site: site.clone(),
-            month,
-            listed,
-            counted: told,
-            counted_not_listed: told.map(|counted| mau - counted),
-        };
+        let counted_min = self.settings.challenge.counted_min;
+        let told = (compared.listed >= counted_min).then_some(compared.listed);
+        let late = stated.beside(&compared, counted_min);
+        let event = told_as((&site, month), listed, (told, mau), &stated, late);
         let entry = Entry::new(self.clock.now(), by, event);
         let entry = self.ask(move |ledger| ledger.append(entry)).await?.index;
         let answer = Answer {
             site_id: site,
             month,
+            version: stated.version,
             mau,
             lines,
             repeated,
@@ -181,7 +180,8 @@ impl Inner {
             counted: told,
             not_counted: told.map(|counted| listed - counted),
             counted_not_listed: told.map(|counted| mau - counted),
-            counted_min: self.settings.challenge.counted_min,
+            late,
+            counted_min,
             challenges_left: self.settings.challenge.budget.saturating_sub(challenges),
             entry,
         };
@@ -209,6 +209,58 @@ impl Inner {
         };
         let listed = tokio::task::spawn_blocking(listing).await;
         listed.map_err(|_| BillingError::Failed)?
+    }
+}
+
+/// What the last version bills.
+struct Stated {
+    version: u32,
+    /// Users beyond those of the close.
+    late: u64,
+}
+
+impl Stated {
+    fn by(last: Option<&Statement>) -> Self {
+        let Some(body) = last.map(|last| &last.body) else { return Self { version: 1, late: 0 } };
+        let late = if body.version > 1 { body.corrections.users } else { 0 };
+        Self { version: body.version, late }
+    }
+
+    /// What is told of late users, by a version that bills them. Few are not told, as with the
+    /// others.
+    fn beside(&self, compared: &Compared, counted_min: u64) -> Option<Late> {
+        let counted = (compared.late_listed >= counted_min).then_some(compared.late_listed);
+        (self.version > 1).then(|| Late {
+            billed_late: self.late,
+            late: compared.late,
+            counted_late: counted,
+            late_not_listed: counted.map(|counted| compared.late - counted),
+        })
+    }
+}
+
+/// The ledger's entry of an answer.
+fn told_as(
+    (site, month): (&SiteId, Month),
+    listed: u64,
+    (counted, mau): (Option<u64>, u64),
+    stated: &Stated,
+    late: Option<Late>,
+) -> Event {
+    let site = site.clone();
+    let counted_not_listed = counted.map(|counted| mau - counted);
+    let Some(late) = late else {
+        return Event::StatementChallenged { site, month, listed, counted, counted_not_listed };
+    };
+    let (version, counted_late) = (stated.version, late.counted_late);
+    Event::RestatementChallenged {
+        site,
+        month,
+        version,
+        listed,
+        counted,
+        counted_not_listed,
+        counted_late,
     }
 }
 

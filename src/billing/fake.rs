@@ -32,6 +32,8 @@ pub struct Memory {
     pub keys: Mutex<Option<Arc<SiteMonthKeys>>>,
     /// The users of every month.
     pub users: Mutex<BTreeSet<ShortTag>>,
+    /// The users that came late for every month.
+    pub late: Mutex<BTreeSet<ShortTag>>,
     /// Why the quality of ids cannot be told.
     pub unread: Mutex<Option<&'static str>>,
     /// The month whose quality of ids is never done.
@@ -89,9 +91,13 @@ impl Months for Memory {
     }
 
     fn compare(&self, _: SiteId, _: Month, list: Listed) -> Change<'_, Option<Compared>> {
-        let users = self.users.lock().unwrap();
-        let listed = list.tags().iter().filter(|tag| users.contains(tag)).count() as u64;
-        let compared = Compared { members: users.len() as u64, listed };
+        let (users, late) = (self.users.lock().unwrap(), self.late.lock().unwrap());
+        let of = |set: &BTreeSet<ShortTag>| {
+            list.tags().iter().filter(|tag| set.contains(tag)).count() as u64
+        };
+        let (listed, late_listed) = (of(&users), of(&late));
+        let (members, late) = (users.len() as u64, late.len() as u64);
+        let compared = Compared { members, listed, late, late_listed };
         let lives = self.keys.lock().unwrap().is_some();
         Box::pin(async move { Ok(lives.then_some(compared)) })
     }

@@ -370,7 +370,8 @@ fn read_known(ledger: &Ledger, before: Known) -> Result<Known, LedgerError> {
             Event::StatementRemoved { site, month, .. } => {
                 known.issued.insert((site, month), None);
             }
-            Event::StatementChallenged { site, month, .. } => {
+            Event::StatementChallenged { site, month, .. }
+            | Event::RestatementChallenged { site, month, .. } => {
                 *known.challenged.entry((site, month)).or_default() += 1;
             }
             _ => {}

@@ -15,7 +15,7 @@ use super::distinct::Disk;
 use super::gone::Takes;
 use super::runs::RunError;
 use super::state::{MonthState, SetKeys, TallyKind};
-use super::writer::{RingKeys, Writer};
+use super::writer::{RingKeys, Submission, Writer};
 use crate::model::batch::{Claim, SiteMonth};
 use crate::model::ids::SiteNo;
 use crate::model::limits;
@@ -216,7 +216,7 @@ impl Writer {
     ///
     /// # Errors
     /// When a month has no key.
-    pub(super) fn close_late(&mut self, months: &[SiteMonth]) -> Result<(), EngineError> {
+    fn close_late(&mut self, months: &[SiteMonth]) -> Result<(), EngineError> {
         let keys = RingKeys(&self.shared);
         for at in months {
             let site = self.shared.directory.by_no(at.site);
@@ -226,6 +226,15 @@ impl Writer {
                 let missing = Corrupt("key of a month or day");
                 self.state.month(*at, &keys).ok_or(missing)?.close(self.closing.believed());
             }
+        }
+        Ok(())
+    }
+
+    /// The same for all months of batches, and those of the billing groups in them.
+    pub(super) fn close_late_of(&mut self, group: &[Submission]) -> Result<(), EngineError> {
+        for piece in group.iter().flat_map(|submission| &submission.pieces) {
+            self.close_late(&piece.batch.months)?;
+            self.close_late_groups(&piece.batch)?;
         }
         Ok(())
     }

@@ -23,7 +23,7 @@ use crate::model::ids::{GroupId, ShortTag, SiteId, SiteNo};
 use crate::model::pseudonym::Algorithm;
 use crate::model::site::Site;
 use crate::model::time::{Month, Timestamp};
-use crate::model::usage::{Evidence, State as MonthLife, Tally};
+use crate::model::usage::{Corrections, Counters, Evidence, State as MonthLife, Tally};
 use crate::model::vocab::DrmType;
 use crate::store::codec::Corrupt;
 
@@ -48,6 +48,35 @@ pub struct GroupMonth {
     pub evidence: Evidence,
     /// When the figures were read.
     pub as_of: Timestamp,
+}
+
+impl GroupMonth {
+    /// The group's users with the sums of its members as of the group's close; and what came after
+    /// that, late records of members and all records of sites that joined later.
+    pub fn sums(&self) -> (Counters, Corrections) {
+        let (mut figures, mut late) = (self.tally.counters.clone(), self.tally.corrections);
+        for member in &self.members {
+            let Tally { counters, corrections, .. } = &member.tally;
+            late.records += corrections.records;
+            late.licenses_issued += corrections.licenses_issued;
+            late.device_users += corrections.device_users;
+            if self.is_in_time(member) {
+                figures.add_sums(counters);
+            } else {
+                late.records += counters.records;
+                late.licenses_issued += counters.licenses_issued;
+                late.device_users += counters.device_users;
+            }
+        }
+        (figures, late)
+    }
+
+    /// Whether a member's own month closed no later than the group's. Another one joined after the
+    /// group had closed, or had no record until then.
+    fn is_in_time(&self, member: &UsageMonth) -> bool {
+        let closed_at = |tally: &Tally| tally.closed_at.unwrap_or(Timestamp::END);
+        closed_at(&member.tally) <= closed_at(&self.tally)
+    }
 }
 
 impl MonthState {

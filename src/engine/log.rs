@@ -2,13 +2,16 @@
 //! process, later a partitioned log whose owners may be elsewhere. Appending gives a position; what
 //! became of the batch is known once it is durable and judged.
 
+use std::mem::take;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 
-use super::writer::{Message, Submission};
-use super::{Answer, Engine, EngineError, MonthSeen, Outcome, journal};
-use crate::model::batch::{Batch, Details};
+use super::partition::{self, Order};
+use super::writer::{Message, Piece, Submission};
+use super::{Answer, Engine, EngineError, MonthSeen, Outcome, calendar, journal};
+use crate::model::batch::{Batch, Details, SiteMonth};
 
 /// Takes batches, and tells what became of them.
 pub trait Log {
@@ -56,22 +59,42 @@ impl Log for Engine {
         if unfolded > self.settings.unfolded_bytes {
             return Err(EngineError::Busy);
         }
-        let sealed =
-            journal::seal(&batch, crate::crypto::random_bytes(), self.shared.current_key());
-        batch.details = Details::default();
+        let arrival = take(&mut batch.arrival);
+        let (pieces, order) = self.pieces(batch);
         // Its senders are not in the sealed part, and are all that a batch without rows has.
-        let bytes = sealed.bytes.len() + batch.arrival.bytes() + size_of::<Submission>();
+        let sealed: usize = pieces.iter().map(|piece| piece.sealed.bytes.len()).sum();
+        let bytes = sealed + arrival.bytes() + size_of::<Submission>();
         let waiting = self.shared.queued_bytes.fetch_add(bytes, Ordering::AcqRel);
         if waiting > 0 && waiting + bytes > self.settings.queue_bytes {
             self.shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
             return Err(EngineError::Busy);
         }
-        let submission = |reply| Submission { batch, sealed, bytes, months, answer, reply };
+        let submission =
+            |reply| Submission { pieces, order, arrival, bytes, months, answer, reply };
         let outcome = self.tell(|reply| Message::Append(Box::new(submission(reply))))?;
         Ok(Queued(outcome))
     }
 
     async fn outcome(&self, Queued(outcome): Queued) -> Result<Outcome, EngineError> {
         outcome.await.map_err(|_| EngineError::Stopped)?
+    }
+}
+
+impl Engine {
+    /// A batch cut by groups of event partitions, each piece sealed by itself.
+    pub(super) fn pieces(&self, batch: Batch) -> (Vec<Piece>, Order) {
+        let partitions = |at: SiteMonth| {
+            let site = self.shared.directory.by_no(at.site);
+            let span = site.and_then(|site| calendar::named(&site, at.month));
+            span.map_or(calendar::PARTITIONS, |span| span.partitions)
+        };
+        let (pieces, order) = partition::cut(batch, self.settings.partition_groups, partitions);
+        let key = self.shared.current_key();
+        let seal = |mut batch: Batch| {
+            let sealed = journal::seal(&batch, crate::crypto::random_bytes(), Arc::clone(&key));
+            batch.details = Details::default();
+            Piece { batch, sealed }
+        };
+        (pieces.into_iter().map(seal).collect(), order)
     }
 }

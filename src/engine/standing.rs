@@ -108,7 +108,9 @@ impl Writer {
         let suppressed = &self.shared.suppressed;
         let suppressions = suppressed.read().unwrap_or_else(PoisonError::into_inner).generation;
         let (stands, changed): (Vec<_>, Vec<_>) = group.into_iter().partition(|submission| {
-            submission.batch.suppressions == suppressions && self.still_stands(&submission.months)
+            let mut pieces = submission.pieces.iter();
+            pieces.all(|piece| piece.batch.suppressions == suppressions)
+                && self.still_stands(&submission.months)
         });
         for submission in changed {
             self.shared.queued_bytes.fetch_sub(submission.bytes, Ordering::AcqRel);

@@ -17,6 +17,7 @@ mod frozen;
 mod groups;
 mod hazards;
 mod model;
+mod partitions;
 mod recovery;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -447,6 +448,7 @@ fn settings(tight: bool) -> Settings {
         cache_bytes: 4_096,
         segment_bytes: 40_000,
         unfolded_bytes: 320_000,
+        partition_groups: if tight { 5 } else { 1 },
         ..Settings::default()
     }
 }

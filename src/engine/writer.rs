@@ -35,9 +35,9 @@ use super::fold::{Cut, Delta, Folded};
 use super::gone::Takes;
 use super::journal::{self, JournalKey, SealedBatch};
 use super::state::{SetKeys, State};
-use super::{Answer, EngineError, MonthSeen, Outcome, Settings, Shared, SitePut, spill};
+use super::{Answer, EngineError, MonthSeen, Outcome, Settings, Shared, SitePut, partition, spill};
 use crate::crypto::SealKey;
-use crate::model::arrival::Hour;
+use crate::model::arrival::{Arrival, Hour};
 use crate::model::batch::{Batch, Epoch, SiteMonth};
 use crate::model::caller::Token;
 use crate::model::ids::{KeyId, SiteId};
@@ -55,12 +55,22 @@ const TICK: Duration = Duration::from_millis(250);
 /// The way an answer goes back to who asked.
 pub type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
 
-/// A batch on its way in.
-pub struct Submission {
+/// The rows of one group of event partitions.
+pub struct Piece {
     /// The rows; their details are only in the sealed form.
     pub batch: Batch,
     /// The same rows, sealed.
     pub sealed: SealedBatch,
+}
+
+/// A batch on its way in.
+pub struct Submission {
+    /// The batch, cut by groups of event partitions.
+    pub pieces: Vec<Piece>,
+    /// In which piece each row is.
+    pub order: partition::Order,
+    /// Who sent the rows, in the order of the request.
+    pub arrival: Arrival,
     /// What it takes of the queue: the sealed bytes, and those of its senders.
     pub bytes: usize,
     /// The months of the rows as they were when the rows were made.
@@ -260,10 +270,7 @@ impl Writer {
         }
         let now = self.shared.clock.now();
         self.close_due(now)?;
-        for submission in &group {
-            self.close_late(&submission.batch.months)?;
-            self.close_late_groups(&submission.batch)?;
-        }
+        self.close_late_of(&group)?;
         let verdict = self.judge(&mut group, None, now)?;
         self.shared.arrivals.hold(Hour::of(now))?;
         self.write(Changes::default(), group, verdict, now)
@@ -283,15 +290,17 @@ impl Writer {
         let mut waiters = Vec::with_capacity(group.len());
         let queued: usize = group.iter().map(|submission| submission.bytes).sum();
         for submission in group {
-            batches.push(submission.sealed);
-            waiters.push((submission.reply, submission.answer));
+            let pieces = submission.pieces.len();
+            batches.extend(submission.pieces.into_iter().map(|piece| piece.sealed));
+            waiters.push((submission.reply, submission.answer, (pieces, submission.order)));
         }
         let row = journal::encode_group(number, &batches, &verdict, &current.key);
         let row_bytes = row.len();
         changes.put(Table::Journal(self.half), keys::group(number), row);
-        let rows = take(&mut verdict.batches);
-        let mut outcomes = Vec::with_capacity(rows.len());
-        for ((index, verdicts), (_, answer)) in rows.into_iter().enumerate().zip(&mut waiters) {
+        let mut rows = take(&mut verdict.batches).into_iter();
+        let mut outcomes = Vec::with_capacity(waiters.len());
+        for (index, (_, answer, (pieces, order))) in waiters.iter_mut().enumerate() {
+            let verdicts = order.join(rows.by_ref().take(*pieces).collect());
             let receipt = format!("r-{number:x}-{index:x}");
             let outcome = Outcome { receipt, judged_at: now, verdicts };
             if let Some(answer) = answer.take() {
@@ -310,7 +319,7 @@ impl Writer {
         self.shared.publish(verdict.tallies, &verdict.arrivals, now);
         self.shared.queued_bytes.fetch_sub(queued, Ordering::AcqRel);
         self.shared.groups.fetch_add(1, Ordering::Relaxed);
-        for ((reply, _), outcome) in waiters.into_iter().zip(outcomes) {
+        for ((reply, ..), outcome) in waiters.into_iter().zip(outcomes) {
             // Nobody may be waiting any more; the batch is committed all the same.
             let _ = reply.send(Ok(outcome));
         }

@@ -125,6 +125,9 @@ kinds! {
     /// No directory for backups is configured.
     BackupsNotConfigured = "backups-not-configured", CONFLICT,
         "No directory for backups is configured.";
+    /// The directory for backups is not there.
+    BackupsNotThere = "backups-not-there", CONFLICT,
+        "The directory for backups is not there; mount its disk or make it, and ask again.";
     /// A backup is being made.
     BackupRunning = "backup-running", CONFLICT, "A backup is being made.";
     /// The name of the backup is taken.
@@ -370,6 +373,7 @@ impl From<BackupError> for Refusal {
             BackupError::Unreadable => Kind::Unreadable,
             BackupError::Unfit(flaw) => return Self { flaw: Some(flaw), ..Kind::Unfit.into() },
             BackupError::NotConfigured => Kind::BackupsNotConfigured,
+            BackupError::NotThere => Kind::BackupsNotThere,
             BackupError::NotFound => Kind::NotFound,
             BackupError::Running => Kind::BackupRunning,
             BackupError::Exists => Kind::BackupExists,

@@ -134,7 +134,14 @@ impl DetailsWriter {
 
     /// Adds rows that were written before, in their order.
     pub fn copy(&mut self, rows: &Details) {
-        for (shape, words, values) in rows.rows() {
+        self.copy_some(rows, |_| true);
+    }
+
+    /// Adds some of the rows that were written before, by their numbers.
+    pub fn copy_some(&mut self, rows: &Details, is_wanted: impl Fn(usize) -> bool) {
+        for (_, (shape, words, values)) in
+            rows.rows().enumerate().filter(|(row, _)| is_wanted(*row))
+        {
             let shape = rows.shapes.get(shape as usize);
             self.shape.extend_from_slice(shape.map_or(&[][..], |shape| shape));
             for word in words {

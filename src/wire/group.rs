@@ -39,12 +39,10 @@ pub struct GroupUsage {
     pub state: State,
     /// When the last member closes, or was due to.
     pub closes_at: Timestamp,
-    /// Users, each once.
-    pub mau: u64,
-    /// Users by DRM system; not additive.
-    pub mau_by_drm: [u64; 8],
-    /// Users that came after the group's close and are not among its own.
-    pub corrected_users: u64,
+    /// Users, each once, and the sums of the members as of the group's close.
+    pub figures: Counters,
+    /// What came after the group's close; of the users those that are not among its own.
+    pub corrections: Corrections,
     /// The members, in the order of their ids.
     pub members: Vec<Member>,
     /// What the group's figures rest on.
@@ -57,30 +55,23 @@ impl GroupUsage {
     /// The figures as a JSON text. Licences and records are the sums of the members; users are not,
     /// because one may be a user of several.
     pub fn to_json(&self) -> Vec<u8> {
-        let sum = |of: &dyn Fn(&Member) -> u64| self.members.iter().map(of).sum::<u64>();
-        let of_drm = |(place, drm): (usize, &DrmType)| {
-            let licenses = sum(&|member| member.counters.licenses_by_drm[place]);
-            let users = self.mau_by_drm[place];
-            let part = json!({"mau": users, "licenses_issued": licenses});
-            (users > 0 || licenses > 0).then(|| (drm.name().to_owned(), part))
+        let figures = &self.figures;
+        let of_drm = |(drm, mau, licenses): (DrmType, u64, u64)| {
+            (drm.name().to_owned(), json!({"mau": mau, "licenses_issued": licenses}))
         };
-        let by_drm: Map<String, Value> =
-            DrmType::ALL.iter().enumerate().filter_map(of_drm).collect();
+        let by_drm: Map<String, Value> = figures.by_drm().map(of_drm).collect();
         let value = json!({
             "group": self.group.as_str(),
             "month": self.month.to_string(),
             "state": self.state.name(),
             "rule_set": RULE_SET,
             "pseudonym_algorithm": self.algorithm.name(),
-            "mau": self.mau,
+            "mau": figures.mau,
             "by_drm_type": by_drm,
-            "licenses_issued": sum(&|member| member.counters.licenses_issued),
-            "licenses_failed": sum(&|member| member.counters.licenses_failed),
-            "unattributed_licenses": sum(&|member| member.counters.unattributed_licenses),
-            "corrections": {
-                "users": self.corrected_users,
-                "records": sum(&|member| member.corrections.records),
-            },
+            "licenses_issued": figures.licenses_issued,
+            "licenses_failed": figures.licenses_failed,
+            "unattributed_licenses": figures.unattributed_licenses,
+            "corrections": corrections(&self.corrections),
             "members": self.members.iter().map(Member::to_value).collect::<Vec<_>>(),
             "closes_at": self.closes_at.to_string(),
             "evidence": self.evidence.name(),
@@ -135,20 +126,20 @@ mod tests {
                 },
             }
         };
-        let mut usage = GroupUsage {
+        let mut figures = Counters { mau: 4, licenses_issued: 12, ..Counters::default() };
+        (figures.mau_by_drm[0], figures.licenses_by_drm[0]) = (4, 12);
+        let usage = GroupUsage {
             group: GroupId::parse(b"acme").unwrap(),
             month: Month::new(2026, 11).unwrap(),
             algorithm: Algorithm::Blake3,
             state: State::Closing,
             closes_at: Timestamp(1_796_342_400_000),
-            mau: 4,
-            mau_by_drm: [0; 8],
-            corrected_users: 1,
+            figures,
+            corrections: Corrections { users: 1, records: 6, ..Corrections::default() },
             members: vec![member("A", 3, 5), member("B", 2, 7)],
             evidence: Evidence::Live,
             as_of: Timestamp(1_795_320_960_000),
         };
-        usage.mau_by_drm[0] = 4;
         let read: Value = serde_json::from_slice(&usage.to_json()).unwrap();
         assert_eq!((&read["mau"], &read["licenses_issued"]), (&json!(4), &json!(12)));
         assert_eq!(read["by_drm_type"], json!({"widevine": {"mau": 4, "licenses_issued": 12}}));

@@ -310,6 +310,14 @@ pub struct Corrected {
     pub device_users: u64,
 }
 
+impl Corrected {
+    /// Whether anything came late.
+    pub const fn any(&self) -> bool {
+        let Self { records, users, licenses_issued, device_users } = *self;
+        records > 0 || users > 0 || licenses_issued > 0 || device_users > 0
+    }
+}
+
 const fn is_zero(count: &u64) -> bool {
     *count == 0
 }

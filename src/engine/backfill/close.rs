@@ -14,11 +14,10 @@ use super::known::known;
 use super::merge::Merge;
 use super::{Order, Whole, aad, mark_key};
 use crate::engine::fold::FoldError;
-use crate::engine::journal;
 use crate::engine::writer::{Message, Submission};
 use crate::engine::{Engine, EngineError};
 use crate::model::backfill::{Job, Stage};
-use crate::model::batch::{Batch, Details, SiteMonth};
+use crate::model::batch::{Batch, SiteMonth};
 use crate::model::person::Person;
 use crate::model::time::{Day, Month};
 use crate::store::backfill::{self as rows, MARK_BYTES, Staged};
@@ -172,9 +171,8 @@ fn hide(batch: &mut Batch, hidden: &[Person]) -> Result<(), EngineError> {
 
 /// A batch as the writer takes it; nobody waits for each of them.
 fn submission(engine: &Engine, mut batch: Batch) -> Submission {
-    let key = engine.shared.current_key();
-    let sealed = journal::seal(&batch, crate::crypto::random_bytes(), key);
-    batch.details = Details::default();
+    let arrival = std::mem::take(&mut batch.arrival);
+    let (pieces, order) = engine.pieces(batch);
     let (reply, _) = oneshot::channel();
-    Submission { batch, sealed, bytes: 0, months: Vec::new(), answer: None, reply }
+    Submission { pieces, order, arrival, bytes: 0, months: Vec::new(), answer: None, reply }
 }

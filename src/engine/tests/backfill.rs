@@ -253,7 +253,7 @@ fn small_requests_are_judged_together() {
     world.begin_close(number);
     let whole = backfill::prepare(world.engine(), number).unwrap().unwrap();
     assert_eq!(whole.group.len(), 1);
-    assert_eq!((whole.group[0].batch.claims.len(), whole.repeats[0].len()), (80, 80));
+    assert_eq!((whole.group[0].pieces[0].batch.claims.len(), whole.repeats[0].len()), (80, 80));
     let total = world.try_close(number).unwrap().total();
     assert_eq!(total.accepted + total.duplicates, 80);
     world.close();

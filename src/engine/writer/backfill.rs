@@ -8,7 +8,7 @@ use crate::engine::backfill::{Load, Loaded, Order, SEALED_BYTES, seal_load};
 use crate::engine::{EngineError, Outcome};
 use crate::model::arrival::Hour;
 use crate::model::backfill::{Job, Outcomes, Stage};
-use crate::model::batch::Verdict;
+use crate::model::batch::{Batch, Verdict};
 use crate::model::time::{Day, Month};
 use crate::store::{Changes, Table, keys};
 
@@ -132,15 +132,13 @@ impl Writer {
             return Ok(None);
         }
         let now = self.shared.clock.now();
-        for submission in &group {
-            self.close_late(&submission.batch.months)?;
-            self.close_late_groups(&submission.batch)?;
-        }
+        self.close_late_of(&group)?;
         let mut group = group;
         let verdict = self.judge(&mut group, Some(&repeats), now)?;
         let mut outcomes: BTreeMap<Month, Outcomes> = BTreeMap::new();
-        for (of, verdicts) in group.iter().zip(&verdict.batches) {
-            note(&mut outcomes, of, verdicts);
+        let pieces = group.iter().flat_map(|submission| &submission.pieces);
+        for (piece, verdicts) in pieces.zip(&verdict.batches) {
+            note(&mut outcomes, &piece.batch, verdicts);
         }
         let ended_at = Some(now);
         let mut next =
@@ -160,9 +158,9 @@ impl Writer {
 }
 
 /// Notes what became of the rows of a batch, by month.
-fn note(outcomes: &mut BTreeMap<Month, Outcomes>, of: &Submission, verdicts: &[Verdict]) {
-    for (claim, verdict) in of.batch.claims.iter().zip(verdicts) {
-        if let Some(at) = of.batch.months.get(usize::from(claim.month)) {
+fn note(outcomes: &mut BTreeMap<Month, Outcomes>, batch: &Batch, verdicts: &[Verdict]) {
+    for (claim, verdict) in batch.claims.iter().zip(verdicts) {
+        if let Some(at) = batch.months.get(usize::from(claim.month)) {
             outcomes.entry(at.month).or_default().judge(*verdict);
         }
     }

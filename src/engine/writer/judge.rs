@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::mem::take;
 
-use super::{RingKeys, Submission, Writer};
+use super::{Piece, RingKeys, Submission, Writer};
 use crate::engine::EngineError;
 use crate::engine::state::{Apply, Window};
 use crate::model::arrival::Received;
@@ -34,24 +34,34 @@ impl Writer {
         let mut arrived: BTreeMap<_, Received> = BTreeMap::new();
         let mut touched: Vec<usize> = Vec::new();
         for (at, submission) in group.iter_mut().enumerate() {
-            let repeats = repeats.map(|of| of.get(at).map_or(&[][..], Vec::as_slice));
-            let input = Apply {
-                batch: &submission.batch,
-                verdicts: None,
-                repeats,
-                now,
-                window: Window { age_ms: self.settings.age_ms },
-                group: number,
-                late_devices: true,
-                store: &self.shared.store,
-                keys: &keys,
+            let repeats =
+                repeats.map(|of| submission.order.split(of.get(at).map_or(&[][..], Vec::as_slice)));
+            let first = verdict.batches.len();
+            for (piece, Piece { batch, .. }) in submission.pieces.iter().enumerate() {
+                let repeats = repeats.as_ref();
+                let input = Apply {
+                    batch,
+                    verdicts: None,
+                    repeats: repeats.map(|of| of.get(piece).map_or(&[][..], Vec::as_slice)),
+                    now,
+                    window: Window { age_ms: self.settings.age_ms },
+                    group: number,
+                    late_devices: true,
+                    store: &self.shared.store,
+                    keys: &keys,
+                };
+                let (rows, months) = self.state.apply(input)?;
+                verdict.batches.push(rows);
+                touched.extend(months);
+            }
+            let arrival = take(&mut submission.arrival);
+            let judged = match &verdict.batches[first..] {
+                [whole] => arrival.judged(whole),
+                pieces => arrival.judged(&submission.order.join(pieces.to_vec())),
             };
-            let (rows, months) = self.state.apply(input)?;
-            for (sender, received) in take(&mut submission.batch.arrival).judged(&rows) {
+            for (sender, received) in judged {
                 arrived.entry(sender).or_default().add(&received);
             }
-            verdict.batches.push(rows);
-            touched.extend(months);
         }
         verdict.arrivals = arrived.into_iter().collect();
         touched.sort_unstable();
