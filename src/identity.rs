@@ -23,8 +23,8 @@
 //! the namespace: equal bytes of two kinds never link. The id of a `payload` is its length in bits
 //! (u32be) and then its bytes. The version is 1, the canonicalizer's; that of a user id has the
 //! form of the site's month beside it: 16 where it is trimmed, 32 where it is NFC, 64 where it is
-//! lower case, so that no two forms ever meet. `tests/vectors/pseudonyms.json` holds the vectors, and
-//! `tests/vectors/check.py` computes all of them a second time with nothing but Python.
+//! lower case, so that no two forms ever meet. `tests/vectors/pseudonyms.json` holds the vectors,
+//! and `tests/vectors/check.py` computes all of them a second time with nothing but Python.
 //!
 //! # A device id is never an error
 //!
