@@ -74,7 +74,7 @@ impl Clocked {
         set(&self.clock, time);
     }
 
-    fn pass(&self, seconds: i64) {
+    pub(super) fn pass(&self, seconds: i64) {
         self.clock.0.fetch_add(seconds * 1_000, Ordering::Relaxed);
     }
 
