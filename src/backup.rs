@@ -66,6 +66,9 @@ pub enum BackupError {
     /// No directory is configured.
     #[error("no directory for backups is configured")]
     NotConfigured,
+    /// The directory is not there, or none: its medium may not be mounted.
+    #[error("the directory for backups is not there")]
+    NotThere,
     /// There is no such backup.
     #[error("there is no such backup")]
     NotFound,
@@ -259,7 +262,8 @@ impl Inner {
     }
 
     fn root(&self) -> Result<&Path, BackupError> {
-        self.settings.dir.as_deref().ok_or(BackupError::NotConfigured)
+        let root = self.settings.dir.as_deref().ok_or(BackupError::NotConfigured)?;
+        if root.is_dir() { Ok(root) } else { Err(BackupError::NotThere) }
     }
 
     fn vault(&self) -> Result<Vault, EngineError> {

@@ -118,7 +118,9 @@ impl From<EngineError> for BillingError {
             EngineError::Stopped => Self::Stopped,
             EngineError::NoSite => Self::NotFound,
             EngineError::Ended => Self::Ended,
-            other @ (EngineError::Damaged(_) | EngineError::Refused(_)) => {
+            other @ (EngineError::Damaged(_)
+            | EngineError::Refused(_)
+            | EngineError::Conflict(_)) => {
                 tracing::error!(error = %other, "statements: the engine refused");
                 Self::Failed
             }

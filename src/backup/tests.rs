@@ -38,6 +38,18 @@ async fn without_a_directory_there_are_no_backups() {
     assert_eq!(events(&desk), [], "nothing was begun");
 }
 
+/// A medium that is not mounted is no fault of the server, and its mount point is not written to.
+#[tokio::test]
+async fn a_directory_that_is_not_there_is_said_and_not_made() {
+    let (kept, audit) = audit();
+    let root = kept.path().join("backups");
+    let desk = fake::desk(Some(&root), Arc::clone(audit.ledger()), Arc::new(Still));
+    let begun = desk.begin(&operator(), &mut b"{}".to_vec()).await;
+    assert_eq!(begun, Err(BackupError::NotThere));
+    assert_eq!(desk.list().await, Err(BackupError::NotThere));
+    assert!(events(&desk).is_empty() && !root.exists());
+}
+
 #[tokio::test]
 async fn a_failure_is_seen_and_is_in_the_ledger() {
     let (kept, audit) = audit();

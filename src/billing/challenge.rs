@@ -8,12 +8,13 @@
 
 use super::months::Compared;
 use super::{Billing, BillingError, Inner};
-use crate::identity::{Listed, Roll, Sentinels};
+use crate::identity::{Listed, Roll, UserRules};
 use crate::ledger::{Actor, Credential, Entry, Event};
 use crate::model::caller::Caller;
 use crate::model::ids::SiteId;
 use crate::model::time::Month;
-use crate::wire::challenge::{self, Answer, BadList, Spent};
+use crate::wire::challenge::{self, Answer, BadList, Late, Spent};
+use crate::wire::statement::Statement;
 
 /// Before the names of the rows that say how many lists were answered.
 const ROWS: &str = "challenge/";
@@ -150,11 +151,12 @@ impl Inner {
         let (lines, repeated) = (list.lines, list.repeated());
         let (unattributed, listed) = (list.nobody, list.users());
         // What may fail before an answer costs nothing.
+        let stated = Stated::by(self.stored(&site, month)?.last());
         self.months.fold().await?;
         // Spent before anything is compared: a cut afterwards gives nothing back.
         let challenges = spent.saturating_add(1);
         self.spend(&site, month, challenges).await?;
-        let compared = match self.compared(&site, month, list, mau).await {
+        let compared = match self.compared(&site, month, list, (mau, stated.late)).await {
             Ok(compared) => compared,
             Err(error) => {
                 // Nothing was learned of the list.
@@ -164,20 +166,16 @@ impl Inner {
                 return Err(error);
             }
         };
-        let told =
-            (compared.listed >= self.settings.challenge.counted_min).then_some(compared.listed);
-        let event = Event::StatementChallenged {
-            site: site.clone(),
-            month,
-            listed,
-            counted: told,
-            counted_not_listed: told.map(|counted| mau - counted),
-        };
+        let counted_min = self.settings.challenge.counted_min;
+        let told = (compared.listed >= counted_min).then_some(compared.listed);
+        let late = stated.beside(&compared, counted_min);
+        let event = told_as((&site, month), listed, (told, mau), &stated, late);
         let entry = Entry::new(self.clock.now(), by, event);
         let entry = self.ask(move |ledger| ledger.append(entry)).await?.index;
         let answer = Answer {
             site_id: site,
             month,
+            version: stated.version,
             mau,
             lines,
             repeated,
@@ -186,7 +184,8 @@ impl Inner {
             counted: told,
             not_counted: told.map(|counted| listed - counted),
             counted_not_listed: told.map(|counted| mau - counted),
-            counted_min: self.settings.challenge.counted_min,
+            late,
+            counted_min,
             challenges_left: self.settings.challenge.budget.saturating_sub(challenges),
             entry,
         };
@@ -199,18 +198,19 @@ impl Inner {
         Ok(self.months.put_row(row_of(site, month), row.to_bytes()?).await?)
     }
 
-    /// The list beside the stored users, which must be as many as the statement counts.
+    /// The list beside the stored users, which must be as many as the statement counts; those that
+    /// came late are at least as many as it bills.
     async fn compared(
         &self,
         site: &SiteId,
         month: Month,
         list: Listed,
-        mau: u64,
+        (mau, late): (u64, u64),
     ) -> Result<Compared, BillingError> {
         let compared = self.months.compare(site.clone(), month, list).await?;
         let compared = compared.ok_or(BillingError::NotAttributable)?;
-        if compared.members != mau {
-            tracing::error!(%site, %month, "a month's set and counters differ; no challenge");
+        if compared.members != mau || compared.late < late {
+            tracing::error!(%site, %month, "a month's sets and counters differ; no challenge");
             return Err(BillingError::Failed);
         }
         Ok(compared)
@@ -229,13 +229,66 @@ impl Inner {
         let listing = move || {
             let usage = usage.ok_or(BillingError::NotFound)?;
             let keys = keys.ok_or(BillingError::NotAttributable)?;
-            let sentinels = Sentinels::new(&usage.site.settings_in(month).sentinel_user_ids);
-            let mut roll = Roll::new(&keys.base, &keys.tally);
-            challenge::read(body.as_mut(), lines_max, &mut |raw| roll.add(raw, &sentinels))?;
+            let (of, settings) = (usage.span.pseudonyms, usage.site.settings_in(month));
+            let rules = UserRules::new(of.users, &settings.sentinel_user_ids);
+            let mut roll = Roll::new(keys.base.under(of.algorithm), &keys.tally);
+            challenge::read(body.as_mut(), lines_max, &mut |raw| roll.add(raw, &rules))?;
             Ok(roll.finish())
         };
         let listed = tokio::task::spawn_blocking(listing).await;
         listed.map_err(|_| BillingError::Failed)?
+    }
+}
+
+/// What the last version bills.
+struct Stated {
+    version: u32,
+    /// Users beyond those of the close.
+    late: u64,
+}
+
+impl Stated {
+    fn by(last: Option<&Statement>) -> Self {
+        let Some(body) = last.map(|last| &last.body) else { return Self { version: 1, late: 0 } };
+        let late = if body.version > 1 { body.corrections.users } else { 0 };
+        Self { version: body.version, late }
+    }
+
+    /// What is told of late users, by a version that bills them. Few are not told, as with the
+    /// others.
+    fn beside(&self, compared: &Compared, counted_min: u64) -> Option<Late> {
+        let counted = (compared.late_listed >= counted_min).then_some(compared.late_listed);
+        (self.version > 1).then(|| Late {
+            billed_late: self.late,
+            late: compared.late,
+            counted_late: counted,
+            late_not_listed: counted.map(|counted| compared.late - counted),
+        })
+    }
+}
+
+/// The ledger's entry of an answer.
+fn told_as(
+    (site, month): (&SiteId, Month),
+    listed: u64,
+    (counted, mau): (Option<u64>, u64),
+    stated: &Stated,
+    late: Option<Late>,
+) -> Event {
+    let site = site.clone();
+    let counted_not_listed = counted.map(|counted| mau - counted);
+    let Some(late) = late else {
+        return Event::StatementChallenged { site, month, listed, counted, counted_not_listed };
+    };
+    let (version, counted_late) = (stated.version, late.counted_late);
+    Event::RestatementChallenged {
+        site,
+        month,
+        version,
+        listed,
+        counted,
+        counted_not_listed,
+        counted_late,
     }
 }
 

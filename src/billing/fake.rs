@@ -13,6 +13,7 @@ use crate::identity::Listed;
 use crate::keys::{SiteMonthIds, SiteMonthKeys};
 use crate::model::explained::{Explained, Limits};
 use crate::model::ids::{GroupId, KeyId, ShortTag, SiteId, SiteNo};
+use crate::model::pseudonym::{Algorithm, Pseudonyms};
 use crate::model::site::{MonthSpan, Site, SiteSettings};
 use crate::model::time::{Clock, Month, Timestamp};
 use crate::model::usage::{Corrections, Counters, Evidence, State, Tally};
@@ -31,6 +32,8 @@ pub struct Memory {
     pub keys: Mutex<Option<Arc<SiteMonthKeys>>>,
     /// The users of every month.
     pub users: Mutex<BTreeSet<ShortTag>>,
+    /// The users that came late for every month.
+    pub late: Mutex<BTreeSet<ShortTag>>,
     /// Why the quality of ids cannot be told.
     pub unread: Mutex<Option<&'static str>>,
     /// The month whose quality of ids is never done.
@@ -91,9 +94,13 @@ impl Months for Memory {
     }
 
     fn compare(&self, _: SiteId, _: Month, list: Listed) -> Change<'_, Option<Compared>> {
-        let users = self.users.lock().unwrap();
-        let listed = list.tags().iter().filter(|tag| users.contains(tag)).count() as u64;
-        let compared = Compared { members: users.len() as u64, listed };
+        let (users, late) = (self.users.lock().unwrap(), self.late.lock().unwrap());
+        let of = |set: &BTreeSet<ShortTag>| {
+            list.tags().iter().filter(|tag| set.contains(tag)).count() as u64
+        };
+        let (listed, late_listed) = (of(&users), of(&late));
+        let (members, late) = (users.len() as u64, late.len() as u64);
+        let compared = Compared { members, listed, late, late_listed };
         let lives = self.keys.lock().unwrap().is_some();
         Box::pin(async move { Ok(lives.then_some(compared)) })
     }
@@ -152,6 +159,7 @@ pub fn usage() -> UsageMonth {
     let site = Site {
         id: SiteId::parse(b"A").unwrap(),
         no: SiteNo(1),
+        algorithm: Algorithm::default(),
         created_at: Timestamp(0),
         terminated_at: None,
         settings: SiteSettings::default(),
@@ -166,7 +174,13 @@ pub fn usage() -> UsageMonth {
     let corrections = Corrections { records: 2, users: 1, licenses_issued: 2, device_users: 0 };
     UsageMonth {
         site: Arc::new(site),
-        span: MonthSpan { month: november, from, to, partitions: 1 },
+        span: MonthSpan {
+            month: november,
+            from,
+            to,
+            partitions: 1,
+            pseudonyms: Pseudonyms::default(),
+        },
         time_zone: "UTC".to_owned(),
         state: State::Closed,
         closes_at: at("2026-12-04T00:00:00Z"),

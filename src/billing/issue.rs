@@ -379,6 +379,7 @@ impl Inner {
             to: said.to,
             closed_at: subject.closed_at(),
             method: said.method,
+            pseudonym_algorithm: said.pseudonym_algorithm,
             billable: Billable {
                 mau: said.figures.mau + more.users,
                 licenses_issued: said.figures.licenses_issued + more.licenses_issued,
@@ -426,7 +427,8 @@ fn read_known(ledger: &Ledger, before: Known) -> Result<Known, LedgerError> {
             Event::StatementRemoved { site, month, .. } => {
                 known.issued.insert((site, month), None);
             }
-            Event::StatementChallenged { site, month, .. } => {
+            Event::StatementChallenged { site, month, .. }
+            | Event::RestatementChallenged { site, month, .. } => {
                 *known.challenged.entry((site, month)).or_default() += 1;
             }
             _ => {}

@@ -11,7 +11,7 @@ use crate::engine::{EngineError, UsageMonth};
 use crate::model::caller::Caller;
 use crate::model::ids::{GroupId, SiteId};
 use crate::model::time::{Month, Timestamp};
-use crate::model::usage::{Corrections, Counters, State, Tally};
+use crate::model::usage::{Counters, State, Tally};
 use crate::model::vocab::DrmType;
 use crate::wire::statement::{
     Body, ByDrm, Corrected, Earlier, Excluded, FORMAT, Figures, GROUP_FORMAT, Member, Method,
@@ -38,6 +38,7 @@ pub(super) struct Said {
     pub from: Timestamp,
     pub to: Timestamp,
     pub method: Option<Method>,
+    pub pseudonym_algorithm: Option<String>,
     pub figures: Figures,
     pub by_drm_type: Vec<ByDrm>,
     pub excluded: Vec<Excluded>,
@@ -132,21 +133,35 @@ impl Inner {
         for _ in 0..EARLIER {
             of = of.previous();
             let corrections = match scope.group() {
-                Some(group) => {
-                    let found = kept(self.months.group(&group, of))?;
-                    found.filter(|found| found.tally.closed_at.is_some()).map(|of| late(&of))
-                }
+                Some(group) => self.late_of_group(scope, &group, of)?,
                 None => match self.months.usage(scope, of) {
-                    Ok(usage) => Some(usage.ok_or(BillingError::NotFound)?.tally.corrections),
+                    Ok(usage) => {
+                        Some(usage.ok_or(BillingError::NotFound)?.tally.corrections.into())
+                    }
                     Err(EngineError::Ended) => None,
                     Err(error) => return Err(error.into()),
                 },
             };
-            if let Some(late) = corrections.filter(|late| late.records > 0) {
-                earlier.insert(0, Earlier { month: of, corrections: late.into() });
+            if let Some(corrections) = corrections.filter(Corrected::any) {
+                earlier.insert(0, Earlier { month: of, corrections });
             }
         }
         Ok(earlier)
+    }
+
+    /// What a restatement of a group's month would say that came late: all that its members count
+    /// by now beyond what was stated. `None` while it is open.
+    fn late_of_group(
+        &self,
+        scope: &SiteId,
+        group: &GroupId,
+        month: Month,
+    ) -> Result<Option<Corrected>, BillingError> {
+        let Some(found) = kept(self.months.group(group, month))? else { return Ok(None) };
+        let stated = self.stored(scope, month)?.pop().map(|last| last.body);
+        // Who joined after the close has a month that is open, and the group's stays closed.
+        let closed = found.state == State::Closed || stated.is_some();
+        Ok(closed.then(|| of_group(&found, stated.as_ref()).corrections))
     }
 }
 
@@ -168,6 +183,7 @@ fn of_site(usage: &UsageMonth, month: Month) -> Said {
         from: usage.span.from,
         to: usage.span.to,
         method: Some(method(usage, month)),
+        pseudonym_algorithm: None,
         figures: counters.into(),
         by_drm_type: by_drm(counters),
         excluded: excluded(counters),
@@ -178,11 +194,9 @@ fn of_site(usage: &UsageMonth, month: Month) -> Said {
 
 fn of_group(group: &GroupMonth, before: Option<&Body>) -> Said {
     let members = &group.members;
-    let mut all = group.tally.counters.clone();
-    members.iter().for_each(|member| add_sums(&mut all, &member.tally.counters));
+    let (all, mut corrections) = group.sums();
     let mut figures = Figures { devices: None, watermark_users: None, ..(&all).into() };
     let (mut by_drm_type, mut excluded) = (by_drm(&all), excluded(&all));
-    let mut corrections = late(group);
     if let Some(first) = before {
         // All that the members count by now, less what was stated.
         let more = |now: u64, late: u64, said: u64| (now + late).saturating_sub(said);
@@ -205,47 +219,12 @@ fn of_group(group: &GroupMonth, before: Option<&Body>) -> Said {
         from: first.unwrap_or_default(),
         to: last.unwrap_or_default(),
         method: None,
+        pseudonym_algorithm: Some(group.algorithm.name().to_owned()),
         figures,
         by_drm_type,
         excluded,
         corrections: corrections.into(),
         members: Some(members.iter().map(|usage| member(usage, group.month)).collect()),
-    }
-}
-
-/// What came after the close of a group: its own users, and the rest of its members.
-fn late(group: &GroupMonth) -> Corrections {
-    let mut late = group.tally.corrections;
-    for member in &group.members {
-        late.records += member.tally.corrections.records;
-        late.licenses_issued += member.tally.corrections.licenses_issued;
-        late.device_users += member.tally.corrections.device_users;
-    }
-    late
-}
-
-/// Adds a member's figures that add up; users and devices do not.
-fn add_sums(all: &mut Counters, of: &Counters) {
-    for (sum, count) in all.licenses_by_drm.iter_mut().zip(of.licenses_by_drm) {
-        *sum += count;
-    }
-    for (sum, count) in [
-        (&mut all.licenses_issued, of.licenses_issued),
-        (&mut all.licenses_failed, of.licenses_failed),
-        (&mut all.failures_counted, of.failures_counted),
-        (&mut all.unattributed_licenses, of.unattributed_licenses),
-        (&mut all.sentinel_licenses, of.sentinel_licenses),
-        (&mut all.renewals_excluded, of.renewals_excluded),
-        (&mut all.device_users, of.device_users),
-        (&mut all.watermark_sessions, of.watermark_sessions),
-        (&mut all.no_license, of.no_license),
-        (&mut all.trial, of.trial),
-        (&mut all.test, of.test),
-        (&mut all.failed_elsewhere, of.failed_elsewhere),
-        (&mut all.duplicates, of.duplicates),
-        (&mut all.records, of.records),
-    ] {
-        *sum += count;
     }
 }
 
@@ -265,8 +244,7 @@ fn member(usage: &UsageMonth, month: Month) -> Member {
 
 fn method(usage: &UsageMonth, month: Month) -> Method {
     let settings = usage.site.settings_in(month);
-    let canonicalizer = u32::from(crate::identity::CANONICALIZER_VERSION);
-    Method::new(RULE_SET, canonicalizer, settings.closing_hours, settings.counting)
+    Method::new(RULE_SET, usage.span.pseudonyms, settings.closing_hours, settings.counting)
 }
 
 fn by_drm(counters: &Counters) -> Vec<ByDrm> {

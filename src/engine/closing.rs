@@ -264,6 +264,7 @@ impl Engine {
 mod tests {
     use super::*;
     use crate::model::ids::SiteId;
+    use crate::model::pseudonym::Algorithm;
     use crate::model::site::SiteSettings;
 
     fn at(text: &str) -> Timestamp {
@@ -278,6 +279,7 @@ mod tests {
         Site {
             id: SiteId::parse(b"A").unwrap(),
             no: SiteNo(1),
+            algorithm: Algorithm::default(),
             created_at: at(created_at),
             terminated_at: None,
             settings: SiteSettings { time_zone: zone.into(), ..SiteSettings::default() },

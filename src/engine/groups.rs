@@ -20,9 +20,10 @@ use super::writer::{RingKeys, Writer};
 use super::{Engine, EngineError, Shared, UsageMonth, calendar};
 use crate::model::batch::{Batch, SiteMonth};
 use crate::model::ids::{GroupId, ShortTag, SiteId, SiteNo};
+use crate::model::pseudonym::Algorithm;
 use crate::model::site::Site;
 use crate::model::time::{Month, Timestamp};
-use crate::model::usage::{Evidence, State as MonthLife, Tally};
+use crate::model::usage::{Corrections, Counters, Evidence, State as MonthLife, Tally};
 use crate::model::vocab::DrmType;
 use crate::store::codec::Corrupt;
 
@@ -33,6 +34,8 @@ pub struct GroupMonth {
     pub group: GroupId,
     /// The month by its name: each member's own of that name.
     pub month: Month,
+    /// What makes the pseudonyms of its set.
+    pub algorithm: Algorithm,
     /// The members of the month, in the order of their ids.
     pub members: Vec<UsageMonth>,
     /// Users of the group, and those that came after its close; nothing else.
@@ -45,6 +48,35 @@ pub struct GroupMonth {
     pub evidence: Evidence,
     /// When the figures were read.
     pub as_of: Timestamp,
+}
+
+impl GroupMonth {
+    /// The group's users with the sums of its members as of the group's close; and what came after
+    /// that, late records of members and all records of sites that joined later.
+    pub fn sums(&self) -> (Counters, Corrections) {
+        let (mut figures, mut late) = (self.tally.counters.clone(), self.tally.corrections);
+        for member in &self.members {
+            let Tally { counters, corrections, .. } = &member.tally;
+            late.records += corrections.records;
+            late.licenses_issued += corrections.licenses_issued;
+            late.device_users += corrections.device_users;
+            if self.is_in_time(member) {
+                figures.add_sums(counters);
+            } else {
+                late.records += counters.records;
+                late.licenses_issued += counters.licenses_issued;
+                late.device_users += counters.device_users;
+            }
+        }
+        (figures, late)
+    }
+
+    /// Whether a member's own month closed no later than the group's. Another one joined after the
+    /// group had closed, or had no record until then.
+    fn is_in_time(&self, member: &UsageMonth) -> bool {
+        let closed_at = |tally: &Tally| tally.closed_at.unwrap_or(Timestamp::END);
+        closed_at(&member.tally) <= closed_at(&self.tally)
+    }
 }
 
 impl MonthState {
@@ -204,6 +236,7 @@ impl Engine {
         Ok(Some(GroupMonth {
             group: group.clone(),
             month,
+            algorithm: scope.algorithm,
             members,
             tally,
             state,
@@ -223,8 +256,8 @@ impl Engine {
         self.shared.directory.members(group, month)
     }
 
-    /// The key scope of a billing group, and its number; `None` where no site was ever a member.
-    pub fn group_scope(&self, group: &GroupId) -> Option<(SiteId, SiteNo)> {
-        self.site(&SiteId::of_group(group)).map(|scope| (scope.id.clone(), scope.no))
+    /// The key scope of a billing group; `None` where no site was ever a member.
+    pub fn group_scope(&self, group: &GroupId) -> Option<Arc<Site>> {
+        self.site(&SiteId::of_group(group))
     }
 }

@@ -53,7 +53,8 @@ impl Engine {
     }
 
     /// How many tags of a list are in the set of a closed month's users, and how many are in it at
-    /// all; `None` where the set is destroyed or never was. What was not folded yet is not seen.
+    /// all; and the same of the users that came late. `None` where the sets are destroyed or never
+    /// were. What was not folded yet is not seen.
     ///
     /// # Errors
     /// When the engine has stopped, or the set cannot be read.
@@ -67,13 +68,17 @@ impl Engine {
     }
 }
 
-/// A list beside a set.
+/// A list beside the users of a month.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compared {
-    /// Members of the set.
+    /// Users of the close.
     pub members: u64,
-    /// Members that are on the list.
+    /// Of these, users that are on the list.
     pub listed: u64,
+    /// Users that came after the close and are not among those.
+    pub late: u64,
+    /// Of these, users that are on the list.
+    pub late_listed: u64,
 }
 
 /// Compares sorted, distinct tags with the users of a month.
@@ -84,19 +89,24 @@ fn compare(
 ) -> Result<Option<Compared>, EngineError> {
     let site = shared.directory.site(id).ok_or(EngineError::NoSite)?;
     let Some(key) = shared.ring.sets_existing(id, month) else { return Ok(None) };
-    let set = MonthState::set_id(SiteMonth { site: site.no, month }, TallyKind::Users as usize);
-    let mut compared = Compared::default();
-    let mut rest = list;
-    walk(&shared.store, &key, set, &mut |tag, _| {
-        compared.members += 1;
-        while let Some((next, after)) = rest.split_first()
-            && *next <= tag
-        {
-            compared.listed += u64::from(*next == tag);
-            rest = after;
-        }
-    })?;
-    Ok(Some(compared))
+    let at = SiteMonth { site: site.no, month };
+    let beside = |kind: TallyKind| {
+        let (mut members, mut listed, mut rest) = (0, 0, list);
+        let set = MonthState::set_id(at, kind as usize);
+        walk(&shared.store, &key, set, &mut |tag, _| {
+            members += 1;
+            while let Some((next, after)) = rest.split_first()
+                && *next <= tag
+            {
+                listed += u64::from(*next == tag);
+                rest = after;
+            }
+        })?;
+        Ok::<_, EngineError>((members, listed))
+    };
+    let (members, listed) = beside(TallyKind::Users)?;
+    let (late, late_listed) = beside(TallyKind::CorrectedUsers)?;
+    Ok(Some(Compared { members, listed, late, late_listed }))
 }
 
 fn recount(shared: &Shared, id: &SiteId, month: Month) -> Result<Option<Recount>, EngineError> {

@@ -6,19 +6,20 @@ use serde_json::Value;
 
 use super::pseudonym::{HEAD_BYTES_MAX, write_head};
 use super::{
-    DeviceId, Job, OtherKind, Payload, PayloadEncoding, PseudonymQueue, RawId, Sentinels, UserId,
-    device, payload, recommended, user,
+    DeviceId, FormRoom, Job, OtherKind, Payload, PayloadEncoding, PseudonymQueue, RawId, UserId,
+    UserRules, device, payload, recommended,
 };
-use crate::crypto::{BaseKey, Secret, TagKey};
+use crate::crypto::{Base, BaseKey, Secret, TagKey};
 use crate::model::ids::Tag;
+use crate::model::pseudonym::{Algorithm, CANONICALIZER_VERSION, UserForm};
 use crate::model::vocab::{DeviceKind, IdEncoding, Quality, Scope};
 
 fn read(kind: DeviceKind, text: &str) -> DeviceId<'_> {
     device(kind, RawId::new(text.as_bytes()), None, false)
 }
 
-fn somebody(text: &str) -> Option<UserId<'_>> {
-    user(Some(RawId::new(text.as_bytes())), &Sentinels::default())
+fn somebody<'a>(text: &'a str, form: UserForm, room: &'a mut FormRoom) -> Option<UserId<'a>> {
+    UserRules::new(form, &[]).read(Some(RawId::new(text.as_bytes())), room).somebody()
 }
 
 fn unhex(text: &str) -> Vec<u8> {
@@ -29,14 +30,18 @@ fn secret(hex: &str) -> Secret {
     Secret::take(&mut unhex(hex)).unwrap()
 }
 
-fn tag_of(base_key: &str, use_key: &str, push: impl Fn(&mut PseudonymQueue, &BaseKey)) -> Tag {
+fn tag_of(row: &Row<'_>) -> Tag {
     let mut queue = PseudonymQueue::default();
-    let key = BaseKey::new(&secret(base_key));
-    // A neighbor before it, so that the first slot is not right by chance.
-    queue.push_user(&key, &somebody("neighbor").unwrap());
-    push(&mut queue, &key);
+    let key = BaseKey::new(&secret(row.text("base_key")));
+    // Neighbors before it, of both algorithms, so that the first slot is not right by chance.
+    let mut room = FormRoom::default();
+    let neighbor = somebody("neighbor", UserForm::default(), &mut room).unwrap();
+    for algorithm in [Algorithm::HmacSha256, Algorithm::Blake3] {
+        queue.push_user(key.under(algorithm), &neighbor);
+    }
+    row.push(&mut queue, key.under(row.algorithm()));
     queue.run();
-    tag_in(&queue, super::Slot::at(1), &TagKey::new(&secret(use_key)))
+    tag_in(&queue, super::Slot::at(2), &TagKey::new(&secret(row.text("use_key"))))
 }
 
 /// One row of the published file.
@@ -61,9 +66,41 @@ impl<'a> Row<'a> {
         payload(self.raw(), PayloadEncoding::from_name(self.text("encoding").as_bytes()))
     }
 
-    fn push(&self, queue: &mut PseudonymQueue, key: &BaseKey) {
+    fn algorithm(&self) -> Algorithm {
+        match self.text("algorithm") {
+            "" => Algorithm::HmacSha256,
+            name => Algorithm::from_name(name.as_bytes()).unwrap(),
+        }
+    }
+
+    /// The options of user ids, as a list of words.
+    fn form(&self) -> UserForm {
+        let said: Vec<&str> = self.0["options"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|of| of.as_str().unwrap())
+            .collect();
+        let has = |word| said.contains(&word);
+        let form = UserForm { trim: has("trim"), nfc: has("nfc"), lower: has("lower") };
+        assert_eq!(form.code().count_ones() as usize, said.len(), "{}", self.0);
+        form
+    }
+
+    fn version(&self) -> u8 {
+        match self.text("what") {
+            "user" => self.form().version_byte(),
+            _ => CANONICALIZER_VERSION,
+        }
+    }
+
+    fn push(&self, queue: &mut PseudonymQueue, key: Base<'_>) {
+        let mut room = FormRoom::default();
         match (self.text("what"), self.text("kind")) {
-            ("user", _) => queue.push_user(key, &somebody(self.text("input")).unwrap()),
+            ("user", _) => {
+                let user = somebody(self.text("input"), self.form(), &mut room).unwrap();
+                queue.push_user(key, &user)
+            }
             ("device", _) => queue.push_device(key, &self.device()),
             (_, "payload") => queue.push_payload(key, &self.payload()),
             (_, kind) => {
@@ -88,6 +125,12 @@ impl<'a> Row<'a> {
                 assert_eq!(HEXLOWER.encode(payload.bytes()), self.text("canonical"));
                 ("payload", [&payload.bits().to_be_bytes(), payload.bytes()].concat())
             }
+            ("user", kind) => {
+                let mut room = FormRoom::default();
+                let user = somebody(self.text("input"), self.form(), &mut room).unwrap();
+                assert_eq!(HEXLOWER.encode(user.bytes()), self.text("canonical"), "{}", self.0);
+                (kind, user.bytes().to_vec())
+            }
             (_, kind) => {
                 assert_eq!(unhex(self.text("canonical")), self.text("input").as_bytes());
                 (kind, self.text("input").as_bytes().to_vec())
@@ -102,21 +145,24 @@ fn published_vectors() {
         serde_json::from_str(include_str!("../../tests/vectors/pseudonyms.json")).unwrap();
     let rows = file["rows"].as_array().unwrap();
     assert!(rows.len() >= 40);
+    let mut form = FormRoom::default();
     for row in rows.iter().map(Row) {
         if row.text("quality") == "sentinel" {
-            assert!(somebody(row.text("input")).is_none(), "{}", row.0);
+            let found = somebody(row.text("input"), row.form(), &mut form);
+            assert!(found.is_none(), "{}", row.0);
             continue;
         }
         let (kind, id) = row.check_form();
         let mut room = [0; HEAD_BYTES_MAX];
-        let message = [write_head(&mut room, kind, id.len()), &id].concat();
+        let message = [write_head(&mut room, kind, row.version(), id.len()), &id].concat();
         assert_eq!(HEXLOWER.encode(&message), row.text("message"), "{}", row.0);
-        let base_key = crate::crypto::HmacKey::new(&secret(row.text("base_key")));
-        let base = &base_key.mac(&message)[..16];
-        assert_eq!(HEXLOWER.encode(base), row.text("base"), "{}", row.0);
-        let tag = tag_of(row.text("base_key"), row.text("use_key"), |queue, key| {
-            row.push(queue, key);
-        });
+        let base_key = BaseKey::new(&secret(row.text("base_key")));
+        let base: [u8; 16] = match base_key.under(row.algorithm()) {
+            Base::Hmac(key) => key.mac(&message)[..16].try_into().unwrap(),
+            Base::Blake3(key) => key.short(&[&message]),
+        };
+        assert_eq!(HEXLOWER.encode(&base), row.text("base"), "{}", row.0);
+        let tag = tag_of(&row);
         assert_eq!(HEXLOWER.encode(&tag.0), row.text("tag"), "{}", row.0);
     }
     for kind in DeviceKind::ALL
@@ -270,7 +316,8 @@ fn tag_in(queue: &PseudonymQueue, slot: super::Slot, key: &TagKey) -> Tag {
 fn a_slot_that_was_not_run_has_no_tag() {
     let mut queue = PseudonymQueue::default();
     let key = BaseKey::new(&Secret::random());
-    let slot = queue.push_other(&key, OtherKind::Session, RawId::new(b"s"));
+    let key = key.under(Algorithm::HmacSha256);
+    let slot = queue.push_other(key, OtherKind::Session, RawId::new(b"s"));
     tag_in(&queue, slot, &TagKey::new(&Secret::random()));
 }
 
@@ -401,9 +448,10 @@ proptest! {
     fn kinds_never_link(left in any_kind(), right in any_kind(), text in "\\PC{0,80}") {
         let tag = |kind| {
             let id = read(kind, &text);
-            tag_of(&"01".repeat(32), &"02".repeat(32), |queue, key| {
-                queue.push_device(key, &id);
-            })
+            let (key, mut queue) = (BaseKey::new(&secret(&"01".repeat(32))), PseudonymQueue::default());
+            let slot = queue.push_device(key.under(Algorithm::HmacSha256), &id);
+            queue.run();
+            tag_in(&queue, slot, &TagKey::new(&secret(&"02".repeat(32))))
         };
         let (left, right) = (read(left, &text).kind(), read(right, &text).kind());
         prop_assert_eq!(left == right, tag(left) == tag(right));
@@ -421,7 +469,9 @@ proptest! {
         let mut tags = |texts: &[String]| -> Vec<(String, Tag)> {
             queue.clear();
             let slots: Vec<_> = texts.iter().map(|text| {
-                queue.push_other(&key, OtherKind::Order, RawId::new(text.as_bytes()))
+                // A batch mixes sites of both algorithms.
+                let key = key.under(Algorithm::ALL[text.len() % 2]);
+                queue.push_other(key, OtherKind::Order, RawId::new(text.as_bytes()))
             }).collect();
             queue.run();
             let alone = slots.iter().map(|slot| tag_in(&queue, *slot, &tag_key));
@@ -457,7 +507,7 @@ fn namespaces_are_distinct() {
         .iter()
         .map(|name| {
             let mut room = [0; HEAD_BYTES_MAX];
-            write_head(&mut room, name, 300).to_vec()
+            write_head(&mut room, name, CANONICALIZER_VERSION, 300).to_vec()
         })
         .collect();
     for (name, head) in names.iter().zip(head) {

@@ -286,6 +286,18 @@ kinds! {
         counted: Option<u64>,
         counted_not_listed: Option<u64>,
     }
+    /// The same of a version that bills who came after the close.
+    RestatementChallenged "restatement_challenged" Done {
+        #[serde(with = "text")] site: SiteId,
+        #[serde(with = "text")] month: Month,
+        version: u32,
+        /// Distinct users on the list.
+        listed: u64,
+        counted: Option<u64>,
+        counted_not_listed: Option<u64>,
+        /// Listed users among those who came late.
+        counted_late: Option<u64>,
+    }
     /// A list was refused, because the budget of the month is spent.
     ChallengeRefused "challenge_refused" Done {
         #[serde(with = "text")] site: SiteId,

@@ -112,6 +112,20 @@ fn challenged(site: SiteId, month: Month) -> Event {
     Event::StatementChallenged { site, month, listed, counted, counted_not_listed }
 }
 
+fn challenged_again(site: SiteId, month: Month) -> Event {
+    let (listed, counted, counted_not_listed) = (120, Some(100), Some(7));
+    let (version, counted_late) = (2, None);
+    Event::RestatementChallenged {
+        site,
+        month,
+        version,
+        listed,
+        counted,
+        counted_not_listed,
+        counted_late,
+    }
+}
+
 /// One of each kind about backfills.
 fn of_backfills(site: &SiteId, keys: Keys) -> [Event; 5] {
     let (backfill, site) = (4, site.clone());
@@ -189,6 +203,7 @@ fn one_of_each() -> Vec<Event> {
     all.extend(of_counts(&site, month, digest));
     all.extend([
         challenged(site.clone(), month),
+        challenged_again(site.clone(), month),
         Event::ChallengeRefused { site: site.clone(), month, answered: 5 },
         Event::CertificateIssued { destruction: 2, digest },
         Event::PrivilegedRead { route: Word::of("ledger"), site: None },

@@ -173,6 +173,32 @@ impl Counters {
         rest.next().is_none().then_some(counters)
     }
 
+    /// Adds the figures that add up over several sites; users and devices do not.
+    pub fn add_sums(&mut self, of: &Self) {
+        for (sum, count) in self.licenses_by_drm.iter_mut().zip(of.licenses_by_drm) {
+            *sum += count;
+        }
+        for (sum, count) in [
+            (&mut self.licenses_issued, of.licenses_issued),
+            (&mut self.licenses_failed, of.licenses_failed),
+            (&mut self.failures_counted, of.failures_counted),
+            (&mut self.unattributed_licenses, of.unattributed_licenses),
+            (&mut self.sentinel_licenses, of.sentinel_licenses),
+            (&mut self.renewals_excluded, of.renewals_excluded),
+            (&mut self.device_users, of.device_users),
+            (&mut self.licenses_by_device, of.licenses_by_device),
+            (&mut self.watermark_sessions, of.watermark_sessions),
+            (&mut self.no_license, of.no_license),
+            (&mut self.trial, of.trial),
+            (&mut self.test, of.test),
+            (&mut self.failed_elsewhere, of.failed_elsewhere),
+            (&mut self.duplicates, of.duplicates),
+            (&mut self.records, of.records),
+        ] {
+            *sum += count;
+        }
+    }
+
     /// The counter of issued licences of an environment that is not billed.
     pub fn other_environment(&mut self, environment: Environment) -> Option<&mut u64> {
         match environment {

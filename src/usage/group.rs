@@ -23,14 +23,15 @@ impl Usage {
         if !found.members.iter().all(|member| caller.sites.holds(&member.site.id)) {
             return Err(UsageError::NotFound);
         }
+        let (figures, corrections) = found.sums();
         let usage = GroupUsage {
             group: found.group,
             month,
+            algorithm: found.algorithm,
             state: found.state,
             closes_at: found.closes_at,
-            mau: found.tally.counters.mau,
-            mau_by_drm: found.tally.counters.mau_by_drm,
-            corrected_users: found.tally.corrections.users,
+            figures,
+            corrections,
             members: found.members.into_iter().map(member).collect(),
             evidence: found.evidence,
             as_of: found.as_of,
@@ -43,6 +44,7 @@ fn member(usage: UsageMonth) -> Member {
     Member {
         site_id: usage.site.id.clone(),
         time_zone: usage.time_zone,
+        pseudonyms: usage.span.pseudonyms,
         state: usage.state,
         counters: usage.tally.counters,
         corrections: usage.tally.corrections,

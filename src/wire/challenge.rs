@@ -126,7 +126,9 @@ pub struct Answer {
     /// The month.
     #[serde(with = "text")]
     pub month: Month,
-    /// The users of the statement.
+    /// The version of the statement that the list is compared with; 1 where none is issued yet.
+    pub version: u32,
+    /// The users of the month as it closed; the figures of every version have them.
     pub mau: u64,
     /// Ids on the list, each time they were given.
     pub lines: u64,
@@ -138,16 +140,33 @@ pub struct Answer {
     pub listed: u64,
     /// Listed users that were counted; `None` where they are too few to be told.
     pub counted: Option<u64>,
-    /// Listed users that were not counted.
+    /// Listed users that were not counted when the month closed.
     pub not_counted: Option<u64>,
     /// Counted users that are not listed.
     pub counted_not_listed: Option<u64>,
+    /// What the version bills beyond the users of the close; the first one bills nothing.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub late: Option<Late>,
     /// Fewer counted users than this are not told.
     pub counted_min: u64,
     /// How many more lists may be sent of this month.
     pub challenges_left: u64,
     /// The number of the ledger's entry that says so.
     pub entry: u64,
+}
+
+/// A list beside the users that came after the close. They are answered apart: none of them is among
+/// the counted ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Late {
+    /// Users that came late and that the version bills.
+    pub billed_late: u64,
+    /// Users that came late by now; those beyond the billed ones came after the version.
+    pub late: u64,
+    /// Of the latter, users that are on the list; `None` where they are too few to be told.
+    pub counted_late: Option<u64>,
+    /// Users that came late by now and are not listed.
+    pub late_not_listed: Option<u64>,
 }
 
 impl Answer {

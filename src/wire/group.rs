@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::usage::{RULE_SET, corrections};
 use crate::model::ids::{GroupId, SiteId};
+use crate::model::pseudonym::{Algorithm, Pseudonyms};
 use crate::model::time::{Month, Timestamp};
 use crate::model::usage::{Corrections, Counters, Evidence, State};
 use crate::model::vocab::DrmType;
@@ -15,6 +16,8 @@ pub struct Member {
     pub site_id: SiteId,
     /// IANA name of the zone of its month.
     pub time_zone: String,
+    /// How its own ids become pseudonyms.
+    pub pseudonyms: Pseudonyms,
     /// How far its own month is.
     pub state: State,
     /// Its own figures.
@@ -30,16 +33,16 @@ pub struct GroupUsage {
     pub group: GroupId,
     /// The month, by its name; each member has its own range.
     pub month: Month,
+    /// What makes the pseudonyms of its users.
+    pub algorithm: Algorithm,
     /// How far the group's month is.
     pub state: State,
     /// When the last member closes, or was due to.
     pub closes_at: Timestamp,
-    /// Users, each once.
-    pub mau: u64,
-    /// Users by DRM system; not additive.
-    pub mau_by_drm: [u64; 8],
-    /// Users that came after the group's close and are not among its own.
-    pub corrected_users: u64,
+    /// Users, each once, and the sums of the members as of the group's close.
+    pub figures: Counters,
+    /// What came after the group's close; of the users those that are not among its own.
+    pub corrections: Corrections,
     /// The members, in the order of their ids.
     pub members: Vec<Member>,
     /// What the group's figures rest on.
@@ -52,29 +55,23 @@ impl GroupUsage {
     /// The figures as a JSON text. Licences and records are the sums of the members; users are not,
     /// because one may be a user of several.
     pub fn to_json(&self) -> Vec<u8> {
-        let sum = |of: &dyn Fn(&Member) -> u64| self.members.iter().map(of).sum::<u64>();
-        let of_drm = |(place, drm): (usize, &DrmType)| {
-            let licenses = sum(&|member| member.counters.licenses_by_drm[place]);
-            let users = self.mau_by_drm[place];
-            let part = json!({"mau": users, "licenses_issued": licenses});
-            (users > 0 || licenses > 0).then(|| (drm.name().to_owned(), part))
+        let figures = &self.figures;
+        let of_drm = |(drm, mau, licenses): (DrmType, u64, u64)| {
+            (drm.name().to_owned(), json!({"mau": mau, "licenses_issued": licenses}))
         };
-        let by_drm: Map<String, Value> =
-            DrmType::ALL.iter().enumerate().filter_map(of_drm).collect();
+        let by_drm: Map<String, Value> = figures.by_drm().map(of_drm).collect();
         let value = json!({
             "group": self.group.as_str(),
             "month": self.month.to_string(),
             "state": self.state.name(),
             "rule_set": RULE_SET,
-            "mau": self.mau,
+            "pseudonym_algorithm": self.algorithm.name(),
+            "mau": figures.mau,
             "by_drm_type": by_drm,
-            "licenses_issued": sum(&|member| member.counters.licenses_issued),
-            "licenses_failed": sum(&|member| member.counters.licenses_failed),
-            "unattributed_licenses": sum(&|member| member.counters.unattributed_licenses),
-            "corrections": {
-                "users": self.corrected_users,
-                "records": sum(&|member| member.corrections.records),
-            },
+            "licenses_issued": figures.licenses_issued,
+            "licenses_failed": figures.licenses_failed,
+            "unattributed_licenses": figures.unattributed_licenses,
+            "corrections": corrections(&self.corrections),
             "members": self.members.iter().map(Member::to_value).collect::<Vec<_>>(),
             "closes_at": self.closes_at.to_string(),
             "evidence": self.evidence.name(),
@@ -97,6 +94,11 @@ impl Member {
             "unattributed_licenses": counters.unattributed_licenses,
             "device_users": counters.device_users,
             "corrections": corrections(&self.corrections),
+            "pseudonym_algorithm": self.pseudonyms.algorithm.name(),
+            "canonicalizer": self.pseudonyms.canonicalizer,
+            "user_id_trim": self.pseudonyms.users.trim,
+            "user_id_nfc": self.pseudonyms.users.nfc,
+            "user_id_lower": self.pseudonyms.users.lower,
         })
     }
 }
@@ -113,6 +115,7 @@ mod tests {
             Member {
                 site_id: SiteId::parse(id.as_bytes()).unwrap(),
                 time_zone: "UTC".to_owned(),
+                pseudonyms: Pseudonyms::default(),
                 state: State::Closed,
                 counters,
                 corrections: Corrections {
@@ -123,19 +126,20 @@ mod tests {
                 },
             }
         };
-        let mut usage = GroupUsage {
+        let mut figures = Counters { mau: 4, licenses_issued: 12, ..Counters::default() };
+        (figures.mau_by_drm[0], figures.licenses_by_drm[0]) = (4, 12);
+        let usage = GroupUsage {
             group: GroupId::parse(b"acme").unwrap(),
             month: Month::new(2026, 11).unwrap(),
+            algorithm: Algorithm::Blake3,
             state: State::Closing,
             closes_at: Timestamp(1_796_342_400_000),
-            mau: 4,
-            mau_by_drm: [0; 8],
-            corrected_users: 1,
+            figures,
+            corrections: Corrections { users: 1, records: 6, ..Corrections::default() },
             members: vec![member("A", 3, 5), member("B", 2, 7)],
             evidence: Evidence::Live,
             as_of: Timestamp(1_795_320_960_000),
         };
-        usage.mau_by_drm[0] = 4;
         let read: Value = serde_json::from_slice(&usage.to_json()).unwrap();
         assert_eq!((&read["mau"], &read["licenses_issued"]), (&json!(4), &json!(12)));
         assert_eq!(read["by_drm_type"], json!({"widevine": {"mau": 4, "licenses_issued": 12}}));

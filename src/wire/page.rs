@@ -3,6 +3,7 @@
 
 use super::statement::{Body, Statement};
 use crate::ledger::Digest;
+use crate::model::pseudonym::Algorithm;
 
 /// What a browser may do with the page: show it with its own style, and nothing else.
 pub const POLICY: &str = "default-src 'none'; \
@@ -276,12 +277,18 @@ impl Page {
             rows.extend([
                 ("Rule set", of.rule_set.clone()),
                 ("Canonical form of ids", format!("version {}", of.canonicalizer)),
+                ("User ids are compared", of.user_ids().to_owned()),
+                ("Pseudonyms", algorithm(of.pseudonym_algorithm.as_ref())),
                 ("Late records", format!("counted until {} hours after the end", of.closing_hours)),
                 ("Failed requests count", yes(of.include_failures)),
                 ("Renewals count", yes(of.count_renewals)),
                 ("A device stands for a missing user", yes(of.device_as_user)),
                 ("Anonymous users by their device", yes(of.anonymous_by_device)),
             ]);
+        }
+        if body.members.is_some() {
+            let name = algorithm(body.pseudonym_algorithm.as_ref());
+            rows.push(("Pseudonyms of the group", name));
         }
         match &body.recount {
             Some(found) => {
@@ -330,6 +337,11 @@ fn version(body: &Body) -> String {
         Some(of) => format!("{}, in the place of version {}", body.version, of.version),
         None => body.version.to_string(),
     }
+}
+
+/// What made pseudonyms, where a statement says so; before there was a choice it was the default.
+fn algorithm(said: Option<&String>) -> String {
+    said.map_or_else(|| Algorithm::default().name().to_owned(), Clone::clone)
 }
 
 /// Parts of a million as percent with two digits.

@@ -11,10 +11,13 @@ mod explained;
 mod export;
 mod figures;
 mod group_statements;
+mod killed;
 mod limits;
 mod once;
 mod operator;
 mod oracle;
+mod outside;
+mod pseudonyms;
 mod reconciliation;
 mod statements;
 

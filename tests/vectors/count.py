@@ -9,6 +9,8 @@ import sys
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from check import user_form
+
 HOUR = 3_600_000
 DAY = 24 * HOUR
 AGE = 35 * DAY
@@ -55,6 +57,21 @@ class Site:
     def group(self, month):
         """The billing group that the users of a month are counted with, or None."""
         return [name for first, name in self.said["groups"] if first <= month][-1]
+
+    def options(self, month):
+        """What is done to the user ids of a month before they are compared."""
+        return [options for first, options in self.said["options"] if first <= month][-1]
+
+    def fold(self, record, month):
+        """The record with its user id in the form of the month, nobody's as it is byte for byte."""
+        user, options = record.get("user_id", ""), self.options(month)
+        if not options or not user:
+            return record
+        form = user_form(user, options)
+        nobody = {user_form(text, options) for text in SENTINELS.union(self.said["sentinel_user_ids"])}
+        if form and form in nobody:
+            form = "LICENSETOKEN"
+        return {**record, "user_id": form}
 
     def month(self, at):
         return next(name for name, begin, end in self.months if begin <= at < end)
@@ -489,6 +506,7 @@ def count(given):
         if come - at > AGE:
             continue
         seen.add(event)
+        record = site.fold(record, month)
         tally.n["corrections"] += late
         tally.records += not late
         explanations.setdefault((record["site_id"], month), Explained(site.said)).take(record)

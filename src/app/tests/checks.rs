@@ -38,12 +38,23 @@ fn find(files: &[(String, Vec<u8>)], wanted: &[Vec<u8>]) -> Option<String> {
 }
 
 /// Check 20: the secrets of all keys, the destroyed ones from before included, are in no file of
-/// data, log, MANIFEST, register, ledger or evidence.
+/// data, log, MANIFEST, register, ledger, backup or evidence.
 #[tokio::test(flavor = "multi_thread")]
 async fn check_20_no_key_material_is_in_any_file() {
     let world = World::new().await;
     world.app.engine.fold().await.unwrap();
     world.export("pack", 0).await;
+    let begin = with_body(Method::POST, "/v1/backups", r#"{"name":"one"}"#.to_owned());
+    assert_eq!(ask(&world.app, &world.operator, begin).await.0, 202);
+    loop {
+        let look = Ask::get("/v1/backups/one".to_owned());
+        let (_, read) = ask(&world.app, &world.operator, look).await;
+        if read.contains("\"made\"") {
+            break;
+        }
+        assert!(read.contains("\"running\""), "{read}");
+        tokio::task::yield_now().await;
+    }
     let mut secrets = world.app.engine.ring().secrets_for_scan();
     let of_holds = world.app.engine.ring().hold_existing().unwrap().unwrap();
     secrets.extend(of_holds.secrets_for_scan());
@@ -64,7 +75,16 @@ async fn check_20_no_key_material_is_in_any_file() {
     let World { directory, app, .. } = world;
     app.drain().await;
     let files = files_below(directory.path());
-    let kinds = ["MANIFEST", ".sst", ".log", "register.a", "entries.ndjson", "vek.home", "pack/"];
+    let kinds = [
+        "MANIFEST",
+        ".sst",
+        ".log",
+        "register.a",
+        "entries.ndjson",
+        "vek.home",
+        "pack/",
+        "backups/one/",
+    ];
     for kind in kinds {
         assert!(files.iter().any(|(name, _)| name.contains(kind)), "no {kind}");
     }

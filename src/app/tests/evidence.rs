@@ -8,9 +8,10 @@ use std::process::Command;
 use super::*;
 use crate::cli::evidence::{Args, export};
 use crate::crypto::sha256;
-use crate::identity::{Job, PseudonymQueue, RawId, Sentinels, user};
+use crate::identity::{FormRoom, Job, PseudonymQueue, RawId, UserRules};
 use crate::ledger::Digest;
 use crate::model::ids::SiteId;
+use crate::model::pseudonym::Algorithm;
 use crate::model::time::Month;
 use crate::wire::retention::evidence::{INDEX_FILE, Index};
 
@@ -21,6 +22,8 @@ pub(super) const CANARIES: [&str; 3] = ["viewer-canary-81231", "a1b2c3d4e5f60718
 pub(super) struct World {
     pub(super) directory: tempfile::TempDir,
     pub(super) app: App,
+    /// The token of the operator.
+    pub(super) operator: String,
     auditor: String,
     /// Pseudonyms that are or were stored.
     pub(super) tags: Vec<[u8; 16]>,
@@ -44,9 +47,11 @@ fn tags_of(app: &App, month: &str) -> Vec<[u8; 16]> {
     let site = SiteId::parse(b"ACME").unwrap();
     let month = Month::parse(month.as_bytes()).unwrap();
     let keys = app.engine.ring().site_month_existing(&site, month).unwrap();
-    let somebody = user(Some(RawId::new(CANARIES[0].as_bytes())), &Sentinels::default()).unwrap();
+    let (rules, mut room) = (UserRules::default(), FormRoom::default());
+    let raw = RawId::new(CANARIES[0].as_bytes());
+    let somebody = rules.read(Some(raw), &mut room).somebody().unwrap();
     let mut queue = PseudonymQueue::default();
-    let slot = queue.push_user(&keys.base, &somebody);
+    let slot = queue.push_user(keys.base.under(Algorithm::HmacSha256), &somebody);
     queue.run();
     let jobs = [0, 1].map(|key| Job { slot, key });
     queue.tags(&jobs, &[&keys.tally, &keys.record]).into_iter().map(|tag| tag.0).collect()
@@ -57,7 +62,11 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         let clock = Arc::new(SetClock(Default::default()));
         clock.set("2026-05-20T00:00:00Z");
-        let app = App::start(settings(directory.path()), clock.clone()).await.unwrap();
+        let mut settings = settings(directory.path());
+        let backups = directory.path().join("backups");
+        std::fs::create_dir(&backups).unwrap();
+        settings.backup.dir = Some(backups);
+        let app = App::start(settings, clock.clone()).await.unwrap();
         let file = directory.path().join("data-keys/operator.token");
         let operator = std::fs::read_to_string(&file).unwrap();
         ask(&app, &operator, with_body(Method::PUT, "/v1/sites/ACME", "{}".to_owned())).await;
@@ -81,7 +90,7 @@ impl World {
         assert!(matches!(confirmed.0.as_u16(), 200 | 409), "{confirmed:?}");
         let (status, ran) = ask(&app, &custodian, post("/v1/retention/run")).await;
         assert!(status == 200 && ran.contains("\"failed\":0"), "{ran}");
-        Self { directory, app, auditor, tags }
+        Self { directory, app, operator, auditor, tags }
     }
 
     fn key(&self) -> PathBuf {

@@ -2,25 +2,41 @@
 
 use super::*;
 use crate::billing::fake::keys;
-use crate::identity::{RawId, Roll, Sentinels};
+use crate::identity::{RawId, Roll, UserRules};
+use crate::model::ids::ShortTag;
+use crate::model::pseudonym::Algorithm;
 use crate::model::reason::Reason;
 use serde_json::{Value, json};
 
 /// A desk whose month has so many users, viewer-0 and so on.
 fn world(users: u32) -> World {
     let world = World::new();
-    let keys = keys();
-    let mut roll = Roll::new(&keys.base, &keys.tally);
-    for number in 0..users {
-        let id = format!("viewer-{number}");
-        roll.add(Some(RawId::new(id.as_bytes())), &Sentinels::default());
-    }
-    *world.memory.users.lock().unwrap() = roll.finish().tags().iter().copied().collect();
-    *world.memory.keys.lock().unwrap() = Some(keys);
+    *world.memory.users.lock().unwrap() = tags(0..users);
+    *world.memory.keys.lock().unwrap() = Some(keys());
     let mut usage = world.memory.usage.lock().unwrap();
     usage.as_mut().unwrap().tally.counters.mau = users.into();
     drop(usage);
     world
+}
+
+fn tags(numbers: std::ops::Range<u32>) -> std::collections::BTreeSet<ShortTag> {
+    let keys = keys();
+    let mut roll = Roll::new(keys.base.under(Algorithm::HmacSha256), &keys.tally);
+    for number in numbers {
+        let id = format!("viewer-{number}");
+        roll.add(Some(RawId::new(id.as_bytes())), &UserRules::default());
+    }
+    roll.finish().tags().iter().copied().collect()
+}
+
+impl World {
+    /// So many users came late, after those of the month.
+    fn late(&self, users: u32) {
+        let before = self.memory.users.lock().unwrap().len() as u32;
+        *self.memory.late.lock().unwrap() = tags(before..before + users);
+        let mut usage = self.memory.usage.lock().unwrap();
+        usage.as_mut().unwrap().tally.corrections.users = users.into();
+    }
 }
 
 fn list(numbers: impl IntoIterator<Item = u32>) -> String {
@@ -58,7 +74,7 @@ async fn counts_are_told_and_nothing_else() {
     let text = list(50..250) + nobody + &list([50]);
     let answer = world.challenge(&text).await.unwrap();
     let expected = json!({
-        "site_id": "A", "month": "2026-11", "mau": 150, "lines": 204, "repeated": 1,
+        "site_id": "A", "month": "2026-11", "version": 1, "mau": 150, "lines": 204, "repeated": 1,
         "unattributed": 3, "listed": 200, "counted": 100, "not_counted": 100,
         "counted_not_listed": 50, "counted_min": 10, "challenges_left": 4, "entry": 0,
     });
@@ -70,6 +86,54 @@ async fn counts_are_told_and_nothing_else() {
     let rows = world.memory.rows.lock().unwrap().clone();
     let row = ("challenge/A/2026-11".to_owned(), b"{\"challenges\":1}".to_vec());
     assert_eq!(Vec::from_iter(rows), [row]);
+}
+
+/// Whoever is billed by a second version finds the users that it bills, apart from the others.
+#[tokio::test]
+async fn late_users_that_a_version_bills_are_counted_apart() {
+    let world = world(150);
+    world.memory.recount.lock().unwrap().as_mut().unwrap().users = 150;
+    world.late(40);
+    let answer = world.challenge(&list(0..190)).await.unwrap();
+    let told = |answer: &Value, name: &str| answer[name].clone();
+    assert_eq!((told(&answer, "counted"), told(&answer, "not_counted")), (json!(150), json!(40)));
+    assert!(answer.get("counted_late").is_none(), "the first version bills none: {answer}");
+    let second = world.restate().await.unwrap().body;
+    assert_eq!((second.billable.mau, second.version), (190, 2));
+    let answer = world.challenge(&list(0..190)).await.unwrap();
+    let expected = json!({
+        "site_id": "A", "month": "2026-11", "version": 2, "mau": 150, "lines": 190, "repeated": 0,
+        "unattributed": 0, "listed": 190, "counted": 150, "not_counted": 40,
+        "counted_not_listed": 0, "billed_late": 40, "late": 40, "counted_late": 40,
+        "late_not_listed": 0, "counted_min": 10, "challenges_left": 3, "entry": 3,
+    });
+    assert_eq!(answer, expected);
+    // What comes after the version is late, and not billed.
+    world.late(45);
+    let answer = world.challenge(&list(20..185)).await.unwrap();
+    let late = ["billed_late", "late", "counted_late", "late_not_listed"];
+    assert_eq!(late.map(|name| answer[name].clone()), [40, 45, 35, 10].map(|of| json!(of)));
+    // Few are not told.
+    let answer = world.challenge(&list(0..159)).await.unwrap();
+    assert_eq!((told(&answer, "counted"), told(&answer, "not_counted")), (json!(150), json!(9)));
+    assert_eq!(
+        (told(&answer, "counted_late"), told(&answer, "late_not_listed")),
+        Default::default()
+    );
+    let (kind, fields) = world.told().pop().unwrap();
+    let fields_of = json!({
+        "site": "A", "month": "2026-11", "version": 2, "listed": 159, "counted": 150,
+        "counted_not_listed": 0, "counted_late": null,
+    });
+    assert_eq!((kind, fields), ("restatement_challenged", fields_of));
+    // A set that lacks what was billed is no answer; and the ledger knows how many were answered.
+    world.late(39);
+    assert_eq!(world.challenge(&list(0..159)).await, Err(BillingError::Failed));
+    world.memory.rows.lock().unwrap().retain(|name, _| !name.starts_with("challenge/"));
+    world.late(45);
+    let answer = world.challenge(&list(0..159)).await.unwrap();
+    assert_eq!(answer["challenges_left"], 0);
+    assert_eq!(world.challengeable(november()).await, Err(BillingError::BudgetSpent));
 }
 
 #[tokio::test]

@@ -3,8 +3,9 @@
 use super::*;
 use crate::engine::groups::GroupMonth;
 use crate::model::ids::GroupId;
+use crate::model::pseudonym::Algorithm;
 use crate::model::usage::{Corrections, Evidence};
-use crate::wire::statement::{FORMAT, GROUP_FORMAT};
+use crate::wire::statement::{Corrected, Earlier, FORMAT, GROUP_FORMAT};
 
 fn acme() -> GroupId {
     GroupId::parse(b"acme").unwrap()
@@ -41,6 +42,7 @@ fn month() -> GroupMonth {
     GroupMonth {
         group: acme(),
         month: november(),
+        algorithm: Algorithm::Blake3,
         members: vec![member("A", [2, 5, 1, 1]), member("B", [2, 7, 1, 2])],
         tally,
         state: State::Closed,
@@ -111,7 +113,7 @@ async fn a_site_that_joins_after_the_close_adds_to_the_corrections() {
     let first = world.desk.statement(scope(), november()).await.unwrap().body;
     world.change(|group| {
         let mut late = member("C", [4, 9, 0, 0]);
-        late.state = State::Open;
+        (late.state, late.tally.closed_at) = (State::Open, None);
         group.members.push(late);
         group.tally.corrections.users = 5;
     });
@@ -122,6 +124,60 @@ async fn a_site_that_joins_after_the_close_adds_to_the_corrections() {
     assert_eq!((second.billable.mau, second.billable.licenses_issued), (8, 24));
     let members = second.members.unwrap();
     assert_eq!((members.len(), members[2].closed_at), (3, None));
+}
+
+/// Who joined between the close and the first version is in no figure of it.
+#[tokio::test]
+async fn a_site_that_joins_before_the_first_version_is_late_too() {
+    let world = World::grouped();
+    world.change(|group| {
+        let mut late = member("C", [4, 9, 0, 0]);
+        late.tally.closed_at = late.tally.closed_at.map(|at| Timestamp(at.0 + 1));
+        group.members.push(late);
+        group.tally.corrections.users = 5;
+    });
+    let first = world.desk.statement(scope(), november()).await.unwrap().body;
+    assert_eq!((first.figures.records, first.by_drm_type[0].licenses_issued), (12, 12));
+    let late = &first.corrections;
+    assert_eq!((late.users, late.records, late.device_users), (5, 12, 4));
+    let second = world.restate_group().await.unwrap().body;
+    assert_eq!((&second.figures, &second.corrections), (&first.figures, late));
+    assert_eq!((second.billable.mau, second.billable.licenses_issued), (8, 24));
+}
+
+/// The next statement has what came late, also where no member has a late record of its own, or
+/// where the group had no user before.
+#[tokio::test]
+async fn a_site_that_joins_after_the_close_is_on_the_next_statement() {
+    for users in [3, 0] {
+        let world = World::grouped();
+        let lone = |month| Earlier { month, corrections: Corrected::default() };
+        world.change(|group| {
+            group.members.truncate(1);
+            group.members[0].tally.corrections = Corrections::default();
+            group.tally.counters.mau = users;
+            group.tally.corrections = Corrections::default();
+            if users == 0 {
+                group.tally.closed_at = None;
+            }
+        });
+        world.memory.recount.lock().unwrap().as_mut().unwrap().users = users;
+        let first = world.desk.statement(scope(), november()).await.unwrap().body;
+        assert_eq!(first.earlier_corrections, []);
+        world.change(|group| {
+            let mut late = member("C", [4, 9, 0, 0]);
+            (late.state, late.tally.closed_at) = (State::Open, None);
+            group.members.push(late);
+            group.tally.corrections.users = 4;
+            // A group without a tally is open again; what was stated is closed all the same.
+            group.state = if users == 0 { State::Open } else { State::Closed };
+        });
+        let earlier = world.desk.0.earlier(&scope(), november().next()).unwrap();
+        let own = earlier.into_iter().find(|of| of.month == november());
+        let own = own.unwrap_or_else(|| lone(november())).corrections;
+        assert_eq!((own.users, own.records, own.licenses_issued), (4, 9, 9), "{users}");
+        assert_eq!(own.device_users, 2, "{users}");
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use super::*;
 use crate::ledger::Proof;
 use crate::model::ids::{GroupId, SiteId};
+use crate::model::pseudonym::Pseudonyms;
 use crate::model::site::Counting;
 use crate::model::time::{Month, Timestamp};
 use crate::wire::explained::{IdQuality, QualityLimits};
@@ -59,7 +60,8 @@ fn statement(text: &str) -> Statement {
         from: at("2026-11-01T00:00:00Z"),
         to: at("2026-12-01T00:00:00Z"),
         closed_at: at("2026-12-04T00:00:00Z"),
-        method: Some(Method::new(text, 1, 72, Counting::default())),
+        method: Some(Method::new(text, Pseudonyms::default(), 72, Counting::default())),
+        pseudonym_algorithm: None,
         figures: Figures {
             mau: 1_081_231,
             licenses_issued: 12_003_441,

@@ -16,18 +16,38 @@ const BEGIN: &str = "2026-10-22T07:30:00Z";
 const END: &str = "2027-01-15T00:00:00Z";
 
 const SITES: [(&str, &str); 4] = [
-    ("utc", r#"{"time_zone":"UTC","billing_group":"acme"}"#),
+    (
+        "utc",
+        r#"{"time_zone":"UTC","billing_group":"acme","user_id_trim":true,"user_id_nfc":true,
+            "user_id_lower":true,"pseudonym_algorithm":"blake3","billing_group_algorithm":"blake3"}"#,
+    ),
+    // Its options change on the way.
     ("seoul", r#"{"time_zone":"Asia/Seoul","closing_hours":24,"device_as_user":true}"#),
     (
         "york",
         r#"{"time_zone":"America/New_York","closing_hours":240,"include_failures":true,
-            "count_renewals":false,"billing_group":"acme"}"#,
+            "count_renewals":false,"billing_group":"acme","user_id_trim":true,"user_id_nfc":true,
+            "user_id_lower":true}"#,
     ),
     (
         "berlin",
         r#"{"time_zone":"Europe/Berlin","anonymous_by_device":true,"device_as_user":true,
-            "sentinel_user_ids":["lobby"]}"#,
+            "sentinel_user_ids":["lobby"],"user_id_trim":true,"user_id_nfc":true,
+            "user_id_lower":true}"#,
     ),
+];
+
+/// Some that options bring to a sentinel, or to nothing.
+const NOBODY: &[&str] =
+    &["", "guest", "lobby", "LICENSETOKEN", "Guest", " LOBBY", "licensetoken", "\u{3000} "];
+/// Ways to spell a user, some of which options bring together.
+const SPELLINGS: &[&str] = &[
+    "us\u{e9}r#",
+    "us\u{e9}r#",
+    "use\u{301}r#",
+    "USE\u{301}R#",
+    " us\u{e9}r#\u{a0}",
+    "US\u{c9}r#\n",
 ];
 
 fn second(text: &str) -> i64 {
@@ -80,8 +100,11 @@ impl Maker {
         });
         match self.random.below(6) {
             0 => {}
-            1 => record["user_id"] = self.pick(&["", "guest", "lobby", "LICENSETOKEN"]).into(),
-            _ => record["user_id"] = format!("user{}", self.random.below(60)).into(),
+            1 => record["user_id"] = self.pick(NOBODY).into(),
+            _ => {
+                let name = self.pick(SPELLINGS);
+                record["user_id"] = name.replace('#', &self.random.below(60).to_string()).into();
+            }
         }
         if self.random.below(4) == 0 {
             record["user_id_kind"] = self.pick(&["anonymous", "account"]).into();
@@ -157,7 +180,7 @@ fn recount(given: &Value) -> (bool, String) {
 
 /// Of what is explained everything is shown, nothing is given twice, and hardly anything fits into
 /// the memory of one reading.
-fn odd(settings: &mut Settings) {
+pub(super) fn odd(settings: &mut Settings) {
     let explain = &mut settings.engine.explain;
     (explain.subjects, explain.fresh_ms, explain.memory_bytes) = (1, 0, 3_000);
     let limits = &mut explain.limits;
@@ -225,8 +248,20 @@ fn join(server: &Clocked, site: &str, group: Value) -> Value {
     json!([said["effective"]["billing_group"], group])
 }
 
-/// The settings of all sites, with the zones and groups that they had.
-fn all_settings(server: &Clocked, zone: &Value, (joined, left): (&Value, &Value)) -> Vec<Value> {
+/// Folds the user ids of a site from a month on; which month.
+fn fold(server: &Clocked, site: &str) -> Value {
+    let body = r#"{"user_id_trim":true,"user_id_lower":true}"#;
+    let said = server.operate("PUT", &format!("/v1/sites/{site}"), body).json();
+    assert!(said["effective"]["user_id_trim"].is_string(), "{said}");
+    said["effective"]["user_id_lower"].clone()
+}
+
+/// The settings of all sites, with the zones, groups and options that they had.
+fn all_settings(
+    server: &Clocked,
+    (zone, folded): (&Value, &Value),
+    (joined, left): (&Value, &Value),
+) -> Vec<Value> {
     let moved = json!([["2026-01", "UTC"], [zone, "Asia/Seoul"]]);
     SITES
         .iter()
@@ -239,6 +274,10 @@ fn all_settings(server: &Clocked, zone: &Value, (joined, left): (&Value, &Value)
                 "york" => json!([["2026-01", "acme"], left]),
                 "berlin" => json!([["2026-01", null], joined]),
                 _ => json!([["2026-01", null]]),
+            };
+            said["options"] = match *site {
+                "seoul" => json!([["2026-01", []], [folded, ["trim", "lower"]]]),
+                _ => json!([["2026-01", ["trim", "nfc", "lower"]]]),
             };
             said
         })
@@ -282,23 +321,33 @@ fn bites(mut given: Value) {
 
 #[test]
 fn every_figure_agrees_with_a_second_count() {
-    let mut server = Clocked::with(BEGIN, odd);
+    let mut server = Clocked::outside(BEGIN);
     for (site, body) in SITES {
         assert_eq!(server.operate("PUT", &format!("/v1/sites/{site}"), body).status, 201);
     }
     let mut maker = Maker { random: Random::new(seed()), sent: Vec::new() };
     let (mut now, mut records, mut zone) = (second(BEGIN), Vec::new(), Value::Null);
-    let (mut joined, mut left) = (Value::Null, Value::Null);
+    let (mut joined, mut left, mut folded) = (Value::Null, Value::Null, Value::Null);
     for turn in 0.. {
         let batch: Vec<Value> = (0..40).map(|_| maker.record(now)).collect();
         let lines: String = batch.iter().map(|record| format!("{record}\n")).collect();
+        let is_killed = turn % 6 == 2;
+        if is_killed {
+            server = server.killed_over(&lines, maker.random.below(80));
+        }
         let answer = server.lines(&lines);
         assert_eq!((answer.status, answer.count("rejected")), (200, 0), "{answer:?}");
-        records.extend(batch.into_iter().map(|record| json!([now * 1_000, record])));
+        let sent = |record: &Value| json!([now * 1_000, record]);
+        // Of a batch that was on its way all of it had come, or nothing.
+        if is_killed && answer.count("duplicates") == batch.len() as u64 {
+            records.extend(batch.iter().map(sent));
+        }
+        records.extend(batch.iter().map(sent));
         if turn == 25 {
             let moved = server.operate("PUT", "/v1/sites/utc", r#"{"time_zone":"Asia/Seoul"}"#);
             zone = moved.json()["effective"]["time_zone"].clone();
             joined = join(&server, "berlin", json!("acme"));
+            folded = fold(&server, "seoul");
         }
         if turn == 70 {
             left = join(&server, "york", Value::Null);
@@ -314,7 +363,7 @@ fn every_figure_agrees_with_a_second_count() {
         }
         server.until(&text(now));
     }
-    let sites = all_settings(&server, &zone, (&joined, &left));
+    let sites = all_settings(&server, (&zone, &folded), (&joined, &left));
     let usage = server.operate("GET", "/v1/usage?from=2026-09&to=2027-02&limit=1000", "").json();
     let now = second(usage["items"][0]["as_of"].as_str().unwrap()) * 1_000;
     let (explained, pallycon) = explained(&server);

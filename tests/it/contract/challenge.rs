@@ -121,6 +121,46 @@ fn no_spelling_of_a_listed_id_is_left() {
     assert!(hits.is_empty(), "{hits:#?}");
 }
 
+/// A list against a second version: who came late and is billed by it is counted, apart.
+#[test]
+fn a_list_is_compared_with_what_a_second_version_bills() {
+    let server = closed();
+    let billing = server.token("billing", 365);
+    let late = |number: u32| {
+        let record = license(&format!("late{number}"), &name(number));
+        format!("{}\n", with(&record, "occurred_at", "2026-11-10T11:00:00Z"))
+    };
+    // Some of them are known.
+    let lines: String = (120..160).map(late).collect();
+    assert_eq!(server.lines(&lines).count("corrected"), 40);
+    let path = CHALLENGE.replace("challenge", "restate");
+    let second = server.operate("POST", &path, r#"{"reason":"late"}"#).json();
+    assert_eq!(second["body"]["billable"]["mau"], 161);
+    let text = list(0..160) + "{\"user_id\":\"é \\\"quoted\\\"\"}\n";
+    let answer = server.send(&billing, "POST", CHALLENGE, &[NDJSON], &text);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let told = answer.json();
+    let names = [
+        "version",
+        "mau",
+        "listed",
+        "counted",
+        "not_counted",
+        "counted_not_listed",
+        "billed_late",
+        "late",
+        "counted_late",
+        "late_not_listed",
+    ];
+    let counts = names.map(|name| told[name].as_u64().unwrap());
+    assert_eq!(counts, [2, 130, 161, 130, 31, 0, 31, 31, 31, 0]);
+    let auditor = server.token("auditor", 30);
+    let path = format!("/v1/ledger?from={}&limit=1", told["entry"]);
+    let read = server.send(&auditor, "GET", &path, &[], "").text();
+    assert!(read.contains("restatement_challenged"), "{read}");
+    server.end();
+}
+
 #[test]
 fn lists_that_are_not_answered() {
     let server = closed();

@@ -1,8 +1,11 @@
 //! What takes days: these servers run inside the test, with a clock that the test moves.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
+use super::outside::Process;
 use super::*;
 use crate::support::{Client, PATIENCE};
 use blindtally::app::App;
@@ -15,21 +18,56 @@ use tokio::runtime::Runtime;
 const HOUR: i64 = 3_600;
 const DAY: i64 = 24 * HOUR;
 
-/// A clock that a test moves.
-#[derive(Default)]
-struct Moved(AtomicI64);
+/// A clock that a test moves: a file of eight bytes, so that another process sees it, too.
+pub(super) struct Moved(File);
+
+impl Moved {
+    /// The clock of a place.
+    pub(super) fn open(place: &Path) -> Arc<Self> {
+        let mut options = File::options();
+        let file = options.read(true).write(true).create(true).truncate(false);
+        Arc::new(Self(file.open(place.join("clock")).unwrap()))
+    }
+
+    /// Sets it.
+    pub(super) fn set(&self, time: &str) {
+        self.write(time.parse::<jiff::Timestamp>().unwrap().as_millisecond());
+    }
+
+    fn write(&self, millisecond: i64) {
+        self.0.write_all_at(&millisecond.to_le_bytes(), 0).unwrap();
+    }
+}
 
 impl Clock for Moved {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::Relaxed))
+        let mut bytes = [0; 8];
+        self.0.read_exact_at(&mut bytes, 0).unwrap();
+        Timestamp(i64::from_le_bytes(bytes))
+    }
+}
+
+/// Where a server runs.
+enum Host {
+    /// In this process.
+    Here(Runtime, App),
+    /// In one of its own.
+    Outside(Process),
+}
+
+impl Host {
+    fn drain(self) {
+        match self {
+            Self::Here(runtime, app) => runtime.block_on(app.drain()),
+            Self::Outside(process) => process.drain(),
+        }
     }
 }
 
 /// A server with site `A` that begins on 2026-11-10 at noon.
 pub(super) struct Clocked {
     clock: Arc<Moved>,
-    runtime: Runtime,
-    app: App,
+    host: Host,
     address: SocketAddr,
     operator: String,
     producer: String,
@@ -50,18 +88,41 @@ impl Clocked {
 
     /// The same with other settings.
     pub(super) fn with(time: &str, change: fn(&mut Settings)) -> Self {
+        Self::on(time, change, |place, clock| {
+            let (runtime, app) = app_on(place.path(), clock, change);
+            let address = app.addresses()[0];
+            (Host::Here(runtime, app), address)
+        })
+    }
+
+    /// The same in a process of its own, with the settings of the bill's tests.
+    pub(super) fn outside(time: &str) -> Self {
+        Self::on(
+            time,
+            |_| {},
+            |place, _| {
+                let (process, address) = Process::start(place.path());
+                (Host::Outside(process), address)
+            },
+        )
+    }
+
+    fn on(
+        time: &str,
+        change: fn(&mut Settings),
+        start: impl FnOnce(&Place, &Arc<Moved>) -> (Host, SocketAddr),
+    ) -> Self {
         let place = Place::new();
-        let clock = Arc::new(Moved::default());
-        set(&clock, time);
-        let (runtime, app) = start(&place, &clock, change);
+        let clock = Moved::open(place.path());
+        clock.set(time);
+        let (host, address) = start(&place, &clock);
         let operator = std::fs::read_to_string(place.keys().join("operator.token")).unwrap();
         let mut clocked = Self {
-            address: app.addresses()[0],
+            address,
             operator: operator.trim().to_owned(),
             producer: String::new(),
             clock,
-            runtime,
-            app,
+            host,
             place,
             change,
         };
@@ -71,11 +132,11 @@ impl Clocked {
     }
 
     fn set(&self, time: &str) {
-        set(&self.clock, time);
+        self.clock.set(time);
     }
 
     pub(super) fn pass(&self, seconds: i64) {
-        self.clock.0.fetch_add(seconds * 1_000, Ordering::Relaxed);
+        self.clock.write(self.clock.now().0 + seconds * 1_000);
     }
 
     pub(super) fn operate(&self, method: &str, path: &str, body: &str) -> Answer {
@@ -141,10 +202,75 @@ impl Clocked {
 
     /// The same server, started once more.
     pub(super) fn again(self) -> Self {
-        self.runtime.block_on(self.app.drain());
-        drop(self.runtime);
-        let (runtime, app) = start(&self.place, &self.clock, self.change);
-        Self { address: app.addresses()[0], runtime, app, ..self }
+        match self.host {
+            Host::Here(runtime, app) => {
+                runtime.block_on(app.drain());
+                drop(runtime);
+                let (runtime, app) = app_on(self.place.path(), &self.clock, self.change);
+                Self { address: app.addresses()[0], host: Host::Here(runtime, app), ..self }
+            }
+            Host::Outside(process) => {
+                process.drain();
+                let (process, address) = Process::start(self.place.path());
+                Self { address, host: Host::Outside(process), ..self }
+            }
+        }
+    }
+
+    /// The same server, killed while these lines are on their way, after so many other questions,
+    /// and started once more.
+    pub(super) fn killed_over(self, lines: &str, questions: u64) -> Self {
+        let (mut client, token) =
+            (Client::new(self.address, &self.producer), self.producer.clone());
+        let ask = ("/v1/records", NDJSON, lines.to_owned());
+        self.killed(&token, ask, |_, _| {
+            for _ in 0..questions {
+                client.send("GET", "/livez", &[], b"").unwrap();
+            }
+        })
+    }
+
+    /// The same server, killed while a retention run of the custodian is under way, once so many
+    /// writes of the ledger were seen, or the run has ended; and started once more.
+    pub(super) fn killed_running(self, custodian: &str, writes: u32) -> Self {
+        let size = |place: &Place| {
+            let files = std::fs::read_dir(place.ledger()).unwrap().map(Result::unwrap);
+            files.map(|file| file.metadata().map_or(0, |file| file.len())).sum::<u64>()
+        };
+        let ask = ("/v1/retention/run", JSON, String::new());
+        self.killed(custodian, ask, |place, has_ended| {
+            let (mut last, mut seen) = (size(place), 0);
+            while seen < writes && !has_ended() {
+                let now = size(place);
+                seen += u32::from(now != last);
+                last = now;
+                std::thread::yield_now();
+            }
+        })
+    }
+
+    /// Posts a body, and kills the server when `until` returns.
+    fn killed(
+        self,
+        token: &str,
+        (path, media, body): (&'static str, (&'static str, &'static str), String),
+        until: impl FnOnce(&Place, &dyn Fn() -> bool),
+    ) -> Self {
+        let Host::Outside(process) = self.host else { panic!("it cannot be killed here") };
+        let mut client = Client::new(self.address, token);
+        // The connection stands.
+        client.send("GET", "/livez", &[], b"").unwrap();
+        let (say, hear) = std::sync::mpsc::channel();
+        let sender = std::thread::spawn(move || {
+            say.send(()).unwrap();
+            let _ = client.send("POST", path, &[media], body.as_bytes());
+        });
+        hear.recv().unwrap();
+        until(&self.place, &|| sender.is_finished());
+        process.kill();
+        sender.join().unwrap();
+        let (process, address) = Process::start(self.place.path());
+        Self { address, host: Host::Outside(process), ..self }
     }
 
     /// Posts one record of a time.
@@ -179,14 +305,19 @@ impl Clocked {
 
     /// Ends the server; its files are left.
     pub(super) fn stop(self) -> Place {
-        self.runtime.block_on(self.app.drain());
+        self.host.drain();
         self.place
     }
 }
 
-fn start(place: &Place, clock: &Arc<Moved>, change: fn(&mut Settings)) -> (Runtime, App) {
+/// A server on a place.
+pub(super) fn app_on(
+    place: &Path,
+    clock: &Arc<Moved>,
+    change: fn(&mut Settings),
+) -> (Runtime, App) {
     let flags = Flags {
-        data: Some(place.data()),
+        data: Some(place.join("data")),
         listen: vec!["127.0.0.1:0".to_owned()],
         ..Flags::default()
     };
@@ -195,11 +326,6 @@ fn start(place: &Place, clock: &Arc<Moved>, change: fn(&mut Settings)) -> (Runti
     let runtime = Runtime::new().unwrap();
     let app = runtime.block_on(App::start(settings, clock.clone())).unwrap();
     (runtime, app)
-}
-
-fn set(clock: &Moved, time: &str) {
-    let time: jiff::Timestamp = time.parse().unwrap();
-    clock.0.store(time.as_millisecond(), Ordering::Relaxed);
 }
 
 #[test]

@@ -129,6 +129,39 @@ fn a_group_is_restated_counted_again_and_shown() {
     }
 }
 
+/// What comes of a month after its group has closed, by a site that joined since, stands beside the
+/// figures everywhere, and on the next statement.
+#[test]
+fn a_late_joiner_is_on_the_next_statement() {
+    let server = closed();
+    let billing = server.token("billing", 365);
+    let get = |path: &str| server.send(&billing, "GET", path, &[], "").json();
+    server.until("2026-12-05T15:00:00Z");
+    let first = get(NOVEMBER)["body"].clone();
+    assert_eq!(first["figures"]["licenses_issued"], 5);
+    let put = server.operate("PUT", "/v1/sites/D", r#"{"billing_group":"acme"}"#);
+    assert_eq!(put.status, 201, "{put:?}");
+    let lines = [record("D", "1", "u"), record("D", "2", "x"), record("D", "3", "z")];
+    let december = with(&record("A", "9", "u"), "occurred_at", "2026-12-05T12:00:00Z");
+    let lines = lines.iter().chain([&december]).map(|record| format!("{record}\n"));
+    assert_eq!(server.lines(&lines.collect::<String>()).count("accepted"), 4);
+    let usage = get("/v1/groups/acme/usage/2026-11");
+    let stays = (&usage["mau"], &usage["licenses_issued"], &usage["state"]);
+    assert_eq!(stays, (&json!(3), &json!(5), &json!("closed")), "{usage}");
+    let late = &usage["corrections"];
+    assert_eq!((&late["users"], &late["records"]), (&json!(2), &json!(3)), "{usage}");
+    server.until("2027-01-08T00:00:00Z");
+    let next = get("/v1/groups/acme/statements/2026-12")["body"].clone();
+    let earlier = next["earlier_corrections"].as_array().unwrap();
+    assert_eq!(earlier.len(), 1, "{next}");
+    let (of, late) = (&earlier[0]["month"], &earlier[0]["corrections"]);
+    assert_eq!(of, "2026-11");
+    let counts = ["users", "records", "licenses_issued"].map(|name| late[name].as_u64().unwrap());
+    assert_eq!(counts, [2, 3, 3]);
+    assert_eq!(get(NOVEMBER)["body"], first);
+    server.end();
+}
+
 #[test]
 fn a_group_is_there_for_whoever_has_every_member() {
     let server = closed();
