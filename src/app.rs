@@ -175,9 +175,7 @@ impl App {
             tokio::spawn(subjects.clone().watch()),
             tokio::spawn(backfills.clone().watch()),
         ];
-        for address in server.addresses() {
-            tracing::info!(%address, "ready");
-        }
+        server.addresses().iter().for_each(|address| tracing::info!(%address, "ready"));
         Ok(Self { server, engine, audit, retention, billing, subjects, backfills, watches })
     }
 

@@ -174,7 +174,7 @@ impl Inner {
         Ok(true)
     }
 
-    /// Removes events whose time is over, but for those that this look finds: a month that is closed
+    /// Removes events whose time is over, but for those that this look finds: a month that closes
     /// late is news for longer. Answers whether that was all of them.
     async fn sweep(&self, now: Timestamp, months: &[MonthNews]) -> Result<bool, HookError> {
         let mut over: Vec<String> = {
