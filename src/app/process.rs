@@ -40,8 +40,8 @@ fn raise_file_limit() {
     }
 }
 
-/// Puts the thread that calls it behind all others, for good: it works where there is nothing else to
-/// do. A failure only means that it is not behind.
+/// Puts the thread that calls it behind all others, for good: it works where there is nothing else
+/// to do. A failure only means that it is not behind.
 pub fn at_ease() {
     // SAFETY: the call takes one integer and no pointer. Linux keeps the figure for each thread.
     #[cfg(target_os = "linux")]

@@ -5,8 +5,8 @@
 //! those of the members, which is why a group's counters hold no records.
 //!
 //! A row counts for the month of its own site's label. The group's month is closed when the last of
-//! its members is, and stays closed; a site that was made after the month's end is one of these once
-//! it has a record in it. A row that comes before the close counts for the group even where its own
+//! its members is, and stays closed; a site that was made after the month's end is one of these
+//! once it has a record in it. A row that comes before the close counts for the group even where its own
 //! site has closed and takes it as a correction, a row that comes after is a correction of the
 //! group. (docs/decisions/0033-billing-groups.md)
 
@@ -122,8 +122,8 @@ impl State {
 
 impl Shared {
     /// The members whose close a group's month waits for. A site that was made after the month's
-    /// end is one once it has a record in it: sites to come would keep the month open for ever. Where
-    /// no member is older, all of them are.
+    /// end is one once it has a record in it: sites to come would keep the month open for ever.
+    /// Where no member is older, all of them are.
     fn awaited(&self, members: Vec<Arc<Site>>, month: Month) -> Vec<Arc<Site>> {
         let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
         let counts = |site: &&Arc<Site>| {

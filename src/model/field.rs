@@ -289,8 +289,9 @@ mod tests {
     /// Reference/domain.md §3.3, number by number; and whatever is next to it.
     #[test]
     fn error_codes_have_the_classes_of_the_table() {
-        let table = "quota 1002 1003 1004 1005/server 1006 2001 2701 2702 9999/token 7007 7008 7009 \
-                     7010 7011 7012 7013 7014 7015 7016 7017 7018 7019 7021/widevine 7101 7102 \
+        let table = "quota 1002 1003 1004 1005/server 1006 2001 2701 2702 9999/token 7007 7008 \
+                     7009 7010 7011 7012 7013 7014 7015 7016 7017 7018 7019 7021/widevine 7101 \
+                     7102 \
                      7103 7104 7105 7106 7107 7108 7109 7110 7111 7112 7113/playready 7201 7202 \
                      7203 7204 7205 7206/fairplay 7300 7301 7302 7303 7304 7305 7306 7307 7308 \
                      7309 7310 7311 7312 7313 7314 7315 7316 7317/customer 8002 8004 8006 8701 \

@@ -19,8 +19,8 @@ pub type Rows = Vec<(String, Zeroizing<Vec<u8>>)>;
 /// What this desk needs of what lies below. Calls that are no [`Change`] may take a while: they are
 /// made off the reactor.
 pub trait Source: Send + Sync + 'static {
-    /// The months with a record that closed after a time, whenever they ended, and those that are not
-    /// closed.
+    /// The months with a record that closed after a time, whenever they ended, and those that are
+    /// not closed.
     ///
     /// # Errors
     /// When the engine cannot tell.

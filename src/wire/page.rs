@@ -256,7 +256,8 @@ impl Page {
         let suspects = match found.map(|count| count.map(number)) {
             [Some(users), Some(by_devices), Some(by_share), Some(devices)] => format!(
                 "{users} users look like many ({by_devices} by their devices, {by_share} by their \
-                 share of the licences), and {devices} devices. They are counted as they are. {read}"
+                 share of the licences), and {devices} devices. They are counted as they are. \
+                 {read}"
             ),
             _ => format!(
                 "Who looks like many is not known: too few of the records were left to be read. \
