@@ -6,9 +6,9 @@
 //!
 //! A row counts for the month of its own site's label. The group's month is closed when the last of
 //! its members is, and stays closed; a site that was made after the month's end is one of these
-//! once it has a record in it. A row that comes before the close counts for the group even where its own
-//! site has closed and takes it as a correction, a row that comes after is a correction of the
-//! group. (docs/decisions/0033-billing-groups.md)
+//! once it has a record in it. A row that comes before the close counts for the group even where
+//! its own site has closed and takes it as a correction, a row that comes after is a correction of
+//! the group. (docs/decisions/0033-billing-groups.md)
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
