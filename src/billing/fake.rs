@@ -1,7 +1,7 @@
 //! Months in memory, for tests of this desk and of the rooms above.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::months::{Change, Compared, Months, Recount};
@@ -42,6 +42,8 @@ pub struct Memory {
     pub asked: AtomicU32,
     /// How often it was told to fold.
     pub folds: AtomicU32,
+    /// Whether it is too busy to fold.
+    pub is_busy: AtomicBool,
     /// The desk's rows.
     pub rows: Mutex<BTreeMap<String, Vec<u8>>>,
     /// Changes until one fails; 0 = none does.
@@ -83,7 +85,8 @@ impl Months for Memory {
 
     fn fold(&self) -> Change<'_, ()> {
         self.folds.fetch_add(1, Ordering::SeqCst);
-        Box::pin(async { Ok(()) })
+        let is_busy = self.is_busy.load(Ordering::SeqCst);
+        Box::pin(async move { if is_busy { Err(EngineError::Busy) } else { Ok(()) } })
     }
 
     fn keys(&self, _: &SiteId, _: Month) -> Option<Arc<SiteMonthKeys>> {

@@ -8,14 +8,15 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
-use super::EngineError;
 use super::calendar::{self, NoZone};
 use super::distinct::Disk;
 use super::gone::Takes;
 use super::runs::RunError;
 use super::state::{MonthState, SetKeys, TallyKind};
 use super::writer::{RingKeys, Submission, Writer};
+use super::{Engine, EngineError};
 use crate::model::batch::{Claim, SiteMonth};
 use crate::model::ids::SiteNo;
 use crate::model::limits;
@@ -237,6 +238,25 @@ impl Writer {
             self.close_late_groups(&piece.batch)?;
         }
         Ok(())
+    }
+}
+
+impl Engine {
+    /// The months of sites that had a record and are not closed, or closed after a time.
+    pub fn unsettled(&self, closed_after: Timestamp) -> Vec<(Arc<Site>, Month)> {
+        let sites = self.sites();
+        let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
+        let mut unsettled = Vec::new();
+        for site in sites {
+            for month in site.months.iter().map(|span| span.month) {
+                let tally = published.get(&SiteMonth { site: site.no, month });
+                let is_one = |of: &Tally| of.closed_at.is_none_or(|at| at > closed_after);
+                if tally.is_some_and(is_one) {
+                    unsettled.push((Arc::clone(&site), month));
+                }
+            }
+        }
+        unsettled
     }
 }
 

@@ -11,7 +11,7 @@ use crate::identity::{
 };
 use crate::keys::{GroupMonthKeys, KeyRing, SiteMonthKeys, WatermarkKeys};
 use crate::model::batch::{Batch, Claim, DeviceTag, Effect, Item, Said};
-use crate::model::field::Field;
+use crate::model::field::{ErrorClass, Field};
 use crate::model::ids::{ShortTag, Tag};
 use crate::model::pseudonym::Algorithm;
 use crate::model::site::Counting;
@@ -263,7 +263,8 @@ impl Rows {
         number(Field::Type, Some(record.kind.code()));
         number(Field::Environment, Some(record.environment.code()));
         number(Field::Outcome, record.outcome.map(Outcome::code));
-        number(Field::ErrorClass, record.error_class.map(|class| class.code()));
+        let error = error_class(record.kind, record.error_class, record.error_code);
+        number(Field::ErrorClass, error.map(|class| class.code()));
         number(Field::DrmType, record.drm_type.map(DrmType::code));
         number(Field::RequestType, record.request_type.map(RequestType::code));
         number(Field::LicenseType, record.license_type.map(LicenseType::code));
@@ -420,6 +421,17 @@ fn is_anonymous(record: &Record<'_>, counting: Counting) -> bool {
     counting.anonymous_by_device && record.user_id_kind == Some(UserKind::Anonymous)
 }
 
+/// Where the error of a record lies: what its producer says, or else what the code of a licence
+/// request says. The codes of other records are other ones.
+fn error_class(
+    kind: RecordType,
+    said: Option<ErrorClass>,
+    code: Option<&[u8]>,
+) -> Option<ErrorClass> {
+    let code = code.filter(|_| kind == RecordType::LicenseIssued);
+    said.or_else(|| ErrorClass::of_error_code(code?))
+}
+
 /// What a record counts as.
 fn effect_of(record: &Record<'_>, counting: Counting) -> Effect {
     let said = Said {
@@ -440,4 +452,22 @@ fn kind_of(field: Field) -> Option<(OtherKind, bool)> {
         OtherKind::WmSession | OtherKind::Wmid | OtherKind::ForensicMark | OtherKind::Payload
     );
     Some((kind, watermark))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_class_of_an_error_is_what_its_producer_says_or_what_its_code_says() {
+        let (license, packaged) = (RecordType::LicenseIssued, RecordType::ContentPackaged);
+        let code = Some(&b"7011"[..]);
+        assert_eq!(error_class(license, None, code), Some(ErrorClass::Token));
+        assert_eq!(error_class(license, Some(ErrorClass::Quota), code), Some(ErrorClass::Quota));
+        assert_eq!(error_class(license, Some(ErrorClass::Quota), None), Some(ErrorClass::Quota));
+        assert_eq!(error_class(license, None, None), None);
+        assert_eq!(error_class(license, None, Some(&b"1234"[..])), None);
+        // 2001 is a packager's code, too.
+        assert_eq!(error_class(packaged, None, Some(&b"2001"[..])), None);
+    }
 }

@@ -237,29 +237,33 @@ impl Page {
         let row = |name: &str, licenses: u64, ppm: u64| {
             (name.to_owned(), vec![number(licenses), percent(ppm)])
         };
-        self.table(
-            &["Licences", "Count", "Share"],
-            &[
-                row("Under a placeholder id", of.sentinel_licenses, of.sentinel_share_ppm),
-                row("Of nobody", of.unattributed_licenses, of.unattributed_share_ppm),
-                row(
-                    "Of users that look like many",
-                    of.suspect_user_licenses,
-                    of.suspect_user_share_ppm,
-                ),
-            ],
-        );
-        let suspects = format!(
-            "{} users look like many ({} by their devices, {} by their share of the licences), and \
-             {} devices. They are counted as they are. Read: {} of {} records, as of {}.",
-            number(of.suspect_shared_users),
-            number(of.suspect_users_by_devices),
-            number(of.suspect_users_by_share),
-            number(of.suspect_shared_devices),
-            number(of.records_seen),
-            number(of.records_counted),
-            of.as_of
-        );
+        let mut rows = vec![
+            row("Under a placeholder id", of.sentinel_licenses, of.sentinel_share_ppm),
+            row("Of nobody", of.unattributed_licenses, of.unattributed_share_ppm),
+        ];
+        if let (Some(licenses), Some(ppm)) = (of.suspect_user_licenses, of.suspect_user_share_ppm) {
+            rows.push(row("Of users that look like many", licenses, ppm));
+        }
+        self.table(&["Licences", "Count", "Share"], &rows);
+        let read = (number(of.records_seen), number(of.records_counted));
+        let read = format!("Read: {} of {} records, as of {}.", read.0, read.1, of.as_of);
+        let found = [
+            of.suspect_shared_users,
+            of.suspect_users_by_devices,
+            of.suspect_users_by_share,
+            of.suspect_shared_devices,
+        ];
+        let suspects = match found.map(|count| count.map(number)) {
+            [Some(users), Some(by_devices), Some(by_share), Some(devices)] => format!(
+                "{users} users look like many ({by_devices} by their devices, {by_share} by their \
+                 share of the licences), and {devices} devices. They are counted as they are. \
+                 {read}"
+            ),
+            _ => format!(
+                "Who looks like many is not known: too few of the records were left to be read. \
+                 {read}"
+            ),
+        };
         self.element("p", &suspects);
         self.end();
     }

@@ -16,6 +16,10 @@ DAY = 24 * HOUR
 AGE = 35 * DAY
 SENTINELS = {"", "LICENSETOKEN", "guest", "anonymous"}
 JUNK = {"9774d56d682e549c"}
+# What the sent error codes are in the table of reference/domain.md; the others are unknown.
+ERRORS = {
+    "7011": "token", "2001": "server", "8716": "customer", "1002": "quota", "7306": "fairplay",
+}
 DRM = ["widevine", "playready", "fairplay", "ncg", "other"]
 
 
@@ -333,7 +337,7 @@ class Explained:
         success = record["outcome"] == "success"
         name = (
             environment, record["outcome"], record.get("drm_type", "other"), request,
-            record.get("error_class"),
+            record.get("error_class") or ERRORS.get(record.get("error_code")),
         )
         part = self.parts.setdefault(name, [0, set()])
         part[0] += 1

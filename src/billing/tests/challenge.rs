@@ -196,6 +196,22 @@ async fn lists_are_budgeted_and_what_is_refused_is_written_down() {
     assert_eq!(world.challengeable(november().next()).await, Ok(()));
 }
 
+/// Of five lists one that comes to nothing here is still there.
+#[tokio::test]
+async fn a_list_without_an_answer_costs_nothing() {
+    let world = world(150);
+    world.memory.is_busy.store(true, Ordering::SeqCst);
+    assert_eq!(world.challenge(&list(0..100)).await, Err(BillingError::Busy));
+    world.memory.is_busy.store(false, Ordering::SeqCst);
+    let mau = |mau| world.memory.usage.lock().unwrap().as_mut().unwrap().tally.counters.mau = mau;
+    mau(151);
+    assert_eq!(world.challenge(&list(0..100)).await, Err(BillingError::Failed));
+    mau(150);
+    assert!(world.told().is_empty());
+    let answer = world.challenge(&list(0..100)).await.unwrap();
+    assert_eq!(answer["challenges_left"], json!(4));
+}
+
 #[tokio::test]
 async fn many_at_once_spend_no_more_than_there_is() {
     let world = world(150);

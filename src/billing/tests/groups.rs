@@ -18,7 +18,7 @@ fn scope() -> SiteId {
 /// A member with so many users and licences, and as many late ones.
 fn member(id: &str, [users, licenses, late, late_licenses]: [u64; 4]) -> crate::engine::UsageMonth {
     let mut usage = usage();
-    let mut site = crate::model::site::Site::clone(&usage.site);
+    let mut site = Site::clone(&usage.site);
     site.id = SiteId::parse(id.as_bytes()).unwrap();
     site.settings.billing_group = Some(acme());
     usage.site = Arc::new(site);
@@ -65,7 +65,9 @@ impl World {
 
     async fn restate_group(&self) -> Result<Statement, BillingError> {
         let mut text = br#"{"reason":"late"}"#.to_vec();
-        self.desk.restate(&caller(Role::Operator), scope(), november(), &mut text).await
+        let desk = &self.desk;
+        let restated = desk.restate(&caller(Role::Operator), scope(), november(), &mut text).await;
+        restated.map(|restated| restated.statement)
     }
 }
 

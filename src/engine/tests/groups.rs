@@ -203,6 +203,40 @@ fn a_group_closes_with_its_last_member() {
     world.close();
 }
 
+/// Somebody makes a site every few days: none of them keeps a month open that ended before it.
+#[test]
+fn sites_to_come_keep_no_month_of_a_group_open() {
+    let mut world = World::grouped(settings(false), [Some("G"), Some("G"), None]);
+    world.run(Op::Submit(vec![row(0, 1, 1, 1), row(1, 2, 2, 1)]));
+    let state = |world: &World| {
+        let found = world.group("G", november());
+        (found.state, found.closes_at, found.members.len())
+    };
+    let made = |world: &World, site: u8| {
+        let put = world.engine().put_site(site_id(site), SiteSettings::default());
+        world.runtime.block_on(put).unwrap();
+        assert_eq!(world.join(site, Some("G")), None);
+    };
+    let closes_at = Timestamp::parse(b"2026-12-04T00:00:00Z").unwrap();
+    // 2 December, and the evening of the 3rd: each would close its November three days later.
+    world.run(Op::Advance(240));
+    made(&world, 7);
+    assert_eq!(state(&world), (State::Closing, closes_at, 3));
+    world.run(Op::Advance(40));
+    made(&world, 8);
+    assert_eq!(state(&world), (State::Closing, closes_at, 4));
+    world.run(Op::Advance(4));
+    let found = world.group("G", november());
+    assert_eq!((found.state, found.tally.closed_at.is_some()), (State::Closed, true));
+    let open = found.members.iter().filter(|of| of.state != State::Closed).count();
+    assert_eq!(open, 2, "they close later");
+    for op in [Op::Restart, Op::Fold, Op::Restart] {
+        world.run(op);
+        assert_eq!(state(&world).0, State::Closed);
+    }
+    world.close();
+}
+
 /// A group's month without a record before its close takes what comes later as a correction.
 #[test]
 fn a_group_without_a_record_closes_too() {

@@ -47,7 +47,7 @@ impl Body {
         }
         if let Some(Some(quality)) = &self.quality {
             for (name, count) in quality.figures() {
-                row(format!("quality_{name}"), count);
+                count.into_iter().for_each(|count| row(format!("quality_{name}"), count));
             }
         }
         for of in &self.by_drm_type {

@@ -121,6 +121,10 @@ impl Maker {
             if record["outcome"] == "fail" && self.random.below(2) == 0 {
                 record["error_class"] = self.pick(&["token", "server", "quota"]).into();
             }
+            if record["outcome"] == "fail" && self.random.below(2) == 0 {
+                let codes = ["7011", "7020", "2001", "8716", "1002", "7306", "0000", "E9"];
+                record["error_code"] = self.pick(&codes).into();
+            }
             match self.random.below(3) {
                 0 => {}
                 1 => {
