@@ -15,6 +15,9 @@ const DAY: i64 = 24 * HOUR;
 const BEGIN: &str = "2026-10-22T07:30:00Z";
 const END: &str = "2027-01-15T00:00:00Z";
 
+/// Error codes, some of them unknown.
+const CODES: [&str; 8] = ["7011", "7020", "2001", "8716", "1002", "7306", "0000", "E9"];
+
 const SITES: [(&str, &str); 4] = [
     (
         "utc",
@@ -122,8 +125,7 @@ impl Maker {
                 record["error_class"] = self.pick(&["token", "server", "quota"]).into();
             }
             if record["outcome"] == "fail" && self.random.below(2) == 0 {
-                let codes = ["7011", "7020", "2001", "8716", "1002", "7306", "0000", "E9"];
-                record["error_code"] = self.pick(&codes).into();
+                record["error_code"] = self.pick(&CODES).into();
             }
             match self.random.below(3) {
                 0 => {}
