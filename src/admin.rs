@@ -136,7 +136,7 @@ impl From<EngineError> for AdminError {
             EngineError::DiskFull => Self::DiskFull,
             EngineError::Stopped => Self::Stopped,
             EngineError::NoSite | EngineError::Ended => Self::NotFound,
-            other @ (EngineError::Damaged(_) | EngineError::Refused(_)) => {
+            other @ (EngineError::Damaged(_) | EngineError::Refused(_) | EngineError::InUse) => {
                 tracing::error!(error = %other, "a change of sites or tokens failed");
                 Self::Failed
             }

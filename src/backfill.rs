@@ -81,7 +81,7 @@ impl From<EngineError> for BackfillError {
             EngineError::Stopped => Self::Stopped,
             EngineError::Ended => Self::NotOpen,
             EngineError::NoSite => Self::NotFound,
-            other @ (EngineError::Damaged(_) | EngineError::Refused(_)) => {
+            other @ (EngineError::Damaged(_) | EngineError::Refused(_) | EngineError::InUse) => {
                 tracing::error!(error = %other, "backfills: the engine refused");
                 Self::Failed
             }

@@ -117,7 +117,7 @@ impl From<EngineError> for BillingError {
             EngineError::Stopped => Self::Stopped,
             EngineError::NoSite => Self::NotFound,
             EngineError::Ended => Self::Ended,
-            other @ (EngineError::Damaged(_) | EngineError::Refused(_)) => {
+            other @ (EngineError::Damaged(_) | EngineError::Refused(_) | EngineError::InUse) => {
                 tracing::error!(error = %other, "statements: the engine refused");
                 Self::Failed
             }

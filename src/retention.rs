@@ -161,7 +161,7 @@ impl From<EngineError> for DeskError {
             EngineError::DiskFull => Self::DiskFull,
             EngineError::Stopped => Self::Stopped,
             EngineError::NoSite | EngineError::Ended => Self::NotFound,
-            other @ (EngineError::Damaged(_) | EngineError::Refused(_)) => {
+            other @ (EngineError::Damaged(_) | EngineError::Refused(_) | EngineError::InUse) => {
                 tracing::error!(error = %other, "retention: the engine refused");
                 Self::Failed
             }
@@ -419,6 +419,11 @@ impl Inner {
 /// Whoever acts on every site at once needs a credential of every site.
 fn everywhere(caller: &Caller) -> Result<(), DeskError> {
     if caller.sites == SiteScope::All { Ok(()) } else { Err(DeskError::NeedsAllSites) }
+}
+
+/// Whether a caller sees what is of a site, or of all sites together, which is nobody's secret.
+fn sees(caller: &Caller, scope: &crate::model::ids::SiteId) -> bool {
+    scope.is_everywhere() || caller.sites.holds(scope)
 }
 
 /// Who asked, as the ledger writes it.

@@ -101,9 +101,10 @@ impl From<EngineError> for UsageError {
             EngineError::Busy => Self::Busy,
             EngineError::Stopped => Self::Stopped,
             // The engine has said why in its log.
-            EngineError::DiskFull | EngineError::Damaged(_) | EngineError::Refused(_) => {
-                Self::Failed
-            }
+            EngineError::DiskFull
+            | EngineError::Damaged(_)
+            | EngineError::Refused(_)
+            | EngineError::InUse => Self::Failed,
         }
     }
 }

@@ -44,7 +44,7 @@ use figures::Figures;
 pub use manage::DELIVERIES_MAX;
 use queue::State;
 pub use replay::{Since, replay};
-pub use source::{Change, DestroyedNews, MonthNews, Rows, Source};
+pub use source::{About, Certified, Change, DestroyedNews, MonthNews, Rows, Source};
 
 /// The host of an address that may be asked: `https`, with nothing beside host and port, and no
 /// address inside unless that is allowed. What the host's name leads to is looked at later.
@@ -141,7 +141,7 @@ impl From<EngineError> for HookError {
             EngineError::DiskFull => Self::DiskFull,
             EngineError::Stopped => Self::Stopped,
             EngineError::NoSite | EngineError::Ended => Self::NotFound,
-            other @ (EngineError::Damaged(_) | EngineError::Refused(_)) => {
+            other @ (EngineError::Damaged(_) | EngineError::Refused(_) | EngineError::InUse) => {
                 tracing::error!(error = %other, "webhooks: the engine refused");
                 Self::Failed
             }

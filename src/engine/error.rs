@@ -25,6 +25,9 @@ pub enum EngineError {
     /// The figures of the month were kept as long as they may be, and have ended.
     #[error("the figures of the month are not kept any more")]
     Ended,
+    /// Files with rows that were removed are in use, so the rows are still in them.
+    #[error("files with rows that were removed are in use; they are tried again")]
+    InUse,
     /// Something stored is missing, changed or does not agree.
     #[error("the data directory is damaged: {0}")]
     Damaged(String),

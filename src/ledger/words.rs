@@ -164,6 +164,8 @@ vocabulary! {
         StatementWithoutQuality = 13, "statement_without_quality";
         /// The close of a backfill cannot be done, or was given up.
         BackfillStuck = 14, "backfill_stuck";
+        /// Rows were removed and a file that has them is in use; it is tried again.
+        FilesInUse = 15, "files_in_use";
     }
 }
 
