@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -28,6 +28,8 @@ use crate::store::{Changes, Reclaimed, RowRange, Store, Table, keys};
 /// a request that was just sealed under one holds it until its batch is folded.
 const LOOKS: u32 = 12_000;
 const LOOK: Duration = Duration::from_millis(5);
+/// How long requests are waited for that hold destroyed keys of pseudonyms: longer than any may take.
+const REQUESTS_END: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 120 });
 
 /// A destruction under way.
 pub struct Run<'e> {
@@ -335,7 +337,7 @@ impl Run<'_> {
             self.order(|reply| Order::Forget(victims(row), reply))?;
         }
         self.steps.begins(DestroyStep::Trial);
-        if trial::all(shared, ring, row, &held)?.opens > 0 {
+        if trial::all(shared, ring, row, &held)?.opens > 0 || !is_let_go(ring) {
             return Ok(DestroyReport { verification: Verification::KeyStillOpens, ..report });
         }
         let reclaimed = self.remove(row)?;
@@ -575,4 +577,18 @@ fn verdict(found: trial::Found, files_left: u64) -> Verification {
         (0, left) => Verification::BytesLeft(left),
         _ => Verification::KeyStillOpens,
     }
+}
+
+/// Whether no request holds keys of pseudonyms that were destroyed; waits for those that do. They
+/// cannot be wiped under a request's hands.
+fn is_let_go(ring: &KeyRing) -> bool {
+    let until = Instant::now() + REQUESTS_END;
+    while ring.held() > 0 {
+        if Instant::now() > until {
+            tracing::warn!(keys = ring.held(), "destroyed keys are still in the hands of requests");
+            return false;
+        }
+        std::thread::sleep(LOOK);
+    }
+    true
 }

@@ -300,6 +300,25 @@ fn check_43_who_holds_a_key_holds_nothing_afterwards() {
     }
 }
 
+/// Keys of pseudonyms cannot be wiped under a request's hands; while one has them, nothing is said
+/// to be destroyed.
+#[test]
+fn check_43_while_a_request_holds_a_key_nothing_is_destroyed() {
+    let mut world = World::filled();
+    world.fold_now();
+    let (at, lots) = world.month_lots(0);
+    let site = world.site_of(at).id.clone();
+    let keys = world.engine().ring().site_month(&site, at.month).unwrap();
+    let report = world.destroy(&lots, Arc::new(())).unwrap();
+    assert_eq!(report.verification, Verification::KeyStillOpens);
+    assert_eq!(world.engine().unfinished_destruction().len(), lots.len());
+    drop(keys);
+    let report = world.destroy(&lots, Arc::new(())).unwrap();
+    assert_eq!(report.verification, Verification::Passed);
+    world.lose(&lots);
+    world.check();
+}
+
 #[test]
 fn check_36_cut_at_every_step_it_finishes_and_says_nothing_before() {
     let mut tried = Vec::new();
