@@ -20,6 +20,7 @@ pub mod keys;
 pub mod pages;
 pub mod rows;
 pub mod shapes;
+pub mod spread;
 mod tables;
 pub mod verdict;
 

@@ -9,7 +9,7 @@ use crate::model::ids::ShortTag;
 use crate::store::codec::Corrupt;
 use crate::store::filter::Filter;
 use crate::store::pages::{self, Entry, PAGE_TAGS, RunHead};
-use crate::store::{Changes, Store, StoreError, Table, keys};
+use crate::store::{Changes, Store, StoreError, Table, keys, spread};
 
 /// A run could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -247,7 +247,7 @@ pub fn open_row(key: &SealKey, table: Table, row: &[u8], sealed: &[u8]) -> Resul
 pub fn merge(runs: Vec<Vec<Entry>>, mut new: Vec<Entry>) -> Vec<Entry> {
     // Compared as two numbers, not byte by byte.
     let order = |(tag, _): &Entry| (tag.prefix(), tag.suffix());
-    new.sort_unstable_by_key(order);
+    spread::sort(&mut new, |(tag, _)| tag.prefix(), order);
     let mut all = new;
     if !runs.is_empty() {
         all.reserve_exact(runs.iter().map(Vec::len).sum());

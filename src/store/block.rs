@@ -14,6 +14,8 @@ use crate::model::ids::Tag;
 use crate::model::time::Timestamp;
 
 const VERSION: u8 = 1;
+/// Higher levels take much more time and save hardly more.
+const ZSTD_LEVEL: i32 = 1;
 /// The packed part is kept as it is unless zstd saves a sixteenth.
 const SAVES_AT_LEAST: usize = 16;
 /// Most bytes of a packed part, and of all rows of a block; a block is a fraction of this.
@@ -82,6 +84,10 @@ impl OwnedRow {
 struct Column<'a> {
     field: u8,
     form: Form,
+    rows: usize,
+    /// As long as `counts` is empty, so many rows have one value each, and then none has any.
+    even: usize,
+    /// The values of each row, once the rows that have one are not just the first ones.
     counts: Vec<u8>,
     /// Numbers, the heads of devices, and the numbers of texts, as they are written.
     values: Vec<u8>,
@@ -108,13 +114,31 @@ impl<'a> Texts<'a> {
         self.count - 1
     }
 
-    fn plain(&mut self, text: &'a [u8]) -> u32 {
+    /// The place of a text that is in no dictionary; one of at most so many.
+    fn plain(&mut self, text: &'a [u8], most: usize) -> u32 {
+        if self.plain.is_empty() {
+            self.plain.reserve(most);
+        }
         if let Some(known) = self.plain.get(text) {
             return *known;
         }
         let place = self.add(text);
         self.plain.insert(text, place);
         place
+    }
+}
+
+/// Compresses the packed parts of blocks with what is made once: that takes a small block's time.
+#[derive(Default)]
+pub(super) struct Packer(Option<zstd::bulk::Compressor<'static>>);
+
+impl Packer {
+    /// The compressed bytes; none where that fails.
+    fn squeeze(&mut self, bytes: &[u8]) -> Vec<u8> {
+        if self.0.is_none() {
+            self.0 = zstd::bulk::Compressor::new(ZSTD_LEVEL).ok();
+        }
+        self.0.as_mut().and_then(|packer| packer.compress(bytes).ok()).unwrap_or_default()
     }
 }
 
@@ -165,7 +189,7 @@ pub fn encode_with(
         }
         column.encode(&mut packed, &mut tags);
     }
-    let squeezed = zstd::bulk::compress(&packed, 1).unwrap_or_default();
+    let squeezed = dictionary.packer.squeeze(&packed);
     let pays =
         !squeezed.is_empty() && squeezed.len() + packed.len() / SAVES_AT_LEAST < packed.len();
     let kept = if pays { &squeezed } else { &packed };
@@ -286,17 +310,36 @@ impl<'a> Column<'a> {
         Self {
             field,
             form,
-            counts: vec![0; rows],
+            rows,
+            even: 0,
+            counts: Vec::new(),
             values: Vec::with_capacity(room(matches!(form, Form::Number | Form::Text), 1)),
             texts: Texts::default(),
             tags: Vec::with_capacity(room(tags, TAG_BYTES)),
         }
     }
 
+    /// A row, which is not before the last one, has a value more.
+    #[inline]
     fn count(&mut self, row: usize) -> Result<(), Corrupt> {
-        let count = &mut self.counts[row];
-        *count = count.checked_add(1).ok_or(Corrupt("details"))?;
+        if self.counts.is_empty() && self.even == row {
+            self.even += 1;
+            return Ok(());
+        }
+        self.count_uneven(row)
+    }
+
+    fn count_uneven(&mut self, row: usize) -> Result<(), Corrupt> {
+        self.spell_counts();
+        self.counts[row] = self.counts[row].checked_add(1).ok_or(Corrupt("details"))?;
         Ok(())
+    }
+
+    fn spell_counts(&mut self) {
+        if self.counts.is_empty() {
+            self.counts.resize(self.even, 1);
+            self.counts.resize(self.rows, 0);
+        }
     }
 
     /// Takes a value of this column's form off the reader.
@@ -305,13 +348,13 @@ impl<'a> Column<'a> {
         match self.form {
             Form::Number => self.values.zigzag(reader.zigzag()?),
             Form::Text => {
-                let text = self.texts.plain(reader.prefixed()?);
+                let text = self.texts.plain(reader.prefixed()?, self.rows);
                 self.values.varint(u64::from(text));
             }
-            Form::Uuid | Form::Tag => self.tags.extend_from_slice(reader.bytes(TAG_BYTES)?),
+            Form::Uuid | Form::Tag => self.tags.extend_from_slice(&reader.array::<TAG_BYTES>()?),
             Form::Device => {
-                self.values.extend_from_slice(reader.bytes(details::DEVICE_HEAD_BYTES)?);
-                self.tags.extend_from_slice(reader.bytes(TAG_BYTES)?);
+                self.values.extend_from_slice(&reader.array::<{ details::DEVICE_HEAD_BYTES }>()?);
+                self.tags.extend_from_slice(&reader.array::<TAG_BYTES>()?);
             }
             Form::Word => return Err(reader.corrupt()),
         }
@@ -326,12 +369,13 @@ impl<'a> Column<'a> {
     }
 
     /// `field, form, whether every row has one, counts, texts, values`.
-    fn encode(&self, packed: &mut Vec<u8>, tags: &mut Vec<u8>) {
+    fn encode(mut self, packed: &mut Vec<u8>, tags: &mut Vec<u8>) {
         packed.push(self.field);
         packed.push(self.form as u8);
-        let plain = self.counts.iter().all(|count| *count == 1);
+        let plain = self.counts.is_empty() && self.even == self.rows;
         packed.push(u8::from(plain));
         if !plain {
+            self.spell_counts();
             packed.extend_from_slice(&self.counts);
         }
         if self.form == Form::Text {

@@ -75,6 +75,7 @@ impl<'a> Reader<'a> {
 
     /// # Errors
     /// When fewer bytes are left.
+    #[inline]
     pub fn bytes(&mut self, count: usize) -> Result<&'a [u8], Corrupt> {
         let (taken, rest) = self.rest.split_at_checked(count).ok_or(Corrupt(self.what))?;
         self.rest = rest;
@@ -83,14 +84,16 @@ impl<'a> Reader<'a> {
 
     /// # Errors
     /// When fewer bytes are left.
+    #[inline]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Corrupt> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.bytes(N)?);
-        Ok(array)
+        let (taken, rest) = self.rest.split_first_chunk().ok_or(Corrupt(self.what))?;
+        self.rest = rest;
+        Ok(*taken)
     }
 
     /// # Errors
     /// When nothing is left.
+    #[inline]
     pub fn byte(&mut self) -> Result<u8, Corrupt> {
         let (first, rest) = self.rest.split_first().ok_or(Corrupt(self.what))?;
         self.rest = rest;
@@ -99,7 +102,19 @@ impl<'a> Reader<'a> {
 
     /// # Errors
     /// When the number is cut off or has more than 64 bits.
+    #[inline]
     pub fn varint(&mut self) -> Result<u64, Corrupt> {
+        // Codes, lengths and places: nearly every number has one byte.
+        match self.rest {
+            [byte, rest @ ..] if *byte < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Corrupt> {
         let mut number = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -117,6 +132,7 @@ impl<'a> Reader<'a> {
 
     /// # Errors
     /// When the number does not fit.
+    #[inline]
     pub fn count(&mut self) -> Result<usize, Corrupt> {
         usize::try_from(self.varint()?).map_err(|_| self.corrupt())
     }
@@ -133,12 +149,14 @@ impl<'a> Reader<'a> {
 
     /// # Errors
     /// When the number does not fit.
+    #[inline]
     pub fn number32(&mut self) -> Result<u32, Corrupt> {
         u32::try_from(self.varint()?).map_err(|_| self.corrupt())
     }
 
     /// # Errors
     /// When the number is cut off.
+    #[inline]
     pub fn zigzag(&mut self) -> Result<i64, Corrupt> {
         let number = self.varint()?;
         Ok(((number >> 1) as i64) ^ -((number & 1) as i64))
@@ -146,6 +164,7 @@ impl<'a> Reader<'a> {
 
     /// # Errors
     /// When fewer bytes are left than the length says.
+    #[inline]
     pub fn prefixed(&mut self) -> Result<&'a [u8], Corrupt> {
         let count = self.count()?;
         self.bytes(count)
@@ -160,12 +179,14 @@ impl<'a> Reader<'a> {
 
     /// # Errors
     /// When fewer bytes are left.
+    #[inline]
     pub fn tag(&mut self) -> Result<Tag, Corrupt> {
         Ok(Tag(self.array()?))
     }
 
     /// # Errors
     /// When fewer bytes are left.
+    #[inline]
     pub fn short_tag(&mut self) -> Result<ShortTag, Corrupt> {
         Ok(ShortTag(self.array()?))
     }

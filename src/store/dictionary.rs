@@ -6,7 +6,7 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::block::{RowDetails, Texts};
+use super::block::{Packer, RowDetails, Texts};
 use super::codec::Corrupt;
 use super::details::{self, Form, TAG_BYTES};
 use super::shapes;
@@ -26,6 +26,7 @@ pub struct Dictionary {
     /// For each word the block that had it last, and its place among the texts of its column.
     places: Vec<(u32, u32)>,
     block: u32,
+    pub(super) packer: Packer,
 }
 
 struct Shape {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use xorf::{BinaryFuse8, BinaryFuse8Ref, DmaSerializable, Filter as _, FilterRef};
 
+use super::spread;
+
 /// Stands for a filter that could not be built.
 const MAYBE: &[u8] = &[1];
 
@@ -16,7 +18,7 @@ pub struct Filter(Arc<[u8]>);
 impl Filter {
     /// A filter over the keys, which are sorted and made distinct here. No keys, no bytes.
     pub fn build(keys: &mut Vec<u64>) -> Self {
-        keys.sort_unstable();
+        spread::sort(keys, |key| *key, |key| *key);
         keys.dedup();
         if keys.is_empty() {
             return Self(Arc::new([]));

@@ -5,6 +5,7 @@
 //! later rows take in; a fragment is sealed like any block from the start.
 
 use std::collections::HashMap;
+use std::mem::take;
 
 use super::ahead::Ahead;
 use super::read::{read_block, wrapped_key};
@@ -21,7 +22,7 @@ use crate::store::block::{self, FilterKeys, Row};
 use crate::store::codec::Corrupt;
 use crate::store::dictionary::{AddedRow, Dictionary};
 use crate::store::header::Header;
-use crate::store::{Changes, RowRange, Store, Table, keys};
+use crate::store::{Changes, RowRange, Store, Table, keys, spread};
 
 /// Rows of a full block.
 const ROWS_TARGET: usize = 4_096;
@@ -137,18 +138,24 @@ pub struct Writer<'a> {
 /// A row, and the most bytes that its details take.
 type SizedRow<'a> = (Row<'a>, usize);
 
-/// The kept rows of a fold, by bucket and user.
-pub struct Sorted<'a> {
-    buckets: Vec<Bucket>,
-    rows: Vec<SizedRow<'a>>,
-    /// For each row what it is sorted by, and its place in `rows`.
-    order: Vec<(u128, u32)>,
+/// The rows of a bucket in their order, and the most bytes that the details of each take.
+#[derive(Default)]
+struct BucketRows<'a> {
+    rows: Vec<Row<'a>>,
+    bytes: Vec<usize>,
 }
 
-/// The upper bits of a row's sort key are the number of its bucket, the lower ones the upper bits
-/// of its user's tag, or zero for nobody. Equal keys stay in the order of their arrival.
-const BUCKET_SHIFT: u32 = 96;
-const SOMEBODY: u128 = 1 << (BUCKET_SHIFT - 1);
+/// The kept rows of a fold, by bucket and user.
+pub struct Sorted<'a> {
+    rows: Vec<SizedRow<'a>>,
+    buckets: Vec<(Bucket, Vec<Place>)>,
+}
+
+/// Where a row of a bucket stands in [`Sorted::rows`], behind what it is sorted by: zero for
+/// nobody, or the upper bits of its user's tag. Equal ones stay in the order of their arrival.
+type Place = (u64, u32);
+
+const SOMEBODY: u64 = 1 << 63;
 
 impl<'a> Sorted<'a> {
     /// Gathers the kept rows of the groups.
@@ -160,14 +167,17 @@ impl<'a> Sorted<'a> {
         dictionary: &Dictionary,
         directory: &Directory,
     ) -> Result<Self, FoldError> {
-        let mut sorted = Self { buckets: Vec::new(), rows: Vec::new(), order: Vec::new() };
-        let mut numbers: HashMap<Bucket, u32> = HashMap::new();
-        for group in groups {
-            for (batch, verdicts) in group.batches.iter().zip(&group.verdict.batches) {
-                sorted.add((batch, verdicts), dictionary, directory, &mut numbers)?;
-            }
+        let batches = || groups.iter().flat_map(|group| &group.batches);
+        let most = batches().map(|batch| batch.claims.len()).sum();
+        let mut sorted = Self { rows: Vec::with_capacity(most), buckets: Vec::new() };
+        let mut numbers: HashMap<Bucket, usize> = HashMap::new();
+        let verdicts = groups.iter().flat_map(|group| &group.verdict.batches);
+        for (batch, verdicts) in batches().zip(verdicts) {
+            sorted.add((batch, verdicts), dictionary, directory, &mut numbers)?;
         }
-        sorted.order.sort_unstable();
+        for (_, places) in &mut sorted.buckets {
+            spread::sort(places, |(user, _)| user << 1, |place| *place);
+        }
         Ok(sorted)
     }
 
@@ -176,7 +186,7 @@ impl<'a> Sorted<'a> {
         (batch, verdicts): (&'a Batch, &[Verdict]),
         dictionary: &Dictionary,
         directory: &Directory,
-        numbers: &mut HashMap<Bucket, u32>,
+        numbers: &mut HashMap<Bucket, usize>,
     ) -> Result<(), FoldError> {
         let mut sites = Vec::with_capacity(batch.months.len());
         for at in &batch.months {
@@ -199,35 +209,42 @@ impl<'a> Sorted<'a> {
                 _ => {
                     let bucket = Bucket { class, site: at.site, epoch };
                     let number = *numbers.entry(bucket).or_insert_with(|| {
-                        self.buckets.push(bucket);
-                        self.buckets.len() as u32 - 1
+                        self.buckets.push((bucket, Vec::new()));
+                        self.buckets.len() - 1
                     });
                     *known = Some((epoch, number));
                     number
                 }
             };
             let AddedRow { user, details, bytes } = row?;
-            let somebody = user.map_or(0, |tag| u128::from_be_bytes(tag.0) >> 33 | SOMEBODY);
+            let user_bits = user.map_or(0, |tag| tag.short().prefix() >> 1 | SOMEBODY);
             let place = u32::try_from(self.rows.len()).map_err(|_| Corrupt("journal"))?;
-            self.order.push((u128::from(number) << BUCKET_SHIFT | somebody, place));
+            self.buckets[number].1.push((user_bits, place));
             self.rows.push((Row { user, occurred_at: claim.occurred_at, details }, bytes));
         }
         Ok(())
     }
 
-    /// Each bucket with its rows in their order.
-    fn buckets(&self) -> impl Iterator<Item = (Bucket, Vec<SizedRow<'a>>)> + '_ {
-        let number = |key: u128| (key >> BUCKET_SHIFT) as usize;
-        let same = move |left: &(u128, u32), right: &(u128, u32)| number(left.0) == number(right.0);
-        self.order.chunk_by(same).map(move |of| {
-            let rows = of.iter().map(|(_, place)| self.rows[*place as usize]);
-            (self.buckets[number(of[0].0)], rows.collect())
-        })
+    /// The rows of a bucket in their order.
+    fn of_bucket(&self, places: &[Place]) -> BucketRows<'a> {
+        let mut all = BucketRows::default();
+        (all.rows, all.bytes) = places.iter().map(|(_, place)| self.rows[*place as usize]).unzip();
+        all
     }
 
     /// The buckets that have rows.
     pub fn bucket_names(&self) -> Vec<Bucket> {
-        self.buckets.clone()
+        self.buckets.iter().map(|(bucket, _)| *bucket).collect()
+    }
+}
+
+impl<'a> BucketRows<'a> {
+    /// Puts rows that were kept before among them.
+    fn take_in(&mut self, kept: impl Iterator<Item = SizedRow<'a>>) {
+        let mut all: Vec<SizedRow<'a>> =
+            take(&mut self.rows).into_iter().zip(take(&mut self.bytes)).chain(kept).collect();
+        all.sort_by_key(|(row, _)| (row.user, row.occurred_at));
+        (self.rows, self.bytes) = all.into_iter().unzip();
     }
 }
 
@@ -241,14 +258,14 @@ impl Writer<'_> {
         last: &mut Changes,
     ) -> Result<(), FoldError> {
         self.make_keys(rows)?;
-        rows.buckets().try_for_each(|(bucket, rows)| {
-            self.write_bucket(bucket, (&mut *dictionary, rows), ahead, last)
+        rows.buckets.iter().try_for_each(|(bucket, places)| {
+            self.write_bucket(*bucket, (&mut *dictionary, rows.of_bucket(places)), ahead, last)
         })
     }
 
     /// Makes the keys of all new buckets with one write of the register, instead of one each.
     fn make_keys(&self, rows: &Sorted<'_>) -> Result<(), FoldError> {
-        let name = |bucket: &Bucket| {
+        let name = |(bucket, _): &(Bucket, Vec<Place>)| {
             let site = self.directory.by_no(bucket.site).ok_or(FoldError::NoSite)?;
             Ok((site.id.clone(), bucket.class, bucket.epoch.code()))
         };
@@ -259,7 +276,7 @@ impl Writer<'_> {
     fn write_bucket(
         &mut self,
         bucket: Bucket,
-        (dictionary, rows): (&mut Dictionary, Vec<SizedRow<'_>>),
+        (dictionary, rows): (&mut Dictionary, BucketRows<'_>),
         ahead: &mut Ahead<'_>,
         last: &mut Changes,
     ) -> Result<(), FoldError> {
@@ -270,7 +287,7 @@ impl Writer<'_> {
         }
         let known = self.fragments.0.get(&bucket).map_or(0, Vec::len);
         let mut kept = Vec::new();
-        if known > 0 && (rows.len() >= ROWS_MIN / 2 || known >= FRAGMENTS_MAX) {
+        if known > 0 && (rows.rows.len() >= ROWS_MIN / 2 || known >= FRAGMENTS_MAX) {
             let mut others = Vec::new();
             for number in self.fragments.0.remove(&bucket).unwrap_or_default() {
                 let place = BlockPlace { bucket, fragment: true, number };
@@ -288,15 +305,12 @@ impl Writer<'_> {
             }
         }
         let mut all = rows;
-        all.extend(kept.iter().map(|row| (row.as_row(), row.details.len())));
         if !kept.is_empty() {
-            all.sort_by_key(|(row, _)| (row.user, row.occurred_at));
+            all.take_in(kept.iter().map(|row| (row.as_row(), row.details.len())));
         }
-        let bytes: usize = all.iter().map(|(_, bytes)| bytes).sum();
-        let fragment = all.len() < ROWS_MIN && bytes < BYTES_TARGET;
-        let blocks = cut(&all);
-        let all: Vec<Row<'_>> = all.iter().map(|(row, _)| *row).collect();
-        for rows in blocks {
+        let BucketRows { rows: all, bytes } = all;
+        let fragment = all.len() < ROWS_MIN && bytes.iter().sum::<usize>() < BYTES_TARGET;
+        for rows in cut(&bytes) {
             let place = BlockPlace { bucket, fragment, number: self.next };
             self.next += 1;
             self.write_block(place, &key, (&mut *dictionary, &all[rows]), ahead)?;
@@ -347,11 +361,12 @@ pub fn seal_block(
     ])
 }
 
-/// Cuts a bucket's rows into blocks of even size, none of them much over [`BYTES_TARGET`].
-fn cut(all: &[SizedRow<'_>]) -> Vec<std::ops::Range<usize>> {
+/// Cuts a bucket's rows, of which each takes so many bytes, into blocks of even size, none of them
+/// much over [`BYTES_TARGET`].
+fn cut(all: &[usize]) -> Vec<std::ops::Range<usize>> {
     let rows_most = all.len().div_ceil(all.len().div_ceil(ROWS_TARGET).max(1));
     let (mut blocks, mut start, mut bytes) = (Vec::new(), 0, 0);
-    for (at, (_, more)) in all.iter().enumerate() {
+    for (at, more) in all.iter().enumerate() {
         if at > start && (at - start == rows_most || bytes + more > BYTES_TARGET) {
             blocks.push(start..at);
             (start, bytes) = (at, 0);
