@@ -99,6 +99,22 @@ struct Recent {
     counted: u64,
     /// Records that months had counted whose figures have ended.
     ended: u64,
+    duplicates: Duplicates,
+}
+
+/// The duplicates of all months beside those that arrived. What comes for a month that is closed or
+/// destroyed is in no figure of it; how many those are is known since the last fold before the
+/// start, and from there on both must grow alike.
+#[derive(Default)]
+struct Duplicates {
+    /// What all months counted as of that fold.
+    counted_then: u64,
+    /// What had arrived as of that fold.
+    arrived_then: u64,
+    /// What all months count, or counted until their end.
+    counted: u64,
+    /// What came since for months that do not count it.
+    apart: u64,
 }
 
 /// The arrivals.
@@ -116,11 +132,14 @@ impl Arrivals {
     /// When a row cannot be read.
     pub fn load(store: &Arc<Store>, key: Arc<SealKey>) -> Result<Self, EngineError> {
         let ended = ended::records(store)?;
+        let (records, counted_then) = stored_count(store)?;
         let total = match stored_total(store, &key)? {
             Some(total) => total,
-            None => Total { before: stored_count(store)?, ..Total::default() },
+            None => Total { before: records, ..Total::default() },
         };
-        let recent = RwLock::new(Recent { total, ended, ..Recent::default() });
+        let arrived_then = total.received.duplicates;
+        let duplicates = Duplicates { counted_then, arrived_then, ..Duplicates::default() };
+        let recent = RwLock::new(Recent { total, ended, duplicates, ..Recent::default() });
         Ok(Self { store: Arc::clone(store), key, recent })
     }
 
@@ -184,6 +203,14 @@ impl Arrivals {
     pub fn note(&self, before: Option<&Tally>, now: &Tally) {
         let mut recent = self.write();
         recent.counted = recent.counted + counted(now) - before.map_or(0, counted);
+        let duplicates = |of: &Tally| of.counters.duplicates;
+        let all = &mut recent.duplicates.counted;
+        *all = *all + duplicates(now) - before.map_or(0, duplicates);
+    }
+
+    /// Notes how many duplicates came since the start for months that do not count them.
+    pub fn note_apart(&self, duplicates: u64) {
+        self.write().duplicates.apart = duplicates;
     }
 
     /// Notes that the figures of a month have ended; how many records it counted.
@@ -194,19 +221,31 @@ impl Arrivals {
         records
     }
 
-    /// By how many records what is counted, or was until its end, differs from what was accepted.
+    /// By how many records what is counted, or was until its end, differs from what was accepted,
+    /// and by how many duplicates what is counted since the start differs from what came.
     pub fn difference(&self) -> u64 {
-        let Recent { total, counted, ended, .. } = &*self.read();
-        (counted + ended).abs_diff(total.before + total.received.accepted)
+        let Recent { total, counted, ended, duplicates, .. } = &*self.read();
+        let Duplicates { counted_then, arrived_then, counted: all, apart } = duplicates;
+        let records = (counted + ended).abs_diff(total.before + total.received.accepted);
+        let more = (all + apart + arrived_then).abs_diff(total.received.duplicates + counted_then);
+        records + more
     }
 
-    /// What is counted and what was accepted must be as many records.
+    /// What is counted and what was accepted must be as many records, and no month may count a
+    /// duplicate that never came.
     ///
     /// # Errors
     /// When they are not.
     pub fn check(&self) -> Result<(), EngineError> {
         let what = "the records that arrived are not as many as those that are counted";
-        if self.difference() == 0 { Ok(()) } else { Err(EngineError::Damaged(what.into())) }
+        let is_possible = {
+            let Recent { total, duplicates, .. } = &*self.read();
+            Sums::of(total, (0, duplicates.counted)).is_possible()
+        };
+        match self.difference() == 0 && is_possible {
+            true => Ok(()),
+            false => Err(EngineError::Damaged(what.into())),
+        }
     }
 
     /// Hands out the senders of the hours of a range, in order, until somebody has enough. The hour
@@ -276,22 +315,58 @@ fn stored_total(store: &Store, key: &SealKey) -> Result<Option<Total>, EngineErr
     Ok(opened.map(|row| Total::decode(&row)).transpose()?)
 }
 
-fn stored_count(store: &Store) -> Result<u64, EngineError> {
-    let mut records = ended::records(store)?;
+/// The records that all months count or counted until their end, and the duplicates that those
+/// count which have not ended.
+fn stored_count(store: &Store) -> Result<(u64, u64), EngineError> {
+    let (mut records, mut duplicates) = (ended::records(store)?, 0);
     for row in store.scan(Table::Counters, &[], None)? {
-        records += counted(&decode_tally(&row?.1)?);
+        let tally = decode_tally(&row?.1)?;
+        records += counted(&tally);
+        duplicates += tally.counters.duplicates;
     }
-    Ok(records)
+    Ok((records, duplicates))
 }
 
-/// Records that arrived and were accepted, and records that all months count, both as of the last
-/// fold, which writes them at once; `None` where no fold wrote what arrived. They must be the same.
+/// What arrived and what all months count, as of one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Records that were accepted.
+    pub accepted: u64,
+    /// Records that all months count; as many.
+    pub counted: u64,
+    /// Duplicates that came; of data from before arrivals were counted nobody knows how many.
+    pub duplicates: Option<u64>,
+    /// Duplicates that months count; no more than came, since what comes for a closed or destroyed
+    /// month is in none of its figures.
+    pub counted_duplicates: u64,
+}
+
+impl Sums {
+    fn of(total: &Total, (counted, counted_duplicates): (u64, u64)) -> Self {
+        let duplicates = (total.before == 0).then_some(total.received.duplicates);
+        let accepted = total.before + total.received.accepted;
+        Self { accepted, counted, duplicates, counted_duplicates }
+    }
+
+    /// Whether no more duplicates are counted than came.
+    pub fn is_possible(&self) -> bool {
+        self.duplicates.is_none_or(|came| self.counted_duplicates <= came)
+    }
+
+    /// Whether all that must agree agrees.
+    pub fn agree(&self) -> bool {
+        self.accepted == self.counted && self.is_possible()
+    }
+}
+
+/// The sums as of the last fold, which writes both at once; `None` where no fold wrote what
+/// arrived.
 ///
 /// # Errors
 /// When a row cannot be read.
-pub fn stored_sums(store: &Store, key: &SealKey) -> Result<Option<(u64, u64)>, EngineError> {
+pub fn stored_sums(store: &Store, key: &SealKey) -> Result<Option<Sums>, EngineError> {
     let Some(total) = stored_total(store, key)? else { return Ok(None) };
-    Ok(Some((total.before + total.received.accepted, stored_count(store)?)))
+    Ok(Some(Sums::of(&total, stored_count(store)?)))
 }
 
 /// Records that a month counts, its corrections included.
