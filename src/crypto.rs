@@ -3,7 +3,8 @@
 //!
 //! Two constructions carry everything:
 //! - **pseudonym**: HMAC-SHA-256 (FIPS 198-1) or keyed BLAKE3 of an id under a base key
-//!   ([`BaseKey`]), then one AES-256 block under the key of its use ([`TagKey`]): a permutation, so equality stays exact.
+//!   ([`BaseKey`]), then one AES-256 block under the key of its use ([`TagKey`]): a permutation, so
+//!   equality stays exact.
 //! - **seal**: AES-256-GCM under a subkey that is used for one value only
 //!   ([`SealKey`]): nonce reuse is impossible because no key ever seals twice.
 

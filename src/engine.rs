@@ -412,8 +412,7 @@ impl Engine {
         id: SiteId,
         change: impl Into<SiteChange>,
     ) -> Result<SitePut, EngineError> {
-        let change = Box::new(change.into());
-        self.ask(|reply| Message::PutSite(id, change, reply)).await
+        self.ask(|reply| Message::PutSite(id, Box::new(change.into()), reply)).await
     }
 
     /// The site with a stored month that holds the instant; the month's row is written first where

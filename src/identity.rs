@@ -3,8 +3,9 @@
 //! The way of an id is a change of type at every step, and no step goes back:
 //!
 //! 1. [`RawId`]: the text as the client sent it. Nobody outside of this room can read it.
-//! 2. [`UserId`] (in the form of its month, no sentinel: [`UserRules`]), [`DeviceId`] (read by [`device()`]
-//!    after the rules of its kind, with a quality and a scope), [`Payload`] (read by [`payload`]).
+//! 2. [`UserId`] (in the form of its month, no sentinel: [`UserRules`]), [`DeviceId`] (read by
+//!    [`device()`] after the rules of its kind, with a quality and a scope), [`Payload`] (read by
+//!    [`payload`]).
 //! 3. A [`Slot`] of a [`PseudonymQueue`], which hashes many ids side by side.
 //! 4. A [`Tag`](crate::model::ids::Tag): what may be stored.
 //!
@@ -20,10 +21,10 @@
 //! `kind` is `user`, or the name of a [`DeviceKind`](crate::model::vocab::DeviceKind) (`imeisv`
 //! becomes `imei`, with which it shares its canonical form), or the name of an [`OtherKind`]. It is
 //! the namespace: equal bytes of two kinds never link. The id of a `payload` is its length in bits
-//! (u32be) and then its bytes. The version is 1, the canonicalizer's; that of a user id has the form
-//! of the site's month beside it: 16 where it is trimmed, 32 where it is NFC, 64 where it is lower
-//! case, so that no two forms ever meet. `tests/vectors/pseudonyms.json` holds the vectors, and
-//! `tests/vectors/check.py` computes all of them a second time with nothing but Python.
+//! (u32be) and then its bytes. The version is 1, the canonicalizer's; that of a user id has the
+//! form of the site's month beside it: 16 where it is trimmed, 32 where it is NFC, 64 where it is
+//! lower case, so that no two forms ever meet. `tests/vectors/pseudonyms.json` holds the vectors,
+//! and `tests/vectors/check.py` computes all of them a second time with nothing but Python.
 //!
 //! # A device id is never an error
 //!

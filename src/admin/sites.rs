@@ -33,8 +33,8 @@ impl Sites {
     /// # Errors
     /// [`AdminError`]; nothing is changed then. [`AdminError::BeyondCaller`] when the site would
     /// join or leave a billing group that has a member which is not the caller's;
-    /// [`AdminError::Conflict`] where the site or its group has another algorithm already, or another
-    /// member of the group reads user ids in another form.
+    /// [`AdminError::Conflict`] where the site or its group has another algorithm already, or
+    /// another member of the group reads user ids in another form.
     pub async fn put(
         &self,
         caller: &Caller,

@@ -194,8 +194,8 @@ impl HmacQueue {
         place
     }
 
-    /// Adds a message under a base key: one of HMAC waits for its neighbors, one of BLAKE3 is hashed
-    /// at once. Answers its place among the answers.
+    /// Adds a message under a base key: one of HMAC waits for its neighbors, one of BLAKE3 is
+    /// hashed at once. Answers its place among the answers.
     #[inline]
     pub fn push_base(&mut self, base: Base<'_>, parts: &[&[u8]]) -> usize {
         match base {

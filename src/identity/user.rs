@@ -91,8 +91,8 @@ impl UserRules {
         User::Somebody(UserId { bytes, version: self.form.version_byte() })
     }
 
-    /// Reads the bytes as they are, whatever the form: as somebody was called who asked that nothing
-    /// be kept when only that form was known.
+    /// Reads the bytes as they are, whatever the form: as somebody was called who asked that
+    /// nothing be kept when only that form was known.
     pub fn exact(raw: RawId<'_>) -> UserId<'_> {
         UserId { bytes: raw.bytes(), version: UserForm::default().version_byte() }
     }

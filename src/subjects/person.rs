@@ -3,8 +3,8 @@
 //! and goes no further.
 //!
 //! Who is suppressed is found in months to come, too, whatever form they have: nobody can tell now
-//! which, and no form follows from another without the id. So a suppressed person has a tag for each
-//! form there is, and a record is looked up by the tag of its own month's form.
+//! which, and no form follows from another without the id. So a suppressed person has a tag for
+//! each form there is, and a record is looked up by the tag of its own month's form.
 
 use crate::crypto::{Base, TagKey};
 use crate::identity::{self, FormRoom, Job, PseudonymQueue, Slot, UserRules};

@@ -9,9 +9,9 @@ use super::{Changes, Store, StoreError, Table};
 
 /// The format that this program writes.
 const FORMAT: &[u8] = b"blindtally data format 3";
-/// Those that it reads beside it. Format 2 had no site with an algorithm or options of user ids, and
-/// of a suppressed person one tag; format 1 had no sealed value of another version than 1; later
-/// programs of format 1 wrote some all the same, so every version is read under either number.
+/// Those that it reads beside it. Format 2 had no site with an algorithm or options of user ids,
+/// and of a suppressed person one tag; format 1 had no sealed value of another version than 1.
+/// Later programs of format 1 wrote some all the same: every version is read under each number.
 const EARLIER: [&[u8]; 2] = [b"blindtally data format 1", b"blindtally data format 2"];
 const PREFIX: &[u8] = b"blindtally data format ";
 const KEY: &[u8] = b"format";

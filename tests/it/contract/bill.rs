@@ -22,7 +22,8 @@ const SITES: [(&str, &str); 4] = [
     (
         "utc",
         r#"{"time_zone":"UTC","billing_group":"acme","user_id_trim":true,"user_id_nfc":true,
-            "user_id_lower":true,"pseudonym_algorithm":"blake3","billing_group_algorithm":"blake3"}"#,
+            "user_id_lower":true,"pseudonym_algorithm":"blake3",
+            "billing_group_algorithm":"blake3"}"#,
     ),
     // Its options change on the way.
     ("seoul", r#"{"time_zone":"Asia/Seoul","closing_hours":24,"device_as_user":true}"#),
