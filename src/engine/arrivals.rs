@@ -28,6 +28,7 @@ use crate::store::codec::Corrupt;
 use crate::store::rows::decode_count;
 use crate::store::verdict::decode_tally;
 use crate::store::{Changes, Store, StoreError, Table, keys};
+use sums::Duplicates;
 pub use sums::Sums;
 
 /// Longest list of sites that a credential is known by, bytes; a longer one is known by its digest.
@@ -117,21 +118,6 @@ struct Recent {
     duplicates: Duplicates,
     /// Before this hour nobody knows why a record was refused.
     reasons_from: Hour,
-}
-
-/// The duplicates of all months beside those that arrived. What comes for a month that is closed or
-/// destroyed is in no figure of it; how many those are is known since the last fold before the
-/// start, and from there on both must grow alike.
-#[derive(Default)]
-struct Duplicates {
-    /// What all months counted as of that fold.
-    counted_then: u64,
-    /// What had arrived as of that fold.
-    arrived_then: u64,
-    /// What all months count, or counted until their end.
-    counted: u64,
-    /// What came since for months that do not count it.
-    apart: u64,
 }
 
 /// The arrivals.

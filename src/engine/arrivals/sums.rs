@@ -2,6 +2,21 @@
 
 use crate::store::arrivals::Total;
 
+/// The duplicates of all months beside those that arrived. What comes for a month that is closed or
+/// destroyed is in no figure of it; how many those are is known since the last fold before the
+/// start, and from there on both must grow alike.
+#[derive(Default)]
+pub struct Duplicates {
+    /// What all months counted as of that fold.
+    pub counted_then: u64,
+    /// What had arrived as of that fold.
+    pub arrived_then: u64,
+    /// What all months count, or counted until their end.
+    pub counted: u64,
+    /// What came since for months that do not count it.
+    pub apart: u64,
+}
+
 /// What arrived and what all months count, as of one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sums {
