@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::verify::Report;
 use crate::billing;
 use crate::config::Settings;
+use crate::engine::arrivals::Sums;
 use crate::engine::looking::Looking;
 use crate::engine::recount::Recount;
 use crate::keys::KeyRing;
@@ -70,16 +71,27 @@ pub fn run(settings: &Settings, key: &VerifierKey, report: &mut Report) {
     }
 }
 
-/// Says whether as many records arrived and were accepted as all months count.
-fn arrived(found: Option<(u64, u64)>, report: &mut Report) {
-    match found {
-        None => report.unchecked.push("what arrived: nothing of it was folded yet".to_owned()),
-        Some((accepted, counted)) if accepted == counted => report.checked.push(format!(
+/// Says whether as many records arrived and were accepted as all months count, and no fewer
+/// duplicates than they count.
+fn arrived(found: Option<Sums>, report: &mut Report) {
+    let Some(found) = found else {
+        return report.unchecked.push("what arrived: nothing of it was folded yet".to_owned());
+    };
+    let Sums { accepted, counted, counted_duplicates, .. } = found;
+    if found.agree() {
+        return report.checked.push(format!(
             "what arrived: {accepted} records were accepted, and all months count as many"
-        )),
-        Some((accepted, counted)) => report.findings.push(format!(
+        ));
+    }
+    if accepted != counted {
+        report.findings.push(format!(
             "{accepted} records arrived and were accepted, and all months count {counted}"
-        )),
+        ));
+    }
+    if let Some(duplicates) = found.duplicates.filter(|_| !found.is_possible()) {
+        report.findings.push(format!(
+            "{duplicates} duplicates arrived, and all months count {counted_duplicates}"
+        ));
     }
 }
 

@@ -4,6 +4,8 @@
 //! written in the same change set as the counters. In memory are the hours that changed since. The
 //! hour is that of the group's own time, so a replay comes to the same figures.
 
+mod sums;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
@@ -26,6 +28,8 @@ use crate::store::codec::Corrupt;
 use crate::store::rows::decode_count;
 use crate::store::verdict::decode_tally;
 use crate::store::{Changes, Store, StoreError, Table, keys};
+use sums::Duplicates;
+pub use sums::Sums;
 
 /// Longest list of sites that a credential is known by, bytes; a longer one is known by its digest.
 const SITES_BYTES_MAX: usize = 1_024;
@@ -111,6 +115,7 @@ struct Recent {
     counted: u64,
     /// Records that months had counted whose figures have ended.
     ended: u64,
+    duplicates: Duplicates,
     /// Before this hour nobody knows why a record was refused.
     reasons_from: Hour,
 }
@@ -130,14 +135,17 @@ impl Arrivals {
     /// When a row cannot be read.
     pub fn load(store: &Arc<Store>, key: Arc<SealKey>) -> Result<Self, EngineError> {
         let ended = ended::records(store)?;
+        let (records, counted_then) = stored_count(store)?;
         let mut total = match stored_total(store, &key)? {
             Some(total) => total,
-            None => Total { before: stored_count(store)?, ..Total::default() },
+            None => Total { before: records, ..Total::default() },
         };
+        let arrived_then = total.received.duplicates;
+        let duplicates = Duplicates { counted_then, arrived_then, ..Duplicates::default() };
         // Of data from before it had none: the total is kept longer than any reason.
         total.received.end_reasons();
         let reasons_from = stored_reasons(store)?;
-        let recent = Recent { total, ended, reasons_from, ..Recent::default() };
+        let recent = Recent { total, ended, duplicates, reasons_from, ..Recent::default() };
         let recent = RwLock::new(recent);
         Ok(Self { store: Arc::clone(store), key, recent })
     }
@@ -224,6 +232,14 @@ impl Arrivals {
     pub fn note(&self, before: Option<&Tally>, now: &Tally) {
         let mut recent = self.write();
         recent.counted = recent.counted + counted(now) - before.map_or(0, counted);
+        let duplicates = |of: &Tally| of.counters.duplicates;
+        let all = &mut recent.duplicates.counted;
+        *all = *all + duplicates(now) - before.map_or(0, duplicates);
+    }
+
+    /// Notes how many duplicates came since the start for months that do not count them.
+    pub fn note_apart(&self, duplicates: u64) {
+        self.write().duplicates.apart = duplicates;
     }
 
     /// Notes that the figures of a month have ended; how many records it counted.
@@ -234,19 +250,31 @@ impl Arrivals {
         records
     }
 
-    /// By how many records what is counted, or was until its end, differs from what was accepted.
+    /// By how many records what is counted, or was until its end, differs from what was accepted,
+    /// and by how many duplicates what is counted since the start differs from what came.
     pub fn difference(&self) -> u64 {
-        let Recent { total, counted, ended, .. } = &*self.read();
-        (counted + ended).abs_diff(total.before + total.received.accepted)
+        let Recent { total, counted, ended, duplicates, .. } = &*self.read();
+        let Duplicates { counted_then, arrived_then, counted: all, apart } = duplicates;
+        let records = (counted + ended).abs_diff(total.before + total.received.accepted);
+        let more = (all + apart + arrived_then).abs_diff(total.received.duplicates + counted_then);
+        records + more
     }
 
-    /// What is counted and what was accepted must be as many records.
+    /// What is counted and what was accepted must be as many records, and no month may count a
+    /// duplicate that never came.
     ///
     /// # Errors
     /// When they are not.
     pub fn check(&self) -> Result<(), EngineError> {
         let what = "the records that arrived are not as many as those that are counted";
-        if self.difference() == 0 { Ok(()) } else { Err(EngineError::Damaged(what.into())) }
+        let is_possible = {
+            let Recent { total, duplicates, .. } = &*self.read();
+            Sums::of(total, (0, duplicates.counted)).is_possible()
+        };
+        match self.difference() == 0 && is_possible {
+            true => Ok(()),
+            false => Err(EngineError::Damaged(what.into())),
+        }
     }
 
     /// Hands out the senders of the hours of a range, in order, until somebody has enough. The hour
@@ -351,22 +379,26 @@ pub fn end_stored(store: &Store, key: &SealKey, hours: &Range<Hour>) -> Result<u
     Ok(rows)
 }
 
-fn stored_count(store: &Store) -> Result<u64, EngineError> {
-    let mut records = ended::records(store)?;
+/// The records that all months count or counted until their end, and the duplicates that those
+/// count which have not ended.
+fn stored_count(store: &Store) -> Result<(u64, u64), EngineError> {
+    let (mut records, mut duplicates) = (ended::records(store)?, 0);
     for row in store.scan(Table::Counters, &[], None)? {
-        records += counted(&decode_tally(&row?.1)?);
+        let tally = decode_tally(&row?.1)?;
+        records += counted(&tally);
+        duplicates += tally.counters.duplicates;
     }
-    Ok(records)
+    Ok((records, duplicates))
 }
 
-/// Records that arrived and were accepted, and records that all months count, both as of the last
-/// fold, which writes them at once; `None` where no fold wrote what arrived. They must be the same.
+/// The sums as of the last fold, which writes both at once; `None` where no fold wrote what
+/// arrived.
 ///
 /// # Errors
 /// When a row cannot be read.
-pub fn stored_sums(store: &Store, key: &SealKey) -> Result<Option<(u64, u64)>, EngineError> {
+pub fn stored_sums(store: &Store, key: &SealKey) -> Result<Option<Sums>, EngineError> {
     let Some(total) = stored_total(store, key)? else { return Ok(None) };
-    Ok(Some((total.before + total.received.accepted, stored_count(store)?)))
+    Ok(Some(Sums::of(&total, stored_count(store)?)))
 }
 
 /// Records that a month counts, its corrections included.

@@ -51,12 +51,11 @@ impl Looking {
         rows.map(|row| desk::open_row(&key, row?)).collect()
     }
 
-    /// Records that arrived and were accepted, and records that all months count
-    /// ([`arrivals::stored_sums`]).
+    /// What arrived and what all months count ([`arrivals::stored_sums`]).
     ///
     /// # Errors
     /// When a row cannot be read or opened.
-    pub fn arrivals(&self) -> Result<Option<(u64, u64)>, EngineError> {
+    pub fn arrivals(&self) -> Result<Option<arrivals::Sums>, EngineError> {
         arrivals::stored_sums(&self.store, &self.ring.state_key())
     }
 

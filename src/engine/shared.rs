@@ -123,16 +123,16 @@ impl Shared {
     /// Shows readers what recovery found, if it agrees with what arrived.
     pub(super) fn begin(&self, state: &State, now: Timestamp) -> Result<(), EngineError> {
         let tallies = state.months_now().iter().map(|month| (month.at, month.tally.clone()));
-        self.publish(tallies.collect(), &[], now);
+        self.publish(tallies.collect(), (&[], state.duplicates_apart()), now);
         self.arrivals.check()
     }
 
     /// Shows readers what is counted of a group that is on the disk, and what arrived with it, both
-    /// at once.
+    /// at once; and how many duplicates since the start no month counts.
     pub(super) fn publish(
         &self,
         tallies: Vec<(SiteMonth, Tally)>,
-        arrivals: &[(Sender, Received)],
+        (arrivals, apart): (&[(Sender, Received)], u64),
         now: Timestamp,
     ) {
         let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
@@ -141,6 +141,7 @@ impl Shared {
             published.insert(at, tally);
         }
         self.arrivals.add(Hour::of(now), arrivals);
+        self.arrivals.note_apart(apart);
         self.as_of.store(now.0.max(0) as u64, Ordering::Release);
     }
 

@@ -2,6 +2,7 @@
 //! the writer's own; readers see only the counters, and only after they are on the disk.
 
 mod judge;
+mod needs;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::model::usage::Tally;
 use crate::model::vocab::Class;
 use crate::store::{Store, Table};
 use judge::{judge, judge_late, judge_shut, refine, remember};
+pub use needs::{SetKeys, Window};
 
 /// The sets of a site's month.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +59,13 @@ pub struct MonthState {
 }
 
 impl MonthState {
+    /// Counts a duplicate as long as the month is open; how many came that it does not count.
+    fn repeat(&mut self) -> u64 {
+        let is_closed = self.is_closed();
+        self.tally.counters.duplicates += u64::from(!is_closed);
+        u64::from(is_closed)
+    }
+
     /// An empty month whose sets are sealed under `key`.
     pub fn new(at: SiteMonth, key: &Arc<SealKey>) -> Self {
         let set = |kind: usize| DistinctSet::new(Self::set_id(at, kind), Arc::clone(key));
@@ -201,25 +210,6 @@ impl MonthState {
     }
 }
 
-/// The keys that new months and slots are sealed under, and what of them is destroyed.
-pub trait SetKeys {
-    /// What a month takes from a group on.
-    fn takes(&self, at: SiteMonth, group: u64) -> Takes;
-    /// Buckets for rows of a month and of these days that are due by now.
-    fn past_due(&self, at: SiteMonth, days: &[Day]) -> Vec<(Epoch, Class)>;
-    /// The key of a site-month's sets; the month's keys exist, since a batch was made with them.
-    fn month(&self, at: SiteMonth) -> Option<Arc<SealKey>>;
-    /// The key of a day's seen slot.
-    fn day(&self, day: Day) -> Option<Arc<SealKey>>;
-}
-
-/// How old and how new a record may be, milliseconds.
-#[derive(Clone, Copy, Debug)]
-pub struct Window {
-    /// The accepted age.
-    pub age_ms: i64,
-}
-
 /// Everything that judging needs.
 pub struct State {
     months: Vec<MonthState>,
@@ -227,6 +217,8 @@ pub struct State {
     seen: BTreeMap<Day, DistinctSet>,
     floor: Day,
     cache: TagCache,
+    /// Duplicates that came for months which do not count them, since this was made.
+    apart: u64,
 }
 
 /// Rows whose tags are touched before the first of them is judged: some lines of memory each, so
@@ -242,6 +234,7 @@ impl State {
             seen: BTreeMap::new(),
             floor,
             cache: TagCache::new(cache_bytes),
+            apart: 0,
         }
     }
 
@@ -253,6 +246,12 @@ impl State {
     /// The site-months, to be looked at.
     pub fn months_now(&self) -> &[MonthState] {
         &self.months
+    }
+
+    /// How many duplicates came since the start, the replay included, for months that do not count
+    /// them: closed ones, and destroyed ones.
+    pub fn duplicates_apart(&self) -> u64 {
+        self.apart
     }
 
     /// The seen slots.
@@ -364,7 +363,7 @@ impl State {
         let missing = crate::store::codec::Corrupt("key of a month or day");
         self.open_slots(batch, keys).ok_or(missing)?;
         let places = self.places(&input)?;
-        let Self { months, seen, cache, .. } = self;
+        let Self { months, seen, cache, apart, .. } = self;
         let mut slots: Vec<Option<&mut DistinctSet>> = Vec::with_capacity(batch.days.len());
         let mut by_day: BTreeMap<Day, &mut DistinctSet> =
             seen.iter_mut().map(|(day, slot)| (*day, slot)).collect();
@@ -408,10 +407,10 @@ impl State {
                     }
                 }
                 (Verdict::Duplicate, MonthPlace::Open { index, .. }) => {
-                    let month = &mut months[*index];
-                    month.tally.counters.duplicates += u64::from(!month.is_closed());
+                    *apart += months[*index].repeat();
                 }
-                (Verdict::TooOld, _) | (Verdict::Duplicate, MonthPlace::Shut) => {}
+                (Verdict::Duplicate, MonthPlace::Shut) => *apart += 1,
+                (Verdict::TooOld, _) => {}
                 // No such verdict was ever given.
                 _ => return Err(missing.into()),
             }

@@ -316,7 +316,8 @@ impl Writer {
         self.shared.journal_bytes.fetch_add(row_bytes, Ordering::AcqRel);
         self.pending_since.get_or_insert(now);
         self.note_keys(number, &batches, &current);
-        self.shared.publish(verdict.tallies, &verdict.arrivals, now);
+        let arrived = (&verdict.arrivals[..], self.state.duplicates_apart());
+        self.shared.publish(verdict.tallies, arrived, now);
         self.shared.queued_bytes.fetch_sub(queued, Ordering::AcqRel);
         self.shared.groups.fetch_add(1, Ordering::Relaxed);
         for ((reply, ..), outcome) in waiters.into_iter().zip(outcomes) {

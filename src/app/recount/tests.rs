@@ -64,9 +64,16 @@ fn what_arrived_is_what_is_counted() {
         let Report { checked, unchecked, findings } = report;
         [checked, unchecked, findings].map(|lines| lines.len())
     };
-    assert_eq!(said(Some((7, 7))), [1, 0, 0]);
+    let sums = |accepted, counted, duplicates, counted_duplicates| {
+        Some(Sums { accepted, counted, duplicates, counted_duplicates })
+    };
+    assert_eq!(said(sums(7, 7, Some(3), 3)), [1, 0, 0]);
+    assert_eq!(said(sums(7, 7, Some(3), 2)), [1, 0, 0], "one came late");
+    assert_eq!(said(sums(7, 7, None, 4)), [1, 0, 0], "from before they were counted");
     assert_eq!(said(None), [0, 1, 0]);
-    assert_eq!([said(Some((7, 8))), said(Some((8, 7)))], [[0, 0, 1]; 2]);
+    assert_eq!([said(sums(7, 8, None, 0)), said(sums(8, 7, None, 0))], [[0, 0, 1]; 2]);
+    assert_eq!(said(sums(7, 7, Some(3), 4)), [0, 0, 1]);
+    assert_eq!(said(sums(7, 8, Some(3), 4)), [0, 0, 2]);
 }
 
 #[test]

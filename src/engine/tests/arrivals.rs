@@ -403,6 +403,52 @@ fn data_whose_arrivals_do_not_agree_is_refused() {
     assert!(error.contains("are not as many as those that are counted"), "{error}");
 }
 
+/// A fault that counts a duplicate twice shows while the server runs, and keeps the next from
+/// starting; duplicates that come after the close are in no month, and are no fault.
+#[test]
+fn duplicates_are_compared_as_well() {
+    let mut world = World::new(settings(false));
+    let row = |event| Row { site: 0, event, user: 1, device: 1, drm: 0, effect: 0, hours_ago: 1 };
+    let times = |world: &World, rows: Vec<Row>| -> Vec<(Row, i64)> {
+        rows.into_iter().map(|row| (row, world.now() - HOUR)).collect()
+    };
+    let rows = times(&world, vec![row(1), row(2), row(1)]);
+    world.submit(rows.clone());
+    world.submit(rows.clone());
+    world.run(Op::Advance(300));
+    // The month is closed.
+    world.submit(rows);
+    for op in [Op::Restart, Op::Fold, Op::Restart] {
+        world.run(op);
+        let found = world.engine().usage(&site_id(0), Month::parse(b"2026-11").unwrap());
+        assert_eq!(found.unwrap().unwrap().tally.counters.duplicates, 4);
+        let came: u64 = world.arrivals().values().map(|received| received.duplicates).sum();
+        assert_eq!((came, world.engine().arrivals_difference()), (7, 0));
+    }
+    let shared = &world.engine().shared;
+    let published = shared.published.read().unwrap();
+    let (at, tally) = published.iter().find(|(_, of)| of.counters.duplicates == 4).unwrap();
+    let mut twice = tally.clone();
+    twice.counters.duplicates += 1;
+    shared.arrivals.note(Some(tally), &twice);
+    assert_eq!(shared.arrivals.difference(), 1);
+    shared.arrivals.note(Some(&twice), tally);
+    assert_eq!(shared.arrivals.difference(), 0);
+    let mut changes = store::Changes::default();
+    // Four more than came at all.
+    twice.counters.duplicates += 3;
+    changes.put(Table::Counters, store::keys::counters(*at), store::verdict::encode_tally(&twice));
+    shared.store.apply(&changes).unwrap();
+    drop(published);
+    world.close();
+    let data = world.dir.path().join("data");
+    let store = Store::open(&store::Settings { data, block_cache_bytes: 1 << 20 }).unwrap();
+    let (ring, _) = KeyRing::open(&keys::Settings::in_dir(world.dir.path().join("keys"))).unwrap();
+    let opened = Engine::open(store, ring, settings(false), world.clock.clone());
+    let error = opened.err().unwrap().to_string();
+    assert!(error.contains("are not as many as those that are counted"), "{error}");
+}
+
 fn keys_total() -> [u8; 4] {
     store::keys::ARRIVALS_TOTAL
 }
