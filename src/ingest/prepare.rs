@@ -123,10 +123,15 @@ impl Rows {
             self.push_earlier_marks(record, month, ring);
         }
         let nobody = tags.user.is_none();
+        // Whoever is nobody anyway is not so because of the site's option.
+        let effect = match effect {
+            Effect::Issued if anonymous && !nobody => Effect::Anonymous,
+            effect => effect,
+        };
         let by_device = effect.is_countable()
             && (anonymous || nobody && month.counting.device_as_user)
             && tags.device.is_some();
-        if effect != Effect::Issued && !by_device {
+        if !effect.counts_device() && !by_device {
             tags.device = None;
         }
         if !(effect.is_countable() && !anonymous || effect == Effect::Session) {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::usage::{RULE_SET, corrections};
 use crate::model::ids::{GroupId, SiteId};
 use crate::model::time::{Month, Timestamp};
-use crate::model::usage::{Corrections, Counters, Evidence, State};
+use crate::model::usage::{Counters, Evidence, State};
 use crate::model::vocab::DrmType;
 
 /// A member and its own figures.
@@ -20,7 +20,7 @@ pub struct Member {
     /// Its own figures.
     pub counters: Counters,
     /// What came after its own close.
-    pub corrections: Corrections,
+    pub corrections: Counters,
 }
 
 /// The figures of a group's month.
@@ -37,7 +37,7 @@ pub struct GroupUsage {
     /// Users, each once, and the sums of the members as of the group's close.
     pub figures: Counters,
     /// What came after the group's close; of the users those that are not among its own.
-    pub corrections: Corrections,
+    pub corrections: Counters,
     /// The members, in the order of their ids.
     pub members: Vec<Member>,
     /// What the group's figures rest on.
@@ -106,12 +106,7 @@ mod tests {
                 time_zone: "UTC".to_owned(),
                 state: State::Closed,
                 counters,
-                corrections: Corrections {
-                    records: 3,
-                    users: 1,
-                    licenses_issued: 3,
-                    device_users: 0,
-                },
+                corrections: Counters { records: 3, mau: 1, ..Counters::default() },
             }
         };
         let mut figures = Counters { mau: 4, licenses_issued: 12, ..Counters::default() };
@@ -122,7 +117,7 @@ mod tests {
             state: State::Closing,
             closes_at: Timestamp(1_796_342_400_000),
             figures,
-            corrections: Corrections { users: 1, records: 6, ..Corrections::default() },
+            corrections: Counters { mau: 1, records: 6, ..Counters::default() },
             members: vec![member("A", 3, 5), member("B", 2, 7)],
             evidence: Evidence::Live,
             as_of: Timestamp(1_795_320_960_000),
