@@ -15,11 +15,12 @@ use std::sync::Arc;
 
 use blindtally::crypto::{BaseKey, Secret, TagKey};
 use blindtally::engine::{self, Engine};
-use blindtally::identity::{self, Job, PseudonymQueue, RawId, Sentinels};
+use blindtally::identity::{FormRoom, Job, PseudonymQueue, RawId, UserRules};
 use blindtally::ingest::{self, Ingest, Post, Posted};
 use blindtally::keys::{self, KeyRing};
 use blindtally::model::caller::{Caller, Role, SiteScope, Token};
 use blindtally::model::ids::SiteId;
+use blindtally::model::pseudonym::Algorithm;
 use blindtally::model::reason::Reason;
 use blindtally::model::site::SiteSettings;
 use blindtally::model::time::{SystemClock, Timestamp};
@@ -91,14 +92,14 @@ fn decode(bodies: &[Vec<u8>], records: usize) -> Result<()> {
 fn hash(records: usize) -> Result<()> {
     let base = BaseKey::new(&Secret::random());
     let uses = [TagKey::new(&Secret::random()), TagKey::new(&Secret::random())];
-    let sentinels = Sentinels::new(&[]);
+    let (rules, mut room) = (UserRules::default(), FormRoom::default());
     let ids: Vec<String> = (0..3 * BATCH).map(|n| format!("viewer-{n:011}")).collect();
     let before = own_ns()?;
     for _ in 0..records / BATCH {
         let mut queue = PseudonymQueue::with_capacity(ids.len());
         let push = |id: &String| {
-            let user = identity::user(Some(RawId::new(id.as_bytes())), &sentinels)?;
-            Some(queue.push_user(&base, &user))
+            let user = rules.read(Some(RawId::new(id.as_bytes())), &mut room).somebody()?;
+            Some(queue.push_user(base.under(Algorithm::HmacSha256), &user))
         };
         let slots: Vec<_> = ids.iter().filter_map(push).collect();
         queue.run();

@@ -21,7 +21,7 @@ use crate::ledger::{Actor, Event};
 use crate::model::caller::Token;
 use crate::model::ids::SiteId;
 use crate::model::reason::Reason;
-use crate::model::site::{Site, SiteSettings};
+use crate::model::site::{Site, SiteChange, SiteConflict};
 use crate::model::time::Timestamp;
 use crate::wire::fault::Flaw;
 
@@ -42,8 +42,8 @@ pub trait Book: Send + Sync + 'static {
     fn site(&self, id: &SiteId) -> Option<Arc<Site>>;
     /// All sites in the order of their ids.
     fn sites(&self) -> Vec<Arc<Site>>;
-    /// Writes a site's settings down.
-    fn put_site(&self, id: SiteId, settings: SiteSettings) -> Change<'_, SitePut>;
+    /// Writes down what a site is to be.
+    fn put_site(&self, id: SiteId, change: SiteChange) -> Change<'_, SitePut>;
 }
 
 impl Book for Engine {
@@ -72,8 +72,8 @@ impl Book for Engine {
         Self::sites(self).into_iter().map(|site| as_it_stands(site, now)).collect()
     }
 
-    fn put_site(&self, id: SiteId, settings: SiteSettings) -> Change<'_, SitePut> {
-        Box::pin(Self::put_site(self, id, settings))
+    fn put_site(&self, id: SiteId, change: SiteChange) -> Change<'_, SitePut> {
+        Box::pin(Self::put_site(self, id, change))
     }
 }
 
@@ -112,6 +112,9 @@ pub enum AdminError {
     /// The caller's own sites do not hold what it wants to give, or whom a billing group is of.
     #[error("a credential cannot give sites that it does not have, nor change groups of others")]
     BeyondCaller,
+    /// What is said once, or by all members of a billing group, cannot be changed so.
+    #[error("the site cannot be changed so")]
+    Conflict(SiteConflict),
     /// Nothing of that name, or nothing for this caller.
     #[error("there is nothing of that name")]
     NotFound,
@@ -136,6 +139,7 @@ impl From<EngineError> for AdminError {
             EngineError::DiskFull => Self::DiskFull,
             EngineError::Stopped => Self::Stopped,
             EngineError::NoSite | EngineError::Ended => Self::NotFound,
+            EngineError::Conflict(why) => Self::Conflict(why),
             other @ (EngineError::Damaged(_) | EngineError::Refused(_)) => {
                 tracing::error!(error = %other, "a change of sites or tokens failed");
                 Self::Failed

@@ -101,7 +101,7 @@ pub struct App {
     billing: Billing,
     subjects: Subjects,
     backfills: Backfills,
-    watches: [tokio::task::JoinHandle<()>; 8],
+    watches: [tokio::task::JoinHandle<()>; 9],
 }
 
 impl App {
@@ -168,15 +168,14 @@ impl App {
             tokio::spawn(watch::disk(engine.clone(), data, place.free_bytes_min)),
             tokio::spawn(watch::copies(engine.clone(), audit.clone(), behind)),
             tokio::spawn(watch::second_copy(audit.clone())),
+            tokio::spawn(watch::explanations(engine.clone())),
             tokio::spawn(retention.clone().watch()),
             tokio::spawn(webhooks.watch()),
             tokio::spawn(billing.clone().watch()),
             tokio::spawn(subjects.clone().watch()),
             tokio::spawn(backfills.clone().watch()),
         ];
-        for address in server.addresses() {
-            tracing::info!(%address, "ready");
-        }
+        server.addresses().iter().for_each(|address| tracing::info!(%address, "ready"));
         Ok(Self { server, engine, audit, retention, billing, subjects, backfills, watches })
     }
 

@@ -81,7 +81,9 @@ impl From<EngineError> for BackfillError {
             EngineError::Stopped => Self::Stopped,
             EngineError::Ended => Self::NotOpen,
             EngineError::NoSite => Self::NotFound,
-            other @ (EngineError::Damaged(_) | EngineError::Refused(_)) => {
+            other @ (EngineError::Damaged(_)
+            | EngineError::Refused(_)
+            | EngineError::Conflict(_)) => {
                 tracing::error!(error = %other, "backfills: the engine refused");
                 Self::Failed
             }

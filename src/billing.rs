@@ -44,7 +44,8 @@ use turns::Turns;
 
 /// How often closed months without a statement are looked for.
 const EVERY: Duration = Duration::from_secs(600);
-/// For how many closed months of a site a statement is issued unasked.
+/// For how many closed months of a site a statement is issued unasked although the ledger knows of
+/// one: it may have been lost with its data.
 const MONTHS_BACK: usize = 3;
 
 /// The settings of the desk.
@@ -117,7 +118,9 @@ impl From<EngineError> for BillingError {
             EngineError::Stopped => Self::Stopped,
             EngineError::NoSite => Self::NotFound,
             EngineError::Ended => Self::Ended,
-            other @ (EngineError::Damaged(_) | EngineError::Refused(_)) => {
+            other @ (EngineError::Damaged(_)
+            | EngineError::Refused(_)
+            | EngineError::Conflict(_)) => {
                 tracing::error!(error = %other, "statements: the engine refused");
                 Self::Failed
             }
@@ -143,6 +146,15 @@ impl From<Flaw> for BillingError {
     fn from(flaw: Flaw) -> Self {
         if flaw.reason == Reason::BadJson { Self::Unreadable } else { Self::Unfit(flaw) }
     }
+}
+
+/// What became of a restatement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restated {
+    /// The last version now.
+    pub statement: Statement,
+    /// Whether it was issued by this call; else it was there, and says what this one would say.
+    pub is_new: bool,
 }
 
 /// The desk; cheap to clone.
@@ -231,7 +243,9 @@ impl Billing {
         Ok(versions_to_json(&self.0.stored(&site, month)?)?)
     }
 
-    /// Issues a new version, which names the last one and the reason in the request's text.
+    /// Issues a new version, which names the last one and the reason in the request's text; or
+    /// answers the last one again where the same caller has it for the same reason and nothing came
+    /// since. So who got no answer may ask again.
     ///
     /// # Errors
     /// [`BillingError`].
@@ -241,7 +255,7 @@ impl Billing {
         site: SiteId,
         month: Month,
         text: &mut [u8],
-    ) -> Result<Statement, BillingError> {
+    ) -> Result<Restated, BillingError> {
         let missing = Flaw { reason: Reason::MissingField, pointer: Pointer::of("reason") };
         let reason = Reasoned::parse(text)?.reason.ok_or(missing)?;
         let by = Credential::parse(&caller.key_id).ok_or(BillingError::Failed)?;

@@ -288,6 +288,7 @@ fn explain_settings(file: &File) -> Result<engine::explain::Settings, ConfigErro
             license_share_ppm: number("license_share_ppm", said.license_share_ppm, 1_000_000)?,
             share_least: least,
         },
+        ..Default::default()
     })
 }
 

@@ -2,12 +2,14 @@
 //! cryptographic crates. It knows keys and bytes, and nothing of what they stand for.
 //!
 //! Two constructions carry everything:
-//! - **pseudonym**: HMAC-SHA-256 (FIPS 198-1) of an id under a base key, then one AES-256 block
-//!   under the key of its use ([`TagKey`]): a permutation, so equality stays exact.
+//! - **pseudonym**: HMAC-SHA-256 (FIPS 198-1) or keyed BLAKE3 of an id under a base key
+//!   ([`BaseKey`]), then one AES-256 block under the key of its use ([`TagKey`]): a permutation, so
+//!   equality stays exact.
 //! - **seal**: AES-256-GCM under a subkey that is used for one value only
 //!   ([`SealKey`]): nonce reuse is impossible because no key ever seals twice.
 
 pub mod aad;
+pub mod base;
 pub mod hmac;
 mod lanes;
 pub mod seal;
@@ -16,7 +18,8 @@ pub mod sign;
 pub mod tag;
 
 pub use aad::Aad;
-pub use hmac::{BaseKey, HmacKey, HmacQueue};
+pub use base::{Base, BaseKey};
+pub use hmac::{HmacKey, HmacQueue};
 pub use seal::{KeyDestroyed, OpenError, SealKey};
 pub use secret::{Secret, WipedVec, random_bytes};
 pub use sign::{SigningKey, VerifyingKey};

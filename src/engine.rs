@@ -20,6 +20,7 @@ pub mod explain;
 #[cfg(test)]
 pub mod fake;
 pub mod fold;
+mod forms;
 pub mod gone;
 pub mod groups;
 pub mod hold;
@@ -54,7 +55,7 @@ use crate::model::batch::{Batch, SiteMonth, Verdict};
 use crate::model::caller::Token;
 use crate::model::ids::SiteId;
 use crate::model::limits;
-use crate::model::site::{MonthSpan, Site, SiteSettings};
+use crate::model::site::{MonthSpan, Site, SiteChange};
 use crate::model::time::{Clock, DAY_MS, Day, Month, Timestamp};
 use crate::model::usage::{Evidence, State, Tally};
 use crate::store::{Half, Store, Table, Written, keys};
@@ -405,13 +406,13 @@ impl Engine {
     /// Makes a site, or changes its settings.
     ///
     /// # Errors
-    /// When the engine has stopped.
+    /// [`EngineError::Conflict`]; when the engine has stopped.
     pub async fn put_site(
         &self,
         id: SiteId,
-        settings: SiteSettings,
+        change: impl Into<SiteChange>,
     ) -> Result<SitePut, EngineError> {
-        self.ask(|reply| Message::PutSite(id, Box::new(settings), reply)).await
+        self.ask(|reply| Message::PutSite(id, Box::new(change.into()), reply)).await
     }
 
     /// The site with a stored month that holds the instant; the month's row is written first where

@@ -499,7 +499,11 @@ impl Drop for Running<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::erase::Order;
+    use crate::identity::{Job, PseudonymQueue, RawId, UserRules};
     use crate::model::caller::{Role, Token};
+    use crate::model::pseudonym::{Algorithm, UserForm};
+    use crate::model::site::SiteSettings;
     use crate::model::time::Timestamp;
     use std::sync::mpsc;
     use std::time::Duration;
@@ -520,7 +524,7 @@ mod tests {
         let keys = crate::keys::Settings::in_dir(dir.join("keys"));
         let (ring, _) = crate::keys::KeyRing::open(&keys).unwrap();
         let engine = Engine::open(store, ring, Default::default(), Arc::new(Fixed)).unwrap();
-        engine.put_site(SiteId::parse(b"A").unwrap(), Default::default()).await.unwrap();
+        engine.put_site(SiteId::parse(b"A").unwrap(), SiteSettings::default()).await.unwrap();
         let reasons = Reason::ALL.iter().map(|reason| reason.name());
         let counters = RecordCounters::register(&crate::observe::Registry::default(), reasons);
         Ingest::new(engine, Settings::default(), counters)
@@ -566,6 +570,46 @@ mod tests {
         let again = Posted::Receipt { status: 200, body, replayed: true };
         assert_eq!(post("1", Some("k")).await, again);
         assert_eq!(post("2", Some("k")).await, Posted::IdempotencyMismatch);
+        desk.engine.stop();
+    }
+
+    /// A person whose row is from before there were forms of user ids: the id itself is found under
+    /// any form, what only folds to it is not.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whom_only_the_exact_form_is_known_of_is_found_byte_for_byte() {
+        let dir = tempfile::tempdir().unwrap();
+        let desk = desk(dir.path()).await;
+        let site = SiteId::parse(b"A").unwrap();
+        let user_form = UserForm { lower: true, ..UserForm::default() };
+        let settings = SiteSettings { user_form, ..SiteSettings::default() };
+        desk.engine.put_site(site.clone(), settings).await.unwrap();
+        let keys = desk.engine.ring().suppression(&site).unwrap();
+        let mut queue = PseudonymQueue::default();
+        let user = UserRules::exact(RawId::new(b"Viewer"));
+        let slot = queue.push_user(keys.base.under(Algorithm::HmacSha256), &user);
+        queue.run();
+        let suppress = queue.tags(&[Job { slot, key: 0 }], &[&keys.tag]);
+        desk.engine.hide(&site, Order { number: 1, suppress, ..Order::default() }).await.unwrap();
+        assert!(desk.engine.suppressed(desk.engine.site(&site).unwrap().no).unwrap().only_exact);
+        let caller = crate::admin::fake::caller(Role::Producer, SiteScope::All);
+        for (user, lost) in [("Viewer", true), ("viewer", false), ("VIEWER", false)] {
+            let body = format!(
+                "{{\"event_id\":\"{user}\",\"type\":\"drm.license.issued\",\"site_id\":\"A\",\
+                 \"occurred_at\":\"2026-11-22T04:16:00Z\",\"outcome\":\"success\",\
+                 \"user_id\":\"{user}\"}}"
+            );
+            let body = WipedVec::from(body.into_bytes());
+            let (media, caller) = (Media::NdJson, &caller);
+            let post = Post { caller, media, body, idempotency_key: None, ce_headers: &[] };
+            let Posted::Receipt { status: 200, body, .. } = desk.post(post).await else {
+                panic!("no receipt of {user}");
+            };
+            let said = String::from_utf8(body).unwrap();
+            assert_eq!(said.contains("\"not_retained\":1"), lost, "{said}");
+        }
+        let month = crate::model::time::Month::parse(b"2026-11").unwrap();
+        let counted = desk.engine.usage(&site, month).unwrap().unwrap().tally.counters.mau;
+        assert_eq!(counted, 1, "whoever is not kept is counted");
         desk.engine.stop();
     }
 

@@ -10,6 +10,7 @@ pub mod field;
 pub mod ids;
 pub mod limits;
 pub mod person;
+pub mod pseudonym;
 pub mod reason;
 pub mod retention;
 pub mod site;

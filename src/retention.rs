@@ -7,7 +7,7 @@
 //!
 //! Invariants: what is due and not held is destroyed within the hour, and a failure is an alarm,
 //! never a success (R1); what is held is not destroyed, and a hold ends by two credentials (R2); a
-//! clock that is set back prolongs nothing, and one that jumps ahead destroys nothing until
+//! clock that is set back prolongs nothing, and one that jumps ahead makes nothing due until
 //! somebody says that it is right ([`clock`]). Nothing here sees a record or a pseudonym.
 
 pub mod certificate;
@@ -161,7 +161,9 @@ impl From<EngineError> for DeskError {
             EngineError::DiskFull => Self::DiskFull,
             EngineError::Stopped => Self::Stopped,
             EngineError::NoSite | EngineError::Ended => Self::NotFound,
-            other @ (EngineError::Damaged(_) | EngineError::Refused(_)) => {
+            other @ (EngineError::Damaged(_)
+            | EngineError::Refused(_)
+            | EngineError::Conflict(_)) => {
                 tracing::error!(error = %other, "retention: the engine refused");
                 Self::Failed
             }
@@ -195,8 +197,10 @@ impl From<Flaw> for DeskError {
 struct State {
     holds: BTreeMap<u64, HoldRow>,
     clock: Option<ClockRow>,
-    /// Of this process, once it has believed a time.
+    /// Of this process, once it has believed a time: what a jump is measured from.
     anchor: Option<clock::Anchor>,
+    /// The latest time that this process believed: what the believed time goes on from.
+    seen: Option<clock::Anchor>,
     run: Option<RunRow>,
     /// When policy files were seen first, by the names of their rows.
     notices: BTreeMap<String, NoticeRow>,
@@ -249,7 +253,10 @@ impl Desk {
         settings: Settings,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
-        let (state, figures) = (load(vault.as_ref())?, Figures::default());
+        let (mut state, figures) = (load(vault.as_ref())?, Figures::default());
+        // From here on time goes on, whatever the clock says.
+        let known = state.clock.as_ref();
+        state.seen = known.map(|row| clock::Anchor::new(row.high_water, clock.running()));
         if !vault.load_rows("")?.iter().all(|(name, _)| inventory::is_known(name)) {
             return Err(PolicyError::DeskRow.into());
         }

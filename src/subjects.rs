@@ -89,7 +89,9 @@ impl From<EngineError> for SubjectError {
             EngineError::DiskFull => Self::DiskFull,
             EngineError::Stopped => Self::Stopped,
             EngineError::NoSite | EngineError::Ended => Self::NotFound,
-            other @ (EngineError::Damaged(_) | EngineError::Refused(_)) => {
+            other @ (EngineError::Damaged(_)
+            | EngineError::Refused(_)
+            | EngineError::Conflict(_)) => {
                 tracing::error!(error = %other, "people: the engine refused");
                 Self::Failed
             }
@@ -324,7 +326,7 @@ impl Inner {
         if repeats.is_some_and(|number| !is_lost(number)) {
             return Err(SubjectError::NotFound);
         }
-        let suppressed = known.suppress.is_some();
+        let suppressed = !known.suppress.is_empty();
         let intent = Event::ErasureIntent {
             site: site.id.clone(),
             months: known.months.clone(),

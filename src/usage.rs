@@ -101,9 +101,10 @@ impl From<EngineError> for UsageError {
             EngineError::Busy => Self::Busy,
             EngineError::Stopped => Self::Stopped,
             // The engine has said why in its log.
-            EngineError::DiskFull | EngineError::Damaged(_) | EngineError::Refused(_) => {
-                Self::Failed
-            }
+            EngineError::DiskFull
+            | EngineError::Damaged(_)
+            | EngineError::Refused(_)
+            | EngineError::Conflict(_) => Self::Failed,
         }
     }
 }
@@ -216,6 +217,7 @@ impl Usage {
             site_id: usage.site.id.clone(),
             month: usage.span.month,
             time_zone: usage.time_zone,
+            pseudonyms: usage.span.pseudonyms,
             state: usage.state,
             closes_at: usage.closes_at,
             corrections: usage.tally.corrections,

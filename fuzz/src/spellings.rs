@@ -1,11 +1,12 @@
 //! Pseudonyms under keys that are the same in every run, as the one way to compare what a raw id
 //! or its canonical form is: the room `identity` shows nobody its bytes.
 
-use blindtally::crypto::{BaseKey, Secret, TagKey};
+use blindtally::crypto::{Base, BaseKey, Secret, TagKey};
 use blindtally::identity::{
-    DeviceId, Job, OtherKind, Payload, PayloadEncoding, PseudonymQueue, RawId, Sentinels, Slot,
-    device, payload, user,
+    DeviceId, FormRoom, Job, OtherKind, Payload, PayloadEncoding, PseudonymQueue, RawId, Slot,
+    UserRules, device, payload,
 };
+use blindtally::model::pseudonym::Algorithm;
 use blindtally::model::vocab::{DeviceKind, IdEncoding};
 
 /// A queue with its keys.
@@ -27,16 +28,17 @@ impl Default for Tags {
 }
 
 impl Tags {
-    fn tag(&mut self, push: impl FnOnce(&mut PseudonymQueue, &BaseKey) -> Slot) -> [u8; 16] {
+    fn tag(&mut self, push: impl FnOnce(&mut PseudonymQueue, Base<'_>) -> Slot) -> [u8; 16] {
         self.queue.clear();
-        let slot = push(&mut self.queue, &self.base);
+        let slot = push(&mut self.queue, self.base.under(Algorithm::HmacSha256));
         self.queue.run();
         self.queue.tags(&[Job { slot, key: 0 }], &[&self.key])[0].0
     }
 
     /// Of a user; `None` for one that stands for nobody.
-    pub fn user(&mut self, text: &[u8], sentinels: &Sentinels) -> Option<[u8; 16]> {
-        let user = user(Some(RawId::new(text)), sentinels)?;
+    pub fn user(&mut self, text: &[u8], rules: &UserRules) -> Option<[u8; 16]> {
+        let mut room = FormRoom::default();
+        let user = rules.read(Some(RawId::new(text)), &mut room).somebody()?;
         Some(self.tag(|queue, base| queue.push_user(base, &user)))
     }
 

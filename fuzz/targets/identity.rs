@@ -2,7 +2,8 @@
 //! the same give one pseudonym, and no two kinds share any.
 #![no_main]
 
-use blindtally::identity::{OtherKind, PayloadEncoding, RawId, Sentinels, device, recommended};
+use blindtally::identity::{OtherKind, PayloadEncoding, RawId, UserRules, device, recommended};
+use blindtally::model::pseudonym::UserForm;
 use blindtally::model::vocab::{DeviceKind, IdEncoding, Quality};
 use blindtally_fuzz::{choose, cut, spellings::Tags};
 use libfuzzer_sys::fuzz_target;
@@ -89,15 +90,35 @@ fn spellings(kind: DeviceKind, text: &[u8]) -> Vec<Vec<u8>> {
 /// Two texts are one user exactly if they are byte for byte the same.
 fn users(text: &[u8], tags: &mut Tags) {
     let (one, two) = cut(text, b"\n");
-    let extra = Sentinels::new(&["nobody".to_owned()]);
+    let extra = UserRules::new(UserForm::default(), &["nobody".to_owned()]);
     let (first, second) = (tags.user(one, &extra), tags.user(two, &extra));
     assert_eq!(tags.user(one, &extra), first);
     assert!(!one.is_empty() && one != b"nobody" || first.is_none());
     if first.is_some() || second.is_some() {
         assert_eq!(first == second, one == two);
     }
+    forms(one, tags);
     let as_device = tags.device_text(DeviceKind::Opaque, one, None);
     assert_ne!(Some(as_device), first, "a user and a device share a pseudonym");
+}
+
+/// What options bring together is one user, and no form of an id is another form of any.
+fn forms(text: &[u8], tags: &mut Tags) {
+    let mut all = Vec::new();
+    for form in UserForm::all() {
+        let rules = UserRules::new(form, &[]);
+        let tag = tags.user(text, &rules);
+        if form.trim && std::str::from_utf8(text).is_ok() {
+            assert_eq!(tags.user(&[b" \t", text, b"\r\n"].concat(), &rules), tag);
+        }
+        if form.lower && text.is_ascii() {
+            assert_eq!(tags.user(&text.to_ascii_uppercase(), &rules), tag);
+        }
+        all.extend(tag);
+    }
+    for (at, tag) in all.iter().enumerate() {
+        assert!(!all[..at].contains(tag), "two forms share a pseudonym");
+    }
 }
 
 fn others(text: &[u8], tags: &mut Tags) {

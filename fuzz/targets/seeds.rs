@@ -16,6 +16,7 @@ use blindtally::model::batch::{
 use blindtally::model::caller::{Role, SiteScope, Token};
 use blindtally::model::ids::{GroupId, KeyId, ShortTag, SiteId, SiteNo, Tag};
 use blindtally::model::person::Person;
+use blindtally::model::pseudonym::{Algorithm, Pseudonyms, UserForm};
 use blindtally::model::reason::Reason;
 use blindtally::model::retention::Lot;
 use blindtally::model::site::{Counting, MonthSpan, Site, SiteSettings};
@@ -124,7 +125,7 @@ fn newer(to: &Path) -> io::Result<()> {
     write(to, "arrivals-hour", b'0' + 16, &hour)?;
     write(to, "arrivals-total", b'0' + 17, &Total { received, before: 4 }.encode())?;
     write(to, "erasure", b'0' + 18, &an_erasure().encode())?;
-    write(to, "suppressed", b'0' + 19, &encode_suppressed(&Tag([9; 16])))?;
+    write(to, "suppressed", b'0' + 19, &encode_suppressed(&[Tag([9; 16]); 8]))?;
     let mark = DataMark { generation: 3, ledger_size: 9, ledger_root: [7; 32] };
     let backup = BackupRow { operation: 5, barrier: AT, mark, ..BackupRow::default() };
     write(to, "backup-row", b'0' + 20, &backup.encode())?;
@@ -250,17 +251,25 @@ fn a_site() -> Site {
         plan_mau: Some(50_000),
         closing_hours: 24,
         counting: Counting { device_as_user: true, ..Counting::default() },
+        user_form: UserForm { trim: true, ..UserForm::default() },
         billing_group: GroupId::parse(b"acme-all"),
     };
     Site {
         id: SiteId::parse(b"ACME").expect("a site id"),
         no: SiteNo(1),
+        algorithm: Algorithm::Blake3,
         created_at: AT,
         terminated_at: None,
         pending: Some((Month(MONTH.0 + 1), SiteSettings::default())),
         past: vec![(MONTH, SiteSettings::default())],
         settings,
-        months: vec![MonthSpan { month: MONTH, from: AT, to: AT, partitions: 1 }],
+        months: vec![MonthSpan {
+            month: MONTH,
+            from: AT,
+            to: AT,
+            partitions: 1,
+            pseudonyms: Pseudonyms::default(),
+        }],
         closed_through: Some(MONTH),
     }
 }

@@ -9,7 +9,7 @@ use crate::engine::{EngineError, SitePut};
 use crate::ledger::{Actor, Event};
 use crate::model::caller::{Caller, Role, SiteScope, Token};
 use crate::model::ids::{SiteId, SiteNo};
-use crate::model::site::{Site, SiteSettings};
+use crate::model::site::{Site, SiteChange};
 use crate::model::time::{Clock, Timestamp};
 
 /// 2026-11-22T04:16:00Z and later, in milliseconds.
@@ -122,15 +122,16 @@ impl Book for Memory {
         self.sites.lock().unwrap().values().cloned().collect()
     }
 
-    fn put_site(&self, id: SiteId, settings: SiteSettings) -> Change<'_, SitePut> {
+    fn put_site(&self, id: SiteId, change: SiteChange) -> Change<'_, SitePut> {
         self.change(|| {
             let mut sites = self.sites.lock().unwrap();
             let site = Arc::new(Site {
                 id: id.clone(),
                 no: SiteNo(1),
+                algorithm: change.algorithm.unwrap_or_default(),
                 created_at: Timestamp(0),
                 terminated_at: None,
-                settings,
+                settings: change.settings,
                 pending: None,
                 past: Vec::new(),
                 months: Vec::new(),

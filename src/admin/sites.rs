@@ -8,7 +8,7 @@ use super::{AdminError, Book, list};
 use crate::model::caller::Caller;
 use crate::model::ids::{GroupId, SiteId};
 use crate::model::reason::Reason;
-use crate::model::site::{Site, SiteSettings};
+use crate::model::site::{Site, SiteChange, SiteSettings};
 use crate::wire::admin::{SitePatch, site_to_value};
 use crate::wire::fault::{Flaw, Pointer};
 
@@ -32,7 +32,9 @@ impl Sites {
     ///
     /// # Errors
     /// [`AdminError`]; nothing is changed then. [`AdminError::BeyondCaller`] when the site would
-    /// join or leave a billing group that has a member which is not the caller's.
+    /// join or leave a billing group that has a member which is not the caller's;
+    /// [`AdminError::Conflict`] where the site or its group has another algorithm already, or
+    /// another member of the group reads user ids in another form.
     pub async fn put(
         &self,
         caller: &Caller,
@@ -47,7 +49,12 @@ impl Sites {
         if settings.billing_group != said.billing_group {
             self.may_regroup(caller, before.as_deref(), settings.billing_group.as_ref())?;
         }
-        let put = self.book.put_site(id, settings).await?;
+        let change = SiteChange {
+            settings,
+            algorithm: patch.pseudonym_algorithm,
+            group_algorithm: patch.billing_group_algorithm,
+        };
+        let put = self.book.put_site(id, change).await?;
         Ok((put.created, site_text(&put.site).into_bytes()))
     }
 
@@ -101,6 +108,10 @@ fn groups_of(site: &Site) -> impl Iterator<Item = &GroupId> {
 
 fn merge(said: &SiteSettings, patch: &SitePatch) -> Result<SiteSettings, AdminError> {
     let mut settings = patch.apply(said);
+    if patch.billing_group_algorithm.is_some() && settings.billing_group.is_none() {
+        let pointer = Pointer::of("billing_group_algorithm");
+        return Err(AdminError::Unfit(Flaw { reason: Reason::BadValue, pointer }));
+    }
     if patch.time_zone.is_some() {
         settings.time_zone =
             canonical_zone(&settings.time_zone).ok_or(AdminError::Unfit(Flaw {
@@ -127,6 +138,7 @@ mod tests {
     use super::super::fake::{Memory, caller};
     use super::*;
     use crate::model::caller::{Role, SiteScope};
+    use crate::model::pseudonym::{Algorithm, UserForm};
     use crate::model::site::Counting;
 
     fn desk() -> (Sites, Arc<Memory>) {
@@ -166,6 +178,7 @@ mod tests {
                 plan_mau: None,
                 closing_hours: 72,
                 counting: Counting::default(),
+                user_form: UserForm::default(),
                 billing_group: None,
             }
         );
@@ -233,6 +246,7 @@ mod tests {
         let site = Site {
             id: SiteId::parse(b"A").unwrap(),
             no: crate::model::ids::SiteNo(1),
+            algorithm: Algorithm::default(),
             created_at: crate::model::time::Timestamp(0),
             terminated_at: None,
             settings: of("now"),

@@ -25,18 +25,16 @@ pub struct Hooks {
 }
 
 impl Source for Hooks {
-    fn months(&self, ended_after: Timestamp) -> Result<Vec<MonthNews>, EngineError> {
+    fn months(&self, closed_after: Timestamp) -> Result<Vec<MonthNews>, EngineError> {
         let mut months = Vec::new();
-        for site in self.engine.sites() {
-            for span in site.months.iter().filter(|span| span.to > ended_after) {
-                let found = match self.engine.usage(&site.id, span.month) {
-                    Ok(Some(found)) => found,
-                    Ok(None) | Err(EngineError::Ended) => continue,
-                    Err(error) => return Err(error),
-                };
-                let explained = self.engine.explained(&site.id, span.month);
-                months.push(news(&site, found, explained.map(|of| of.suspects)));
-            }
+        for (site, month) in self.engine.unsettled(closed_after) {
+            let found = match self.engine.usage(&site.id, month) {
+                Ok(Some(found)) => found,
+                Ok(None) | Err(EngineError::Ended) => continue,
+                Err(error) => return Err(error),
+            };
+            let explained = self.engine.explained(&site.id, month);
+            months.push(news(&site, found, explained.map(|of| of.suspects)));
         }
         Ok(months)
     }

@@ -8,6 +8,10 @@ use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+/// What puts a thread behind all others.
+#[cfg(target_os = "linux")]
+const LAST: libc::c_int = 19;
+
 /// Switches core dumps off, makes the process unreadable to others of the same user, and takes as
 /// many file handles as it may: a dump would write ids and keys to disk (P1).
 ///
@@ -34,6 +38,14 @@ fn raise_file_limit() {
         // SAFETY: as above, and the call only reads.
         let _ = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const files) };
     }
+}
+
+/// Puts the thread that calls it behind all others, for good: it works where there is nothing else
+/// to do. A failure only means that it is not behind.
+pub fn at_ease() {
+    // SAFETY: the call takes one integer and no pointer. Linux keeps the figure for each thread.
+    #[cfg(target_os = "linux")]
+    let _ = unsafe { libc::nice(LAST) };
 }
 
 /// The bytes that this process may still write to the disk of a directory.

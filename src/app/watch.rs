@@ -1,13 +1,13 @@
 //! What the app looks at again and again: the room on the data disk, the copies of the register,
-//! the second copy of the ledger's checkpoints.
+//! the second copy of the ledger's checkpoints, the quality of ids of months that go on.
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::process;
 use crate::audit::Audit;
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineError};
 use crate::ledger::{Actor, Alarm, Event};
 use crate::observe::{Gauge, Registry};
 
@@ -15,6 +15,8 @@ use crate::observe::{Gauge, Registry};
 const DISK_LOOK: Duration = Duration::from_secs(2);
 /// How often the copies of the register off the host, and that of the checkpoints, are looked at.
 const COPIES_LOOK: Duration = Duration::from_secs(2);
+/// How long it rests after a month was explained that nobody asked for, in times of what that took.
+const RESTS: u32 = 9;
 
 /// Tells the engine when the disk has little room, so that records are refused (507) while there is
 /// still enough for the fold and for RocksDB's own work.
@@ -74,5 +76,32 @@ pub async fn copies(engine: Engine, audit: Audit, behind: Gauge) {
             was_behind = is_behind;
         }
         tokio::time::sleep(COPIES_LOOK).await;
+    }
+}
+
+/// Explains each open month once a day, so that ids that look shared are seen before the bill: one
+/// month at a time, behind all other threads, and for a tenth of the time at most.
+pub async fn explanations(engine: Engine) {
+    loop {
+        tokio::time::sleep(engine.settings().explain.look).await;
+        let asked = engine.clone();
+        let due = tokio::task::spawn_blocking(move || asked.unexplained()).await;
+        let due = match due {
+            Ok(Ok(due)) => due,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "which months to explain cannot be told");
+                continue;
+            }
+            Err(_) => continue,
+        };
+        for (site, month) in due {
+            let begun = Instant::now();
+            match engine.explain_at_ease(site.clone(), month, process::at_ease).await {
+                Ok(_) | Err(EngineError::Busy | EngineError::Ended | EngineError::NoSite) => {}
+                Err(EngineError::Stopped) => return,
+                Err(error) => tracing::error!(%site, %month, %error, "a month is not explained"),
+            }
+            tokio::time::sleep(begun.elapsed() * RESTS).await;
+        }
     }
 }

@@ -8,7 +8,7 @@
 
 use super::months::Compared;
 use super::{Billing, BillingError, Inner};
-use crate::identity::{Listed, Roll, Sentinels};
+use crate::identity::{Listed, Roll, UserRules};
 use crate::ledger::{Actor, Credential, Entry, Event};
 use crate::model::caller::Caller;
 use crate::model::ids::SiteId;
@@ -148,20 +148,24 @@ impl Inner {
         if list.users() < self.settings.challenge.list_min {
             return Err(BillingError::ListTooSmall);
         }
-        // Spent before anything is compared: a cut afterwards gives nothing back.
-        let challenges = spent.saturating_add(1);
-        let row = Spent { challenges, ..self.spent(&site, month)? };
-        self.months.put_row(row_of(&site, month), row.to_bytes()?).await?;
         let (lines, repeated) = (list.lines, list.repeated());
         let (unattributed, listed) = (list.nobody, list.users());
+        // What may fail before an answer costs nothing.
         let stated = Stated::by(self.stored(&site, month)?.last());
         self.months.fold().await?;
-        let compared = self.months.compare(site.clone(), month, list).await?;
-        let compared = compared.ok_or(BillingError::NotAttributable)?;
-        if compared.members != mau || compared.late < stated.late {
-            tracing::error!(%site, %month, "a month's sets and counters differ; no challenge");
-            return Err(BillingError::Failed);
-        }
+        // Spent before anything is compared: a cut afterwards gives nothing back.
+        let challenges = spent.saturating_add(1);
+        self.spend(&site, month, challenges).await?;
+        let compared = match self.compared(&site, month, list, (mau, stated.late)).await {
+            Ok(compared) => compared,
+            Err(error) => {
+                // Nothing was learned of the list.
+                if let Err(kept) = self.spend(&site, month, spent).await {
+                    tracing::error!(%site, %month, error = %kept, "a list is not given back");
+                }
+                return Err(error);
+            }
+        };
         let counted_min = self.settings.challenge.counted_min;
         let told = (compared.listed >= counted_min).then_some(compared.listed);
         let late = stated.beside(&compared, counted_min);
@@ -188,6 +192,30 @@ impl Inner {
         Ok(answer.to_json()?)
     }
 
+    /// Writes down how many lists were answered.
+    async fn spend(&self, site: &SiteId, month: Month, lists: u64) -> Result<(), BillingError> {
+        let row = Spent { challenges: lists, ..self.spent(site, month)? };
+        Ok(self.months.put_row(row_of(site, month), row.to_bytes()?).await?)
+    }
+
+    /// The list beside the stored users, which must be as many as the statement counts; those that
+    /// came late are at least as many as it bills.
+    async fn compared(
+        &self,
+        site: &SiteId,
+        month: Month,
+        list: Listed,
+        (mau, late): (u64, u64),
+    ) -> Result<Compared, BillingError> {
+        let compared = self.months.compare(site.clone(), month, list).await?;
+        let compared = compared.ok_or(BillingError::NotAttributable)?;
+        if compared.members != mau || compared.late < late {
+            tracing::error!(%site, %month, "a month's sets and counters differ; no challenge");
+            return Err(BillingError::Failed);
+        }
+        Ok(compared)
+    }
+
     /// The list as tags of the month; its body is gone when this is done.
     async fn list<B: AsMut<[u8]> + Send + 'static>(
         &self,
@@ -201,9 +229,10 @@ impl Inner {
         let listing = move || {
             let usage = usage.ok_or(BillingError::NotFound)?;
             let keys = keys.ok_or(BillingError::NotAttributable)?;
-            let sentinels = Sentinels::new(&usage.site.settings_in(month).sentinel_user_ids);
-            let mut roll = Roll::new(&keys.base, &keys.tally);
-            challenge::read(body.as_mut(), lines_max, &mut |raw| roll.add(raw, &sentinels))?;
+            let (of, settings) = (usage.span.pseudonyms, usage.site.settings_in(month));
+            let rules = UserRules::new(of.users, &settings.sentinel_user_ids);
+            let mut roll = Roll::new(keys.base.under(of.algorithm), &keys.tally);
+            challenge::read(body.as_mut(), lines_max, &mut |raw| roll.add(raw, &rules))?;
             Ok(roll.finish())
         };
         let listed = tokio::task::spawn_blocking(listing).await;

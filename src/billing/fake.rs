@@ -1,7 +1,7 @@
 //! Months in memory, for tests of this desk and of the rooms above.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::months::{Change, Compared, Months, Recount};
@@ -13,6 +13,7 @@ use crate::identity::Listed;
 use crate::keys::{SiteMonthIds, SiteMonthKeys};
 use crate::model::explained::{Explained, Limits};
 use crate::model::ids::{GroupId, KeyId, ShortTag, SiteId, SiteNo};
+use crate::model::pseudonym::{Algorithm, Pseudonyms};
 use crate::model::site::{MonthSpan, Site, SiteSettings};
 use crate::model::time::{Clock, Month, Timestamp};
 use crate::model::usage::{Counters, Evidence, State, Tally};
@@ -41,6 +42,8 @@ pub struct Memory {
     pub asked: AtomicU32,
     /// How often it was told to fold.
     pub folds: AtomicU32,
+    /// Whether it is too busy to fold.
+    pub is_busy: AtomicBool,
     /// The desk's rows.
     pub rows: Mutex<BTreeMap<String, Vec<u8>>>,
     /// Changes until one fails; 0 = none does.
@@ -82,7 +85,8 @@ impl Months for Memory {
 
     fn fold(&self) -> Change<'_, ()> {
         self.folds.fetch_add(1, Ordering::SeqCst);
-        Box::pin(async { Ok(()) })
+        let is_busy = self.is_busy.load(Ordering::SeqCst);
+        Box::pin(async move { if is_busy { Err(EngineError::Busy) } else { Ok(()) } })
     }
 
     fn keys(&self, _: &SiteId, _: Month) -> Option<Arc<SiteMonthKeys>> {
@@ -155,6 +159,7 @@ pub fn usage() -> UsageMonth {
     let site = Site {
         id: SiteId::parse(b"A").unwrap(),
         no: SiteNo(1),
+        algorithm: Algorithm::default(),
         created_at: Timestamp(0),
         terminated_at: None,
         settings: SiteSettings::default(),
@@ -169,7 +174,13 @@ pub fn usage() -> UsageMonth {
     let corrections = Counters { records: 2, mau: 1, licenses_issued: 2, ..Counters::default() };
     UsageMonth {
         site: Arc::new(site),
-        span: MonthSpan { month: november, from, to, partitions: 1 },
+        span: MonthSpan {
+            month: november,
+            from,
+            to,
+            partitions: 1,
+            pseudonyms: Pseudonyms::default(),
+        },
         time_zone: "UTC".to_owned(),
         state: State::Closed,
         closes_at: at("2026-12-04T00:00:00Z"),

@@ -1,15 +1,17 @@
 //! How a statement comes to be, so that a cut anywhere leaves one version or none.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::months::Recount;
 use super::subject::Subject;
-use super::{BillingError, Inner, Known, MONTHS_BACK};
+use super::{BillingError, Inner, Known, MONTHS_BACK, Restated};
 use crate::crypto::sha256;
 use crate::engine::EngineError;
 use crate::ledger::{Actor, Alarm, Digest, Entry, Event, Ledger, LedgerError, Recorded};
 use crate::model::ids::SiteId;
+use crate::model::site::Site;
 use crate::model::time::Month;
 use crate::model::usage::{Evidence, Tally};
 use crate::wire::explained::IdQuality;
@@ -104,25 +106,48 @@ impl Inner {
         Ok(asked(&known))
     }
 
-    /// A version that takes the place of the last one. For who has the month's turn.
+    /// A version that takes the place of the last one, unless that is it. For who has the month's
+    /// turn.
     pub(super) async fn restate(
         &self,
         site: &SiteId,
         month: Month,
         by: Actor,
         reason: String,
-    ) -> Result<Statement, BillingError> {
+    ) -> Result<Restated, BillingError> {
         self.months.fold().await?;
         let mut last = self.last(site, month, true).await?;
+        let mut replaced = self.replaced(site, month, &last).await?;
+        let is_own =
+            |body: &Body| body.reason.as_ref() == Some(&reason) && body.issued_by == by.to_string();
+        // Nothing is begun and nothing is lost behind it.
+        let is_last = replaced.version == last.body.version;
+        if is_last && is_own(&last.body) && self.says_the_same(site, month, &last.body)? {
+            return Ok(Restated { statement: last, is_new: false });
+        }
         loop {
-            let asked = Some((self.replaced(site, month, &last).await?, reason.clone()));
+            let asked = Some((replaced, reason.clone()));
             last = self.issue(site, month, by.clone(), asked).await?;
             // What a cut left of another restatement is finished first, and is not this one.
-            let own = last.body.reason.as_ref() == Some(&reason);
-            if own && last.body.issued_by == by.to_string() {
-                return Ok(last);
+            if is_own(&last.body) {
+                return Ok(Restated { statement: last, is_new: true });
             }
+            replaced = self.replaced(site, month, &last).await?;
         }
+    }
+
+    /// Whether another version would say what the last one says.
+    fn says_the_same(
+        &self,
+        site: &SiteId,
+        month: Month,
+        last: &Body,
+    ) -> Result<bool, BillingError> {
+        let said = self.closed(site, month)?.said(month, Some(last));
+        Ok(said.figures == last.figures
+            && said.corrections == last.corrections
+            && said.members == last.members
+            && self.earlier(site, month)? == last.earlier_corrections)
     }
 
     /// What the next version takes the place of: the last one that is stored, or a later one that
@@ -145,7 +170,7 @@ impl Inner {
 
     /// Issues the statements of months that closed and had records, after one fold for all of them.
     pub(super) async fn issue_due(&self) -> Result<(), BillingError> {
-        let (due, mut first) = self.due();
+        let (due, mut first) = self.due().await;
         if due.is_empty() {
             return first;
         }
@@ -162,28 +187,60 @@ impl Inner {
     }
 
     /// The closed months that had records and have no statement; and the first fault on the way.
-    fn due(&self) -> (Vec<(SiteId, Month)>, Result<(), BillingError>) {
+    async fn due(&self) -> (Vec<(SiteId, Month)>, Result<(), BillingError>) {
         let (mut due, mut first) = (Vec::new(), Ok(()));
+        let candidates = match self.candidates().await {
+            Ok(candidates) => candidates,
+            Err(error) => return (due, Err(error)),
+        };
+        for (scope, month) in candidates {
+            match self.is_due(&scope, month) {
+                Ok(true) => due.push((scope, month)),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::error!(%scope, %month, %error, "no statement was issued");
+                    first = first.and(Err(error));
+                }
+            }
+        }
+        (due, first)
+    }
+
+    /// The months that may lack their statement: the last ones, and all of which the ledger knows
+    /// none, however late they closed and however often it failed.
+    async fn candidates(&self) -> Result<BTreeSet<(SiteId, Month)>, BillingError> {
         let sites = self.months.sites();
         // A group's month closes with that of its last member, which lags behind by one at most.
         let newest = sites.iter().filter_map(|site| site.closed_through).max();
         let groups = self.months.groups().into_iter().filter_map(|scope| Some((scope, newest?)));
         let own = sites.iter().filter_map(|site| Some((site.id.clone(), site.closed_through?)));
-        for (scope, newest) in own.chain(groups) {
+        let mut all = BTreeSet::new();
+        for (scope, newest) in own.chain(groups.clone()) {
             let mut month = newest;
             for _ in 0..MONTHS_BACK + usize::from(scope.is_group()) {
-                match self.is_due(&scope, month) {
-                    Ok(true) => due.push((scope.clone(), month)),
-                    Ok(false) => {}
-                    Err(error) => {
-                        tracing::error!(%scope, %month, %error, "no statement was issued");
-                        first = first.and(Err(error));
-                    }
-                }
+                all.insert((scope.clone(), month));
                 month = month.previous();
             }
         }
-        (due, first)
+        let stored = |site: &Arc<Site>| -> Vec<Month> {
+            let closed = site.months.iter().filter(|span| site.is_closed(span.month));
+            closed.map(|span| span.month).collect()
+        };
+        let months: BTreeSet<Month> = sites.iter().flat_map(stored).collect();
+        let of_groups = groups.flat_map(|(scope, _)| {
+            let own = |month: &Month| (scope.clone(), *month);
+            months.iter().map(own).collect::<Vec<_>>()
+        });
+        let of_sites = sites.iter().flat_map(|site| {
+            let own = |month| (site.id.clone(), month);
+            stored(site).into_iter().map(own).collect::<Vec<_>>()
+        });
+        let older: Vec<_> = of_sites.chain(of_groups).collect();
+        let unknown = move |known: &Known| -> Vec<_> {
+            older.into_iter().filter(|at| !known.issued.contains_key(at)).collect()
+        };
+        all.extend(self.of_ledger(unknown).await?);
+        Ok(all)
     }
 
     fn is_due(&self, scope: &SiteId, month: Month) -> Result<bool, BillingError> {
@@ -304,6 +361,7 @@ impl Inner {
             to: said.to,
             closed_at: subject.closed_at(),
             method: said.method,
+            pseudonym_algorithm: said.pseudonym_algorithm,
             billable: Billable::of(version, &said.figures, &said.corrections),
             figures: said.figures,
             by_drm_type: said.by_drm_type,

@@ -39,6 +39,7 @@ pub(super) struct Said {
     pub from: Timestamp,
     pub to: Timestamp,
     pub method: Option<Method>,
+    pub pseudonym_algorithm: Option<String>,
     pub figures: Figures,
     pub by_drm_type: Vec<ByDrm>,
     pub excluded: Vec<Excluded>,
@@ -192,6 +193,7 @@ fn of_site(usage: &UsageMonth, month: Month) -> Said {
         from: usage.span.from,
         to: usage.span.to,
         method: Some(method(usage, month)),
+        pseudonym_algorithm: None,
         figures: counters.into(),
         by_drm_type: by_drm(counters),
         excluded: excluded(counters),
@@ -225,6 +227,7 @@ fn of_group(group: &GroupMonth, before: Option<&Body>) -> Said {
         from: first.unwrap_or_default(),
         to: last.unwrap_or_default(),
         method: None,
+        pseudonym_algorithm: Some(group.algorithm.name().to_owned()),
         figures,
         by_drm_type,
         excluded,
@@ -249,8 +252,7 @@ fn member(usage: &UsageMonth, month: Month) -> Member {
 
 fn method(usage: &UsageMonth, month: Month) -> Method {
     let settings = usage.site.settings_in(month);
-    let canonicalizer = u32::from(crate::identity::CANONICALIZER_VERSION);
-    Method::new(RULE_SET, canonicalizer, settings.closing_hours, settings.counting)
+    Method::new(RULE_SET, usage.span.pseudonyms, settings.closing_hours, settings.counting)
 }
 
 fn by_drm(counters: &Counters) -> Vec<ByDrm> {

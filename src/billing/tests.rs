@@ -12,6 +12,7 @@ use super::months::Recount;
 use super::*;
 use crate::ledger::{Event, Recorded, Settings as LedgerSettings};
 use crate::model::caller::{Role, SiteScope, Token};
+use crate::model::site::{MonthSpan, Site};
 use crate::model::time::Timestamp;
 use crate::model::usage::State;
 use crate::wire::statement::Body;
@@ -120,7 +121,8 @@ fn found() -> Recount {
 
 async fn restate(desk: &Billing, reason: &str) -> Result<Statement, BillingError> {
     let mut text = format!(r#"{{"reason":"{reason}"}}"#).into_bytes();
-    desk.restate(&caller(Role::Operator), site_id(), november(), &mut text).await
+    let restated = desk.restate(&caller(Role::Operator), site_id(), november(), &mut text).await;
+    restated.map(|restated| restated.statement)
 }
 
 #[tokio::test]
@@ -138,8 +140,7 @@ async fn a_cut_anywhere_leaves_one_version_and_one_entry() {
         assert_eq!(world.entries(), [1], "cut {cut}");
         let second = match world.restate().await {
             Ok(second) => second,
-            // Its last cut leaves a second version that is whole: what was asked for is there.
-            Err(_) if cut == 6 => world.desk.statement(site_id(), november()).await.unwrap(),
+            // Its last cut leaves a second version that is whole: it is what is asked for again.
             Err(_) => world.restate().await.unwrap(),
         };
         assert_eq!(world.entries(), [1, 2], "cut {cut}");
@@ -289,12 +290,62 @@ async fn a_restatement_after_a_restore_gives_no_number_twice() {
             Err(_) if cut > 0 => restate(&world.another(), "lost").await.unwrap(),
             third => third.unwrap(),
         };
-        // The last cut leaves a third version that is whole; what is asked again is the next one.
-        let version = if cut == 3 { 4 } else { 3 };
-        assert_eq!((second.body.version, third.body.version), (2, version), "cut {cut}");
-        assert_eq!(third.body.replaces.as_ref().unwrap().version, version - 1);
-        assert_eq!(world.entries(), (1..=version).collect::<Vec<_>>(), "cut {cut}");
+        // The last cut leaves a third version that is whole, which is what is asked for again.
+        assert_eq!((second.body.version, third.body.version), (2, 3), "cut {cut}");
+        assert_eq!(third.body.replaces.as_ref().unwrap().version, 2);
+        assert_eq!(world.entries(), [1, 2, 3], "cut {cut}");
     }
+}
+
+/// A proxy gives up, and the operator asks again: the customer has one invoice to look at.
+#[tokio::test]
+async fn a_restatement_that_is_asked_for_again_is_the_same_one() {
+    let world = World::new();
+    let ask = async |role: Role, key: &str, reason: &str| {
+        let caller = Arc::new(Token { key_id: key.repeat(16), ..(*caller(role)).clone() });
+        let mut text = format!(r#"{{"reason":"{reason}"}}"#).into_bytes();
+        let restated = world.desk.restate(&caller, site_id(), november(), &mut text).await;
+        let restated = restated.unwrap();
+        (restated.statement.body.version, restated.is_new)
+    };
+    assert_eq!(ask(Role::Operator, "a", "late").await, (2, true));
+    assert_eq!(ask(Role::Operator, "a", "late").await, (2, false));
+    assert_eq!(world.entries(), [1, 2]);
+    // Another reason, another person, or more that came since, is another version.
+    assert_eq!(ask(Role::Operator, "a", "later").await, (3, true));
+    assert_eq!(ask(Role::Operator, "b", "later").await, (4, true));
+    world.memory.usage.lock().unwrap().as_mut().unwrap().tally.corrections.records += 1;
+    assert_eq!(ask(Role::Operator, "b", "later").await, (5, true));
+    assert_eq!(ask(Role::Operator, "b", "later").await, (5, false));
+    // One that is lost is not answered for by the one before it, which says what there is to say.
+    world.memory.usage.lock().unwrap().as_mut().unwrap().tally.corrections.records -= 1;
+    let lost = world.memory.rows.lock().unwrap().remove("statement/A/2026-11/0000000005");
+    assert!(lost.is_some());
+    assert_eq!(ask(Role::Operator, "b", "later").await, (6, true));
+}
+
+/// A month that closed months late, was put back, or failed again and again.
+#[tokio::test]
+async fn a_month_of_long_ago_is_issued_unasked() {
+    let world = World::new();
+    let march = Month::parse(b"2026-03").unwrap();
+    {
+        let mut usage = world.memory.usage.lock().unwrap();
+        let usage = usage.as_mut().unwrap();
+        let span = MonthSpan { month: march, ..usage.span };
+        usage.site = Arc::new(Site { months: vec![span], ..(*usage.site).clone() });
+    }
+    world.desk.0.issue_due().await.unwrap();
+    assert_eq!(world.entries(), [1; 4]);
+    let row = |month: &str| format!("statement/A/{month}/0000000001");
+    assert!(world.memory.rows.lock().unwrap().contains_key(&row("2026-03")));
+    world.desk.0.issue_due().await.unwrap();
+    assert_eq!(world.entries(), [1; 4]);
+    // One that was issued and is gone is not issued anew after so long a time.
+    world.memory.rows.lock().unwrap().clear();
+    world.desk.0.issue_due().await.unwrap();
+    assert!(!world.memory.rows.lock().unwrap().keys().any(|name| name.contains("2026-03")));
+    assert_eq!(world.entries().len(), 7);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::slice::from_ref;
 use sha2::block_api::compress256;
 use zeroize::Zeroize;
 
-use super::{Secret, lanes};
+use super::{Base, Secret, lanes};
 
 /// SHA-256 initial state (FIPS 180-4 §5.3.3).
 const START: [u32; 8] = [
@@ -90,28 +90,6 @@ impl HmacKey {
             bytes.copy_from_slice(&word.to_be_bytes());
         }
         mac
-    }
-}
-
-/// The base key of one site and month: an HMAC key that makes base pseudonyms and nothing else.
-/// They are never stored; destroying this key cuts every use off.
-pub struct BaseKey(HmacKey);
-
-impl BaseKey {
-    /// The base key made of a secret of the key register.
-    pub fn new(secret: &Secret) -> Self {
-        Self(HmacKey::new(secret))
-    }
-
-    /// The HMAC key, for `identity` alone.
-    pub fn mac_key(&self) -> &HmacKey {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for BaseKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("BaseKey(…)")
     }
 }
 
@@ -214,6 +192,19 @@ impl HmacQueue {
             blocks.as_flattened_mut().zeroize();
         }
         place
+    }
+
+    /// Adds a message under a base key: one of HMAC waits for its neighbors, one of BLAKE3 is
+    /// hashed at once. Answers its place among the answers.
+    #[inline]
+    pub fn push_base(&mut self, base: Base<'_>, parts: &[&[u8]]) -> usize {
+        match base {
+            Base::Hmac(key) => self.push(key, parts),
+            Base::Blake3(key) => {
+                push_wiping(&mut self.done, key.short(parts));
+                self.done.len() - 1
+            }
+        }
     }
 
     /// The place of a key among the keys.

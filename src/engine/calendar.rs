@@ -53,7 +53,8 @@ pub fn span(site: &Site, month: Month) -> Result<MonthSpan, NoZone> {
     {
         from = last.to;
     }
-    Ok(MonthSpan { month, from, to: to.max(from), partitions: PARTITIONS })
+    let pseudonyms = site.pseudonyms_in(month);
+    Ok(MonthSpan { month, from, to: to.max(from), partitions: PARTITIONS, pseudonyms })
 }
 
 /// The stored months with those added that make the table reach the instant.
@@ -134,12 +135,14 @@ fn start(zone: &TimeZone, month: Month) -> Timestamp {
 mod tests {
     use super::*;
     use crate::model::ids::{SiteId, SiteNo};
+    use crate::model::pseudonym::Algorithm;
     use crate::model::site::SiteSettings;
 
     fn site(zone: &str) -> Site {
         Site {
             id: SiteId::parse(b"A").unwrap(),
             no: SiteNo(1),
+            algorithm: Algorithm::default(),
             created_at: Timestamp(0),
             terminated_at: None,
             settings: SiteSettings { time_zone: zone.into(), ..SiteSettings::default() },

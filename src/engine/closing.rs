@@ -8,12 +8,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
-use super::EngineError;
 use super::calendar::{self, NoZone};
 use super::gone::Takes;
 use super::state::{MonthState, SetKeys};
 use super::writer::{RingKeys, Submission, Writer};
+use super::{Engine, EngineError};
 use crate::model::batch::SiteMonth;
 use crate::model::ids::SiteNo;
 use crate::model::limits;
@@ -207,10 +208,30 @@ impl Writer {
     }
 }
 
+impl Engine {
+    /// The months of sites that had a record and are not closed, or closed after a time.
+    pub fn unsettled(&self, closed_after: Timestamp) -> Vec<(Arc<Site>, Month)> {
+        let sites = self.sites();
+        let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
+        let mut unsettled = Vec::new();
+        for site in sites {
+            for month in site.months.iter().map(|span| span.month) {
+                let tally = published.get(&SiteMonth { site: site.no, month });
+                let is_one = |of: &Tally| of.closed_at.is_none_or(|at| at > closed_after);
+                if tally.is_some_and(is_one) {
+                    unsettled.push((Arc::clone(&site), month));
+                }
+            }
+        }
+        unsettled
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::ids::SiteId;
+    use crate::model::pseudonym::Algorithm;
     use crate::model::site::SiteSettings;
 
     fn at(text: &str) -> Timestamp {
@@ -225,6 +246,7 @@ mod tests {
         Site {
             id: SiteId::parse(b"A").unwrap(),
             no: SiteNo(1),
+            algorithm: Algorithm::default(),
             created_at: at(created_at),
             terminated_at: None,
             settings: SiteSettings { time_zone: zone.into(), ..SiteSettings::default() },

@@ -8,6 +8,7 @@ use super::calendar::{self, NoZone};
 use crate::crypto::{Aad, SealKey};
 use crate::model::caller::Token;
 use crate::model::ids::{GroupId, SiteId, SiteNo};
+use crate::model::pseudonym::Algorithm;
 use crate::model::site::{Site, SiteSettings};
 use crate::model::time::{Month, Timestamp};
 use crate::store::rows;
@@ -99,12 +100,25 @@ impl Directory {
         sites.filter(|site| site.is_member(group, month)).cloned().collect()
     }
 
+    /// The sites that were, are or will be members of a billing group.
+    pub fn ever_members(&self, group: &GroupId) -> Vec<Arc<Site>> {
+        let lists = self.read();
+        let known = lists.members.get(group).into_iter().flatten();
+        known.filter_map(|id| lists.by_id.get(id)).cloned().collect()
+    }
+
     /// The key scope of a billing group; one that is new has the number after `last`.
-    pub fn scope_of(&self, group: &GroupId, last: SiteNo, now: Timestamp) -> Arc<Site> {
+    fn scope_of(
+        &self,
+        group: &GroupId,
+        last: SiteNo,
+        (now, algorithm): (Timestamp, Algorithm),
+    ) -> Arc<Site> {
         let id = SiteId::of_group(group);
         let new = || Site {
             id: id.clone(),
             no: SiteNo(self.next_no().0.max(last.0.saturating_add(1))),
+            algorithm,
             created_at: now,
             terminated_at: None,
             settings: SiteSettings::default(),
@@ -139,18 +153,31 @@ impl Directory {
         lists.last_no = lists.last_no.max(last);
     }
 
-    /// Stores a site, then shows it. A billing group that it names for the first time comes into
-    /// being with it.
+    /// Stores a site that names no billing group for the first time, then shows it.
     ///
     /// # Errors
     /// When the disk refuses; then the engine must stop.
     pub fn put_site(&self, store: &Store, site: Site) -> Result<Arc<Site>, EngineError> {
+        self.put_site_of(store, site, Algorithm::default())
+    }
+
+    /// Stores a site, then shows it. A billing group that it names for the first time comes into
+    /// being with it, under the algorithm.
+    ///
+    /// # Errors
+    /// When the disk refuses; then the engine must stop.
+    pub fn put_site_of(
+        &self,
+        store: &Store,
+        site: Site,
+        algorithm: Algorithm,
+    ) -> Result<Arc<Site>, EngineError> {
         let mut rows = vec![site];
         let site = rows[0].clone();
         let later = site.pending.iter().map(|(_, settings)| settings);
         for group in later.chain([&site.settings]).filter_map(|s| s.billing_group.as_ref()) {
             let last = rows.iter().map(|row| row.no).max().unwrap_or(site.no);
-            let scope = self.scope_of(group, last, site.created_at);
+            let scope = self.scope_of(group, last, (site.created_at, algorithm));
             if rows.iter().all(|row| row.id != scope.id) && self.site(&scope.id).is_none() {
                 rows.push(Site::clone(&scope));
             }
@@ -270,6 +297,7 @@ pub fn frozen_alike(left: &SiteSettings, right: &SiteSettings) -> bool {
         && left.records_days == right.records_days
         && left.closing_hours == right.closing_hours
         && left.counting == right.counting
+        && left.user_form == right.user_form
         && left.billing_group == right.billing_group
 }
 

@@ -79,8 +79,9 @@ pub struct Order {
     pub months: Vec<Month>,
     /// Who it is.
     pub person: Person,
-    /// The person's tag under the site's suppression key, where later records are not kept either.
-    pub suppress: Option<Tag>,
+    /// The person's tags under the site's suppression key, one for each form of user ids, where
+    /// later records are not kept either; else none.
+    pub suppress: Vec<Tag>,
     /// A lost erasure that this one repeats.
     pub repeats: Option<u64>,
 }
@@ -126,8 +127,12 @@ pub type Erasures = BTreeMap<u64, Erasure>;
 pub struct Persons {
     /// What makes their tags.
     pub keys: SuppressionKeys,
-    /// The tags.
+    /// The tags: of each person one for each form of user ids, because no form follows from another
+    /// and the site's may change.
     pub tags: HashSet<Tag>,
+    /// Whether of some persons only the byte-exact form is known: their rows are from before there
+    /// were others, so that every id is compared byte for byte as well.
+    pub only_exact: bool,
 }
 
 /// The persons of each site whose later records are not kept, and how often the lists changed.
@@ -150,12 +155,12 @@ impl Suppressed {
         gone: &Gone,
     ) -> Result<Self, EngineError> {
         let mut all = Self::default();
-        let mut tags: BTreeMap<SiteNo, HashSet<Tag>> = BTreeMap::new();
+        let mut tags: BTreeMap<SiteNo, Vec<Vec<Tag>>> = BTreeMap::new();
         for row in store.scan(Table::Meta, keys::SUPPRESSED, Some(keys::SUPPRESSED_END))? {
             let (name, sealed) = row?;
             let (site, _) = keys::suppressed_of(&name).ok_or(Corrupt("suppressed person"))?;
             let plain = ring.state_key().open(&aad(&name), &sealed).map_err(FoldError::from)?;
-            tags.entry(site).or_default().insert(erasure::decode_suppressed(&plain)?);
+            tags.entry(site).or_default().push(erasure::decode_suppressed(&plain)?);
         }
         for (no, tags) in tags {
             let site = directory.by_no(no).ok_or(EngineError::NoSite)?;
@@ -167,16 +172,20 @@ impl Suppressed {
                 // Cut after the end of the key; the rows go when that destruction is finished.
                 continue;
             }
-            all.put(no, keys.ok_or_else(|| EngineError::Refused(none.into()))?, tags);
+            all.put(no, keys.ok_or_else(|| EngineError::Refused(none.into()))?, &tags);
         }
         Ok(all)
     }
 
-    fn put(&mut self, site: SiteNo, keys: SuppressionKeys, mut tags: HashSet<Tag>) {
+    /// Adds persons, each with its tags.
+    fn put(&mut self, site: SiteNo, keys: SuppressionKeys, persons: &[Vec<Tag>]) {
+        let mut only_exact = persons.iter().any(|tags| tags.len() == 1);
+        let mut tags: HashSet<Tag> = persons.iter().flatten().copied().collect();
         if let Some(before) = self.sites.get(&site) {
             tags.extend(&before.tags);
+            only_exact |= before.only_exact;
         }
-        self.sites.insert(site, Arc::new(Persons { keys, tags }));
+        self.sites.insert(site, Arc::new(Persons { keys, tags, only_exact }));
         self.generation += 1;
     }
 

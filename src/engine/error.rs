@@ -5,6 +5,7 @@ use super::fold::FoldError;
 use super::journal::JournalError;
 use super::runs::RunError;
 use crate::keys::KeysError;
+use crate::model::site::SiteConflict;
 use crate::store::StoreError;
 
 /// The engine cannot do what was asked.
@@ -25,6 +26,9 @@ pub enum EngineError {
     /// The figures of the month were kept as long as they may be, and have ended.
     #[error("the figures of the month are not kept any more")]
     Ended,
+    /// A site cannot be changed so; nothing was changed.
+    #[error("the site cannot be changed so")]
+    Conflict(SiteConflict),
     /// Something stored is missing, changed or does not agree.
     #[error("the data directory is damaged: {0}")]
     Damaged(String),

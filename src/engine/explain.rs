@@ -4,19 +4,23 @@
 //! The blocks are listed between two folds together with the figures of the same moment, so sums
 //! and figures must agree to the last record even while records come in; where they do not, there
 //! is no report. What was destroyed or never kept is missing, and so is whoever is being erased;
-//! the report says of how many records it was made. What was made last is kept in memory: asking
-//! again costs nothing as long as nothing changed, or little time went by.
+//! the report says of how many records it was made. What was made last is kept in memory
+//! ([`kept`]): asking again costs nothing as long as nothing changed, or little time went by.
 
 mod check;
 mod crowd;
 mod facts;
 mod hidden;
+mod kept;
 mod pass;
+mod quiet;
 mod suppress;
 mod totals;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::OwnedMutexGuard;
 
 use super::desk::DeskOrder;
 use super::erase::Stage;
@@ -35,14 +39,15 @@ use crate::model::vocab::Class;
 use crate::store::block::OwnedRow;
 use crowd::Crowd;
 use facts::Facts;
+pub use kept::Kept;
 use pass::{Part, Pass};
 use totals::Totals;
 
-/// Reports that are kept, so many.
-const KEPT_MAX: usize = 1_000;
 /// How often a month is begun again whose records are destroyed meanwhile.
 const TRIES: usize = 3;
 
+/// How often months that nobody explained are looked for.
+const LOOK: Duration = Duration::from_secs(600);
 /// A day: of two reports the difference may be about one person, so they lie apart.
 const FRESH_MS: i64 = 24 * 60 * 60 * 1_000;
 
@@ -58,6 +63,8 @@ pub struct Settings {
     pub subjects: usize,
     /// From where on a member is suspect.
     pub limits: Limits,
+    /// How often open months that nobody explained for a day are looked for.
+    pub look: Duration,
 }
 
 impl Default for Settings {
@@ -67,76 +74,8 @@ impl Default for Settings {
             fresh_ms: FRESH_MS,
             subjects: 10,
             limits: Limits::default(),
+            look: LOOK,
         }
-    }
-}
-
-/// A report, and when it was made.
-type Made = (Arc<Explained>, Timestamp);
-
-/// The reports that were made last, and whose turn it is.
-#[derive(Default)]
-pub struct Kept {
-    turn: Arc<tokio::sync::Mutex<()>>,
-    last: Mutex<Last>,
-}
-
-#[derive(Default)]
-struct Last {
-    made: HashMap<SiteMonth, Made>,
-    /// How often something was taken away from a site's records; what was made before is not kept.
-    removals: HashMap<SiteNo, u64>,
-}
-
-impl Kept {
-    fn last(&self) -> MutexGuard<'_, Last> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn of(&self, at: SiteMonth) -> Option<Made> {
-        self.last().made.get(&at).cloned()
-    }
-
-    /// Forgets them all.
-    #[cfg(test)]
-    pub fn forget(&self) {
-        self.last().made.clear();
-    }
-
-    /// Forgets what was made of a site's records, and what is being made of them now: somebody is
-    /// hidden from this moment on, or some of them are destroyed.
-    pub fn remove(&self, site: SiteNo) {
-        let mut last = self.last();
-        last.made.retain(|at, _| at.site != site);
-        *last.removals.entry(site).or_default() += 1;
-    }
-
-    fn removals(&self, site: SiteNo) -> u64 {
-        self.last().removals.get(&site).copied().unwrap_or_default()
-    }
-
-    /// Keeps a report that was begun after so many removals, unless the last one is `fresh`;
-    /// whether there was no removal meanwhile.
-    fn keep(
-        &self,
-        at: SiteMonth,
-        made: Made,
-        removals: u64,
-        fresh: impl Fn(&Made) -> bool,
-    ) -> bool {
-        let mut last = self.last();
-        if last.removals.get(&at.site).copied().unwrap_or_default() != removals {
-            return false;
-        }
-        if last.made.get(&at).is_some_and(fresh) {
-            return true;
-        }
-        if last.made.len() >= KEPT_MAX && !last.made.contains_key(&at) {
-            let oldest = last.made.iter().min_by_key(|(_, (_, at))| *at).map(|(at, _)| *at);
-            oldest.map(|oldest| last.made.remove(&oldest));
-        }
-        last.made.insert(at, made);
-        true
     }
 }
 
@@ -146,9 +85,18 @@ impl Engine {
     ///
     /// # Errors
     /// When there is no such site, the engine has stopped, a record cannot be read, or what the
-    /// records say is not what the counters say.
+    /// records say is not what the counters say; [`EngineError::Busy`] where it was explained so
+    /// short a time ago that it is not explained anew, and the report is not kept any more.
     pub async fn explain(&self, id: SiteId, month: Month) -> Result<Arc<Explained>, EngineError> {
-        self.explain_after(id, month, true).await
+        if let Some(fit) = self.fit(&id, month, true)? {
+            return Ok(fit);
+        }
+        let turn = self.shared.explained.turn().await;
+        if let Some(fit) = self.fit(&id, month, true)? {
+            return Ok(fit);
+        }
+        self.fold().await?;
+        self.explain_now(id, month, turn, None).await
     }
 
     /// The same of what is folded already, for who explains many months after one fold; of the
@@ -161,36 +109,41 @@ impl Engine {
         id: SiteId,
         month: Month,
     ) -> Result<Arc<Explained>, EngineError> {
-        self.explain_after(id, month, false).await
+        if let Some(fit) = self.fit(&id, month, false)? {
+            return Ok(fit);
+        }
+        let turn = self.shared.explained.turn().await;
+        if let Some(fit) = self.fit(&id, month, false)? {
+            return Ok(fit);
+        }
+        self.explain_now(id, month, turn, None).await
     }
 
-    async fn explain_after(
+    /// Explains a month on a thread of its own; `at_ease` is what that thread does first, of a
+    /// reading that gives way to all others.
+    async fn explain_now(
         &self,
         id: SiteId,
         month: Month,
-        fold: bool,
+        turn: OwnedMutexGuard<()>,
+        at_ease: Option<fn()>,
     ) -> Result<Arc<Explained>, EngineError> {
-        if let Some(fit) = self.fit(&id, month, fold)? {
-            return Ok(fit);
-        }
-        // The turn ends with the work, also where nobody waits for it any more.
-        let turn = Arc::clone(&self.shared.explained.turn).lock_owned().await;
-        if let Some(fit) = self.fit(&id, month, fold)? {
-            return Ok(fit);
-        }
-        if fold {
-            self.fold().await?;
-        }
         self.aside(move |engine| {
+            // The turn ends with the work, also where nobody waits for it any more.
             let _turn = turn;
+            if let Some(at_ease) = at_ease {
+                at_ease();
+            }
             let site = engine.site(&id).ok_or(EngineError::NoSite)?;
             let (at, kept) = (SiteMonth { site: site.no, month }, &engine.shared.explained);
+            let fresh_ms = engine.settings.explain.fresh_ms;
             for _ in 0..TRIES {
                 let removals = kept.removals(site.no);
-                let made = Arc::new(Work::new(engine, &site, month)?.explain()?);
+                let mut work = Work::new(engine, &site, month)?;
+                work.gives_way = at_ease.is_some();
+                let made = Arc::new(work.explain()?);
                 let now = engine.shared.clock.now();
-                let is_fresh = |last: &Made| engine.is_fresh(last, now);
-                if kept.keep(at, (Arc::clone(&made), now), removals, is_fresh) {
+                if kept.keep(at, &made, removals, (now, fresh_ms)) {
                     return Ok(made);
                 }
             }
@@ -202,10 +155,11 @@ impl Engine {
     /// The explanation of a month that was made last, by this process.
     pub fn explained(&self, id: &SiteId, month: Month) -> Option<Arc<Explained>> {
         let at = SiteMonth { site: self.site(id)?.no, month };
-        Some(self.shared.explained.of(at)?.0)
+        self.shared.explained.of(at)?.report
     }
 
-    /// What was made before and can be given again: of the same figures, or recent.
+    /// What was made before and can be given again: of the same figures, or recent. A month that
+    /// never had a record needs no reading, and nothing of it is kept.
     fn fit(
         &self,
         id: &SiteId,
@@ -213,15 +167,18 @@ impl Engine {
         recent: bool,
     ) -> Result<Option<Arc<Explained>>, EngineError> {
         let usage = self.usage(id, month)?.ok_or(EngineError::NoSite)?;
+        if !usage.tally.has_records() {
+            let work = Work::new(self, &usage.site, month)?;
+            return Ok(Some(Arc::new(work.nothing(usage.tally))));
+        }
         let at = SiteMonth { site: usage.site.no, month };
         let Some(last) = self.shared.explained.of(at) else { return Ok(None) };
-        let is_fit = recent && self.is_fresh(&last, usage.as_of) || last.0.tally == usage.tally;
-        Ok(is_fit.then_some(last.0))
-    }
-
-    fn is_fresh(&self, (_, when): &Made, now: Timestamp) -> bool {
-        let age = now.0.saturating_sub(when.0);
-        (0..self.settings.explain.fresh_ms).contains(&age)
+        let is_fresh = recent && last.is_fresh(usage.as_of, self.settings.explain.fresh_ms);
+        match last.report {
+            Some(report) if is_fresh || report.tally == usage.tally => Ok(Some(report)),
+            None if is_fresh => Err(EngineError::Busy),
+            _ => Ok(None),
+        }
     }
 }
 
@@ -251,6 +208,8 @@ pub(super) struct Work<'e> {
     /// shown anything of them, neither before they are sealed away nor after.
     erasing: Vec<u64>,
     hidden: Vec<Person>,
+    /// Whether it ends where somebody waits for the turn.
+    pub(super) gives_way: bool,
 }
 
 impl<'e> Work<'e> {
@@ -262,7 +221,8 @@ impl<'e> Work<'e> {
         let (shared, settings) = (&*engine.shared, engine.settings.explain);
         let span = calendar::span(site, month)?;
         let (erasing, hidden) = (shared.erasing_at(site.no), shared.hidden(site.no));
-        Ok(Self { engine, shared, site, span, settings, erasing, hidden })
+        let gives_way = false;
+        Ok(Self { engine, shared, site, span, settings, erasing, hidden, gives_way })
     }
 
     fn at(&self) -> SiteMonth {
@@ -380,6 +340,9 @@ impl<'e> Work<'e> {
             if !self.engine.is_running() {
                 return Err(EngineError::Stopped);
             }
+            if self.gives_way && self.shared.explained.is_waited_for() {
+                return Err(EngineError::Busy);
+            }
             // Its key may be destroyed between one step of the reading and the next.
             match read_living(store, ring, *place) {
                 Ok(Some(rows)) => take(place.bucket, rows)?,
@@ -399,6 +362,14 @@ impl<'e> Work<'e> {
             }
         }
         Ok(true)
+    }
+
+    /// What there is to say of a month without a record.
+    fn nothing(&self, tally: Tally) -> Explained {
+        let mut explained = self.empty(tally);
+        let least = self.settings.subjects;
+        explained.hidden = hidden::hidden(&explained, &Crowd::new(least), least as u64);
+        explained
     }
 
     fn empty(&self, tally: Tally) -> Explained {

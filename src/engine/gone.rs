@@ -215,6 +215,7 @@ impl Shared {
 mod tests {
     use super::*;
     use crate::model::ids::SiteId;
+    use crate::model::pseudonym::{Algorithm, Pseudonyms};
     use crate::model::site::SiteSettings;
     use crate::model::time::DAY_MS;
 
@@ -223,6 +224,7 @@ mod tests {
         Site {
             id: SiteId::parse(b"A").unwrap(),
             no: SiteNo(1),
+            algorithm: Algorithm::default(),
             created_at: Timestamp(0),
             terminated_at: None,
             settings: SiteSettings { records_days: days, ..SiteSettings::default() },
@@ -233,6 +235,7 @@ mod tests {
                 from: Day(19_990).start(),
                 to: Timestamp(Day(20_021).start().0 - DAY_MS / 2),
                 partitions: 1,
+                pseudonyms: Pseudonyms::default(),
             }],
             closed_through: None,
         }

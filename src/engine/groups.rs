@@ -5,9 +5,10 @@
 //! those of the members, which is why a group's counters hold no records.
 //!
 //! A row counts for the month of its own site's label. The group's month is closed when the last of
-//! its members is, and stays closed; a row that comes before counts for the group even where its
-//! own site has closed and takes it as a correction, a row that comes after is a correction of the
-//! group. (docs/decisions/0033-billing-groups.md)
+//! its members is, and stays closed; a site that was made after the month's end is one of these
+//! once it has a record in it. A row that comes before the close counts for the group even where
+//! its own site has closed and takes it as a correction, a row that comes after is a correction of
+//! the group. (docs/decisions/0033-billing-groups.md)
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
@@ -17,9 +18,10 @@ use super::gone::Takes;
 use super::runs::RunError;
 use super::state::{MonthState, SetKeys, State, TallyKind};
 use super::writer::{RingKeys, Writer};
-use super::{Engine, EngineError, Shared, UsageMonth};
+use super::{Engine, EngineError, Shared, UsageMonth, calendar};
 use crate::model::batch::{Batch, SiteMonth};
 use crate::model::ids::{GroupId, ShortTag, SiteId, SiteNo};
+use crate::model::pseudonym::Algorithm;
 use crate::model::site::Site;
 use crate::model::time::{Month, Timestamp};
 use crate::model::usage::{Counters, Evidence, State as MonthLife, Tally};
@@ -33,6 +35,8 @@ pub struct GroupMonth {
     pub group: GroupId,
     /// The month by its name: each member's own of that name.
     pub month: Month,
+    /// What makes the pseudonyms of its set.
+    pub algorithm: Algorithm,
     /// The members of the month, in the order of their ids.
     pub members: Vec<UsageMonth>,
     /// Users of the group, and those that came after its close; nothing else.
@@ -113,10 +117,25 @@ impl State {
 }
 
 impl Shared {
-    /// Whether every member of a group's month has closed it; `through` are closes that are not
-    /// shown yet. A group without members has nothing to close.
+    /// The members whose close a group's month waits for. A site that was made after the month's
+    /// end is one once it has a record in it: sites to come would keep the month open for ever.
+    /// Where no member is older, all of them are.
+    fn awaited(&self, members: Vec<Arc<Site>>, month: Month) -> Vec<Arc<Site>> {
+        let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
+        let counts = |site: &&Arc<Site>| {
+            let at = SiteMonth { site: site.no, month };
+            let span = calendar::span(site, month);
+            span.is_ok_and(|span| site.created_at < span.to)
+                || published.get(&at).is_some_and(Tally::has_records)
+        };
+        let awaited: Vec<_> = members.iter().filter(counts).cloned().collect();
+        if awaited.is_empty() { members } else { awaited }
+    }
+
+    /// Whether every member that a group's month waits for has closed it; `through` are closes that
+    /// are not shown yet. A group without members has nothing to close.
     fn is_over(&self, group: &GroupId, month: Month, through: &HashMap<SiteNo, Month>) -> bool {
-        let members = self.directory.members(group, month);
+        let members = self.awaited(self.directory.members(group, month), month);
         let is_closed = |site: &Site| {
             let last = through.get(&site.no).copied().or(site.closed_through);
             last.is_some_and(|last| month <= last)
@@ -197,21 +216,24 @@ impl Engine {
         if shared.has_ended(at) {
             return Err(EngineError::Ended);
         }
+        let awaited = shared.awaited(sites.clone(), month);
         let mut members = Vec::with_capacity(sites.len());
         for (site, tally) in sites.into_iter().zip(tallies) {
             members.push(self.usage_of(site, month, tally)?);
         }
-        let all = |state| members.iter().all(|member| member.state == state);
+        let waits = |of: &&UsageMonth| awaited.iter().any(|site| site.no == of.site.no);
+        let own: Vec<_> = members.iter().filter(waits).collect();
         let state = match tally.closed_at {
             Some(_) => MonthLife::Closed,
-            None if all(MonthLife::Closed) => MonthLife::Closed,
-            None if members.iter().any(|member| member.state == MonthLife::Open) => MonthLife::Open,
+            None if own.iter().all(|of| of.state == MonthLife::Closed) => MonthLife::Closed,
+            None if own.iter().any(|of| of.state == MonthLife::Open) => MonthLife::Open,
             None => MonthLife::Closing,
         };
-        let closes_at = members.iter().map(|member| member.closes_at).max().unwrap_or_default();
+        let closes_at = own.iter().map(|of| of.closes_at).max().unwrap_or_default();
         Ok(Some(GroupMonth {
             group: group.clone(),
             month,
+            algorithm: scope.algorithm,
             members,
             tally,
             state,
@@ -231,8 +253,8 @@ impl Engine {
         self.shared.directory.members(group, month)
     }
 
-    /// The key scope of a billing group, and its number; `None` where no site was ever a member.
-    pub fn group_scope(&self, group: &GroupId) -> Option<(SiteId, SiteNo)> {
-        self.site(&SiteId::of_group(group)).map(|scope| (scope.id.clone(), scope.no))
+    /// The key scope of a billing group; `None` where no site was ever a member.
+    pub fn group_scope(&self, group: &GroupId) -> Option<Arc<Site>> {
+        self.site(&SiteId::of_group(group))
     }
 }

@@ -9,6 +9,7 @@
 //! Nobody writes to a copy after it was made: it is evidence. It is found by [`copies`], opened by
 //! `read_block`, and ends by the same destruction as a lot, in the vault of the holds.
 
+mod give_up;
 mod keep;
 mod replay;
 
@@ -30,6 +31,7 @@ use crate::store::codec::Corrupt;
 use crate::store::destruction::{DoomedLot, HeldRow, UnderWay};
 use crate::store::{Changes, RowRange, Store, Table, keys};
 
+pub use give_up::give_up;
 pub use keep::{Keeping, keep, whole};
 pub use replay::replay;
 

@@ -8,18 +8,29 @@ use std::sync::{Arc, PoisonError};
 use super::writer::{Submission, Writer};
 use super::{EngineError, MonthSeen, SitePut, calendar, directory};
 use crate::model::ids::SiteId;
-use crate::model::site::{Site, SiteSettings};
+use crate::model::pseudonym::Algorithm;
+use crate::model::site::{Site, SiteChange, SiteConflict};
 use crate::model::time::Timestamp;
 
 impl Writer {
     pub(super) fn put_site(
         &mut self,
         id: SiteId,
-        settings: SiteSettings,
-    ) -> Result<SitePut, EngineError> {
+        change: SiteChange,
+    ) -> Result<Result<SitePut, SiteConflict>, EngineError> {
+        let SiteChange { settings, algorithm, group_algorithm } = change;
         let now = self.shared.clock.now();
         let known = self.shared.directory.site(&id);
         let created = known.is_none();
+        let fits =
+            |said: Option<Algorithm>, of: &Site| said.is_none_or(|said| said == of.algorithm);
+        let group_scope = settings.billing_group.as_ref().map(SiteId::of_group);
+        let group_scope = group_scope.and_then(|scope| self.shared.directory.site(&scope));
+        if !known.as_deref().is_none_or(|site| fits(algorithm, site))
+            || !group_scope.as_deref().is_none_or(|scope| fits(group_algorithm, scope))
+        {
+            return Ok(Err(SiteConflict::Algorithm));
+        }
         let group = known.as_ref().and_then(|site| site.settings.billing_group.clone());
         let (site, effective) = match known {
             Some(site) if !self.has_records(&site) => {
@@ -31,6 +42,7 @@ impl Writer {
                 let site = Site {
                     id,
                     no,
+                    algorithm: algorithm.unwrap_or_default(),
                     created_at: now,
                     terminated_at: None,
                     settings,
@@ -42,13 +54,17 @@ impl Writer {
                 (site, None)
             }
         };
-        let site = self.shared.directory.put_site(&self.shared.store, site)?;
+        if self.differs_in_form(&site, now) {
+            return Ok(Err(SiteConflict::UserForm));
+        }
+        let of_group = group_algorithm.unwrap_or_default();
+        let site = self.shared.directory.put_site_of(&self.shared.store, site, of_group)?;
         self.closing.watch(&site)?;
         if group.is_some() && group != site.settings.billing_group {
             // Those that are left may all have closed.
             self.closing.look_again();
         }
-        Ok(SitePut { site, created, effective })
+        Ok(Ok(SitePut { site, created, effective }))
     }
 
     pub(super) fn reach(

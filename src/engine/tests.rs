@@ -32,6 +32,7 @@ use crate::keys;
 use crate::model::arrival::{Hour, Received, Sender};
 use crate::model::batch::{Bucket, Claim, Effect, Epoch, Item};
 use crate::model::ids::Tag;
+use crate::model::site::SiteSettings;
 use crate::model::vocab::{Class, DrmType, RecordType};
 use crate::store::header::Filtered;
 use crate::store::shapes::DetailsWriter;

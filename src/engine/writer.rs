@@ -41,7 +41,7 @@ use crate::model::arrival::{Arrival, Hour};
 use crate::model::batch::{Batch, Epoch, SiteMonth};
 use crate::model::caller::Token;
 use crate::model::ids::{KeyId, SiteId};
-use crate::model::site::{Site, SiteSettings};
+use crate::model::site::{Site, SiteChange};
 use crate::model::time::{Day, Timestamp};
 use crate::model::vocab::Class;
 use crate::store::verdict::GroupVerdict;
@@ -86,7 +86,7 @@ pub enum Message {
     /// Judge and commit a batch.
     Append(Box<Submission>),
     /// Make or change a site.
-    PutSite(SiteId, Box<SiteSettings>, Reply<SitePut>),
+    PutSite(SiteId, Box<SiteChange>, Reply<SitePut>),
     /// Make the site's months reach an instant.
     Reach(SiteId, Timestamp, SyncSender<Result<Arc<Site>, EngineError>>),
     /// Store a token.
@@ -201,9 +201,9 @@ impl Writer {
     fn serve(&mut self, message: Message) -> Result<(), EngineError> {
         self.close_due(self.shared.clock.now())?;
         match message {
-            Message::PutSite(id, settings, reply) => {
-                let put = self.put_site(id, *settings)?;
-                let _ = reply.send(Ok(put));
+            Message::PutSite(id, change, reply) => {
+                let put = self.put_site(id, *change)?;
+                let _ = reply.send(put.map_err(EngineError::Conflict));
             }
             Message::Reach(id, at, reply) => {
                 let reached = self.reach(&id, at)?;

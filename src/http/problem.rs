@@ -14,6 +14,7 @@ use crate::audit::AuditError;
 use crate::backfill::BackfillError;
 use crate::backup::BackupError;
 use crate::billing::BillingError;
+use crate::model::site::SiteConflict;
 use crate::reconciliation::ReconciliationError;
 use crate::retention::DeskError;
 use crate::subjects::SubjectError;
@@ -140,6 +141,12 @@ kinds! {
     TooManyBackfills = "too-many-backfills", CONFLICT, "There are too many open backfills.";
     /// There are as many webhooks as there may be.
     TooManyWebhooks = "too-many-webhooks", CONFLICT, "There are too many webhooks.";
+    /// The algorithm of the pseudonyms of a site or billing group that exists.
+    AlgorithmFixed = "algorithm-fixed", CONFLICT,
+        "The algorithm of pseudonyms is chosen when a site or a billing group is made.";
+    /// Members of a billing group would read user ids differently in one month.
+    UserIdsDiffer = "user-ids-differ", CONFLICT,
+        "Members of a billing group have the same user id options in each month.";
     /// The webhook said that it is gone.
     WebhookDisabled = "webhook-disabled", CONFLICT, "The webhook is disabled.";
     /// The pseudonyms that would tell are destroyed.
@@ -307,6 +314,8 @@ impl From<AdminError> for Refusal {
             AdminError::Unreadable => Kind::Unreadable,
             AdminError::Unfit(flaw) => return Self { flaw: Some(flaw), ..Kind::Unfit.into() },
             AdminError::BeyondCaller => Kind::BeyondCaller,
+            AdminError::Conflict(SiteConflict::Algorithm) => Kind::AlgorithmFixed,
+            AdminError::Conflict(SiteConflict::UserForm) => Kind::UserIdsDiffer,
             AdminError::NotFound => Kind::NotFound,
             AdminError::Busy => Kind::Busy,
             AdminError::DiskFull => Kind::DiskFull,

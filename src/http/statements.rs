@@ -57,8 +57,11 @@ impl Service {
             }
             Route::Restate | Route::GroupRestate => {
                 let mut asked = self.small_body(caller, parts, body).await?;
-                let statement = desk.restate(caller, of, month, &mut asked).await?;
-                Ok(json(StatusCode::CREATED, statement.to_bytes().map_err(BillingError::from)?))
+                // Who asks again gets what was begun for them.
+                let asked = desk.restate(caller, of, month, &mut asked);
+                let restated = self.in_time(asked).await?;
+                let status = if restated.is_new { StatusCode::CREATED } else { StatusCode::OK };
+                Ok(json(status, restated.statement.to_bytes().map_err(BillingError::from)?))
             }
             _ => Err(Kind::NotFound.into()),
         }

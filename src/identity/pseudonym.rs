@@ -3,12 +3,9 @@
 use zeroize::Zeroize;
 
 use super::{DeviceId, OtherKind, Payload, RawId, UserId, payload};
-use crate::crypto::{BaseKey, HmacQueue, TagKey};
+use crate::crypto::{Base, HmacQueue, TagKey};
 use crate::model::ids::Tag;
-
-/// The version of the rules that lead from raw text to canonical bytes. It is part of every
-/// message: a rule that changes gets a new version, and a site keeps its version through a month.
-pub const CANONICALIZER_VERSION: u8 = 1;
+use crate::model::pseudonym::CANONICALIZER_VERSION;
 
 /// What every message begins with: the format of the message itself.
 const LABEL: &[u8; 4] = b"bt/1";
@@ -56,34 +53,35 @@ impl PseudonymQueue {
     }
 
     /// Adds a user id.
-    pub fn push_user(&mut self, key: &BaseKey, user: &UserId<'_>) -> Slot {
-        self.push(key, USER, &[], user.bytes())
+    pub fn push_user(&mut self, key: Base<'_>, user: &UserId<'_>) -> Slot {
+        self.push(key, USER, user.version(), [&[], user.bytes()])
     }
 
     /// Adds a device id under its kind.
-    pub fn push_device(&mut self, key: &BaseKey, device: &DeviceId<'_>) -> Slot {
-        self.push(key, device.kind().name(), &[], device.bytes())
+    pub fn push_device(&mut self, key: Base<'_>, device: &DeviceId<'_>) -> Slot {
+        self.push(key, device.kind().name(), CANONICALIZER_VERSION, [&[], device.bytes()])
     }
 
     /// Adds any other id; a payload as its exact text.
-    pub fn push_other(&mut self, key: &BaseKey, kind: OtherKind, raw: RawId<'_>) -> Slot {
+    pub fn push_other(&mut self, key: Base<'_>, kind: OtherKind, raw: RawId<'_>) -> Slot {
         match kind {
             OtherKind::Payload => self.push_payload(key, &payload(raw, None)),
-            kind => self.push(key, kind.name(), &[], raw.bytes()),
+            kind => self.push(key, kind.name(), CANONICALIZER_VERSION, [&[], raw.bytes()]),
         }
     }
 
     /// Adds a watermark payload.
-    pub fn push_payload(&mut self, key: &BaseKey, payload: &Payload<'_>) -> Slot {
+    pub fn push_payload(&mut self, key: Base<'_>, payload: &Payload<'_>) -> Slot {
         let bits = payload.bits().to_be_bytes();
-        self.push(key, OtherKind::Payload.name(), &bits, payload.bytes())
+        let id = [&bits[..], payload.bytes()];
+        self.push(key, OtherKind::Payload.name(), CANONICALIZER_VERSION, id)
     }
 
-    /// `before` and `id` together are the id of the message.
-    fn push(&mut self, key: &BaseKey, kind: &str, before: &[u8], id: &[u8]) -> Slot {
+    /// The id of the message is in two parts.
+    fn push(&mut self, key: Base<'_>, kind: &str, version: u8, [before, id]: [&[u8]; 2]) -> Slot {
         let mut room = [0; HEAD_BYTES_MAX];
-        let head = write_head(&mut room, kind, before.len() + id.len());
-        Slot(self.queue.push(key.mac_key(), &[head, before, id]))
+        let head = write_head(&mut room, kind, version, before.len() + id.len());
+        Slot(self.queue.push_base(key, &[head, before, id]))
     }
 
     /// Computes the base pseudonyms of everything that was pushed.
@@ -132,6 +130,7 @@ impl PseudonymQueue {
 pub(super) fn write_head<'a>(
     room: &'a mut [u8; HEAD_BYTES_MAX],
     kind: &str,
+    version: u8,
     id_bytes: usize,
 ) -> &'a [u8] {
     let kind = &kind.as_bytes()[..kind.len().min(KIND_BYTES_MAX)];
@@ -141,7 +140,7 @@ pub(super) fn write_head<'a>(
     room[..LABEL.len()].copy_from_slice(LABEL);
     room[LABEL.len()] = kind.len() as u8;
     room[kind_at..version_at].copy_from_slice(kind);
-    room[version_at] = CANONICALIZER_VERSION;
+    room[version_at] = version;
     room[version_at + 1..version_at + 3].copy_from_slice(&length);
     &room[..version_at + 3]
 }

@@ -3,8 +3,8 @@
 
 use zeroize::Zeroize;
 
-use super::{Job, PseudonymQueue, RawId, Sentinels, user};
-use crate::crypto::{BaseKey, TagKey};
+use super::{FormRoom, Job, PseudonymQueue, RawId, UserRules};
+use crate::crypto::{Base, TagKey};
 use crate::model::ids::ShortTag;
 
 /// Ids that are hashed side by side before the next ones are taken; their blocks are wiped then.
@@ -12,8 +12,9 @@ const AT_ONCE: usize = 1_024;
 
 /// Ids on their way to tags.
 pub struct Roll<'k> {
-    base: &'k BaseKey,
+    base: Base<'k>,
     tally: &'k TagKey,
+    room: FormRoom,
     queue: PseudonymQueue,
     jobs: Vec<Job>,
     list: Listed,
@@ -31,15 +32,16 @@ pub struct Listed {
 
 impl<'k> Roll<'k> {
     /// An empty list for the keys of a site's month.
-    pub fn new(base: &'k BaseKey, tally: &'k TagKey) -> Self {
+    pub fn new(base: Base<'k>, tally: &'k TagKey) -> Self {
         let queue = PseudonymQueue::with_capacity(AT_ONCE);
-        Self { base, tally, queue, jobs: Vec::with_capacity(AT_ONCE), list: Listed::default() }
+        let (room, jobs) = (FormRoom::default(), Vec::with_capacity(AT_ONCE));
+        Self { base, tally, room, queue, jobs, list: Listed::default() }
     }
 
     /// Adds an id, by the same rules as that of a record.
-    pub fn add(&mut self, raw: Option<RawId<'_>>, sentinels: &Sentinels) {
+    pub fn add(&mut self, raw: Option<RawId<'_>>, rules: &UserRules) {
         self.list.lines += 1;
-        let Some(user) = user(raw, sentinels) else {
+        let Some(user) = rules.read(raw, &mut self.room).somebody() else {
             self.list.nobody += 1;
             return;
         };
@@ -125,15 +127,16 @@ fn wipe(tags: &mut Vec<ShortTag>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::Secret;
+    use crate::crypto::{BaseKey, Secret};
+    use crate::model::pseudonym::{Algorithm, UserForm};
 
     fn listed(ids: &[Option<&str>], own: &[String]) -> Listed {
         let base = BaseKey::new(&Secret::take(&mut [1; 32]).unwrap());
         let tally = TagKey::new(&Secret::take(&mut [2; 32]).unwrap());
-        let mut roll = Roll::new(&base, &tally);
-        let sentinels = Sentinels::new(own);
+        let mut roll = Roll::new(base.under(Algorithm::HmacSha256), &tally);
+        let rules = UserRules::new(UserForm::default(), own);
         for id in ids {
-            roll.add(id.map(|id| RawId::new(id.as_bytes())), &sentinels);
+            roll.add(id.map(|id| RawId::new(id.as_bytes())), &rules);
         }
         roll.finish()
     }

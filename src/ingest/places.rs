@@ -9,11 +9,12 @@ use crate::crypto::HmacKey;
 use crate::engine::backfill::{Loading, mark_of};
 use crate::engine::erase::Persons;
 use crate::engine::{Engine, EngineError, MonthSeen, calendar};
-use crate::identity::Sentinels;
+use crate::identity::UserRules;
 use crate::keys::{GroupMonthKeys, SiteMonthKeys};
 use crate::model::batch::SiteMonth;
 use crate::model::caller::Caller;
 use crate::model::ids::{GroupId, SiteId, SiteNo};
+use crate::model::pseudonym::Algorithm;
 use crate::model::reason::Reason;
 use crate::model::site::{Counting, MonthSpan, Site};
 use crate::model::time::{Day, Month, Timestamp};
@@ -28,17 +29,30 @@ pub struct MonthPlace {
     pub name: SiteMonth,
     /// The keys of the month.
     pub keys: Arc<SiteMonthKeys>,
-    /// User ids that stand for nobody.
-    pub sentinels: Sentinels,
+    /// What makes the site's pseudonyms.
+    pub algorithm: Algorithm,
+    /// How user ids are read.
+    pub users: UserRules,
     /// How the month is counted.
     pub counting: Counting,
-    /// The number of the site's billing group in this month, and the group's keys.
-    pub group: Option<(SiteNo, Arc<GroupMonthKeys>)>,
+    /// The site's billing group in this month.
+    pub group: Option<GroupPlace>,
     /// Persons of the site whose records are not kept.
     pub suppressed: Option<Arc<Persons>>,
     span: MonthSpan,
     /// The site as it stood when the place was made.
     seen: Arc<Site>,
+}
+
+/// A billing group's month, as this request sees it.
+#[derive(Clone)]
+pub struct GroupPlace {
+    /// The number of its key scope.
+    pub no: SiteNo,
+    /// Its keys of the month.
+    pub keys: Arc<GroupMonthKeys>,
+    /// What makes its pseudonyms.
+    pub algorithm: Algorithm,
 }
 
 /// A UTC day of a site and producer, as this request sees it.
@@ -266,7 +280,8 @@ impl<'e> Places<'e> {
             site: place.site.id.clone(),
             name,
             keys,
-            sentinels: Sentinels::new(&settings.sentinel_user_ids),
+            algorithm: span.pseudonyms.algorithm,
+            users: UserRules::new(span.pseudonyms.users, &settings.sentinel_user_ids),
             counting: settings.counting,
             group,
             suppressed: self.engine.suppressed(place.site.no),
@@ -298,14 +313,15 @@ fn open_group(
     engine: &Engine,
     group: &GroupId,
     month: Month,
-) -> Result<Option<(SiteNo, Arc<GroupMonthKeys>)>, EngineError> {
-    let (scope, no) = engine.group_scope(group).ok_or(EngineError::NoSite)?;
+) -> Result<Option<GroupPlace>, EngineError> {
+    let scope = engine.group_scope(group).ok_or(EngineError::NoSite)?;
+    let (no, algorithm) = (scope.no, scope.algorithm);
     let name = SiteMonth { site: no, month };
     if !engine.takes_records(name) {
         return Ok(None);
     }
-    match engine.ring().group_month(&scope, month) {
-        Ok(keys) => Ok(Some((no, keys))),
+    match engine.ring().group_month(&scope.id, month) {
+        Ok(keys) => Ok(Some(GroupPlace { no, keys, algorithm })),
         // Lost at this moment.
         Err(_) if !engine.takes_records(name) => Ok(None),
         Err(error) => Err(error.into()),

@@ -3,14 +3,17 @@
 
 use std::sync::Arc;
 
-use super::places::{DayPlace, MonthPlace};
-use crate::crypto::{BaseKey, HmacQueue, TagKey};
+use super::places::{DayPlace, GroupPlace, MonthPlace};
+use crate::crypto::{Base, HmacQueue, TagKey};
 use crate::engine::erase::Persons;
-use crate::identity::{self, Job, OtherKind, PseudonymQueue, RawId, Slot};
+use crate::identity::{
+    self, FormRoom, Job, OtherKind, PseudonymQueue, RawId, Slot, User, UserId, UserRules,
+};
 use crate::keys::{GroupMonthKeys, KeyRing, SiteMonthKeys, WatermarkKeys};
 use crate::model::batch::{Batch, Claim, DeviceTag, Effect, Item, Said};
-use crate::model::field::Field;
+use crate::model::field::{ErrorClass, Field};
 use crate::model::ids::{ShortTag, Tag};
+use crate::model::pseudonym::Algorithm;
 use crate::model::site::Counting;
 use crate::model::vocab::{DrmType, LicenseType, Outcome, RecordType, RequestType, UserKind};
 use crate::store::details;
@@ -30,6 +33,8 @@ pub struct Rows {
     claims: Vec<ClaimTags>,
     suspects: Vec<Suspect>,
     members: Vec<Member>,
+    /// Where the form of a user id is written; wiped with the next one, and at the end.
+    room: FormRoom,
 }
 
 /// A row that makes a user of a billing group active.
@@ -87,6 +92,7 @@ impl Rows {
             claims: Vec::with_capacity(rows),
             suspects: Vec::new(),
             members: Vec::new(),
+            room: FormRoom::default(),
         }
     }
 
@@ -107,12 +113,14 @@ impl Rows {
         self.events.push(&day.key, &[record.event_id]);
         let mut tags = ClaimTags { keys, user: None, device: None, session: None };
         let counts = effect.is_countable() && !anonymous;
-        tags.user = self.push_user(record, (month, place.0), keys, counts);
+        let (user, is_given) = self.push_user(record, (month, place.0), keys, counts);
+        tags.user = user;
         self.push_envelope(record, producer);
-        tags.device = self.push_devices(record, &month.keys, keys);
+        let base = month.keys.base.under(month.algorithm);
+        tags.device = self.push_devices(record, base, keys);
         for (field, raw) in &record.raw {
             let Some((kind, watermark)) = kind_of(*field) else { continue };
-            let slot = self.push_other(&month.keys.base, kind, *raw, record);
+            let slot = self.push_other(base, kind, *raw, record);
             if kind == OtherKind::WmSession {
                 tags.session = Some(slot);
             }
@@ -124,10 +132,7 @@ impl Rows {
         }
         let nobody = tags.user.is_none();
         // Whoever is nobody anyway is not so because of the site's option.
-        let effect = match effect {
-            Effect::Issued if anonymous && !nobody => Effect::Anonymous,
-            effect => effect,
-        };
+        let effect = if anonymous && !nobody { effect.of_anonymous() } else { effect };
         let by_device = effect.is_countable()
             && (anonymous || nobody && month.counting.device_as_user)
             && tags.device.is_some();
@@ -151,7 +156,7 @@ impl Rows {
             seen: ShortTag::default(),
             user: None,
             group: None,
-            sentinel: nobody && identity::is_given(record.user_id),
+            sentinel: nobody && is_given,
             by_device,
             device: None,
             session: None,
@@ -164,39 +169,50 @@ impl Rows {
     }
 
     /// Adds the end user, and where the row makes the user active also as a member of the month's
-    /// billing group; `None` where it is nobody.
+    /// billing group; no slot where it is nobody. And whether there is any user id.
     fn push_user(
         &mut self,
         record: &Record<'_>,
         (month, place): (&MonthPlace, u16),
         keys: u32,
         counts: bool,
-    ) -> Option<Slot> {
-        let user = identity::user(record.user_id, &month.sentinels)?;
-        let slot = self.ids.push_user(&month.keys.base, &user);
-        self.push_tag(details::USER, slot, PatchKey::Record(keys));
-        if let Some(persons) = &month.suppressed {
-            let slot = self.ids.push_user(&persons.keys.base, &user);
-            let (row, persons) = (self.batch.claims.len(), Arc::clone(persons));
-            self.suspects.push(Suspect { row, slot, persons });
-        }
-        self.push_member(&user, month, place, counts);
-        Some(slot)
+    ) -> (Option<Slot>, bool) {
+        // Taken out, because the id may lie in it.
+        let mut room = std::mem::take(&mut self.room);
+        let slot = match month.users.read(record.user_id, &mut room) {
+            User::Missing => (None, false),
+            User::Sentinel => (None, true),
+            User::Somebody(user) => {
+                let slot = self.ids.push_user(month.keys.base.under(month.algorithm), &user);
+                self.push_tag(details::USER, slot, PatchKey::Record(keys));
+                if let Some(persons) = &month.suppressed {
+                    self.push_suspect(&user, month.algorithm, persons);
+                    if let Some(raw) = record.user_id.filter(|_| persons.only_exact) {
+                        self.push_suspect(&UserRules::exact(raw), month.algorithm, persons);
+                    }
+                }
+                self.push_member(&user, month, place, counts);
+                (Some(slot), true)
+            }
+        };
+        self.room = room;
+        slot
+    }
+
+    /// Adds a user who may be one of the persons whose records are not kept.
+    fn push_suspect(&mut self, user: &UserId<'_>, algorithm: Algorithm, persons: &Arc<Persons>) {
+        let slot = self.ids.push_user(persons.keys.base.under(algorithm), user);
+        let (row, persons) = (self.batch.claims.len(), Arc::clone(persons));
+        self.suspects.push(Suspect { row, slot, persons });
     }
 
     /// Adds the tag of a user under the keys of the month's billing group, where there is one and
     /// the row makes the user active.
-    fn push_member(
-        &mut self,
-        user: &identity::UserId<'_>,
-        month: &MonthPlace,
-        place: u16,
-        counts: bool,
-    ) {
-        let Some((group, keys)) = &month.group else { return };
-        self.batch.set_group(place, *group);
+    fn push_member(&mut self, user: &UserId<'_>, month: &MonthPlace, place: u16, counts: bool) {
+        let Some(GroupPlace { no, keys, algorithm }) = &month.group else { return };
+        self.batch.set_group(place, *no);
         if counts {
-            let slot = self.ids.push_user(&keys.base, user);
+            let slot = self.ids.push_user(keys.base.under(*algorithm), user);
             let (row, keys) = (self.batch.claims.len(), Arc::clone(keys));
             self.members.push(Member { row, slot, keys });
         }
@@ -204,7 +220,7 @@ impl Rows {
 
     fn push_other(
         &mut self,
-        base: &BaseKey,
+        base: Base<'_>,
         kind: OtherKind,
         raw: RawId<'_>,
         record: &Record<'_>,
@@ -249,7 +265,8 @@ impl Rows {
         number(Field::Type, Some(record.kind.code()));
         number(Field::Environment, Some(record.environment.code()));
         number(Field::Outcome, record.outcome.map(Outcome::code));
-        number(Field::ErrorClass, record.error_class.map(|class| class.code()));
+        let error = error_class(record.kind, record.error_class, record.error_code);
+        number(Field::ErrorClass, error.map(|class| class.code()));
         number(Field::DrmType, record.drm_type.map(DrmType::code));
         number(Field::RequestType, record.request_type.map(RequestType::code));
         number(Field::LicenseType, record.license_type.map(LicenseType::code));
@@ -270,26 +287,21 @@ impl Rows {
     }
 
     /// Adds the device ids; answers the recommended good one.
-    fn push_devices(
-        &mut self,
-        record: &Record<'_>,
-        month: &SiteMonthKeys,
-        keys: u32,
-    ) -> Option<Slot> {
+    fn push_devices(&mut self, record: &Record<'_>, base: Base<'_>, keys: u32) -> Option<Slot> {
         // Room for as many as there are: eight at most, one or two nearly always.
         match record.devices.len() {
             0 => None,
-            1 => self.push_some_devices::<1>(record, month, keys),
-            2 => self.push_some_devices::<2>(record, month, keys),
-            3..=4 => self.push_some_devices::<4>(record, month, keys),
-            _ => self.push_some_devices::<8>(record, month, keys),
+            1 => self.push_some_devices::<1>(record, base, keys),
+            2 => self.push_some_devices::<2>(record, base, keys),
+            3..=4 => self.push_some_devices::<4>(record, base, keys),
+            _ => self.push_some_devices::<8>(record, base, keys),
         }
     }
 
     fn push_some_devices<const N: usize>(
         &mut self,
         record: &Record<'_>,
-        month: &SiteMonthKeys,
+        base: Base<'_>,
         keys: u32,
     ) -> Option<Slot> {
         let mut ids = record.devices.iter().map(|device| {
@@ -300,7 +312,7 @@ impl Rows {
         let best = identity::recommended(ids.iter().flatten(), given);
         let mut counted = None;
         for (place, id) in ids.iter().flatten().enumerate() {
-            let slot = self.ids.push_device(&month.base, id);
+            let slot = self.ids.push_device(base, id);
             let recommended = best == Some(place);
             if recommended {
                 counted = Some(slot);
@@ -323,7 +335,8 @@ impl Rows {
             let Some(keys) = ring.watermark(&month.site, earlier) else { continue };
             for (field, raw) in &record.raw {
                 let Some((kind, true)) = kind_of(*field) else { continue };
-                let slot = self.push_other(&keys.base, kind, *raw, record);
+                let base = keys.base.under(month.algorithm);
+                let slot = self.push_other(base, kind, *raw, record);
                 self.push_tag(field.code(), slot, PatchKey::Earlier(Arc::clone(&keys)));
             }
         }
@@ -348,7 +361,8 @@ impl Rows {
         }
         self.batch.details = self.details.finish();
         for (suspect, tag) in self.suspects.iter().zip(tags.by_ref()) {
-            self.batch.claims[suspect.row].suppressed = suspect.persons.tags.contains(&tag);
+            // Two for a row, where it may be one of them under either form.
+            self.batch.claims[suspect.row].suppressed |= suspect.persons.tags.contains(&tag);
         }
         for (member, tag) in self.members.iter().zip(tags) {
             self.batch.claims[member.row].group = Some(tag.short());
@@ -409,6 +423,17 @@ fn is_anonymous(record: &Record<'_>, counting: Counting) -> bool {
     counting.anonymous_by_device && record.user_id_kind == Some(UserKind::Anonymous)
 }
 
+/// Where the error of a record lies: what its producer says, or else what the code of a licence
+/// request says. The codes of other records are other ones.
+fn error_class(
+    kind: RecordType,
+    said: Option<ErrorClass>,
+    code: Option<&[u8]>,
+) -> Option<ErrorClass> {
+    let code = code.filter(|_| kind == RecordType::LicenseIssued);
+    said.or_else(|| ErrorClass::of_error_code(code?))
+}
+
 /// What a record counts as.
 fn effect_of(record: &Record<'_>, counting: Counting) -> Effect {
     let said = Said {
@@ -429,4 +454,22 @@ fn kind_of(field: Field) -> Option<(OtherKind, bool)> {
         OtherKind::WmSession | OtherKind::Wmid | OtherKind::ForensicMark | OtherKind::Payload
     );
     Some((kind, watermark))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_class_of_an_error_is_what_its_producer_says_or_what_its_code_says() {
+        let (license, packaged) = (RecordType::LicenseIssued, RecordType::ContentPackaged);
+        let code = Some(&b"7011"[..]);
+        assert_eq!(error_class(license, None, code), Some(ErrorClass::Token));
+        assert_eq!(error_class(license, Some(ErrorClass::Quota), code), Some(ErrorClass::Quota));
+        assert_eq!(error_class(license, Some(ErrorClass::Quota), None), Some(ErrorClass::Quota));
+        assert_eq!(error_class(license, None, None), None);
+        assert_eq!(error_class(license, None, Some(&b"1234"[..])), None);
+        // 2001 is a packager's code, too.
+        assert_eq!(error_class(packaged, None, Some(&b"2001"[..])), None);
+    }
 }

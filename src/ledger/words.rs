@@ -164,6 +164,8 @@ vocabulary! {
         StatementWithoutQuality = 13, "statement_without_quality";
         /// The close of a backfill cannot be done, or was given up.
         BackfillStuck = 14, "backfill_stuck";
+        /// What is on hold and due cannot be copied to hold storage, so it stays where it is.
+        HoldNotKept = 15, "hold_not_kept";
     }
 }
 

@@ -120,6 +120,14 @@ impl Effect {
         }
     }
 
+    /// The same of an anonymous user whom the site counts by device.
+    pub const fn of_anonymous(self) -> Self {
+        match self {
+            Self::Issued => Self::Anonymous,
+            effect => effect,
+        }
+    }
+
     /// Whether it makes its user active.
     pub const fn is_countable(self) -> bool {
         matches!(self, Self::Issued | Self::FailedCounted | Self::Anonymous)

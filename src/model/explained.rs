@@ -59,6 +59,8 @@ impl Part {
     }
 }
 
+/// The share of the counted records that must have been read to say who is suspect, percent.
+const READ_LEAST_PERCENT: u128 = 90;
 /// Ranges of a histogram.
 const RANGES: usize = 12;
 
@@ -290,6 +292,13 @@ impl Explained {
     /// Whether it was made from all records that were counted.
     pub const fn is_whole(&self) -> bool {
         self.records_seen == self.records_counted()
+    }
+
+    /// Whether so much of the month was read that who was not found suspect is not suspect. Of a
+    /// month whose records are gone for the most part nobody can say.
+    pub fn tells_suspects(&self) -> bool {
+        let (seen, counted) = (self.records_seen, self.records_counted());
+        u128::from(seen) * 100 >= u128::from(counted) * READ_LEAST_PERCENT
     }
 
     /// Issued licences in production.

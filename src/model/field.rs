@@ -234,6 +234,40 @@ vocabulary! {
     }
 }
 
+/// The error codes of licence requests whose class is known, from the first to the last of each
+/// row: the table of reference/domain.md §3.3.
+const ERROR_CODES: [(u16, u16, ErrorClass); 15] = [
+    (1002, 1005, ErrorClass::Quota),
+    (1006, 1006, ErrorClass::Server),
+    (2001, 2001, ErrorClass::Server),
+    (2701, 2702, ErrorClass::Server),
+    (7007, 7019, ErrorClass::Token),
+    (7021, 7021, ErrorClass::Token),
+    (7101, 7113, ErrorClass::Widevine),
+    (7201, 7206, ErrorClass::Playready),
+    (7300, 7317, ErrorClass::Fairplay),
+    (8002, 8002, ErrorClass::Customer),
+    (8004, 8004, ErrorClass::Customer),
+    (8006, 8006, ErrorClass::Customer),
+    (8701, 8716, ErrorClass::Customer),
+    (9001, 9001, ErrorClass::Request),
+    (9999, 9999, ErrorClass::Server),
+];
+
+impl ErrorClass {
+    /// The class of an error code of a licence request: four digits. `None` for one that the table
+    /// does not know; `0000` is no error.
+    pub fn of_error_code(code: &[u8]) -> Option<Self> {
+        let digits = <[u8; 4]>::try_from(code).ok()?;
+        let mut number = 0;
+        for digit in digits {
+            number = number * 10 + u16::from(digit.is_ascii_digit().then(|| digit - b'0')?);
+        }
+        let known = |(first, last, _): &&(u16, u16, Self)| (*first..=*last).contains(&number);
+        ERROR_CODES.iter().find(known).map(|(_, _, class)| *class)
+    }
+}
+
 impl Field {
     /// Whether the field identifies somebody, so that only a pseudonym of it may be kept.
     pub const fn identifies(self) -> bool {
@@ -250,6 +284,35 @@ mod tests {
         for field in Field::ALL {
             assert_eq!(Field::from_code(field.code()), Some(*field));
             assert_eq!(Field::from_name(field.name().as_bytes()), Some(*field));
+        }
+    }
+    /// Reference/domain.md §3.3, number by number; and whatever is next to it.
+    #[test]
+    fn error_codes_have_the_classes_of_the_table() {
+        let table = "quota 1002 1003 1004 1005/server 1006 2001 2701 2702 9999/token 7007 7008 \
+                     7009 7010 7011 7012 7013 7014 7015 7016 7017 7018 7019 7021/widevine 7101 \
+                     7102 \
+                     7103 7104 7105 7106 7107 7108 7109 7110 7111 7112 7113/playready 7201 7202 \
+                     7203 7204 7205 7206/fairplay 7300 7301 7302 7303 7304 7305 7306 7307 7308 \
+                     7309 7310 7311 7312 7313 7314 7315 7316 7317/customer 8002 8004 8006 8701 \
+                     8702 8703 8704 8705 8706 8707 8708 8709 8710 8711 8712 8713 8714 8715 \
+                     8716/request 9001";
+        let mut known = std::collections::BTreeMap::new();
+        for row in table.split('/') {
+            let (class, codes) = row.split_once(' ').unwrap();
+            let class = ErrorClass::from_name(class.as_bytes()).unwrap();
+            known.extend(codes.split_whitespace().map(|code| (code.to_owned(), class)));
+        }
+        for number in 0..10_000 {
+            let code = format!("{number:04}");
+            assert_eq!(
+                ErrorClass::of_error_code(code.as_bytes()),
+                known.get(&code).copied(),
+                "{code}"
+            );
+        }
+        for other in ["", "701", "70111", "07011", "7o11", " 711", "-711", "A701", "WM900001"] {
+            assert_eq!(ErrorClass::of_error_code(other.as_bytes()), None, "{other}");
         }
     }
 }

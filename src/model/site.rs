@@ -2,6 +2,7 @@
 
 use super::ids::{GroupId, SiteId, SiteNo};
 use super::limits;
+use super::pseudonym::{Algorithm, CANONICALIZER_VERSION, Pseudonyms, UserForm};
 use super::time::{Month, Timestamp};
 
 /// How a site's months are counted under rule set `mau/1`; frozen inside a month.
@@ -46,6 +47,8 @@ pub struct SiteSettings {
     pub closing_hours: u32,
     /// How its months are counted.
     pub counting: Counting,
+    /// The form of its user ids.
+    pub user_form: UserForm,
     /// The sites that its users are counted together with, beside its own count.
     pub billing_group: Option<GroupId>,
 }
@@ -60,9 +63,37 @@ impl Default for SiteSettings {
             plan_mau: None,
             closing_hours: limits::CLOSING_HOURS,
             counting: Counting::default(),
+            user_form: UserForm::default(),
             billing_group: None,
         }
     }
+}
+
+/// What a request makes of a site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteChange {
+    /// Its settings.
+    pub settings: SiteSettings,
+    /// What makes its pseudonyms, where the request says so; the default where it is new and the
+    /// request does not.
+    pub algorithm: Option<Algorithm>,
+    /// The same of the billing group that it joins.
+    pub group_algorithm: Option<Algorithm>,
+}
+
+impl From<SiteSettings> for SiteChange {
+    fn from(settings: SiteSettings) -> Self {
+        Self { settings, algorithm: None, group_algorithm: None }
+    }
+}
+
+/// Why a site cannot be changed as was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SiteConflict {
+    /// The site, or the billing group, exists and has another algorithm.
+    Algorithm,
+    /// Another member of a billing group reads user ids in another form.
+    UserForm,
 }
 
 /// A month of a site as a half-open range of instants; a stored row never moves.
@@ -76,6 +107,8 @@ pub struct MonthSpan {
     pub to: Timestamp,
     /// The number of event and set partitions, fixed for the month.
     pub partitions: u16,
+    /// How its ids become pseudonyms.
+    pub pseudonyms: Pseudonyms,
 }
 
 impl MonthSpan {
@@ -93,6 +126,8 @@ pub struct Site {
     pub id: SiteId,
     /// Its number in row keys.
     pub no: SiteNo,
+    /// What makes its pseudonyms; said when it is made, and never changed.
+    pub algorithm: Algorithm,
     /// When it was made.
     pub created_at: Timestamp,
     /// When its collection ended.
@@ -120,6 +155,19 @@ impl Site {
             Some((from, settings)) if *from <= month => settings,
             _ => &self.settings,
         }
+    }
+
+    /// How the ids of a month become pseudonyms: as its row says, or as it would.
+    pub fn pseudonyms_in(&self, month: Month) -> Pseudonyms {
+        let stored = self.months.iter().rev().find(|span| span.month == month);
+        stored.map_or_else(
+            || Pseudonyms {
+                algorithm: self.algorithm,
+                canonicalizer: CANONICALIZER_VERSION,
+                users: self.settings_in(month).user_form,
+            },
+            |span| span.pseudonyms,
+        )
     }
 
     /// Whether its users of a month are counted with a billing group.

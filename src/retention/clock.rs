@@ -1,6 +1,9 @@
-//! Which time is believed. The latest believed time is kept: a clock that is set back does not take
-//! back what was due, and one that jumps ahead does not make anything due before a person says that
-//! it is right.
+//! Which time is believed. It goes on with a clock that nobody can set, from the latest time that was
+//! believed, and never stands still while the server runs: a clock that is set back prolongs nothing
+//! that has not run out yet, and one that jumps ahead keeps nothing from going that is due by the
+//! believed time. The latest believed time is kept, so a start goes on from there. A clock that
+//! was ahead, and was believed, is not taken back by one that is right: what was believed may have
+//! made something due.
 //!
 //! What is a jump: within a process, a clock that is further ahead than the time that has passed
 //! since the process first believed it, by a clock that nobody can set, so that many small steps
@@ -22,6 +25,9 @@ use crate::wire::retention::{ConfirmRequest, view};
 pub(super) const ROW: &str = "clock";
 /// How far back a clock may go without an alarm: ordinary corrections do.
 const BACK_MS: i64 = 60_000;
+/// What a clock that is put right now and then may lag behind one that nobody can set, for each
+/// such part of the time that has passed: 200 millionths, four times what a quartz does.
+const DRIFT_PART: i64 = 5_000;
 /// How far the clock may be from the time that a confirmation names: what a person needs to look at
 /// another clock and to type it.
 const CONFIRM_MS: i64 = 10 * 60_000;
@@ -34,6 +40,13 @@ const ENGINE_JUMP_MS: i64 = 3_600_000;
 pub(super) struct Anchor {
     at: Timestamp,
     running: Duration,
+}
+
+impl Anchor {
+    /// A time that was believed when the clock had run for so long.
+    pub(super) const fn new(at: Timestamp, running: Duration) -> Self {
+        Self { at, running }
+    }
 }
 
 impl Desk {
@@ -57,56 +70,79 @@ impl Desk {
 }
 
 impl Inner {
-    /// The time of a run; also kept as the latest that was believed.
-    pub(super) async fn believe(&self, real: Timestamp) -> Result<Timestamp, DeskError> {
+    /// The time of a run, also kept as the latest that was believed, and whether the clock agrees:
+    /// while a jump of it waits for its confirmation the time is the one that has passed without it.
+    pub(super) async fn believe(&self, real: Timestamp) -> Result<(Timestamp, bool), DeskError> {
         let known = self.state().clock.clone();
         // A desk that knows of no time goes on from the engine's: its data may be older than it.
         let mut row = known.unwrap_or_else(|| self.first(real));
-        if real.0 > self.limit(&row) {
-            if row.jump.is_none() {
-                self.alarm(Alarm::ClockAhead).await?;
-                row.jump = Some(real);
-                self.keep_clock(row).await?;
-            }
-            return Err(DeskError::ClockAhead);
+        let (passed, is_jump) = (self.passed(&row), real.0 > self.limit(&row));
+        let now = if is_jump { passed } else { passed.max(real) };
+        if is_jump && row.jump.is_none() {
+            self.alarm(Alarm::ClockAhead).await?;
         }
-        let back = real.0 < row.high_water.0 - BACK_MS;
+        row.jump = is_jump.then(|| row.jump.unwrap_or(real));
+        let back = real.0 < passed.0 - self.tolerated();
         if back && !row.back {
             self.alarm(Alarm::ClockBack).await?;
         }
         row.back = back;
-        row.jump = None;
-        row.high_water = row.high_water.max(real);
-        let now = row.high_water;
+        row.high_water = now;
         self.keep_clock(row).await?;
         if self.state().anchor.is_none() {
             self.anchor(now);
         }
-        Ok(now)
+        self.seen(now);
+        Ok((now, !is_jump))
     }
 
-    /// The time that is believed now, without keeping it.
+    /// As [`Inner::believe`], for what must not be done by a clock that nobody has confirmed.
+    ///
+    /// # Errors
+    /// [`DeskError::ClockAhead`] then.
+    pub(super) async fn confirmed(&self) -> Result<Timestamp, DeskError> {
+        let (now, is_confirmed) = self.believe(self.clock.now()).await?;
+        if is_confirmed { Ok(now) } else { Err(DeskError::ClockAhead) }
+    }
+
+    /// The time that is believed now, without keeping it, and whether the clock agrees.
     pub(super) fn believed(&self) -> (Timestamp, bool) {
         let real = self.clock.now();
         let known = self.state().clock.clone();
         match known {
             None if real.0 > self.limit(&self.first(real)) => (self.first(real).high_water, false),
             None => (real, true),
-            Some(row) if real.0 > self.limit(&row) => (row.high_water, false),
-            Some(row) => (row.high_water.max(real), true),
+            Some(row) if real.0 > self.limit(&row) => (self.passed(&row), false),
+            Some(row) => (self.passed(&row).max(real), true),
         }
+    }
+
+    /// The latest believed time, and what has passed since then.
+    fn passed(&self, row: &ClockRow) -> Timestamp {
+        let seen = self.state().seen;
+        seen.map_or(row.high_water, |seen| self.since(seen)).max(row.high_water)
+    }
+
+    /// How far the clock may lag behind without an alarm, milliseconds.
+    fn tolerated(&self) -> i64 {
+        let anchor = self.state().anchor;
+        let passed = anchor.map_or(0, |anchor| self.since(anchor).0.saturating_sub(anchor.at.0));
+        BACK_MS.saturating_add(passed / DRIFT_PART)
+    }
+
+    /// A time, and what has passed since this process believed it.
+    fn since(&self, anchor: Anchor) -> Timestamp {
+        let passed = self.clock.running().saturating_sub(anchor.running).as_millis();
+        Timestamp(anchor.at.0.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX)))
     }
 
     /// The latest time that is no jump.
     fn limit(&self, row: &ClockRow) -> i64 {
         let anchor = self.state().anchor;
-        let expected = anchor.map_or(row.high_water, |anchor| {
-            let passed = self.clock.running().saturating_sub(anchor.running).as_millis();
-            Timestamp(anchor.at.0.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX)))
-        });
+        let expected = anchor.map_or(row.high_water, |anchor| self.since(anchor));
         let ahead = expected.0.saturating_add(i64::from(self.settings.jump_days) * DAY_MS);
         // What was believed once is no jump.
-        ahead.max(row.high_water.0)
+        ahead.max(self.passed(row).0)
     }
 
     /// The row of a desk that has none yet.
@@ -118,6 +154,11 @@ impl Inner {
     fn anchor(&self, at: Timestamp) {
         let running = self.clock.running();
         self.state().anchor = Some(Anchor { at, running });
+    }
+
+    fn seen(&self, at: Timestamp) {
+        let running = self.clock.running();
+        self.state().seen = Some(Anchor { at, running });
     }
 
     pub(super) async fn keep_clock(&self, row: ClockRow) -> Result<(), DeskError> {
@@ -142,11 +183,12 @@ impl Inner {
             let pointer = Pointer::of("time");
             return Err(DeskError::Unfit(Flaw { reason: Reason::BadValue, pointer }));
         }
-        let from = row.high_water;
+        let from = self.passed(&row);
         let event = Event::ClockConfirmed { from, to: real };
         self.append(Entry::new(real, actor, event)).await?;
-        row.high_water = row.high_water.max(real);
+        row.high_water = from.max(real);
         row.jump = None;
+        self.seen(row.high_water);
         self.keep_clock(row).await?;
         self.anchor(real);
         self.vault.believe(real).await?;

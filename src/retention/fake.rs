@@ -16,6 +16,7 @@ use crate::keys::vek::LedgerMark;
 use crate::keys::{EpochStanding, KeyInfo, KeyKind, Victim};
 use crate::model::ids::{HoldNo, KeyId, SiteId};
 use crate::model::limits;
+use crate::model::pseudonym::Algorithm;
 use crate::model::retention::{Doom, Lot};
 use crate::model::site::Site;
 use crate::model::time::{Clock, Month, Timestamp};
@@ -81,6 +82,8 @@ pub enum Fault {
     Away,
     /// The keys go, and no hold gets its copy.
     KeepsNothing,
+    /// What is on hold of a bucket of this site cannot be copied, and it gives up.
+    CannotKeep(u32),
 }
 
 /// What a vault is made of.
@@ -307,7 +310,20 @@ fn destroy(inside: &mut Inside, lots: &[Doom]) -> Result<DestroyReport, EngineEr
         keys: info.keys.iter().copied().map(victim).collect(),
     });
     let mut done: Vec<LotReport> = report_of.collect();
-    let fault = inside.fault.take();
+    let fault = match inside.fault {
+        // As long as the disk is damaged.
+        Some(Fault::CannotKeep(site)) => {
+            let is_it = |doom: &Doom| {
+                let own = matches!(doom.lot, Lot::Records(bucket) if bucket.site.0 == site);
+                own && !doom.heirs.is_empty()
+            };
+            if lots.iter().any(is_it) {
+                return Err(EngineError::Damaged("a block of what is on hold".into()));
+            }
+            None
+        }
+        _ => inside.fault.take(),
+    };
     match fault {
         Some(Fault::Nothing) => return Ok(report(inside, Vec::new(), old_epoch)),
         // It did not even begin.
@@ -331,7 +347,7 @@ fn destroy(inside: &mut Inside, lots: &[Doom]) -> Result<DestroyReport, EngineEr
             bucket.into_iter().for_each(|lot| lot.records = None);
         }
         Some(Fault::Busy) => return Err(EngineError::Busy),
-        Some(Fault::HalfWay | Fault::KeepsNothing) | None => {}
+        Some(Fault::HalfWay | Fault::KeepsNothing | Fault::CannotKeep(_)) | None => {}
     }
     let was_unfinished = !inside.unfinished.is_empty() && inside.turned.is_empty();
     inside.unfinished.clear();
@@ -577,6 +593,7 @@ pub fn desk(folder: &std::path::Path, sites: &[&str], now: Timestamp) -> super::
         let site = Site {
             id: SiteId::parse(id.as_bytes()).unwrap(),
             no: SiteNo(no),
+            algorithm: Algorithm::default(),
             created_at: Timestamp(0),
             terminated_at: None,
             settings: SiteSettings::default(),

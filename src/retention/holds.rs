@@ -320,10 +320,9 @@ impl Inner {
     }
 
     /// What a run does for holds: those that a cut kept from the ledger, and missed reviews.
-    pub(super) async fn look_after_holds(&self) -> Result<(), DeskError> {
+    pub(super) async fn look_after_holds(&self, now: Timestamp) -> Result<(), DeskError> {
         let _deciding = self.deciding.lock().await;
         let holds: Vec<HoldRow> = self.state().holds.values().cloned().collect();
-        let now = self.clock.now();
         for mut hold in holds {
             if !hold.in_ledger {
                 hold = self.note_hold(hold).await?;

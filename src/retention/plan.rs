@@ -22,6 +22,35 @@ pub(super) const LOTS_MAX: usize = 1_000;
 /// How long after its due time a lot must be gone, milliseconds: 5 days.
 pub(super) const DEADLINE_MS: i64 = 5 * DAY_MS;
 
+/// What tells a lot or a copy from everything else.
+pub(super) type Name = (Lot, Option<HoldNo>);
+
+/// What could not be copied to hold storage in this run, and how often that was tried.
+#[derive(Default)]
+pub(super) struct Tried(BTreeMap<Name, u32>);
+
+impl Tried {
+    /// Once with others, and once alone.
+    const TIMES: u32 = 2;
+
+    /// Notes that a plan was given up.
+    pub(super) fn add(&mut self, lots: &[Planned]) {
+        let alone = lots.len() == 1;
+        for planned in lots {
+            let times = self.0.entry(name_of(planned)).or_default();
+            *times = if alone { Self::TIMES } else { *times + 1 };
+        }
+    }
+
+    fn has(&self, name: &Name) -> bool {
+        self.0.contains_key(name)
+    }
+
+    fn is_over(&self, name: &Name) -> bool {
+        self.0.get(name).is_some_and(|times| *times >= Self::TIMES)
+    }
+}
+
 /// A lot, or a copy in hold storage, and what is decided of it.
 #[derive(Clone, Debug)]
 pub(super) struct Standing {
@@ -154,20 +183,35 @@ impl Inner {
         Ok(standings)
     }
 
-    /// What is to be destroyed now, at most [`LOTS_MAX`]: lots, or, when there are none, copies of
-    /// holds that were released.
+    /// What is to be destroyed now, at most [`LOTS_MAX`]: lots that nothing holds; when there are
+    /// none, what is on hold of one site, which needs a copy and may fail; and when there is
+    /// nothing of that either, copies of holds that were released, likewise. What `tried` names
+    /// failed in this run already: it is taken alone then, and after that no more.
     ///
     /// # Errors
     /// When the vault of the holds cannot be opened.
-    pub(super) fn plan(&self, now: Timestamp) -> Result<Vec<Planned>, DeskError> {
-        let standings = self.standings(now)?;
-        let free = |of_holds: bool| {
-            let of = standings.iter().filter(move |one| one.hold.is_some() == of_holds);
-            of.filter(|one| one.is_free(now)).take(LOTS_MAX)
-        };
-        let lots: Vec<&Standing> = free(false).collect();
-        let all = if lots.is_empty() { free(true).collect() } else { lots };
-        Ok(all.into_iter().map(|standing| self.planned(standing)).collect())
+    pub(super) fn plan(&self, now: Timestamp, tried: &Tried) -> Result<Vec<Planned>, DeskError> {
+        let mut standings = self.standings(now)?;
+        standings.retain(|one| one.is_free(now) && !tried.is_over(&one.name()));
+        for of_holds in [false, true] {
+            let of = || standings.iter().filter(|one| one.hold.is_some() == of_holds);
+            let free = of().filter(|one| one.holds.is_empty()).take(LOTS_MAX);
+            let free: Vec<Planned> = free.map(|standing| self.planned(standing)).collect();
+            if !free.is_empty() {
+                return Ok(free);
+            }
+            let held = of().find(|one| !tried.has(&one.name()));
+            if let Some(first) = held {
+                let alike =
+                    |one: &&Standing| one.info.site == first.info.site && !tried.has(&one.name());
+                let alike = of().filter(alike).take(LOTS_MAX);
+                return Ok(alike.map(|standing| self.planned(standing)).collect());
+            }
+            if let Some(one) = of().next() {
+                return Ok(vec![self.planned(one)]);
+            }
+        }
+        Ok(Vec::new())
     }
 
     /// A lot or a copy as it is planned for destruction, with a commitment to each of its keys.

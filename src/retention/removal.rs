@@ -85,7 +85,8 @@ impl Inner {
         let _one = self.running.lock().await;
         let found = self.vault.site(&site).ok_or(DeskError::NotFound)?;
         let mut view = RunView::default();
-        let now = self.clock.now();
+        // Not the clock: one that is set back would have the first person's request wait longer.
+        let now = self.confirmed().await?;
         if !self.settle(now, &mut view).await? {
             // What was begun before comes first, and it waits.
             return Err(DeskError::Busy);
@@ -169,7 +170,7 @@ impl Inner {
         month: Month,
         view: &mut RunView,
     ) -> Result<(), DeskError> {
-        let now = self.clock.now();
+        let (now, _) = self.believed();
         let row = {
             let _deciding = self.deciding.lock().await;
             let own = self.left_of(site, month, now)?;

@@ -17,7 +17,7 @@ use super::certificate::{self, Issue};
 use super::figures::Look;
 use super::holds::is_unreviewed;
 use super::plan::{
-    Standing, buckets, class_of, committed, digest_of, doom_of, keys_of, name_of, rule_name,
+    Standing, Tried, buckets, class_of, committed, digest_of, doom_of, keys_of, name_of, rule_name,
 };
 use super::policy::Profile;
 use super::vault::{DestroyReport, LotReport, Verification};
@@ -51,6 +51,8 @@ pub(super) enum End {
     Failed,
     /// Given up before it began, because something of it is held by now.
     Withdrawn,
+    /// Given up before a key went, because what is on hold cannot be copied; an alarm was given.
+    NotKept,
 }
 
 impl Desk {
@@ -58,7 +60,8 @@ impl Desk {
     ///
     /// # Errors
     /// [`DeskError::NeedsAllSites`] for a credential of some sites: a run is of all of them.
-    /// [`DeskError::ClockAhead`] while a jump of the clock waits for its confirmation.
+    /// [`DeskError::ClockAhead`] while a jump of the clock waits for its confirmation: what was due
+    /// by the time that has passed without the jump was destroyed, the rest was not.
     pub async fn run(&self, caller: &Caller) -> Result<Vec<u8>, DeskError> {
         everywhere(caller)?;
         let actor = Actor::Credential(credential(caller)?);
@@ -104,37 +107,38 @@ impl Inner {
     }
 
     async fn destroy_due(&self, actor: &Actor) -> Result<RunView, DeskError> {
-        self.look_after_holds().await?;
-        let now = self.believe(self.clock.now()).await?;
+        let (now, is_confirmed) = self.believe(self.clock.now()).await?;
+        self.look_after_holds(now).await?;
         self.keep_notice(now).await?;
         self.announce_policy(now).await?;
         self.vault.expire(now).await?;
         let mut view = RunView::default();
-        if !self.finish_begun(now, &mut view).await? {
-            return Ok(view);
-        }
-        while let Some(row) = self.begin(actor, now).await? {
-            if !matches!(self.carry_on(row, false, &mut view).await?, End::Certified) {
-                break;
+        if self.finish_begun(now, &mut view).await? {
+            let mut tried = Tried::default();
+            while let Some(row) = self.begin(actor, now, &tried).await? {
+                let lots = row.lots.clone();
+                match self.carry_on(row, false, &mut view).await? {
+                    End::Certified => {}
+                    End::NotKept => tried.add(&lots),
+                    End::Waiting | End::Failed | End::Withdrawn => break,
+                }
             }
+            self.sweep(now).await?;
         }
-        self.sweep(now).await?;
-        Ok(view)
+        // What was due by the believed time is gone; what the clock makes due waits.
+        if is_confirmed { Ok(view) } else { Err(DeskError::ClockAhead) }
     }
 
     /// What must have ended before anything else begins: holds without their entry, a turn-over or
     /// a destruction that was begun. False while one of them waits.
-    ///
-    /// # Errors
-    /// [`DeskError::ClockAhead`] while a jump of the clock waits for its confirmation.
     pub(super) async fn settle(
         &self,
         now: Timestamp,
         view: &mut RunView,
     ) -> Result<bool, DeskError> {
-        self.look_after_holds().await?;
-        let believed = self.believe(now).await?;
-        Ok(self.finish_turn_over(now).await? && self.finish_begun(believed, view).await?)
+        self.look_after_holds(now).await?;
+        let turned = self.finish_turn_over(self.clock.now()).await?;
+        Ok(turned && self.finish_begun(now, view).await?)
     }
 
     /// Goes on with what a cut or a copy out of reach has left; false while it does not end.
@@ -157,10 +161,15 @@ impl Inner {
     }
 
     /// Plans a destruction and tells the ledger; `None` when nothing is due.
-    async fn begin(&self, actor: &Actor, now: Timestamp) -> Result<Option<RunRow>, DeskError> {
+    async fn begin(
+        &self,
+        actor: &Actor,
+        now: Timestamp,
+        tried: &Tried,
+    ) -> Result<Option<RunRow>, DeskError> {
         // From here to the intent no hold comes in between.
         let _deciding = self.deciding.lock().await;
-        let lots = self.plan(now)?;
+        let lots = self.plan(now, tried)?;
         if lots.is_empty() {
             return Ok(None);
         }
@@ -249,6 +258,9 @@ impl Inner {
             let mark = self.ask(Ledger::mark).await?;
             let mut report = match self.vault.destroy(lots, mark).await {
                 Ok(report) => report,
+                Err(error) if self.is_given_up(&row, &error) => {
+                    return self.not_kept(row, error).await;
+                }
                 Err(error) => return self.not_destroyed(&mut row, error).await,
             };
             if again && report.nothing {
@@ -423,6 +435,28 @@ impl Inner {
         })
     }
 
+    /// Whether the engine has ended a destruction by itself, because a copy could not be made.
+    fn is_given_up(&self, row: &RunRow, error: &EngineError) -> bool {
+        let can_be = !matches!(error, EngineError::Stopped | EngineError::Busy);
+        let has_heirs = row.lots.iter().any(|planned| !planned.heirs.is_empty());
+        can_be && has_heirs && self.vault.unfinished_destruction().is_empty()
+    }
+
+    /// What is on hold stays where it is, and so does what was planned with it; nothing else waits
+    /// for it. An alarm of each run, because what is due and held is not kept apart.
+    async fn not_kept(&self, mut row: RunRow, error: EngineError) -> Result<End, DeskError> {
+        let Some(operation) = row.operation else { return Err(DeskError::Failed) };
+        tracing::error!(%error, lots = row.lots.len(), "retention: held lots cannot be copied");
+        let ended_at = self.clock.now().max(row.begun_at);
+        let reported = Reported::withdrawn(self.epoch_of_plan(&row.lots)?, ended_at);
+        row.report = Some(reported.clone());
+        self.keep_run(&row).await?;
+        self.alarm(Alarm::HoldNotKept).await?;
+        self.result(&row, &reported, operation).await?;
+        self.drop_run().await?;
+        Ok(End::NotKept)
+    }
+
     /// The engine refused, perhaps because of the root provider, and the next run tries again. One
     /// that has stopped or is busy for a minute needs nobody who looks at this.
     async fn not_destroyed(&self, row: &mut RunRow, error: EngineError) -> Result<End, DeskError> {
@@ -526,7 +560,7 @@ impl Inner {
             i64::try_from(lots.len()).unwrap_or(i64::MAX)
         };
         let holds = |state: &super::State| {
-            state.holds.values().filter(|hold| is_unreviewed(hold, real)).count()
+            state.holds.values().filter(|hold| is_unreviewed(hold, believed)).count()
         };
         let look = Look {
             due: count(&|standing| standing.is_free(now) && standing.holds.is_empty()),

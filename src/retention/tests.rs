@@ -23,6 +23,7 @@ use crate::ledger::Recorded;
 use crate::model::batch::{Bucket, Epoch, SiteMonth};
 use crate::model::caller::{Role, SiteScope, Token};
 use crate::model::ids::{KeyId, SiteId, SiteNo};
+use crate::model::pseudonym::Algorithm;
 use crate::model::retention::Lot;
 use crate::model::site::{Site, SiteSettings};
 use crate::model::time::{DAY_MS, Month, Timestamp};
@@ -56,6 +57,7 @@ fn site(id: &str, no: u32, zone: &str, records_days: Option<u32>) -> Site {
     let mut site = Site {
         id: site_id(id),
         no: SiteNo(no),
+        algorithm: Algorithm::default(),
         created_at: at("2025-12-01T00:00:00Z"),
         terminated_at: None,
         settings,

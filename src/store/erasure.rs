@@ -12,7 +12,9 @@ use crate::model::vocab::{Class, vocabulary};
 const VERSION: u8 = 2;
 /// Rows of this version end behind the parts.
 const VERSION_SHORT: u8 = 1;
-const VERSION_SUPPRESSED: u8 = 1;
+const VERSION_SUPPRESSED: u8 = 2;
+/// Rows of this version have the tag of the byte-exact form alone.
+const VERSION_SUPPRESSED_EXACT: u8 = 1;
 /// Bytes of a tag.
 const TAG_BYTES: usize = 16;
 /// Least bytes of a part: class, epoch, key, number of keys.
@@ -239,22 +241,26 @@ fn tags(reader: &mut Reader<'_>) -> Result<Vec<Tag>, Corrupt> {
     (0..count).map(|_| reader.tag()).collect()
 }
 
-/// The value of a suppressed person's row: `version ‖ tag (16)`.
-pub fn encode_suppressed(tag: &Tag) -> Vec<u8> {
-    [&[VERSION_SUPPRESSED][..], &tag.0].concat()
+/// The value of a suppressed person's row: `version ‖ n × tag (16)`, one for each form of user ids.
+pub fn encode_suppressed(tags: &[Tag]) -> Vec<u8> {
+    let mut out = vec![VERSION_SUPPRESSED];
+    out.varint(tags.len() as u64);
+    tags.iter().for_each(|tag| out.extend_from_slice(&tag.0));
+    out
 }
 
 /// Reads the value of a suppressed person's row.
 ///
 /// # Errors
 /// When the bytes do not follow the format.
-pub fn decode_suppressed(bytes: &[u8]) -> Result<Tag, Corrupt> {
+pub fn decode_suppressed(bytes: &[u8]) -> Result<Vec<Tag>, Corrupt> {
     let mut reader = Reader::new("suppressed person", bytes);
-    if reader.byte()? != VERSION_SUPPRESSED {
-        return Err(reader.corrupt());
-    }
-    let tag = reader.tag()?;
-    reader.end().map(|()| tag)
+    let tags = match reader.byte()? {
+        VERSION_SUPPRESSED => tags(&mut reader)?,
+        VERSION_SUPPRESSED_EXACT => vec![reader.tag()?],
+        _ => return Err(reader.corrupt()),
+    };
+    reader.end().map(|()| tags)
 }
 
 #[cfg(test)]
@@ -296,5 +302,19 @@ mod tests {
                 prop_assert!(Erasure::decode(&bytes[..cut]).is_err());
             }
         }
+    }
+
+    #[test]
+    fn suppressed_persons_of_both_versions_are_read() {
+        let tags: Vec<Tag> = (1..=8).map(|of| Tag([of; 16])).collect();
+        let bytes = encode_suppressed(&tags);
+        assert_eq!(decode_suppressed(&bytes), Ok(tags));
+        let before = [&[1][..], &[7; 16]].concat();
+        assert_eq!(decode_suppressed(&before), Ok(vec![Tag([7; 16])]));
+        for cut in 0..bytes.len() {
+            assert!(decode_suppressed(&bytes[..cut]).is_err(), "{cut}");
+        }
+        assert!(decode_suppressed(&[before, vec![0]].concat()).is_err());
+        assert!(decode_suppressed(&[3, 0]).is_err());
     }
 }

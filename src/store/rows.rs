@@ -6,18 +6,25 @@ use std::collections::BTreeSet;
 use super::codec::{Corrupt, Put, Reader};
 use crate::model::caller::{Role, SiteScope, Token};
 use crate::model::ids::{GroupId, SiteId, SiteNo};
+use crate::model::pseudonym::{Algorithm, CANONICALIZER_VERSION, Pseudonyms, UserForm};
 use crate::model::site::{Counting, MonthSpan, Site, SiteSettings};
 use crate::model::time::{Month, Timestamp};
 
 const VERSION: u8 = 1;
+/// Of a site's row.
+const VERSION_SITE: u8 = 2;
+/// Sites of this version say nothing of algorithm and form of their pseudonyms: they have the
+/// default ones.
+const VERSION_SITE_PLAIN: u8 = 1;
 /// In the byte of the counting options: the name of a billing group follows.
 const GROUPED: u8 = 16;
 
 /// Encodes a site.
 pub fn encode_site(site: &Site) -> Vec<u8> {
-    let mut out = vec![VERSION];
+    let mut out = vec![VERSION_SITE];
     out.prefixed(site.id.as_str().as_bytes());
     out.varint(u64::from(site.no.0));
+    out.push(site.algorithm.code());
     out.zigzag(site.created_at.0);
     put_option(&mut out, site.terminated_at.as_ref(), |out, at| out.zigzag(at.0));
     encode_settings(&mut out, &site.settings);
@@ -36,6 +43,8 @@ pub fn encode_site(site: &Site) -> Vec<u8> {
         out.zigzag(span.from.0);
         out.zigzag(span.to.0);
         out.varint(u64::from(span.partitions));
+        let Pseudonyms { algorithm, canonicalizer, users } = span.pseudonyms;
+        out.extend_from_slice(&[algorithm.code(), canonicalizer, users.code()]);
     }
     put_option(&mut out, site.closed_through.as_ref(), |out, month| out.varint(u64::from(month.0)));
     out
@@ -48,19 +57,23 @@ pub fn encode_site(site: &Site) -> Vec<u8> {
 pub fn decode_site(bytes: &[u8]) -> Result<Site, Corrupt> {
     let mut reader = Reader::new("site", bytes);
     let corrupt = reader.corrupt();
-    if reader.byte()? != VERSION {
-        return Err(corrupt);
-    }
+    let says = match reader.byte()? {
+        VERSION_SITE => true,
+        VERSION_SITE_PLAIN => false,
+        _ => return Err(corrupt),
+    };
     let id = SiteId::parse_scope(reader.prefixed()?).ok_or(corrupt)?;
     let no = SiteNo(reader.number32()?);
+    let algorithm = if says { algorithm(&mut reader)? } else { Algorithm::default() };
     let created_at = Timestamp(reader.zigzag()?);
     let terminated_at = option(&mut reader, |reader| Ok(Timestamp(reader.zigzag()?)))?;
-    let settings = decode_settings(&mut reader)?;
-    let pending =
-        option(&mut reader, |reader| Ok((Month(reader.number32()?), decode_settings(reader)?)))?;
+    let settings = decode_settings(&mut reader, says)?;
+    let pending = option(&mut reader, |reader| {
+        Ok((Month(reader.number32()?), decode_settings(reader, says)?))
+    })?;
     let mut past = Vec::new();
     for _ in 0..reader.count_of(8)? {
-        past.push((Month(reader.number32()?), decode_settings(&mut reader)?));
+        past.push((Month(reader.number32()?), decode_settings(&mut reader, says)?));
     }
     let mut months = Vec::new();
     for _ in 0..reader.count_of(4)? {
@@ -69,11 +82,40 @@ pub fn decode_site(bytes: &[u8]) -> Result<Site, Corrupt> {
             from: Timestamp(reader.zigzag()?),
             to: Timestamp(reader.zigzag()?),
             partitions: u16::try_from(reader.varint()?).map_err(|_| corrupt)?,
+            pseudonyms: if says { pseudonyms(&mut reader)? } else { Pseudonyms::default() },
         });
     }
     let closed_through = option(&mut reader, |reader| Ok(Month(reader.number32()?)))?;
     reader.end()?;
-    Ok(Site { id, no, created_at, terminated_at, settings, pending, past, months, closed_through })
+    Ok(Site {
+        id,
+        no,
+        algorithm,
+        created_at,
+        terminated_at,
+        settings,
+        pending,
+        past,
+        months,
+        closed_through,
+    })
+}
+
+fn algorithm(reader: &mut Reader<'_>) -> Result<Algorithm, Corrupt> {
+    Algorithm::from_code(reader.byte()?).ok_or(reader.corrupt())
+}
+
+fn user_form(reader: &mut Reader<'_>) -> Result<UserForm, Corrupt> {
+    UserForm::from_code(reader.byte()?).ok_or(reader.corrupt())
+}
+
+fn pseudonyms(reader: &mut Reader<'_>) -> Result<Pseudonyms, Corrupt> {
+    let (algorithm, canonicalizer) = (algorithm(reader)?, reader.byte()?);
+    // One that this program does not know it cannot make pseudonyms with.
+    if canonicalizer != CANONICALIZER_VERSION {
+        return Err(reader.corrupt());
+    }
+    Ok(Pseudonyms { algorithm, canonicalizer, users: user_form(reader)? })
 }
 
 fn encode_settings(out: &mut Vec<u8>, settings: &SiteSettings) {
@@ -92,6 +134,7 @@ fn encode_settings(out: &mut Vec<u8>, settings: &SiteSettings) {
         }
         None => out.push(counting),
     }
+    out.push(settings.user_form.code());
 }
 
 fn encode_counting(counting: Counting) -> u8 {
@@ -112,7 +155,8 @@ fn decode_counting(code: u8) -> Option<Counting> {
     })
 }
 
-fn decode_settings(reader: &mut Reader<'_>) -> Result<SiteSettings, Corrupt> {
+/// `says` where the row says the form of user ids.
+fn decode_settings(reader: &mut Reader<'_>, says: bool) -> Result<SiteSettings, Corrupt> {
     let name = reader.text()?.to_owned();
     let time_zone = reader.text()?.to_owned();
     let mut sentinel_user_ids = Vec::new();
@@ -128,6 +172,7 @@ fn decode_settings(reader: &mut Reader<'_>) -> Result<SiteSettings, Corrupt> {
         0 => None,
         _ => Some(GroupId::parse(reader.prefixed()?).ok_or(reader.corrupt())?),
     };
+    let user_form = if says { user_form(reader)? } else { UserForm::default() };
     Ok(SiteSettings {
         name,
         time_zone,
@@ -136,6 +181,7 @@ fn decode_settings(reader: &mut Reader<'_>) -> Result<SiteSettings, Corrupt> {
         plan_mau,
         closing_hours,
         counting,
+        user_form,
         billing_group,
     })
 }
@@ -314,15 +360,45 @@ mod tests {
         fn settings()(
             name in ".{0,9}", ids in proptest::collection::vec(".{0,9}", 0..3),
             days in proptest::option::of(any::<u32>()), plan in proptest::option::of(any::<u64>()),
-            hours in any::<u32>(), counting in 0u8..16,
+            hours in any::<u32>(), counting in 0u8..16, form in 0u8..8,
             group in proptest::option::of("[A-Za-z0-9._-]{1,64}"),
         ) -> SiteSettings {
             SiteSettings {
                 name, time_zone: "Asia/Seoul".into(), sentinel_user_ids: ids, records_days: days,
                 plan_mau: plan,
                 closing_hours: hours, counting: decode_counting(counting).unwrap(),
+                user_form: UserForm::from_code(form).unwrap(),
                 billing_group: group.and_then(|group| GroupId::parse(group.as_bytes())),
             }
+        }
+    }
+
+    /// As it was written before a site said anything of its pseudonyms, byte for byte.
+    #[test]
+    fn a_site_from_before_algorithms_and_forms_is_read() {
+        let settings = [0, 3, b'U', b'T', b'C', 0, 0, 0, 72, 2];
+        let head = [1, 1, b'A', 7, 0, 0];
+        let month = [1, 0x82, 0xbe, 1, 0, 2, 0x80, 2, 0];
+        let bytes = [&head[..], &settings, &[0, 1, 9], &settings, &month].concat();
+        let site = decode_site(&bytes).unwrap();
+        assert_eq!(
+            (site.id.as_str(), site.no, site.algorithm),
+            ("A", SiteNo(7), Algorithm::HmacSha256)
+        );
+        assert_eq!(site.settings, SiteSettings::default());
+        assert_eq!(site.past, [(Month(9), SiteSettings::default())]);
+        let span = MonthSpan {
+            month: Month(24_322),
+            from: Timestamp(0),
+            to: Timestamp(1),
+            partitions: 256,
+            pseudonyms: Pseudonyms::default(),
+        };
+        assert_eq!(site.months, [span]);
+        let now = encode_site(&site);
+        assert_eq!((now[0], decode_site(&now)), (2, Ok(site)));
+        for cut in 0..bytes.len() {
+            assert!(decode_site(&bytes[..cut]).is_err(), "{cut}");
         }
     }
 
@@ -330,13 +406,18 @@ mod tests {
         #[test]
         fn sites_round_trip(
             now in settings(), later in proptest::option::of(settings()), at in any::<i64>(),
-            months in 0u32..4, closed in proptest::option::of(any::<u32>()),
+            months in 0u32..4, closed in proptest::option::of(any::<u32>()), form in 0u8..8,
+            blake3 in any::<bool>(),
         ) {
+            let algorithm = if blake3 { Algorithm::Blake3 } else { Algorithm::HmacSha256 };
+            let users = UserForm::from_code(form).unwrap();
             let span = |no| MonthSpan {
                 month: Month(no), from: Timestamp(at), to: Timestamp(!at), partitions: 256,
+                pseudonyms: Pseudonyms { algorithm, users, ..Pseudonyms::default() },
             };
             let site = Site {
-                id: SiteId::parse(b"A-1").unwrap(), no: SiteNo(7), created_at: Timestamp(at),
+                id: SiteId::parse(b"A-1").unwrap(), no: SiteNo(7), algorithm,
+                created_at: Timestamp(at),
                 terminated_at: (at > 0).then_some(Timestamp(1)), settings: now,
                 past: later.iter().map(|settings| (Month(24_300), settings.clone())).collect(),
                 pending: later.map(|settings| (Month(24_322), settings)),
@@ -344,6 +425,17 @@ mod tests {
                 closed_through: closed.map(Month),
             };
             prop_assert_eq!(decode_site(&encode_site(&site)), Ok(site));
+        }
+
+        #[test]
+        fn unknown_forms_are_refused(form in 8u8.., algorithm in 3u8.., version in 2u8..) {
+            let whole = [1, 1, 0];
+            prop_assert!(pseudonyms(&mut Reader::new("month", &whole)).is_ok());
+            for (at, byte) in [(0, algorithm), (1, version), (2, form)] {
+                let mut bytes = whole;
+                bytes[at] = byte;
+                prop_assert!(pseudonyms(&mut Reader::new("month", &bytes)).is_err());
+            }
         }
 
         #[test]

@@ -8,6 +8,7 @@ use crate::engine::{EngineError, UsageMonth};
 use crate::model::caller::{Caller, Role, SiteScope, Token};
 use crate::model::explained::Explained;
 use crate::model::ids::{GroupId, SiteId, SiteNo};
+use crate::model::pseudonym::{Algorithm, Pseudonyms};
 use crate::model::site::{MonthSpan, Site, SiteSettings};
 use crate::model::time::{Month, Timestamp};
 use crate::model::usage::{Counters, State, Tally};
@@ -40,6 +41,7 @@ impl Figures {
             Arc::new(Site {
                 id: SiteId::parse(id.as_bytes()).unwrap(),
                 no: SiteNo(1),
+                algorithm: Algorithm::default(),
                 created_at: Timestamp(0),
                 terminated_at: None,
                 settings: SiteSettings::default(),
@@ -63,7 +65,13 @@ impl Counts for Figures {
         let start = |month: Month| {
             Timestamp::parse(format!("{month}-01T00:00:00Z").as_bytes()).unwrap_or_default()
         };
-        let span = MonthSpan { month, from: start(month), to: start(month.next()), partitions: 1 };
+        let span = MonthSpan {
+            month,
+            from: start(month),
+            to: start(month.next()),
+            partitions: 1,
+            pseudonyms: Pseudonyms::default(),
+        };
         let counters = Counters { mau: 7, ..Counters::default() };
         Ok(Some(UsageMonth {
             time_zone: site.settings.time_zone.clone(),
@@ -92,6 +100,7 @@ impl Counts for Figures {
         Ok(Some(GroupMonth {
             group: group.clone(),
             month,
+            algorithm: Algorithm::default(),
             members,
             tally: first.tally,
             state: first.state,

@@ -27,6 +27,7 @@ impl Usage {
         let usage = GroupUsage {
             group: found.group,
             month,
+            algorithm: found.algorithm,
             state: found.state,
             closes_at: found.closes_at,
             figures,
@@ -43,6 +44,7 @@ fn member(usage: UsageMonth) -> Member {
     Member {
         site_id: usage.site.id.clone(),
         time_zone: usage.time_zone,
+        pseudonyms: usage.span.pseudonyms,
         state: usage.state,
         counters: usage.tally.counters,
         corrections: usage.tally.corrections,

@@ -69,11 +69,11 @@ impl Memory {
 }
 
 impl Source for Memory {
-    fn months(&self, ended_after: Timestamp) -> Result<Vec<MonthNews>, EngineError> {
+    fn months(&self, closed_after: Timestamp) -> Result<Vec<MonthNews>, EngineError> {
         Ok(self.with(|inside| {
             inside.looks += 1;
-            let months = inside.months.iter().filter(|month| month.span.to > ended_after);
-            months.cloned().collect()
+            let is_news = |month: &&MonthNews| month.closed_at.is_none_or(|at| at > closed_after);
+            inside.months.iter().filter(is_news).cloned().collect()
         }))
     }
 

@@ -21,9 +21,9 @@ use crate::wire::webhooks::{Standing, Topic, message};
 const THRESHOLDS: [u64; 3] = [50, 80, 100];
 /// How long after it happened something is still noticed, milliseconds (30 days).
 const NEWS_MS: i64 = 30 * DAY_MS;
-/// How long after its end a month is closed at the latest, milliseconds (10 days, and 3 for a new
-/// site).
-const CLOSING_MS_MAX: i64 = 13 * DAY_MS;
+/// How long after its end a month is mostly closed, milliseconds (10 days at most, and 3 for a new
+/// site); later where the server was off.
+const CLOSING_MS: i64 = 13 * DAY_MS;
 /// Most rows that one look writes, so that they do not crowd out records.
 const WRITES_MAX: usize = 64;
 
@@ -43,14 +43,18 @@ impl Inner {
     /// One look for news. Answers whether there is more than it could take.
     pub(super) async fn scan(&self) -> Result<bool, HookError> {
         let now = self.clock.now();
-        if !self.sweep(now).await? {
+        let is_heard = self.state().endpoints.values().any(super::queue::Endpoint::is_active);
+        let closed_after = Timestamp(now.0.saturating_sub(NEWS_MS));
+        let months = match is_heard {
+            true => self.ask(move |source| source.months(closed_after)).await?,
+            false => Vec::new(),
+        };
+        if !self.sweep(now, &months).await? {
             return Ok(true);
         }
-        if !self.state().endpoints.values().any(super::queue::Endpoint::is_active) {
+        if !is_heard {
             return Ok(false);
         }
-        let ended_after = Timestamp(now.0.saturating_sub(NEWS_MS + CLOSING_MS_MAX));
-        let months = self.ask(move |source| source.months(ended_after)).await?;
         let origin = self.source.origin();
         let mut room = WRITES_MAX;
         let found = {
@@ -170,16 +174,23 @@ impl Inner {
         Ok(true)
     }
 
-    /// Removes events whose time is over. Answers whether that was all of them.
-    async fn sweep(&self, now: Timestamp) -> Result<bool, HookError> {
-        let over: Vec<String> = {
+    /// Removes events whose time is over, but for those that this look finds: a month that closes
+    /// late is news for longer. Answers whether that was all of them.
+    async fn sweep(&self, now: Timestamp, months: &[MonthNews]) -> Result<bool, HookError> {
+        let mut over: Vec<String> = {
             let state = self.state();
             let over = state
                 .events
                 .iter()
                 .filter(|(_, row)| row.keep_until <= now && !state.is_waiting(row));
-            over.map(|(name, _)| name.clone()).take(WRITES_MAX).collect()
+            over.map(|(name, _)| name.clone()).collect()
         };
+        if !over.is_empty() {
+            let news = months.iter().flat_map(|month| of_month(month, now, &self.settings));
+            let found: BTreeSet<String> = news.map(|news| news.name).collect();
+            over.retain(|name| !found.contains(name));
+            over.truncate(WRITES_MAX);
+        }
         for name in &over {
             let _changing = self.changing.lock().await;
             self.source.delete_row(event_row(name)).await?;
@@ -201,7 +212,7 @@ fn of_month<'a>(month: &'a MonthNews, now: Timestamp, settings: &Settings) -> Ve
     let at = closed_at.map_or(now, |closed_at| closed_at.min(now));
     let until = match closed_at {
         Some(closed_at) => Timestamp(closed_at.0.saturating_add(NEWS_MS)),
-        None => Timestamp(month.span.to.0.saturating_add(CLOSING_MS_MAX + NEWS_MS)),
+        None => Timestamp(month.span.to.0.max(now.0).saturating_add(CLOSING_MS + NEWS_MS)),
     };
     let place = format!("{}/{}", month.site, month.span.month);
     let news = |topic: Topic, part: String, data: Box<dyn Fn() -> Data + 'a>| News {

@@ -19,11 +19,12 @@ pub type Rows = Vec<(String, Zeroizing<Vec<u8>>)>;
 /// What this desk needs of what lies below. Calls that are no [`Change`] may take a while: they are
 /// made off the reactor.
 pub trait Source: Send + Sync + 'static {
-    /// The months that ended after a time, and those that have not ended.
+    /// The months with a record that closed after a time, whenever they ended, and those that are
+    /// not closed.
     ///
     /// # Errors
     /// When the engine cannot tell.
-    fn months(&self, ended_after: Timestamp) -> Result<Vec<MonthNews>, EngineError>;
+    fn months(&self, closed_after: Timestamp) -> Result<Vec<MonthNews>, EngineError>;
     /// What the next certificates behind a number say, by site; those of one certificate are never
     /// parted. Empty when there are no more.
     ///

@@ -18,6 +18,7 @@ use super::source::{DestroyedNews, MonthNews};
 use super::*;
 use crate::model::caller::{Caller, Role, SiteScope};
 use crate::model::ids::SiteId;
+use crate::model::pseudonym::Pseudonyms;
 use crate::model::site::MonthSpan;
 use crate::model::time::{Clock, Month, Timestamp};
 use crate::model::usage::Counters;
@@ -60,6 +61,7 @@ fn november(id: &str, mau: u64) -> MonthNews {
             from: at("2026-11-01T00:00:00Z"),
             to: at("2026-12-01T00:00:00Z"),
             partitions: 1,
+            pseudonyms: Pseudonyms::default(),
         },
         time_zone: "UTC".to_owned(),
         closed_at: None,

@@ -34,20 +34,20 @@ pub struct IdQuality {
     pub unattributed_licenses: u64,
     /// Their share of the issued licences, parts of a million.
     pub unattributed_share_ppm: u64,
-    /// Users that look like many.
-    pub suspect_shared_users: u64,
+    /// Users that look like many; unknown, as all of suspects, where too little was left to read.
+    pub suspect_shared_users: Option<u64>,
     /// Those with too many devices.
-    pub suspect_users_by_devices: u64,
+    pub suspect_users_by_devices: Option<u64>,
     /// Those with too large a share of the licences.
-    pub suspect_users_by_share: u64,
+    pub suspect_users_by_share: Option<u64>,
     /// The licences of suspect users.
-    pub suspect_user_licenses: u64,
+    pub suspect_user_licenses: Option<u64>,
     /// Their share of the issued licences that were read, parts of a million.
-    pub suspect_user_share_ppm: u64,
+    pub suspect_user_share_ppm: Option<u64>,
     /// Devices that look like many.
-    pub suspect_shared_devices: u64,
+    pub suspect_shared_devices: Option<u64>,
     /// Their licences.
-    pub suspect_device_licenses: u64,
+    pub suspect_device_licenses: Option<u64>,
     /// From where on a member is suspect.
     pub limits: QualityLimits,
 }
@@ -73,15 +73,15 @@ fn share(part: u64, of: u64) -> u64 {
 }
 
 impl IdQuality {
-    /// Its figures with their names.
-    pub fn figures(&self) -> [(&'static str, u64); 13] {
+    /// Its figures with their names; nothing for what is unknown.
+    pub fn figures(&self) -> [(&'static str, Option<u64>); 13] {
         [
-            ("records_counted", self.records_counted),
-            ("records_seen", self.records_seen),
-            ("sentinel_licenses", self.sentinel_licenses),
-            ("sentinel_share_ppm", self.sentinel_share_ppm),
-            ("unattributed_licenses", self.unattributed_licenses),
-            ("unattributed_share_ppm", self.unattributed_share_ppm),
+            ("records_counted", Some(self.records_counted)),
+            ("records_seen", Some(self.records_seen)),
+            ("sentinel_licenses", Some(self.sentinel_licenses)),
+            ("sentinel_share_ppm", Some(self.sentinel_share_ppm)),
+            ("unattributed_licenses", Some(self.unattributed_licenses)),
+            ("unattributed_share_ppm", Some(self.unattributed_share_ppm)),
             ("suspect_shared_users", self.suspect_shared_users),
             ("suspect_users_by_devices", self.suspect_users_by_devices),
             ("suspect_users_by_share", self.suspect_users_by_share),
@@ -96,6 +96,7 @@ impl IdQuality {
     pub fn of(of: &Explained) -> Self {
         let (counters, suspects, limits) = (&of.tally.counters, of.suspects, of.limits);
         let issued = counters.licenses_issued;
+        let told = |figure: u64| of.tells_suspects().then_some(figure);
         Self {
             as_of: of.as_of,
             records_counted: of.records_counted(),
@@ -104,13 +105,13 @@ impl IdQuality {
             sentinel_share_ppm: share(counters.sentinel_licenses, issued),
             unattributed_licenses: counters.unattributed_licenses,
             unattributed_share_ppm: share(counters.unattributed_licenses, issued),
-            suspect_shared_users: suspects.users,
-            suspect_users_by_devices: suspects.users_by_devices,
-            suspect_users_by_share: suspects.users_by_share,
-            suspect_user_licenses: suspects.user_licenses,
-            suspect_user_share_ppm: share(suspects.user_licenses, of.licenses_issued()),
-            suspect_shared_devices: suspects.devices,
-            suspect_device_licenses: suspects.device_licenses,
+            suspect_shared_users: told(suspects.users),
+            suspect_users_by_devices: told(suspects.users_by_devices),
+            suspect_users_by_share: told(suspects.users_by_share),
+            suspect_user_licenses: told(suspects.user_licenses),
+            suspect_user_share_ppm: told(share(suspects.user_licenses, of.licenses_issued())),
+            suspect_shared_devices: told(suspects.devices),
+            suspect_device_licenses: told(suspects.device_licenses),
             limits: QualityLimits {
                 devices_per_user: limits.devices_per_user,
                 users_per_device: limits.users_per_device,
@@ -286,7 +287,7 @@ impl Shown {
         }
         row("licenses_by_device_quality_suppressed".to_owned(), qualities.left_out.1);
         for (name, count) in IdQuality::of(of).figures() {
-            row(format!("quality_{name}"), count);
+            count.into_iter().for_each(|count| row(format!("quality_{name}"), count));
         }
         let mut text = "figure,value\r\n".to_owned();
         for (name, value) in rows {

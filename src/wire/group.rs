@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::usage::{RULE_SET, corrections};
 use crate::model::ids::{GroupId, SiteId};
+use crate::model::pseudonym::{Algorithm, Pseudonyms};
 use crate::model::time::{Month, Timestamp};
 use crate::model::usage::{Counters, Evidence, State};
 use crate::model::vocab::DrmType;
@@ -15,6 +16,8 @@ pub struct Member {
     pub site_id: SiteId,
     /// IANA name of the zone of its month.
     pub time_zone: String,
+    /// How its own ids become pseudonyms.
+    pub pseudonyms: Pseudonyms,
     /// How far its own month is.
     pub state: State,
     /// Its own figures.
@@ -30,6 +33,8 @@ pub struct GroupUsage {
     pub group: GroupId,
     /// The month, by its name; each member has its own range.
     pub month: Month,
+    /// What makes the pseudonyms of its users.
+    pub algorithm: Algorithm,
     /// How far the group's month is.
     pub state: State,
     /// When the last member closes, or was due to.
@@ -60,6 +65,7 @@ impl GroupUsage {
             "month": self.month.to_string(),
             "state": self.state.name(),
             "rule_set": RULE_SET,
+            "pseudonym_algorithm": self.algorithm.name(),
             "mau": figures.mau,
             "by_drm_type": by_drm,
             "licenses_issued": figures.licenses_issued,
@@ -88,6 +94,11 @@ impl Member {
             "unattributed_licenses": counters.unattributed_licenses,
             "device_users": counters.device_users,
             "corrections": corrections(&self.corrections),
+            "pseudonym_algorithm": self.pseudonyms.algorithm.name(),
+            "canonicalizer": self.pseudonyms.canonicalizer,
+            "user_id_trim": self.pseudonyms.users.trim,
+            "user_id_nfc": self.pseudonyms.users.nfc,
+            "user_id_lower": self.pseudonyms.users.lower,
         })
     }
 }
@@ -104,6 +115,7 @@ mod tests {
             Member {
                 site_id: SiteId::parse(id.as_bytes()).unwrap(),
                 time_zone: "UTC".to_owned(),
+                pseudonyms: Pseudonyms::default(),
                 state: State::Closed,
                 counters,
                 corrections: Counters { records: 3, mau: 1, ..Counters::default() },
@@ -114,6 +126,7 @@ mod tests {
         let usage = GroupUsage {
             group: GroupId::parse(b"acme").unwrap(),
             month: Month::new(2026, 11).unwrap(),
+            algorithm: Algorithm::Blake3,
             state: State::Closing,
             closes_at: Timestamp(1_796_342_400_000),
             figures,

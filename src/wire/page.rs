@@ -3,6 +3,7 @@
 
 use super::statement::{Body, Statement};
 use crate::ledger::Digest;
+use crate::model::pseudonym::Algorithm;
 use crate::model::usage::Evidence;
 
 /// What a browser may do with the page: show it with its own style, and nothing else.
@@ -283,29 +284,33 @@ impl Page {
         let row = |name: &str, licenses: u64, ppm: u64| {
             (name.to_owned(), vec![number(licenses), percent(ppm)])
         };
-        self.table(
-            &["Licences", "Count", "Share"],
-            &[
-                row("Under a placeholder id", of.sentinel_licenses, of.sentinel_share_ppm),
-                row("Of nobody", of.unattributed_licenses, of.unattributed_share_ppm),
-                row(
-                    "Of users that look like many",
-                    of.suspect_user_licenses,
-                    of.suspect_user_share_ppm,
-                ),
-            ],
-        );
-        let suspects = format!(
-            "{} users look like many ({} by their devices, {} by their share of the licences), and \
-             {} devices. They are counted as they are. Read: {} of {} records, as of {}.",
-            number(of.suspect_shared_users),
-            number(of.suspect_users_by_devices),
-            number(of.suspect_users_by_share),
-            number(of.suspect_shared_devices),
-            number(of.records_seen),
-            number(of.records_counted),
-            of.as_of
-        );
+        let mut rows = vec![
+            row("Under a placeholder id", of.sentinel_licenses, of.sentinel_share_ppm),
+            row("Of nobody", of.unattributed_licenses, of.unattributed_share_ppm),
+        ];
+        if let (Some(licenses), Some(ppm)) = (of.suspect_user_licenses, of.suspect_user_share_ppm) {
+            rows.push(row("Of users that look like many", licenses, ppm));
+        }
+        self.table(&["Licences", "Count", "Share"], &rows);
+        let read = (number(of.records_seen), number(of.records_counted));
+        let read = format!("Read: {} of {} records, as of {}.", read.0, read.1, of.as_of);
+        let found = [
+            of.suspect_shared_users,
+            of.suspect_users_by_devices,
+            of.suspect_users_by_share,
+            of.suspect_shared_devices,
+        ];
+        let suspects = match found.map(|count| count.map(number)) {
+            [Some(users), Some(by_devices), Some(by_share), Some(devices)] => format!(
+                "{users} users look like many ({by_devices} by their devices, {by_share} by their \
+                 share of the licences), and {devices} devices. They are counted as they are. \
+                 {read}"
+            ),
+            _ => format!(
+                "Who looks like many is not known: too few of the records were left to be read. \
+                 {read}"
+            ),
+        };
         self.element("p", &suspects);
         self.end();
     }
@@ -320,12 +325,18 @@ impl Page {
             rows.extend([
                 ("Rule set", of.rule_set.clone()),
                 ("Canonical form of ids", format!("version {}", of.canonicalizer)),
+                ("User ids are compared", of.user_ids().to_owned()),
+                ("Pseudonyms", algorithm(of.pseudonym_algorithm.as_ref())),
                 ("Late records", format!("counted until {} hours after the end", of.closing_hours)),
                 ("Failed requests count", yes(of.include_failures)),
                 ("Renewals count", yes(of.count_renewals)),
                 ("A device stands for a missing user", yes(of.device_as_user)),
                 ("Anonymous users by their device", yes(of.anonymous_by_device)),
             ]);
+        }
+        if body.members.is_some() {
+            let name = algorithm(body.pseudonym_algorithm.as_ref());
+            rows.push(("Pseudonyms of the group", name));
         }
         match &body.recount {
             Some(found) => {
@@ -399,6 +410,11 @@ fn version(body: &Body) -> String {
         Some(of) => format!("{}, in the place of version {}", body.version, of.version),
         None => body.version.to_string(),
     }
+}
+
+/// What made pseudonyms, where a statement says so; before there was a choice it was the default.
+fn algorithm(said: Option<&String>) -> String {
+    said.map_or_else(|| Algorithm::default().name().to_owned(), Clone::clone)
 }
 
 /// Parts of a million as percent with two digits.

@@ -87,6 +87,10 @@ pub struct Body {
     /// How it was counted; each member of a group has its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<Method>,
+    /// What made the pseudonyms of a group's own set; not said of a group that was stated before
+    /// there was a choice, and then it was HMAC-SHA-256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pseudonym_algorithm: Option<String>,
     /// The figures as of the close; they are the same in every version. Of a group users are
     /// counted once, and all others are the members' sums.
     pub figures: Figures,

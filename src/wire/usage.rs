@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::explained::IdQuality;
 use crate::model::ids::SiteId;
+use crate::model::pseudonym::Pseudonyms;
 use crate::model::time::{Month, Timestamp};
 use crate::model::usage::Counters;
 pub use crate::model::usage::{Evidence, State};
@@ -21,6 +22,8 @@ pub struct Usage {
     pub month: Month,
     /// IANA name of the zone.
     pub time_zone: String,
+    /// How its ids become pseudonyms.
+    pub pseudonyms: Pseudonyms,
     /// How far the month is.
     pub state: State,
     /// The figures.
@@ -80,6 +83,11 @@ impl Usage {
             "closes_at": self.closes_at.to_string(),
             "evidence": self.evidence.name(),
             "as_of": self.as_of.to_string(),
+            "pseudonym_algorithm": self.pseudonyms.algorithm.name(),
+            "canonicalizer": self.pseudonyms.canonicalizer,
+            "user_id_trim": self.pseudonyms.users.trim,
+            "user_id_nfc": self.pseudonyms.users.nfc,
+            "user_id_lower": self.pseudonyms.users.lower,
         });
         if let (Some(quality), Some(members)) = (&self.quality, value.as_object_mut()) {
             let quality = serde_json::to_value(quality).unwrap_or_default();
@@ -230,6 +238,7 @@ mod tests {
             site_id: SiteId::parse(b"-ACME").unwrap(),
             month: Month::new(2026, 11).unwrap(),
             time_zone: "UTC".to_owned(),
+            pseudonyms: Pseudonyms::default(),
             state: State::Open,
             counters,
             closes_at: Timestamp(1_796_342_400_000),

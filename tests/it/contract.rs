@@ -17,6 +17,7 @@ mod once;
 mod operator;
 mod oracle;
 mod outside;
+mod pseudonyms;
 mod reconciliation;
 mod statements;
 

@@ -9,12 +9,18 @@ import sys
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from check import user_form
+
 HOUR = 3_600_000
 DAY = 24 * HOUR
 AGE = 35 * DAY
 SENTINELS = {"", "LICENSETOKEN", "guest", "anonymous"}
 JUNK = {"9774d56d682e549c"}
 FIRST = "2026-08"
+# What the sent error codes are in the table of reference/domain.md; the others are unknown.
+ERRORS = {
+    "7011": "token", "2001": "server", "8716": "customer", "1002": "quota", "7306": "fairplay",
+}
 
 
 def ms(text):
@@ -52,9 +58,24 @@ class Site:
         """The billing group that the users of a month are counted with, or None."""
         return [name for first, name in self.said["groups"] if first <= month][-1]
 
-    def options(self, month):
+    def counting(self, month):
         """The counting options of a month: they change with one, and never inside."""
+        return [options for first, options in self.said["counting"] if first <= month][-1]
+
+    def options(self, month):
+        """What is done to the user ids of a month before they are compared."""
         return [options for first, options in self.said["options"] if first <= month][-1]
+
+    def fold(self, record, month):
+        """The record with its user id in the form of the month, nobody's as it is byte for byte."""
+        user, options = record.get("user_id", ""), self.options(month)
+        if not options or not user:
+            return record
+        form, sentinels = user_form(user, options), self.counting(month)["sentinel_user_ids"]
+        nobody = {user_form(text, options) for text in SENTINELS.union(sentinels)}
+        if form and form in nobody:
+            form = "LICENSETOKEN"
+        return {**record, "user_id": form}
 
     def month(self, at):
         return next(name for name, begin, end in self.months if begin <= at < end)
@@ -63,7 +84,7 @@ class Site:
         return next((begin, end) for name, begin, end in self.months if name == month)
 
     def due(self, month):
-        hours = self.options(month)["closing_hours"] * HOUR
+        hours = self.counting(month)["closing_hours"] * HOUR
         return max(self.span(month)[1] + hours, self.said["created_at"] + 72 * HOUR)
 
 
@@ -403,7 +424,7 @@ def plain(corrections):
 
 def method(site, month):
     """The options by which a month is counted."""
-    said = site.options(month)
+    said = site.counting(month)
     names = ("include_failures", "count_renewals", "device_as_user", "anonymous_by_device")
     return {"rule_set": "mau/1", "closing_hours": said["closing_hours"],
             **{name: said[name] for name in names}}
@@ -458,7 +479,7 @@ class Explained:
         success = record["outcome"] == "success"
         name = (
             environment, record["outcome"], record.get("drm_type", "other"), request,
-            record.get("error_class"),
+            record.get("error_class") or ERRORS.get(record.get("error_code")),
         )
         part = self.parts.setdefault(name, [0, set()])
         part[0] += 1
@@ -627,7 +648,8 @@ def count(given):
         if come - at > AGE:
             continue
         seen.add(event)
-        part, options = (tally.late if late else tally.own), site.options(month)
+        record = site.fold(record, month)
+        part, options = (tally.late if late else tally.own), site.counting(month)
         key = record["site_id"], month
         explanations.setdefault(key, Explained(options)).take(record)
         if record["type"] == "drm.license.issued":

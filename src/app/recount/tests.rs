@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ledger::Digest;
+use crate::model::pseudonym::Pseudonyms;
 use crate::model::site::Counting;
 use crate::model::time::Timestamp;
 use crate::model::usage::{Counters, Evidence};
@@ -24,7 +25,8 @@ fn body() -> Body {
         from: Timestamp(0),
         to: Timestamp(0),
         closed_at: Timestamp(0),
-        method: Some(Method::new("mau/1", 1, 72, Counting::default())),
+        method: Some(Method::new("mau/1", Pseudonyms::default(), 72, Counting::default())),
+        pseudonym_algorithm: None,
         figures: (&counters).into(),
         by_drm_type: Vec::new(),
         excluded: Vec::new(),

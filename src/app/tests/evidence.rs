@@ -8,9 +8,10 @@ use std::process::Command;
 use super::*;
 use crate::cli::evidence::{Args, export};
 use crate::crypto::sha256;
-use crate::identity::{Job, PseudonymQueue, RawId, Sentinels, user};
+use crate::identity::{FormRoom, Job, PseudonymQueue, RawId, UserRules};
 use crate::ledger::Digest;
 use crate::model::ids::SiteId;
+use crate::model::pseudonym::Algorithm;
 use crate::model::time::Month;
 use crate::wire::retention::evidence::{INDEX_FILE, Index};
 
@@ -46,9 +47,11 @@ fn tags_of(app: &App, month: &str) -> Vec<[u8; 16]> {
     let site = SiteId::parse(b"ACME").unwrap();
     let month = Month::parse(month.as_bytes()).unwrap();
     let keys = app.engine.ring().site_month_existing(&site, month).unwrap();
-    let somebody = user(Some(RawId::new(CANARIES[0].as_bytes())), &Sentinels::default()).unwrap();
+    let (rules, mut room) = (UserRules::default(), FormRoom::default());
+    let raw = RawId::new(CANARIES[0].as_bytes());
+    let somebody = rules.read(Some(raw), &mut room).somebody().unwrap();
     let mut queue = PseudonymQueue::default();
-    let slot = queue.push_user(&keys.base, &somebody);
+    let slot = queue.push_user(keys.base.under(Algorithm::HmacSha256), &somebody);
     queue.run();
     let jobs = [0, 1].map(|key| Job { slot, key });
     queue.tags(&jobs, &[&keys.tally, &keys.record]).into_iter().map(|tag| tag.0).collect()

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::billing::fake::keys;
-use crate::identity::{RawId, Roll, Sentinels};
+use crate::identity::{RawId, Roll, UserRules};
 use crate::model::ids::ShortTag;
+use crate::model::pseudonym::Algorithm;
 use crate::model::reason::Reason;
 use serde_json::{Value, json};
 
@@ -20,10 +21,10 @@ fn world(users: u32) -> World {
 
 fn tags(numbers: std::ops::Range<u32>) -> std::collections::BTreeSet<ShortTag> {
     let keys = keys();
-    let mut roll = Roll::new(&keys.base, &keys.tally);
+    let mut roll = Roll::new(keys.base.under(Algorithm::HmacSha256), &keys.tally);
     for number in numbers {
         let id = format!("viewer-{number}");
-        roll.add(Some(RawId::new(id.as_bytes())), &Sentinels::default());
+        roll.add(Some(RawId::new(id.as_bytes())), &UserRules::default());
     }
     roll.finish().tags().iter().copied().collect()
 }
@@ -194,6 +195,22 @@ async fn lists_are_budgeted_and_what_is_refused_is_written_down() {
     assert_eq!(world.told().len(), 8);
     // A month of its own has its own.
     assert_eq!(world.challengeable(november().next()).await, Ok(()));
+}
+
+/// Of five lists one that comes to nothing here is still there.
+#[tokio::test]
+async fn a_list_without_an_answer_costs_nothing() {
+    let world = world(150);
+    world.memory.is_busy.store(true, Ordering::SeqCst);
+    assert_eq!(world.challenge(&list(0..100)).await, Err(BillingError::Busy));
+    world.memory.is_busy.store(false, Ordering::SeqCst);
+    let mau = |mau| world.memory.usage.lock().unwrap().as_mut().unwrap().tally.counters.mau = mau;
+    mau(151);
+    assert_eq!(world.challenge(&list(0..100)).await, Err(BillingError::Failed));
+    mau(150);
+    assert!(world.told().is_empty());
+    let answer = world.challenge(&list(0..100)).await.unwrap();
+    assert_eq!(answer["challenges_left"], json!(4));
 }
 
 #[tokio::test]

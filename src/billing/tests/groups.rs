@@ -3,6 +3,7 @@
 use super::*;
 use crate::engine::groups::GroupMonth;
 use crate::model::ids::GroupId;
+use crate::model::pseudonym::Algorithm;
 use crate::model::usage::{Counters, Evidence};
 use crate::wire::statement::{Corrected, Earlier, FORMAT, GROUP_FORMAT};
 
@@ -17,7 +18,7 @@ fn scope() -> SiteId {
 /// A member with so many users and licences, and as many late ones.
 fn member(id: &str, [users, licenses, late, late_licenses]: [u64; 4]) -> crate::engine::UsageMonth {
     let mut usage = usage();
-    let mut site = crate::model::site::Site::clone(&usage.site);
+    let mut site = Site::clone(&usage.site);
     site.id = SiteId::parse(id.as_bytes()).unwrap();
     site.settings.billing_group = Some(acme());
     usage.site = Arc::new(site);
@@ -45,6 +46,7 @@ fn month() -> GroupMonth {
     GroupMonth {
         group: acme(),
         month: november(),
+        algorithm: Algorithm::Blake3,
         members: vec![member("A", [2, 5, 1, 1]), member("B", [2, 7, 1, 2])],
         tally,
         state: State::Closed,
@@ -67,7 +69,9 @@ impl World {
 
     async fn restate_group(&self) -> Result<Statement, BillingError> {
         let mut text = br#"{"reason":"late"}"#.to_vec();
-        self.desk.restate(&caller(Role::Operator), scope(), november(), &mut text).await
+        let desk = &self.desk;
+        let restated = desk.restate(&caller(Role::Operator), scope(), november(), &mut text).await;
+        restated.map(|restated| restated.statement)
     }
 }
 

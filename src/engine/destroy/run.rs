@@ -110,6 +110,10 @@ impl Run<'_> {
             }
             None => self.plan(&lots)?,
         };
+        // Not shut before it can be copied: what is on hold is nobody's to lose.
+        if row.stage == Stage::Shut && self.lacks_room(&row) {
+            return self.give_up(&row, EngineError::DiskFull);
+        }
         let ring = self.ring(&row)?;
         if row.lots.iter().all(|doomed| doomed.keys.is_empty()) {
             let found = trial::all(shared, &ring, &row, &[])?;
@@ -123,9 +127,10 @@ impl Run<'_> {
         };
         let row = match row.stage {
             Stage::Kept => row,
-            Stage::Shut | Stage::Folded => match self.keep(row)? {
-                (row, None) => row,
-                (row, Some(paths)) => return self.waiting(&row, paths),
+            Stage::Shut | Stage::Folded => match self.keep(row.clone()) {
+                Ok((row, None)) => row,
+                Ok((row, Some(paths))) => return self.waiting(&row, paths),
+                Err(error) => return self.give_up(&row, error),
             },
         };
         self.go_on(&row, &ring)
@@ -247,6 +252,30 @@ impl Run<'_> {
         held.extend(copies.into_iter().map(|(hold, lot, copy)| ((hold, lot), copy)));
         drop(held);
         Ok((row, None))
+    }
+
+    /// Whether there is something to copy and no room for it.
+    fn lacks_room(&self, row: &UnderWay) -> bool {
+        let low = self.engine.shared.disk_low.load(std::sync::atomic::Ordering::Acquire);
+        low && row.lots.iter().any(|doomed| !doomed.keys.is_empty() && !doomed.heirs.is_empty())
+    }
+
+    /// What is on hold cannot be copied: the destruction ends here, before a key went, so that it
+    /// stands in no other's way. Its lots stay shut, and what was begun of the copies goes.
+    fn give_up(&self, row: &UnderWay, error: EngineError) -> Result<DestroyReport, EngineError> {
+        use EngineError::{Damaged, DiskFull, Refused};
+        let shared = &self.engine.shared;
+        if !matches!(error, Damaged(_) | DiskFull | Refused(_)) {
+            return Err(error);
+        }
+        if load(&shared.store, &shared.ring)?.is_some() {
+            hold::give_up(shared, row, self.mark)?;
+            let mut changes = Changes::default();
+            changes.delete(Table::Meta, keys::DESTRUCTION);
+            self.write(&changes)?;
+            shared.unfinished.write().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+        Err(error)
     }
 
     /// Folds until the journal keys that rows from before were sealed under are retired.

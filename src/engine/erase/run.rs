@@ -46,9 +46,9 @@ enum KeysEnd {
 pub fn hide(engine: &Engine, site: SiteNo, order: Order) -> Result<(), EngineError> {
     let shared = &engine.shared;
     let named = shared.directory.by_no(site).ok_or(EngineError::NoSite)?;
-    let keys_of_site = match order.suppress {
-        Some(_) => Some(shared.ring.suppression(&named.id)?),
-        None => None,
+    let keys_of_site = match order.suppress.is_empty() {
+        false => Some(shared.ring.suppression(&named.id)?),
+        true => None,
     };
     let row = Erasure {
         number: order.number,
@@ -56,7 +56,7 @@ pub fn hide(engine: &Engine, site: SiteNo, order: Order) -> Result<(), EngineErr
         site,
         months: order.months,
         person: order.person,
-        suppress: order.suppress.is_some(),
+        suppress: !order.suppress.is_empty(),
         parts: Vec::new(),
         vek_epoch: 0,
         blocks: 0,
@@ -67,11 +67,12 @@ pub fn hide(engine: &Engine, site: SiteNo, order: Order) -> Result<(), EngineErr
         repeats: order.repeats,
     };
     let mut changes = row_change(&shared.ring, &row);
-    if let Some(tag) = &order.suppress {
+    if !order.suppress.is_empty() {
         // Under the lost one's number too: else a later restore takes that one for lost again.
         for number in [order.number].into_iter().chain(order.repeats) {
             let name = keys::suppressed(site, number);
-            let sealed = shared.ring.state_key().seal(&aad(&name), &encode_suppressed(tag));
+            let sealed =
+                shared.ring.state_key().seal(&aad(&name), &encode_suppressed(&order.suppress));
             changes.put(Table::Meta, name, sealed);
         }
     }
@@ -84,9 +85,9 @@ pub fn hide(engine: &Engine, site: SiteNo, order: Order) -> Result<(), EngineErr
     erasing.insert(row.number, row);
     drop(erasing);
     shared.explained.remove(site);
-    if let Some((tag, keys)) = order.suppress.zip(keys_of_site) {
+    if let Some(keys) = keys_of_site {
         let mut suppressed = shared.suppressed.write().unwrap_or_else(PoisonError::into_inner);
-        suppressed.put(site, keys, [tag].into());
+        suppressed.put(site, keys, &[order.suppress]);
     }
     Ok(())
 }

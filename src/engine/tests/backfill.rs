@@ -278,7 +278,7 @@ fn a_close_looks_at_its_own_site() {
     };
     let prepared = whole(world.engine(), other);
     let person = Person { users: vec![Tag(tag("user record", 9))], devices: Vec::new() };
-    let suppress = Some(Tag(tag("suppressed", 9)));
+    let suppress = vec![Tag(tag("suppressed", 9))];
     let order = Order { number: 900, person, suppress, ..Order::default() };
     world.runtime.block_on(world.engine().hide(&site_id(1), order)).unwrap();
     assert_eq!(close(&world, prepared).unwrap().total().accepted, 1);

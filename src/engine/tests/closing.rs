@@ -423,3 +423,24 @@ fn a_month_is_counted_again_from_what_is_stored() {
     assert_eq!(none, Ok(None));
     world.close();
 }
+
+/// What there is to tell of: open months, and closed ones by when they closed.
+#[test]
+fn a_month_is_news_by_its_close_and_not_by_its_end() {
+    let mut world = World::new(settings(false));
+    world.run(Op::Submit(vec![row(1, 1, 1), row(2, 1, 640)]));
+    let months = |world: &World, after: i64| -> Vec<String> {
+        let found = world.engine().unsettled(Timestamp(after));
+        found.into_iter().map(|(site, month)| format!("{} {month}", site.id)).collect()
+    };
+    assert_eq!(months(&world, i64::MAX), ["S0 2026-10", "S0 2026-11"]);
+    world.advance(1_000);
+    let closed_at = |month: Month| {
+        let found = world.engine().usage(&site_id(0), month).unwrap().unwrap();
+        found.tally.closed_at.unwrap().0
+    };
+    assert_eq!(closed_at(november()), world.now(), "long after its end");
+    assert_eq!(months(&world, closed_at(november()) - 1), ["S0 2026-10", "S0 2026-11"]);
+    assert_eq!(months(&world, closed_at(november())), Vec::<String>::new());
+    world.close();
+}

@@ -1,5 +1,6 @@
 //! Explanations against the plainest count of the same rows: sets and sums over a list.
 
+mod kept;
 mod plain;
 
 use super::*;
@@ -149,7 +150,8 @@ impl Told {
             license_share_ppm: 50_000,
             share_least: 20,
         };
-        let explain = explain::Settings { memory_bytes, fresh_ms: 0, subjects: 3, limits };
+        let known = explain::Settings::default();
+        let explain = explain::Settings { memory_bytes, fresh_ms: 0, subjects: 3, limits, ..known };
         let world = World::new(Settings { explain, ..settings(false) });
         for (site, records_days) in [(0, None), (2, Some(30))] {
             let zone = ["UTC", "", "America/New_York"][usize::from(site)];
@@ -292,7 +294,7 @@ proptest! {
             }
         }
         passes = passes.max(told.check());
-        prop_assert!(tight || passes == 1);
+        prop_assert!(tight || passes <= 1);
         told.world.close();
     }
 }
@@ -555,7 +557,7 @@ fn what_did_not_change_or_is_fresh_is_given_again() {
 #[test]
 fn what_nobody_waits_for_any_more_is_explained_all_the_same() {
     let mut told = Told::new(1 << 30);
-    told.submit(0, &[issue(1, 1, 1, 0)]);
+    told.submit(0, &[issue(1, 1, 1, 0), issue(2, 2, 2, 540)]);
     let engine = told.world.engine().clone();
     told.world.runtime.block_on(async {
         engine.fold().await.unwrap();

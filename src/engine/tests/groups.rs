@@ -4,8 +4,9 @@
 use super::*;
 use crate::engine::destroy::LotInfo;
 use crate::engine::groups::GroupMonth;
-use crate::identity::{Job, PseudonymQueue, RawId, Sentinels};
+use crate::identity::{FormRoom, Job, PseudonymQueue, RawId, UserId, UserRules};
 use crate::model::ids::{GroupId, ShortTag, SiteNo};
+use crate::model::pseudonym::Algorithm;
 use crate::model::retention::Lot;
 use crate::model::usage::Counters;
 
@@ -46,9 +47,10 @@ impl World {
         row: &Row,
     ) -> Option<(SiteNo, Option<ShortTag>)> {
         let group = site.settings_in(month).billing_group.as_ref().filter(|_| row.user > 0)?;
-        let (scope, no) = self.engine().group_scope(group).unwrap();
+        let scope = self.engine().group_scope(group).unwrap();
+        let no = scope.no;
         let open = self.engine().takes_records(SiteMonth { site: no, month });
-        open.then(|| self.engine().ring().group_month(&scope, month).unwrap())?;
+        open.then(|| self.engine().ring().group_month(&scope.id, month).unwrap())?;
         let counts = Effect::from_code(row.effect).unwrap().is_countable();
         Some((no, counts.then(|| Tag(tag("group user", row.user)).short())))
     }
@@ -65,7 +67,7 @@ impl World {
 
     fn group_of(&self, at: SiteMonth) -> Option<GroupId> {
         let names = ["G", "H"].map(group).into_iter();
-        let known = |name: &GroupId| self.engine().group_scope(name).map(|(_, no)| no);
+        let known = |name: &GroupId| self.engine().group_scope(name).map(|scope| scope.no);
         names.into_iter().find(|name| known(name) == Some(at.site))
     }
 
@@ -98,8 +100,8 @@ impl World {
     fn recount_groups(&self) {
         self.runtime.block_on(self.engine().fold()).unwrap();
         for (at, (users, _)) in &self.model.groups {
-            let (scope, _) = self.engine().group_scope(&self.group_of(*at).unwrap()).unwrap();
-            let found = self.runtime.block_on(self.engine().recount(scope, at.month));
+            let scope = self.engine().group_scope(&self.group_of(*at).unwrap()).unwrap();
+            let found = self.runtime.block_on(self.engine().recount(scope.id.clone(), at.month));
             assert_eq!(found.unwrap().unwrap().users, users.len() as u64, "{at:?}");
         }
     }
@@ -201,6 +203,40 @@ fn a_group_closes_with_its_last_member() {
     world.close();
 }
 
+/// Somebody makes a site every few days: none of them keeps a month open that ended before it.
+#[test]
+fn sites_to_come_keep_no_month_of_a_group_open() {
+    let mut world = World::grouped(settings(false), [Some("G"), Some("G"), None]);
+    world.run(Op::Submit(vec![row(0, 1, 1, 1), row(1, 2, 2, 1)]));
+    let state = |world: &World| {
+        let found = world.group("G", november());
+        (found.state, found.closes_at, found.members.len())
+    };
+    let made = |world: &World, site: u8| {
+        let put = world.engine().put_site(site_id(site), SiteSettings::default());
+        world.runtime.block_on(put).unwrap();
+        assert_eq!(world.join(site, Some("G")), None);
+    };
+    let closes_at = Timestamp::parse(b"2026-12-04T00:00:00Z").unwrap();
+    // 2 December, and the evening of the 3rd: each would close its November three days later.
+    world.run(Op::Advance(240));
+    made(&world, 7);
+    assert_eq!(state(&world), (State::Closing, closes_at, 3));
+    world.run(Op::Advance(40));
+    made(&world, 8);
+    assert_eq!(state(&world), (State::Closing, closes_at, 4));
+    world.run(Op::Advance(4));
+    let found = world.group("G", november());
+    assert_eq!((found.state, found.tally.closed_at.is_some()), (State::Closed, true));
+    let open = found.members.iter().filter(|of| of.state != State::Closed).count();
+    assert_eq!(open, 2, "they close later");
+    for op in [Op::Restart, Op::Fold, Op::Restart] {
+        world.run(op);
+        assert_eq!(state(&world).0, State::Closed);
+    }
+    world.close();
+}
+
 /// A group's month without a record before its close takes what comes later as a correction.
 #[test]
 fn a_group_without_a_record_closes_too() {
@@ -237,7 +273,8 @@ fn a_group_is_destroyed_alone() {
     let mut world = World::grouped(settings(false), [Some("G"), Some("G"), None]);
     world.run(Op::Submit(vec![row(0, 1, 1, 1), row(1, 2, 2, 1)]));
     world.run(Op::Fold);
-    let (scope, no) = world.engine().group_scope(&group("G")).unwrap();
+    let found = world.engine().group_scope(&group("G")).unwrap();
+    let (scope, no) = (found.id.clone(), found.no);
     let own: Vec<LotInfo> =
         world.engine().lots().into_iter().filter(|info| info.site == scope).collect();
     let at = SiteMonth { site: no, month: november() };
@@ -270,7 +307,8 @@ fn a_group_is_destroyed_alone() {
 fn a_tag_of_a_group_is_no_tag_of_a_site() {
     let world = World::grouped(settings(false), [Some("G"), Some("G"), Some("H")]);
     let ring = world.engine().ring();
-    let user = crate::identity::user(Some(RawId::new(b"somebody")), &Sentinels::new(&[])).unwrap();
+    let (rules, mut room) = (UserRules::default(), FormRoom::default());
+    let user = rules.read(Some(RawId::new(b"somebody")), &mut room).somebody().unwrap();
     let mut tags = Vec::new();
     for month in [november(), november().next()] {
         for site in 0..3 {
@@ -280,8 +318,8 @@ fn a_tag_of_a_group_is_no_tag_of_a_site() {
             }
         }
         for name in ["G", "H"] {
-            let (scope, _) = world.engine().group_scope(&group(name)).unwrap();
-            let keys = ring.group_month(&scope, month).unwrap();
+            let scope = world.engine().group_scope(&group(name)).unwrap();
+            let keys = ring.group_month(&scope.id, month).unwrap();
             let own = tag_of(&user, &keys.base, &keys.tally);
             assert_eq!(tag_of(&user, &keys.base, &keys.tally), own, "one person is one user");
             tags.push(own);
@@ -291,13 +329,9 @@ fn a_tag_of_a_group_is_no_tag_of_a_site() {
     assert_eq!((distinct.len(), tags.len()), (22, 22));
 }
 
-fn tag_of(
-    user: &crate::identity::UserId<'_>,
-    base: &crate::crypto::BaseKey,
-    key: &crate::crypto::TagKey,
-) -> Tag {
+fn tag_of(user: &UserId<'_>, base: &crate::crypto::BaseKey, key: &crate::crypto::TagKey) -> Tag {
     let mut queue = PseudonymQueue::with_capacity(1);
-    let slot = queue.push_user(base, user);
+    let slot = queue.push_user(base.under(Algorithm::HmacSha256), user);
     queue.run();
     queue.tags(&[Job { slot, key: 0 }], &[key])[0]
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::batch::Epoch;
+use crate::model::pseudonym::Algorithm;
 use crate::model::site::{MonthSpan, Site};
 
 const DAY: i64 = 24 * HOUR;
@@ -302,6 +303,7 @@ fn bare(zone: &str) -> Site {
     Site {
         id: site_id(9),
         no: crate::model::ids::SiteNo(9),
+        algorithm: Algorithm::default(),
         created_at: Timestamp(0),
         terminated_at: None,
         settings: SiteSettings { time_zone: zone.into(), ..SiteSettings::default() },

@@ -1,4 +1,4 @@
-//! Check 60: a clock set back prolongs nothing, a jump ahead waits.
+//! Check 60: a clock set back prolongs nothing, a jump ahead waits and stalls nothing else.
 
 use super::*;
 
@@ -8,7 +8,7 @@ async fn check_60_a_clock_that_is_set_back_prolongs_nothing() {
     world.run().await.unwrap();
     world.clock.set(at("2026-08-03T00:00:00Z"));
     // The time was seen; then it goes back by forty days, and the process ends.
-    let believed = world.desk.0.believe(world.clock.now()).await.unwrap();
+    let (believed, _) = world.desk.0.believe(world.clock.now()).await.unwrap();
     world.clock.set(Timestamp(believed.0 - 40 * DAY_MS));
     world.restart();
     assert!(world.list(Some("due")).contains("\"class\":\"sets\""));
@@ -16,11 +16,71 @@ async fn check_60_a_clock_that_is_set_back_prolongs_nothing() {
     world.run().await.unwrap();
     assert_eq!(world.alarms(), ["clock_back"], "once");
     // It is right again, and back again: another alarm.
-    world.clock.set(at("2026-08-03T00:00:01Z"));
+    world.clock.jump(at("2026-08-03T00:00:01Z"));
     world.run().await.unwrap();
-    world.clock.set(at("2026-07-01T00:00:00Z"));
+    world.clock.jump(at("2026-07-01T00:00:00Z"));
     world.run().await.unwrap();
     assert_eq!(world.alarms(), ["clock_back", "clock_back"]);
+}
+
+/// A clock that is wrong says nothing about how much time has passed: what becomes due while it is
+/// wrong goes on its day, also after a start.
+#[tokio::test]
+async fn check_60_time_goes_on_while_the_clock_is_back() {
+    for restarts in [false, true] {
+        let mut world = World::at("2026-08-01T00:00:00Z");
+        world.run().await.unwrap();
+        world.clock.jump(at("2026-06-22T00:00:00Z"));
+        let mut gone = Vec::new();
+        for day in 1..=10 {
+            world.clock.set(Timestamp(world.clock.now().0 + DAY_MS));
+            gone.push(world.run().await.unwrap().destroyed);
+            if restarts {
+                world.restart();
+            }
+            let (believed, _) = world.desk.0.believed();
+            assert_eq!(believed, Timestamp(at("2026-08-01T00:00:00Z").0 + day * DAY_MS));
+        }
+        // The sets are due on 3 August, and the clock says 24 June.
+        assert_eq!(gone, [0, 2, 0, 0, 0, 0, 0, 0, 0, 0], "{restarts}");
+        assert_eq!(world.alarms(), ["clock_back"]);
+        // It is right again, and nothing has been lost or won.
+        world.clock.jump(at("2026-08-11T00:00:00Z"));
+        world.run().await.unwrap();
+        assert_eq!(world.desk.0.believed(), (at("2026-08-11T00:00:00Z"), true));
+    }
+}
+
+/// A clock that lags by what a quartz does is no alarm, and prolongs nothing either.
+#[tokio::test]
+async fn a_slow_clock_is_no_alarm_before_it_lags_by_more_than_a_quartz_does() {
+    let world = World::at("2026-06-01T00:00:00Z");
+    for _ in 0..20 {
+        world.run().await.unwrap();
+        world.clock.set(Timestamp(world.clock.now().0 + DAY_MS));
+        // Ten seconds a day.
+        world.clock.jump(Timestamp(world.clock.now().0 - 10_000));
+    }
+    assert_eq!(world.alarms(), [""; 0]);
+    assert_eq!(world.desk.0.believed().0, at("2026-06-21T00:00:00Z"));
+}
+
+/// What was due before the jump does not wait for the people who look at it.
+#[tokio::test]
+async fn check_60_a_jump_ahead_stalls_nothing_that_is_due_without_it() {
+    let mut world = World::at("2026-08-01T00:00:00Z");
+    world.run().await.unwrap();
+    world.clock.jump(at("2027-08-01T00:00:00Z"));
+    for (day, left) in [(2, 12), (3, 10), (4, 10)] {
+        world.clock.set(Timestamp(world.clock.now().0 + DAY_MS));
+        assert_eq!(world.run().await, Err(DeskError::ClockAhead));
+        assert_eq!(world.living().len(), left, "{day}");
+        world.restart();
+    }
+    assert!(world.kinds().contains(&"certificate_issued"));
+    assert_eq!(world.alarms().iter().filter(|alarm| **alarm == "clock_ahead").count(), 1);
+    assert!(world.list(None).contains("\"high_water\":\"2026-08-04T00:00:00Z\""));
+    assert_eq!(world.desk.0.believed(), (at("2026-08-04T00:00:00Z"), false));
 }
 
 #[tokio::test]

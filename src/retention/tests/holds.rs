@@ -102,6 +102,39 @@ async fn another_hold_of_the_same_lot_keeps_its_own() {
     assert_eq!(world.list(Some("held")).matches("ACME").count(), 0);
 }
 
+/// One block that cannot be read keeps the lots of its own class where they are, and nothing else.
+#[tokio::test]
+async fn what_cannot_be_kept_apart_stops_no_other_destruction() {
+    let mut world = World::at("2026-06-01T00:00:00Z");
+    world.run().await.unwrap();
+    open(&world, "ACME", BODY).await.unwrap();
+    world.live_until(at("2026-11-30T00:00:00Z")).await;
+    world.vault.with(|inside| inside.fault = Some(fake::Fault::CannotKeep(1)));
+    world.clock.set(at("2026-12-01T00:00:00Z"));
+    let ran = world.run().await.unwrap();
+    // Of the other site everything, of this one what can be copied.
+    assert_eq!((ran.destroyed, ran.moved, ran.failed), (5, 3, 0));
+    assert_eq!(world.living(), ["ACME detections", "ACME records"].map(str::to_owned).into());
+    let failed = |world: &World| {
+        let alarms = world.alarms();
+        alarms.iter().filter(|alarm| **alarm == "hold_not_kept").count()
+    };
+    assert_eq!(failed(&world), 3, "with the others of its site, and each of the two alone");
+    assert!(world.ledger.unfinished().unwrap().is_empty());
+    // Also after a start, and again, and something else that becomes due goes.
+    world.restart();
+    world.vault.with(|inside| {
+        let site = inside.sites[&site_id("B.C")].clone();
+        inside.lots.extend(lots_of(&site, "2026-04", 900));
+    });
+    assert_eq!(world.run().await.unwrap().destroyed, 6);
+    assert_eq!(world.living().len(), 2);
+    // The disk gives it back.
+    world.vault.with(|inside| inside.fault = None);
+    assert_eq!(world.run().await.unwrap().moved, 2);
+    assert_eq!(world.living(), BTreeSet::new());
+}
+
 #[tokio::test]
 async fn a_copy_that_is_not_there_is_an_alarm_and_no_success() {
     let world = World::at("2026-06-01T00:00:00Z");

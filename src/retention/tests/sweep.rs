@@ -1,6 +1,7 @@
 //! The small rows that are due: tokens, holds, requests.
 
 use super::*;
+use crate::model::pseudonym::Pseudonyms;
 use crate::retention::fake::Cut;
 
 impl World {
@@ -136,7 +137,8 @@ pub(super) fn statement(site: &str, of: &str, version: u32, issued_at: &str) -> 
         from: at(&format!("{of}-01T00:00:00Z")),
         to: at(&format!("{}-01T00:00:00Z", month(of).next())),
         closed_at: at(issued_at),
-        method: Some(Method::new("rules", 1, 72, Counting::default())),
+        method: Some(Method::new("rules", Pseudonyms::default(), 72, Counting::default())),
+        pseudonym_algorithm: None,
         figures: (&Counters::default()).into(),
         by_drm_type: Vec::new(),
         excluded: Vec::new(),

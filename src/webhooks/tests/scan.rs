@@ -264,6 +264,29 @@ async fn events_go_after_their_time_and_never_come_again() {
     assert_eq!(world.source.with(events), 0);
 }
 
+/// The server was off over the close, or a site came long after the month.
+#[tokio::test]
+async fn a_month_that_closes_late_is_told_as_well() {
+    let mut world = World::new().await;
+    world.hook("/in", &["threshold.reached", "month.closed"], &["*"]).await;
+    world.set(vec![november("A", 50)]);
+    assert_eq!(told(&world.turn().await), ["threshold.reached A 50"]);
+    // Until 20 January nothing closes it, and nothing is told anew.
+    for _ in 0..59 {
+        world.clock.pass(DAY_MS);
+        assert!(world.turn().await.is_empty());
+        world.restart();
+    }
+    let closed_at = world.clock.now();
+    world.set(vec![MonthNews { closed_at: Some(closed_at), ..november("A", 85) }]);
+    assert_eq!(told(&world.turn().await), ["month.closed A", "threshold.reached A 80"]);
+    for _ in 0..60 {
+        world.clock.pass(DAY_MS);
+        assert!(world.turn().await.is_empty());
+    }
+    assert!(world.desk.0.state().events.is_empty());
+}
+
 #[tokio::test]
 async fn a_flood_is_taken_in_parts_and_whole() {
     let world = World::new().await;

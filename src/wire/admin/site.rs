@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{Form, NAME_BYTES_MAX, PLAN_MAU_MAX, RECORDS_DAYS_MAX};
 use crate::model::ids::GroupId;
 use crate::model::limits;
+use crate::model::pseudonym::Algorithm;
 use crate::model::reason::Reason;
 use crate::model::site::{Site, SiteSettings};
 use crate::model::time::Month;
@@ -33,6 +34,16 @@ pub struct SitePatch {
     pub device_as_user: Option<bool>,
     /// Whether anonymous users are counted by their device.
     pub anonymous_by_device: Option<bool>,
+    /// Whether white space around user ids is cut off.
+    pub user_id_trim: Option<bool>,
+    /// Whether user ids are brought to normalization form C.
+    pub user_id_nfc: Option<bool>,
+    /// Whether user ids are brought to lower case.
+    pub user_id_lower: Option<bool>,
+    /// What makes the pseudonyms of a site that is new.
+    pub pseudonym_algorithm: Option<Algorithm>,
+    /// What makes those of its billing group, where that is new.
+    pub billing_group_algorithm: Option<Algorithm>,
     /// The sites that its users are counted together with; `Some(None)` takes it out of its group.
     pub billing_group: Option<Option<GroupId>>,
 }
@@ -77,6 +88,17 @@ impl SitePatch {
             b"anonymous_by_device" => {
                 form.flag("anonymous_by_device", &mut patch.anonymous_by_device)
             }
+            b"user_id_trim" => form.flag("user_id_trim", &mut patch.user_id_trim),
+            b"user_id_nfc" => form.flag("user_id_nfc", &mut patch.user_id_nfc),
+            b"user_id_lower" => form.flag("user_id_lower", &mut patch.user_id_lower),
+            b"pseudonym_algorithm" => form.member("pseudonym_algorithm", |form| {
+                patch.pseudonym_algorithm = form.optional(Self::algorithm)?;
+                Ok(())
+            }),
+            b"billing_group_algorithm" => form.member("billing_group_algorithm", |form| {
+                patch.billing_group_algorithm = form.optional(Self::algorithm)?;
+                Ok(())
+            }),
             b"billing_group" => form.member("billing_group", |form| {
                 patch.billing_group = Some(form.optional(Self::group)?);
                 Ok(())
@@ -96,6 +118,11 @@ impl SitePatch {
             _ => Err(form.unknown()),
         })?;
         Ok(days)
+    }
+
+    fn algorithm(form: &mut Form<'_>) -> Result<Algorithm, Flaw> {
+        let text = form.text(0, limits::TEXT_BYTES_MAX)?;
+        Algorithm::from_name(text.as_bytes()).ok_or_else(|| form.flaw(Reason::BadValue))
     }
 
     fn group(form: &mut Form<'_>) -> Result<GroupId, Flaw> {
@@ -127,12 +154,15 @@ impl SitePatch {
         if let Some(group) = &self.billing_group {
             changed.billing_group.clone_from(group);
         }
-        let counting = &mut changed.counting;
+        let (counting, users) = (&mut changed.counting, &mut changed.user_form);
         for (said, held) in [
             (self.include_failures, &mut counting.include_failures),
             (self.count_renewals, &mut counting.renewals),
             (self.device_as_user, &mut counting.device_as_user),
             (self.anonymous_by_device, &mut counting.anonymous_by_device),
+            (self.user_id_trim, &mut users.trim),
+            (self.user_id_nfc, &mut users.nfc),
+            (self.user_id_lower, &mut users.lower),
         ] {
             *held = said.unwrap_or(*held);
         }
@@ -156,6 +186,10 @@ pub fn site_to_value(site: &Site) -> Value {
         "count_renewals": settings.counting.renewals,
         "device_as_user": settings.counting.device_as_user,
         "anonymous_by_device": settings.counting.anonymous_by_device,
+        "user_id_trim": settings.user_form.trim,
+        "user_id_nfc": settings.user_form.nfc,
+        "user_id_lower": settings.user_form.lower,
+        "pseudonym_algorithm": site.algorithm.name(),
         "created_at": site.created_at.to_string(),
     });
     let Value::Object(members) = &mut value else { return value };
@@ -185,6 +219,9 @@ fn effective(now: &SiteSettings, month: Month, pending: &SiteSettings) -> Value 
             "anonymous_by_device",
             now.counting.anonymous_by_device != pending.counting.anonymous_by_device,
         ),
+        ("user_id_trim", now.user_form.trim != pending.user_form.trim),
+        ("user_id_nfc", now.user_form.nfc != pending.user_form.nfc),
+        ("user_id_lower", now.user_form.lower != pending.user_form.lower),
     ];
     let changed = changed.into_iter().filter(|(_, changed)| *changed);
     changed.map(|(name, _)| (name.to_owned(), month.clone())).collect()

@@ -3,6 +3,7 @@
 use super::*;
 use crate::ledger::Proof;
 use crate::model::ids::{GroupId, SiteId};
+use crate::model::pseudonym::Pseudonyms;
 use crate::model::site::Counting;
 use crate::model::time::{Month, Timestamp};
 use crate::wire::explained::{IdQuality, QualityLimits};
@@ -24,13 +25,13 @@ fn quality() -> IdQuality {
         sentinel_share_ppm: 0,
         unattributed_licenses: 17,
         unattributed_share_ppm: 1,
-        suspect_shared_users: 3,
-        suspect_users_by_devices: 2,
-        suspect_users_by_share: 1,
-        suspect_user_licenses: 250_123,
-        suspect_user_share_ppm: 20_837,
-        suspect_shared_devices: 4,
-        suspect_device_licenses: 70_001,
+        suspect_shared_users: Some(3),
+        suspect_users_by_devices: Some(2),
+        suspect_users_by_share: Some(1),
+        suspect_user_licenses: Some(250_123),
+        suspect_user_share_ppm: Some(20_837),
+        suspect_shared_devices: Some(4),
+        suspect_device_licenses: Some(70_001),
         limits: QualityLimits {
             devices_per_user: 20,
             users_per_device: 20,
@@ -86,7 +87,8 @@ fn statement(text: &str) -> Statement {
         from: at("2026-11-01T00:00:00Z"),
         to: at("2026-12-01T00:00:00Z"),
         closed_at: at("2026-12-04T00:00:00Z"),
-        method: Some(Method::new(text, 1, 72, Counting::default())),
+        method: Some(Method::new(text, Pseudonyms::default(), 72, Counting::default())),
+        pseudonym_algorithm: None,
         figures: figures(),
         by_drm_type: vec![ByDrm { drm_type: text.to_owned(), mau: 5, licenses_issued: 6 }],
         excluded: vec![
@@ -179,6 +181,13 @@ fn it_says_what_the_statement_says() {
         assert!(page.contains(said) && !page.contains("efefef"), "{said}");
         assert!(!page.contains("</strong> devices that stand"));
     }
+    let mut unread = statement("plain");
+    let of = unread.body.quality.as_mut().unwrap().as_mut().unwrap();
+    of.suspect_shared_users = None;
+    (of.suspect_user_licenses, of.records_seen) = (None, 0);
+    let page = String::from_utf8(unread.to_page(Digest([0; 32]))).unwrap();
+    assert!(page.contains("Read: 0 of 12,013,863 records") && page.contains("is not known"));
+    assert!(!page.contains("users look like many") && !page.contains("2.08 %"));
 }
 
 #[test]

@@ -18,9 +18,9 @@ impl Body {
         rows.extend(self.counts());
         rows.extend(late("corrected", &self.corrections));
         if let Some(Some(quality)) = &self.quality {
-            rows.extend(
-                quality.figures().map(|(name, count)| row(format!("quality_{name}"), count)),
-            );
+            let known = quality.figures().into_iter();
+            let known = known.filter_map(|(name, count)| Some((name, count?)));
+            rows.extend(known.map(|(name, count)| row(format!("quality_{name}"), count)));
         }
         for of in &self.by_drm_type {
             rows.push(row(format!("mau_{}", of.drm_type), of.mau));

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::Digest;
+use crate::model::pseudonym::Pseudonyms;
 use crate::model::site::Counting;
 use crate::model::time::Month;
 use crate::model::usage::Counters;
@@ -27,6 +28,19 @@ pub struct Method {
     pub rule_set: String,
     /// The version of the canonical forms of ids.
     pub canonicalizer: u32,
+    /// What made the pseudonyms. Statements from before there was a choice say neither this nor the
+    /// next three: it was HMAC-SHA-256 of byte-exact ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pseudonym_algorithm: Option<String>,
+    /// Whether white space around user ids was cut off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id_trim: Option<bool>,
+    /// Whether user ids were brought to normalization form C.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id_nfc: Option<bool>,
+    /// Whether user ids were brought to lower case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id_lower: Option<bool>,
     /// Hours between end and close.
     pub closing_hours: u32,
     /// Whether failed requests make a user active.
@@ -40,11 +54,31 @@ pub struct Method {
 }
 
 impl Method {
+    /// How user ids were compared, in words.
+    pub fn user_ids(&self) -> &'static str {
+        let [trim, nfc, lower] = [self.user_id_trim, self.user_id_nfc, self.user_id_lower]
+            .map(Option::unwrap_or_default);
+        match (trim, nfc, lower) {
+            (false, false, false) => "byte for byte",
+            (true, false, false) => "trimmed",
+            (false, true, false) => "in NFC",
+            (false, false, true) => "in lower case",
+            (true, true, false) => "in NFC, trimmed",
+            (true, false, true) => "trimmed, in lower case",
+            (false, true, true) => "in NFC, in lower case",
+            (true, true, true) => "in NFC, trimmed, in lower case",
+        }
+    }
+
     /// The method of a month's settings.
-    pub fn new(rule_set: &str, canonicalizer: u32, closing_hours: u32, of: Counting) -> Self {
+    pub fn new(rule_set: &str, ids: Pseudonyms, closing_hours: u32, of: Counting) -> Self {
         Self {
             rule_set: rule_set.to_owned(),
-            canonicalizer,
+            canonicalizer: u32::from(ids.canonicalizer),
+            pseudonym_algorithm: Some(ids.algorithm.name().to_owned()),
+            user_id_trim: Some(ids.users.trim),
+            user_id_nfc: Some(ids.users.nfc),
+            user_id_lower: Some(ids.users.lower),
             closing_hours,
             include_failures: of.include_failures,
             count_renewals: of.renewals,

@@ -5,6 +5,7 @@ use super::rows::{DeliveryRow, EndpointRow, EventRow, LastRow, Url};
 use super::*;
 use crate::model::explained::Suspects;
 use crate::model::ids::SiteId;
+use crate::model::pseudonym::Pseudonyms;
 use crate::model::site::MonthSpan;
 use crate::model::time::{Month, Timestamp};
 use crate::model::usage::Counters;
@@ -114,7 +115,13 @@ fn rows_come_back_and_have_one_spelling() {
 #[test]
 fn the_longest_message_is_short() {
     let month = Month::parse(b"2026-11").unwrap();
-    let span = MonthSpan { month, from: Timestamp(0), to: Timestamp(i64::MAX / 2), partitions: 1 };
+    let span = MonthSpan {
+        month,
+        from: Timestamp(0),
+        to: Timestamp(i64::MAX / 2),
+        partitions: 1,
+        pseudonyms: Pseudonyms::default(),
+    };
     let figures = vec![u64::MAX; Counters::default().figures().count()];
     let news = MonthNews {
         site: site(),

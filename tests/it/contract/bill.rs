@@ -15,27 +15,55 @@ const DAY: i64 = 24 * HOUR;
 const BEGIN: &str = "2026-10-22T07:30:00Z";
 const END: &str = "2027-01-15T00:00:00Z";
 
+/// Error codes, some of them unknown.
+const CODES: [&str; 8] = ["7011", "7020", "2001", "8716", "1002", "7306", "0000", "E9"];
+
 const SITES: [(&str, &str); 5] = [
-    ("utc", r#"{"time_zone":"UTC","billing_group":"acme"}"#),
+    (
+        "utc",
+        r#"{"time_zone":"UTC","billing_group":"acme","user_id_trim":true,"user_id_nfc":true,
+            "user_id_lower":true,"pseudonym_algorithm":"blake3",
+            "billing_group_algorithm":"blake3"}"#,
+    ),
+    // Its options change on the way.
     ("seoul", r#"{"time_zone":"Asia/Seoul","closing_hours":24,"device_as_user":true}"#),
     (
         "york",
         r#"{"time_zone":"America/New_York","closing_hours":240,"include_failures":true,
-            "count_renewals":false,"billing_group":"acme"}"#,
+            "count_renewals":false,"billing_group":"acme","user_id_trim":true,"user_id_nfc":true,
+            "user_id_lower":true}"#,
     ),
     (
         "berlin",
         r#"{"time_zone":"Europe/Berlin","anonymous_by_device":true,"device_as_user":true,
-            "sentinel_user_ids":["lobby"]}"#,
+            "sentinel_user_ids":["lobby"],"user_id_trim":true,"user_id_nfc":true,
+            "user_id_lower":true}"#,
     ),
     // Its November begins while the clock goes back: there are two midnights.
-    ("havana", r#"{"time_zone":"America/Havana","anonymous_by_device":true}"#),
+    (
+        "havana",
+        r#"{"time_zone":"America/Havana","anonymous_by_device":true,"user_id_trim":true,
+            "user_id_nfc":true,"user_id_lower":true}"#,
+    ),
 ];
 /// What is changed of the options while records come; it holds from the next month on.
 const CHANGES: [(&str, &str); 3] = [
     ("seoul", r#"{"device_as_user":false,"include_failures":true,"closing_hours":96}"#),
     ("york", r#"{"count_renewals":true,"include_failures":false,"closing_hours":48}"#),
-    ("berlin", r#"{"anonymous_by_device":false,"sentinel_user_ids":["lobby","user7"]}"#),
+    ("berlin", r#"{"anonymous_by_device":false,"sentinel_user_ids":["lobby","usér7"]}"#),
+];
+
+/// Some that options bring to a sentinel, or to nothing.
+const NOBODY: &[&str] =
+    &["", "guest", "lobby", "LICENSETOKEN", "Guest", " LOBBY", "licensetoken", "\u{3000} "];
+/// Ways to spell a user, some of which options bring together.
+const SPELLINGS: &[&str] = &[
+    "us\u{e9}r#",
+    "us\u{e9}r#",
+    "use\u{301}r#",
+    "USE\u{301}R#",
+    " us\u{e9}r#\u{a0}",
+    "US\u{c9}r#\n",
 ];
 
 fn second(text: &str) -> i64 {
@@ -94,8 +122,11 @@ impl Maker {
         }
         match self.random.below(6) {
             0 => {}
-            1 => record["user_id"] = self.pick(&["", "guest", "lobby", "LICENSETOKEN"]).into(),
-            _ => record["user_id"] = format!("user{}", self.random.below(60)).into(),
+            1 => record["user_id"] = self.pick(NOBODY).into(),
+            _ => {
+                let name = self.pick(SPELLINGS);
+                record["user_id"] = name.replace('#', &self.random.below(60).to_string()).into();
+            }
         }
         if self.random.below(4) == 0 {
             record["user_id_kind"] = self.pick(&["anonymous", "account"]).into();
@@ -109,6 +140,9 @@ impl Maker {
             record["drm_type"] = self.pick(&["widevine", "playready", "fairplay", "ncg"]).into();
             if record["outcome"] == "fail" && self.random.below(2) == 0 {
                 record["error_class"] = self.pick(&["token", "server", "quota"]).into();
+            }
+            if record["outcome"] == "fail" && self.random.below(2) == 0 {
+                record["error_code"] = self.pick(&CODES).into();
             }
             match self.random.below(3) {
                 0 => {}
@@ -124,6 +158,12 @@ impl Maker {
                 }
             }
         }
+        self.add_device(&mut record);
+        self.sent.push(record.clone());
+        record
+    }
+
+    fn add_device(&mut self, record: &mut Value) {
         match self.random.below(4) {
             0 => {}
             1 => record["device"] = device("9774d56d682e549c".to_owned()),
@@ -136,8 +176,6 @@ impl Maker {
                 }
             }
         }
-        self.sent.push(record.clone());
-        record
     }
 }
 
@@ -234,10 +272,18 @@ fn join(server: &Clocked, site: &str, group: Value) -> Value {
     json!([said["effective"]["billing_group"], group])
 }
 
-/// The settings of all sites, with the zones and groups that they had.
+/// Folds the user ids of a site from a month on; which month.
+fn fold(server: &Clocked, site: &str) -> Value {
+    let body = r#"{"user_id_trim":true,"user_id_lower":true}"#;
+    let said = server.operate("PUT", &format!("/v1/sites/{site}"), body).json();
+    assert!(said["effective"]["user_id_trim"].is_string(), "{said}");
+    said["effective"]["user_id_lower"].clone()
+}
+
+/// The settings of all sites, with the zones, groups and options that they had.
 fn all_settings(
     server: &Clocked,
-    (zone, changed): (&Value, &Value),
+    [zone, folded, changed]: [&Value; 3],
     (joined, left): (&Value, &Value),
 ) -> Vec<Value> {
     let moved = json!([["2026-01", "UTC"], [zone, "Asia/Seoul"]]);
@@ -247,12 +293,16 @@ fn all_settings(
             let first = serde_json::from_str::<Value>(body).unwrap()["time_zone"].clone();
             let zones = if *site == "utc" { moved.clone() } else { json!([["2026-01", first]]) };
             let mut said = settings_of(server, site, zones);
-            said["options"] = options(site, body, changed);
+            said["counting"] = counting(site, body, changed);
             said["groups"] = match *site {
                 "utc" => json!([["2026-01", "acme"]]),
                 "york" => json!([["2026-01", "acme"], left]),
                 "berlin" => json!([["2026-01", null], joined]),
                 _ => json!([["2026-01", null]]),
+            };
+            said["options"] = match *site {
+                "seoul" => json!([["2026-01", []], [folded, ["trim", "lower"]]]),
+                _ => json!([["2026-01", ["trim", "nfc", "lower"]]]),
             };
             said
         })
@@ -260,7 +310,7 @@ fn all_settings(
 }
 
 /// The counting options of a site, each from which month on.
-fn options(site: &str, body: &str, changed: &Value) -> Value {
+fn counting(site: &str, body: &str, changed: &Value) -> Value {
     let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
     let mut options = json!({
         "closing_hours": 72, "include_failures": false, "count_renewals": true,
@@ -364,7 +414,8 @@ fn every_figure_agrees_with_a_second_count() {
     }
     let mut maker = Maker { random: Random::new(seed()), sent: Vec::new() };
     let (mut now, mut records, mut zone) = (second(BEGIN), Vec::new(), Value::Null);
-    let (mut joined, mut left, mut changed) = (Value::Null, Value::Null, Value::Null);
+    let (mut joined, mut left) = (Value::Null, Value::Null);
+    let (mut folded, mut changed) = (Value::Null, Value::Null);
     for turn in 0.. {
         let batch: Vec<Value> = (0..40).map(|_| maker.record(now)).collect();
         let lines: String = batch.iter().map(|record| format!("{record}\n")).collect();
@@ -384,6 +435,7 @@ fn every_figure_agrees_with_a_second_count() {
             let moved = server.operate("PUT", "/v1/sites/utc", r#"{"time_zone":"Asia/Seoul"}"#);
             zone = moved.json()["effective"]["time_zone"].clone();
             joined = join(&server, "berlin", json!("acme"));
+            folded = fold(&server, "seoul");
         }
         if turn == 45 {
             changed = change(&server);
@@ -402,7 +454,7 @@ fn every_figure_agrees_with_a_second_count() {
         }
         server.until(&text(now));
     }
-    let sites = all_settings(&server, (&zone, &changed), (&joined, &left));
+    let sites = all_settings(&server, [&zone, &folded, &changed], (&joined, &left));
     let usage = server.operate("GET", "/v1/usage?from=2026-09&to=2027-02&limit=1000", "").json();
     let now = second(usage["items"][0]["as_of"].as_str().unwrap()) * 1_000;
     let (explained, pallycon) = explained(&server);

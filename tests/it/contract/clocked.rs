@@ -135,7 +135,7 @@ impl Clocked {
         self.clock.set(time);
     }
 
-    fn pass(&self, seconds: i64) {
+    pub(super) fn pass(&self, seconds: i64) {
         self.clock.write(self.clock.now().0 + seconds * 1_000);
     }
 

@@ -119,12 +119,40 @@ fn the_quality_of_ids_stands_in_usage_and_statement() {
     let body = verify(&statement.body, &server.verifier_key()).unwrap();
     assert_eq!(body.format, "blindtally/statement/3");
     let stated = body.quality.unwrap().unwrap();
-    assert_eq!((stated.suspect_shared_users, stated.sentinel_share_ppm), (1, 200_000));
+    assert_eq!((stated.suspect_shared_users, stated.sentinel_share_ppm), (Some(1), 200_000));
     // What comes later changes an explanation, and no statement.
     let late = with(&license("late", "everybody"), "occurred_at", "2026-11-10T11:00:00Z");
     assert_eq!(server.lines(&late.to_string()).count("corrected"), 1);
     assert_eq!(server.send(&billing, "GET", path, &[], "").body, statement.body);
     let changed = statement.text().replace("\"sentinel_licenses\":4", "\"sentinel_licenses\":0");
     assert!(verify(changed.as_bytes(), &server.verifier_key()).is_err());
+    server.end();
+}
+
+/// Nobody asks for an explanation; the quality of the ids stands in the usage all the same.
+#[test]
+fn an_open_month_is_explained_unasked() {
+    let server = Clocked::with("2026-11-10T12:00:00Z", |settings| {
+        settings.engine.explain.limits.devices_per_user = 3;
+        settings.engine.explain.look = std::time::Duration::from_millis(50);
+    });
+    let mut lines = String::new();
+    for number in 0..8 {
+        let record = license(&format!("x{number}"), "everybody");
+        let record = with(&record, "occurred_at", "2026-11-10T11:00:00Z");
+        let ids = json!([{"kind": "android_id", "value": format!("ffffffff{number:08x}")}]);
+        lines += &format!("{}\n", with(&record, "device", json!({"ids": ids})));
+    }
+    assert_eq!(server.lines(&lines).count("accepted"), 8);
+    let deadline = std::time::Instant::now() + crate::support::PATIENCE;
+    let found = loop {
+        if let Some(quality) = server.usage("2026-11").get("quality") {
+            break quality.clone();
+        }
+        assert!(std::time::Instant::now() < deadline, "it is never explained");
+        // The next fold is due a minute later.
+        server.pass(60);
+    };
+    assert_eq!((&found["suspect_shared_users"], &found["records_seen"]), (&json!(1), &json!(8)));
     server.end();
 }

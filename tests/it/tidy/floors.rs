@@ -74,6 +74,7 @@ const HOSTS: &[(&str, &[&str])] = &[
     ("tokio_rustls", &["http", "cli/client", "webhooks/client"]),
     ("toml", &["config"]),
     ("tracing_subscriber", &["observe/logs"]),
+    ("unicode_normalization", &["identity/form"]),
     ("xorf", &["store/filter"]),
     (
         "zeroize",

@@ -139,7 +139,7 @@ fn who_is_suppressed_at_a_site_ends_with_it_cut_at_every_step() {
         let tags = [Tag(tag("user record", 1)), Tag(tag("suppressed", 1))];
         for (site, number) in [(0, 50), (1, 51)] {
             let person = Person { users: vec![tags[0]], devices: Vec::new() };
-            let suppress = Some(tags[1]);
+            let suppress = vec![tags[1]];
             let order = Order { number, person, suppress, ..Order::default() };
             world.runtime.block_on(world.engine().hide(&site_id(site), order)).unwrap();
             let erased = world.engine().erase(number, nobody.clone(), MARK, Arc::new(()));

@@ -370,7 +370,7 @@ fn data_from_before_an_erasure_is_put_back_without_the_buckets_that_had_the_pers
         world.runtime.block_on(explained).ok().map(|made| made.records_seen)
     };
     assert_eq!(seen(&world), Some(0), "nobody knows whom not to show");
-    let order = Order { suppress: Some(Tag([9; 16])), repeats: Some(61), ..Order::default() };
+    let order = Order { suppress: vec![Tag([9; 16])], repeats: Some(61), ..Order::default() };
     world.hide(1, 70, Order { person: person(2), ..order });
     // In a later backup both are known: neither is lost again.
     for number in [61, 70] {

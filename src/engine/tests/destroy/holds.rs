@@ -328,11 +328,8 @@ fn data_on_hold_without_its_keys_is_refused() {
     world.open();
 }
 
-#[test]
-fn what_cannot_be_copied_is_not_destroyed() {
-    let mut world = World::filled();
-    world.fold_now();
-    let (_, lots) = world.month_lots(0);
+/// A bucket with a block of which one bit is another, and that block as it was.
+fn damaged(world: &World, lots: &[Lot]) -> (Table, Vec<u8>, Vec<u8>) {
     let Some(Lot::Records(bucket)) = lots.iter().find(|lot| matches!(lot, Lot::Records(_))) else {
         panic!()
     };
@@ -340,32 +337,64 @@ fn what_cannot_be_copied_is_not_destroyed() {
     let [(table, row), ..] = place.rows();
     let body = world.engine().store().get(table, &row).unwrap().unwrap();
     let mut changes = store::Changes::default();
-    changes.put(
-        table,
-        row.clone(),
-        [&body[..body.len() - 1], &[body[body.len() - 1] ^ 1]].concat(),
-    );
+    let changed = [&body[..body.len() - 1], &[body[body.len() - 1] ^ 1]].concat();
+    changes.put(table, row.clone(), changed);
     world.engine().store().apply(&changes).unwrap();
+    (table, row, body)
+}
+
+/// A destruction whose copies cannot be made ends, with everything as it was and nothing of the
+/// copies left; what is not on hold goes meanwhile.
+#[test]
+fn what_cannot_be_copied_is_not_destroyed_and_stops_nothing() {
+    let mut world = World::filled();
+    world.fold_now();
+    let (_, lots) = world.month_lots(0);
+    let (table, row, body) = damaged(&world, &lots);
     let before = world.engine().ring().vek_epoch().unwrap();
     for _ in 0..2 {
         let doomed = world.engine().destroy(kept(&lots, &[ONE]), MARK, Arc::new(()));
         let error = world.runtime.block_on(doomed).err().unwrap();
         assert!(matches!(error, EngineError::Damaged(_)), "{error:?}");
+        assert_eq!(world.engine().unfinished_destruction(), [], "it stands in nobody's way");
         assert_eq!(world.engine().held().unwrap(), []);
+        assert_eq!(world.hold_rows(), [], "no copy that nobody knows of");
         let ring = world.engine().ring();
         assert_eq!(ring.vek_epoch().unwrap(), before, "no key was destroyed");
+        if let Some(hold) = ring.hold_existing().unwrap() {
+            assert!(hold.list().iter().all(|key| key.hold.is_none()), "no key of a hold");
+        }
         let living = world.engine().lots();
         assert!(lots.iter().all(|lot| living.iter().any(|info| info.lot == *lot)));
         world.reopen();
     }
+    let other: Vec<Lot> = world.engine().lots().iter().map(|info| info.lot).collect();
+    let other = *other.iter().find(|lot| !lots.contains(lot)).unwrap();
+    let report = world.destroy(&[Doom::from(other)], Arc::new(())).unwrap();
+    assert_eq!((report.verification, report.nothing), (Verification::Passed, false));
+    world.lose(&[other]);
     let mut changes = store::Changes::default();
     changes.put(table, row, body);
     world.engine().store().apply(&changes).unwrap();
     let events = world.events_of(&lots);
-    // With the block put right the same call goes on, and the heirs are those of the first.
-    let report = world.destroy(&lots, Arc::new(())).unwrap();
-    assert_eq!(report.verification, Verification::Passed);
+    // With the block put right it goes.
+    world.moved(&lots, &[ONE]);
     world.check_held(ONE, &events);
+}
+
+/// Once nothing is on hold any more, what could not be copied goes like everything else.
+#[test]
+fn what_could_not_be_copied_goes_when_nothing_holds_it() {
+    let mut world = World::filled();
+    world.fold_now();
+    let (at, lots) = world.month_lots(0);
+    damaged(&world, &lots);
+    let doomed = world.engine().destroy(kept(&lots, &[ONE]), MARK, Arc::new(()));
+    assert!(world.runtime.block_on(doomed).is_err());
+    let report = world.destroy(&kept(&lots, &[]), Arc::new(())).unwrap();
+    assert_eq!((report.verification, report.nothing), (Verification::Passed, false));
+    world.lose(&lots);
+    assert_eq!(world.evidence(at, 0), Evidence::Destroyed);
 }
 
 /// The keys of a lot were in the copies of the register off the host, so those that a hold gets
@@ -408,6 +437,13 @@ fn a_disk_with_little_room_copies_nothing() {
     let doomed = world.engine().destroy(kept(&lots, &[ONE]), MARK, Arc::new(()));
     assert_eq!(world.runtime.block_on(doomed).err(), Some(EngineError::DiskFull));
     assert_eq!(world.engine().held().unwrap(), []);
+    assert_eq!(world.engine().unfinished_destruction(), []);
+    // What is not on hold makes room.
+    let other: Vec<Lot> = world.engine().lots().iter().map(|info| info.lot).collect();
+    let other = *other.iter().find(|lot| !lots.contains(lot)).unwrap();
+    let report = world.destroy(&[Doom::from(other)], Arc::new(())).unwrap();
+    assert_eq!((report.verification, report.nothing), (Verification::Passed, false));
+    world.lose(&[other]);
     world.engine().set_disk_low(false);
     world.moved(&lots, &[ONE]);
 }
