@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 
 use super::queue::{CURSOR, EVENTS_MAX, State, event_row};
 use super::sign::message_id;
-use super::source::{DestroyedNews, MonthNews};
+use super::source::{About, Certified, DestroyedNews, MonthNews};
 use super::{HookError, Inner, Settings};
 use crate::model::ids::SiteId;
-use crate::model::time::{DAY_MS, Timestamp};
+use crate::model::time::{DAY_MS, Month, Timestamp};
 use crate::wire::webhooks::message::Data;
 use crate::wire::webhooks::rows::{DeliveryRow, EventRow};
 use crate::wire::webhooks::{Standing, Topic, message};
@@ -83,9 +83,10 @@ impl Inner {
     /// Tells of the next certificates. Answers whether there may be more.
     async fn certificates(&self, origin: &str, now: Timestamp) -> Result<bool, HookError> {
         let cursor = self.state().cursor;
-        let mut destroyed = self.ask(move |source| source.destroyed_after(cursor)).await?;
+        let found = self.ask(move |source| source.destroyed_after(cursor)).await?;
+        let Certified { mut destroyed, through } = found;
         destroyed.sort_by_key(|news| news.number);
-        let Some(last) = destroyed.last().map(|news| news.number) else { return Ok(false) };
+        let Some(last) = through else { return Ok(false) };
         let mut told = last;
         for news in &destroyed {
             let found = self.wanted(&self.state(), origin, &of_certificate(news), now);
@@ -174,23 +175,33 @@ impl Inner {
         Ok(true)
     }
 
-    /// Removes events whose time is over, but for those that this look finds: a month that closes
-    /// late is news for longer. Answers whether that was all of them.
+    /// Removes events whose time is over, but for those that this look finds (a month that closes
+    /// late is news for longer), and those about what is removed by now. Whatever still waits to be
+    /// delivered is tried to its end first. Answers whether that was all of them.
     async fn sweep(&self, now: Timestamp, months: &[MonthNews]) -> Result<bool, HookError> {
-        let mut over: Vec<String> = {
+        let about: BTreeSet<About> = self.state().events.iter().filter_map(about_of).collect();
+        let removed = match about.is_empty() {
+            true => about,
+            false => self.ask(move |source| source.removed(about)).await?,
+        };
+        let (mut over, gone): (Vec<String>, Vec<String>) = {
             let state = self.state();
-            let over = state
-                .events
-                .iter()
-                .filter(|(_, row)| row.keep_until <= now && !state.is_waiting(row));
-            over.map(|(name, _)| name.clone()).collect()
+            let ended = state.events.iter().filter(|(_, row)| !state.is_waiting(row));
+            let is_gone = |event: &(&String, &EventRow)| {
+                about_of(*event).is_some_and(|of| removed.contains(&of))
+            };
+            let (gone, rest): (Vec<_>, Vec<_>) = ended.partition(is_gone);
+            let over = rest.into_iter().filter(|(_, row)| row.keep_until <= now);
+            let name = |(name, _): (&String, &EventRow)| name.clone();
+            (over.map(name).collect(), gone.into_iter().map(name).collect())
         };
         if !over.is_empty() {
             let news = months.iter().flat_map(|month| of_month(month, now, &self.settings));
             let found: BTreeSet<String> = news.map(|news| news.name).collect();
             over.retain(|name| !found.contains(name));
-            over.truncate(WRITES_MAX);
         }
+        over.extend(gone);
+        over.truncate(WRITES_MAX);
         for name in &over {
             let _changing = self.changing.lock().await;
             self.source.delete_row(event_row(name)).await?;
@@ -198,6 +209,17 @@ impl Inner {
         }
         Ok(over.len() < WRITES_MAX)
     }
+}
+
+/// What an event is about. The name of one about a month has topic, site and month.
+fn about_of((name, row): (&String, &EventRow)) -> Option<About> {
+    let site = row.site.clone()?;
+    let mut parts = name.split('/').skip(1);
+    let month = match parts.next() == Some(site.as_str()) {
+        true => parts.next().and_then(|part| Month::parse(part.as_bytes())),
+        false => None,
+    };
+    Some((site, month))
 }
 
 /// A delivery that nobody has tried.
