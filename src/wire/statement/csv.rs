@@ -3,7 +3,6 @@
 use std::fmt;
 
 use super::{Body, Corrected, Member, Method};
-use crate::crypto::sha256;
 use crate::ledger::Digest;
 use crate::wire::usage::csv_cell;
 
@@ -13,8 +12,8 @@ type Row = (String, String);
 impl Body {
     /// All that it says as CSV (RFC 4180): a row for each. `body_sha256` is what the ledger has of
     /// it, so that two versions that count alike can be told apart.
-    pub fn to_csv(&self) -> Vec<u8> {
-        let mut rows = self.heads();
+    pub fn to_csv(&self, digest: Digest) -> Vec<u8> {
+        let mut rows = self.heads(digest);
         rows.extend(self.counts());
         rows.extend(late("corrected", &self.corrections));
         if let Some(Some(quality)) = &self.quality {
@@ -44,9 +43,8 @@ impl Body {
     }
 
     /// What it is of, and how it came to be.
-    fn heads(&self) -> Vec<Row> {
+    fn heads(&self, digest: Digest) -> Vec<Row> {
         let said = |text: Option<&dyn fmt::Display>| text.map(|text| text.to_string());
-        let digest = self.to_bytes().ok().map(|bytes| Digest(sha256(&[&bytes])).to_string());
         let replaces = self.replaces.as_ref();
         let mut rows = Vec::new();
         for (name, text) in [
@@ -54,7 +52,7 @@ impl Body {
             ("billing_group", said(self.billing_group.as_ref().map(|group| group as _))),
             ("month", said(Some(&self.month))),
             ("version", said(Some(&self.version))),
-            ("body_sha256", digest),
+            ("body_sha256", said(Some(&digest))),
             ("ledger", Some(self.ledger.clone())),
             ("format", Some(self.format.clone())),
             ("replaces_version", said(replaces.map(|of| &of.version as _))),

@@ -79,6 +79,8 @@ fn usage_shape() -> Value {
         "by_drm_type": {}, "watermark_sessions": 0, "watermark_users": 0, "duplicates": 0,
         "corrections": {"records": 0, "users": 0}, "other_environments": {"trial": 0, "test": 0},
         "from": "", "to": "", "closes_at": "", "evidence": "", "as_of": "",
+        "pseudonym_algorithm": "", "canonicalizer": 0, "user_id_trim": false,
+        "user_id_nfc": false, "user_id_lower": false,
     })
 }
 
@@ -90,7 +92,7 @@ fn same_shape(found: &Value, shape: &Value) {
             found.iter().for_each(|(name, value)| same_shape(value, &shape[name]));
         }
         (Value::Number(number), Value::Number(_)) => assert!(number.is_u64(), "{number}"),
-        (Value::String(_), Value::String(_)) => {}
+        (Value::String(_), Value::String(_)) | (Value::Bool(_), Value::Bool(_)) => {}
         _ => panic!("{found} is not as {shape}"),
     }
 }
