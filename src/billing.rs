@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use challenge::Challenges;
-pub use check::{StatementError, page, page_of, verify};
+pub use check::{StatementError, csv, page, page_of, verify};
 pub use export::{Names, Wanted};
 pub use months::{Change, Months};
 

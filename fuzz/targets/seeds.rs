@@ -21,7 +21,7 @@ use blindtally::model::reason::Reason;
 use blindtally::model::retention::Lot;
 use blindtally::model::site::{Counting, MonthSpan, Site, SiteSettings};
 use blindtally::model::time::{Day, Month, Timestamp};
-use blindtally::model::usage::{Counters, Tally};
+use blindtally::model::usage::{Counters, Extent, Tally};
 use blindtally::model::vocab::{Class, DeviceKind, DrmType, Quality, RecordType, Scope};
 use blindtally::store::arrivals::{self, Total};
 use blindtally::store::backup::{BackupRow, DataMark};
@@ -238,7 +238,7 @@ fn a_verdict() -> GroupVerdict {
         believed: AT,
         tallies: vec![(at, Tally { counters: some_counters(), ..Tally::default() })],
         arrivals: vec![Default::default()],
-        late_devices: true,
+        extent: Extent::Everything,
     }
 }
 

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use super::verify::Report;
 use crate::billing;
 use crate::config::Settings;
+use crate::crypto::sha256;
+use crate::engine::EngineError;
 use crate::engine::arrivals::Sums;
 use crate::engine::looking::Looking;
 use crate::engine::recount::Recount;
@@ -13,6 +15,7 @@ use crate::keys::KeyRing;
 use crate::ledger::VerifierKey;
 use crate::model::ids::SiteId;
 use crate::model::time::Month;
+use crate::model::vocab::DrmType;
 use crate::wire::statement::Body;
 
 /// Before the names of statements' rows.
@@ -43,7 +46,8 @@ pub fn run(settings: &Settings, key: &VerifierKey, report: &mut Report) {
         report.unchecked.push("counts: there is no statement yet".to_owned());
     }
     let key = key.to_string();
-    let mut counted: BTreeMap<(SiteId, Month), Option<Recount>> = BTreeMap::new();
+    let mut counted: BTreeMap<(SiteId, Month), Found> = BTreeMap::new();
+    let mut before: Option<Body> = None;
     for (name, row) in rows {
         let body = match billing::verify(&row, &key) {
             Ok(body) => body,
@@ -54,21 +58,72 @@ pub fn run(settings: &Settings, key: &VerifierKey, report: &mut Report) {
         };
         let Some(scope) = body.scope() else { continue };
         let at = (scope, body.month);
+        // The rows of a month come one after the other, by their versions.
+        let earlier = before.filter(|of| of.scope().as_ref() == Some(&at.0) && of.month == at.1);
+        follows(&body, earlier.as_ref(), report);
         let found = match counted.get(&at) {
             Some(found) => found.clone(),
-            None => match looking.recount(&at.0, at.1) {
+            None => match find(&looking, &at) {
                 Ok(found) => {
                     counted.insert(at, found.clone());
                     found
                 }
                 Err(error) => {
                     report.findings.push(format!("{}: {error}", title(&body)));
+                    before = Some(body);
                     continue;
                 }
             },
         };
-        compare(&body, found.as_ref(), report);
+        compare(&body, &found, report);
+        before = Some(body);
     }
+}
+
+/// What became of the sets of a month.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Found {
+    /// They are there, and hold this.
+    Sets(Recount),
+    /// They are apart, on hold.
+    Held,
+    /// They are destroyed.
+    Nothing,
+}
+
+fn find(looking: &Looking, (scope, month): &(SiteId, Month)) -> Result<Found, EngineError> {
+    Ok(match looking.recount(scope, *month)? {
+        Some(found) => Found::Sets(found),
+        None if looking.is_held(scope, *month)? => Found::Held,
+        None => Found::Nothing,
+    })
+}
+
+/// Says whether a version names the one before it, as that one is stored.
+fn follows(body: &Body, before: Option<&Body>, report: &mut Report) {
+    let title = title(body);
+    let wrong = match (&body.replaces, before) {
+        (None, None) if body.version == 1 => None,
+        (None, _) => Some("names no version that it takes the place of".to_owned()),
+        (Some(of), _) if of.version.checked_add(1) != Some(body.version) => {
+            Some(format!("takes the place of version {}", of.version))
+        }
+        (Some(of), Some(before)) if of.version == before.version => {
+            let own = before.to_bytes().map(|bytes| sha256(&[&bytes]));
+            let same = own.is_ok_and(|own| own == of.digest.0);
+            (!same).then(|| format!("takes the place of another version {}", of.version))
+        }
+        (Some(of), Some(before)) if of.version < before.version => {
+            let (version, other) = (of.version, before.version);
+            Some(format!("takes the place of version {version}, and there is a version {other}"))
+        }
+        (Some(of), _) => {
+            let what = format!("{title} takes the place of version {}", of.version);
+            report.unchecked.push(format!("{what}, which is not stored"));
+            None
+        }
+    };
+    report.findings.extend(wrong.map(|wrong| format!("{title} {wrong}")));
 }
 
 /// Says whether as many records arrived and were accepted as all months count, and no fewer
@@ -101,12 +156,53 @@ fn title(body: &Body) -> String {
 }
 
 /// Says whether a statement and the sets of its month agree.
-fn compare(body: &Body, found: Option<&Recount>, report: &mut Report) {
+fn compare(body: &Body, found: &Found, report: &mut Report) {
     let title = title(body);
-    let Some(found) = found else {
-        report.unchecked.push(format!("the count of {title}: the sets of the month are destroyed"));
-        return;
+    let before = report.findings.len();
+    if !body.bills_what_it_says() {
+        report.findings.push(format!("{title} bills other counts than it says"));
+    }
+    let found = match found {
+        Found::Sets(found) => found,
+        Found::Held => {
+            let why = "the sets of the month are on hold, and read by nobody";
+            return report.unchecked.push(format!("the count of {title}: {why}"));
+        }
+        Found::Nothing => {
+            let why = "the sets of the month are destroyed";
+            return report.unchecked.push(format!("the count of {title}: {why}"));
+        }
     };
+    for (what, said, stored) in counts(body, found) {
+        if said != stored {
+            report.findings.push(format!("{title} says {said} {what}, and the sets hold {stored}"));
+        }
+    }
+    for (what, said, stored) in late(body, found) {
+        if said > stored {
+            report
+                .findings
+                .push(format!("{title} bills {said} {what}, and the sets hold {stored}"));
+        }
+    }
+    let digest = body.recount.as_ref().map(|recount| recount.user_set.0);
+    if digest.is_some_and(|digest| digest != found.digest) {
+        report.findings.push(format!("{title} has another digest of its users than the set"));
+    }
+    if report.findings.len() == before {
+        let late = match body.version {
+            1 => String::new(),
+            _ => format!(", {} late ones", body.corrections.users),
+        };
+        report.checked.push(format!(
+            "{title}: genuine, and {} users counted again from the stored set, same digest{late}",
+            found.users
+        ));
+    }
+}
+
+/// What a statement says and what the sets hold; these do not change any more.
+fn counts(body: &Body, found: &Recount) -> Vec<(String, u64, u64)> {
     let of = &body.figures;
     // A group has a set of users only.
     let stand_ins = body.site_id.is_some().then_some(of.device_users);
@@ -116,21 +212,29 @@ fn compare(body: &Body, found: Option<&Recount>, report: &mut Report) {
         ("users of watermark sessions", of.watermark_users, found.watermark_users),
         ("devices that stand for users", stand_ins, found.device_users),
     ];
-    let before = report.findings.len();
-    let said = counts.into_iter().filter_map(|(what, said, stored)| Some((what, said?, stored)));
-    for (what, said, stored) in said.filter(|(_, said, stored)| said != stored) {
-        report.findings.push(format!("{title} says {said} {what}, and the sets hold {stored}"));
+    let said =
+        |(what, said, stored): (&str, Option<u64>, u64)| Some((what.to_owned(), said?, stored));
+    let by_drm = DrmType::ALL.iter().zip(found.users_by_drm).map(|(drm, stored)| {
+        let row = body.by_drm_type.iter().find(|row| row.drm_type == drm.name());
+        (format!("users of {drm}"), row.map_or(0, |row| row.mau), stored)
+    });
+    counts.into_iter().filter_map(said).chain(by_drm).collect()
+}
+
+/// What a statement bills beyond the close, and what the sets hold of that by now, which may be
+/// more.
+fn late(body: &Body, found: &Recount) -> Vec<(&'static str, u64, u64)> {
+    if body.version == 1 {
+        return Vec::new();
     }
-    let digest = body.recount.as_ref().map(|recount| recount.user_set.0);
-    if digest.is_some_and(|digest| digest != found.digest) {
-        report.findings.push(format!("{title} has another digest of its users than the set"));
+    let mut late = vec![("late users", body.corrections.users, found.late_users)];
+    if body.site_id.is_some() && body.billable.device_users.is_some() {
+        let what = "late devices that stand for users";
+        late.push((what, body.corrections.device_users, found.late_device_users));
     }
-    if report.findings.len() == before {
-        report.checked.push(format!(
-            "{title}: genuine, and {} users counted again from the stored set, same digest",
-            found.users
-        ));
-    }
+    let recounted = body.recount.as_ref().and_then(|recount| recount.late_users);
+    late.extend(recounted.map(|said| ("late users by its own count", said, found.late_users)));
+    late
 }
 
 #[cfg(test)]

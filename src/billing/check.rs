@@ -36,6 +36,14 @@ pub fn page(statement: &Statement) -> Result<Vec<u8>, BillingError> {
     Ok(statement.to_page(Digest(sha256(&[&statement.body.to_bytes()?]))))
 }
 
+/// A statement as CSV.
+///
+/// # Errors
+/// When there is no memory for it.
+pub fn csv(statement: &Statement) -> Result<Vec<u8>, BillingError> {
+    Ok(statement.body.to_csv(Digest(sha256(&[&statement.body.to_bytes()?]))))
+}
+
 /// The page of a statement's file, without asking whether it is genuine.
 ///
 /// # Errors

@@ -26,6 +26,8 @@ pub struct Names {
     pub mau_event: String,
     /// The meter of issued licences.
     pub licenses_event: String,
+    /// The meter of devices that stand for users.
+    pub device_users_event: String,
 }
 
 impl Default for Names {
@@ -34,6 +36,7 @@ impl Default for Names {
             customers: BTreeMap::new(),
             mau_event: "drm_mau".to_owned(),
             licenses_event: "drm_licenses".to_owned(),
+            device_users_event: "drm_device_users".to_owned(),
         }
     }
 }
@@ -91,6 +94,7 @@ impl Billing {
         let event = match wanted.metric {
             Metric::Mau => &names.mau_event,
             Metric::LicensesIssued => &names.licenses_event,
+            Metric::DeviceUsers => &names.device_users_event,
         };
         let later = i64::from(body.version.saturating_sub(1).min(APART)) * 1_000;
         let export = Export {
@@ -126,6 +130,8 @@ fn value(versions: &[Statement], version: u32, wanted: &Wanted) -> Result<u64, B
     let figure = |of: &Statement| match wanted.metric {
         Metric::Mau => of.body.billable.mau,
         Metric::LicensesIssued => of.body.billable.licenses_issued,
+        // A statement of an older form bills none of them, whatever its figures say.
+        Metric::DeviceUsers => of.body.billable.device_users.unwrap_or_default(),
     };
     let chosen = of(version).ok_or(BillingError::NotFound)?;
     match (wanted.amount, &chosen.body.replaces) {

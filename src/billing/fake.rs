@@ -16,7 +16,7 @@ use crate::model::ids::{GroupId, KeyId, ShortTag, SiteId, SiteNo};
 use crate::model::pseudonym::{Algorithm, Pseudonyms};
 use crate::model::site::{MonthSpan, Site, SiteSettings};
 use crate::model::time::{Clock, Month, Timestamp};
-use crate::model::usage::{Corrections, Counters, Evidence, State, Tally};
+use crate::model::usage::{Counters, Evidence, State, Tally};
 use crate::wire::explained::IdQuality;
 
 /// No site, or one whose months are all alike.
@@ -171,7 +171,7 @@ pub fn usage() -> UsageMonth {
     let at = |text: &str| Timestamp::parse(text.as_bytes()).unwrap();
     let (from, to) = (at("2026-11-01T00:00:00Z"), at("2026-12-01T00:00:00Z"));
     let counters = Counters { mau: 3, licenses_issued: 7, records: 9, ..Counters::default() };
-    let corrections = Corrections { records: 2, users: 1, licenses_issued: 2, device_users: 0 };
+    let corrections = Counters { records: 2, mau: 1, licenses_issued: 2, ..Counters::default() };
     UsageMonth {
         site: Arc::new(site),
         span: MonthSpan {

@@ -13,7 +13,7 @@ use crate::ledger::{Actor, Alarm, Digest, Entry, Event, Ledger, LedgerError, Rec
 use crate::model::ids::SiteId;
 use crate::model::site::Site;
 use crate::model::time::Month;
-use crate::model::usage::Tally;
+use crate::model::usage::{Evidence, Tally};
 use crate::wire::explained::IdQuality;
 use crate::wire::statement::{Billable, Body, Draft, Recounted, Replaced, Statement};
 
@@ -341,27 +341,9 @@ impl Inner {
         quality: Option<Option<IdQuality>>,
     ) -> Result<Body, BillingError> {
         let subject = self.closed(site, month)?;
-        let recounted = self.months.recount(site.clone(), month).await?;
-        let tally = subject.tally();
-        let own = |count| (!site.is_group()).then_some(count);
-        let recount = match recounted {
-            Some(found) if agrees(tally, &found) => Some(Recounted {
-                mau: found.users,
-                devices: own(found.devices),
-                watermark_users: own(found.watermark_users),
-                device_users: own(found.device_users),
-                user_set: Digest(found.digest),
-            }),
-            Some(_) => {
-                tracing::error!(%site, %month, "a month's sets and counters differ; no statement");
-                return Err(BillingError::Failed);
-            }
-            None => None,
-        };
+        let (evidence, recount) = self.recounted(site, month, version, &subject).await?;
         let before = self.stored(site, month)?.pop().map(|last| last.body);
         let said = subject.said(month, before.as_ref());
-        // The first version bills the month as it closed.
-        let more = if version > 1 { said.corrections.clone() } else { Default::default() };
         let (replaces, reason) = replaces.unzip();
         Ok(Body {
             format: said.format.to_owned(),
@@ -380,19 +362,51 @@ impl Inner {
             closed_at: subject.closed_at(),
             method: said.method,
             pseudonym_algorithm: said.pseudonym_algorithm,
-            billable: Billable {
-                mau: said.figures.mau + more.users,
-                licenses_issued: said.figures.licenses_issued + more.licenses_issued,
-            },
+            billable: Billable::of(version, &said.figures, &said.corrections),
             figures: said.figures,
             by_drm_type: said.by_drm_type,
             excluded: said.excluded,
             corrections: said.corrections,
             earlier_corrections: self.earlier(site, month)?,
+            evidence: Some(evidence),
             recount,
             quality,
             members: said.members,
         })
+    }
+
+    /// The sets of a month counted again, and what became of them.
+    async fn recounted(
+        &self,
+        site: &SiteId,
+        month: Month,
+        version: u32,
+        subject: &Subject,
+    ) -> Result<(Evidence, Option<Recounted>), BillingError> {
+        // What is billed must be in the stored sets; what is late goes on coming.
+        if version > 1 {
+            self.months.fold().await?;
+        }
+        let found = self.months.recount(site.clone(), month).await?;
+        let now = self.closed(site, month)?;
+        let Some(found) = found else { return Ok((now.evidence(), None)) };
+        let late_agrees = version == 1 || late_agrees(subject.tally(), now.tally(), &found);
+        if !agrees(subject.tally(), &found) || !late_agrees {
+            tracing::error!(%site, %month, "a month's sets and counters differ; no statement");
+            return Err(BillingError::Failed);
+        }
+        let own = |count| (!site.is_group()).then_some(count);
+        let late = |count| (version > 1).then_some(count);
+        let recounted = Recounted {
+            mau: found.users,
+            devices: own(found.devices),
+            watermark_users: own(found.watermark_users),
+            device_users: own(found.device_users),
+            late_users: late(found.late_users),
+            late_device_users: own(found.late_device_users).and_then(late),
+            user_set: Digest(found.digest),
+        };
+        Ok((Evidence::Live, Some(recounted)))
     }
 
     /// Asks the ledger, which waits for the disk.
@@ -467,4 +481,12 @@ fn agrees(tally: &Tally, found: &Recount) -> bool {
         && counters.devices == found.devices
         && counters.watermark_users == found.watermark_users
         && counters.device_users == found.device_users
+}
+
+/// Whether the sets of what came late hold what was counted before they were read, and no more than
+/// was counted afterwards.
+fn late_agrees(before: &Tally, after: &Tally, found: &Recount) -> bool {
+    let (before, after) = (&before.corrections, &after.corrections);
+    (before.mau..=after.mau).contains(&found.late_users)
+        && (before.device_users..=after.device_users).contains(&found.late_device_users)
 }

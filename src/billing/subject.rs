@@ -11,15 +11,16 @@ use crate::engine::{EngineError, UsageMonth};
 use crate::model::caller::Caller;
 use crate::model::ids::{GroupId, SiteId};
 use crate::model::time::{Month, Timestamp};
-use crate::model::usage::{Counters, State, Tally};
+use crate::model::usage::{Counters, Evidence, State, Tally};
 use crate::model::vocab::DrmType;
 use crate::wire::statement::{
     Body, ByDrm, Corrected, Earlier, Excluded, FORMAT, Figures, GROUP_FORMAT, Member, Method,
 };
 use crate::wire::usage::RULE_SET;
 
-/// How many months before may have had late records since the last statement.
-const EARLIER: usize = 4;
+/// How many months before may have had late records since the last statement: as many as a month's
+/// sets are kept for, since what is older takes no records.
+const EARLIER: usize = 7;
 
 /// A closed month.
 pub(super) enum Subject {
@@ -90,6 +91,14 @@ impl Subject {
         }
     }
 
+    /// What became of its sets.
+    pub const fn evidence(&self) -> Evidence {
+        match self {
+            Self::Site(usage) => usage.evidence,
+            Self::Group(group) => group.evidence,
+        }
+    }
+
     /// What a version says; `before` is the version that it follows, where it is stored.
     pub fn said(&self, month: Month, before: Option<&Body>) -> Said {
         match self {
@@ -136,7 +145,8 @@ impl Inner {
                 Some(group) => self.late_of_group(scope, &group, of)?,
                 None => match self.months.usage(scope, of) {
                     Ok(usage) => {
-                        Some(usage.ok_or(BillingError::NotFound)?.tally.corrections.into())
+                        let usage = usage.ok_or(BillingError::NotFound)?;
+                        Some((&usage.tally.corrections).into())
                     }
                     Err(EngineError::Ended) => None,
                     Err(error) => return Err(error.into()),
@@ -187,28 +197,26 @@ fn of_site(usage: &UsageMonth, month: Month) -> Said {
         figures: counters.into(),
         by_drm_type: by_drm(counters),
         excluded: excluded(counters),
-        corrections: usage.tally.corrections.into(),
+        corrections: (&usage.tally.corrections).into(),
         members: None,
     }
 }
 
 fn of_group(group: &GroupMonth, before: Option<&Body>) -> Said {
     let members = &group.members;
-    let (all, mut corrections) = group.sums();
-    let mut figures = Figures { devices: None, watermark_users: None, ..(&all).into() };
-    let (mut by_drm_type, mut excluded) = (by_drm(&all), excluded(&all));
-    if let Some(first) = before {
-        // All that the members count by now, less what was stated.
-        let more = |now: u64, late: u64, said: u64| (now + late).saturating_sub(said);
-        let (late, said) = (corrections, &first.figures);
-        corrections.records = more(figures.records, late.records, said.records);
-        corrections.licenses_issued =
-            more(figures.licenses_issued, late.licenses_issued, said.licenses_issued);
-        corrections.device_users = more(figures.device_users, late.device_users, said.device_users);
-        figures = said.clone();
-        by_drm_type.clone_from(&first.by_drm_type);
-        excluded.clone_from(&first.excluded);
-    }
+    let (all, late) = group.sums();
+    let said = |of: &Counters| Figures { devices: None, watermark_users: None, ..of.into() };
+    let (figures, by_drm_type, excluded, corrections) = match before {
+        None => (said(&all), by_drm(&all), excluded(&all), Corrected::from(&late)),
+        Some(first) => {
+            // All that the members count by now, less what was stated.
+            let mut now = all;
+            now.add_sums(&late);
+            let more = Corrected::beyond(&now, late.mau, &first.figures, &first.excluded);
+            let Body { figures, by_drm_type, excluded, .. } = first.clone();
+            (figures, by_drm_type, excluded, more)
+        }
+    };
     let first = members.iter().map(|member| member.span.from).min();
     let last = members.iter().map(|member| member.span.to).max();
     Said {
@@ -223,7 +231,7 @@ fn of_group(group: &GroupMonth, before: Option<&Body>) -> Said {
         figures,
         by_drm_type,
         excluded,
-        corrections: corrections.into(),
+        corrections,
         members: Some(members.iter().map(|usage| member(usage, group.month)).collect()),
     }
 }
@@ -238,7 +246,7 @@ fn member(usage: &UsageMonth, month: Month) -> Member {
         closed_at: closed.then(|| usage.tally.closed_at.unwrap_or(usage.closes_at)),
         method: method(usage, month),
         figures: (&usage.tally.counters).into(),
-        corrections: usage.tally.corrections.into(),
+        corrections: (&usage.tally.corrections).into(),
     }
 }
 

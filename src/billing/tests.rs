@@ -113,6 +113,8 @@ fn found() -> Recount {
         devices: 0,
         watermark_users: 0,
         device_users: 0,
+        late_users: 1,
+        late_device_users: 0,
         digest: [7; 32],
     }
 }
@@ -159,6 +161,57 @@ async fn two_counts_that_differ_make_no_statement() {
     assert_eq!(refused, Err(BillingError::Failed));
     assert!(world.entries().is_empty());
     assert!(world.memory.rows.lock().unwrap().is_empty());
+}
+
+/// What a second version bills is counted again, too: what came late is in sets of its own.
+#[tokio::test]
+async fn late_ones_that_differ_make_no_second_version() {
+    for (late_users, late_device_users) in [(0, 3), (2, 3), (1, 2), (1, 4)] {
+        let world = World::new();
+        let change = |change: &dyn Fn(&mut Recount)| {
+            change(world.memory.recount.lock().unwrap().as_mut().unwrap());
+        };
+        let mut usage = world.memory.usage.lock().unwrap().clone().unwrap();
+        usage.tally.corrections.device_users = 3;
+        *world.memory.usage.lock().unwrap() = Some(usage);
+        change(&|found| {
+            (found.late_users, found.late_device_users) = (late_users, late_device_users)
+        });
+        let first = world.desk.statement(site_id(), november()).await.unwrap().body;
+        assert_eq!(first.billable.device_users, Some(0), "the first one bills nothing late");
+        assert_eq!(first.recount.unwrap().late_users, None);
+        assert_eq!(world.restate().await, Err(BillingError::Failed));
+        assert_eq!(world.entries(), [1]);
+        change(&|found| (found.late_users, found.late_device_users) = (1, 3));
+        let second = world.restate().await.unwrap().body;
+        assert_eq!((second.billable.mau, second.billable.device_users), (4, Some(3)));
+        let recount = second.recount.unwrap();
+        assert_eq!((recount.late_users, recount.late_device_users), (Some(1), Some(3)));
+    }
+}
+
+/// Where nothing is counted again the statement says what became of the sets.
+#[tokio::test]
+async fn a_month_on_hold_is_not_said_to_be_destroyed() {
+    use crate::model::usage::Evidence;
+    for (evidence, name, sentence) in [
+        (Evidence::Held, "held", "on hold, and read by nobody"),
+        (Evidence::Destroyed, "destroyed", "the sets were destroyed"),
+    ] {
+        let world = World::new();
+        *world.memory.recount.lock().unwrap() = None;
+        world.memory.usage.lock().unwrap().as_mut().unwrap().evidence = evidence;
+        let statement = world.desk.statement(site_id(), november()).await.unwrap();
+        let text = String::from_utf8(statement.to_bytes().unwrap()).unwrap();
+        let said = format!(r#""evidence":"{name}","recount":null"#);
+        assert!(text.contains(&said), "{text}");
+        assert!(verify(text.as_bytes(), &world.key()).is_ok());
+        let page = String::from_utf8(page(&statement).unwrap()).unwrap();
+        assert!(page.contains(sentence), "{page}");
+        // A form that has it does not lack it.
+        let without = text.replace(&said, r#""recount":null"#);
+        assert_eq!(verify(without.as_bytes(), &world.key()), Err(StatementError::Form));
+    }
 }
 
 #[tokio::test]
@@ -319,6 +372,24 @@ async fn many_askers_get_one_statement() {
         answers.insert(answer.await.unwrap().to_bytes().unwrap());
     }
     assert_eq!((answers.len(), world.entries()), (1, vec![1]));
+}
+
+/// A record may be 180 days old, and a backfill's too: what came late of a month so long ago is on
+/// the statement of the month in which it came.
+#[tokio::test]
+async fn seven_months_before_are_on_a_statement() {
+    let world = World::new();
+    let body = world.desk.statement(site_id(), november()).await.unwrap().body;
+    let months: Vec<String> =
+        body.earlier_corrections.iter().map(|of| of.month.to_string()).collect();
+    let numbers = 4..=10;
+    assert_eq!(months, numbers.map(|number| format!("2026-{number:02}")).collect::<Vec<_>>());
+    let oldest = november().next().next();
+    // Who sends on the last day of a month, and the month of the oldest record that is accepted.
+    let sent = Timestamp::parse(format!("{oldest}-01T00:00:00Z").as_bytes()).unwrap();
+    let accepted = Timestamp(sent.0 - 180 * crate::model::time::DAY_MS).day().month();
+    let earlier = world.desk.0.earlier(&site_id(), november().next()).unwrap();
+    assert!(earlier.iter().any(|of| of.month <= accepted), "{accepted}");
 }
 
 /// What the retention desk has removed is not issued again, whatever was asked before.

@@ -137,9 +137,13 @@ fn check(file: &Path, key: &Path) -> Result<String, String> {
     let text = std::fs::read(file).map_err(|error| unreadable(file, &error))?;
     let line = std::fs::read_to_string(key).map_err(|error| unreadable(key, &error))?;
     let body = billing::verify(&text, &line).map_err(|error| format!("{error}."))?;
+    let device_users = match body.billable.device_users {
+        None | Some(0) => String::new(),
+        Some(count) => format!(", {count} devices that stand for users"),
+    };
     Ok(format!(
-        "Version {} of the statement of {} for {} by ledger {} is genuine: {} users and {} \
-         licences are billed.",
+        "Version {} of the statement of {} for {} by ledger {} is genuine: {} users{device_users} \
+         and {} licences are billed.",
         body.version,
         body.subject(),
         body.month,

@@ -27,7 +27,11 @@ pub(super) fn settings(file: &File) -> Result<billing::Settings, ConfigError> {
 }
 
 fn export_names(said: &Export) -> Result<billing::Names, ConfigError> {
-    let events = [("mau_event", &said.mau_event), ("licenses_event", &said.licenses_event)];
+    let events = [
+        ("mau_event", &said.mau_event),
+        ("licenses_event", &said.licenses_event),
+        ("device_users_event", &said.device_users_event),
+    ];
     for (setting, name) in events {
         if !is_name(name, EVENT_NAME_BYTES_MAX) {
             return Err(ConfigError::new(format!(
@@ -47,5 +51,6 @@ fn export_names(said: &Export) -> Result<billing::Names, ConfigError> {
         }
     }
     let (mau_event, licenses_event) = (said.mau_event.clone(), said.licenses_event.clone());
-    Ok(billing::Names { customers, mau_event, licenses_event })
+    let device_users_event = said.device_users_event.clone();
+    Ok(billing::Names { customers, mau_event, licenses_event, device_users_event })
 }

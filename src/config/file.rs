@@ -327,13 +327,15 @@ impl Default for Challenge {
 pub(super) struct Export {
     pub mau_event: String,
     pub licenses_event: String,
+    pub device_users_event: String,
     pub customers: Vec<String>,
 }
 
 impl Default for Export {
     fn default() -> Self {
-        let billing::Names { mau_event, licenses_event, .. } = Default::default();
-        Self { mau_event, licenses_event, customers: Vec::new() }
+        let billing::Names { mau_event, licenses_event, device_users_event, .. } =
+            Default::default();
+        Self { mau_event, licenses_event, device_users_event, customers: Vec::new() }
     }
 }
 

@@ -11,18 +11,16 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use super::calendar::{self, NoZone};
-use super::distinct::Disk;
 use super::gone::Takes;
-use super::runs::RunError;
-use super::state::{MonthState, SetKeys, TallyKind};
+use super::state::{MonthState, SetKeys};
 use super::writer::{RingKeys, Submission, Writer};
 use super::{Engine, EngineError};
-use crate::model::batch::{Claim, SiteMonth};
+use crate::model::batch::SiteMonth;
 use crate::model::ids::SiteNo;
 use crate::model::limits;
 use crate::model::site::Site;
 use crate::model::time::{Month, Timestamp};
-use crate::model::usage::Tally;
+use crate::model::usage::{Extent, Tally};
 use crate::store::Changes;
 use crate::store::codec::Corrupt;
 use crate::store::verdict::GroupVerdict;
@@ -129,36 +127,6 @@ fn closed(site: &Site, now: Timestamp) -> Result<Option<Site>, NoZone> {
     Ok(None)
 }
 
-impl MonthState {
-    /// Counts a row that came after the close, beside the figures: the user, or the device that
-    /// stands for one, where the closed set does not hold it.
-    pub(super) fn correct(
-        &mut self,
-        claim: &Claim,
-        late_devices: bool,
-        disk: &mut Disk<'_>,
-    ) -> Result<(), RunError> {
-        self.tally.corrections.records += 1;
-        self.tally.corrections.licenses_issued += u64::from(claim.effect.is_issue());
-        if !claim.effect.is_countable() {
-            return Ok(());
-        }
-        let stands_in = claim.device.filter(|_| claim.by_device && late_devices);
-        if let Some(tag) = claim.user {
-            if self.sets[TallyKind::Users as usize].get(tag, disk)? == 0 {
-                let new = self.add(TallyKind::CorrectedUsers, tag, disk)?;
-                self.tally.corrections.users += u64::from(new);
-            }
-        } else if let Some(tag) = stands_in
-            && self.sets[TallyKind::DeviceUsers as usize].get(tag, disk)? == 0
-        {
-            let new = self.add(TallyKind::CorrectedDevices, tag, disk)?;
-            self.tally.corrections.device_users += u64::from(new);
-        }
-        Ok(())
-    }
-}
-
 impl Writer {
     /// Looks at the clock, and closes what is due by the time that is believed.
     ///
@@ -185,10 +153,9 @@ impl Writer {
         } else {
             let batches = Vec::new();
             let arrivals = Vec::new();
-            let late_devices = true;
+            let extent = Extent::Everything;
             let judged_at = now;
-            let verdict =
-                GroupVerdict { judged_at, believed, batches, tallies, arrivals, late_devices };
+            let verdict = GroupVerdict { judged_at, believed, batches, tallies, arrivals, extent };
             self.write(changes, Vec::new(), verdict, now)?;
         }
         self.shared.directory.show_sites(sites);

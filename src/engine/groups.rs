@@ -24,7 +24,7 @@ use crate::model::ids::{GroupId, ShortTag, SiteId, SiteNo};
 use crate::model::pseudonym::Algorithm;
 use crate::model::site::Site;
 use crate::model::time::{Month, Timestamp};
-use crate::model::usage::{Corrections, Counters, Evidence, State as MonthLife, Tally};
+use crate::model::usage::{Counters, Evidence, State as MonthLife, Tally};
 use crate::model::vocab::DrmType;
 use crate::store::codec::Corrupt;
 
@@ -54,19 +54,15 @@ pub struct GroupMonth {
 impl GroupMonth {
     /// The group's users with the sums of its members as of the group's close; and what came after
     /// that, late records of members and all records of sites that joined later.
-    pub fn sums(&self) -> (Counters, Corrections) {
-        let (mut figures, mut late) = (self.tally.counters.clone(), self.tally.corrections);
+    pub fn sums(&self) -> (Counters, Counters) {
+        let Tally { counters, corrections, .. } = &self.tally;
+        let (mut figures, mut late) = (counters.clone(), corrections.clone());
         for member in &self.members {
             let Tally { counters, corrections, .. } = &member.tally;
-            late.records += corrections.records;
-            late.licenses_issued += corrections.licenses_issued;
-            late.device_users += corrections.device_users;
-            if self.is_in_time(member) {
-                figures.add_sums(counters);
-            } else {
-                late.records += counters.records;
-                late.licenses_issued += counters.licenses_issued;
-                late.device_users += counters.device_users;
+            late.add_sums(corrections);
+            match self.is_in_time(member) {
+                true => figures.add_sums(counters),
+                false => late.add_sums(counters),
             }
         }
         (figures, late)
@@ -97,9 +93,9 @@ impl MonthState {
             self.tally.counters.mau += u64::from(before == 0);
             let counter = &mut self.tally.counters.mau_by_drm[usize::from(drm.code())];
             *counter += u64::from(before & bit == 0);
-        } else if self.sets[TallyKind::Users as usize].get(tag, disk)? == 0 {
-            let new = self.add(TallyKind::CorrectedUsers, tag, disk)?;
-            self.tally.corrections.users += u64::from(new);
+        } else {
+            let new = self.add(TallyKind::Users, tag, disk)?;
+            self.tally.corrections.mau += u64::from(new);
         }
         Ok(())
     }

@@ -12,11 +12,12 @@ use super::directory::Directory;
 use super::recount::Recount;
 use super::runs::{self, RunError};
 use super::state::{MonthState, TALLY_KINDS};
-use super::{EngineError, arrivals, desk};
+use super::{EngineError, arrivals, desk, hold};
 use crate::crypto::{SealKey, sha256};
 use crate::keys::KeyRing;
 use crate::model::batch::SiteMonth;
 use crate::model::ids::SiteId;
+use crate::model::retention::Lot;
 use crate::model::time::Month;
 use crate::store::pages::Entry;
 use crate::store::{Store, Table, keys};
@@ -71,7 +72,9 @@ impl Looking {
         for kind in 0..TALLY_KINDS {
             sets.push(self.members(&key, at, kind)?);
         }
-        let [users, devices, _, watermark_users, _, device_users, _] = &sets[..] else {
+        let [users, devices, _, watermark_users, late_users, device_users, late_devices, ..] =
+            &sets[..]
+        else {
             return Ok(None);
         };
         let mut users_by_drm = [0; 8];
@@ -86,8 +89,22 @@ impl Looking {
             devices: devices.len() as u64,
             watermark_users: watermark_users.len() as u64,
             device_users: device_users.len() as u64,
+            late_users: late_users.len() as u64,
+            late_device_users: late_devices.len() as u64,
             digest: sha256(&[&sorted]),
         }))
+    }
+
+    /// Whether the sets of a site's month are on hold, apart from the others. They are read by
+    /// nobody.
+    ///
+    /// # Errors
+    /// When there is no such site, or a row cannot be read or opened.
+    pub fn is_held(&self, id: &SiteId, month: Month) -> Result<bool, EngineError> {
+        let site = self.directory.site(id).ok_or(EngineError::NoSite)?;
+        let sets = Lot::Sets(SiteMonth { site: site.no, month });
+        let copies = hold::load(&self.store, &self.ring.state_key())?;
+        Ok(copies.keys().any(|(_, lot)| *lot == sets))
     }
 
     /// All members of a set, sorted, each once with its whole mask.

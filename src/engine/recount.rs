@@ -31,6 +31,10 @@ pub struct Recount {
     pub watermark_users: u64,
     /// Distinct devices that stand for users.
     pub device_users: u64,
+    /// Distinct users that came after the close and are not among the users.
+    pub late_users: u64,
+    /// The same of devices that stand for users.
+    pub late_device_users: u64,
     /// SHA-256 over the sorted tags of the users.
     pub digest: [u8; 32],
 }
@@ -117,7 +121,9 @@ fn recount(shared: &Shared, id: &SiteId, month: Month) -> Result<Option<Recount>
     for kind in 0..TALLY_KINDS {
         sets.push(count(&shared.store, &key, MonthState::set_id(at, kind))?);
     }
-    let [users, devices, _, watermark_users, _, device_users, _] = &sets[..] else {
+    let [users, devices, _, watermark_users, late_users, device_users, late_devices, ..] =
+        &sets[..]
+    else {
         return Ok(None);
     };
     Ok(Some(Recount {
@@ -126,6 +132,8 @@ fn recount(shared: &Shared, id: &SiteId, month: Month) -> Result<Option<Recount>
         devices: devices.tags,
         watermark_users: watermark_users.tags,
         device_users: device_users.tags,
+        late_users: late_users.tags,
+        late_device_users: late_devices.tags,
         digest: users.digest,
     }))
 }

@@ -148,9 +148,12 @@ fn set_len(tally: &Tally, kind: u8) -> u64 {
         1 => counters.devices,
         2 => counters.watermark_sessions,
         3 => counters.watermark_users,
-        4 => corrections.users,
+        4 => corrections.mau,
         5 => counters.device_users,
-        _ => corrections.device_users,
+        6 => corrections.device_users,
+        7 => corrections.devices,
+        8 => corrections.watermark_sessions,
+        _ => corrections.watermark_users,
     }
 }
 
@@ -201,7 +204,8 @@ fn load_set(
         // Its runs are not read, and a tag may be in several of them: all that can be told here.
         // `Engine::recount` and `verify --recount` count it.
         // A session without an id is counted and in no set.
-        let all_have_tags = id.kind != TallyKind::Sessions as u8;
+        let sessions = [TallyKind::Sessions, TallyKind::CorrectedSessions].map(|kind| kind as u8);
+        let all_have_tags = !sessions.contains(&id.kind);
         if all_have_tags && len > tags {
             return Err(not_agreed(id.table.name()));
         }
@@ -253,7 +257,7 @@ fn replay(
                 now: group.verdict.judged_at,
                 window: Window { age_ms: settings.age_ms },
                 group: number,
-                late_devices: group.verdict.late_devices,
+                extent: group.verdict.extent,
                 store: &shared.store,
                 keys: &ring,
             })?;

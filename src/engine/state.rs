@@ -1,6 +1,7 @@
 //! What the writer knows: the counters and sets of each site and month, and the seen slots. It is
 //! the writer's own; readers see only the counters, and only after they are on the disk.
 
+mod count;
 mod judge;
 mod needs;
 
@@ -11,9 +12,9 @@ use super::distinct::{Disk, DistinctSet, TagCache};
 use super::gone::Takes;
 use super::runs::{RunError, SetId};
 use crate::crypto::SealKey;
-use crate::model::batch::{Batch, Claim, Effect, Epoch, SiteMonth, Verdict};
+use crate::model::batch::{Batch, Claim, Epoch, SiteMonth, Verdict};
 use crate::model::time::{Day, Month, Timestamp};
-use crate::model::usage::Tally;
+use crate::model::usage::{Extent, Tally};
 use crate::model::vocab::Class;
 use crate::store::{Store, Table};
 use judge::{judge, judge_late, judge_shut, refine, remember};
@@ -35,11 +36,31 @@ pub enum TallyKind {
     /// Devices that stand for users who are nobody.
     DeviceUsers = 5,
     /// Such devices that came after the close, and are not among those.
-    CorrectedDevices = 6,
+    CorrectedDeviceUsers = 6,
+    /// Recommended good devices of countable licences that came after the close, and are not among
+    /// the devices.
+    CorrectedDevices = 7,
+    /// The same of watermark sessions.
+    CorrectedSessions = 8,
+    /// The same of users of watermark sessions.
+    CorrectedWatermarkUsers = 9,
+}
+
+impl TallyKind {
+    /// The set beside one of a closed month, for what comes later.
+    const fn beside(self) -> Self {
+        match self {
+            Self::Users | Self::CorrectedUsers => Self::CorrectedUsers,
+            Self::Devices | Self::CorrectedDevices => Self::CorrectedDevices,
+            Self::Sessions | Self::CorrectedSessions => Self::CorrectedSessions,
+            Self::WatermarkUsers | Self::CorrectedWatermarkUsers => Self::CorrectedWatermarkUsers,
+            Self::DeviceUsers | Self::CorrectedDeviceUsers => Self::CorrectedDeviceUsers,
+        }
+    }
 }
 
 /// Sets of a site's month.
-pub const TALLY_KINDS: usize = 7;
+pub const TALLY_KINDS: usize = 10;
 
 /// The bit of a mere member.
 const MEMBER: u8 = 1;
@@ -99,9 +120,12 @@ impl MonthState {
             && counters.devices == size(TallyKind::Devices)
             && counters.watermark_users == size(TallyKind::WatermarkUsers)
             && counters.watermark_sessions >= size(TallyKind::Sessions)
-            && corrections.users == size(TallyKind::CorrectedUsers)
             && counters.device_users == size(TallyKind::DeviceUsers)
-            && corrections.device_users == size(TallyKind::CorrectedDevices)
+            && corrections.mau == size(TallyKind::CorrectedUsers)
+            && corrections.device_users == size(TallyKind::CorrectedDeviceUsers)
+            && corrections.devices == size(TallyKind::CorrectedDevices)
+            && corrections.watermark_users == size(TallyKind::CorrectedWatermarkUsers)
+            && corrections.watermark_sessions >= size(TallyKind::CorrectedSessions)
     }
 
     /// Makes the figures final; later rows are corrections.
@@ -113,100 +137,6 @@ impl MonthState {
     /// Whether the figures are final.
     pub fn is_closed(&self) -> bool {
         self.tally.closed_at.is_some()
-    }
-
-    /// Counts a row that was taken.
-    fn take(
-        &mut self,
-        claim: &Claim,
-        late_devices: bool,
-        disk: &mut Disk<'_>,
-    ) -> Result<(), RunError> {
-        match self.is_closed() {
-            true => self.correct(claim, late_devices, disk),
-            false => self.count(claim, disk),
-        }
-    }
-
-    /// Counts an accepted row (rule set `mau/1`).
-    fn count(&mut self, claim: &Claim, disk: &mut Disk<'_>) -> Result<(), RunError> {
-        self.tally.counters.records += 1;
-        match claim.effect {
-            Effect::Issued => self.count_issued(claim, disk)?,
-            Effect::Renewal => {
-                self.count_license(claim);
-                self.tally.counters.renewals_excluded += 1;
-            }
-            Effect::Failed => self.tally.counters.licenses_failed += 1,
-            Effect::FailedCounted => {
-                self.tally.counters.licenses_failed += 1;
-                let counted = self.count_user(claim, disk)?;
-                self.tally.counters.failures_counted += u64::from(counted);
-            }
-            Effect::NoLicense => self.tally.counters.no_license += 1,
-            Effect::FailedElsewhere => self.tally.counters.failed_elsewhere += 1,
-            Effect::Trial => self.tally.counters.trial += 1,
-            Effect::Test => self.tally.counters.test += 1,
-            Effect::Session => {
-                // A session without an id is nobody's second one.
-                let new = match claim.session {
-                    Some(tag) => self.add(TallyKind::Sessions, tag, disk)?,
-                    None => true,
-                };
-                self.tally.counters.watermark_sessions += u64::from(new);
-                if let Some(tag) = claim.user {
-                    let new = self.add(TallyKind::WatermarkUsers, tag, disk)?;
-                    self.tally.counters.watermark_users += u64::from(new);
-                }
-            }
-            Effect::Kept => {}
-        }
-        Ok(())
-    }
-
-    fn count_license(&mut self, claim: &Claim) {
-        self.tally.counters.licenses_issued += 1;
-        self.tally.counters.licenses_by_drm[usize::from(claim.drm.code())] += 1;
-    }
-
-    fn count_issued(&mut self, claim: &Claim, disk: &mut Disk<'_>) -> Result<(), RunError> {
-        self.count_license(claim);
-        let counted = self.count_user(claim, disk)?;
-        if claim.user.is_none() {
-            self.tally.counters.unattributed_licenses += 1;
-            self.tally.counters.sentinel_licenses += u64::from(claim.sentinel);
-            self.tally.counters.licenses_by_device += u64::from(counted);
-        }
-        if let Some(tag) = claim.device {
-            let new = self.add(TallyKind::Devices, tag, disk)?;
-            self.tally.counters.devices += u64::from(new);
-        }
-        Ok(())
-    }
-
-    /// Makes the user active, or the device that stands for one; whether there was either.
-    fn count_user(&mut self, claim: &Claim, disk: &mut Disk<'_>) -> Result<bool, RunError> {
-        if let Some(tag) = claim.user {
-            let bit = claim.drm.bit();
-            let before = self.sets[TallyKind::Users as usize].insert(tag, bit, disk)?;
-            self.tally.counters.mau += u64::from(before == 0);
-            let drm = usize::from(claim.drm.code());
-            self.tally.counters.mau_by_drm[drm] += u64::from(before & bit == 0);
-            return Ok(true);
-        }
-        let Some(tag) = claim.device.filter(|_| claim.by_device) else { return Ok(false) };
-        let new = self.add(TallyKind::DeviceUsers, tag, disk)?;
-        self.tally.counters.device_users += u64::from(new);
-        Ok(true)
-    }
-
-    pub(super) fn add(
-        &mut self,
-        kind: TallyKind,
-        tag: crate::model::ids::ShortTag,
-        disk: &mut Disk<'_>,
-    ) -> Result<bool, RunError> {
-        Ok(self.sets[kind as usize].insert(tag, MEMBER, disk)? == 0)
     }
 }
 
@@ -358,8 +288,7 @@ impl State {
     /// # Errors
     /// When a set on disk cannot be read. Then the state is half changed and must be thrown away.
     pub fn apply(&mut self, input: Apply<'_>) -> Result<(Vec<Verdict>, Vec<usize>), RunError> {
-        let Apply { batch, verdicts, repeats, now, window, group, late_devices, store, keys } =
-            input;
+        let Apply { batch, verdicts, repeats, now, window, group, extent, store, keys } = input;
         let missing = crate::store::codec::Corrupt("key of a month or day");
         self.open_slots(batch, keys).ok_or(missing)?;
         let places = self.places(&input)?;
@@ -401,7 +330,7 @@ impl State {
                     if verdict.is_correction() != month.is_closed() {
                         return Err(crate::store::codec::Corrupt("verdict").into());
                     }
-                    month.take(claim, late_devices, &mut disk)?;
+                    month.take(claim, extent, &mut disk)?;
                     if let (Some(tag), Some(group)) = (claim.group, group) {
                         months[*group].take_member(tag, claim.drm, &mut disk)?;
                     }
@@ -444,8 +373,8 @@ pub struct Apply<'a> {
     pub window: Window,
     /// The number of the group.
     pub group: u64,
-    /// Whether devices that stand for users are counted among corrections.
-    pub late_devices: bool,
+    /// How much is counted of a row.
+    pub extent: Extent,
     /// Where sets on disk are.
     pub store: &'a Store,
     /// Keys for new months and slots.

@@ -309,8 +309,15 @@ impl World {
             let site = self.site_of(*name);
             let usage = self.engine().usage(&site.id, name.month).unwrap().unwrap();
             assert_eq!(usage.tally.counters, *wanted, "{name:?}");
-            let corrections = self.model.corrections.get(name).copied().unwrap_or_default();
+            let corrections = self.model.corrections.get(name).cloned().unwrap_or_default();
             assert_eq!(usage.tally.corrections, corrections, "{name:?}");
+            for figures in [wanted, &corrections] {
+                assert_eq!(
+                    figures.explained_records(),
+                    figures.records,
+                    "every record has a reason"
+                );
+            }
             let end = calendar::span(&site, name.month).unwrap().to.0;
             let state = match self.is_final(*name) {
                 true => State::Closed,
@@ -413,7 +420,7 @@ impl World {
 }
 
 fn rows() -> impl Strategy<Value = Vec<Row>> {
-    let row = (0u8..3, 0u16..400, 0u16..60, 0u16..30, 0u8..8, 0u8..10, 0u16..860).prop_map(
+    let row = (0u8..3, 0u16..400, 0u16..60, 0u16..30, 0u8..8, 0u8..14, 0u16..860).prop_map(
         |(site, event, user, device, drm, effect, hours_ago)| {
             let user = if event % 7 == 0 { 0 } else { user };
             // Most rows are issued licences of the last two days.

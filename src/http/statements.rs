@@ -45,7 +45,7 @@ impl Service {
                 let statement = self.in_time(desk.statement(of, month)).await?;
                 Ok(match chosen {
                     0 => text(statement.to_bytes().map_err(BillingError::from)?),
-                    1 => answer(StatusCode::OK, CSV, statement.body.to_csv()),
+                    1 => answer(StatusCode::OK, CSV, billing::csv(&statement)?),
                     _ => page(&statement)?,
                 })
             }

@@ -131,10 +131,12 @@ impl Rows {
             self.push_earlier_marks(record, month, ring);
         }
         let nobody = tags.user.is_none();
+        // Whoever is nobody anyway is not so because of the site's option.
+        let effect = if anonymous && !nobody { effect.of_anonymous() } else { effect };
         let by_device = effect.is_countable()
             && (anonymous || nobody && month.counting.device_as_user)
             && tags.device.is_some();
-        if effect != Effect::Issued && !by_device {
+        if !effect.counts_device() && !by_device {
             tags.device = None;
         }
         if !(effect.is_countable() && !anonymous || effect == Effect::Session) {

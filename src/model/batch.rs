@@ -59,10 +59,19 @@ pub enum Effect {
     NoLicense,
     /// A failed licence request in another environment.
     FailedElsewhere,
+    /// A failed watermark session in production.
+    SessionFailed,
+    /// A watermark session in the trial environment.
+    SessionTrial,
+    /// A watermark session in the test environment.
+    SessionTest,
+    /// An issued licence in production of an anonymous user, at a site that counts such users by
+    /// their device: a licence, nobody's or its device's.
+    Anonymous,
 }
 
 impl Effect {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 14] = [
         Self::Issued,
         Self::Failed,
         Self::Trial,
@@ -73,11 +82,14 @@ impl Effect {
         Self::FailedCounted,
         Self::NoLicense,
         Self::FailedElsewhere,
+        Self::SessionFailed,
+        Self::SessionTrial,
+        Self::SessionTest,
+        Self::Anonymous,
     ];
 
     /// What a record counts as (rule set `mau/1`).
     pub fn of(said: &Said, counting: Counting) -> Self {
-        let production = said.environment == Environment::Production;
         match said.kind {
             RecordType::LicenseIssued => {
                 let request = said.request();
@@ -98,21 +110,37 @@ impl Effect {
                     (None, _) => Self::Kept,
                 }
             }
-            RecordType::SessionCreated if production && said.outcome != Some(Outcome::Fail) => {
-                Self::Session
-            }
+            RecordType::SessionCreated => match (said.environment, said.outcome) {
+                (Environment::Trial, _) => Self::SessionTrial,
+                (Environment::Test, _) => Self::SessionTest,
+                (Environment::Production, Some(Outcome::Fail)) => Self::SessionFailed,
+                (Environment::Production, _) => Self::Session,
+            },
             _ => Self::Kept,
+        }
+    }
+
+    /// The same of an anonymous user whom the site counts by device.
+    pub const fn of_anonymous(self) -> Self {
+        match self {
+            Self::Issued => Self::Anonymous,
+            effect => effect,
         }
     }
 
     /// Whether it makes its user active.
     pub const fn is_countable(self) -> bool {
-        matches!(self, Self::Issued | Self::FailedCounted)
+        matches!(self, Self::Issued | Self::FailedCounted | Self::Anonymous)
+    }
+
+    /// Whether it is a licence whose device is counted.
+    pub const fn counts_device(self) -> bool {
+        matches!(self, Self::Issued | Self::Anonymous)
     }
 
     /// Whether it is an issued licence in production.
     pub const fn is_issue(self) -> bool {
-        matches!(self, Self::Issued | Self::Renewal)
+        matches!(self, Self::Issued | Self::Renewal | Self::Anonymous)
     }
 
     /// The stable byte that is stored.
@@ -454,6 +482,25 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_watermark_session_is_of_one_kind() {
+        let session = |environment, outcome| {
+            let kind = RecordType::SessionCreated;
+            let said = Said { kind, outcome, environment, request: None, license: None };
+            Effect::of(&said, Counting::default())
+        };
+        use Environment::{Production, Test, Trial};
+        let fail = Some(Outcome::Fail);
+        assert_eq!(session(Production, None), Effect::Session);
+        assert_eq!(session(Production, Some(Outcome::Success)), Effect::Session);
+        assert_eq!(session(Production, fail), Effect::SessionFailed);
+        assert_eq!([None, fail].map(|of| session(Trial, of)), [Effect::SessionTrial; 2]);
+        assert_eq!([None, fail].map(|of| session(Test, of)), [Effect::SessionTest; 2]);
+        for (code, effect) in (0..).zip(Effect::ALL) {
+            assert_eq!((effect.code(), Effect::from_code(code)), (code, Some(effect)));
+        }
+    }
 
     #[test]
     fn no_index_stands_for_two_days() {

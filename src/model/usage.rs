@@ -27,18 +27,16 @@ vocabulary! {
     }
 }
 
-/// What came for a month after its close. It never changes the month's own figures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Corrections {
-    /// Accepted records of every type and environment.
-    pub records: u64,
-    /// Distinct users with a countable licence who are not among the closed month's.
-    pub users: u64,
-    /// Issued licences in production.
-    pub licenses_issued: u64,
-    /// Distinct devices that stand for users and are not among the closed month's; never part of
-    /// the users.
-    pub device_users: u64,
+/// How much is counted of a row. It grew with the program, so a group of the journal says how much
+/// was counted when it was judged, and a replay counts as much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Extent {
+    /// Of what is late: records, users, licences. Nothing by reasons that came later.
+    LateUsers,
+    /// The same, and late devices that stand for users.
+    LateDevices,
+    /// All that [`Counters`] has, in time and late.
+    Everything,
 }
 
 /// Everything that is counted of one site and month.
@@ -46,8 +44,10 @@ pub struct Corrections {
 pub struct Tally {
     /// The month's own figures; from the close on they never change.
     pub counters: Counters,
-    /// What came after the close.
-    pub corrections: Corrections,
+    /// What came after the close, counted by the same rules. It never changes the month's own
+    /// figures. What is distinct is counted where the closed month does not have it; users by DRM
+    /// system are not counted, nor are duplicates.
+    pub corrections: Counters,
     /// When the month was closed.
     pub closed_at: Option<Timestamp>,
 }
@@ -103,11 +103,31 @@ pub struct Counters {
     pub no_license: u64,
     /// Failed requests in other environments.
     pub failed_elsewhere: u64,
+    /// Licences among the unattributed ones whose user is anonymous, at a site that counts such
+    /// users by their device.
+    pub anonymous_licenses: u64,
+    /// Licences under a sentinel that a device stands for.
+    pub sentinel_by_device: u64,
+    /// Licences of anonymous users that a device stands for.
+    pub anonymous_by_device: u64,
+    /// Records of watermark sessions in production, repeated ones included.
+    pub session_records: u64,
+    /// Failed watermark sessions in production.
+    pub sessions_failed: u64,
+    /// Watermark sessions in the trial environment.
+    pub sessions_trial: u64,
+    /// Watermark sessions in the test environment.
+    pub sessions_test: u64,
+    /// Records that are neither licence requests nor watermark sessions: contents that were
+    /// packaged, marks that were found.
+    pub other_records: u64,
 }
 
 impl Counters {
     /// How many figures there are.
-    pub const FIGURES: usize = 34;
+    pub const FIGURES: usize = 42;
+    /// How many of these, the first ones, there were before sessions had reasons.
+    pub const FIGURES_BEFORE: usize = 34;
 
     /// The figures in their stored order.
     pub fn figures(&self) -> impl Iterator<Item = u64> + '_ {
@@ -133,6 +153,14 @@ impl Counters {
                 self.failures_counted,
                 self.no_license,
                 self.failed_elsewhere,
+                self.anonymous_licenses,
+                self.sentinel_by_device,
+                self.anonymous_by_device,
+                self.session_records,
+                self.sessions_failed,
+                self.sessions_trial,
+                self.sessions_test,
+                self.other_records,
             ])
     }
 
@@ -169,6 +197,14 @@ impl Counters {
             failures_counted: next()?,
             no_license: next()?,
             failed_elsewhere: next()?,
+            anonymous_licenses: next()?,
+            sentinel_by_device: next()?,
+            anonymous_by_device: next()?,
+            session_records: next()?,
+            sessions_failed: next()?,
+            sessions_trial: next()?,
+            sessions_test: next()?,
+            other_records: next()?,
         };
         rest.next().is_none().then_some(counters)
     }
@@ -192,6 +228,14 @@ impl Counters {
             (&mut self.trial, of.trial),
             (&mut self.test, of.test),
             (&mut self.failed_elsewhere, of.failed_elsewhere),
+            (&mut self.anonymous_licenses, of.anonymous_licenses),
+            (&mut self.sentinel_by_device, of.sentinel_by_device),
+            (&mut self.anonymous_by_device, of.anonymous_by_device),
+            (&mut self.session_records, of.session_records),
+            (&mut self.sessions_failed, of.sessions_failed),
+            (&mut self.sessions_trial, of.sessions_trial),
+            (&mut self.sessions_test, of.sessions_test),
+            (&mut self.other_records, of.other_records),
             (&mut self.duplicates, of.duplicates),
             (&mut self.records, of.records),
         ] {
@@ -208,19 +252,64 @@ impl Counters {
         }
     }
 
-    /// The licence records that made nobody active, each under one reason. With those that did they
-    /// are all licence records: `licenses_issued` = attributed + no user id + sentinel + renewals
-    /// not counted, `licenses_failed` = failed + counted failures.
+    /// What is not counted, each record under one reason: licence records that made nobody active,
+    /// and watermark sessions that are none of the production. Licences that a device stands for
+    /// made that device active, and are not here.
+    ///
+    /// `licenses_issued` = licences of users + those by devices + no user id + sentinel + anonymous
+    /// + renewals not counted; `licenses_failed` = failed + counted failures. With the records of
+    /// sessions and all others, these are all records ([`Counters::explained_records`]).
     pub fn exclusions(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+        let (sentinel, anonymous) = (self.sentinel_licenses, self.anonymous_licenses);
+        let by_device = self.sentinel_by_device + self.anonymous_by_device;
+        let no_id = self.unattributed_licenses.saturating_sub(sentinel + anonymous);
+        let no_id_by_device = self.licenses_by_device.saturating_sub(by_device);
         [
             ("failed", self.licenses_failed.saturating_sub(self.failures_counted)),
-            ("no_user_id", self.unattributed_licenses.saturating_sub(self.sentinel_licenses)),
-            ("sentinel_user_id", self.sentinel_licenses),
+            ("no_user_id", no_id.saturating_sub(no_id_by_device)),
+            ("sentinel_user_id", sentinel.saturating_sub(self.sentinel_by_device)),
+            ("anonymous", anonymous.saturating_sub(self.anonymous_by_device)),
             ("renewal", self.renewals_excluded),
             ("no_license", self.no_license),
             ("trial", self.trial),
             ("test", self.test),
             ("failed_elsewhere", self.failed_elsewhere),
+            ("session_failed", self.sessions_failed),
+            ("session_trial", self.sessions_trial),
+            ("session_test", self.sessions_test),
+        ]
+        .into_iter()
+    }
+
+    /// Licences in production that made a user active.
+    pub const fn licenses_of_users(&self) -> u64 {
+        let nobodys = self.unattributed_licenses.saturating_add(self.renewals_excluded);
+        self.licenses_issued.saturating_sub(nobodys)
+    }
+
+    /// All records by what became of them: those that counted, those that did not by their reason,
+    /// and those that are not about licences or sessions. It equals [`Counters::records`] where all
+    /// of them were counted since there are these figures.
+    pub fn explained_records(&self) -> u64 {
+        let excluded: u64 = self.exclusions().map(|(_, records)| records).sum();
+        let counted = self.licenses_of_users() + self.licenses_by_device + self.failures_counted;
+        counted + excluded + self.session_records + self.other_records
+    }
+
+    /// Figures of what came late, beside records and users, by their names.
+    pub fn late(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+        [
+            ("licenses_issued", self.licenses_issued),
+            ("device_users", self.device_users),
+            ("licenses_failed", self.licenses_failed),
+            ("failures_counted", self.failures_counted),
+            ("devices", self.devices),
+            ("unattributed_licenses", self.unattributed_licenses),
+            ("licenses_by_device", self.licenses_by_device),
+            ("watermark_sessions", self.watermark_sessions),
+            ("watermark_users", self.watermark_users),
+            ("session_records", self.session_records),
+            ("other_records", self.other_records),
         ]
         .into_iter()
     }
@@ -238,6 +327,43 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A licence that a device stands for is no exclusion, and everything is one thing only.
+    #[test]
+    fn every_record_has_one_reason() {
+        let counters = Counters {
+            licenses_issued: 100,
+            unattributed_licenses: 60,
+            sentinel_licenses: 20,
+            anonymous_licenses: 15,
+            licenses_by_device: 33,
+            sentinel_by_device: 13,
+            anonymous_by_device: 5,
+            renewals_excluded: 7,
+            licenses_failed: 9,
+            failures_counted: 4,
+            session_records: 3,
+            sessions_failed: 2,
+            other_records: 1,
+            records: 115,
+            ..Counters::default()
+        };
+        let reasons: Vec<(&str, u64)> = counters.exclusions().filter(|(_, of)| *of > 0).collect();
+        let wanted = [
+            ("failed", 5),
+            ("no_user_id", 10),
+            ("sentinel_user_id", 7),
+            ("anonymous", 10),
+            ("renewal", 7),
+            ("session_failed", 2),
+        ];
+        assert_eq!(reasons, wanted);
+        assert_eq!(counters.licenses_of_users(), 33);
+        assert_eq!(counters.explained_records(), counters.records);
+        // What an older version counted has no reasons that are newer, and is never below zero.
+        let old = Counters { sentinel_by_device: 0, anonymous_by_device: 0, ..counters };
+        assert!(old.exclusions().all(|(_, records)| records < 100));
+    }
 
     #[test]
     fn figures_round_trip() {

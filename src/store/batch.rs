@@ -230,7 +230,7 @@ pub(crate) mod tests {
 
     prop_compose! {
         fn claim()(
-            kind in 1u8..=5, drm in 0u8..8, effect in 0u8..10, at in 0i64..4_000_000_000_000,
+            kind in 1u8..=5, drm in 0u8..8, effect in 0u8..14, at in 0i64..4_000_000_000_000,
             seen in any::<[u8; 12]>(), user in tag(), device in tag(), session in tag(),
             items in proptest::collection::vec(own(), 0..6),
             month in 0usize..3, day in 0usize..3, sentinel in any::<bool>(),

@@ -9,15 +9,19 @@ use crate::model::arrival::{Arrival, Received, Sender};
 use crate::model::batch::{SiteMonth, Verdict};
 use crate::model::ids::SiteNo;
 use crate::model::time::{Month, Timestamp};
-use crate::model::usage::{Corrections, Counters, Tally};
+use crate::model::usage::{Counters, Extent, Tally};
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
+/// Before late rows were counted by kind; it is still read.
+const VERSION_BEFORE_KINDS: u8 = 3;
 /// Before late devices were counted; it is still read.
 const VERSION_WITHOUT_LATE_DEVICES: u8 = 2;
 /// Before arrivals were counted; it is still read.
 const VERSION_WITHOUT_ARRIVALS: u8 = 1;
 /// Of the row of a tally.
-const TALLY_VERSION: u8 = 2;
+const TALLY_VERSION: u8 = 3;
+/// Before late rows were counted by kind; it is still read.
+const TALLY_VERSION_BEFORE_KINDS: u8 = 2;
 /// Before late devices were counted; it is still read.
 const TALLY_VERSION_WITHOUT_LATE_DEVICES: u8 = 1;
 
@@ -36,16 +40,19 @@ pub struct GroupVerdict {
     /// What the group adds to the arrivals of the hour in which it was judged; each sender once, in
     /// their order.
     pub arrivals: Vec<(Sender, Received)>,
-    /// Whether devices that stand for users were counted among the corrections, as they are in
-    /// every new group; a replay counts as the group was judged.
-    pub late_devices: bool,
+    /// How much was counted of a row; in every new group everything. A replay counts as the group
+    /// was judged.
+    pub extent: Extent,
 }
 
 impl GroupVerdict {
     /// Encodes the record; equal verdicts in a row are written once with their number.
     pub fn encode(&self) -> Vec<u8> {
-        let new = self.late_devices;
-        let mut out = vec![if new { VERSION } else { VERSION_WITHOUT_LATE_DEVICES }];
+        let mut out = vec![match self.extent {
+            Extent::Everything => VERSION,
+            Extent::LateDevices => VERSION_BEFORE_KINDS,
+            Extent::LateUsers => VERSION_WITHOUT_LATE_DEVICES,
+        }];
         out.zigzag(self.judged_at.0);
         out.zigzag(self.believed.0);
         out.varint(self.batches.len() as u64);
@@ -60,7 +67,7 @@ impl GroupVerdict {
         for (at, tally) in &self.tallies {
             out.varint(u64::from(at.site.0));
             out.varint(u64::from(at.month.0));
-            put_tally(&mut out, tally, new);
+            put_tally(&mut out, tally, self.extent);
         }
         let arrivals = self.arrivals.iter().map(|(sender, received)| (sender, received));
         arrivals::put(arrivals, &mut out);
@@ -75,10 +82,11 @@ impl GroupVerdict {
     pub fn decode(bytes: &[u8], rows_max: usize) -> Result<Self, Corrupt> {
         let mut reader = Reader::new("journal verdict", bytes);
         let version = reader.byte()?;
-        let (late_devices, has_arrivals) = match version {
-            VERSION => (true, true),
-            VERSION_WITHOUT_LATE_DEVICES => (false, true),
-            VERSION_WITHOUT_ARRIVALS => (false, false),
+        let (extent, has_arrivals) = match version {
+            VERSION => (Extent::Everything, true),
+            VERSION_BEFORE_KINDS => (Extent::LateDevices, true),
+            VERSION_WITHOUT_LATE_DEVICES => (Extent::LateUsers, true),
+            VERSION_WITHOUT_ARRIVALS => (Extent::LateUsers, false),
             _ => return Err(reader.corrupt()),
         };
         let judged_at = Timestamp(reader.zigzag()?);
@@ -91,7 +99,7 @@ impl GroupVerdict {
         for _ in 0..reader.count_of(2 + TALLY_BYTES_MIN)? {
             let site = SiteNo(reader.number32()?);
             let month = Month(reader.number32()?);
-            tallies.push((SiteMonth { site, month }, tally(&mut reader, late_devices)?));
+            tallies.push((SiteMonth { site, month }, tally(&mut reader, extent)?));
         }
         let arrivals = match has_arrivals {
             true => arrivals::take(&mut reader)?,
@@ -99,7 +107,7 @@ impl GroupVerdict {
             false => Arrival::default().judged(&batches.concat()),
         };
         reader.end()?;
-        Ok(Self { judged_at, batches, believed, tallies, arrivals, late_devices })
+        Ok(Self { judged_at, batches, believed, tallies, arrivals, extent })
     }
 }
 
@@ -121,17 +129,26 @@ fn decode_rows(reader: &mut Reader<'_>, rows_max: usize) -> Result<Vec<Verdict>,
     Ok(rows)
 }
 
-/// Least bytes of a tally: its figures, its corrections, and that it is not closed.
-const TALLY_BYTES_MIN: usize = Counters::FIGURES + 3 + 1;
+/// Least bytes of a tally: its figures, its corrections, and that it is not closed. A new one has
+/// more figures, and a byte where there are no corrections.
+const TALLY_BYTES_MIN: usize = Counters::FIGURES_BEFORE + 3 + 1;
 
-fn put_tally(out: &mut Vec<u8>, tally: &Tally, late_devices: bool) {
+fn put_tally(out: &mut Vec<u8>, tally: &Tally, extent: Extent) {
     let Tally { counters, corrections, closed_at } = tally;
-    counters.figures().for_each(|figure| out.varint(figure));
-    out.varint(corrections.records);
-    out.varint(corrections.users);
-    out.varint(corrections.licenses_issued);
-    if late_devices {
-        out.varint(corrections.device_users);
+    if extent == Extent::Everything {
+        counters.figures().for_each(|figure| out.varint(figure));
+        // Most months have none.
+        let late = *corrections != Counters::default();
+        out.push(u8::from(late));
+        corrections.figures().filter(|_| late).for_each(|figure| out.varint(figure));
+    } else {
+        counters.figures().take(Counters::FIGURES_BEFORE).for_each(|figure| out.varint(figure));
+        out.varint(corrections.records);
+        out.varint(corrections.mau);
+        out.varint(corrections.licenses_issued);
+        if extent == Extent::LateDevices {
+            out.varint(corrections.device_users);
+        }
     }
     out.push(u8::from(closed_at.is_some()));
     if let Some(at) = closed_at {
@@ -139,17 +156,34 @@ fn put_tally(out: &mut Vec<u8>, tally: &Tally, late_devices: bool) {
     }
 }
 
-fn tally(reader: &mut Reader<'_>, late_devices: bool) -> Result<Tally, Corrupt> {
+/// The first figures of some counters; the rest is zero.
+fn figures(reader: &mut Reader<'_>, count: usize) -> Result<Counters, Corrupt> {
     let mut figures = [0; Counters::FIGURES];
-    for figure in &mut figures {
+    for figure in figures.iter_mut().take(count) {
         *figure = reader.varint()?;
     }
-    let counters = Counters::from_figures(&figures).ok_or(reader.corrupt())?;
-    let corrections = Corrections {
-        records: reader.varint()?,
-        users: reader.varint()?,
-        licenses_issued: reader.varint()?,
-        device_users: if late_devices { reader.varint()? } else { 0 },
+    Counters::from_figures(&figures).ok_or(reader.corrupt())
+}
+
+fn tally(reader: &mut Reader<'_>, extent: Extent) -> Result<Tally, Corrupt> {
+    let (counters, corrections) = if extent == Extent::Everything {
+        let counters = figures(reader, Counters::FIGURES)?;
+        let corrections = match reader.byte()? {
+            0 => Counters::default(),
+            1 => figures(reader, Counters::FIGURES)?,
+            _ => return Err(reader.corrupt()),
+        };
+        (counters, corrections)
+    } else {
+        let counters = figures(reader, Counters::FIGURES_BEFORE)?;
+        let corrections = Counters {
+            records: reader.varint()?,
+            mau: reader.varint()?,
+            licenses_issued: reader.varint()?,
+            device_users: if extent == Extent::LateDevices { reader.varint()? } else { 0 },
+            ..Counters::default()
+        };
+        (counters, corrections)
     };
     let closed_at = match reader.byte()? {
         0 => None,
@@ -162,7 +196,7 @@ fn tally(reader: &mut Reader<'_>, late_devices: bool) -> Result<Tally, Corrupt> 
 /// The row of a site-month's tally.
 pub fn encode_tally(tally: &Tally) -> Vec<u8> {
     let mut out = vec![TALLY_VERSION];
-    put_tally(&mut out, tally, true);
+    put_tally(&mut out, tally, Extent::Everything);
     out
 }
 
@@ -172,12 +206,13 @@ pub fn encode_tally(tally: &Tally) -> Vec<u8> {
 /// When the bytes do not follow the format.
 pub fn decode_tally(bytes: &[u8]) -> Result<Tally, Corrupt> {
     let mut reader = Reader::new("counters", bytes);
-    let late_devices = match reader.byte()? {
-        TALLY_VERSION => true,
-        TALLY_VERSION_WITHOUT_LATE_DEVICES => false,
+    let extent = match reader.byte()? {
+        TALLY_VERSION => Extent::Everything,
+        TALLY_VERSION_BEFORE_KINDS => Extent::LateDevices,
+        TALLY_VERSION_WITHOUT_LATE_DEVICES => Extent::LateUsers,
         _ => return Err(reader.corrupt()),
     };
-    let tally = tally(&mut reader, late_devices)?;
+    let tally = tally(&mut reader, extent)?;
     reader.end()?;
     Ok(tally)
 }
@@ -190,12 +225,15 @@ mod tests {
     prop_compose! {
         fn a_tally()(
             figures in proptest::collection::vec(any::<u64>(), Counters::FIGURES),
-            late in any::<[u64; 4]>(), closed_at in proptest::option::of(any::<i64>()),
+            late in proptest::option::of(
+                proptest::collection::vec(any::<u64>(), Counters::FIGURES)
+            ),
+            closed_at in proptest::option::of(any::<i64>()),
         ) -> Tally {
-            let [records, users, licenses_issued, device_users] = late;
+            let counters = |figures: &Vec<u64>| Counters::from_figures(figures).unwrap();
             Tally {
-                counters: Counters::from_figures(&figures).unwrap(),
-                corrections: Corrections { records, users, licenses_issued, device_users },
+                counters: counters(&figures),
+                corrections: late.as_ref().map(counters).unwrap_or_default(),
                 closed_at: closed_at.map(Timestamp),
             }
         }
@@ -220,16 +258,27 @@ mod tests {
                     .map(|(no, tally)| (at_month(no as u32), tally))
                     .collect(),
                 arrivals,
-                late_devices: true,
+                extent: Extent::Everything,
             }
         }
     }
 
-    /// As it was decided before late devices were counted.
-    fn before(mut verdict: GroupVerdict) -> GroupVerdict {
-        verdict.late_devices = false;
+    /// As it was decided when less was counted.
+    fn before(mut verdict: GroupVerdict, extent: Extent) -> GroupVerdict {
+        verdict.extent = extent;
         for (_, tally) in &mut verdict.tallies {
-            tally.corrections.device_users = 0;
+            let mut figures: Vec<u64> = tally.counters.figures().collect();
+            figures[34..].fill(0);
+            tally.counters = Counters::from_figures(&figures).unwrap();
+            let late = &tally.corrections;
+            let devices = if extent == Extent::LateUsers { 0 } else { late.device_users };
+            tally.corrections = Counters {
+                records: late.records,
+                mau: late.mau,
+                licenses_issued: late.licenses_issued,
+                device_users: devices,
+                ..Counters::default()
+            };
         }
         verdict
     }
@@ -241,21 +290,27 @@ mod tests {
         }
 
         #[test]
-        fn a_verdict_from_before_late_devices_is_read(verdict in verdict()) {
-            let old = before(verdict);
-            let bytes = old.encode();
-            prop_assert_eq!(bytes[0], VERSION_WITHOUT_LATE_DEVICES);
-            prop_assert_eq!(GroupVerdict::decode(&bytes, 40), Ok(old.clone()));
-            for (_, tally) in old.tallies {
-                let mut row = vec![TALLY_VERSION_WITHOUT_LATE_DEVICES];
-                put_tally(&mut row, &tally, false);
-                prop_assert_eq!(decode_tally(&row), Ok(tally));
+        fn a_verdict_from_before_late_devices_and_kinds_is_read(verdict in verdict()) {
+            for (extent, of_group, of_row) in [
+                (Extent::LateUsers, 2, 1),
+                (Extent::LateDevices, 3, 2),
+            ] {
+                let old = before(verdict.clone(), extent);
+                let bytes = old.encode();
+                prop_assert_eq!(bytes[0], of_group);
+                prop_assert_eq!(GroupVerdict::decode(&bytes, 40), Ok(old.clone()));
+                for (_, tally) in old.tallies {
+                    let mut row = vec![of_row];
+                    put_tally(&mut row, &tally, extent);
+                    prop_assert_eq!(decode_tally(&row), Ok(tally));
+                }
             }
         }
 
         #[test]
         fn a_verdict_from_before_arrivals_is_read(verdict in verdict()) {
-            let without = GroupVerdict { arrivals: Vec::new(), ..before(verdict) };
+            let old = before(verdict, Extent::LateUsers);
+            let without = GroupVerdict { arrivals: Vec::new(), ..old };
             let mut bytes = without.encode();
             prop_assert_eq!(bytes.pop(), Some(0));
             bytes[0] = VERSION_WITHOUT_ARRIVALS;

@@ -249,9 +249,9 @@ fn of_month<'a>(month: &'a MonthNews, now: Timestamp, settings: &Settings) -> Ve
     if closed_at.is_some() {
         found.push(news(Topic::MonthClosed, String::new(), Box::new(|| month.closed())));
     }
-    let (mau, issued) = (u128::from(month.counters.mau), month.counters.licenses_issued);
+    let (planned, issued) = (month.planned(), month.counters.licenses_issued);
     if let Some(plan) = month.plan_mau.filter(|plan| *plan > 0) {
-        let reached = |percent: &u64| mau * 100 >= u128::from(plan) * u128::from(*percent);
+        let reached = |percent: &u64| planned * 100 >= u128::from(plan) * u128::from(*percent);
         for percent in THRESHOLDS.into_iter().filter(reached) {
             let part = format!("/{percent}");
             let data = Box::new(move || month.reached(percent));

@@ -155,8 +155,8 @@ pub struct Answer {
     pub entry: u64,
 }
 
-/// A list beside the users that came after the close. They are answered apart: none of them is among
-/// the counted ones.
+/// A list beside the users that came after the close. They are answered apart: none of them is
+/// among the counted ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Late {
     /// Users that came late and that the version bills.

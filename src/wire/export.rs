@@ -37,6 +37,8 @@ vocabulary! {
         Mau = 1, "mau";
         /// Issued licences.
         LicensesIssued = 2, "licenses_issued";
+        /// Distinct devices that stand for users; never among the users.
+        DeviceUsers = 3, "device_users";
     }
 }
 
@@ -113,6 +115,7 @@ impl Export {
         let metric = match self.metric {
             Metric::Mau => "mau",
             Metric::LicensesIssued => "mal",
+            Metric::DeviceUsers => "mdu",
         };
         let amount = match self.amount {
             Amount::Total => "",

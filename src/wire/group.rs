@@ -6,7 +6,7 @@ use super::usage::{RULE_SET, corrections};
 use crate::model::ids::{GroupId, SiteId};
 use crate::model::pseudonym::{Algorithm, Pseudonyms};
 use crate::model::time::{Month, Timestamp};
-use crate::model::usage::{Corrections, Counters, Evidence, State};
+use crate::model::usage::{Counters, Evidence, State};
 use crate::model::vocab::DrmType;
 
 /// A member and its own figures.
@@ -23,7 +23,7 @@ pub struct Member {
     /// Its own figures.
     pub counters: Counters,
     /// What came after its own close.
-    pub corrections: Corrections,
+    pub corrections: Counters,
 }
 
 /// The figures of a group's month.
@@ -42,7 +42,7 @@ pub struct GroupUsage {
     /// Users, each once, and the sums of the members as of the group's close.
     pub figures: Counters,
     /// What came after the group's close; of the users those that are not among its own.
-    pub corrections: Corrections,
+    pub corrections: Counters,
     /// The members, in the order of their ids.
     pub members: Vec<Member>,
     /// What the group's figures rest on.
@@ -118,12 +118,7 @@ mod tests {
                 pseudonyms: Pseudonyms::default(),
                 state: State::Closed,
                 counters,
-                corrections: Corrections {
-                    records: 3,
-                    users: 1,
-                    licenses_issued: 3,
-                    device_users: 0,
-                },
+                corrections: Counters { records: 3, mau: 1, ..Counters::default() },
             }
         };
         let mut figures = Counters { mau: 4, licenses_issued: 12, ..Counters::default() };
@@ -135,7 +130,7 @@ mod tests {
             state: State::Closing,
             closes_at: Timestamp(1_796_342_400_000),
             figures,
-            corrections: Corrections { users: 1, records: 6, ..Corrections::default() },
+            corrections: Counters { mau: 1, records: 6, ..Counters::default() },
             members: vec![member("A", 3, 5), member("B", 2, 7)],
             evidence: Evidence::Live,
             as_of: Timestamp(1_795_320_960_000),

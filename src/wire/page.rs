@@ -4,6 +4,7 @@
 use super::statement::{Body, Statement};
 use crate::ledger::Digest;
 use crate::model::pseudonym::Algorithm;
+use crate::model::usage::Evidence;
 
 /// What a browser may do with the page: show it with its own style, and nothing else.
 pub const POLICY: &str = "default-src 'none'; \
@@ -13,15 +14,35 @@ pub const POLICY: &str = "default-src 'none'; \
 const STYLE: &str = include_str!("page.css");
 
 /// What the reasons of an exclusion mean; one that is not here is shown as it is.
-const REASONS: [(&str, &str); 8] = [
+const REASONS: [(&str, &str); 12] = [
     ("failed", "Failed licence requests"),
     ("no_user_id", "Licences without a user id"),
     ("sentinel_user_id", "Licences under a placeholder id"),
+    (
+        "anonymous",
+        "Licences of anonymous users, which the site counts by device, without a good device",
+    ),
     ("renewal", "Renewals, which the site does not count"),
     ("no_license", "Requests that issue no licence (release, certificate, preflight)"),
     ("trial", "Licences of the trial environment"),
     ("test", "Licences of the test environment"),
     ("failed_elsewhere", "Failed requests of the trial and test environments"),
+    ("session_failed", "Failed watermark sessions"),
+    ("session_trial", "Watermark sessions of the trial environment"),
+    ("session_test", "Watermark sessions of the test environment"),
+];
+
+/// What late figures beyond those of the table are called.
+const LATE: [(&str, &str); 9] = [
+    ("licenses_failed", "Failed licence requests"),
+    ("failures_counted", "Of these, counted by the site's rule"),
+    ("devices", "Devices beyond the count"),
+    ("unattributed_licenses", "Licences of nobody"),
+    ("licenses_by_device", "Of these, of a device that stands for a user"),
+    ("watermark_sessions", "Watermark sessions beyond the count"),
+    ("watermark_users", "Users of watermark sessions beyond the count"),
+    ("session_records", "Records of watermark sessions"),
+    ("other_records", "Records that are about neither"),
 ];
 
 /// A page on its way.
@@ -135,8 +156,13 @@ impl Page {
         self.raw("</header>\n");
         self.section("To be billed");
         self.raw("<p class=\"sum\"><strong>").text(&number(body.billable.mau));
-        self.raw("</strong> monthly active users</p>\n<p class=\"sum\"><strong>");
-        self.text(&number(body.billable.licenses_issued));
+        self.raw("</strong> monthly active users</p>\n");
+        // Where no device stands for a user there is nothing of the kind to be billed.
+        if let Some(count) = body.billable.device_users.filter(|count| *count > 0) {
+            self.raw("<p class=\"sum\"><strong>").text(&number(count));
+            self.raw("</strong> devices that stand for users</p>\n");
+        }
+        self.raw("<p class=\"sum\"><strong>").text(&number(body.billable.licenses_issued));
         self.raw("</strong> issued licences</p>\n");
         let how = match body.version {
             1 => "The figures as of the close. What came later is listed below and not in here.",
@@ -157,8 +183,11 @@ impl Page {
             ("Failed licence requests", Some(of.licenses_failed)),
             ("Of these, counted by the site's rule", Some(of.failures_counted)),
             ("Licences of nobody (unattributed)", Some(of.unattributed_licenses)),
+            ("Of these, of a device that stands for a user", of.licenses_by_device),
             ("Watermark sessions", Some(of.watermark_sessions)),
             ("Users of watermark sessions", of.watermark_users),
+            ("Records of watermark sessions", of.session_records),
+            ("Records that are about neither (packaging, detection)", of.other_records),
             ("Records that were sent again, counted once", Some(of.duplicates)),
             ("Accepted records", Some(of.records)),
         ];
@@ -199,13 +228,8 @@ impl Page {
     }
 
     fn excluded(&mut self, body: &Body) {
-        self.section("What made nobody active");
-        let row = |of: &super::statement::Excluded| {
-            let known = REASONS.iter().find(|(reason, _)| *reason == of.reason);
-            let name = known.map_or(of.reason.clone(), |(_, meaning)| (*meaning).to_owned());
-            (name, vec![number(of.records)])
-        };
-        let rows: Vec<_> = body.excluded.iter().map(row).collect();
+        self.section("What is not counted, and why");
+        let rows: Vec<_> = body.excluded.iter().map(reason).collect();
         self.table(&["Reason", "Records"], &rows);
         self.end();
     }
@@ -222,10 +246,33 @@ impl Page {
         let heads =
             ["Of", "Records", "Users beyond the count", "Licences", "Devices that stand for users"];
         self.table(&heads, &rows);
+        self.late("This month", &body.corrections);
+        for of in &body.earlier_corrections {
+            self.late(&of.month.to_string(), &of.corrections);
+        }
         let what = "Records that came after a close never change that month's figures. They are \
                     billed where the month is restated.";
         self.element("p", what);
         self.end();
+    }
+
+    /// What else came late for a month, where anything did.
+    fn late(&mut self, month: &str, of: &super::statement::Corrected) {
+        let figures = of.figures();
+        let kind = |(name, meaning): &(&str, &str)| {
+            let found = figures.iter().find(|(figure, _)| figure == name);
+            let count = found.map(|(_, count)| *count).filter(|count| *count > 0);
+            Some(((*meaning).to_owned(), vec![number(count?)]))
+        };
+        let mut rows: Vec<_> = LATE.iter().filter_map(kind).collect();
+        rows.extend(of.excluded.iter().map(|of| {
+            let (name, count) = reason(of);
+            (format!("Not counted: {name}"), count)
+        }));
+        if !rows.is_empty() {
+            let head = format!("{month}, after its close, also");
+            self.table(&[&head, "Count"], &rows);
+        }
     }
 
     fn quality(&mut self, body: &Body) {
@@ -297,9 +344,16 @@ impl Page {
                 let devices = devices.unwrap_or_default();
                 let same = format!("{} users{devices}", number(found.mau));
                 rows.push(("Second count, from the stored sets", same));
+                if let Some(count) = found.late_users {
+                    let devices = found.late_device_users.map_or_else(String::new, |count| {
+                        format!(", {} devices that stand for users", number(count))
+                    });
+                    let late = format!("{} users{devices}", number(count));
+                    rows.push(("Second count of what came late, by the issue", late));
+                }
                 rows.push(("SHA-256 of the users' pseudonyms", found.user_set.to_string()));
             }
-            None => rows.push(("Second count", "not made: the sets were destroyed".to_owned())),
+            None => rows.push(("Second count", not_recounted(body).to_owned())),
         }
         self.list(&rows);
         self.end();
@@ -330,6 +384,24 @@ impl Page {
         }
         self.raw("</pre>\n</details>\n");
         self.end();
+    }
+}
+
+/// A reason as it is said, with its count.
+fn reason(of: &super::statement::Excluded) -> (String, Vec<String>) {
+    let known = REASONS.iter().find(|(reason, _)| *reason == of.reason);
+    let name = known.map_or(of.reason.clone(), |(_, meaning)| (*meaning).to_owned());
+    (name, vec![number(of.records)])
+}
+
+/// Why nothing was counted again.
+fn not_recounted(body: &Body) -> &'static str {
+    match body.evidence {
+        Some(Evidence::Held) => "not made: the sets are on hold, and read by nobody",
+        Some(Evidence::Live) => "not made: the month has no sets",
+        Some(Evidence::Destroyed) => "not made: the sets were destroyed",
+        // A statement from before this was said.
+        None => "not made: the sets were destroyed, or on hold",
     }
 }
 

@@ -8,21 +8,29 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::explained::IdQuality;
 use super::retention::spoken::{maybe, text};
 use super::retention::{BadForm, read, written};
-use crate::ledger::{Digest, Proof};
+use crate::ledger::Proof;
 use crate::model::ids::{GroupId, SiteId};
-use crate::model::pseudonym::Pseudonyms;
-use crate::model::site::Counting;
 use crate::model::time::{Month, Timestamp};
-use crate::model::usage::{Corrections, Counters};
+use crate::model::usage::Evidence;
 
 mod csv;
+mod parts;
+
+pub use parts::{
+    Billable, ByDrm, Corrected, Earlier, Excluded, Figures, Method, Recounted, Replaced,
+};
 
 /// What the form is called.
-pub const FORMAT: &str = "blindtally/statement/2";
-/// What it was called before it had the quality of the ids. Such statements stay as they are.
+pub const FORMAT: &str = "blindtally/statement/3";
+/// What it was called before devices that stand for users were billed. Statements of an older form
+/// stay as they are.
+const WITHOUT_DEVICE_USERS: &str = "blindtally/statement/2";
+/// What it was called before it had the quality of the ids.
 const WITHOUT_QUALITY: &str = "blindtally/statement/1";
 /// What the form of a billing group's statement is called.
-pub const GROUP_FORMAT: &str = "blindtally/group-statement/1";
+pub const GROUP_FORMAT: &str = "blindtally/group-statement/2";
+/// What it was called before devices that stand for users were billed.
+const GROUP_WITHOUT_DEVICE_USERS: &str = "blindtally/group-statement/1";
 /// Longest statement that is read, bytes.
 pub const STATEMENT_BYTES_MAX: usize = 1 << 20;
 
@@ -96,7 +104,11 @@ pub struct Body {
     pub earlier_corrections: Vec<Earlier>,
     /// What is to be billed: the figures, and from the second version on with the corrections.
     pub billable: Billable,
-    /// The same counted from the stored sets; `null` where they are destroyed.
+    /// What became of the stored sets until the issue. Older forms do not have it.
+    #[serde(default, with = "maybe", skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
+    /// The same counted from the stored sets; `null` where they are destroyed, or on hold and read
+    /// by nobody.
     pub recount: Option<Recounted>,
     /// How far the ids of the month can be trusted, as of the issue; `null` where that could not be
     /// told. Statements of the first form do not have it.
@@ -147,228 +159,6 @@ impl fmt::Display for Subject<'_> {
     }
 }
 
-/// An earlier version.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Replaced {
-    /// Its number.
-    pub version: u32,
-    /// The SHA-256 of its body.
-    pub digest: Digest,
-}
-
-/// How a month was counted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Method {
-    /// The rule set.
-    pub rule_set: String,
-    /// The version of the canonical forms of ids.
-    pub canonicalizer: u32,
-    /// What made the pseudonyms. Statements from before there was a choice say neither this nor the
-    /// next three: it was HMAC-SHA-256 of byte-exact ids.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pseudonym_algorithm: Option<String>,
-    /// Whether white space around user ids was cut off.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_id_trim: Option<bool>,
-    /// Whether user ids were brought to normalization form C.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_id_nfc: Option<bool>,
-    /// Whether user ids were brought to lower case.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_id_lower: Option<bool>,
-    /// Hours between end and close.
-    pub closing_hours: u32,
-    /// Whether failed requests make a user active.
-    pub include_failures: bool,
-    /// Whether renewals do.
-    pub count_renewals: bool,
-    /// Whether a device stands for a user where there is none.
-    pub device_as_user: bool,
-    /// Whether anonymous users are counted by their device.
-    pub anonymous_by_device: bool,
-}
-
-impl Method {
-    /// How user ids were compared, in words.
-    pub fn user_ids(&self) -> &'static str {
-        let [trim, nfc, lower] = [self.user_id_trim, self.user_id_nfc, self.user_id_lower]
-            .map(Option::unwrap_or_default);
-        match (trim, nfc, lower) {
-            (false, false, false) => "byte for byte",
-            (true, false, false) => "trimmed",
-            (false, true, false) => "in NFC",
-            (false, false, true) => "in lower case",
-            (true, true, false) => "in NFC, trimmed",
-            (true, false, true) => "trimmed, in lower case",
-            (false, true, true) => "in NFC, in lower case",
-            (true, true, true) => "in NFC, trimmed, in lower case",
-        }
-    }
-
-    /// The method of a month's settings.
-    pub fn new(rule_set: &str, ids: Pseudonyms, closing_hours: u32, of: Counting) -> Self {
-        Self {
-            rule_set: rule_set.to_owned(),
-            canonicalizer: u32::from(ids.canonicalizer),
-            pseudonym_algorithm: Some(ids.algorithm.name().to_owned()),
-            user_id_trim: Some(ids.users.trim),
-            user_id_nfc: Some(ids.users.nfc),
-            user_id_lower: Some(ids.users.lower),
-            closing_hours,
-            include_failures: of.include_failures,
-            count_renewals: of.renewals,
-            device_as_user: of.device_as_user,
-            anonymous_by_device: of.anonymous_by_device,
-        }
-    }
-}
-
-/// The figures of a closed month.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Figures {
-    /// Distinct users.
-    pub mau: u64,
-    /// Issued licences (MAL).
-    pub licenses_issued: u64,
-    /// Failed requests.
-    pub licenses_failed: u64,
-    /// Failed requests that made their users active.
-    pub failures_counted: u64,
-    /// Distinct devices; one of two members cannot be told from two, so a group has no figure.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub devices: Option<u64>,
-    /// Licences that are nobody's.
-    pub unattributed_licenses: u64,
-    /// Distinct devices that stand for users.
-    pub device_users: u64,
-    /// Distinct watermark sessions.
-    pub watermark_sessions: u64,
-    /// Distinct users of watermark sessions; not of a group, as with devices.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub watermark_users: Option<u64>,
-    /// Records that were sent again.
-    pub duplicates: u64,
-    /// Accepted records of every type and environment.
-    pub records: u64,
-}
-
-impl From<&Counters> for Figures {
-    fn from(of: &Counters) -> Self {
-        Self {
-            mau: of.mau,
-            licenses_issued: of.licenses_issued,
-            licenses_failed: of.licenses_failed,
-            failures_counted: of.failures_counted,
-            devices: Some(of.devices),
-            unattributed_licenses: of.unattributed_licenses,
-            device_users: of.device_users,
-            watermark_sessions: of.watermark_sessions,
-            watermark_users: Some(of.watermark_users),
-            duplicates: of.duplicates,
-            records: of.records,
-        }
-    }
-}
-
-/// The figures of a DRM system.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ByDrm {
-    /// The system.
-    pub drm_type: String,
-    /// Distinct users.
-    pub mau: u64,
-    /// Issued licences.
-    pub licenses_issued: u64,
-}
-
-/// Excluded licence records of one reason.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Excluded {
-    /// Why.
-    pub reason: String,
-    /// How many.
-    pub records: u64,
-}
-
-/// What came after the close of a month.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Corrected {
-    /// Records.
-    pub records: u64,
-    /// Users beyond the closed set.
-    pub users: u64,
-    /// Issued licences.
-    pub licenses_issued: u64,
-    /// Devices beyond the closed set that stand for users; not there where there are none.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub device_users: u64,
-}
-
-impl Corrected {
-    /// Whether anything came late.
-    pub const fn any(&self) -> bool {
-        let Self { records, users, licenses_issued, device_users } = *self;
-        records > 0 || users > 0 || licenses_issued > 0 || device_users > 0
-    }
-}
-
-const fn is_zero(count: &u64) -> bool {
-    *count == 0
-}
-
-impl From<Corrections> for Corrected {
-    fn from(of: Corrections) -> Self {
-        let Corrections { records, users, licenses_issued, device_users } = of;
-        Self { records, users, licenses_issued, device_users }
-    }
-}
-
-/// The corrections of an earlier month.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Earlier {
-    /// The month.
-    #[serde(with = "text")]
-    pub month: Month,
-    /// All that came after its close, until the issue.
-    pub corrections: Corrected,
-}
-
-/// What is to be billed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Billable {
-    /// Distinct users.
-    pub mau: u64,
-    /// Issued licences.
-    pub licenses_issued: u64,
-}
-
-/// A count of the stored sets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Recounted {
-    /// Distinct users.
-    pub mau: u64,
-    /// Distinct devices; a group has a set of users only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub devices: Option<u64>,
-    /// Distinct users of watermark sessions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub watermark_users: Option<u64>,
-    /// Distinct devices that stand for users.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub device_users: Option<u64>,
-    /// SHA-256 over the users' pseudonyms, sorted, twelve bytes each.
-    pub user_set: Digest,
-}
-
 /// A member that is there, `null` or not; one that is not there has its default.
 fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<IdQuality>>, D::Error> {
     Deserialize::deserialize(from).map(Some)
@@ -377,14 +167,38 @@ fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<IdQuality
 impl Body {
     /// Whether it is of a form that is known, and has what that form has.
     pub fn is_of_known_form(&self) -> bool {
+        let (quality, group) = (self.quality.is_some(), self.billing_group.is_some());
         match self.format.as_str() {
-            FORMAT => self.is_of_site() && self.quality.is_some(),
-            WITHOUT_QUALITY => {
-                self.is_of_site() && self.quality.is_none() && self.billing_group.is_none()
-            }
-            GROUP_FORMAT => self.is_of_group() && self.quality.is_none(),
+            FORMAT => self.is_of_site() && quality && self.bills_devices(),
+            WITHOUT_DEVICE_USERS => self.is_of_site() && quality && self.is_older(),
+            WITHOUT_QUALITY => self.is_of_site() && !quality && !group && self.is_older(),
+            GROUP_FORMAT => self.is_of_group() && !quality && self.bills_devices(),
+            GROUP_WITHOUT_DEVICE_USERS => self.is_of_group() && !quality && self.is_older(),
             _ => false,
         }
+    }
+
+    /// Whether it has what the newest form has beyond the older ones.
+    fn bills_devices(&self) -> bool {
+        let late = |of: &Recounted| of.late_users.is_some() == (self.version > 1);
+        self.billable.device_users.is_some()
+            && self.evidence.is_some()
+            && self.recount.as_ref().is_none_or(late)
+    }
+
+    /// Whether it has none of that.
+    fn is_older(&self) -> bool {
+        let late = |of: &Recounted| of.late_users.is_some() || of.late_device_users.is_some();
+        self.billable.device_users.is_none()
+            && self.evidence.is_none()
+            && !self.recount.as_ref().is_some_and(late)
+    }
+
+    /// Whether it bills what it says of the month.
+    pub fn bills_what_it_says(&self) -> bool {
+        let due = Billable::of(self.version, &self.figures, &self.corrections);
+        let device_users = self.billable.device_users.and(due.device_users);
+        self.billable == Billable { device_users, ..due }
     }
 
     fn is_of_site(&self) -> bool {
@@ -400,7 +214,9 @@ impl Body {
 
     fn is_of_group(&self) -> bool {
         let own = self.recount.as_ref().is_none_or(|of| {
-            of.devices.is_none() && of.watermark_users.is_none() && of.device_users.is_none()
+            of.devices.is_none()
+                && of.watermark_users.is_none()
+                && (of.device_users.is_none() && of.late_device_users.is_none())
         });
         (self.site_id.is_none() && self.billing_group.is_some())
             && self.members.as_ref().is_some_and(|of| of.iter().all(|of| !of.site_id.is_group()))

@@ -6,7 +6,7 @@ use super::explained::IdQuality;
 use crate::model::ids::SiteId;
 use crate::model::pseudonym::Pseudonyms;
 use crate::model::time::{Month, Timestamp};
-use crate::model::usage::{Corrections, Counters};
+use crate::model::usage::Counters;
 pub use crate::model::usage::{Evidence, State};
 use crate::model::vocab::DrmType;
 
@@ -31,7 +31,7 @@ pub struct Usage {
     /// When it closes, or was due to.
     pub closes_at: Timestamp,
     /// What came after the close.
-    pub corrections: Corrections,
+    pub corrections: Counters,
     /// The month's first instant.
     pub from: Timestamp,
     /// The next month's first instant.
@@ -66,11 +66,15 @@ impl Usage {
             "devices": counters.devices,
             "unattributed_licenses": counters.unattributed_licenses,
             "device_users": counters.device_users,
+            "licenses_by_device": counters.licenses_by_device,
             "failures_counted": counters.failures_counted,
             "excluded": excluded(counters),
             "by_drm_type": by_drm,
             "watermark_sessions": counters.watermark_sessions,
             "watermark_users": counters.watermark_users,
+            "session_records": counters.session_records,
+            "other_records": counters.other_records,
+            "records": counters.records,
             "duplicates": counters.duplicates,
             "corrections": corrections(&self.corrections),
             "other_environments": {"trial": counters.trial, "test": counters.test},
@@ -117,7 +121,7 @@ impl Usage {
             counters.watermark_users,
             counters.duplicates,
             self.corrections.records,
-            self.corrections.users,
+            self.corrections.mau,
             counters.device_users,
             counters.failures_counted,
             counters.trial,
@@ -127,6 +131,9 @@ impl Usage {
         let by_drm = counters.mau_by_drm.iter().zip(&counters.licenses_by_drm);
         cells.extend(by_drm.flat_map(|(mau, licenses)| [mau.to_string(), licenses.to_string()]));
         cells.extend(counters.exclusions().map(|(_, count)| count.to_string()));
+        cells.extend(self.corrections.late().map(|(_, count)| count.to_string()));
+        let late = self.corrections.exclusions();
+        cells.extend(late.map(|(_, count)| count.to_string()));
         cells.extend([
             self.from.to_string(),
             self.to.to_string(),
@@ -138,16 +145,23 @@ impl Usage {
     }
 }
 
-/// What came after the close; devices that stand for users only where there are any.
-pub(super) fn corrections(of: &Corrections) -> Value {
-    let mut said = json!({"records": of.records, "users": of.users});
-    if of.device_users > 0 {
-        said["device_users"] = of.device_users.into();
+/// What came after the close: records, users beyond the closed month's, and everything else of
+/// which there is any.
+pub(super) fn corrections(of: &Counters) -> Value {
+    let mut said = json!({"records": of.records, "users": of.mau});
+    for (name, count) in of.late().filter(|(_, count)| *count > 0) {
+        said[name] = count.into();
+    }
+    let reasons = of.exclusions().filter(|(_, count)| *count > 0);
+    let reasons: Map<String, Value> =
+        reasons.map(|(reason, count)| (reason.to_owned(), count.into())).collect();
+    if !reasons.is_empty() {
+        said["excluded"] = reasons.into();
     }
     said
 }
 
-/// Licence records that made nobody active, by reason.
+/// What is not counted, by reason.
 pub fn excluded(counters: &Counters) -> Value {
     let pairs = counters.exclusions().map(|(reason, count)| (reason.to_owned(), json!(count)));
     Value::Object(pairs.collect())
@@ -183,6 +197,9 @@ fn csv_names() -> Vec<String> {
     names.extend(DrmType::ALL.iter().flat_map(by_drm));
     let excluded = Counters::default();
     names.extend(excluded.exclusions().map(|(reason, _)| format!("excluded_{reason}")));
+    names.extend(excluded.late().map(|(name, _)| format!("corrected_{name}")));
+    let late = excluded.exclusions().map(|(reason, _)| format!("corrected_excluded_{reason}"));
+    names.extend(late);
     names.extend(["from", "to", "closes_at", "evidence", "as_of"].map(str::to_owned));
     names
 }
@@ -225,7 +242,7 @@ mod tests {
             state: State::Open,
             counters,
             closes_at: Timestamp(1_796_342_400_000),
-            corrections: Corrections::default(),
+            corrections: Counters::default(),
             from: Timestamp(1_793_491_200_000),
             to: Timestamp(1_796_083_200_000),
             evidence: Evidence::Live,
@@ -241,6 +258,19 @@ mod tests {
         assert_eq!(read["by_drm_type"], json!({"widevine": {"mau": 3, "licenses_issued": 5}}));
         assert_eq!(read["corrections"], json!({"records": 0, "users": 0}));
         assert_eq!(read["other_environments"], json!({"trial": 0, "test": 0}));
+        let mut late = usage();
+        late.corrections = Counters {
+            records: 9,
+            mau: 2,
+            watermark_sessions: 4,
+            trial: 3,
+            sessions_test: 1,
+            ..Counters::default()
+        };
+        let said: Value = serde_json::from_slice(&late.to_json()).unwrap();
+        let wanted = json!({"records": 9, "users": 2, "watermark_sessions": 4,
+            "excluded": {"trial": 3, "session_test": 1}});
+        assert_eq!(said["corrections"], wanted);
         let page = list_to_json(&[usage()], Some("c"));
         let page: Value = serde_json::from_slice(&page).unwrap();
         assert_eq!(page["items"][0], read);

@@ -16,11 +16,11 @@ DAY = 24 * HOUR
 AGE = 35 * DAY
 SENTINELS = {"", "LICENSETOKEN", "guest", "anonymous"}
 JUNK = {"9774d56d682e549c"}
+FIRST = "2026-08"
 # What the sent error codes are in the table of reference/domain.md; the others are unknown.
 ERRORS = {
     "7011": "token", "2001": "server", "8716": "customer", "1002": "quota", "7306": "fairplay",
 }
-DRM = ["widevine", "playready", "fairplay", "ncg", "other"]
 
 
 def ms(text):
@@ -42,7 +42,7 @@ class Site:
     def __init__(self, said):
         self.said = said
         self.months = []
-        month, begin = "2026-08", None
+        month, begin = FIRST, None
         while month < "2027-04":
             zone = self.zone(month)
             begin = midnight(zone, month) if begin is None else begin
@@ -58,6 +58,10 @@ class Site:
         """The billing group that the users of a month are counted with, or None."""
         return [name for first, name in self.said["groups"] if first <= month][-1]
 
+    def counting(self, month):
+        """The counting options of a month: they change with one, and never inside."""
+        return [options for first, options in self.said["counting"] if first <= month][-1]
+
     def options(self, month):
         """What is done to the user ids of a month before they are compared."""
         return [options for first, options in self.said["options"] if first <= month][-1]
@@ -67,8 +71,8 @@ class Site:
         user, options = record.get("user_id", ""), self.options(month)
         if not options or not user:
             return record
-        form = user_form(user, options)
-        nobody = {user_form(text, options) for text in SENTINELS.union(self.said["sentinel_user_ids"])}
+        form, sentinels = user_form(user, options), self.counting(month)["sentinel_user_ids"]
+        nobody = {user_form(text, options) for text in SENTINELS.union(sentinels)}
         if form and form in nobody:
             form = "LICENSETOKEN"
         return {**record, "user_id": form}
@@ -80,116 +84,160 @@ class Site:
         return next((begin, end) for name, begin, end in self.months if name == month)
 
     def due(self, month):
-        hours = self.said["closing_hours"] * HOUR
+        hours = self.counting(month)["closing_hours"] * HOUR
         return max(self.span(month)[1] + hours, self.said["created_at"] + 72 * HOUR)
+
+
+REASONS = (
+    "failed no_user_id sentinel_user_id anonymous renewal no_license trial test failed_elsewhere "
+    "session_failed session_trial session_test"
+).split()
+
+
+class Part:
+    """Records of a month that came before its close, or those that came after it.
+
+    Every record is written down once with what became of it, so that all of them add up.
+    """
+
+    def __init__(self):
+        self.became = {}
+        self.users, self.devices, self.stand_ins = set(), set(), set()
+        self.sessions, self.viewers = set(), set()
+        self.by_drm = {}
+
+    def note(self, what):
+        self.became[what] = self.became.get(what, 0) + 1
+
+    def n(self, *names):
+        return sum(self.became.get(name, 0) for name in names)
+
+    @property
+    def records(self):
+        return sum(self.became.values())
+
+    def excluded(self):
+        return {reason: self.n(reason) for reason in REASONS}
+
+    def counts(self, before=None):
+        """The figures; of what is distinct what was not there before."""
+        new = {
+            name: len(getattr(self, name) - (getattr(before, name) if before else set()))
+            for name in ("users", "devices", "stand_ins", "sessions", "viewers")
+        }
+        nobodys = ["no_user_id", "sentinel_user_id", "anonymous"]
+        nobodys += [f"{reason} by device" for reason in nobodys]
+        return {
+            "mau": new["users"],
+            "licenses_issued": self.n("user", "renewal", *nobodys),
+            "licenses_failed": self.n("failed", "failure counted"),
+            "failures_counted": self.n("failure counted"),
+            "devices": new["devices"],
+            "unattributed_licenses": self.n(*nobodys),
+            "licenses_by_device": self.n(*nobodys[3:]),
+            "device_users": new["stand_ins"],
+            "watermark_sessions": new["sessions"],
+            "watermark_users": new["viewers"],
+            "session_records": self.n("session"),
+            "other_records": self.n("other"),
+            "records": self.records,
+        }
 
 
 class Tally:
     def __init__(self):
-        self.users, self.late, self.devices, self.device_users = set(), set(), set(), set()
-        self.late_devices = set()
-        self.records = self.late_issued = 0
-        self.sessions, self.viewers = set(), set()
-        self.by_drm = {drm: [set(), 0] for drm in DRM}
-        self.n = dict.fromkeys(
-            "issued failed counted unattributed duplicates corrections trial test no_user "
-            "sentinel renewal no_license elsewhere".split(),
-            0,
-        )
+        self.own, self.late, self.duplicates = Part(), Part(), 0
+
+    def corrections(self):
+        """What came late: only what there is any of, but for records and users."""
+        counts = self.late.counts(self.own)
+        said = {"records": counts.pop("records"), "users": counts.pop("mau")}
+        said.update({name: count for name, count in counts.items() if count})
+        excluded = {reason: count for reason, count in self.late.excluded().items() if count}
+        if excluded:
+            said["excluded"] = excluded
+        return said
 
     def figures(self):
-        n = self.n
         return {
-            "mau": len(self.users),
-            "licenses_issued": n["issued"],
-            "licenses_failed": n["failed"],
-            "devices": len(self.devices),
-            "unattributed_licenses": n["unattributed"],
-            "device_users": len(self.device_users),
-            "failures_counted": n["counted"],
+            **self.own.counts(),
             "by_drm_type": {
                 drm: {"mau": len(users), "licenses_issued": licenses}
-                for drm, (users, licenses) in self.by_drm.items()
+                for drm, (users, licenses) in self.own.by_drm.items()
                 if users or licenses
             },
-            "watermark_sessions": len(self.sessions),
-            "watermark_users": len(self.viewers),
-            "duplicates": n["duplicates"],
-            "corrections": {
-                "records": n["corrections"],
-                "users": len(self.late),
-                **({"device_users": len(self.late_devices)} if self.late_devices else {}),
-            },
-            "other_environments": {"trial": n["trial"], "test": n["test"]},
-            "excluded": {
-                "failed": n["failed"] - n["counted"],
-                "no_user_id": n["no_user"],
-                "sentinel_user_id": n["sentinel"],
-                "renewal": n["renewal"],
-                "no_license": n["no_license"],
-                "trial": n["trial"],
-                "test": n["test"],
-                "failed_elsewhere": n["elsewhere"],
-            },
+            "duplicates": self.duplicates,
+            "corrections": self.corrections(),
+            "other_environments": {name: self.own.n(name) for name in ("trial", "test")},
+            "excluded": self.own.excluded(),
         }
 
 
 def person(record, said):
-    """The user, the device that stands for one, and whether a sentinel was given."""
-    user = record.get("user_id", "")
-    nobody = user in SENTINELS or user in said["sentinel_user_ids"]
+    """The user, the device that stands for one, the device, and why there is no user."""
+    given = record.get("user_id", "")
     ids = [each["value"] for each in record.get("device", {}).get("ids", [])]
     good = [value for value in ids if value not in JUNK]
     device = good[0] if good else None
     anonymous = said["anonymous_by_device"] and record.get("user_id_kind") == "anonymous"
-    stands = device if anonymous or (nobody and said["device_as_user"]) else None
-    return (None if nobody or anonymous else user), stands, device, nobody and user != ""
+    if given == "":
+        reason = "no_user_id"
+    elif given in SENTINELS or given in said["sentinel_user_ids"]:
+        reason = "sentinel_user_id"
+    else:
+        reason = "anonymous" if anonymous else None
+    falls_back = reason is not None and said["device_as_user"]
+    stands = device if anonymous or falls_back else None
+    return (given if reason is None else None), stands, device, reason
 
 
-def license(tally, record, said, late):
-    n = tally.n
-    user, stands, device, sentinel = person(record, said)
+def license(part, record, said):
+    """What becomes of a licence record (domain.md 8.2): each is of one kind."""
+    user, stands, device, reason = person(record, said)
     request = record.get("request_type", "new")
     success = record["outcome"] == "success"
     environment = record.get("environment", "production")
     if request in ("release", "server_cert", "preflight"):
-        if not late:
-            n["no_license"] += 1
+        part.note("no_license")
         return
     if environment != "production":
-        if not late:
-            n[environment if success else "elsewhere"] += 1
+        part.note(environment if success else "failed_elsewhere")
         return
+    by_drm = part.by_drm.setdefault(record.get("drm_type", "other"), [set(), 0])
+    by_drm[1] += success
     excluded = request == "renewal" and not said["count_renewals"]
-    counts = not excluded and (success or said["include_failures"])
-    if late:
-        tally.late_issued += success
-        if counts and user is not None and user not in tally.users:
-            tally.late.add(user)
-        if counts and user is None and stands is not None and stands not in tally.device_users:
-            tally.late_devices.add(stands)
+    if not success and (excluded or not said["include_failures"]):
+        part.note("failed")
         return
-    by_drm = tally.by_drm[record.get("drm_type", "other")]
-    if success:
-        n["issued"] += 1
-        by_drm[1] += 1
-        n["renewal"] += excluded
-    else:
-        n["failed"] += 1
-        n["counted"] += counts and (user is not None or stands is not None)
-    if not counts:
+    if excluded:
+        part.note("renewal")
         return
     if user is not None:
-        tally.users.add(user)
+        part.users.add(user)
         by_drm[0].add(user)
     elif stands is not None:
-        tally.device_users.add(stands)
-    if success:
-        if user is None:
-            n["unattributed"] += 1
-            n["sentinel" if sentinel else "no_user"] += 1
-        if device is not None:
-            tally.devices.add(device)
+        part.stand_ins.add(stands)
+    if not success:
+        part.note("failed" if user is None and stands is None else "failure counted")
+        return
+    part.note("user" if reason is None else reason if stands is None else f"{reason} by device")
+    if device is not None:
+        part.devices.add(device)
+
+
+def session(part, record, said):
+    """What becomes of a watermark session: only those of the production that did not fail count."""
+    environment = record.get("environment", "production")
+    if environment != "production":
+        part.note(f"session_{environment}")
+    elif record.get("outcome") == "fail":
+        part.note("session_failed")
+    else:
+        part.note("session")
+        part.sessions.add(record["wm_session_id"])
+        user = record.get("user_id", "")
+        if user not in SENTINELS and user not in said["sentinel_user_ids"]:
+            part.viewers.add(user)
 
 
 def active(record, said):
@@ -207,11 +255,12 @@ class Group:
     def __init__(self, sites, name, month):
         self.members = sorted(of for of, site in sites.items() if site.group(month) == name)
         self.due = max((sites[of].due(month) for of in self.members), default=0)
-        self.users, self.late = set(), set()
+        self.users, self.late, self.by_drm = set(), set(), {}
 
-    def take(self, user, come):
+    def take(self, user, drm, come):
         if come < self.due:
             self.users.add(user)
+            self.by_drm.setdefault(drm, set()).add(user)
         elif user not in self.users:
             self.late.add(user)
 
@@ -222,16 +271,14 @@ def grouped(given, sites, tallies, groups):
     for said in given["groups"]:
         name, month = said["group"], said["month"]
         group = groups.get((name, month)) or Group(sites, name, month)
-        own = [tallies.get((of, month), Tally()).figures() for of in group.members]
+        tallied = [tallies.get((of, month), Tally()) for of in group.members]
+        own = [one.figures() for one in tallied]
         over = all(sites[of].span(month)[1] <= given["now"] for of in group.members)
         wanted = {
             "mau": len(group.users),
             "licenses_issued": sum(one["licenses_issued"] for one in own),
             "licenses_failed": sum(one["licenses_failed"] for one in own),
-            "corrections": {
-                "users": len(group.late),
-                "records": sum(one["corrections"]["records"] for one in own),
-            },
+            "corrections": late_of(group, tallied),
             "members": [[of, one["mau"]] for of, one in zip(group.members, own)],
             "state": "closed" if group.due <= given["now"] else "closing" if over else "open",
         }
@@ -244,29 +291,47 @@ def grouped(given, sites, tallies, groups):
     return checked, wrong
 
 
+def late_of(group, own):
+    """What came late for a group: its own users, and the sums of its members."""
+    corrections = [one.corrections() for one in own]
+    said = {"records": sum(one["records"] for one in corrections), "users": len(group.late)}
+    names = [
+        "licenses_issued", "licenses_failed", "failures_counted", "unattributed_licenses",
+        "licenses_by_device", "device_users", "watermark_sessions", "session_records",
+        "other_records",
+    ]
+    sums = {name: sum(one.get(name, 0) for one in corrections) for name in names}
+    said.update({name: count for name, count in sums.items() if count})
+    parts = [one.get("excluded", {}) for one in corrections]
+    sums = {reason: sum(one.get(reason, 0) for one in parts) for reason in REASONS}
+    excluded = {reason: count for reason, count in sums.items() if count}
+    if excluded:
+        said["excluded"] = excluded
+    return said
+
+
 def statement(own, group):
     """What a statement of these months says; of a group with the group's users."""
-    figures = [one.figures() for one in own]
-    total = {
-        name: sum(one[name] for one in figures)
-        for name in ("licenses_issued", "licenses_failed", "failures_counted", "device_users",
-                     "unattributed_licenses", "watermark_sessions", "duplicates")
-    }
-    total["records"] = sum(one.records for one in own)
-    excluded = {
-        reason: sum(one["excluded"][reason] for one in figures) for reason in Tally().figures()["excluded"]
-    }
-    late = {
-        name: sum(one["corrections"].get(name, 0) for one in figures)
-        for name in ("records", "users", "device_users")
-    }
-    late["licenses_issued"] = sum(one.late_issued for one in own)
+    counts = [{**one.own.counts(), "duplicates": one.duplicates} for one in own]
+    alone = ("mau", "devices", "watermark_users")
+    total = {name: sum(one[name] for one in counts) for name in counts[0] if name not in alone}
+    parts = [one.own.excluded() for one in own]
+    excluded = {reason: sum(one[reason] for one in parts) for reason in REASONS}
+    by_drm = {}
+    for one in own:
+        for drm, (users, licenses) in one.own.by_drm.items():
+            if users or licenses:
+                row = by_drm.setdefault(drm, [0, 0])
+                row[0] += len(users)
+                row[1] += licenses
     if group is None:
-        total["mau"], total["devices"] = figures[0]["mau"], figures[0]["devices"]
-        total["watermark_users"] = figures[0]["watermark_users"]
+        total.update({name: counts[0][name] for name in alone})
+        late = own[0].corrections()
     else:
-        total["mau"], late["users"] = len(group.users), len(group.late)
-    return total, excluded, late
+        total["mau"], late = len(group.users), late_of(group, own)
+        for drm in list(by_drm) + list(group.by_drm):
+            by_drm.setdefault(drm, [0, 0])[0] = len(group.by_drm.get(drm, ()))
+    return total, excluded, {"licenses_issued": 0, **late}, by_drm
 
 
 def stated(given, sites, tallies, groups):
@@ -279,28 +344,59 @@ def stated(given, sites, tallies, groups):
             group = groups.get(key) or Group(sites, *key)
         members = [name] if group is None else group.members
         own = [tallies.get((of, month), Tally()) for of in members]
-        figures, excluded, late = statement(own, group)
-        if said["version"] == 1:
-            late_then = {"mau": 0, "licenses_issued": 0}
-        else:
-            late_then = {"mau": late["users"], "licenses_issued": late["licenses_issued"]}
+        figures, excluded, late, by_drm = statement(own, group)
+        bills = {
+            "mau": late["users"], "licenses_issued": late["licenses_issued"],
+            "device_users": late.get("device_users", 0),
+        }
+        # The first version bills the month as it closed.
+        bills = bills if said["version"] > 1 else dict.fromkeys(bills, 0)
+        recount = said["recount"]
         wanted = {
             "figures": figures,
             "excluded": excluded,
-            "billable": {each: figures[each] + more for each, more in late_then.items()},
+            "by_drm_type": by_drm,
+            "billable": {each: figures[each] + more for each, more in bills.items()},
             "recount": figures["mau"],
+            "late_recount": late["users"] if said["version"] > 1 and recount else None,
             "group": sites[name].group(month) if group is None else said["billing_group"],
+            # The sets of a month end 60 days after its close.
+            "evidence": "live" if recount else "destroyed",
         }
         found = {
             "figures": said["figures"],
-            "excluded": {each["reason"]: each["records"] for each in said["excluded"]},
+            "excluded": as_map(said["excluded"]),
+            "by_drm_type": {
+                each["drm_type"]: [each["mau"], each["licenses_issued"]]
+                for each in said["by_drm_type"]
+            },
             "billable": said["billable"],
-            "recount": (said["recount"] or figures)["mau"],
+            "recount": (recount or figures)["mau"],
+            "late_recount": (recount or {}).get("late_users"),
             "group": said.get("billing_group"),
+            "evidence": said["evidence"],
         }
-        if said["version"] == 2:
+        if said["version"] > 1:
             wanted["late"] = late
-            found["late"] = {"device_users": 0, **said["corrections"]}
+            found["late"] = plain(said["corrections"])
+            wanted["earlier"] = earlier(said, members, month, sites, tallies, groups)
+            found["earlier"] = {
+                each["month"]: plain(each["corrections"]) for each in said["earlier_corrections"]
+            }
+        if group is None:
+            begin, end = sites[name].span(month)
+            wanted["span"] = [begin, end, sites[name].zone(month)]
+            found["span"] = [ms(said["from"]), ms(said["to"]), said["time_zone"]]
+            wanted["method"] = method(sites[name], month)
+            found["method"] = {
+                each: value for each, value in said["method"].items() if each in wanted["method"]
+            }
+            wanted["closed"] = True
+            found["closed"] = ms(said["closed_at"]) >= sites[name].due(month)
+            if said["version"] > 1:
+                quality = said["quality"]
+                wanted["read"] = [own[0].own.records + own[0].late.records] * 2
+                found["read"] = [quality["records_counted"], quality["records_seen"]]
         if group is not None:
             wanted["members"] = [
                 [of, statement([one], None)[0]] for of, one in zip(group.members, own)
@@ -312,6 +408,52 @@ def stated(given, sites, tallies, groups):
                 of = f"{name or said['billing_group']} {month} statement {said['version']}"
                 wrong.append(f"{of} {member}: {found[member]}, not {value}")
     return checked, wrong
+
+
+def as_map(excluded):
+    return {each["reason"]: each["records"] for each in excluded}
+
+
+def plain(corrections):
+    """Corrections of a statement in the form of those of the usage."""
+    said = dict(corrections)
+    if "excluded" in said:
+        said["excluded"] = as_map(said["excluded"])
+    return said
+
+
+def method(site, month):
+    """The options by which a month is counted."""
+    said = site.counting(month)
+    names = ("include_failures", "count_renewals", "device_as_user", "anonymous_by_device")
+    return {"rule_set": "mau/1", "closing_hours": said["closing_hours"],
+            **{name: said[name] for name in names}}
+
+
+def earlier(said, members, month, sites, tallies, groups):
+    """What came late for the months before: a statement of now says all that came until now."""
+    wanted = {}
+    for before in months_before(month):
+        own = [tallies.get((of, before), Tally()) for of in members]
+        late = {"licenses_issued": 0, **own[0].corrections()} if said.get("site_id") else None
+        if late is None:
+            key = said["billing_group"], before
+            group = groups.get(key) or Group(sites, *key)
+            own = [tallies.get((of, before), Tally()) for of in group.members]
+            late = {"licenses_issued": 0, **late_of(group, own)}
+        if late["records"] or late["users"]:
+            wanted[before] = late
+    return wanted
+
+
+def months_before(month):
+    """The seven months before one."""
+    found, of = [], month
+    for _ in range(7):
+        year, number = map(int, of.split("-"))
+        of = f"{year - (number == 1)}-{(number + 10) % 12 + 1:02}"
+        found.append(of)
+    return [of for of in found if of >= FIRST]
 
 
 class Explained:
@@ -468,7 +610,7 @@ def explained(given, tallies, explanations):
         one = explanations.get((name, month))
         if one is None:
             continue
-        duplicates = tallies[name, month].n["duplicates"]
+        duplicates = tallies[name, month].duplicates
         wanted = one.figures(duplicates, said["quality"]["limits"])
         found = {member: said.get(member) for member in wanted}
         for member in ("licenses_per_user", "devices_per_user", "users_per_device",
@@ -501,28 +643,35 @@ def count(given):
         tally = tallies.setdefault((record["site_id"], month), Tally())
         late = come >= site.due(month)
         if event in seen:
-            tally.n["duplicates"] += not late
+            tally.duplicates += not late
             continue
         if come - at > AGE:
             continue
         seen.add(event)
         record = site.fold(record, month)
-        tally.n["corrections"] += late
-        tally.records += not late
-        explanations.setdefault((record["site_id"], month), Explained(site.said)).take(record)
+        part, options = (tally.late if late else tally.own), site.counting(month)
+        key = record["site_id"], month
+        explanations.setdefault(key, Explained(options)).take(record)
         if record["type"] == "drm.license.issued":
-            license(tally, record, site.said, late)
-            name, user = site.group(month), active(record, site.said)
+            license(part, record, options)
+            name, user = site.group(month), active(record, options)
             if name is not None and user is not None:
                 if (name, month) not in groups:
                     groups[name, month] = Group(sites, name, month)
-                groups[name, month].take(user, come)
-        elif not late and record.get("environment", "production") == "production":
-            tally.sessions.add(record["wm_session_id"])
-            user = record.get("user_id", "")
-            if user not in SENTINELS and user not in site.said["sentinel_user_ids"]:
-                tally.viewers.add(user)
+                groups[name, month].take(user, record.get("drm_type", "other"), come)
+        elif record["type"] == "watermark.session.created":
+            session(part, record, options)
+        else:
+            part.note("other")
     return sites, tallies, explanations, groups
+
+
+def whole(usage):
+    """All records by what became of them, from what the server says."""
+    excluded, nobodys = usage["excluded"], usage["unattributed_licenses"]
+    of_users = usage["licenses_issued"] - nobodys - excluded["renewal"]
+    counted = of_users + usage["licenses_by_device"] + usage["failures_counted"]
+    return counted + sum(excluded.values()) + usage["session_records"] + usage["other_records"]
 
 
 def main():
@@ -550,6 +699,7 @@ def main():
         said = dict(usage)
         for member, instant in (("from", begin), ("to", end), ("closes_at", due)):
             wanted[member], said[member] = instant, ms(usage[member])
+        wanted["sum"], said["sum"] = usage["records"], whole(usage)
         for member, value in wanted.items():
             checked += 1
             if said[member] != value:

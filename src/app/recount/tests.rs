@@ -5,8 +5,8 @@ use crate::ledger::Digest;
 use crate::model::pseudonym::Pseudonyms;
 use crate::model::site::Counting;
 use crate::model::time::Timestamp;
-use crate::model::usage::{Corrections, Counters};
-use crate::wire::statement::{Billable, FORMAT, Method, Recounted};
+use crate::model::usage::{Counters, Evidence};
+use crate::wire::statement::{Billable, ByDrm, FORMAT, Method, Recounted, Replaced};
 
 fn body() -> Body {
     let counters = Counters { mau: 3, devices: 2, ..Counters::default() };
@@ -30,14 +30,17 @@ fn body() -> Body {
         figures: (&counters).into(),
         by_drm_type: Vec::new(),
         excluded: Vec::new(),
-        corrections: Corrections::default().into(),
+        corrections: Default::default(),
         earlier_corrections: Vec::new(),
-        billable: Billable { mau: 3, licenses_issued: 0 },
+        billable: Billable { mau: 3, licenses_issued: 0, device_users: Some(0) },
+        evidence: Some(Evidence::Live),
         recount: Some(Recounted {
             mau: 3,
             devices: Some(2),
             watermark_users: Some(0),
             device_users: Some(0),
+            late_users: None,
+            late_device_users: None,
             user_set: Digest([7; 32]),
         }),
         quality: None,
@@ -52,6 +55,8 @@ fn found() -> Recount {
         devices: 2,
         watermark_users: 0,
         device_users: 0,
+        late_users: 0,
+        late_device_users: 0,
         digest: [7; 32],
     }
 }
@@ -76,24 +81,99 @@ fn what_arrived_is_what_is_counted() {
     assert_eq!(said(sums(7, 8, Some(3), 4)), [0, 0, 2]);
 }
 
+/// Findings, and what was checked and what not.
+fn compared(body: &Body, found: &Found) -> (Vec<String>, usize, Vec<String>) {
+    let mut report = Report::default();
+    compare(body, found, &mut report);
+    (report.findings, report.checked.len(), report.unchecked)
+}
+
 #[test]
 fn every_difference_is_a_finding() {
     let mut report = Report::default();
-    compare(&body(), Some(&found()), &mut report);
+    compare(&body(), &Found::Sets(found()), &mut report);
     assert!(report.findings.is_empty() && report.checked[0].contains("3 users counted again"));
+    let mut by_drm = found();
+    by_drm.users_by_drm[7] = 1;
     let others = [
         Recount { users: 4, ..found() },
         Recount { devices: 1, ..found() },
         Recount { watermark_users: 1, ..found() },
         Recount { device_users: 1, ..found() },
         Recount { digest: [8; 32], ..found() },
+        by_drm,
     ];
     for other in others {
-        let mut report = Report::default();
-        compare(&body(), Some(&other), &mut report);
-        assert_eq!((report.findings.len(), report.checked.len()), (1, 0), "{other:?}");
+        let (findings, checked, _) = compared(&body(), &Found::Sets(other.clone()));
+        assert_eq!((findings.len(), checked), (1, 0), "{other:?}");
     }
-    let mut report = Report::default();
-    compare(&body(), None, &mut report);
-    assert!(report.findings.is_empty() && report.unchecked[0].contains("are destroyed"));
+    let mut said = body();
+    let row = |drm_type: &str| ByDrm { drm_type: drm_type.to_owned(), mau: 2, licenses_issued: 9 };
+    said.by_drm_type = vec![row("ncg")];
+    assert_eq!(compared(&said, &Found::Sets(found())).0.len(), 1);
+    let mut of_ncg = found();
+    of_ncg.users_by_drm[3] = 2;
+    assert_eq!(compared(&said, &Found::Sets(of_ncg)).0, Vec::<String>::new());
+    for (gone, why) in [(Found::Nothing, "are destroyed"), (Found::Held, "are on hold")] {
+        let (findings, checked, unchecked) = compared(&body(), &gone);
+        assert!(findings.is_empty() && checked == 0 && unchecked[0].contains(why));
+    }
+}
+
+/// A second version bills what came late, which the sets hold, and maybe more by now.
+#[test]
+fn what_a_second_version_bills_is_counted_again() {
+    let mut said = body();
+    said.version = 2;
+    (said.corrections.users, said.corrections.device_users) = (5, 2);
+    said.billable = Billable::of(2, &said.figures, &said.corrections);
+    assert_eq!((said.billable.mau, said.billable.device_users), (8, Some(2)));
+    said.recount.as_mut().unwrap().late_users = Some(6);
+    let sets = |late_users, late_device_users| {
+        Found::Sets(Recount { late_users, late_device_users, ..found() })
+    };
+    for (users, devices, wrong) in [(6, 2, 0), (9, 3, 0), (5, 2, 1), (4, 2, 2), (6, 1, 1)] {
+        let (findings, checked, _) = compared(&said, &sets(users, devices));
+        let expected = (wrong, usize::from(wrong == 0));
+        assert_eq!((findings.len(), checked), expected, "{users} {devices} {findings:?}");
+    }
+    // It bills the sum and nothing else, destroyed sets or not.
+    for change in [
+        |of: &mut Billable| of.mau += 1,
+        |of: &mut Billable| of.licenses_issued += 1,
+        |of: &mut Billable| of.device_users = Some(3),
+    ] {
+        let mut other = said.clone();
+        change(&mut other.billable);
+        for found in [sets(6, 2), Found::Nothing] {
+            assert_eq!(compared(&other, &found).0.len(), 1);
+        }
+    }
+    // One of an older form bills no devices.
+    said.billable.device_users = None;
+    assert_eq!(compared(&said, &sets(6, 0)).0, Vec::<String>::new());
+}
+
+#[test]
+fn a_version_names_the_one_before_it() {
+    let first = body();
+    let digest = Digest(sha256(&[&first.to_bytes().unwrap()]));
+    let second =
+        |version, of| Body { version, replaces: Some(Replaced { version: of, digest }), ..body() };
+    let said = |body: &Body, before: Option<&Body>| {
+        let mut report = Report::default();
+        follows(body, before, &mut report);
+        [report.findings.len(), report.unchecked.len(), report.checked.len()]
+    };
+    assert_eq!(said(&first, None), [0; 3]);
+    assert_eq!(said(&second(2, 1), Some(&first)), [0; 3]);
+    // The data was put back from before the version that it names.
+    assert_eq!(said(&second(2, 1), None), [0, 1, 0]);
+    assert_eq!(said(&second(4, 3), Some(&first)), [0, 1, 0]);
+    let other = Body { issued_by: "k".to_owned(), ..body() };
+    assert_eq!(said(&second(2, 1), Some(&other)), [1, 0, 0], "another one was stored");
+    assert_eq!(said(&second(3, 1), Some(&first)), [1, 0, 0], "a number was left out");
+    assert_eq!(said(&first, Some(&first)), [1, 0, 0]);
+    assert_eq!(said(&Body { replaces: None, ..second(2, 1) }, Some(&first)), [1, 0, 0]);
+    assert_eq!(said(&second(2, 1), Some(&second(2, 1))), [1, 0, 0]);
 }

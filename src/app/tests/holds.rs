@@ -2,6 +2,7 @@
 //! is destroyed when two have released it.
 
 use super::*;
+use crate::app::verify::{self, Request};
 use crate::keys::{self, KeyRing};
 use crate::model::ids::KeyId;
 use crate::store::{self, Store, Table};
@@ -63,6 +64,24 @@ async fn with_a_hold(place: &Path, clock: &Arc<SetClock>) -> People {
     People { operator, custodians, auditor }
 }
 
+/// A statement says that the sets are on hold, and not that they are destroyed.
+async fn is_stated(app: &App, operator: &str) {
+    let path = "/v1/sites/ACME/statements/2026-06/restate";
+    let restate = with_body(Method::POST, path, "{\"reason\":\"a dispute\"}".to_owned());
+    let (status, stated) = ask(app, operator, restate).await;
+    assert_eq!(status, 201, "{stated}");
+    assert!(stated.contains("\"evidence\":\"held\",\"recount\":null"), "{stated}");
+}
+
+/// So does the count of the stopped server's files.
+fn is_counted_as_held(place: &Path) {
+    let request = Request { recount: true, ..Request::default() };
+    let report = verify::run(&settings(place), &request);
+    let held = |line: &&String| line.contains("2026-06: the sets of the month are on hold");
+    assert!(report.findings.is_empty(), "{report:#?}");
+    assert!(report.unchecked.iter().filter(held).count() >= 1, "{report:#?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn check_37_hold_copies_lie_apart_and_end_with_their_hold() {
     let directory = tempfile::tempdir().unwrap();
@@ -93,7 +112,9 @@ async fn check_37_hold_copies_lie_apart_and_end_with_their_hold() {
     let usage = || Ask::get("/v1/sites/ACME/usage/2026-06".to_owned());
     let (_, counted) = ask(&app, &operator, usage()).await;
     assert!(counted.contains("\"evidence\":\"held\"") && counted.contains("\"mau\":1,"));
+    is_stated(&app, &operator).await;
     app.drain().await;
+    is_counted_as_held(place);
     let apart = found(place);
     assert_eq!((apart.main, apart.of_holds.len()), (0, 6), "a register of its own");
     assert!(!has_june(&apart.tables) && apart.tables.contains(&Table::HoldRows));

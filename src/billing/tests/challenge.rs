@@ -35,7 +35,8 @@ impl World {
         let before = self.memory.users.lock().unwrap().len() as u32;
         *self.memory.late.lock().unwrap() = tags(before..before + users);
         let mut usage = self.memory.usage.lock().unwrap();
-        usage.as_mut().unwrap().tally.corrections.users = users.into();
+        usage.as_mut().unwrap().tally.corrections.mau = users.into();
+        self.memory.recount.lock().unwrap().as_mut().unwrap().late_users = users.into();
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::engine::groups::GroupMonth;
 use crate::model::ids::GroupId;
 use crate::model::pseudonym::Algorithm;
-use crate::model::usage::{Corrections, Evidence};
+use crate::model::usage::{Counters, Evidence};
 use crate::wire::statement::{Corrected, Earlier, FORMAT, GROUP_FORMAT};
 
 fn acme() -> GroupId {
@@ -26,9 +26,13 @@ fn member(id: &str, [users, licenses, late, late_licenses]: [u64; 4]) -> crate::
     (counters.mau, counters.licenses_issued, counters.records) = (users, licenses, licenses);
     (counters.licenses_by_drm[0], counters.unattributed_licenses) = (licenses, 1);
     (counters.devices, counters.device_users) = (5, 2);
-    let (users, licenses_issued) = (late, late_licenses);
-    let (records, device_users) = (licenses_issued, late);
-    usage.tally.corrections = Corrections { records, users, licenses_issued, device_users };
+    usage.tally.corrections = Counters {
+        records: late_licenses,
+        mau: late,
+        licenses_issued: late_licenses,
+        device_users: late,
+        ..Counters::default()
+    };
     usage
 }
 
@@ -38,7 +42,7 @@ fn month() -> GroupMonth {
     let mut tally = crate::model::usage::Tally { closed_at: own.tally.closed_at, ..own.tally };
     tally.counters = Default::default();
     tally.counters.mau = 3;
-    tally.corrections = Corrections { users: 1, ..Corrections::default() };
+    tally.corrections = Counters { mau: 1, ..Counters::default() };
     GroupMonth {
         group: acme(),
         month: november(),
@@ -103,6 +107,10 @@ async fn a_group_is_stated_with_its_own_users_and_its_members_sums() {
     let second = world.restate_group().await.unwrap().body;
     assert_eq!((second.version, second.figures.clone()), (2, body.figures));
     assert_eq!((second.billable.mau, second.billable.licenses_issued), (4, 15));
+    assert_eq!(
+        (first.body.billable.device_users, second.billable.device_users),
+        (Some(4), Some(6))
+    );
     assert_eq!(world.entries(), [1, 2]);
 }
 
@@ -115,8 +123,9 @@ async fn a_site_that_joins_after_the_close_adds_to_the_corrections() {
         let mut late = member("C", [4, 9, 0, 0]);
         (late.state, late.tally.closed_at) = (State::Open, None);
         group.members.push(late);
-        group.tally.corrections.users = 5;
+        group.tally.corrections.mau = 5;
     });
+    world.memory.recount.lock().unwrap().as_mut().unwrap().late_users = 5;
     let second = world.restate_group().await.unwrap().body;
     assert_eq!((&second.figures, &second.by_drm_type), (&first.figures, &first.by_drm_type));
     let late = &second.corrections;
@@ -134,8 +143,9 @@ async fn a_site_that_joins_before_the_first_version_is_late_too() {
         let mut late = member("C", [4, 9, 0, 0]);
         late.tally.closed_at = late.tally.closed_at.map(|at| Timestamp(at.0 + 1));
         group.members.push(late);
-        group.tally.corrections.users = 5;
+        group.tally.corrections.mau = 5;
     });
+    world.memory.recount.lock().unwrap().as_mut().unwrap().late_users = 5;
     let first = world.desk.statement(scope(), november()).await.unwrap().body;
     assert_eq!((first.figures.records, first.by_drm_type[0].licenses_issued), (12, 12));
     let late = &first.corrections;
@@ -154,9 +164,9 @@ async fn a_site_that_joins_after_the_close_is_on_the_next_statement() {
         let lone = |month| Earlier { month, corrections: Corrected::default() };
         world.change(|group| {
             group.members.truncate(1);
-            group.members[0].tally.corrections = Corrections::default();
+            group.members[0].tally.corrections = Counters::default();
             group.tally.counters.mau = users;
-            group.tally.corrections = Corrections::default();
+            group.tally.corrections = Counters::default();
             if users == 0 {
                 group.tally.closed_at = None;
             }
@@ -168,7 +178,7 @@ async fn a_site_that_joins_after_the_close_is_on_the_next_statement() {
             let mut late = member("C", [4, 9, 0, 0]);
             (late.state, late.tally.closed_at) = (State::Open, None);
             group.members.push(late);
-            group.tally.corrections.users = 4;
+            group.tally.corrections.mau = 4;
             // A group without a tally is open again; what was stated is closed all the same.
             group.state = if users == 0 { State::Open } else { State::Closed };
         });
@@ -229,7 +239,7 @@ async fn a_member_says_which_group_it_is_of_and_no_other_site_does() {
     assert!(!text.contains("billing_group") && !text.contains("members"), "{text}");
     let world = World::grouped();
     *world.memory.usage.lock().unwrap() = Some(member("A", [3, 7, 0, 0]));
-    let found = Recount { devices: 5, device_users: 2, ..found() };
+    let found = Recount { devices: 5, device_users: 2, late_users: 0, ..found() };
     *world.memory.recount.lock().unwrap() = Some(found);
     let member = world.desk.statement(site_id(), november()).await.unwrap();
     let body = verify(&member.to_bytes().unwrap(), &world.key()).unwrap();

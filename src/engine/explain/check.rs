@@ -10,14 +10,14 @@ use crate::model::vocab::RecordType;
 /// # Errors
 /// The name of a figure that differs.
 pub fn agrees(of: &Explained, counting: Counting) -> Result<(), &'static str> {
-    let (counters, late) = (&of.tally.counters, of.tally.corrections);
+    let (counters, late) = (&of.tally.counters, &of.tally.corrections);
     if of.records_seen > of.records_counted() {
         return Err("records");
     }
     let effect = |found: &[Effect]| effects(of, counting, found);
     let both = [
         ("licenses_issued", of.licenses_issued(), counters.licenses_issued, late.licenses_issued),
-        ("mau", of.users, counters.mau, late.users),
+        ("mau", of.users, counters.mau, late.mau),
     ];
     // What is late is not told apart in every figure; then the figure lies in between.
     let between = [

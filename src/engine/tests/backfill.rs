@@ -215,7 +215,7 @@ fn a_closed_month_keeps_its_figures_and_gets_corrections() {
     let after = usage(&world);
     assert_eq!(after.tally.counters, before.tally.counters);
     let corrections = after.tally.corrections;
-    assert_eq!((corrections.records, corrections.users), (3, 1));
+    assert_eq!((corrections.records, corrections.mau), (3, 1));
     world.close();
 }
 

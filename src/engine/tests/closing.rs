@@ -2,7 +2,7 @@
 
 use super::looking::Looking;
 use super::*;
-use crate::model::usage::Corrections;
+use crate::model::usage::{Counters, Extent};
 
 /// From the start, 22 November, to after the close of November at site 0 on 4 December.
 const TO_CLOSE: i64 = 284;
@@ -90,11 +90,22 @@ fn a_closed_month_stays_and_what_comes_later_stands_beside_it() {
     let mut wanted = vec![Verdict::Correction; 6];
     wanted.push(Verdict::Duplicate);
     assert_eq!(world.commit(batch), wanted);
-    let corrections = Corrections { records: 6, users: 1, licenses_issued: 6, device_users: 1 };
+    let mut corrections = Counters {
+        records: 6,
+        mau: 1,
+        licenses_issued: 6,
+        unattributed_licenses: 3,
+        sentinel_licenses: 1,
+        licenses_by_device: 2,
+        sentinel_by_device: 1,
+        device_users: 1,
+        ..Counters::default()
+    };
+    corrections.licenses_by_drm[0] = 6;
     for _ in 0..2 {
         let after = world.usage(0, november());
         assert_eq!(after.tally.counters, before.tally.counters, "closed is closed");
-        assert_eq!((after.tally.corrections, after.state), (corrections, State::Closed));
+        assert_eq!((&after.tally.corrections, after.state), (&corrections, State::Closed));
         world.close();
         world.open();
         world.runtime.block_on(world.engine().fold()).unwrap();
@@ -102,7 +113,7 @@ fn a_closed_month_stays_and_what_comes_later_stands_beside_it() {
     // After a fold and a restart the users are still known.
     let batch = world.late(&[(20, 7), (21, 2), (22, 8)]);
     assert_eq!(world.commit(batch), [Verdict::Correction; 3]);
-    assert_eq!(world.usage(0, november()).tally.corrections.users, 2);
+    assert_eq!(world.usage(0, november()).tally.corrections.mau, 2);
     world.close();
 }
 
@@ -127,9 +138,11 @@ fn a_journal_from_before_late_devices_were_counted_is_replayed() {
         let journal::StoredGroup { number, half, row } = of.unwrap();
         let key_of = |id| world.engine().ring().by_id(id);
         let old = journal::changed(number, &row, &key_of, |verdict| {
-            verdict.late_devices = false;
+            verdict.extent = Extent::LateUsers;
             for (_, tally) in &mut verdict.tallies {
-                tally.corrections.device_users = 0;
+                let Counters { records, mau, licenses_issued, .. } = tally.corrections;
+                tally.corrections =
+                    Counters { records, mau, licenses_issued, ..Counters::default() };
             }
         });
         let mut changes = store::Changes::default();
@@ -148,6 +161,55 @@ fn a_journal_from_before_late_devices_were_counted_is_replayed() {
         world.open();
     }
     assert_eq!(late(&world), 2);
+    world.close();
+}
+
+/// Late rows are counted by kind as those in time are, each distinct thing once and beside the
+/// close.
+#[test]
+fn late_rows_are_counted_by_kind() {
+    let mut world = World::new(settings(false));
+    let kind = |event, user, device, effect| Row { device, effect, ..row(event, user, 0) };
+    // Issued, session, and all others by their codes.
+    let session = Effect::Session.code();
+    world.run(Op::Submit(vec![kind(1, 1, 1, 0), kind(2, 1, 1, session)]));
+    world.pass(TO_CLOSE).unwrap();
+    let before = world.usage(0, november());
+    let mut rows = vec![
+        kind(10, 1, 1, 0),
+        kind(11, 1, 2, 0),
+        kind(12, 2, 2, 0),
+        kind(13, 1, 1, session),
+        kind(14, 1, 2, session),
+        kind(16, 3, 2, session),
+        kind(17, 3, 0, session),
+    ];
+    let others = (0..14).map(|code| Effect::from_code(code).unwrap());
+    let others = others.filter(|of| ![0, session].contains(&of.code()));
+    rows.extend((20..).zip(others).map(|(event, effect)| kind(event * 3 + 1, 4, 3, effect.code())));
+    let rows: Vec<(Row, i64)> = rows.into_iter().map(|row| (row, START)).collect();
+    let verdicts = world.commit(world.batch(&rows));
+    assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Correction), "{verdicts:?}");
+    for turn in 0..3 {
+        let after = world.usage(0, november());
+        assert_eq!(after.tally.counters, before.tally.counters, "closed is closed");
+        let late = after.tally.corrections;
+        // User 2 is new, and 4 by a counted failure and an anonymous licence that has a user here;
+        // devices 2 and 3; a session of device 2 and one without an id, whose user is new.
+        assert_eq!((late.mau, late.devices, late.licenses_issued), (2, 2, 5), "{turn}");
+        let sessions = (late.watermark_sessions, late.watermark_users, late.session_records);
+        assert_eq!(sessions, (2, 1, 4), "{turn}");
+        assert_eq!((late.licenses_failed, late.failures_counted, late.other_records), (2, 1, 1));
+        let reasons: Vec<u64> = late.exclusions().map(|(_, records)| records).collect();
+        assert_eq!(reasons, [1, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1], "{turn}");
+        assert_eq!((late.records, late.explained_records()), (19, 19), "{turn}");
+        world.runtime.block_on(world.engine().fold()).unwrap();
+        world.close();
+        world.open();
+    }
+    // The stored sets of it are counted again.
+    let found = world.runtime.block_on(world.engine().recount(site_id(0), november()));
+    assert_eq!(found.unwrap().unwrap().late_users, 2);
     world.close();
 }
 
@@ -189,7 +251,7 @@ fn a_month_without_a_record_closes_too_and_stays_closed() {
     let batch = world.late(&[(1, 1)]);
     assert_eq!(world.commit(batch), [Verdict::Correction]);
     let usage = world.usage(0, november());
-    assert_eq!((usage.tally.counters.records, usage.tally.corrections.users), (0, 1));
+    assert_eq!((usage.tally.counters.records, usage.tally.corrections.mau), (0, 1));
     world.close();
     world.open();
     assert_eq!(world.usage(0, november()).tally, usage.tally);

@@ -8,7 +8,7 @@ use crate::identity::{FormRoom, Job, PseudonymQueue, RawId, UserId, UserRules};
 use crate::model::ids::{GroupId, ShortTag, SiteNo};
 use crate::model::pseudonym::Algorithm;
 use crate::model::retention::Lot;
-use crate::model::usage::{Corrections, Counters};
+use crate::model::usage::Counters;
 
 fn group(name: &str) -> GroupId {
     GroupId::parse(name.as_bytes()).unwrap()
@@ -84,13 +84,13 @@ impl World {
                 *count = users.values().filter(|mask| *mask & 1 << drm != 0).count() as u64;
             }
             assert_eq!(found.tally.counters, wanted, "{at:?}");
-            let corrections = Corrections { users: late.len() as u64, ..Corrections::default() };
+            let corrections = Counters { mau: late.len() as u64, ..Counters::default() };
             assert_eq!(found.tally.corrections, corrections, "{at:?}");
             assert_eq!(found.state == State::Closed, self.is_over(*at), "{at:?}");
             let without = self.model.without_sets.contains(at);
             assert_eq!(found.evidence == Evidence::Destroyed, without, "{at:?}");
             let own =
-                |member: &UsageMonth| member.tally.counters.mau + member.tally.corrections.users;
+                |member: &UsageMonth| member.tally.counters.mau + member.tally.corrections.mau;
             let sum: u64 = found.members.iter().map(own).sum();
             assert!(without || wanted.mau <= sum, "nobody is of the group and of no member");
         }
@@ -183,7 +183,7 @@ fn a_group_closes_with_its_last_member() {
     let state = |world: &World| {
         let found = world.group("G", november());
         let own = found.members.iter().map(|one| one.state).collect::<Vec<_>>();
-        (found.state, own, found.tally.counters.mau, found.tally.corrections.users)
+        (found.state, own, found.tally.counters.mau, found.tally.corrections.mau)
     };
     let own = vec![State::Closing, State::Closed];
     assert_eq!(state(&world), (State::Closing, own.clone(), 2, 0));
@@ -248,7 +248,7 @@ fn a_group_without_a_record_closes_too() {
     for op in [Op::Restart, Op::Fold, Op::Restart] {
         world.run(op);
         let tally = world.group("G", november()).tally;
-        assert_eq!((tally.counters.mau, tally.corrections.users), (0, 1));
+        assert_eq!((tally.counters.mau, tally.corrections.mau), (0, 1));
     }
     world.close();
 }

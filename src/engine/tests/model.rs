@@ -1,7 +1,7 @@
 //! What must have happened, by the plainest sets and maps.
 
 use super::*;
-use crate::model::usage::{Corrections, Counters};
+use crate::model::usage::Counters;
 
 #[derive(Clone, Default)]
 pub(super) struct Model {
@@ -14,11 +14,10 @@ pub(super) struct Model {
     pub(super) sessions: BTreeMap<SiteMonth, BTreeSet<u16>>,
     pub(super) viewers: BTreeMap<SiteMonth, BTreeSet<u16>>,
     pub(super) counters: BTreeMap<SiteMonth, Counters>,
-    pub(super) corrections: BTreeMap<SiteMonth, Corrections>,
-    /// Users that came after the close.
-    pub(super) late: BTreeMap<SiteMonth, BTreeSet<u16>>,
-    /// Devices that stand for users, and came after the close.
-    pub(super) late_stand_ins: BTreeMap<SiteMonth, BTreeSet<u16>>,
+    pub(super) corrections: BTreeMap<SiteMonth, Counters>,
+    /// What came after the close: users, devices, devices that stand for users, sessions, and users
+    /// of these; none that was there before.
+    pub(super) late: BTreeMap<SiteMonth, [BTreeSet<u16>; 5]>,
     /// Users of billing groups with their DRM systems, and users that came after the close.
     pub(super) groups: BTreeMap<SiteMonth, (BTreeMap<u16, u8>, BTreeSet<u16>)>,
     /// The time by which months are closed.
@@ -81,37 +80,55 @@ impl Model {
         }
     }
 
+    /// Counts a row that came after the close.
     pub(super) fn correct(&mut self, row: &Row, name: SiteMonth) {
+        let effect = Effect::from_code(row.effect).unwrap();
+        let countable = [0, 7, 13].contains(&row.effect);
+        let issued = [0, 13].contains(&row.effect);
+        let session = row.effect == 4;
+        let users: BTreeSet<u16> =
+            self.users.get(&name).map(|users| users.keys().copied().collect()).unwrap_or_default();
+        let known = |sets: &BTreeMap<SiteMonth, BTreeSet<u16>>| {
+            sets.get(&name).cloned().unwrap_or_default()
+        };
+        let before = [
+            users,
+            known(&self.devices),
+            known(&self.stand_ins),
+            known(&self.sessions),
+            known(&self.viewers),
+        ];
+        let late = self.late.entry(name).or_default();
+        let sessions = late[3].len();
+        for (place, (comes, number)) in [
+            (countable && row.user > 0, row.user),
+            (issued && row.device > 0, row.device),
+            (countable && row.stands_in(), row.device),
+            (session && row.device > 0, row.device),
+            (session && row.user > 0, row.user),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            if comes && !before[place].contains(&number) {
+                late[place].insert(number);
+            }
+        }
         let corrections = self.corrections.entry(name).or_default();
-        corrections.records += 1;
-        // The stored codes of an issued licence, a renewal that is not counted, a counted failure.
-        corrections.licenses_issued += u64::from(row.effect == 0 || row.effect == 6);
-        if row.effect != 0 && row.effect != 7 {
-            return;
-        }
-        let users = self.users.entry(name).or_default();
-        if row.user > 0 && !users.contains_key(&row.user) {
-            let late = self.late.entry(name).or_default();
-            late.insert(row.user);
-            corrections.users = late.len() as u64;
-        }
-        let known = self.stand_ins.get(&name);
-        if row.stands_in() && !known.is_some_and(|known| known.contains(&row.device)) {
-            let late = self.late_stand_ins.entry(name).or_default();
-            late.insert(row.device);
-            corrections.device_users = late.len() as u64;
-        }
+        // A session without an id is nobody's second one, and in no set.
+        let alone = session && row.device == 0;
+        corrections.watermark_sessions += u64::from(alone || late[3].len() > sessions);
+        let [users, devices, stand_ins, _, viewers] = &*late;
+        let size = |set: &BTreeSet<u16>| set.len() as u64;
+        (corrections.mau, corrections.devices) = (size(users), size(devices));
+        (corrections.device_users, corrections.watermark_users) = (size(stand_ins), size(viewers));
+        sums(corrections, row, effect);
     }
 
     pub(super) fn count(&mut self, row: &Row, name: SiteMonth) {
         let counters = self.counters.entry(name).or_default();
-        let drm = usize::from(row.drm);
-        counters.records += 1;
         let effect = Effect::from_code(row.effect).unwrap();
-        if effect.is_issue() {
-            counters.licenses_issued += 1;
-            counters.licenses_by_drm[drm] += 1;
-        }
+        sums(counters, row, effect);
         if effect.is_countable() {
             let users = self.users.entry(name).or_default();
             if row.user > 0 {
@@ -126,37 +143,56 @@ impl Model {
                 counters.device_users = self.stand_ins[&name].len() as u64;
             }
         }
-        match effect {
-            Effect::Issued => {
-                counters.unattributed_licenses += u64::from(row.user == 0);
-                counters.sentinel_licenses +=
-                    u64::from(row.user == 0 && row.event.is_multiple_of(2));
-                counters.licenses_by_device += u64::from(row.stands_in());
-                if row.device > 0 {
-                    self.devices.entry(name).or_default().insert(row.device);
-                    counters.devices = self.devices[&name].len() as u64;
-                }
-            }
-            Effect::Renewal => counters.renewals_excluded += 1,
-            Effect::FailedCounted => {
-                counters.licenses_failed += 1;
-                counters.failures_counted += u64::from(row.user > 0 || row.stands_in());
-            }
-            Effect::NoLicense => counters.no_license += 1,
-            Effect::FailedElsewhere => counters.failed_elsewhere += 1,
-            Effect::Failed => counters.licenses_failed += 1,
-            Effect::Trial => counters.trial += 1,
-            Effect::Test => counters.test += 1,
-            Effect::Session => {
-                let new =
-                    row.device == 0 || self.sessions.entry(name).or_default().insert(row.device);
-                counters.watermark_sessions += u64::from(new);
-                if row.user > 0 {
-                    self.viewers.entry(name).or_default().insert(row.user);
-                    counters.watermark_users = self.viewers[&name].len() as u64;
-                }
-            }
-            Effect::Kept => {}
+        if [Effect::Issued, Effect::Anonymous].contains(&effect) && row.device > 0 {
+            self.devices.entry(name).or_default().insert(row.device);
+            counters.devices = self.devices[&name].len() as u64;
         }
+        if effect == Effect::Session {
+            let new = row.device == 0 || self.sessions.entry(name).or_default().insert(row.device);
+            counters.watermark_sessions += u64::from(new);
+            if row.user > 0 {
+                self.viewers.entry(name).or_default().insert(row.user);
+                counters.watermark_users = self.viewers[&name].len() as u64;
+            }
+        }
+    }
+}
+
+/// Counts what adds up.
+fn sums(counters: &mut Counters, row: &Row, effect: Effect) {
+    counters.records += 1;
+    if [Effect::Issued, Effect::Renewal, Effect::Anonymous].contains(&effect) {
+        counters.licenses_issued += 1;
+        counters.licenses_by_drm[usize::from(row.drm)] += 1;
+    }
+    match effect {
+        Effect::Issued | Effect::Anonymous if row.user == 0 => {
+            counters.unattributed_licenses += 1;
+            let stands = u64::from(row.stands_in());
+            counters.licenses_by_device += stands;
+            if row.event.is_multiple_of(2) {
+                counters.sentinel_licenses += 1;
+                counters.sentinel_by_device += stands;
+            } else if effect == Effect::Anonymous {
+                counters.anonymous_licenses += 1;
+                counters.anonymous_by_device += stands;
+            }
+        }
+        Effect::Issued | Effect::Anonymous => {}
+        Effect::Renewal => counters.renewals_excluded += 1,
+        Effect::FailedCounted => {
+            counters.licenses_failed += 1;
+            counters.failures_counted += u64::from(row.user > 0 || row.stands_in());
+        }
+        Effect::NoLicense => counters.no_license += 1,
+        Effect::FailedElsewhere => counters.failed_elsewhere += 1,
+        Effect::Failed => counters.licenses_failed += 1,
+        Effect::Trial => counters.trial += 1,
+        Effect::Test => counters.test += 1,
+        Effect::Session => counters.session_records += 1,
+        Effect::SessionFailed => counters.sessions_failed += 1,
+        Effect::SessionTrial => counters.sessions_trial += 1,
+        Effect::SessionTest => counters.sessions_test += 1,
+        Effect::Kept => counters.other_records += 1,
     }
 }

@@ -53,10 +53,13 @@ fn counters_that_differ_from_their_sets_refuse_the_start() {
     for tight in [false, true] {
         let same = folded(tight).start_on_other_counters(|_| {});
         assert_eq!(same, None, "tight: {tight}");
-        let changes: [fn(&mut Tally); 3] = [
+        let changes: [fn(&mut Tally); 6] = [
             |tally| tally.counters.mau += 1,
             |tally| tally.counters.devices += 1,
-            |tally| tally.corrections.users += 1,
+            |tally| tally.corrections.mau += 1,
+            |tally| tally.corrections.device_users += 1,
+            |tally| tally.corrections.devices += 1,
+            |tally| tally.corrections.watermark_users += 1,
         ];
         for (at, change) in changes.into_iter().enumerate() {
             let said = folded(tight).start_on_other_counters(change);

@@ -8,6 +8,7 @@ use crate::engine::EngineError;
 use crate::engine::state::{Apply, Window};
 use crate::model::arrival::Received;
 use crate::model::time::Timestamp;
+use crate::model::usage::Extent;
 use crate::store::verdict::GroupVerdict;
 
 impl Writer {
@@ -29,7 +30,7 @@ impl Writer {
             batches: Vec::with_capacity(group.len()),
             tallies: Vec::new(),
             arrivals: Vec::new(),
-            late_devices: true,
+            extent: Extent::Everything,
         };
         let mut arrived: BTreeMap<_, Received> = BTreeMap::new();
         let mut touched: Vec<usize> = Vec::new();
@@ -46,7 +47,7 @@ impl Writer {
                     now,
                     window: Window { age_ms: self.settings.age_ms },
                     group: number,
-                    late_devices: true,
+                    extent: Extent::Everything,
                     store: &self.shared.store,
                     keys: &keys,
                 };

@@ -120,7 +120,7 @@ async fn a_hold_whose_copies_are_there_keeps_its_row() {
 pub(super) fn statement(site: &str, of: &str, version: u32, issued_at: &str) -> Vec<u8> {
     use crate::ledger::Proof;
     use crate::model::site::Counting;
-    use crate::model::usage::{Corrections, Counters};
+    use crate::model::usage::Counters;
     use crate::wire::statement::{Billable, Body, Method, Statement};
     let scope = SiteId::parse_scope(site.as_bytes()).unwrap();
     let body = Body {
@@ -143,9 +143,10 @@ pub(super) fn statement(site: &str, of: &str, version: u32, issued_at: &str) -> 
         figures: (&Counters::default()).into(),
         by_drm_type: Vec::new(),
         excluded: Vec::new(),
-        corrections: Corrections::default().into(),
+        corrections: Default::default(),
         earlier_corrections: Vec::new(),
-        billable: Billable { mau: 0, licenses_issued: 0 },
+        billable: Billable { mau: 0, licenses_issued: 0, device_users: Some(0) },
+        evidence: Some(crate::model::usage::Evidence::Live),
         recount: None,
         quality: None,
         members: None,

@@ -61,6 +61,30 @@ async fn each_threshold_is_told_once_a_month() {
     assert!(world.turn().await.is_empty());
 }
 
+/// Who is counted by devices reaches the plan by devices.
+#[tokio::test]
+async fn a_plan_is_measured_by_users_and_devices_that_stand_for_users() {
+    let world = World::new().await;
+    world.hook("/in", &["threshold.reached", "month.closed"], &["*"]).await;
+    let month = |mau, device_users| {
+        let mut month = november("A", mau);
+        month.counters.device_users = device_users;
+        month
+    };
+    world.set(vec![month(20, 29)]);
+    assert!(world.turn().await.is_empty());
+    world.set(vec![month(20, 30)]);
+    let got = world.turn().await;
+    assert_eq!(told(&got), ["threshold.reached A 50"]);
+    let data = &got[0].json()["data"];
+    assert_eq!((&data["mau"], &data["device_users"]), (&20.into(), &30.into()));
+    world.set(vec![MonthNews { closed_at: Some(world.clock.now()), ..month(0, 100) }]);
+    let got = world.turn().await;
+    assert_eq!(told(&got), ["month.closed A", "threshold.reached A 100", "threshold.reached A 80"]);
+    let closed = got.iter().map(|seen| seen.json()).find(|read| read["type"] == "month.closed");
+    assert_eq!(closed.unwrap()["data"]["device_users"], 100);
+}
+
 #[tokio::test]
 async fn a_new_endpoint_learns_where_a_month_stands_and_nothing_of_the_past() {
     let world = World::new().await;

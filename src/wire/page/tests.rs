@@ -41,10 +41,37 @@ fn quality() -> IdQuality {
     }
 }
 
+fn figures() -> Figures {
+    Figures {
+        mau: 1_081_231,
+        licenses_issued: 12_003_441,
+        licenses_failed: 1_021,
+        failures_counted: 0,
+        devices: Some(120_331),
+        unattributed_licenses: 17,
+        device_users: 0,
+        watermark_sessions: 9_001,
+        watermark_users: Some(812),
+        duplicates: 4_400,
+        records: 12_013_863,
+        licenses_by_device: Some(5),
+        session_records: Some(9_111),
+        other_records: Some(1_717),
+    }
+}
+
 fn statement(text: &str) -> Statement {
     let month = Month::new(2026, 11).unwrap();
     let at = |text: &str| Timestamp::parse(text.as_bytes()).unwrap();
-    let corrected = Corrected { records: 12, users: 3, licenses_issued: 11, device_users: 70_123 };
+    let corrected = Corrected {
+        records: 12,
+        users: 3,
+        licenses_issued: 11,
+        device_users: 70_123,
+        watermark_sessions: 40_017,
+        excluded: vec![Excluded { reason: "session_trial".to_owned(), records: 4_019 }],
+        ..Corrected::default()
+    };
     let body = Body {
         format: FORMAT.to_owned(),
         ledger: text.to_owned(),
@@ -62,19 +89,7 @@ fn statement(text: &str) -> Statement {
         closed_at: at("2026-12-04T00:00:00Z"),
         method: Some(Method::new(text, Pseudonyms::default(), 72, Counting::default())),
         pseudonym_algorithm: None,
-        figures: Figures {
-            mau: 1_081_231,
-            licenses_issued: 12_003_441,
-            licenses_failed: 1_021,
-            failures_counted: 0,
-            devices: Some(120_331),
-            unattributed_licenses: 17,
-            device_users: 0,
-            watermark_sessions: 9_001,
-            watermark_users: Some(812),
-            duplicates: 4_400,
-            records: 12_013_863,
-        },
+        figures: figures(),
         by_drm_type: vec![ByDrm { drm_type: text.to_owned(), mau: 5, licenses_issued: 6 }],
         excluded: vec![
             Excluded { reason: text.to_owned(), records: 7 },
@@ -82,12 +97,19 @@ fn statement(text: &str) -> Statement {
         ],
         corrections: corrected.clone(),
         earlier_corrections: vec![Earlier { month: month.previous(), corrections: corrected }],
-        billable: Billable { mau: 1_081_234, licenses_issued: 12_003_452 },
+        billable: Billable {
+            mau: 1_081_234,
+            licenses_issued: 12_003_452,
+            device_users: Some(70_124),
+        },
+        evidence: Some(Evidence::Live),
         recount: Some(Recounted {
             mau: 1_081_231,
             devices: Some(120_331),
             watermark_users: Some(812),
             device_users: Some(0),
+            late_users: Some(3_333),
+            late_device_users: Some(70_125),
             user_set: Digest([0xef; 32]),
         }),
         quality: Some(Some(quality())),
@@ -132,16 +154,33 @@ fn it_says_what_the_statement_says() {
         "2.08 %",
         "250,123",
         "70,123",
+        "40,017",
+        "Watermark sessions beyond the count",
+        "This month, after its close, also",
+        "Not counted: Watermark sessions of the trial environment</th><td class=\"n\">4,019",
+        "9,111",
+        "1,717",
+        "<strong>70,124</strong> devices that stand for users",
+        "3,333 users, 70,125 devices that stand for users",
         "3 users look like many",
         "Read: 12,013,001 of 12,013,863 records",
     ] {
         assert!(page.contains(text), "{text}");
     }
     assert!(page.contains(&"12".repeat(32)));
-    let mut gone = statement("plain");
-    gone.body.recount = None;
-    let page = String::from_utf8(gone.to_page(Digest([0; 32]))).unwrap();
-    assert!(page.contains("the sets were destroyed") && !page.contains("efefef"));
+    for (evidence, said) in [
+        (Some(Evidence::Destroyed), "the sets were destroyed<"),
+        (Some(Evidence::Held), "the sets are on hold, and read by nobody<"),
+        (Some(Evidence::Live), "the month has no sets<"),
+        (None, "the sets were destroyed, or on hold<"),
+    ] {
+        let mut gone = statement("plain");
+        (gone.body.recount, gone.body.evidence) = (None, evidence);
+        gone.body.billable.device_users = Some(0);
+        let page = String::from_utf8(gone.to_page(Digest([0; 32]))).unwrap();
+        assert!(page.contains(said) && !page.contains("efefef"), "{said}");
+        assert!(!page.contains("</strong> devices that stand"));
+    }
     let mut unread = statement("plain");
     let of = unread.body.quality.as_mut().unwrap().as_mut().unwrap();
     of.suspect_shared_users = None;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Deserializer, Serializer};
 
 use crate::model::ids::{GroupId, SiteId};
 use crate::model::time::{Day, Month, Timestamp};
+use crate::model::usage::Evidence;
 
 /// What is written as a JSON string and read back from it.
 pub trait Spoken: Sized + std::fmt::Display {
@@ -39,6 +40,12 @@ impl Spoken for Day {
 impl Spoken for Timestamp {
     fn read(text: &str) -> Option<Self> {
         Self::parse(text.as_bytes()).filter(|at| at.to_string() == text)
+    }
+}
+
+impl Spoken for Evidence {
+    fn read(text: &str) -> Option<Self> {
+        Self::from_name(text.as_bytes())
     }
 }
 

@@ -1,65 +1,39 @@
-//! A statement's figures as CSV.
+//! A statement as CSV.
 
 use std::fmt;
 
-use super::Body;
+use super::{Body, Corrected, Member, Method};
+use crate::ledger::Digest;
 use crate::wire::usage::csv_cell;
 
+/// A row's name and its value.
+type Row = (String, String);
+
 impl Body {
-    /// Its figures as CSV (RFC 4180): a row for each.
-    pub fn to_csv(&self) -> Vec<u8> {
-        let mut rows = Vec::new();
-        let said = |text: Option<&dyn fmt::Display>| text.map(|text| text.to_string());
-        let rule_set = self.rule_set().map(str::to_owned);
-        for (name, text) in [
-            ("site_id", said(self.site_id.as_ref().map(|site| site as _))),
-            ("billing_group", said(self.billing_group.as_ref().map(|group| group as _))),
-            ("month", said(Some(&self.month))),
-            ("version", said(Some(&self.version))),
-            ("time_zone", self.time_zone.clone()),
-            ("rule_set", rule_set),
-            ("issued_at", said(Some(&self.issued_at))),
-            ("billable_mau", said(Some(&self.billable.mau))),
-            ("billable_licenses_issued", said(Some(&self.billable.licenses_issued))),
-        ] {
-            rows.extend(text.map(|text| (name.to_owned(), text)));
-        }
-        let figures = &self.figures;
-        let mut row = |name: String, count: u64| rows.push((name, count.to_string()));
-        for (name, count) in [
-            ("mau", Some(figures.mau)),
-            ("licenses_issued", Some(figures.licenses_issued)),
-            ("licenses_failed", Some(figures.licenses_failed)),
-            ("failures_counted", Some(figures.failures_counted)),
-            ("devices", figures.devices),
-            ("unattributed_licenses", Some(figures.unattributed_licenses)),
-            ("device_users", Some(figures.device_users)),
-            ("watermark_sessions", Some(figures.watermark_sessions)),
-            ("watermark_users", figures.watermark_users),
-            ("duplicates", Some(figures.duplicates)),
-            ("records", Some(figures.records)),
-            ("corrected_records", Some(self.corrections.records)),
-            ("corrected_users", Some(self.corrections.users)),
-            ("corrected_licenses_issued", Some(self.corrections.licenses_issued)),
-            ("corrected_device_users", Some(self.corrections.device_users)),
-        ] {
-            count.into_iter().for_each(|count| row(name.to_owned(), count));
-        }
+    /// All that it says as CSV (RFC 4180): a row for each. `body_sha256` is what the ledger has of
+    /// it, so that two versions that count alike can be told apart.
+    pub fn to_csv(&self, digest: Digest) -> Vec<u8> {
+        let mut rows = self.heads(digest);
+        rows.extend(self.counts());
+        rows.extend(late("corrected", &self.corrections));
         if let Some(Some(quality)) = &self.quality {
-            for (name, count) in quality.figures() {
-                count.into_iter().for_each(|count| row(format!("quality_{name}"), count));
-            }
+            let known = quality.figures().into_iter();
+            let known = known.filter_map(|(name, count)| Some((name, count?)));
+            rows.extend(known.map(|(name, count)| row(format!("quality_{name}"), count)));
         }
         for of in &self.by_drm_type {
-            row(format!("mau_{}", of.drm_type), of.mau);
-            row(format!("licenses_issued_{}", of.drm_type), of.licenses_issued);
+            rows.push(row(format!("mau_{}", of.drm_type), of.mau));
+            rows.push(row(format!("licenses_issued_{}", of.drm_type), of.licenses_issued));
         }
         for of in &self.excluded {
-            row(format!("excluded_{}", of.reason), of.records);
+            rows.push(row(format!("excluded_{}", of.reason), of.records));
         }
+        for of in &self.earlier_corrections {
+            rows.extend(late(&format!("corrected_{}", of.month), &of.corrections));
+        }
+        rows.extend(self.recounted());
         for of in self.members.iter().flatten() {
-            row(format!("mau_of_{}", of.site_id), of.figures.mau);
-            row(format!("licenses_issued_of_{}", of.site_id), of.figures.licenses_issued);
+            rows.extend(of_member(of));
         }
         let mut text = "figure,value\r\n".to_owned();
         for (name, value) in rows {
@@ -68,10 +42,130 @@ impl Body {
         text.into_bytes()
     }
 
+    /// What it is of, and how it came to be.
+    fn heads(&self, digest: Digest) -> Vec<Row> {
+        let said = |text: Option<&dyn fmt::Display>| text.map(|text| text.to_string());
+        let replaces = self.replaces.as_ref();
+        let mut rows = Vec::new();
+        for (name, text) in [
+            ("site_id", said(self.site_id.as_ref().map(|site| site as _))),
+            ("billing_group", said(self.billing_group.as_ref().map(|group| group as _))),
+            ("month", said(Some(&self.month))),
+            ("version", said(Some(&self.version))),
+            ("body_sha256", said(Some(&digest))),
+            ("ledger", Some(self.ledger.clone())),
+            ("format", Some(self.format.clone())),
+            ("replaces_version", said(replaces.map(|of| &of.version as _))),
+            ("replaces_sha256", said(replaces.map(|of| &of.digest as _))),
+            ("reason", self.reason.clone()),
+            ("time_zone", self.time_zone.clone()),
+            ("from", said(Some(&self.from))),
+            ("to", said(Some(&self.to))),
+            ("closed_at", said(Some(&self.closed_at))),
+            ("rule_set", self.rule_set().map(str::to_owned)),
+            ("issued_at", said(Some(&self.issued_at))),
+            ("issued_by", Some(self.issued_by.clone())),
+            ("billable_mau", said(Some(&self.billable.mau))),
+            ("billable_licenses_issued", said(Some(&self.billable.licenses_issued))),
+            ("billable_device_users", said(self.billable.device_users.as_ref().map(|of| of as _))),
+            ("evidence", said(self.evidence.as_ref().map(|of| of as _))),
+        ] {
+            rows.extend(text.map(|text| (name.to_owned(), text)));
+        }
+        rows.extend(self.method.iter().flat_map(|method| of_method("", method)));
+        rows
+    }
+
+    fn counts(&self) -> Vec<Row> {
+        let figures = &self.figures;
+        let counts = [
+            ("mau", Some(figures.mau)),
+            ("licenses_issued", Some(figures.licenses_issued)),
+            ("licenses_failed", Some(figures.licenses_failed)),
+            ("failures_counted", Some(figures.failures_counted)),
+            ("devices", figures.devices),
+            ("unattributed_licenses", Some(figures.unattributed_licenses)),
+            ("licenses_by_device", figures.licenses_by_device),
+            ("device_users", Some(figures.device_users)),
+            ("watermark_sessions", Some(figures.watermark_sessions)),
+            ("watermark_users", figures.watermark_users),
+            ("session_records", figures.session_records),
+            ("other_records", figures.other_records),
+            ("duplicates", Some(figures.duplicates)),
+            ("records", Some(figures.records)),
+        ];
+        counts.into_iter().filter_map(|(name, count)| Some(row(name, count?))).collect()
+    }
+
+    fn recounted(&self) -> Vec<Row> {
+        let Some(of) = &self.recount else { return Vec::new() };
+        let counts = [
+            ("mau", Some(of.mau)),
+            ("devices", of.devices),
+            ("watermark_users", of.watermark_users),
+            ("device_users", of.device_users),
+            ("late_users", of.late_users),
+            ("late_device_users", of.late_device_users),
+        ];
+        let counts = counts.into_iter().filter_map(|(name, count)| Some((name, count?)));
+        let mut rows: Vec<Row> =
+            counts.map(|(name, count)| row(format!("recount_{name}"), count)).collect();
+        rows.push(("recount_user_set".to_owned(), of.user_set.to_string()));
+        rows
+    }
+
     /// The rule set: its own, or that of the members.
     fn rule_set(&self) -> Option<&str> {
         let of_members = self.members.iter().flatten().map(|member| &member.method);
         let method = self.method.iter().chain(of_members).next();
         method.map(|method| method.rule_set.as_str())
     }
+}
+
+fn row(name: impl Into<String>, count: u64) -> Row {
+    (name.into(), count.to_string())
+}
+
+/// What came late, each figure behind a name.
+fn late<'c>(name: &str, of: &'c Corrected) -> impl Iterator<Item = Row> + use<'c> {
+    let (figures, reasons) = (name.to_owned(), name.to_owned());
+    let figures = of
+        .figures()
+        .into_iter()
+        .map(move |(figure, count)| row(format!("{figures}_{figure}"), count));
+    let excluded = of.excluded.iter();
+    figures
+        .chain(excluded.map(move |of| row(format!("{reasons}_excluded_{}", of.reason), of.records)))
+}
+
+/// How a month was counted; `of` stands behind each name.
+fn of_method(of: &str, method: &Method) -> [Row; 6] {
+    let row = |name: &str, value: &dyn fmt::Display| (format!("{name}{of}"), value.to_string());
+    [
+        row("canonicalizer", &method.canonicalizer),
+        row("closing_hours", &method.closing_hours),
+        row("include_failures", &method.include_failures),
+        row("count_renewals", &method.count_renewals),
+        row("device_as_user", &method.device_as_user),
+        row("anonymous_by_device", &method.anonymous_by_device),
+    ]
+}
+
+/// A member of a group, with its own figures.
+fn of_member(member: &Member) -> Vec<Row> {
+    let of = format!("_of_{}", member.site_id);
+    let figures = &member.figures;
+    let mut rows = vec![
+        row(format!("mau{of}"), figures.mau),
+        row(format!("licenses_issued{of}"), figures.licenses_issued),
+        row(format!("device_users{of}"), figures.device_users),
+        row(format!("records{of}"), figures.records),
+        (format!("time_zone{of}"), member.time_zone.clone()),
+        (format!("from{of}"), member.from.to_string()),
+        (format!("to{of}"), member.to.to_string()),
+    ];
+    rows.extend(member.closed_at.map(|at| (format!("closed_at{of}"), at.to_string())));
+    rows.extend(of_method(&of, &member.method));
+    rows.extend(late("corrected", &member.corrections).map(|(name, count)| (name + &of, count)));
+    rows
 }

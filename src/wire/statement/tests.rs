@@ -20,6 +20,87 @@ const SECOND: &str = concat!(
     r#""quality":null}"#,
 );
 
+/// A second version of the third form, with something late of two kinds.
+const THIRD: &str = concat!(
+    r#"{"format":"blindtally/statement/3","ledger":"l","site_id":"A","month":"2026-11","#,
+    r#""version":2,"replaces":{"version":1,"digest":"#,
+    r#""0909090909090909090909090909090909090909090909090909090909090909"},"reason":"=late","#,
+    r#""issued_at":"2026-12-09T00:05:00Z","issued_by":"k","#,
+    r#""time_zone":"UTC","from":"2026-11-01T00:00:00Z","to":"2026-12-01T00:00:00Z","#,
+    r#""closed_at":"2026-12-04T00:00:00Z","method":{"rule_set":"mau/1","canonicalizer":1,"#,
+    r#""closing_hours":72,"include_failures":false,"count_renewals":true,"device_as_user":true,"#,
+    r#""anonymous_by_device":false},"figures":{"mau":2,"licenses_issued":4,"licenses_failed":1,"#,
+    r#""failures_counted":0,"devices":1,"unattributed_licenses":1,"device_users":1,"#,
+    r#""watermark_sessions":0,"watermark_users":0,"duplicates":0,"records":5,"#,
+    r#""licenses_by_device":1,"session_records":0,"other_records":0},"#,
+    r#""by_drm_type":[],"excluded":[],"corrections":{"records":7,"users":3,"licenses_issued":3,"#,
+    r#""device_users":2,"watermark_sessions":4,"excluded":[{"reason":"trial","records":1}]},"#,
+    r#""earlier_corrections":[{"month":"2026-10","corrections":{"records":1,"users":0,"#,
+    r#""licenses_issued":0,"licenses_failed":1}}],"#,
+    r#""billable":{"mau":5,"licenses_issued":7,"device_users":3},"evidence":"live","#,
+    r#""recount":{"mau":2,"devices":1,"watermark_users":0,"device_users":1,"late_users":3,"#,
+    r#""late_device_users":2,"#,
+    r#""user_set":"0707070707070707070707070707070707070707070707070707070707070707"},"#,
+    r#""quality":null}"#,
+);
+
+#[test]
+fn a_statement_of_the_third_form_keeps_its_bytes() {
+    let body = Body::parse(THIRD.as_bytes()).unwrap();
+    assert!(body.is_of_known_form() && body.bills_what_it_says());
+    assert_eq!(String::from_utf8(body.to_bytes().unwrap()).unwrap(), THIRD);
+    // What one form has the other does not, and the newest lacks nothing.
+    for (from, to) in [
+        ("statement/3", "statement/2"),
+        (r#","evidence":"live""#, ""),
+        (r#","device_users":3},"evidence""#, r#"},"evidence""#),
+        (r#","late_users":3"#, ""),
+        (r#","quality":null"#, ""),
+    ] {
+        let other = THIRD.replace(from, to);
+        assert_ne!(other, THIRD);
+        assert!(!Body::parse(other.as_bytes()).unwrap().is_of_known_form(), "{from}");
+    }
+    for (from, to) in [("\"mau\":5", "\"mau\":6"), (r#""device_users":3}"#, r#""device_users":1}"#)]
+    {
+        let body = Body::parse(THIRD.replace(from, to).as_bytes()).unwrap();
+        assert!(!body.bills_what_it_says(), "{to}");
+    }
+}
+
+/// Two versions differ in it where they differ, and what came late of other months is in it.
+#[test]
+fn a_csv_says_what_the_statement_says() {
+    let body = Body::parse(THIRD.as_bytes()).unwrap();
+    let csv = String::from_utf8(body.to_csv(crate::ledger::Digest([0xab; 32]))).unwrap();
+    let rows: Vec<&str> = csv.split_terminator("\r\n").collect();
+    for row in [
+        "reason,'=late",
+        "replaces_version,1",
+        &format!("replaces_sha256,{}", "09".repeat(32)),
+        &format!("body_sha256,{}", "ab".repeat(32)),
+        "from,2026-11-01T00:00:00Z",
+        "to,2026-12-01T00:00:00Z",
+        "closed_at,2026-12-04T00:00:00Z",
+        "device_as_user,true",
+        "billable_device_users,3",
+        "evidence,live",
+        "corrected_watermark_sessions,4",
+        "corrected_devices,0",
+        "corrected_excluded_trial,1",
+        "corrected_2026-10_records,1",
+        "corrected_2026-10_licenses_failed,1",
+        "recount_mau,2",
+        "recount_late_users,3",
+        &format!("recount_user_set,{}", "07".repeat(32)),
+    ] {
+        assert!(rows.contains(&row), "{row}: {csv}");
+    }
+    let names: std::collections::BTreeSet<&str> =
+        rows.iter().map(|row| row.split(',').next().unwrap()).collect();
+    assert_eq!(names.len(), rows.len(), "each name once: {csv}");
+}
+
 #[test]
 fn a_statement_from_before_groups_keeps_its_bytes() {
     let first = SECOND.replace("statement/2", "statement/1").replace(",\"quality\":null", "");
@@ -37,7 +118,7 @@ fn a_statement_from_before_groups_keeps_its_bytes() {
     let member = SECOND.replace("\"A\",", "\"A\",\"billing_group\":\"acme\",");
     let body = Body::parse(member.as_bytes()).unwrap();
     assert!(body.is_of_known_form());
-    let csv = String::from_utf8(body.to_csv()).unwrap();
+    let csv = String::from_utf8(body.to_csv(crate::ledger::Digest([0xab; 32]))).unwrap();
     assert!(
         csv.starts_with("figure,value\r\nsite_id,A\r\nbilling_group,acme\r\nmonth,2026-11\r\n")
     );

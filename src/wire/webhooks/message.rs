@@ -23,7 +23,7 @@ pub type Data = Value;
 pub struct MonthNews {
     /// The site.
     pub site: SiteId,
-    /// The users that its plan includes.
+    /// The users, and devices that stand for users, that its plan includes.
     pub plan_mau: Option<u64>,
     /// The month.
     pub span: MonthSpan,
@@ -50,6 +50,7 @@ impl MonthNews {
             "closed_at": self.closed_at.map(|at| at.to_string()),
             "rule_set": RULE_SET,
             "mau": counters.mau,
+            "device_users": counters.device_users,
             "licenses_issued": counters.licenses_issued,
             "licenses_failed": counters.licenses_failed,
             "devices": counters.devices,
@@ -57,6 +58,12 @@ impl MonthNews {
             "watermark_sessions": counters.watermark_sessions,
             "watermark_users": counters.watermark_users,
         })
+    }
+
+    /// What the plan is measured by: the users, and where the site's options count them the devices
+    /// that stand for users. There are none of these elsewhere.
+    pub fn planned(&self) -> u128 {
+        u128::from(self.counters.mau) + u128::from(self.counters.device_users)
     }
 
     /// What is told when its users have reached a share of the plan.
@@ -67,6 +74,7 @@ impl MonthNews {
             "threshold_percent": percent,
             "plan_mau": self.plan_mau,
             "mau": self.counters.mau,
+            "device_users": self.counters.device_users,
         })
     }
 

@@ -18,7 +18,7 @@ const END: &str = "2027-01-15T00:00:00Z";
 /// Error codes, some of them unknown.
 const CODES: [&str; 8] = ["7011", "7020", "2001", "8716", "1002", "7306", "0000", "E9"];
 
-const SITES: [(&str, &str); 4] = [
+const SITES: [(&str, &str); 5] = [
     (
         "utc",
         r#"{"time_zone":"UTC","billing_group":"acme","user_id_trim":true,"user_id_nfc":true,
@@ -39,6 +39,18 @@ const SITES: [(&str, &str); 4] = [
             "sentinel_user_ids":["lobby"],"user_id_trim":true,"user_id_nfc":true,
             "user_id_lower":true}"#,
     ),
+    // No whole hours from UTC.
+    (
+        "nepal",
+        r#"{"time_zone":"Asia/Kathmandu","anonymous_by_device":true,"user_id_trim":true,
+            "user_id_nfc":true,"user_id_lower":true}"#,
+    ),
+];
+/// What is changed of the options while records come; it holds from the next month on.
+const CHANGES: [(&str, &str); 3] = [
+    ("seoul", r#"{"device_as_user":false,"include_failures":true,"closing_hours":96}"#),
+    ("york", r#"{"count_renewals":true,"include_failures":false,"closing_hours":48}"#),
+    ("berlin", r#"{"anonymous_by_device":false,"sentinel_user_ids":["lobby","usér7"]}"#),
 ];
 
 /// Some that options bring to a sentinel, or to nothing.
@@ -102,6 +114,12 @@ impl Maker {
             "outcome": self.pick(&["success", "success", "success", "fail"]),
             "environment": self.pick(&["production", "production", "production", "trial", "test"]),
         });
+        if self.random.below(20) == 0 {
+            record["type"] = "drm.content.packaged".into();
+            record["cid"] = "movie".into();
+            self.sent.push(record.clone());
+            return record;
+        }
         match self.random.below(6) {
             0 => {}
             1 => record["user_id"] = self.pick(NOBODY).into(),
@@ -113,10 +131,9 @@ impl Maker {
         if self.random.below(4) == 0 {
             record["user_id_kind"] = self.pick(&["anonymous", "account"]).into();
         }
-        if self.random.below(6) == 0 {
+        if self.random.below(5) == 0 {
             record["type"] = "watermark.session.created".into();
             record["wm_session_id"] = format!("session {}", self.random.below(90)).into();
-            record["outcome"] = "success".into();
         } else {
             let requests = ["new", "new", "renewal", "offline", "release", "server_cert"];
             record["request_type"] = self.pick(&requests).into();
@@ -141,6 +158,12 @@ impl Maker {
                 }
             }
         }
+        self.add_device(&mut record);
+        self.sent.push(record.clone());
+        record
+    }
+
+    fn add_device(&mut self, record: &mut Value) {
         match self.random.below(4) {
             0 => {}
             1 => record["device"] = device("9774d56d682e549c".to_owned()),
@@ -153,8 +176,6 @@ impl Maker {
                 }
             }
         }
-        self.sent.push(record.clone());
-        record
     }
 }
 
@@ -262,7 +283,7 @@ fn fold(server: &Clocked, site: &str) -> Value {
 /// The settings of all sites, with the zones, groups and options that they had.
 fn all_settings(
     server: &Clocked,
-    (zone, folded): (&Value, &Value),
+    [zone, folded, changed]: [&Value; 3],
     (joined, left): (&Value, &Value),
 ) -> Vec<Value> {
     let moved = json!([["2026-01", "UTC"], [zone, "Asia/Seoul"]]);
@@ -272,6 +293,7 @@ fn all_settings(
             let first = serde_json::from_str::<Value>(body).unwrap()["time_zone"].clone();
             let zones = if *site == "utc" { moved.clone() } else { json!([["2026-01", first]]) };
             let mut said = settings_of(server, site, zones);
+            said["counting"] = counting(site, body, changed);
             said["groups"] = match *site {
                 "utc" => json!([["2026-01", "acme"]]),
                 "york" => json!([["2026-01", "acme"], left]),
@@ -285,6 +307,43 @@ fn all_settings(
             said
         })
         .collect()
+}
+
+/// The counting options of a site, each from which month on.
+fn counting(site: &str, body: &str, changed: &Value) -> Value {
+    let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    let mut options = json!({
+        "closing_hours": 72, "include_failures": false, "count_renewals": true,
+        "device_as_user": false, "anonymous_by_device": false, "sentinel_user_ids": [],
+    });
+    let set = |options: &mut Value, body: Value| {
+        for (name, value) in body.as_object().unwrap() {
+            if options.get(name).is_some() {
+                options[name] = value.clone();
+            }
+        }
+    };
+    set(&mut options, read(body));
+    let mut all = vec![json!(["2026-01", options])];
+    if let Some((_, change)) = CHANGES.iter().find(|(of, _)| *of == site) {
+        set(&mut options, read(change));
+        all.push(json!([changed, options]));
+    }
+    all.into()
+}
+
+/// Changes options of sites; from which month on that holds.
+fn change(server: &Clocked) -> Value {
+    let mut from = Value::Null;
+    for (site, body) in CHANGES {
+        let said = server.operate("PUT", &format!("/v1/sites/{site}"), body).json();
+        for name in serde_json::from_str::<Value>(body).unwrap().as_object().unwrap().keys() {
+            let effective = &said["effective"][name];
+            assert!(effective.is_string() && (from.is_null() || from == *effective), "{said}");
+            from = effective.clone();
+        }
+    }
+    from
 }
 
 /// The second count finds what is wrong by one.
@@ -306,7 +365,15 @@ fn bites(mut given: Value) {
     given["groups"][2]["mau"] = said;
     let group = |of: &Value| of["site_id"].is_null() && of["version"] == 2;
     let at = given["statements"].as_array().unwrap().iter().position(group).unwrap();
-    for (part, name) in [("billable", "mau"), ("figures", "records"), ("corrections", "records")] {
+    for (part, name) in [
+        ("billable", "mau"),
+        ("billable", "device_users"),
+        ("figures", "records"),
+        ("figures", "session_records"),
+        ("corrections", "records"),
+        ("corrections", "watermark_sessions"),
+        ("recount", "late_users"),
+    ] {
         let figure = &mut given["statements"][at][part][name];
         *figure = (figure.as_u64().unwrap() + 1).into();
         assert!(!recount(&given).0, "{part} {name} of a group's statement");
@@ -322,6 +389,23 @@ fn bites(mut given: Value) {
     assert!(!recount(&given).0);
 }
 
+/// Something of every kind came, in time and late.
+fn has_all_kinds(items: &[Value]) {
+    for (part, name) in [
+        ("corrections", "users"),
+        ("corrections", "device_users"),
+        ("corrections", "watermark_sessions"),
+        ("corrections", "devices"),
+        ("corrections", "licenses_failed"),
+        ("excluded", "anonymous"),
+        ("excluded", "session_failed"),
+        ("excluded", "session_test"),
+    ] {
+        let of = |item: &Value| item[part][name].as_u64().unwrap_or(0);
+        assert!(items.iter().map(of).sum::<u64>() > 0, "{part} {name}");
+    }
+}
+
 #[test]
 fn every_figure_agrees_with_a_second_count() {
     let mut server = Clocked::outside(BEGIN);
@@ -330,7 +414,8 @@ fn every_figure_agrees_with_a_second_count() {
     }
     let mut maker = Maker { random: Random::new(seed()), sent: Vec::new() };
     let (mut now, mut records, mut zone) = (second(BEGIN), Vec::new(), Value::Null);
-    let (mut joined, mut left, mut folded) = (Value::Null, Value::Null, Value::Null);
+    let (mut joined, mut left) = (Value::Null, Value::Null);
+    let (mut folded, mut changed) = (Value::Null, Value::Null);
     for turn in 0.. {
         let batch: Vec<Value> = (0..40).map(|_| maker.record(now)).collect();
         let lines: String = batch.iter().map(|record| format!("{record}\n")).collect();
@@ -352,6 +437,9 @@ fn every_figure_agrees_with_a_second_count() {
             joined = join(&server, "berlin", json!("acme"));
             folded = fold(&server, "seoul");
         }
+        if turn == 45 {
+            changed = change(&server);
+        }
         if turn == 70 {
             left = join(&server, "york", Value::Null);
         }
@@ -366,7 +454,7 @@ fn every_figure_agrees_with_a_second_count() {
         }
         server.until(&text(now));
     }
-    let sites = all_settings(&server, (&zone, &folded), (&joined, &left));
+    let sites = all_settings(&server, [&zone, &folded, &changed], (&joined, &left));
     let usage = server.operate("GET", "/v1/usage?from=2026-09&to=2027-02&limit=1000", "").json();
     let now = second(usage["items"][0]["as_of"].as_str().unwrap()) * 1_000;
     let (explained, pallycon) = explained(&server);
@@ -377,11 +465,7 @@ fn every_figure_agrees_with_a_second_count() {
     });
     let (agrees, said) = recount(&given);
     assert!(agrees, "{said}");
-    let corrections = |item: &Value| item["corrections"]["users"].as_u64().unwrap();
-    let late: u64 = usage["items"].as_array().unwrap().iter().map(corrections).sum();
-    let devices = |item: &Value| item["corrections"]["device_users"].as_u64().unwrap_or(0);
-    let stand_ins: u64 = usage["items"].as_array().unwrap().iter().map(devices).sum();
-    assert!(late > 0 && stand_ins > 0, "{late} users and {stand_ins} devices came late");
+    has_all_kinds(usage["items"].as_array().unwrap());
     assert!(records.len() > 1_000, "{}", records.len());
     bites(given);
     server.end();

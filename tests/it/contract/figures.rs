@@ -69,14 +69,18 @@ fn usage_shape() -> Value {
     json!({
         "site_id": "", "month": "", "time_zone": "", "state": "", "rule_set": "", "mau": 0,
         "licenses_issued": 0, "licenses_failed": 0, "devices": 0, "unattributed_licenses": 0,
-        "device_users": 0, "failures_counted": 0,
+        "device_users": 0, "failures_counted": 0, "licenses_by_device": 0,
         "excluded": {
             "failed": 0, "no_user_id": 0, "sentinel_user_id": 0, "renewal": 0, "no_license": 0,
-            "trial": 0, "test": 0, "failed_elsewhere": 0,
+            "trial": 0, "test": 0, "failed_elsewhere": 0, "anonymous": 0, "session_failed": 0,
+            "session_trial": 0, "session_test": 0,
         },
+        "session_records": 0, "other_records": 0, "records": 0,
         "by_drm_type": {}, "watermark_sessions": 0, "watermark_users": 0, "duplicates": 0,
         "corrections": {"records": 0, "users": 0}, "other_environments": {"trial": 0, "test": 0},
         "from": "", "to": "", "closes_at": "", "evidence": "", "as_of": "",
+        "pseudonym_algorithm": "", "canonicalizer": 0, "user_id_trim": false,
+        "user_id_nfc": false, "user_id_lower": false,
     })
 }
 
@@ -88,7 +92,7 @@ fn same_shape(found: &Value, shape: &Value) {
             found.iter().for_each(|(name, value)| same_shape(value, &shape[name]));
         }
         (Value::Number(number), Value::Number(_)) => assert!(number.is_u64(), "{number}"),
-        (Value::String(_), Value::String(_)) => {}
+        (Value::String(_), Value::String(_)) | (Value::Bool(_), Value::Bool(_)) => {}
         _ => panic!("{found} is not as {shape}"),
     }
 }
