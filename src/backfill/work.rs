@@ -226,6 +226,8 @@ impl Inner {
             Some(Why::SiteTerminated)
         } else if self.clock.now() >= end_of(job) {
             Some(Why::Expired)
+        } else if self.engine.is_overtaken(job) {
+            Some(Why::Due)
         } else {
             None
         }

@@ -197,4 +197,4 @@ impl Inner {
 }
 
 /// Before the ledger was told of any.
-const NO_POLICY: Digest = Digest([0; 32]);
+pub(super) const NO_POLICY: Digest = Digest([0; 32]);

@@ -16,7 +16,7 @@ use crate::wire::retention::evidence::{PastPolicy, PolicyView, SiteView, Stateme
 /// Entries that are read from the ledger at once.
 const READ_ENTRIES: u64 = 1_000;
 /// What a line of the ledger about a policy has in it.
-const POLICY_LINE: &str = "\"kind\":\"policy_loaded\"";
+const POLICY_LINES: [&str; 2] = ["\"kind\":\"policy_adopted\"", "\"kind\":\"policy_loaded\""];
 
 impl Desk {
     /// The statement about the caller's sites, after its digest is in the ledger.
@@ -45,7 +45,7 @@ impl Inner {
         self.certified_lots(&mut lots, &|lot| own(&lot.site))?;
         let holds = self.state().holds.values().filter(|hold| own(&hold.site)).cloned().collect();
         let sites = self.vault.sites();
-        let next = self.next.as_ref().map(|(next, _)| next);
+        let next = self.next.as_ref();
         let policy = self.policy_at(believed);
         let head = self.ask(|ledger| ledger.head()).await?;
         Ok(Statement {
@@ -84,7 +84,7 @@ impl Inner {
             while from < size {
                 let lines = ledger.read(from, READ_ENTRIES)?;
                 for (line, entry) in lines.iter().zip(from..) {
-                    if line.contains(POLICY_LINE) {
+                    if POLICY_LINES.iter().any(|kind| line.contains(kind)) {
                         let read = Recorded::decode(line.as_bytes());
                         let read = read.map_err(|_| LedgerError::Changed { entry })?;
                         history.extend(past(read));
@@ -99,7 +99,10 @@ impl Inner {
 }
 
 fn past(entry: Recorded) -> Option<PastPolicy> {
-    let Event::PolicyLoaded { digest, profile, published, effective } = entry.event else {
+    let (Event::PolicyLoaded { digest, profile, published, effective }
+    | Event::PolicyAdopted { digest, profile, published, in_force_from: effective, .. }) =
+        entry.event
+    else {
         return None;
     };
     let said = [profile.to_string(), published.to_string(), effective.to_string()];

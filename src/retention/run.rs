@@ -176,13 +176,14 @@ impl Inner {
         self.intend(actor, now, lots, None).await.map(Some)
     }
 
-    /// Writes a plan down and tells the ledger. `removal` is the reason of one before its time.
+    /// Writes a plan down and tells the ledger. `removal` is the reason of one before its time, and
+    /// who asked for it first.
     pub(super) async fn intend(
         &self,
         actor: &Actor,
         now: Timestamp,
         lots: Vec<Planned>,
-        removal: Option<&str>,
+        removal: Option<(&str, &str)>,
     ) -> Result<RunRow, DeskError> {
         let policy = self.policy_at(now);
         let row = RunRow {
@@ -195,7 +196,8 @@ impl Inner {
             lots,
             alarmed: false,
             report: None,
-            removal: removal.map(str::to_owned),
+            removal: removal.map(|(reason, _)| reason.to_owned()),
+            requested_by: removal.map(|(_, by)| by.to_owned()),
         };
         self.keep_run(&row).await?;
         let keys = all_keys(&row);

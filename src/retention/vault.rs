@@ -73,6 +73,10 @@ pub trait Vault: Send + Sync + 'static {
     /// Puts what was acknowledged into its buckets, so that none is missed, and drops what the
     /// engine keeps by itself and whose life is over at a believed time.
     fn expire(&self, believed: Timestamp) -> Change<'_, ()>;
+    /// The open backfill that has records of a site's month put aside.
+    fn staged_in(&self, site: &SiteId, month: Month) -> Option<u64>;
+    /// What the vault epoch keys are wrapped by, and what their home lies on.
+    fn vek_home(&self) -> String;
     /// Every copy in hold storage.
     ///
     /// # Errors
@@ -181,6 +185,14 @@ impl Vault for Engine {
 
     fn held(&self) -> Result<Vec<HeldInfo>, EngineError> {
         Self::held(self)
+    }
+
+    fn staged_in(&self, site: &SiteId, month: Month) -> Option<u64> {
+        Self::staged_in(self, site, month)
+    }
+
+    fn vek_home(&self) -> String {
+        self.ring().home_in_words()
     }
 
     fn held_commitment(&self, key: KeyId) -> Option<[u8; 32]> {

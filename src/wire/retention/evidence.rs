@@ -85,10 +85,7 @@ fn is_pack_name(name: &str) -> bool {
         .strip_prefix(CERTIFICATES)
         .and_then(|rest| rest.strip_prefix("/c"))
         .and_then(|rest| rest.strip_suffix(".json"));
-    let digits = |text: &str| {
-        !text.is_empty() && text.len() <= 20 && text.bytes().all(|b| b.is_ascii_digit())
-    };
-    NAMES.contains(&name) || certificate.is_some_and(digits)
+    NAMES.contains(&name) || certificate.is_some_and(is_number)
 }
 
 /// A policy that was in force, as the ledger has it.
@@ -244,18 +241,46 @@ impl SiteView {
     }
 }
 
-/// The ids in an answer to `GET /v1/certificates`; `None` when it is not one.
-pub fn certificate_ids(answer: &[u8]) -> Option<Vec<String>> {
-    #[derive(Deserialize)]
-    struct Item {
-        id: String,
+/// A page of an answer to `GET /v1/certificates`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificatePage {
+    /// The ids on it.
+    pub ids: Vec<String>,
+    /// The cursor of the next page, of digits; `None` on the last one.
+    pub next: Option<String>,
+}
+
+impl CertificatePage {
+    /// Reads it; `None` when it is none, or has an id or a cursor of another form.
+    pub fn parse(answer: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Item {
+            id: String,
+        }
+        #[derive(Deserialize)]
+        struct List {
+            items: Vec<Item>,
+            next_cursor: Option<String>,
+        }
+        let List { items, next_cursor: next } = serde_json::from_slice(answer).ok()?;
+        let ids: Vec<String> = items.into_iter().map(|item| item.id).collect();
+        let plain = |id: &String| id.strip_prefix('c').is_some_and(is_number);
+        let good = ids.iter().all(plain) && next.as_deref().is_none_or(is_number);
+        good.then_some(Self { ids, next })
     }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 20 && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Whether a statement is of all sites; `None` when it does not say so.
+pub fn is_of_all_sites(statement: &[u8]) -> Option<bool> {
     #[derive(Deserialize)]
-    struct List {
-        items: Vec<Item>,
+    struct Said {
+        all_sites: bool,
     }
-    let list: List = serde_json::from_slice(answer).ok()?;
-    Some(list.items.into_iter().map(|item| item.id).collect())
+    serde_json::from_slice(statement).ok().map(|said: Said| said.all_sites)
 }
 
 #[cfg(test)]
@@ -266,6 +291,22 @@ mod tests {
         let file =
             |name: &&str| PackFile { name: (*name).to_owned(), bytes: 1, sha256: Digest([7; 32]) };
         Index { format: INDEX.to_owned(), from: 0, files: names.iter().map(file).collect() }
+    }
+
+    #[test]
+    fn a_page_of_certificates_names_nothing_but_certificates() {
+        let page = |text: &str| CertificatePage::parse(text.as_bytes());
+        let read = page(r#"{"items":[{"id":"c7","lots":2}],"next_cursor":"9"}"#).unwrap();
+        assert_eq!((read.ids, read.next), (vec!["c7".to_owned()], Some("9".to_owned())));
+        assert_eq!(page(r#"{"items":[]}"#).unwrap().next, None);
+        for bad in [
+            "{}",
+            r#"{"items":[{"id":"../c7"}]}"#,
+            r#"{"items":[{"id":"c"}]}"#,
+            r#"{"items":[],"next_cursor":"9&x=1"}"#,
+        ] {
+            assert_eq!(page(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -260,6 +260,9 @@ pub struct RunRow {
     /// The reason of a removal before its time; absent for what was due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removal: Option<String>,
+    /// The credential of the first person who asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_by: Option<String>,
 }
 
 /// Lots of a destruction whose verification did not pass.

@@ -167,6 +167,7 @@ proptest! {
             alarmed: false,
             report: reported.then_some(report),
             removal: (operation == Some(3)).then(|| "authority_order".to_owned()),
+            requested_by: (operation == Some(3)).then(|| "b".repeat(16)),
         };
         prop_assert_eq!(RunRow::parse(&row.to_bytes().unwrap()), Ok(row.clone()));
         let failed = FailedRow { operation: 3, ended_at: row.begun_at, lots: row.lots };
