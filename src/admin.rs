@@ -140,7 +140,7 @@ impl From<EngineError> for AdminError {
             EngineError::Stopped => Self::Stopped,
             EngineError::NoSite | EngineError::Ended => Self::NotFound,
             EngineError::Conflict(why) => Self::Conflict(why),
-            other @ (EngineError::Damaged(_) | EngineError::Refused(_)) => {
+            other @ (EngineError::Damaged(_) | EngineError::Refused(_) | EngineError::InUse) => {
                 tracing::error!(error = %other, "a change of sites or tokens failed");
                 Self::Failed
             }

@@ -83,7 +83,8 @@ impl From<EngineError> for BackfillError {
             EngineError::NoSite => Self::NotFound,
             other @ (EngineError::Damaged(_)
             | EngineError::Refused(_)
-            | EngineError::Conflict(_)) => {
+            | EngineError::Conflict(_)
+            | EngineError::InUse) => {
                 tracing::error!(error = %other, "backfills: the engine refused");
                 Self::Failed
             }

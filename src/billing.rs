@@ -119,7 +119,8 @@ impl From<EngineError> for BillingError {
             EngineError::Ended => Self::Ended,
             other @ (EngineError::Damaged(_)
             | EngineError::Refused(_)
-            | EngineError::Conflict(_)) => {
+            | EngineError::Conflict(_)
+            | EngineError::InUse) => {
                 tracing::error!(error = %other, "statements: the engine refused");
                 Self::Failed
             }

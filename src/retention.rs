@@ -171,7 +171,8 @@ impl From<EngineError> for DeskError {
             EngineError::NoSite | EngineError::Ended => Self::NotFound,
             other @ (EngineError::Damaged(_)
             | EngineError::Refused(_)
-            | EngineError::Conflict(_)) => {
+            | EngineError::Conflict(_)
+            | EngineError::InUse) => {
                 tracing::error!(error = %other, "retention: the engine refused");
                 Self::Failed
             }
@@ -403,6 +404,11 @@ impl Inner {
 /// Whoever acts on every site at once needs a credential of every site.
 fn everywhere(caller: &Caller) -> Result<(), DeskError> {
     if caller.sites == SiteScope::All { Ok(()) } else { Err(DeskError::NeedsAllSites) }
+}
+
+/// Whether a caller sees what is of a site, or of all sites together, which is nobody's secret.
+fn sees(caller: &Caller, scope: &crate::model::ids::SiteId) -> bool {
+    scope.is_everywhere() || caller.sites.holds(scope)
 }
 
 /// Who asked, as the ledger writes it.

@@ -14,7 +14,7 @@ mod person;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::engine::erase::{EraseReport, Order, Stage, Waits};
 use crate::engine::{Engine, EngineError};
 use crate::keys::{KeysError, LedgerMark};
 use crate::ledger::{
-    Actor, Credential, Entry, Event, Keys, Ledger, LedgerError, Receipt, Recorded, Word,
+    Actor, Alarm, Credential, Entry, Event, Keys, Ledger, LedgerError, Receipt, Recorded, Word,
 };
 use crate::model::batch::{Bucket, Epoch};
 use crate::model::caller::Caller;
@@ -91,7 +91,8 @@ impl From<EngineError> for SubjectError {
             EngineError::NoSite | EngineError::Ended => Self::NotFound,
             other @ (EngineError::Damaged(_)
             | EngineError::Refused(_)
-            | EngineError::Conflict(_)) => {
+            | EngineError::Conflict(_)
+            | EngineError::InUse) => {
                 tracing::error!(error = %other, "people: the engine refused");
                 Self::Failed
             }
@@ -136,6 +137,8 @@ struct Inner {
     asked: Mutex<BTreeMap<SiteId, AskedOn>>,
     /// Held while somebody is erased: one after the other.
     erasing: tokio::sync::Mutex<()>,
+    /// Erasures of which the ledger heard that a file is in use.
+    told_in_use: Mutex<BTreeSet<u64>>,
     /// A hold has ended.
     nudged: tokio::sync::Notify,
 }
@@ -175,6 +178,7 @@ impl Subjects {
             settings,
             asked: Mutex::default(),
             erasing: tokio::sync::Mutex::default(),
+            told_in_use: Mutex::default(),
             nudged: tokio::sync::Notify::new(),
         }))
     }
@@ -391,9 +395,26 @@ impl Inner {
         if report.done {
             let outcome = if report.records > 0 { "erased" } else { "nothing" };
             self.result(&site.id, number, &report, outcome).await?;
-            self.engine.end_erasure(number).await?;
+            if let Err(error) = self.engine.end_erasure(number).await {
+                self.tell_in_use(number, &error).await?;
+                return Err(error.into());
+            }
         }
         Ok(report)
+    }
+
+    /// An alarm where a file that says whose erasure it was is in use, once each; the desk tries
+    /// again by itself.
+    async fn tell_in_use(&self, number: u64, error: &EngineError) -> Result<(), SubjectError> {
+        let is_new = || {
+            let mut told = self.told_in_use.lock().unwrap_or_else(PoisonError::into_inner);
+            told.insert(number)
+        };
+        if *error == EngineError::InUse && is_new() {
+            let event = Event::Alarm { reason: Alarm::FilesInUse };
+            self.note(Actor::Server, event).await?;
+        }
+        Ok(())
     }
 
     /// Tells the ledger what came of an erasure, unless it knows.

@@ -104,7 +104,8 @@ impl From<EngineError> for UsageError {
             EngineError::DiskFull
             | EngineError::Damaged(_)
             | EngineError::Refused(_)
-            | EngineError::Conflict(_) => Self::Failed,
+            | EngineError::Conflict(_)
+            | EngineError::InUse => Self::Failed,
         }
     }
 }

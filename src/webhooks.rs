@@ -44,7 +44,7 @@ use figures::Figures;
 pub use manage::DELIVERIES_MAX;
 use queue::State;
 pub use replay::{Since, replay};
-pub use source::{Change, DestroyedNews, MonthNews, Rows, Source};
+pub use source::{About, Certified, Change, DestroyedNews, MonthNews, Rows, Source};
 
 /// The host of an address that may be asked: `https`, with nothing beside host and port, and no
 /// address inside unless that is allowed. What the host's name leads to is looked at later.
@@ -143,7 +143,8 @@ impl From<EngineError> for HookError {
             EngineError::NoSite | EngineError::Ended => Self::NotFound,
             other @ (EngineError::Damaged(_)
             | EngineError::Refused(_)
-            | EngineError::Conflict(_)) => {
+            | EngineError::Conflict(_)
+            | EngineError::InUse) => {
                 tracing::error!(error = %other, "webhooks: the engine refused");
                 Self::Failed
             }

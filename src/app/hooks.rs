@@ -1,14 +1,18 @@
 //! What the webhook desk sees of engine and ledger.
 
+use std::collections::BTreeSet;
+
 use zeroize::Zeroizing;
 
 use crate::audit::Audit;
 use crate::engine::{Engine, EngineError, UsageMonth};
 use crate::ledger::{Actor, Event};
 use crate::model::explained::Suspects;
+use crate::model::ids::SiteId;
 use crate::model::site::Site;
 use crate::model::time::Timestamp;
-use crate::webhooks::{Change, DestroyedNews, MonthNews, Rows, Source};
+use crate::model::usage::Evidence;
+use crate::webhooks::{About, Certified, Change, DestroyedNews, MonthNews, Rows, Source};
 use crate::wire::retention::certificate::Certificate;
 
 /// Before the names of the retention desk's certificates, which end with their number.
@@ -34,6 +38,10 @@ impl Source for Hooks {
                     Ok(None) | Err(EngineError::Ended) => continue,
                     Err(error) => return Err(error),
                 };
+                // What is removed is no news, and its messages go.
+                if found.evidence == Evidence::Destroyed {
+                    continue;
+                }
                 let explained = self.engine.explained(&site.id, span.month);
                 months.push(news(&site, found, explained.map(|of| of.suspects)));
             }
@@ -41,16 +49,39 @@ impl Source for Hooks {
         Ok(months)
     }
 
-    fn destroyed_after(&self, number: u64) -> Result<Vec<DestroyedNews>, EngineError> {
+    fn removed(&self, of: BTreeSet<About>) -> Result<BTreeSet<About>, EngineError> {
+        let mut removed = BTreeSet::new();
+        for (id, month) in of {
+            let Some(month) = month.filter(|_| self.engine.site(&id).is_some()) else {
+                if self.engine.site(&id).is_none() {
+                    removed.insert((id, month));
+                }
+                continue;
+            };
+            let gone = match self.engine.usage(&id, month) {
+                Ok(found) => found.is_none_or(|found| found.evidence == Evidence::Destroyed),
+                Err(EngineError::Ended) => true,
+                Err(error) => return Err(error),
+            };
+            if gone {
+                removed.insert((id, Some(month)));
+            }
+        }
+        Ok(removed)
+    }
+
+    fn destroyed_after(&self, number: u64) -> Result<Certified, EngineError> {
         let after = format!("{CERTIFICATES}{number:020}");
-        let mut destroyed = Vec::new();
+        let (mut destroyed, mut through) = (Vec::new(), None);
         for (name, row) in self.engine.desk_rows_after(CERTIFICATES, &after, CERTIFICATES_MAX)? {
             let damaged = || EngineError::Damaged("a certificate".into());
             let body = Certificate::parse(&row).map_err(|_| damaged())?.body;
             let number = name.strip_prefix(CERTIFICATES).and_then(|number| number.parse().ok());
             let number = number.ok_or_else(damaged)?;
-            // A billing group is no site, and its lots are nobody's news.
-            let mut lots: Vec<_> = body.lots.iter().filter(|lot| !lot.site.is_group()).collect();
+            through = Some(number);
+            // A billing group is no site, and neither are all of them: nobody's news.
+            let is_site = |site: &SiteId| !site.is_group() && !site.is_everywhere();
+            let mut lots: Vec<_> = body.lots.iter().filter(|lot| is_site(&lot.site)).collect();
             lots.sort_by(|one, other| one.site.cmp(&other.site));
             destroyed.extend(lots.chunk_by(|one, other| one.site == other.site).map(|lots| {
                 DestroyedNews {
@@ -63,7 +94,7 @@ impl Source for Hooks {
                 }
             }));
         }
-        Ok(destroyed)
+        Ok(Certified { destroyed, through })
     }
 
     fn origin(&self) -> String {

@@ -290,7 +290,11 @@ async fn what_is_due_is_destroyed_with_a_certificate_and_what_is_held_stays() {
     let key = directory.path().join("data-ledger/verifier.key");
     let key = std::fs::read_to_string(key).unwrap();
     let body = retention::certificate::verify(text.as_bytes(), &key).unwrap();
-    let (held, gone): (Vec<_>, Vec<_>) = body.lots.iter().partition(|lot| lot.held_by == [1]);
+    // What knew the duplicates of both days goes with them, in one certificate.
+    let (seen, lots): (Vec<_>, Vec<_>) = body.lots.iter().partition(|lot| lot.class == "seen");
+    let seen: Vec<_> = seen.iter().map(|lot| (lot.site.as_str(), lot.epoch.to_string())).collect();
+    assert_eq!(seen, [("*", "2026-05-19".to_owned()), ("*", "2026-06-19".to_owned())]);
+    let (held, gone): (Vec<_>, Vec<_>) = lots.into_iter().partition(|lot| lot.held_by == [1]);
     let all_of = |lots: &[&CertifiedLot], epoch: &str| {
         lots.len() == 5 && lots.iter().all(|lot| lot.epoch.to_string() == epoch)
     };
@@ -301,6 +305,8 @@ async fn what_is_due_is_destroyed_with_a_certificate_and_what_is_held_stays() {
     assert_eq!(held.matches("\"storage\":\"hold\"").count(), 5, "{held}");
     let (_, due) = ask(&app, &auditor, Ask::get("/v1/retention?state=due".to_owned())).await;
     assert!(!due.contains("\"epoch\":\"20"), "{due}");
+    let seen = app.engine.ring().seen_days();
+    assert!(seen.iter().all(|day| day.to_string().as_str() > "2026-06-19"), "{seen:?}");
     // The figures of both months stay.
     let usage = Ask::get("/v1/sites/ACME/usage/2026-05".to_owned());
     assert!(ask(&app, &operator, usage).await.1.contains("\"mau\":1"));
@@ -440,7 +446,8 @@ async fn a_record_that_comes_after_its_bucket_was_due_is_not_kept() {
     let usage = Ask::get("/v1/sites/ACME/usage/2026-05".to_owned());
     assert!(ask(&app, &operator, usage).await.1.contains("\"mau\":2"), "both are counted");
     app.engine.fold().await.unwrap();
-    let (_, lots) = ask(&app, &operator, Ask::get("/v1/retention".to_owned())).await;
+    let list = Ask::get("/v1/retention?site=ACME".to_owned());
+    let (_, lots) = ask(&app, &operator, list).await;
     assert!(!lots.contains("2026-05-01") && lots.contains("\"epoch\":\"2026-05-21\""), "{lots}");
     app.drain().await;
 }

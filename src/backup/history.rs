@@ -116,6 +116,7 @@ fn named(bucket: &Bucket, class: &str) -> Vec<Named> {
         "key.watermark" => NamedKind::WatermarkKey,
         "key.base" => NamedKind::BaseKey,
         "key.suppression" => NamedKind::Suppression,
+        "seen" => NamedKind::Seen,
         word => match Class::from_name(word.as_bytes()) {
             Some(class) => NamedKind::Records(class),
             None => return Vec::new(),

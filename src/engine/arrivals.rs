@@ -10,6 +10,7 @@ use std::mem;
 use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::fold::FoldError;
 use super::{Engine, EngineError, ended};
 use crate::crypto::{self, Aad, SealKey};
 use crate::model::arrival::{
@@ -22,11 +23,15 @@ use crate::model::time::Day;
 use crate::model::usage::Tally;
 use crate::store::arrivals::{Total, decode_hour, encode_hour};
 use crate::store::codec::Corrupt;
+use crate::store::rows::decode_count;
 use crate::store::verdict::decode_tally;
 use crate::store::{Changes, Store, StoreError, Table, keys};
 
 /// Longest list of sites that a credential is known by, bytes; a longer one is known by its digest.
 const SITES_BYTES_MAX: usize = 1_024;
+
+/// Rows that are written at once where reasons end.
+const ROWS_AT_ONCE: u64 = 256;
 
 /// What a credential is known by in the arrivals.
 pub fn credential(of: &Token) -> Credential {
@@ -59,6 +64,13 @@ struct HourNow {
 }
 
 impl HourNow {
+    /// Forgets why records were refused.
+    fn end_reasons(&mut self) {
+        for received in self.senders.values_mut() {
+            self.changed |= received.end_reasons();
+        }
+    }
+
     fn of(senders: Senders) -> Self {
         let mut now = Self::default();
         senders.keys().filter(|sender| sender.is_bounded()).for_each(|sender| now.name(sender));
@@ -99,6 +111,8 @@ struct Recent {
     counted: u64,
     /// Records that months had counted whose figures have ended.
     ended: u64,
+    /// Before this hour nobody knows why a record was refused.
+    reasons_from: Hour,
 }
 
 /// The arrivals.
@@ -116,11 +130,15 @@ impl Arrivals {
     /// When a row cannot be read.
     pub fn load(store: &Arc<Store>, key: Arc<SealKey>) -> Result<Self, EngineError> {
         let ended = ended::records(store)?;
-        let total = match stored_total(store, &key)? {
+        let mut total = match stored_total(store, &key)? {
             Some(total) => total,
             None => Total { before: stored_count(store)?, ..Total::default() },
         };
-        let recent = RwLock::new(Recent { total, ended, ..Recent::default() });
+        // Of data from before it had none: the total is kept longer than any reason.
+        total.received.end_reasons();
+        let reasons_from = stored_reasons(store)?;
+        let recent = Recent { total, ended, reasons_from, ..Recent::default() };
+        let recent = RwLock::new(recent);
         Ok(Self { store: Arc::clone(store), key, recent })
     }
 
@@ -129,10 +147,15 @@ impl Arrivals {
     /// # Errors
     /// When its row cannot be read.
     pub fn hold(&self, hour: Hour) -> Result<(), EngineError> {
-        if let Entry::Vacant(place) = self.write().hours.entry(hour) {
+        let mut recent = self.write();
+        let has_ended = hour < recent.reasons_from;
+        if let Entry::Vacant(place) = recent.hours.entry(hour) {
             let row = self.store.get(Table::Arrivals, &keys::arrivals(hour))?;
             let senders = row.map(|sealed| self.read_row(hour, &sealed)).transpose()?;
-            place.insert(HourNow::of(senders.unwrap_or_default()));
+            let now = place.insert(HourNow::of(senders.unwrap_or_default()));
+            if has_ended {
+                now.end_reasons();
+            }
         }
         Ok(())
     }
@@ -147,12 +170,29 @@ impl Arrivals {
             return;
         }
         let mut recent = self.write();
-        let Recent { hours, total, .. } = &mut *recent;
+        let Recent { hours, total, reasons_from, .. } = &mut *recent;
         let now = hours.entry(hour).or_default();
         for (sender, received) in arrivals {
             total.received.add(received);
             now.add(sender, received);
         }
+        total.received.end_reasons();
+        // The clock was set back: an hour whose reasons have ended gets no others.
+        if hour < *reasons_from {
+            now.end_reasons();
+        }
+    }
+
+    /// Before which hour reasons have ended.
+    pub fn reasons_from(&self) -> Hour {
+        self.read().reasons_from
+    }
+
+    /// Forgets, in memory, why records were refused before an hour.
+    pub fn end_reasons(&self, before: Hour) {
+        let mut recent = self.write();
+        recent.reasons_from = recent.reasons_from.max(before);
+        recent.hours.range_mut(..before).for_each(|(_, now)| now.end_reasons());
     }
 
     /// What a fold writes: the hours that changed since the last cut, and the total.
@@ -274,6 +314,41 @@ fn stored_total(store: &Store, key: &SealKey) -> Result<Option<Total>, EngineErr
     let sealed = store.get(Table::Arrivals, &keys::ARRIVALS_TOTAL)?;
     let opened = sealed.map(|sealed| open(key, &keys::ARRIVALS_TOTAL, &sealed)).transpose()?;
     Ok(opened.map(|row| Total::decode(&row)).transpose()?)
+}
+
+/// Before which hour reasons have ended, with the files that had them.
+///
+/// # Errors
+/// When the row cannot be read.
+pub fn stored_reasons(store: &Store) -> Result<Hour, EngineError> {
+    let row = store.get(Table::Arrivals, &keys::ARRIVALS_REASONS)?;
+    let hour = row.map(|row| decode_count(&row)).transpose()?.unwrap_or(0);
+    Ok(Hour(u32::try_from(hour).map_err(|_| Corrupt("arrivals"))?))
+}
+
+/// Forgets, in the rows of a range of hours, why records were refused; how many rows knew it.
+///
+/// # Errors
+/// When a row cannot be read, or the disk refuses.
+pub fn end_stored(store: &Store, key: &SealKey, hours: &Range<Hour>) -> Result<u64, FoldError> {
+    let (from, to) = (keys::arrivals(hours.start), keys::arrivals(hours.end));
+    let (mut changes, mut rows) = (Changes::default(), 0);
+    for row in store.scan(Table::Arrivals, &from, Some(&to))? {
+        let (name, sealed) = row?;
+        let mut senders = decode_hour(&key.open(&aad(&name), &sealed)?)?;
+        let knew = senders.iter_mut().fold(false, |knew, (_, of)| of.end_reasons() | knew);
+        if !knew {
+            continue;
+        }
+        let plain = encode_hour(senders.iter().map(|(sender, received)| (sender, received)));
+        changes.put(Table::Arrivals, name.to_vec(), key.seal(&aad(&name), &plain));
+        rows += 1;
+        if rows % ROWS_AT_ONCE == 0 {
+            store.apply(&mem::take(&mut changes))?;
+        }
+    }
+    store.apply(&changes)?;
+    Ok(rows)
 }
 
 fn stored_count(store: &Store) -> Result<u64, EngineError> {

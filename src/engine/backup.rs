@@ -141,6 +141,12 @@ impl Engine {
         })
     }
 
+    /// Whether a copy is being read, and nobody has called that off.
+    pub fn is_copying(&self) -> bool {
+        let copying = self.shared.copying.lock().unwrap_or_else(PoisonError::into_inner);
+        copying.as_ref().is_some_and(|lease| !lease.is_called_off())
+    }
+
     /// Removes the copy, once it lies elsewhere.
     ///
     /// # Errors

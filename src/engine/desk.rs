@@ -1,9 +1,8 @@
 //! What the desks of retention and of webhooks ask of the engine: rows of their own, sealed and
 //! kept by the writer like all others, and the end of a site's collection.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use super::fold::ListOrder;
 use super::gone::Dues;
@@ -136,24 +135,6 @@ impl Engine {
     /// When the engine has stopped.
     pub async fn expire(&self, believed: Timestamp) -> Result<(), EngineError> {
         self.ask(|reply| Message::Desk(DeskOrder::Expire(believed, reply))).await
-    }
-
-    /// Rewrites the files of the default table, so that rows which were removed from it are in no
-    /// file and no log any more.
-    ///
-    /// # Errors
-    /// When the disk refuses, or the engine has stopped.
-    pub async fn rewrite_desk_rows(&self) -> Result<(), EngineError> {
-        self.aside(|engine| {
-            let (shared, tables) = (&engine.shared, BTreeSet::from([Table::Meta]));
-            let _one = shared.destroying.lock().unwrap_or_else(PoisonError::into_inner);
-            shared.call_off_copy()?;
-            let before = shared.store.files(&tables)?;
-            let all = (Table::Meta, Vec::new(), vec![u8::MAX]);
-            shared.store.reclaim(&before, &tables, &[all])?;
-            Ok(())
-        })
-        .await
     }
 
     /// Ends a site's collection; one that has ended keeps its time.

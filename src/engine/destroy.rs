@@ -15,6 +15,7 @@
 //! [`KeyRing::destroy`]: crate::keys::KeyRing::destroy
 //! [`hold`]: super::hold
 
+mod floor;
 pub mod lots;
 pub(super) mod run;
 pub(super) mod trial;

@@ -11,17 +11,19 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, PoisonError};
 
+use super::arrivals::stored_reasons;
 use super::destroy::lots;
 use super::writer::{FoldOrder, Message, Order, Reply, Writer};
 use super::{Engine, EngineError, Shared};
+use crate::model::arrival::Hour;
 use crate::model::batch::{Epoch, SiteMonth};
 use crate::model::ids::{SiteId, SiteNo};
 use crate::model::retention::Lot;
 use crate::model::site::Site;
 use crate::model::time::{Month, Timestamp};
 use crate::store::codec::Corrupt;
-use crate::store::rows::{ENDED_MARK, decode_count};
-use crate::store::{Changes, Store, Table, keys};
+use crate::store::rows::{ENDED_MARK, decode_count, encode_count};
+use crate::store::{Changes, RowRange, Store, Table, keys};
 
 /// Longest row key of the tables whose files are rewritten, bytes; a site's row has the longest.
 const ROW_KEY_MAX: usize = 128;
@@ -89,7 +91,8 @@ impl Shared {
                 // It is of a site, and of no month.
                 continue;
             }
-            let site = lots::site_of(&lot);
+            // Duplicates are of no month.
+            let Some(site) = lots::site_of(&lot) else { continue };
             match lots::epoch_of(&lot) {
                 Epoch::Month(month) => months.extend([SiteMonth { site, month }]),
                 Epoch::Day(day) => {
@@ -215,26 +218,77 @@ impl Engine {
     /// from them are in no file and no log any more.
     ///
     /// # Errors
-    /// When the disk refuses, files from before are still there, or the engine has stopped.
+    /// [`EngineError::InUse`] when files from before are still there; when the disk refuses, or the
+    /// engine has stopped.
     pub async fn rewrite_counts(&self) -> Result<(), EngineError> {
         self.aside(|engine| {
-            let (shared, tables) = (&engine.shared, [Table::Meta, Table::Counters]);
-            let _one = shared.destroying.lock().unwrap_or_else(PoisonError::into_inner);
-            let still_open = shared.call_off_copy()?;
-            let all = tables.map(|table| (table, Vec::new(), vec![u8::MAX; ROW_KEY_MAX]));
-            let tables = BTreeSet::from(tables);
-            let before = shared.store.files(&tables)?;
-            let left = shared.store.reclaim(&before, &tables, &all)?.left + still_open;
-            if left > 0 {
-                return Err(EngineError::Refused(
-                    "files with rows that were removed are still there; they are tried again"
-                        .into(),
-                ));
-            }
-            Ok(())
+            let _one = engine.shared.destroying.lock().unwrap_or_else(PoisonError::into_inner);
+            engine.rewrite(&[Table::Meta, Table::Counters].map(whole))
         })
         .await
     }
+
+    /// Rewrites the files of the default table alone.
+    ///
+    /// # Errors
+    /// As [`Engine::rewrite_counts`].
+    pub async fn rewrite_desk_rows(&self) -> Result<(), EngineError> {
+        self.aside(|engine| {
+            let _one = engine.shared.destroying.lock().unwrap_or_else(PoisonError::into_inner);
+            engine.rewrite(&[whole(Table::Meta)])
+        })
+        .await
+    }
+
+    /// Forgets why records were refused that arrived before an hour, also in files and logs, and
+    /// keeps how many they were. Cut short, the same call does all of it again. How many hours
+    /// knew it.
+    ///
+    /// # Errors
+    /// As [`Engine::rewrite_counts`].
+    pub async fn end_reasons(&self, before: Hour) -> Result<u64, EngineError> {
+        self.aside(move |engine| {
+            let shared = &engine.shared;
+            let _one = shared.destroying.lock().unwrap_or_else(PoisonError::into_inner);
+            let from = stored_reasons(&shared.store)?;
+            if before <= from {
+                return Ok(0);
+            }
+            // What is in the journal is in its hour then.
+            engine.wait_for(Message::Fold)?;
+            let order = |reply| Order::EndReasons(from..before, reply);
+            let hours = engine.wait_for(|reply| Message::Destruction(Box::new(order(reply))))?;
+            // Data from before had reasons in the total, too.
+            let (first, last) = (keys::arrivals(from).to_vec(), keys::arrivals(before).to_vec());
+            engine.rewrite(&[match from {
+                Hour(0) => whole(Table::Arrivals),
+                _ => (Table::Arrivals, first, last),
+            }])?;
+            let mut changes = Changes::default();
+            let row = encode_count(u64::from(before.0));
+            changes.put(Table::Arrivals, keys::ARRIVALS_REASONS, row);
+            let written = shared.store.apply(&changes).map_err(EngineError::from);
+            written.inspect_err(|error| shared.fail(error))?;
+            Ok(hours)
+        })
+        .await
+    }
+
+    /// Rewrites the files of rows, the list of files included. A copy that is being made is called
+    /// off: its files are among them.
+    fn rewrite(&self, rows: &[RowRange]) -> Result<(), EngineError> {
+        let shared = &self.shared;
+        let still_open = shared.call_off_copy()?;
+        let tables: BTreeSet<Table> = rows.iter().map(|(table, ..)| *table).collect();
+        let before = shared.store.files(&tables)?;
+        let left = shared.store.reclaim(&before, &tables, rows)?.left + still_open;
+        if left > 0 { Err(EngineError::InUse) } else { Ok(()) }
+    }
+}
+
+/// All rows of a table.
+fn whole(table: Table) -> RowRange {
+    (table, Vec::new(), vec![u8::MAX; ROW_KEY_MAX])
 }
 
 impl Writer {

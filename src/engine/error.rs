@@ -29,6 +29,9 @@ pub enum EngineError {
     /// A site cannot be changed so; nothing was changed.
     #[error("the site cannot be changed so")]
     Conflict(SiteConflict),
+    /// Files with rows that were removed are in use, so the rows are still in them.
+    #[error("files with rows that were removed are in use; they are tried again")]
+    InUse,
     /// Something stored is missing, changed or does not agree.
     #[error("the data directory is damaged: {0}")]
     Damaged(String),

@@ -12,6 +12,7 @@ mod read;
 mod remove;
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::arrivals;
@@ -20,7 +21,8 @@ use super::directory::Directory;
 use super::journal::{self, JournalError, JournalKey, OpenGroup, StoredGroup};
 use super::runs::{self, Run, RunError, SetId};
 use crate::crypto::SealKey;
-use crate::keys::{KeyInfo, KeyKind, KeyRing, KeysError};
+use crate::keys::{KeyRing, KeysError};
+use crate::model::arrival::Hour;
 use crate::model::batch::SiteMonth;
 use crate::model::ids::KeyId;
 use crate::model::time::{Day, Timestamp};
@@ -39,7 +41,9 @@ pub use read::{
     BlockKey, block_key_opens, count_records, header_of, key_of, open_block, open_block_key,
     open_header, read_block, read_header, rows_of, wrapped_key,
 };
-pub use remove::{blocks_of, rows_of_sets, rows_of_suppressed, tables_of};
+pub use remove::{
+    answers_of, blocks_of, rows_of_seen, rows_of_sets, rows_of_suppressed, tables_of,
+};
 
 use ahead::{Ahead, Intent};
 use blocks::Sorted;
@@ -97,8 +101,6 @@ pub struct Cut {
     pub deltas: Vec<Delta>,
     /// Tallies that changed.
     pub tallies: Vec<(SiteMonth, Tally)>,
-    /// Days whose slots end.
-    pub dropped: Vec<Day>,
     /// Records before this day are too old from here on.
     pub floor: Day,
     /// The time that the writer believes.
@@ -209,11 +211,8 @@ impl Folder {
         for (at, tally) in &cut.tallies {
             last.put(Table::Counters, keys::counters(*at), encode_tally(tally));
         }
-        for day in &cut.dropped {
-            let to = keys::page(day.0 + 1, 0, 0, 0);
-            last.delete_range(Table::Seen, keys::page(day.0, 0, 0, 0), to);
-            self.runs.retain(|set, _| set.table != Table::Seen || set.owner != day.0);
-        }
+        // Their rows and keys go by a destruction.
+        self.runs.retain(|set, _| set.table != Table::Seen || set.owner >= cut.floor.0);
         let answers_to = keys::answer(cut.answers_before.0, &[0; 16]);
         last.delete_range(Table::Answers, keys::answer(0, &[0; 16]), answers_to);
         last.append(cut.arrivals);
@@ -225,34 +224,32 @@ impl Folder {
         last.put(Table::Meta, keys::MARK, mark_now(&self.ring)?.encode());
         self.store.apply(&last)?;
         self.clear(cut.half)?;
-        for day in &cut.dropped {
-            self.ring.drop_seen(*day)?;
-        }
         let next_key = Arc::new(JournalKey { key: self.ring.journal()? });
         Ok(Folded { through: cut.through, runs, merged, next_key, stats })
     }
 
-    /// Drops the slots and the kept answers of days before these two, with the keys of the days.
+    /// Ends the slots of days before the first of these two, and drops the kept answers of those
+    /// before the other. The rows and keys of the slots go by a destruction.
     ///
     /// # Errors
-    /// When the disk or the register refuses; then the engine must stop and recover.
+    /// When the disk refuses; then the engine must stop and recover.
     pub fn expire(&mut self, slots: Day, answers: Day) -> Result<(), FoldError> {
         let mut changes = Changes::default();
-        if self.store.has(Table::Seen) {
-            let to = keys::page(slots.0, 0, 0, 0);
-            changes.delete_range(Table::Seen, keys::page(0, 0, 0, 0), to);
-        }
         self.runs.retain(|set, _| set.table != Table::Seen || set.owner >= slots.0);
         let answers_to = keys::answer(answers.0, &[0; 16]);
         changes.delete_range(Table::Answers, keys::answer(0, &[0; 16]), answers_to);
         arrivals::drop_old(&self.store, answers, &mut changes)?;
         self.position.seen_floor = self.position.seen_floor.max(slots.0);
         changes.put(Table::Meta, keys::POSITION, self.position.encode());
-        self.store.apply(&changes)?;
-        let is_over = |key: &KeyInfo| key.kind == KeyKind::Seen && key.epoch < slots.0;
-        let over = self.ring.list().into_iter().filter(is_over).map(|key| key.id);
-        let over: Vec<KeyId> = over.collect();
-        if over.is_empty() { Ok(()) } else { Ok(self.ring.retire(&over)?) }
+        Ok(self.store.apply(&changes)?)
+    }
+
+    /// Forgets why records of these hours were refused; how many rows knew it.
+    ///
+    /// # Errors
+    /// When a row cannot be read, or the disk refuses; then the engine must stop and recover.
+    pub fn end_reasons(&self, hours: &Range<Hour>) -> Result<u64, FoldError> {
+        arrivals::end_stored(&self.store, &self.ring.state_key(), hours)
     }
 
     /// Retires journal keys that no group needs any more.

@@ -88,14 +88,16 @@ impl Gone {
 
     /// The rows of lots that are not known yet.
     pub fn rows(&self, lots: &[Lot], from_group: u64, changes: &mut Changes) {
-        for lot in lots.iter().filter(|lot| !self.lots.contains_key(lot)) {
+        // Of slots the persisted floor says it.
+        let named = lots.iter().filter(|lot| !matches!(lot, Lot::Seen(_)));
+        for lot in named.filter(|lot| !self.lots.contains_key(lot)) {
             changes.put(Table::Meta, keys::gone(lot), encode_gone(from_group));
         }
     }
 
     /// Adds a lot; one that is known stays as it is.
     pub fn add(&mut self, lot: Lot, from_group: u64) {
-        if self.lots.contains_key(&lot) {
+        if self.lots.contains_key(&lot) || matches!(lot, Lot::Seen(_)) {
             return;
         }
         self.lots.insert(lot, from_group);
@@ -107,7 +109,7 @@ impl Gone {
                 let first = self.closed.entry(at).or_insert(from_group);
                 *first = from_group.min(*first);
             }
-            Lot::Suppression(_) => {}
+            Lot::Suppression(_) | Lot::Seen(_) => {}
         }
     }
 
@@ -121,7 +123,7 @@ impl Gone {
 
     /// The latest site that a lot was destroyed of.
     pub fn last_site(&self) -> Option<SiteNo> {
-        self.lots.keys().map(lots::site_of).max()
+        self.lots.keys().filter_map(lots::site_of).max()
     }
 
     /// Whether a lot is destroyed, or being destroyed.

@@ -145,7 +145,7 @@ pub fn copies(shared: &Shared) -> Result<Vec<HeldInfo>, EngineError> {
     };
     let mut living = living(&shared.directory, &ring);
     let info = |((hold, lot), row): ((HoldNo, Lot), HeldRow)| {
-        let site = shared.directory.by_no(lots::site_of(&lot))?;
+        let site = shared.directory.by_no(lots::site_of(&lot)?)?;
         let keys = living.remove(&(Some(hold), lot))?.iter().map(|key| key.id).collect();
         let ends_at = lots::ends_at(&shared.directory, &site, lots::epoch_of(&lot));
         let site = site.id.clone();

@@ -160,16 +160,11 @@ fn load_seen(
     state: &mut State,
     all_runs: &mut HashMap<SetId, Vec<Run>>,
 ) -> Result<(), EngineError> {
-    // A process that ended between a fold and this left a slot's key behind.
-    for day in shared.ring.seen_days() {
-        if day < state.floor() {
-            shared.ring.drop_seen(day)?;
-        }
-    }
     let mut left = settings.seen_bytes as u64;
     let mut lists = grouped(runs::list(&shared.store, Table::Seen)?);
     lists.reverse();
     for (id, numbers) in lists {
+        // It has ended, and waits for its destruction.
         if Day(id.owner) < state.floor() {
             continue;
         }

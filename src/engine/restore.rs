@@ -66,10 +66,15 @@ pub enum NamedKind {
     BaseKey,
     /// The suppression key of a site that was made in the month.
     Suppression,
+    /// The duplicates of a UTC day, of all sites.
+    Seen,
 }
 
 impl Named {
     fn lot(&self, directory: &Directory) -> Option<Lot> {
+        if let (NamedKind::Seen, Epoch::Day(day)) = (self.kind, self.epoch) {
+            return Some(Lot::Seen(day));
+        }
         let of = directory.site(&self.site)?;
         let site = of.no;
         let at = SiteMonth { site, month: self.epoch.month() };
@@ -82,6 +87,7 @@ impl Named {
             // Of another site, which had the same id before.
             NamedKind::Suppression if at.month != of.created_at.day().month() => return None,
             NamedKind::Suppression => Lot::Suppression(at),
+            NamedKind::Seen => return None,
         })
     }
 }
@@ -175,10 +181,11 @@ pub(super) fn replay(parts: &Parts<'_>, replay: &Replay) -> Result<Replayed, Eng
         return Ok(Replayed::default());
     };
     let named = replay.destroyed.iter().filter_map(|named| named.lot(parts.directory));
-    let lost: BTreeSet<Lot> =
+    let mut lost: BTreeSet<Lot> =
         named.filter(|lot| !living.contains(lot) && !gone.contains(lot)).collect();
     let position = parts.position()?;
     let floor = position.seen_floor.max(parts.floor(replay.last)?.0);
+    let floor = floor.max(parts.ended_slots(&mut lost)?.0);
     let known = |lot: &Lot| living.contains(lot) || lost.contains(lot) || gone.contains(lot);
     parts.fits(&known, &|lot| living.contains(lot), Day(floor))?;
     let ended: BTreeSet<Lot> =
@@ -217,6 +224,20 @@ impl Parts<'_> {
         let expired = stored.filter(|day| *day < over && !living.contains(day)).max();
         let by_time = expired.map_or(Day(0), |day| Day(day.0.saturating_add(1)));
         Ok(by_slots.max(by_time))
+    }
+
+    /// The floor behind the slots that the ledger says were destroyed; of those, only what the data
+    /// still has stays among the lots that go from it.
+    fn ended_slots(&self, lost: &mut BTreeSet<Lot>) -> Result<Day, EngineError> {
+        let stored: BTreeSet<u32> =
+            runs::list(self.store, Table::Seen)?.into_iter().map(|(set, _)| set.owner).collect();
+        let mut floor = Day(0);
+        lost.retain(|lot| {
+            let Lot::Seen(day) = lot else { return true };
+            floor = floor.max(Day(day.0.saturating_add(1)));
+            stored.contains(&day.0)
+        });
+        Ok(floor)
     }
 
     /// Everything in the data must have its key, unless its destruction is in the ledger.

@@ -287,10 +287,11 @@ impl State {
     }
 
     /// Forgets the slots before a day for good.
-    pub fn raise_floor(&mut self, floor: Day) -> Vec<Day> {
+    pub fn raise_floor(&mut self, floor: Day) {
         self.floor = self.floor.max(floor);
-        let kept = self.seen.split_off(&self.floor);
-        std::mem::replace(&mut self.seen, kept).into_keys().collect()
+        self.seen = self.seen.split_off(&self.floor);
+        let floor = self.floor.0;
+        self.cache.forget(|set| set.table == Table::Seen && set.owner < floor);
     }
 
     /// Adds a site-month that was loaded.

@@ -342,7 +342,7 @@ impl Writer {
             return Ok(());
         }
         let (floor, answers_before) = self.first_kept();
-        let dropped = self.state.raise_floor(floor);
+        self.state.raise_floor(floor);
         self.shared.floor.store(self.state.floor().0, Ordering::Release);
         let mut tallies: Vec<(SiteMonth, _)> = Vec::new();
         let mut deltas = Vec::new();
@@ -366,17 +366,7 @@ impl Writer {
         let half = self.half;
         self.half = half.other();
         let arrivals = self.shared.arrivals.cut();
-        let cut = Cut {
-            through,
-            half,
-            deltas,
-            tallies,
-            dropped,
-            floor,
-            believed,
-            answers_before,
-            arrivals,
-        };
+        let cut = Cut { through, half, deltas, tallies, floor, believed, answers_before, arrivals };
         self.folder.send(FoldOrder::Fold(Box::new(cut))).map_err(|_| EngineError::Stopped)?;
         self.folding = true;
         self.folding_bytes = take(&mut self.pending_bytes);

@@ -361,16 +361,6 @@ impl KeyRing {
         Ok(())
     }
 
-    /// Retires the seen keys of a day, if they live.
-    ///
-    /// # Errors
-    /// When the register cannot be written.
-    pub fn drop_seen(&self, day: Day) -> Result<(), KeysError> {
-        let name = KeyName::plain(KeyKind::Seen, day.0);
-        let id = self.core()?.by_name.get(&name).copied();
-        id.map_or(Ok(()), |id| self.retire(&[id]))
-    }
-
     /// Every living key without its secret, by number.
     pub fn list(&self) -> Vec<KeyInfo> {
         let core = self.core.lock().unwrap_or_else(PoisonError::into_inner);

@@ -166,6 +166,8 @@ vocabulary! {
         BackfillStuck = 14, "backfill_stuck";
         /// What is on hold and due cannot be copied to hold storage, so it stays where it is.
         HoldNotKept = 15, "hold_not_kept";
+        /// Rows were removed and a file that has them is in use; it is tried again.
+        FilesInUse = 16, "files_in_use";
     }
 }
 

@@ -104,12 +104,27 @@ pub struct Received {
     pub unreadable: u64,
     /// Records that were refused, in the order of [`Reason::ALL`].
     pub rejected: [u64; Reason::ALL.len()],
+    /// Records that were refused so long ago that nobody knows any more why (class C9).
+    pub reasons_ended: u64,
 }
 
 impl Received {
     /// Records that came: accepted, duplicates and rejected.
     pub fn records(&self) -> u64 {
-        self.accepted + self.duplicates + self.rejected.iter().sum::<u64>()
+        self.accepted + self.duplicates + self.refused()
+    }
+
+    /// Records that were refused, known why or not.
+    pub fn refused(&self) -> u64 {
+        self.rejected.iter().fold(self.reasons_ended, |sum, records| sum.saturating_add(*records))
+    }
+
+    /// Forgets why records were refused, and keeps how many they were; whether it knew.
+    pub fn end_reasons(&mut self) -> bool {
+        let knew = self.rejected.iter().any(|records| *records > 0);
+        self.reasons_ended = self.refused();
+        self.rejected = Default::default();
+        knew
     }
 
     /// The refused records by reason.
@@ -145,6 +160,7 @@ impl Received {
         self.corrected += other.corrected;
         self.not_retained += other.not_retained;
         self.unreadable += other.unreadable;
+        self.reasons_ended += other.reasons_ended;
         self.rejected.iter_mut().zip(other.rejected).for_each(|(figure, more)| *figure += more);
     }
 }
@@ -297,6 +313,25 @@ mod tests {
         assert_eq!(three, [of("own", 1, 3)]);
         let three = judged(&["a", "b", "c"], &[old, good, old], false);
         assert_eq!(three, [of("b", 1, 1), of("own", 0, 2)]);
+    }
+
+    #[test]
+    fn reasons_end_and_their_sum_stays() {
+        let mut received = Received { accepted: 3, duplicates: 2, ..Received::default() };
+        assert!(!received.end_reasons());
+        received.reject(Reason::BadJson, 4);
+        received.reject(Reason::TooOld, 5);
+        let before = received.records();
+        assert!(received.end_reasons());
+        assert_eq!((received.records(), received.reasons_ended), (before, 9));
+        assert_eq!(received.by_reason().map(|(_, records)| records).sum::<u64>(), 0);
+        assert!(!received.end_reasons());
+        let mut sum = Received::default();
+        sum.reject(Reason::BadJson, 1);
+        sum.add(&received);
+        assert_eq!((sum.reasons_ended, sum.refused()), (9, 10));
+        assert!(sum.end_reasons());
+        assert_eq!((sum.reasons_ended, sum.records()), (10, 15));
     }
 
     #[test]

@@ -36,9 +36,23 @@ impl SiteId {
         self.0.starts_with(GROUP_SIGN)
     }
 
-    /// Parses a key scope: a site, or a billing group with its sign. For what this server wrote
-    /// itself; a caller's text is a site or nothing.
+    /// The scope of what is kept for all sites together, as duplicates are. No site's id is written
+    /// so.
+    pub fn everywhere() -> Self {
+        Self(EVERYWHERE.into())
+    }
+
+    /// Whether this is the scope of all sites together.
+    pub fn is_everywhere(&self) -> bool {
+        &*self.0 == EVERYWHERE
+    }
+
+    /// Parses a key scope: a site, a billing group with its sign, or all sites. For what this
+    /// server wrote itself; a caller's text is a site or nothing.
     pub fn parse_scope(text: &[u8]) -> Option<Self> {
+        if text == EVERYWHERE.as_bytes() {
+            return Some(Self::everywhere());
+        }
         match std::str::from_utf8(text).ok()?.strip_prefix(GROUP_SIGN) {
             Some(group) => GroupId::parse(group.as_bytes()).map(|group| Self::of_group(&group)),
             None => Self::parse(text),
@@ -53,6 +67,8 @@ impl SiteId {
 
 /// What tells the key scope of a billing group from a site; no site's id has it.
 const GROUP_SIGN: char = '+';
+/// What stands for all sites together; no site's id has it.
+const EVERYWHERE: &str = "*";
 
 /// Sites that are billed together: `[A-Za-z0-9._-]{1,64}` (API.md "Sites").
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

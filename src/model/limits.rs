@@ -45,6 +45,9 @@ pub const CLOSING_HOURS_MAX: u32 = 240;
 pub const NEW_SITE_HOURS: u32 = 72;
 /// How far ahead `occurred_at` may lie, milliseconds (5 minutes).
 pub const FUTURE_MS_MAX: i64 = 5 * 60_000;
+/// How long after the accepted age and the tolerance ahead a slot that knows duplicates is kept,
+/// milliseconds (an hour).
+pub const SLOT_MARGIN_MS: i64 = 3_600_000;
 /// Most entries in an answer's `errors`.
 pub const ERRORS_LISTED_MAX: usize = 1_000;
 /// Longest `Idempotency-Key`, bytes (Stripe's practice).

@@ -2,6 +2,7 @@
 
 use super::batch::{Bucket, SiteMonth};
 use super::ids::HoldNo;
+use super::time::Day;
 
 /// A lot: what one decision destroys, because one key opens it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,6 +20,9 @@ pub enum Lot {
     /// Who is suppressed at a site; its suppression key. The month is that in which the site was
     /// made, so that two sites of one id have two lots.
     Suppression(SiteMonth),
+    /// What knows duplicates of a UTC day, of all sites; its seen key. It goes once the persisted
+    /// floor is behind it.
+    Seen(Day),
 }
 
 /// What one destruction takes: a lot as it lives, or the copy that a hold keeps of one.

@@ -8,7 +8,7 @@
 
 use super::plan::{committed, digest_of, epoch_of, ground_of, keys_of, word_of_planned};
 use super::run::{profile_of, rule_of};
-use super::{Desk, DeskError, Inner, removal};
+use super::{Desk, DeskError, Inner, removal, sees};
 use crate::crypto::sha256;
 use crate::ledger::{
     Actor, Bucket, Digest, Entry, Event, Proof, ProofError, Recorded, VerifierKey, verify_proof,
@@ -85,7 +85,7 @@ impl Desk {
                 return Ok(certificates_to_json(&list, Some(operation)));
             }
             let body = Certificate::parse(&row)?.body;
-            if body.lots.iter().all(|lot| caller.sites.holds(&lot.site)) {
+            if body.lots.iter().all(|lot| sees(caller, &lot.site)) {
                 let (id, issued_at, lots) = (body.id, body.issued_at, body.lots.len());
                 list.push(CertificateView { id, issued_at, operation, lots });
             }
@@ -103,7 +103,7 @@ impl Desk {
         let rows = self.0.vault.load_rows(&name)?;
         let (_, row) = rows.into_iter().next().ok_or(DeskError::NotFound)?;
         let body = Certificate::parse(&row)?.body;
-        let own = body.lots.iter().all(|lot| caller.sites.holds(&lot.site));
+        let own = body.lots.iter().all(|lot| sees(caller, &lot.site));
         if own { Ok(row) } else { Err(DeskError::NotFound) }
     }
 }

@@ -6,6 +6,7 @@ use super::policy::{Policy, RetentionClass, SETS_MONTHS_MAX, TERMINATION_MONTHS}
 use super::vault::LotInfo;
 use crate::engine::calendar;
 use crate::model::batch::{Bucket, Epoch, SiteMonth};
+use crate::model::limits;
 use crate::model::retention::Lot;
 use crate::model::site::{MonthSpan, Site};
 use crate::model::time::{DAY_MS, Day, Month, Timestamp};
@@ -31,6 +32,13 @@ pub fn add_months(at: Timestamp, months: u32) -> Timestamp {
     later.map_or(Timestamp::END, |later| Timestamp(later.as_millisecond()))
 }
 
+/// When what knows the duplicates of a day is due: no record of it can be accepted any more. It is
+/// of no site, and ends by what is accepted and not by the policy.
+pub fn seen_due(ends_at: Timestamp, age_ms: i64) -> Timestamp {
+    let life = age_ms.saturating_add(limits::FUTURE_MS_MAX + limits::SLOT_MARGIN_MS);
+    Timestamp(ends_at.0.saturating_add(life))
+}
+
 impl Terms<'_> {
     /// The due time of each lot of the site.
     pub fn dues(&self, lots: &[LotInfo]) -> BTreeMap<Lot, Timestamp> {
@@ -44,7 +52,7 @@ impl Terms<'_> {
             let (at, ends_at) = match info.lot {
                 Lot::Records(_) => continue,
                 // As long as the site: whoever is suppressed asked that nothing be kept.
-                Lot::Suppression(_) => {
+                Lot::Suppression(_) | Lot::Seen(_) => {
                     dues.insert(info.lot, Timestamp::END);
                     continue;
                 }
@@ -60,7 +68,7 @@ impl Terms<'_> {
             let due = match info.lot {
                 Lot::Sets(at) => self.sets(at.month, ends_at),
                 Lot::Records(_) | Lot::RecordKey(_) | Lot::WatermarkKey(_) => uses(),
-                Lot::Suppression(_) => Timestamp::END,
+                Lot::Suppression(_) | Lot::Seen(_) => Timestamp::END,
                 Lot::BaseKey(at) => self.sets(at.month, ends_at).max(uses()),
             };
             dues.insert(info.lot, due);
@@ -147,7 +155,7 @@ impl Terms<'_> {
     /// record could be counted any more.
     pub fn waits_for_close(&self, lot: Lot) -> bool {
         match lot {
-            Lot::Records(_) | Lot::Suppression(_) => false,
+            Lot::Records(_) | Lot::Suppression(_) | Lot::Seen(_) => false,
             Lot::Sets(at) | Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
                 !self.site.is_closed(at.month)
             }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::inventory::{DESK_ROWS, Life, ROWS, TABLES, TYPES};
 use super::policy::{Policy, RetentionClass};
-use super::{Desk, DeskError, Inner, credential};
+use super::{Desk, DeskError, Inner, credential, sees};
 use crate::crypto::sha256;
 use crate::ledger::{Actor, Digest, Entry, Event, LedgerError, Recorded};
 use crate::model::caller::{Caller, SiteScope};
@@ -39,7 +39,7 @@ impl Inner {
     async fn statement(&self, caller: &Caller) -> Result<Statement, DeskError> {
         let history = self.policy_history().await?;
         let (believed, confirmed) = self.believed();
-        let own = |site: &crate::model::ids::SiteId| caller.sites.holds(site);
+        let own = |site: &crate::model::ids::SiteId| sees(caller, site);
         let mut lots = self.lot_views(believed)?;
         lots.retain(|lot| own(&lot.site));
         self.certified_lots(&mut lots, &|lot| own(&lot.site))?;
@@ -141,6 +141,6 @@ fn life_of(life: Life) -> String {
     match life {
         Life::Class(class, _) => RetentionClass::name(class).to_owned(),
         Life::Hold => "until the release of the hold".to_owned(),
-        Life::Engine(until) | Life::Sweep(_, until) => until.to_owned(),
+        Life::Engine(until) | Life::Sweep(_, until) | Life::Lots(until) => until.to_owned(),
     }
 }

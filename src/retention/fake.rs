@@ -14,12 +14,13 @@ use crate::crypto::sha256;
 use crate::engine::EngineError;
 use crate::keys::vek::LedgerMark;
 use crate::keys::{EpochStanding, KeyInfo, KeyKind, Victim};
+use crate::model::arrival::Hour;
 use crate::model::ids::{HoldNo, KeyId, SiteId};
 use crate::model::limits;
 use crate::model::pseudonym::Algorithm;
 use crate::model::retention::{Doom, Lot};
 use crate::model::site::Site;
-use crate::model::time::{Clock, Month, Timestamp};
+use crate::model::time::{Clock, DAY_MS, Day, Month, Timestamp};
 
 /// A clock that tests move: what it says, and how many milliseconds it has run.
 pub struct TestClock(pub AtomicI64, pub AtomicI64);
@@ -132,6 +133,14 @@ pub struct Inside {
     pub fault: Option<Fault>,
     /// The latest time that it was told to drop by what it keeps by itself.
     pub expired: Option<Timestamp>,
+    /// Whether a backup is being copied.
+    pub copying: bool,
+    /// How often files are still found in use.
+    pub in_use: u64,
+    /// Before which hour reasons have ended.
+    pub reasons_from: Option<Hour>,
+    /// Where the floor stays, whatever time is believed: the clock is behind.
+    pub floor_stays: Option<Day>,
     /// The time that the engine goes by; the clock's where nothing is said.
     pub engine_at: Option<Timestamp>,
     /// What a custodian confirmed last.
@@ -421,6 +430,18 @@ impl Vault for Memory {
         limits::AGE_MS_MAX
     }
 
+    fn is_copying(&self) -> bool {
+        self.with(|inside| inside.copying)
+    }
+
+    fn seen_floor(&self) -> Day {
+        let floor = |at: Timestamp| {
+            let life = limits::AGE_MS_MAX + 65 * 60_000;
+            Day(u32::try_from((at.0 - life).div_euclid(DAY_MS)).unwrap_or(0))
+        };
+        self.with(|inside| inside.floor_stays.or(inside.expired.map(floor)).unwrap_or(Day(0)))
+    }
+
     fn commitment(&self, key: KeyId) -> Option<[u8; 32]> {
         self.with(|inside| (!inside.gone.contains(&key)).then(|| commitment(key)))
     }
@@ -580,8 +601,23 @@ impl Vault for Memory {
 
     fn rewrite_rows(&self) -> Change<'_, ()> {
         self.change(|inside| {
+            if inside.in_use > 0 {
+                inside.in_use -= 1;
+                return Err(EngineError::InUse);
+            }
             inside.rewritten += 1;
             Ok(())
+        })
+    }
+
+    fn end_reasons(&self, before: Hour) -> Change<'_, u64> {
+        self.change(move |inside| {
+            if inside.in_use > 0 {
+                inside.in_use -= 1;
+                return Err(EngineError::InUse);
+            }
+            inside.reasons_from = Some(before);
+            Ok(0)
         })
     }
 

@@ -44,8 +44,8 @@ pub(super) fn covers(hold: &HoldRow, terms: &Terms<'_>, lot: Lot) -> bool {
                 (wants(Class::Records) || wants(Class::Detections)) && month(&at.month)
             }
             Lot::BaseKey(at) => month(&at.month),
-            // No record is opened with it.
-            Lot::Suppression(_) => false,
+            // No record is opened with them.
+            Lot::Suppression(_) | Lot::Seen(_) => false,
         }
 }
 
@@ -188,7 +188,7 @@ impl Inner {
             Lot::Sets(at) | Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
                 at.month == month
             }
-            Lot::Suppression(_) => false,
+            Lot::Suppression(_) | Lot::Seen(_) => false,
         };
         let stored = site.months.iter().any(|span| span.month == month);
         stored && left.iter().any(|lot| of_month(*lot))

@@ -30,6 +30,8 @@ vocabulary! {
         Figures = 5, "figures";
         /// Sites that ended.
         Sites = 6, "sites";
+        /// Why records were refused.
+        Rejects = 7, "rejects";
     }
 }
 
@@ -51,6 +53,8 @@ pub enum Life {
     Class(RetentionClass, By),
     /// A time of its own, and the sweep that knows it.
     Sweep(Sweep, &'static str),
+    /// A time of its own, and a destruction with the keys of its lot.
+    Lots(&'static str),
     /// The release of the hold that keeps them.
     Hold,
     /// The engine by itself, earlier than any class.
@@ -62,10 +66,16 @@ pub const TABLES: &[(&str, Life)] = &[
     ("default", Life::Class(RetentionClass::Proofs, By::Nobody)),
     ("journal", Life::Engine("until the fold, about a minute; then its key is retired")),
     ("counters", Life::Class(RetentionClass::Statements, By::Sweep(Sweep::Figures))),
-    ("arrivals", Life::Engine("400 days after arrival; their total as long as the data directory")),
+    (
+        "arrivals",
+        Life::Sweep(
+            Sweep::Rejects,
+            "reasons as c9, the rest 400 days after arrival; their total as long as the data",
+        ),
+    ),
     ("answers", Life::Engine("9 days after arrival at most")),
     ("backfill", Life::Engine("records until the backfill ends; its figures 400 days longer")),
-    ("seen", Life::Engine("the accepted age and 65 minutes after the end of the day")),
+    ("seen", Life::Lots("the accepted age and 65 minutes after the end of the day")),
     ("tally", Life::Class(RetentionClass::Sets, By::Lots)),
     ("blocks", Life::Class(RetentionClass::Records, By::Lots)),
     ("headers", Life::Class(RetentionClass::Records, By::Lots)),
@@ -147,7 +157,7 @@ pub fn covered(rules: &[Rule], inventory: Inventory<'_>) -> Result<(), PolicyErr
         let found = list.iter().find(|(known, _)| *known == kind).map(|(_, life)| *life);
         found.map(|life| match life {
             Life::Class(class, by) => ruled(class).and_then(|rule| is_ended(rule, by, kind)),
-            Life::Hold | Life::Engine(_) | Life::Sweep(..) => Ok(()),
+            Life::Hold | Life::Engine(_) | Life::Sweep(..) | Life::Lots(_) => Ok(()),
         })
     };
     for kind in RecordType::ALL {

@@ -4,10 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::plan::{LOTS_MAX, Standing, class_of, epoch_of, rule_name, word_of};
+use super::plan::{LOTS_MAX, Standing, epoch_of, rule_name, word_of};
 use super::policy::{Policy, Profile};
 use super::run::FAILED;
-use super::{Desk, DeskError, Inner};
+use super::{Desk, DeskError, Inner, sees};
 use crate::model::caller::Caller;
 use crate::model::ids::SiteId;
 use crate::model::retention::Lot;
@@ -81,7 +81,7 @@ impl Desk {
         let inner = &self.0;
         let (believed, confirmed) = inner.believed();
         let wanted = |lot: &LotView| {
-            caller.sites.holds(&lot.site)
+            sees(caller, &lot.site)
                 && question.site.as_ref().is_none_or(|site| *site == lot.site)
                 && question.state.is_none_or(|state| state == lot.state)
         };
@@ -148,7 +148,7 @@ impl Inner {
             class: word_of(standing.info.lot),
             site: standing.info.site.clone(),
             epoch: epoch_of(standing.info.lot),
-            rule: rule_name(profile, class_of(standing.info.lot)).to_owned(),
+            rule: rule_name(profile, standing.info.lot).to_owned(),
             due: standing.due,
             state: state_of(standing, going.get(&key_of(standing)).copied().flatten(), now),
             holds: standing.holds.clone(),
@@ -218,7 +218,7 @@ fn gone_view(planned: Planned, profile: Profile, state: &'static str) -> LotView
         class: word_of(planned.lot),
         site: planned.site,
         epoch: epoch_of(planned.lot),
-        rule: rule_name(profile, class_of(planned.lot)).to_owned(),
+        rule: rule_name(profile, planned.lot).to_owned(),
         due: planned.due,
         state,
         holds: Vec::new(),
@@ -248,7 +248,7 @@ fn state_of(standing: &Standing, going: Option<&'static str>, now: Timestamp) ->
 
 /// What is gone; a lot that a hold keeps is not.
 fn certified(lot: &CertifiedLot, id: &str) -> Option<LotView> {
-    const WORDS: [&str; 7] = [
+    const WORDS: [&str; 8] = [
         "records",
         "detections",
         "sets",
@@ -256,6 +256,7 @@ fn certified(lot: &CertifiedLot, id: &str) -> Option<LotView> {
         "key.watermark",
         "key.base",
         "key.suppression",
+        "seen",
     ];
     let class = lot.class.strip_prefix("hold.").unwrap_or(&lot.class);
     if !lot.held_by.is_empty() {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::due::Terms;
+use super::due::{self, Terms};
 use super::holds::covers;
 use super::policy::{Policy, Profile, RetentionClass};
 use super::vault::{HeldInfo, LotInfo};
@@ -13,12 +13,15 @@ use crate::ledger::{Bucket, Digest, Epoch, Keys, Word};
 use crate::model::batch;
 use crate::model::ids::{HoldNo, KeyId, SiteId};
 use crate::model::retention::{Doom, Lot};
-use crate::model::time::{DAY_MS, Timestamp};
+use crate::model::time::{DAY_MS, Day, Timestamp};
 use crate::model::vocab::Class;
 use crate::wire::retention::rows::{Committed, HoldRow, Planned};
 
 /// Most lots of one destruction, so that its certificate stays readable.
 pub(super) const LOTS_MAX: usize = 1_000;
+/// How long what holds nobody's record waits at most for a backup that is being copied, days: less
+/// than until it would be late.
+pub(super) const COPY_WAIT_DAYS: u32 = 3;
 /// How long after its due time a lot must be gone, milliseconds: 5 days.
 pub(super) const DEADLINE_MS: i64 = 5 * DAY_MS;
 
@@ -112,6 +115,12 @@ impl Inner {
         let (policy, age_ms) = (self.policy_at(now), self.vault.age_ms());
         let mut standings = Vec::new();
         for (site, lots) in by_site {
+            if site.is_everywhere() {
+                let floor = self.vault.seen_floor();
+                let one = |(hold, info)| seen_standing((info, hold), age_ms, floor);
+                standings.extend(lots.into_iter().map(one));
+                continue;
+            }
             let Some(site) = self.vault.site(&site) else {
                 tracing::error!("retention: a lot of a site that is not known");
                 continue;
@@ -214,6 +223,16 @@ impl Inner {
         Ok(Vec::new())
     }
 
+    /// Whether a plan is of what knows duplicates only, which is due every day and holds nobody's
+    /// record, and waits a while for a backup that it would call off.
+    pub(super) fn waits_for_copy(&self, lots: &[Planned], now: Timestamp) -> bool {
+        let may_wait = |planned: &Planned| {
+            let until = planned.due.0.saturating_add(i64::from(COPY_WAIT_DAYS) * DAY_MS);
+            matches!(planned.lot, Lot::Seen(_)) && now.0 < until
+        };
+        lots.iter().all(may_wait) && self.vault.is_copying()
+    }
+
     /// A lot or a copy as it is planned for destruction, with a commitment to each of its keys.
     pub(super) fn planned(&self, standing: &Standing) -> Planned {
         let committed = |key: &KeyId| {
@@ -235,6 +254,13 @@ impl Inner {
             heirs: standing.holds.clone(),
         }
     }
+}
+
+/// What is decided of the duplicates of a day. While the floor is not behind them they are needed.
+fn seen_standing((info, hold): (LotInfo, Option<HoldNo>), age_ms: i64, floor: Day) -> Standing {
+    let due = due::seen_due(info.ends_at, age_ms);
+    let needed = !matches!(info.lot, Lot::Seen(day) if day < floor);
+    standing((info, hold), (due, due), &[], needed)
 }
 
 /// What is decided of a lot, or of a copy, that is due then and covered by these holds.
@@ -297,6 +323,7 @@ pub(super) const fn word_of_planned(planned: &Planned) -> &'static str {
         (Some(_), Lot::WatermarkKey(_)) => "hold.key.watermark",
         (Some(_), Lot::BaseKey(_)) => "hold.key.base",
         (Some(_), Lot::Suppression(_)) => "hold.key.suppression",
+        (Some(_), Lot::Seen(_)) => "hold.seen",
     }
 }
 
@@ -309,21 +336,24 @@ pub(super) const fn word_of(lot: Lot) -> &'static str {
         Lot::WatermarkKey(_) => "key.watermark",
         Lot::BaseKey(_) => "key.base",
         Lot::Suppression(_) => "key.suppression",
+        Lot::Seen(_) => "seen",
     }
 }
 
-/// The class whose rule a lot follows.
-pub(super) fn class_of(lot: Lot) -> RetentionClass {
-    match lot {
+/// The class whose rule a lot follows; none for what ends by what is accepted.
+pub(super) fn class_of(lot: Lot) -> Option<RetentionClass> {
+    Some(match lot {
         Lot::Records(bucket) => bucket.class.into(),
         Lot::Sets(_) => RetentionClass::Sets,
         Lot::WatermarkKey(_) => RetentionClass::Detections,
         Lot::RecordKey(_) | Lot::BaseKey(_) | Lot::Suppression(_) => RetentionClass::Records,
-    }
+        Lot::Seen(_) => return None,
+    })
 }
 
-/// A rule's name: profile and class.
-pub(super) const fn rule_name(profile: Profile, class: RetentionClass) -> &'static str {
+/// The rule of a lot: profile and class, or the accepted age.
+pub(super) fn rule_name(profile: Profile, lot: Lot) -> &'static str {
+    let Some(class) = class_of(lot) else { return "limits/age" };
     match (profile, class) {
         (Profile::KrPipa, RetentionClass::Sets) => "kr-pipa/c3",
         (Profile::KrPipa, RetentionClass::Detections) => "kr-pipa/c7",
@@ -346,6 +376,7 @@ pub(super) fn epoch_of(lot: Lot) -> Epoch {
         | Lot::WatermarkKey(at)
         | Lot::BaseKey(at)
         | Lot::Suppression(at) => Epoch::Month(at.month),
+        Lot::Seen(day) => Epoch::Day(day),
     }
 }
 
@@ -389,7 +420,12 @@ pub(super) fn keys_of(keys: &[Committed]) -> Keys {
     Keys::of(keys.iter().map(|key| KeyId(key.key)))
 }
 
+/// The ground of what ends by what is accepted.
+const AGE_GROUND: &str =
+    "as long as a record may come again and must count once ([limits] age_days)";
+
 /// The ground of a lot's rule.
 pub(super) fn ground_of(policy: &Policy, lot: Lot) -> &'static str {
-    policy.rule(class_of(lot)).map_or("", |rule| rule.ground)
+    let Some(class) = class_of(lot) else { return AGE_GROUND };
+    policy.rule(class).map_or("", |rule| rule.ground)
 }

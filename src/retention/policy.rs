@@ -107,6 +107,8 @@ pub enum EpochLength {
     None,
     /// A month of the site; a UTC day where the site keeps its records for a shorter period.
     MonthOrDay,
+    /// A UTC day.
+    Day,
     /// A month.
     Month,
     /// A single case or statement.
@@ -119,6 +121,7 @@ impl EpochLength {
         match self {
             Self::None => "none",
             Self::MonthOrDay => "month or day",
+            Self::Day => "day",
             Self::Month => "month",
             Self::Each => "each",
         }
@@ -345,6 +348,14 @@ impl Policy {
         }
     }
 
+    /// The days of a class's period, where it is one of days.
+    pub(super) fn days(&self, class: RetentionClass) -> Option<u32> {
+        match self.rule(class).map(|rule| rule.period) {
+            Some(Period::Days(days)) => Some(days),
+            _ => None,
+        }
+    }
+
     /// The days of the objection window.
     pub(super) fn objection_days(&self) -> u32 {
         match self.rule(RetentionClass::Sets).map(|rule| rule.period) {
@@ -462,7 +473,7 @@ fn rules_of(profile: Profile) -> Vec<Rule> {
                 "accountability (GDPR Art. 5(2), 30), from the destruction on",
             ],
         ),
-        rule(C::Rejects, Period::Days(30), E::None, ["PIPA Art. 29", "GDPR Art. 5(1)(c)"]),
+        rule(C::Rejects, Period::Days(30), E::Day, ["PIPA Art. 29", "GDPR Art. 5(1)(c)"]),
     ]
 }
 
@@ -476,7 +487,9 @@ const fn content_of(class: RetentionClass) -> &'static str {
         RetentionClass::AccessLog => "who may do what here: tokens",
         RetentionClass::Detections => "sealed watermark detections",
         RetentionClass::Proofs => "ledger, certificates, what was destroyed",
-        // By hour and producer the reasons are counted with what arrived (decision 0023).
-        RetentionClass::Rejects => "rejected input: none is kept; reasons are counted, 400 days",
+        // Of the input nothing is kept; reasons are counted with what arrived (decision 0023).
+        RetentionClass::Rejects => {
+            "rejected input: none is kept; why, counted by hour and producer"
+        }
     }
 }

@@ -17,7 +17,7 @@ use super::certificate::{self, Issue};
 use super::figures::Look;
 use super::holds::is_unreviewed;
 use super::plan::{
-    Standing, Tried, buckets, class_of, committed, digest_of, doom_of, keys_of, name_of, rule_name,
+    Standing, Tried, buckets, committed, digest_of, doom_of, keys_of, name_of, rule_name,
 };
 use super::policy::Profile;
 use super::vault::{DestroyReport, LotReport, Verification};
@@ -170,7 +170,7 @@ impl Inner {
         // From here to the intent no hold comes in between.
         let _deciding = self.deciding.lock().await;
         let lots = self.plan(now, tried)?;
-        if lots.is_empty() {
+        if lots.is_empty() || self.waits_for_copy(&lots, now) {
             return Ok(None);
         }
         self.intend(actor, now, lots, None).await.map(Some)
@@ -611,7 +611,7 @@ fn is_of(report: &DestroyReport, row: &RunRow) -> bool {
 /// The rule that a lot of a row is destroyed by.
 pub(super) fn rule_of(row: &RunRow, profile: Profile, lot: Lot) -> &'static str {
     let removal = row.removal.as_deref().and_then(removal::rule_of);
-    removal.map_or_else(|| rule_name(profile, class_of(lot)), |(rule, _)| rule)
+    removal.map_or_else(|| rule_name(profile, lot), |(rule, _)| rule)
 }
 
 /// The profile that a row was planned under.

@@ -9,12 +9,15 @@ use std::collections::BTreeSet;
 
 use super::due::add_months;
 use super::inventory::Sweep;
+use super::plan::COPY_WAIT_DAYS;
 use super::policy::RetentionClass;
 use super::removal::{self, WAITS_MS};
 use super::{DeskError, Inner, holds};
-use crate::ledger::{Actor, Credential, Entry, Event};
+use crate::engine::EngineError;
+use crate::ledger::{Actor, Alarm, Credential, Entry, Event};
+use crate::model::arrival::Hour;
 use crate::model::ids::SiteId;
-use crate::model::time::{DAY_MS, Month, Timestamp};
+use crate::model::time::{DAY_MS, Day, Month, Timestamp};
 use crate::wire::retention::rows::{HoldRow, RemovalRow};
 use crate::wire::statement::Statement;
 
@@ -31,9 +34,16 @@ fn month_start(month: Month) -> Result<Timestamp, DeskError> {
 impl Inner {
     /// Removes what is due by this believed time; how many rows.
     pub(super) async fn sweep(&self, now: Timestamp) -> Result<u64, DeskError> {
-        let mut swept = 0;
+        let (mut swept, mut in_use) = (0, false);
         for sweep in Sweep::ALL {
             swept += match sweep {
+                Sweep::Rejects => match self.rejects_due(now).await {
+                    Err(EngineError::InUse) => {
+                        in_use = true;
+                        0
+                    }
+                    ended => ended?,
+                },
                 Sweep::Tokens => self.tokens_due(now).await?,
                 Sweep::Holds => self.holds_due(now).await?,
                 Sweep::Removals => self.removals_due(now).await?,
@@ -45,9 +55,18 @@ impl Inner {
         // Also what an earlier sweep removed that was cut here.
         if self.state().sweeping {
             tracing::info!(rows = swept, "rows that were due are removed");
-            self.vault.rewrite_rows().await?;
-            self.vault.delete_row(ROW.to_owned()).await?;
-            self.state().sweeping = false;
+            match self.vault.rewrite_rows().await {
+                // The row stays, so the next run tries it again.
+                Err(EngineError::InUse) => in_use = true,
+                rewritten => {
+                    rewritten?;
+                    self.vault.delete_row(ROW.to_owned()).await?;
+                    self.state().sweeping = false;
+                }
+            }
+        }
+        if in_use {
+            self.alarm(Alarm::FilesInUse).await?;
         }
         Ok(swept)
     }
@@ -59,6 +78,17 @@ impl Inner {
             self.state().sweeping = true;
         }
         Ok(())
+    }
+
+    /// Why records were refused, by the days on which they arrived; how many hours knew it. How
+    /// many they were stays.
+    async fn rejects_due(&self, now: Timestamp) -> Result<u64, EngineError> {
+        let days = self.policy_at(now).days(RetentionClass::Rejects);
+        let Some(days) = days else { return Ok(0) };
+        // It would call a backup off.
+        let more = if self.vault.is_copying() { COPY_WAIT_DAYS } else { 0 };
+        let first_kept = now.day().0.saturating_sub(days + more);
+        self.vault.end_reasons(Hour::of(Day(first_kept).start())).await
     }
 
     /// Tokens whose end is longer ago than the class allows. A revoked one has no row any more.

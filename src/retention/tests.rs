@@ -10,6 +10,7 @@ mod policy;
 mod removal;
 mod replay;
 mod run;
+mod seen;
 mod sweep;
 mod turn_over;
 
@@ -26,7 +27,7 @@ use crate::model::ids::{KeyId, SiteId, SiteNo};
 use crate::model::pseudonym::Algorithm;
 use crate::model::retention::Lot;
 use crate::model::site::{Site, SiteSettings};
-use crate::model::time::{DAY_MS, Month, Timestamp};
+use crate::model::time::{DAY_MS, Day, Month, Timestamp};
 use crate::model::vocab::Class;
 
 /// The desk with everything around it.

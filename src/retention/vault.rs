@@ -7,10 +7,11 @@ use std::sync::Arc;
 use crate::engine::{Engine, EngineError};
 use crate::keys::EpochStanding;
 use crate::keys::vek::LedgerMark;
+use crate::model::arrival::Hour;
 use crate::model::ids::{GroupId, KeyId, SiteId};
 use crate::model::retention::Doom;
 use crate::model::site::Site;
-use crate::model::time::{Month, Timestamp};
+use crate::model::time::{Day, Month, Timestamp};
 
 pub use crate::engine::destroy::{DestroyReport, LotInfo, LotReport, Verification};
 pub use crate::engine::ended::FiguresInfo;
@@ -41,6 +42,10 @@ pub trait Vault: Send + Sync + 'static {
     fn key_kinds(&self) -> Vec<&'static str>;
     /// The accepted age of records, milliseconds.
     fn age_ms(&self) -> i64;
+    /// Whether a backup is being copied, which a destruction would call off.
+    fn is_copying(&self) -> bool;
+    /// The first day whose duplicates are known; earlier ones are needed no more.
+    fn seen_floor(&self) -> Day;
     /// The commitment of a living key.
     fn commitment(&self, key: KeyId) -> Option<[u8; 32]>;
     /// The VEK epoch in force.
@@ -70,8 +75,9 @@ pub trait Vault: Send + Sync + 'static {
     fn destroy(&self, lots: Vec<Doom>, mark: LedgerMark) -> Change<'_, DestroyReport>;
     /// Has the engine ask which buckets are due before it keeps a record.
     fn judge_by(&self, dues: Box<dyn Dues>);
-    /// Puts what was acknowledged into its buckets, so that none is missed, and drops what the
-    /// engine keeps by itself and whose life is over at a believed time.
+    /// Puts what was acknowledged into its buckets, so that none is missed, drops what the engine
+    /// keeps by itself and whose life is over at a believed time, and raises the floor of what it
+    /// knows duplicates of.
     fn expire(&self, believed: Timestamp) -> Change<'_, ()>;
     /// The open backfill that has records of a site's month put aside.
     fn staged_in(&self, site: &SiteId, month: Month) -> Option<u64>;
@@ -129,8 +135,12 @@ pub trait Vault: Send + Sync + 'static {
     fn is_bare(&self, site: &SiteId) -> Result<bool, EngineError>;
     /// Removes the row of such a site; false where something else is left of it.
     fn end_site(&self, site: SiteId) -> Change<'_, bool>;
-    /// Rewrites the files that held rows which were removed.
+    /// Rewrites the files that held rows which were removed; [`EngineError::InUse`] where some of
+    /// them cannot go.
     fn rewrite_rows(&self) -> Change<'_, ()>;
+    /// Forgets why records were refused that arrived before an hour, in files, too; how many hours
+    /// knew it. Errors as [`Vault::rewrite_rows`].
+    fn end_reasons(&self, before: Hour) -> Change<'_, u64>;
 }
 
 impl Vault for Engine {
@@ -160,6 +170,14 @@ impl Vault for Engine {
 
     fn age_ms(&self) -> i64 {
         self.settings().age_ms
+    }
+
+    fn is_copying(&self) -> bool {
+        Self::is_copying(self)
+    }
+
+    fn seen_floor(&self) -> Day {
+        Self::seen_floor(self)
     }
 
     fn commitment(&self, key: KeyId) -> Option<[u8; 32]> {
@@ -286,5 +304,9 @@ impl Vault for Engine {
 
     fn rewrite_rows(&self) -> Change<'_, ()> {
         Box::pin(self.rewrite_counts())
+    }
+
+    fn end_reasons(&self, before: Hour) -> Change<'_, u64> {
+        Box::pin(Self::end_reasons(self, before))
     }
 }

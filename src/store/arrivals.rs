@@ -3,7 +3,8 @@
 //! A list is `n × (sites and producer of the credential ‖ n × (producer ‖ figures))`, so that a
 //! credential is named once; names are prefixed by their length. Figures are `accepted ‖
 //! duplicates ‖ corrected ‖ not retained ‖ unreadable ‖ n × (reason (1) ‖ records)`, varints; only
-//! reasons that occurred are written, so that a new reason changes no row.
+//! reasons that occurred are written, so that a new reason changes no row. Behind them stands 255
+//! with the records whose reasons have ended.
 
 use std::sync::Arc;
 
@@ -12,6 +13,8 @@ use crate::model::arrival::{Credential, Received, Sender};
 use crate::model::reason::Reason;
 
 const VERSION: u8 = 1;
+/// Stands where a reason stands, for records whose reasons have ended. No reason has this code.
+const REASONS_ENDED: u8 = u8::MAX;
 
 /// Least bytes of figures: five and the number of reasons.
 const FIGURES_BYTES_MIN: usize = 6;
@@ -60,9 +63,14 @@ fn put_figures(received: &Received, out: &mut Vec<u8>) {
         out.varint(*figure);
     }
     let reasons = || received.by_reason().filter(|(_, records)| *records > 0);
-    out.varint(reasons().count() as u64);
+    let ended = Some(received.reasons_ended).filter(|records| *records > 0);
+    out.varint(reasons().count() as u64 + u64::from(ended.is_some()));
     for (reason, records) in reasons() {
         out.push(reason.code());
+        out.varint(records);
+    }
+    if let Some(records) = ended {
+        out.push(REASONS_ENDED);
         out.varint(records);
     }
 }
@@ -79,9 +87,15 @@ fn take_figures(reader: &mut Reader<'_>) -> Result<Received, Corrupt> {
     let mut last = 0;
     for _ in 0..reader.count_of(2)? {
         let (code, records) = (reader.byte()?, reader.varint()?);
-        let reason = Reason::from_code(code).filter(|_| code > last && records > 0);
-        received.reject(reason.ok_or(reader.corrupt())?, records);
+        if code <= last || records == 0 {
+            return Err(reader.corrupt());
+        }
         last = code;
+        if code == REASONS_ENDED {
+            received.reasons_ended = records;
+            continue;
+        }
+        received.reject(Reason::from_code(code).ok_or(reader.corrupt())?, records);
     }
     Ok(received)
 }
@@ -148,13 +162,15 @@ pub(crate) mod tests {
     prop_compose! {
         fn figures()(
             five in any::<[u64; 5]>(),
+            reasons_ended in prop_oneof![Just(0), any::<u64>()],
             rejected in proptest::collection::vec(
                 prop_oneof![Just(0), any::<u64>()], Reason::ALL.len(),
             ),
         ) -> Received {
             let [accepted, duplicates, corrected, not_retained, unreadable] = five;
             let mut received = Received {
-                accepted, duplicates, corrected, not_retained, unreadable, ..Received::default()
+                accepted, duplicates, corrected, not_retained, unreadable, reasons_ended,
+                ..Received::default()
             };
             received.rejected.copy_from_slice(&rejected);
             received
@@ -215,6 +231,22 @@ pub(crate) mod tests {
         let at = row.len() - 4;
         assert_eq!(row[at..], [Reason::BadJson.code(), 1, Reason::BadTime.code(), 2]);
         row.swap(at, at + 2);
+        assert!(Total::decode(&row).is_err());
+    }
+
+    #[test]
+    fn ended_reasons_stand_behind_all_others() {
+        assert_eq!(Reason::from_code(REASONS_ENDED), None, "no reason has the code");
+        let mut received = Received { reasons_ended: 7, ..Received::default() };
+        let plain = Total { received: received.clone(), before: 0 }.encode();
+        assert_eq!(plain[plain.len() - 3..], [1, REASONS_ENDED, 7]);
+        received.reject(Reason::BadJson, 1);
+        let mut row = Total { received, before: 0 }.encode();
+        let at = row.len() - 5;
+        assert_eq!(row[at..], [2, Reason::BadJson.code(), 1, REASONS_ENDED, 7]);
+        row[at + 4] = 0;
+        assert!(Total::decode(&row).is_err(), "nought is not written");
+        row[at..].copy_from_slice(&[2, REASONS_ENDED, 7, Reason::BadJson.code(), 1]);
         assert!(Total::decode(&row).is_err());
     }
 }

@@ -7,7 +7,7 @@ use super::codec::{Corrupt, Put, Reader};
 use crate::model::batch::{Bucket, Epoch, SiteMonth};
 use crate::model::ids::{HoldNo, KeyId, SiteNo};
 use crate::model::retention::Lot;
-use crate::model::time::Month;
+use crate::model::time::{Day, Month};
 use crate::model::vocab::Class;
 
 const VERSION: u8 = 1;
@@ -31,6 +31,7 @@ pub fn encode_lot(lot: &Lot) -> [u8; LOT_BYTES] {
         Lot::WatermarkKey(at) => (4, 0, at.site, at.month.0),
         Lot::BaseKey(at) => (5, 0, at.site, at.month.0),
         Lot::Suppression(at) => (6, 0, at.site, at.month.0),
+        Lot::Seen(day) => (7, 0, SiteNo(0), day.0),
     };
     let mut bytes = [kind, class, 0, 0, 0, 0, 0, 0, 0, 0];
     bytes[2..6].copy_from_slice(&site.0.to_be_bytes());
@@ -55,6 +56,7 @@ pub fn decode_lot(bytes: &[u8]) -> Option<Lot> {
         4 => Lot::WatermarkKey(at),
         5 => Lot::BaseKey(at),
         6 => Lot::Suppression(at),
+        7 if site == SiteNo(0) => Lot::Seen(Day(epoch)),
         _ => return None,
     };
     (*class == 0).then_some(lot)
@@ -310,7 +312,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn lot() -> impl Strategy<Value = Lot> {
-        (0u8..7, any::<u32>(), any::<u32>()).prop_map(|(kind, site, epoch)| {
+        (0u8..8, any::<u32>(), any::<u32>()).prop_map(|(kind, site, epoch)| {
             let site = SiteNo(site);
             let at = SiteMonth { site, month: Month(epoch) };
             let bucket = |class| Bucket { class, site, epoch: Epoch::from_code(epoch) };
@@ -321,6 +323,7 @@ mod tests {
                 3 => Lot::RecordKey(at),
                 4 => Lot::WatermarkKey(at),
                 5 => Lot::Suppression(at),
+                6 => Lot::Seen(Day(epoch)),
                 _ => Lot::BaseKey(at),
             }
         })

@@ -167,6 +167,9 @@ pub fn counters_of(key: &[u8]) -> Option<SiteMonth> {
 /// The row of everything that ever arrived; no hour has this number.
 pub const ARRIVALS_TOTAL: [u8; 4] = [u8::MAX; 4];
 
+/// The row that says before which hour reasons have ended; behind all hours and the total.
+pub const ARRIVALS_REASONS: [u8; 5] = [u8::MAX, u8::MAX, u8::MAX, u8::MAX, 0];
+
 /// The arrivals of an hour.
 pub fn arrivals(hour: Hour) -> [u8; 4] {
     hour.0.to_be_bytes()

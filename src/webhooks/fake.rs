@@ -1,12 +1,12 @@
 //! A source in memory, and a clock that tests move.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
-use super::source::{Change, DestroyedNews, MonthNews, Rows, Source};
+use super::source::{About, Certified, Change, DestroyedNews, MonthNews, Rows, Source};
 use super::{Settings, Webhooks};
 use crate::engine::EngineError;
 use crate::ledger::{Actor, Event};
@@ -35,6 +35,10 @@ pub struct Inside {
     pub months: Vec<MonthNews>,
     /// Certificates.
     pub destroyed: Vec<DestroyedNews>,
+    /// Numbers of certificates that say nothing of a site.
+    pub silent: BTreeSet<u64>,
+    /// What is removed.
+    pub removed: BTreeSet<About>,
     /// Rows.
     pub rows: BTreeMap<String, Vec<u8>>,
     /// What the ledger was told.
@@ -77,12 +81,18 @@ impl Source for Memory {
         }))
     }
 
-    fn destroyed_after(&self, number: u64) -> Result<Vec<DestroyedNews>, EngineError> {
+    fn destroyed_after(&self, number: u64) -> Result<Certified, EngineError> {
         Ok(self.with(|inside| {
             let later = inside.destroyed.iter().filter(|news| news.number > number);
-            let next = later.clone().map(|news| news.number).min();
-            later.filter(|news| Some(news.number) == next).cloned().collect()
+            let silent = inside.silent.range(number + 1..).copied();
+            let through = later.clone().map(|news| news.number).chain(silent).min();
+            let destroyed = later.filter(|news| Some(news.number) == through).cloned().collect();
+            Certified { destroyed, through }
         }))
+    }
+
+    fn removed(&self, of: BTreeSet<About>) -> Result<BTreeSet<About>, EngineError> {
+        Ok(self.with(|inside| of.intersection(&inside.removed).cloned().collect()))
     }
 
     fn origin(&self) -> String {

@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 
 use super::queue::{CURSOR, EVENTS_MAX, State, event_row};
 use super::sign::message_id;
-use super::source::{DestroyedNews, MonthNews};
+use super::source::{About, Certified, DestroyedNews, MonthNews};
 use super::{HookError, Inner, Settings};
 use crate::model::ids::SiteId;
-use crate::model::time::{DAY_MS, Timestamp};
+use crate::model::time::{DAY_MS, Month, Timestamp};
 use crate::wire::webhooks::message::Data;
 use crate::wire::webhooks::rows::{DeliveryRow, EventRow};
 use crate::wire::webhooks::{Standing, Topic, message};
@@ -79,9 +79,10 @@ impl Inner {
     /// Tells of the next certificates. Answers whether there may be more.
     async fn certificates(&self, origin: &str, now: Timestamp) -> Result<bool, HookError> {
         let cursor = self.state().cursor;
-        let mut destroyed = self.ask(move |source| source.destroyed_after(cursor)).await?;
+        let found = self.ask(move |source| source.destroyed_after(cursor)).await?;
+        let Certified { mut destroyed, through } = found;
         destroyed.sort_by_key(|news| news.number);
-        let Some(last) = destroyed.last().map(|news| news.number) else { return Ok(false) };
+        let Some(last) = through else { return Ok(false) };
         let mut told = last;
         for news in &destroyed {
             let found = self.wanted(&self.state(), origin, &of_certificate(news), now);
@@ -170,14 +171,22 @@ impl Inner {
         Ok(true)
     }
 
-    /// Removes events whose time is over. Answers whether that was all of them.
+    /// Removes events whose time is over, and those about what is removed by now. Whatever still
+    /// waits to be delivered is tried to its end first. Answers whether that was all of them.
     async fn sweep(&self, now: Timestamp) -> Result<bool, HookError> {
+        let about: BTreeSet<About> = self.state().events.iter().filter_map(about_of).collect();
+        let removed = match about.is_empty() {
+            true => about,
+            false => self.ask(move |source| source.removed(about)).await?,
+        };
         let over: Vec<String> = {
             let state = self.state();
-            let over = state
-                .events
-                .iter()
-                .filter(|(_, row)| row.keep_until <= now && !state.is_waiting(row));
+            let is_over = |event: &(&String, &EventRow)| {
+                event.1.keep_until <= now
+                    || about_of(*event).is_some_and(|of| removed.contains(&of))
+            };
+            let over = state.events.iter().filter(is_over);
+            let over = over.filter(|(_, row)| !state.is_waiting(row));
             over.map(|(name, _)| name.clone()).take(WRITES_MAX).collect()
         };
         for name in &over {
@@ -187,6 +196,17 @@ impl Inner {
         }
         Ok(over.len() < WRITES_MAX)
     }
+}
+
+/// What an event is about. The name of one about a month has topic, site and month.
+fn about_of((name, row): (&String, &EventRow)) -> Option<About> {
+    let site = row.site.clone()?;
+    let mut parts = name.split('/').skip(1);
+    let month = match parts.next() == Some(site.as_str()) {
+        true => parts.next().and_then(|part| Month::parse(part.as_bytes())),
+        false => None,
+    };
+    Some((site, month))
 }
 
 /// A delivery that nobody has tried.

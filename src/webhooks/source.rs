@@ -1,17 +1,31 @@
 //! What this desk needs of what lies below; a trait, so that its tests need no disk.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 
 use zeroize::Zeroizing;
 
 use crate::engine::EngineError;
 use crate::ledger::{Actor, Event};
-use crate::model::time::Timestamp;
+use crate::model::ids::SiteId;
+use crate::model::time::{Month, Timestamp};
 
 pub use crate::wire::webhooks::message::{DestroyedNews, MonthNews};
 
 /// A change of state that is under way.
 pub type Change<'a> = Pin<Box<dyn Future<Output = Result<(), EngineError>> + Send + 'a>>;
+
+/// What something that happened was about: a site, and its month where it was one.
+pub type About = (SiteId, Option<Month>);
+
+/// What some certificates say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Certified {
+    /// What they say of sites; nothing where they are of none.
+    pub destroyed: Vec<DestroyedNews>,
+    /// The number of the last one that was looked at; `None` when there are no more.
+    pub through: Option<u64>,
+}
 
 /// Rows with their names.
 pub type Rows = Vec<(String, Zeroizing<Vec<u8>>)>;
@@ -25,11 +39,17 @@ pub trait Source: Send + Sync + 'static {
     /// When the engine cannot tell.
     fn months(&self, ended_after: Timestamp) -> Result<Vec<MonthNews>, EngineError>;
     /// What the next certificates behind a number say, by site; those of one certificate are never
-    /// parted. Empty when there are no more.
+    /// parted.
     ///
     /// # Errors
     /// When one cannot be read.
-    fn destroyed_after(&self, number: u64) -> Result<Vec<DestroyedNews>, EngineError>;
+    fn destroyed_after(&self, number: u64) -> Result<Certified, EngineError>;
+    /// Those of these that are removed: sites that have no row any more, and months whose data is
+    /// destroyed or whose figures have ended. `None` stands for the site as a whole.
+    ///
+    /// # Errors
+    /// When the engine cannot tell.
+    fn removed(&self, of: BTreeSet<About>) -> Result<BTreeSet<About>, EngineError>;
     /// What tells this installation from all others, for ever.
     fn origin(&self) -> String;
     /// Writes down what is done; it is durable when this is done.

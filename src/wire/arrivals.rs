@@ -8,6 +8,9 @@ use super::usage::csv_cell;
 use crate::model::arrival::{Credential, Hour, OTHERS, Place, Received, Sender};
 use crate::model::reason::Reason;
 
+/// Stands where a reason stands, for records that were rejected so long ago that nobody knows why.
+const REASONS_ENDED: &str = "reasons_ended";
+
 /// The figures of one sender in one hour.
 pub type Row = (Hour, Sender, Received);
 
@@ -46,10 +49,11 @@ pub fn place_from_bytes(bytes: &[u8]) -> Option<Place> {
 
 /// Reasons that did not occur are left out of `rejected`.
 fn to_value((hour, sender, received): &Row) -> Value {
-    let rejected: Map<String, Value> = received
-        .by_reason()
+    let by_reason = received.by_reason().map(|(reason, records)| (reason.name(), records));
+    let rejected: Map<String, Value> = by_reason
+        .chain([(REASONS_ENDED, received.reasons_ended)])
         .filter(|(_, records)| *records > 0)
-        .map(|(reason, records)| (reason.name().to_owned(), records.into()))
+        .map(|(name, records)| (name.to_owned(), records.into()))
         .collect();
     let sites = &*sender.credential.sites;
     json!({
@@ -74,6 +78,7 @@ pub fn list_to_csv(rows: &[Row]) -> Vec<u8> {
         not_retained unreadable_requests";
     let mut names: Vec<String> = HEAD.split_ascii_whitespace().map(str::to_owned).collect();
     names.extend(Reason::ALL.iter().map(|reason| format!("rejected_{reason}")));
+    names.push(format!("rejected_{REASONS_ENDED}"));
     let mut text = String::new();
     line(&mut text, &names);
     for (hour, sender, received) in rows {
@@ -91,7 +96,8 @@ pub fn list_to_csv(rows: &[Row]) -> Vec<u8> {
             received.not_retained,
             received.unreadable,
         ];
-        cells.extend(figures.iter().chain(&received.rejected).map(u64::to_string));
+        let refused = received.rejected.iter().chain([&received.reasons_ended]);
+        cells.extend(figures.iter().chain(refused).map(u64::to_string));
         line(&mut text, &cells);
     }
     text.into_bytes()
@@ -137,12 +143,29 @@ mod tests {
     }
 
     #[test]
+    fn ended_reasons_are_one_figure_and_the_sum_is_that_of_before() {
+        let [mut row, _] = rows();
+        let column = |row: &Row| {
+            let text = String::from_utf8(list_to_csv(std::slice::from_ref(row))).unwrap();
+            let last = text.trim_end().rsplit(',').next().unwrap().to_owned();
+            (text.contains("not_retained") && text.contains(",rejected_reasons_ended\r\n"), last)
+        };
+        assert_eq!(column(&row), (true, "0".to_owned()));
+        row.2.end_reasons();
+        let answer: Value = serde_json::from_slice(&list_to_json(&[row.clone()], None)).unwrap();
+        let item = &answer["items"][0];
+        assert_eq!(item["rejected"], json!({"reasons_ended": 4}));
+        assert_eq!((&item["received"], &item["accepted"]), (&json!(9), &json!(3)));
+        assert_eq!(column(&row), (true, "4".to_owned()));
+    }
+
+    #[test]
     fn cells_are_quoted_and_no_formula() {
         let text = String::from_utf8(list_to_csv(&rows())).unwrap();
         let lines: Vec<&str> = text.split("\r\n").collect();
         assert_eq!(lines.len(), 4);
         let head: Vec<&str> = lines[0].split(',').collect();
-        assert_eq!(head.len(), 10 + Reason::ALL.len());
+        assert_eq!(head.len(), 10 + Reason::ALL.len() + 1);
         let start = "1970-01-01T01:00:00Z,'=a,A B.c,\"b,1\",9,3,2,1,0,0,0,";
         assert!(lines[1].starts_with(start), "{}", lines[1]);
         let at = head.iter().position(|name| *name == "rejected_bad_time").unwrap();

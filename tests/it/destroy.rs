@@ -128,7 +128,7 @@ fn victims(engine: &Engine) -> Vec<Lot> {
         Lot::Sets(at) | Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
             (at.site, at.month) == (no(0), november)
         }
-        Lot::Suppression(_) => false,
+        Lot::Suppression(_) | Lot::Seen(_) => false,
     })
     .collect()
 }

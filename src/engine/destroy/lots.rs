@@ -7,13 +7,16 @@ use crate::engine::directory::Directory;
 use crate::engine::{Shared, calendar};
 use crate::keys::{KeyInfo, KeyKind};
 use crate::model::batch::{Bucket, Epoch, SiteMonth};
-use crate::model::ids::{HoldNo, SiteNo};
+use crate::model::ids::{HoldNo, SiteId, SiteNo};
 use crate::model::retention::Lot;
 use crate::model::site::Site;
 use crate::model::time::{Day, Month, Timestamp};
 
 /// The lot that a key belongs to; `None` for keys of no lot, and of no known site.
 pub fn lot_of(directory: &Directory, key: &KeyInfo) -> Option<Lot> {
+    if key.kind == KeyKind::Seen {
+        return Some(Lot::Seen(Day(key.epoch)));
+    }
     let of = directory.site(key.site.as_ref()?)?;
     let site = of.no;
     let at = SiteMonth { site, month: Month(key.epoch) };
@@ -66,16 +69,17 @@ pub fn living(shared: &Shared) -> Living {
     lots
 }
 
-/// The site of a lot.
-pub fn site_of(lot: &Lot) -> SiteNo {
-    match lot {
+/// The site of a lot; none for what is of all sites.
+pub fn site_of(lot: &Lot) -> Option<SiteNo> {
+    Some(match lot {
+        Lot::Seen(_) => return None,
         Lot::Records(bucket) => bucket.site,
         Lot::Sets(at)
         | Lot::RecordKey(at)
         | Lot::WatermarkKey(at)
         | Lot::BaseKey(at)
         | Lot::Suppression(at) => at.site,
-    }
+    })
 }
 
 /// The month or day of a lot.
@@ -87,6 +91,7 @@ pub fn epoch_of(lot: &Lot) -> Epoch {
         | Lot::WatermarkKey(at)
         | Lot::BaseKey(at)
         | Lot::Suppression(at) => Epoch::Month(at.month),
+        Lot::Seen(day) => Epoch::Day(*day),
     }
 }
 
@@ -111,11 +116,16 @@ pub fn end_of(site: &Site, epoch: Epoch) -> Timestamp {
 /// The living lots, in their order. Who is suppressed at a site is one once the site has ended.
 pub fn list(shared: &Shared) -> Vec<LotInfo> {
     let info = |((_, lot), keys): ((Option<HoldNo>, Lot), Vec<KeyInfo>)| {
-        let site = shared.directory.by_no(site_of(&lot))?;
+        let of_keys = |keys: Vec<KeyInfo>| keys.iter().map(|key| key.id).collect();
+        if let Lot::Seen(day) = lot {
+            let ends_at = Day(day.0.saturating_add(1)).start();
+            return Some(LotInfo { lot, site: SiteId::everywhere(), keys: of_keys(keys), ends_at });
+        }
+        let site = shared.directory.by_no(site_of(&lot)?)?;
         if matches!(lot, Lot::Suppression(_)) && site.terminated_at.is_none() {
             return None;
         }
-        let keys = keys.iter().map(|key| key.id).collect();
+        let keys = of_keys(keys);
         let ends_at = ends_at(&shared.directory, &site, epoch_of(&lot));
         Some(LotInfo { lot, site: site.id.clone(), keys, ends_at })
     };

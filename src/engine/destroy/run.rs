@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::{DestroyReport, DestroyStep, DestroySteps, LotReport, Verification, lots, trial};
 use crate::crypto::{Aad, SealKey};
 use crate::engine::fold::{
-    FoldError, count_records, ranges, rows_of_sets, rows_of_suppressed, tables_of,
+    FoldError, count_records, ranges, rows_of_seen, rows_of_sets, rows_of_suppressed, tables_of,
 };
 use crate::engine::hold::{self, Keeping};
 use crate::engine::writer::{Message, Order, Reply};
@@ -167,6 +167,7 @@ impl Run<'_> {
         if lots.iter().any(|doom| doom.hold.is_some() != of_holds) {
             return Err(EngineError::Refused("lots and copies are destroyed one by one".into()));
         }
+        self.check_floor(lots)?;
         let ring = if of_holds { self.ring_of_holds()? } else { Arc::clone(&shared.ring) };
         let mut living =
             if of_holds { hold::living(&shared.directory, &ring) } else { lots::living(shared) };
@@ -480,15 +481,22 @@ impl Run<'_> {
 
     fn victim(&self, doomed: &DoomedLot, key: &DoomedKey) -> Option<Victim> {
         let lot = &doomed.lot;
-        let site = self.engine.shared.directory.by_no(lots::site_of(lot))?;
+        let site = match lots::site_of(lot) {
+            Some(no) => Some(self.engine.shared.directory.by_no(no)?.id.clone()),
+            None => None,
+        };
+        let epoch = match lot {
+            Lot::Seen(day) => day.0,
+            _ => lots::epoch_of(lot).code(),
+        };
         let class = if let Lot::Records(bucket) = lot { Some(bucket.class) } else { None };
         let info = KeyInfo {
             id: key.id,
             parent: key.parent,
             kind: KeyKind::from_code(key.kind)?,
             class,
-            epoch: lots::epoch_of(lot).code(),
-            site: Some(site.id.clone()),
+            epoch,
+            site,
             hold: doomed.hold,
             origin: None,
         };
@@ -556,6 +564,7 @@ fn ranges_of(doomed: &DoomedLot) -> Vec<RowRange> {
         }
         Lot::Sets(at) if !doomed.keys.is_empty() => vec![rows_of_sets(at)],
         Lot::Suppression(at) if !doomed.keys.is_empty() => vec![rows_of_suppressed(at.site)],
+        Lot::Seen(day) if !doomed.keys.is_empty() => vec![rows_of_seen(day)],
         _ => Vec::new(),
     }
 }

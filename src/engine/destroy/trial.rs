@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use crate::crypto::{SealKey, seal};
 use crate::engine::fold::{
-    BlockPlace, block_key_opens, blocks_of, rows_of_sets, rows_of_suppressed,
+    BlockPlace, answers_of, block_key_opens, blocks_of, rows_of_seen, rows_of_sets,
+    rows_of_suppressed,
 };
+use crate::engine::writer::answer_aad;
 use crate::engine::{EngineError, Shared, hold, runs};
 use crate::keys::{HeldKey, KeyRing};
 use crate::model::ids::{HoldNo, KeyId};
 use crate::model::retention::Lot;
+use crate::model::time::Day;
 use crate::store::destruction::{DoomedLot, UnderWay};
 use crate::store::{Table, keys};
 
@@ -83,6 +86,7 @@ pub fn all(
                     found.note(shared, &sealed, held, opens);
                 }
             }
+            Lot::Seen(day) => found.slot(shared, day, held)?,
             Lot::Suppression(at) => {
                 // A tag in them says of whom it is with the key of the site only.
                 let (table, from, to) = rows_of_suppressed(at.site);
@@ -111,6 +115,34 @@ impl Found {
         let living = seal::key_id(sealed).ok().and_then(|id| shared.ring.by_id(id));
         let mut keys = held.iter().chain(&living);
         self.opens += u64::from(keys.any(|key| opens(key)));
+    }
+
+    /// The rows of a day's slot, and the answers that were kept under its key.
+    fn slot(
+        &mut self,
+        shared: &Shared,
+        day: Day,
+        held: &[Arc<SealKey>],
+    ) -> Result<(), EngineError> {
+        let store = &shared.store;
+        for (table, from, to) in [rows_of_seen(day), answers_of(day)] {
+            if !store.has(table) {
+                continue;
+            }
+            for row in store.scan(table, &from, Some(&to))? {
+                let Ok((key, sealed)) = row else {
+                    // Nothing behind it is reached.
+                    self.unreadable();
+                    break;
+                };
+                let opens = |by: &SealKey| match table {
+                    Table::Answers => by.open(&answer_aad(&key), &sealed).is_ok(),
+                    _ => runs::row_opens(by, table, &key, &sealed),
+                };
+                self.note(shared, &sealed, held, opens);
+            }
+        }
+        Ok(())
     }
 
     /// The rows of a copy in hold storage: its block keys, and the rows of sets that no other copy

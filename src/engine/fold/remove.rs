@@ -8,7 +8,7 @@ use crate::keys::KeyKind;
 use crate::model::batch::{Bucket, Epoch, SiteMonth};
 use crate::model::ids::SiteNo;
 use crate::model::retention::Lot;
-use crate::model::time::Month;
+use crate::model::time::{Day, Month};
 use crate::model::vocab::Class;
 use crate::store::rows::{ENDED_MARK, decode_count, encode_count};
 use crate::store::{Changes, RowRange, Store, StoreError, Table, keys};
@@ -23,6 +23,7 @@ pub fn tables_of(lot: &Lot) -> Vec<Table> {
         Lot::Sets(at) => vec![Table::Tally(at.month)],
         Lot::RecordKey(_) | Lot::WatermarkKey(_) | Lot::BaseKey(_) => Vec::new(),
         Lot::Suppression(_) => vec![Table::Meta],
+        Lot::Seen(_) => vec![Table::Seen],
     }
 }
 
@@ -40,6 +41,18 @@ pub fn rows_of_sets(at: SiteMonth) -> RowRange {
 pub fn rows_of_suppressed(site: SiteNo) -> RowRange {
     let end = site.0.checked_add(1).map(|no| keys::suppressed(SiteNo(no), 0));
     (Table::Meta, keys::suppressed(site, 0), end.unwrap_or_else(|| keys::SUPPRESSED_END.to_vec()))
+}
+
+/// The rows of a day's slot: from the first key up to, and without, the last.
+pub fn rows_of_seen(day: Day) -> RowRange {
+    let end = keys::page(day.0.saturating_add(1), 0, 0, 0);
+    (Table::Seen, keys::page(day.0, 0, 0, 0), end)
+}
+
+/// The kept answers under the key of a day's slot, likewise. They end weeks before it.
+pub fn answers_of(day: Day) -> RowRange {
+    let end = keys::answer(day.0.saturating_add(1), &[0; 16]);
+    (Table::Answers, keys::answer(day.0, &[0; 16]), end)
 }
 
 /// The blocks of a bucket that are in its tables.
@@ -90,6 +103,16 @@ impl Folder {
                     changes.delete_range(table, from, to);
                     self.store.apply(&changes)?;
                 }
+                Lot::Seen(day) => {
+                    self.runs.retain(|set, _| set.table != Table::Seen || set.owner != day.0);
+                    let mut changes = Changes::default();
+                    for (table, from, to) in [rows_of_seen(*day), answers_of(*day)] {
+                        if self.store.has(table) {
+                            changes.delete_range(table, from, to);
+                        }
+                    }
+                    self.store.apply(&changes)?;
+                }
                 Lot::RecordKey(_) | Lot::WatermarkKey(_) | Lot::BaseKey(_) => {}
             }
         }
@@ -133,8 +156,9 @@ impl Folder {
     /// Drops the tables of the lots that hold nothing that a living key opens.
     fn drop_dead_tables(&self, lots: &[Lot]) -> Result<(), StoreError> {
         let mut dead: BTreeSet<Table> = lots.iter().flat_map(tables_of).collect();
-        // It has everything else in it.
+        // They have everything else in them.
         dead.remove(&Table::Meta);
+        dead.remove(&Table::Seen);
         for key in self.ring.list() {
             match (key.kind, key.class) {
                 (KeyKind::Bucket, Some(class)) => {

@@ -145,7 +145,12 @@ impl Keeper<'_> {
                     }
                 }
             }
-            Lot::RecordKey(_) | Lot::WatermarkKey(_) | Lot::BaseKey(_) | Lot::Suppression(_) => {}
+            // No hold covers the last two.
+            Lot::RecordKey(_)
+            | Lot::WatermarkKey(_)
+            | Lot::BaseKey(_)
+            | Lot::Suppression(_)
+            | Lot::Seen(_) => {}
         }
         Ok(store.apply_ahead(&piece)?)
     }
@@ -247,9 +252,11 @@ impl Keeper<'_> {
             }
             Lot::Sets(at) => self.verify_sets(doomed, heir, at),
             // Their commitments were compared.
-            Lot::RecordKey(_) | Lot::WatermarkKey(_) | Lot::BaseKey(_) | Lot::Suppression(_) => {
-                Ok(())
-            }
+            Lot::RecordKey(_)
+            | Lot::WatermarkKey(_)
+            | Lot::BaseKey(_)
+            | Lot::Suppression(_)
+            | Lot::Seen(_) => Ok(()),
         }
     }
 

@@ -215,6 +215,84 @@ fn what_comes_during_a_fold_is_in_the_next() {
     world.close();
 }
 
+/// Rejected records by reason, and those whose reasons have ended, over all hours and in the total.
+fn refused_by(world: &World) -> (u64, u64, u64) {
+    let found = world.arrivals();
+    let known = found.values().flat_map(|of| of.by_reason().map(|(_, records)| records)).sum();
+    let ended = found.values().map(|of| of.reasons_ended).sum();
+    (known, ended, found.values().map(Received::records).sum())
+}
+
+#[test]
+fn reasons_end_in_memory_rows_and_files_and_their_sum_stays() {
+    let mut world = World::new(settings(false));
+    let names = || ["seek-me".to_owned()].into_iter();
+    let first = Hour::of(Timestamp(world.now()));
+    world.refused(names(), 3);
+    world.fold_all();
+    world.clock.0.fetch_add(HOUR, Ordering::SeqCst);
+    world.refused(names(), 4);
+    let second = Hour(first.0 + 1);
+    assert_eq!(refused_by(&world), (7, 0, 7));
+    let end = |world: &World, before: Hour| {
+        world.runtime.block_on(world.engine().end_reasons(before)).unwrap()
+    };
+    // One that a fold wrote, one that is in memory.
+    let files = || {
+        let listed = std::fs::read_dir(world.dir.path().join("data")).unwrap();
+        let names = listed.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".sst") || name.ends_with(".log")).collect()
+    };
+    let before: BTreeSet<String> = files();
+    assert_eq!(end(&world, second), 1);
+    assert_eq!(refused_by(&world), (4, 3, 7));
+    let logs = files().into_iter().filter(|name| name.ends_with(".log")).collect();
+    assert!(before.is_disjoint(&logs), "the log with the row of before is gone");
+    assert_eq!(end(&world, second), 0, "again there is nothing to do");
+    let open = Hour(second.0 + 1);
+    end(&world, open);
+    assert_eq!(refused_by(&world), (0, 7, 7));
+    for _ in 0..2 {
+        // A clock that is set back brings none back.
+        world.clock.0.fetch_sub(HOUR, Ordering::SeqCst);
+        world.refused(names(), 1);
+        world.clock.0.fetch_add(HOUR, Ordering::SeqCst);
+        world.fold_all();
+        world.restart();
+    }
+    assert_eq!(refused_by(&world), (0, 9, 9));
+    world.clock.0.fetch_add(HOUR, Ordering::SeqCst);
+    world.refused(names(), 2);
+    assert_eq!(refused_by(&world), (2, 9, 11));
+    world.fold_all();
+    // The total never knew a reason.
+    let key = world.engine().ring().state_key();
+    let row = world.engine().store().get(Table::Arrivals, &keys_total()).unwrap().unwrap();
+    let aad = crate::crypto::Aad::new("arrivals/1").bytes(&keys_total());
+    let total = store::arrivals::Total::decode(&key.open(&aad, &row).unwrap()).unwrap();
+    assert_eq!((total.received.reasons_ended, total.received.records()), (11, 11));
+    world.close();
+}
+
+/// Cut before its files are rewritten it is done again by the same call.
+#[test]
+fn an_end_of_reasons_that_was_cut_is_done_again() {
+    let mut world = World::new(settings(false));
+    world.refused(["x".to_owned()].into_iter(), 3);
+    world.fold_all();
+    let next = Hour(Hour::of(Timestamp(world.now())).0 + 1);
+    let row = store::keys::ARRIVALS_REASONS;
+    let (store, key) = (world.engine().store(), world.engine().ring().state_key());
+    // As far as the rows.
+    assert_eq!(crate::engine::arrivals::end_stored(store, &key, &(Hour(0)..next)).unwrap(), 1);
+    assert_eq!(store.get(Table::Arrivals, &row).unwrap(), None);
+    world.restart();
+    assert_eq!(refused_by(&world), (0, 3, 3));
+    assert_eq!(world.runtime.block_on(world.engine().end_reasons(next)).unwrap(), 0);
+    assert!(world.engine().store().get(Table::Arrivals, &row).unwrap().is_some());
+    world.close();
+}
+
 #[test]
 fn hours_are_kept_so_long_and_their_sum_for_good() {
     let mut world = World::new(settings(false));

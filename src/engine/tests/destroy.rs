@@ -10,12 +10,13 @@ mod ended;
 mod erase;
 mod holds;
 mod image;
+mod seen;
 
 use std::sync::atomic::AtomicU32;
 
 use super::*;
 use crate::engine::destroy::{DestroyReport, DestroyStep, DestroySteps, LotInfo, Verification};
-use crate::keys::{LedgerMark, Step};
+use crate::keys::{KeyInfo, LedgerMark, Step};
 use crate::model::ids::KeyId;
 use crate::model::retention::{Doom, Lot};
 use crate::store::destruction::encode_lot;
@@ -77,7 +78,7 @@ impl World {
                 Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
                     self.model.shut.insert(*at);
                 }
-                Lot::Suppression(_) => {}
+                Lot::Suppression(_) | Lot::Seen(_) => {}
             }
         }
     }
@@ -85,7 +86,11 @@ impl World {
     /// Some of the living lots.
     fn some_lots(&self, seed: u64) -> Vec<Lot> {
         let all = self.engine().lots();
+        let floor = self.engine().seen_floor();
         let picked = |lot: &&LotInfo| {
+            if matches!(lot.lot, Lot::Seen(day) if day >= floor) {
+                return false;
+            }
             let bytes = [&encode_lot(&lot.lot)[..], &seed.to_be_bytes()].concat();
             crate::crypto::digest(&bytes)[0] < 48
         };
@@ -195,7 +200,7 @@ impl World {
             Lot::Sets(at) | Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
                 (at.site, at.month) == (no, month)
             }
-            Lot::Suppression(_) => false,
+            Lot::Suppression(_) | Lot::Seen(_) => false,
         };
         (SiteMonth { site: no, month }, lots.filter(of).collect())
     }
@@ -210,6 +215,10 @@ fn lots_come_from_the_register_with_the_end_of_their_epoch() {
         assert!(!info.keys.is_empty());
         let two = matches!(info.lot, Lot::Sets(_));
         assert_eq!(info.keys.len(), if two { 2 } else { 1 }, "{info:?}");
+        if let Lot::Seen(day) = info.lot {
+            assert_eq!((info.ends_at, info.site.as_str()), (Day(day.0 + 1).start(), "*"));
+            continue;
+        }
         let site = world.engine().site(&info.site).unwrap();
         let end = match info.lot {
             Lot::Records(Bucket { epoch: Epoch::Day(Day(day)), .. }) => Day(day + 1).start(),
@@ -220,6 +229,7 @@ fn lots_come_from_the_register_with_the_end_of_their_epoch() {
                 calendar::named(&site, at.month).unwrap().to
             }
             Lot::Suppression(_) => panic!("no site has ended"),
+            Lot::Seen(_) => panic!("of no site"),
         };
         assert_eq!(info.ends_at, end);
     }
@@ -228,7 +238,9 @@ fn lots_come_from_the_register_with_the_end_of_their_epoch() {
     );
     assert!(days.count() > 2, "site 2 keeps its records by days");
     let keys: BTreeSet<KeyId> = lots.iter().flat_map(|info| info.keys.iter().copied()).collect();
-    let of_sites = world.engine().ring().list().into_iter().filter(|key| key.site.is_some());
+    let seen = |key: &KeyInfo| key.kind == KeyKind::Seen;
+    let of_sites =
+        world.engine().ring().list().into_iter().filter(|key| key.site.is_some() || seen(key));
     assert_eq!(keys, of_sites.map(|key| key.id).collect());
 }
 

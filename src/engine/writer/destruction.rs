@@ -1,5 +1,6 @@
 //! What a destruction asks of the writer, in its place among the commits.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::{FoldOrder, Reply, Writer};
@@ -7,6 +8,7 @@ use crate::engine::EngineError;
 use crate::engine::fold::Sealing;
 use crate::engine::gone::Gone;
 use crate::engine::journal::JournalKey;
+use crate::model::arrival::Hour;
 use crate::model::batch::SiteMonth;
 use crate::model::ids::{KeyId, SiteId};
 use crate::model::retention::Lot;
@@ -25,6 +27,9 @@ pub enum Order {
     Remove(Vec<Lot>, Reply<()>),
     /// Have the fold seal anew what holds a person.
     Erase(Box<Sealing>, Reply<Erasure>),
+    /// Forget why records of these hours, and of all before them, were refused; how many rows
+    /// knew it.
+    EndReasons(Range<Hour>, Reply<u64>),
     /// End the figures of months; how many had any.
     EndFigures(Vec<SiteMonth>, Reply<u64>),
     /// Remove a site of which nothing is left; false where something is.
@@ -57,6 +62,12 @@ impl Writer {
             }
             Order::Remove(lots, reply) => {
                 let order = FoldOrder::Remove(lots, reply);
+                self.folder.send(order).map_err(|_| EngineError::Stopped)?;
+            }
+            Order::EndReasons(hours, reply) => {
+                // First here: a cut behind this has none.
+                self.shared.arrivals.end_reasons(hours.end);
+                let order = FoldOrder::EndReasons(hours, reply);
                 self.folder.send(order).map_err(|_| EngineError::Stopped)?;
             }
             Order::EndFigures(months, reply) => self.end_figures(months, reply)?,

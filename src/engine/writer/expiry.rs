@@ -1,16 +1,18 @@
-//! What a server without records drops: slots that know duplicates, and kept answers. A cut drops
-//! them too, but a cut needs new records, and a slot before it needs a newer one.
+//! What time alone ends: slots that know duplicates, and kept answers. A cut ends them too, but a
+//! cut needs new records, and a slot before it needs a newer one. Here a slot ends by the floor,
+//! which is persisted; its key and its rows go by a destruction, as a lot ([`Lot::Seen`]).
+//!
+//! [`Lot::Seen`]: crate::model::retention::Lot::Seen
 
 use super::{FoldOrder, Reply, Writer};
 use crate::engine::EngineError;
 use crate::model::limits;
 use crate::model::time::{DAY_MS, Day, Timestamp};
 
-/// How long after the accepted age and the tolerance ahead a slot is kept, milliseconds.
-const SLOT_MARGIN_MS: i64 = 3_600_000;
-
 impl Writer {
-    /// Drops what is older than its stated life at a time that somebody believes.
+    /// Raises the floor, and drops kept answers and hours that are older than their stated life, at
+    /// a time that somebody believes. What the slots below the floor hold goes with their keys, by
+    /// a destruction.
     ///
     /// The clock must agree: of the two the earlier one holds, so that neither a clock that is
     /// ahead for a moment nor one that was ahead once drops anything early.
@@ -51,7 +53,7 @@ fn end_of(day: Day) -> Timestamp {
 /// The first day whose slot must still be kept at a time: a slot goes when its end is older than
 /// the accepted age, the tolerance ahead and an hour.
 pub fn first_slot_at(now: Timestamp, age_ms: i64) -> Day {
-    let before = now.0.saturating_sub(age_ms + limits::FUTURE_MS_MAX + SLOT_MARGIN_MS);
+    let before = now.0.saturating_sub(age_ms + limits::FUTURE_MS_MAX + limits::SLOT_MARGIN_MS);
     Day(u32::try_from(before.div_euclid(DAY_MS)).unwrap_or(0))
 }
 

@@ -1,10 +1,12 @@
 //! The fold thread: what the writer asks of it, one order after the other.
 
+use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender};
 
 use super::{Message, Reply};
 use crate::engine::fold::{Cut, Folder, ListOrder, Sealing};
 use crate::engine::runs::SetId;
+use crate::model::arrival::Hour;
 use crate::model::batch::SiteMonth;
 use crate::model::ids::KeyId;
 use crate::model::retention::Lot;
@@ -25,7 +27,10 @@ pub enum FoldOrder {
     Erase(Box<Sealing>, Reply<Erasure>),
     /// Remove the figures of months, which counted so many records.
     End(Vec<SiteMonth>, u64, Reply<u64>),
-    /// Drop the slots and the answers of days before these two.
+    /// Forget why records of these hours were refused; how many rows knew it.
+    EndReasons(Range<Hour>, Reply<u64>),
+    /// End the slots of days before the first of these two, and drop the answers of those before
+    /// the other.
     Expire(Day, Day, Reply<()>),
     /// List blocks; between two folds nothing is half there.
     List(ListOrder),
@@ -49,6 +54,10 @@ pub fn fold_thread(mut folder: Folder, orders: &Receiver<FoldOrder>, writer: &Se
                     None
                 })
             }
+            FoldOrder::EndReasons(hours, reply) => folder.end_reasons(&hours).map(|rows| {
+                let _ = reply.send(Ok(rows));
+                None
+            }),
             FoldOrder::Expire(slots, answers, reply) => folder.expire(slots, answers).map(|()| {
                 let _ = reply.send(Ok(()));
                 None

@@ -186,9 +186,9 @@ fn names_are_given_once() {
     ring.retire(&[bucket.id()]).unwrap();
     assert!(ring.by_id(bucket.id()).is_none());
     assert!(retired(ring.bucket(&site(1), Class::Records, 5).map(drop)));
-    ring.seen(Day(20_500)).unwrap();
-    ring.drop_seen(Day(20_500)).unwrap();
-    ring.drop_seen(Day(20_500)).unwrap();
+    let seen = ring.seen(Day(20_500)).unwrap().seal.id();
+    ring.retire(&[seen]).unwrap();
+    ring.retire(&[seen]).unwrap();
     assert!(retired(ring.seen(Day(20_500)).map(drop)));
     let journals: Vec<KeyId> = (0..3).map(|_| ring.journal().unwrap().id()).collect();
     ring.retire(&journals).unwrap();

@@ -110,7 +110,7 @@ fn check_39_a_rule_that_nobody_carries_out_stops_the_start() {
     let other = |life: Life| match life {
         Life::Class(class, By::Nobody) => Some(Life::Class(class, By::Lots)),
         Life::Class(class, _) => Some(Life::Class(class, By::Nobody)),
-        Life::Hold | Life::Engine(_) | Life::Sweep(..) => None,
+        Life::Hold | Life::Engine(_) | Life::Sweep(..) | Life::Lots(_) => None,
     };
     let mut tried = 0;
     for at in 0..TABLES.len() {

@@ -212,7 +212,7 @@ async fn days_that_another_month_shares_stay() {
     // Seoul is nine hours ahead: its May begins and ends inside a UTC day.
     let site = site("ACME", 1, "Asia/Seoul", Some(90));
     let of = |day: i64| {
-        let day = crate::model::time::Day(u32::try_from(day).unwrap());
+        let day = Day(u32::try_from(day).unwrap());
         let bucket = Bucket { class: Class::Records, site: site.no, epoch: Epoch::Day(day) };
         let ends_at = Timestamp(day.start().0 + DAY_MS);
         let keys = vec![KeyId(u64::from(day.0))];

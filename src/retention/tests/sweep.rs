@@ -1,6 +1,7 @@
 //! The small rows that are due: tokens, holds, requests.
 
 use super::*;
+use crate::model::arrival::Hour;
 use crate::model::pseudonym::Pseudonyms;
 use crate::retention::fake::Cut;
 
@@ -356,4 +357,41 @@ async fn a_sweep_cut_anywhere_is_finished_by_the_next() {
             return;
         }
     }
+}
+
+#[tokio::test]
+async fn reasons_of_rejects_end_by_the_policy_with_the_day_they_came_in() {
+    let world = World::at("2026-06-10T00:00:00Z");
+    let from = |world: &World| world.vault.with(|inside| inside.reasons_from);
+    world.run().await.unwrap();
+    let day = |text: &str| Some(Hour::of(at(text)));
+    assert_eq!(from(&world), day("2026-05-11T00:00:00Z"));
+    world.clock.set(at("2026-06-10T23:59:59.999Z"));
+    world.run().await.unwrap();
+    assert_eq!(from(&world), day("2026-05-11T00:00:00Z"), "the day ends as a whole");
+    world.clock.set(at("2026-06-11T00:00:00Z"));
+    world.run().await.unwrap();
+    assert_eq!(from(&world), day("2026-05-12T00:00:00Z"));
+    let rules = world.list(Some("due"));
+    assert!(rules.contains("30 days") && rules.contains("\"epoch\":\"day\""), "{rules}");
+}
+
+#[tokio::test]
+async fn files_in_use_are_an_alarm_once_a_run_and_are_tried_again() {
+    let mut world = World::at("2026-06-10T00:00:00Z");
+    world.run().await.unwrap();
+    assert_eq!(world.alarms(), [] as [&str; 0]);
+    // Both what ends reasons and what rewrites removed rows find a file in use.
+    world.desk.0.removing().await.unwrap();
+    world.vault.with(|inside| inside.in_use = 2);
+    let before = world.vault.with(|inside| inside.rewritten);
+    world.run().await.unwrap();
+    assert_eq!(world.alarms(), ["files_in_use"]);
+    assert_eq!(world.vault.with(|inside| (inside.in_use, inside.rewritten)), (0, before));
+    world.restart();
+    world.run().await.unwrap();
+    assert_eq!(world.vault.with(|inside| inside.rewritten), before + 1, "by the next run");
+    assert_eq!(world.alarms(), ["files_in_use"]);
+    world.run().await.unwrap();
+    assert_eq!(world.vault.with(|inside| inside.rewritten), before + 1);
 }

@@ -264,3 +264,58 @@ async fn nobody_to_tell_costs_nothing() {
     assert!(world.turn().await.is_empty());
     assert_eq!(world.source.with(|inside| (inside.looks, inside.rows.len())), (0, 0));
 }
+
+/// Every day has a certificate of what is of no site.
+#[tokio::test]
+async fn certificates_that_say_nothing_of_a_site_are_passed() {
+    let world = World::new().await;
+    let now = world.clock.now();
+    world.hook("/in", &["destruction.done"], &["*"]).await;
+    world.source.with(|inside| inside.silent = (1..40).collect());
+    assert!(world.turn().await.is_empty());
+    assert_eq!(world.desk.0.state().cursor, 39, "they are read once");
+    world.source.with(|inside| inside.destroyed = vec![destroyed(41, "A", now)]);
+    assert_eq!(told(&world.turn().await), ["destruction.done A"]);
+}
+
+#[tokio::test]
+async fn messages_about_what_is_removed_go_once_they_are_delivered() {
+    let mut world = World::new().await;
+    let now = world.clock.now();
+    world.hook("/good", &["month.closed", "destruction.done"], &["*"]).await;
+    world.hook("/bad", &["month.closed"], &["C"]).await;
+    world.server.reply("/bad", Reply::Status(503));
+    world.set(vec![closed("A", now), closed("B", now), closed("C", now)]);
+    world.source.with(|inside| inside.destroyed = vec![destroyed(3, "A", now)]);
+    assert_eq!(world.turn().await.len(), 5);
+    let names = |world: &World| {
+        let state = world.desk.0.state();
+        let names: Vec<String> = state.events.keys().cloned().collect();
+        let stored = world.source.with(|inside| {
+            inside.rows.keys().filter(|name| name.starts_with("hook/event/")).count()
+        });
+        assert_eq!(stored, names.len());
+        names
+    };
+    let month = |id: &str| format!("month.closed/{id}/2026-11");
+    let done = "destruction.done/c3/A".to_owned();
+    assert_eq!(names(&world), [done.clone(), month("A"), month("B"), month("C")]);
+    // The month of A, and all of C; of these nothing is news any more.
+    let november = Month::parse(b"2026-11").unwrap();
+    world.source.with(|inside| {
+        inside.removed = [(site("A"), Some(november)), (site("C"), Some(november))].into();
+        inside.removed.insert((site("C"), None));
+        inside.months.retain(|of| of.site == site("B"));
+    });
+    assert!(world.turn().await.is_empty());
+    assert_eq!(names(&world), [done.clone(), month("B"), month("C")], "C waits for its tries");
+    world.restart();
+    world.server.reply("/bad", Reply::Status(204));
+    world.clock.pass(HOUR_MS);
+    assert_eq!(told(&world.turn().await), ["month.closed C"]);
+    world.look().await;
+    assert_eq!(names(&world), [done, month("B")]);
+    world.source.with(|inside| inside.removed.insert((site("A"), None)));
+    world.look().await;
+    assert_eq!(names(&world), [month("B")]);
+}

@@ -119,7 +119,7 @@ pub mod lot {
     use crate::model::batch::{Bucket, Epoch, SiteMonth};
     use crate::model::ids::SiteNo;
     use crate::model::retention::Lot;
-    use crate::model::time::Month;
+    use crate::model::time::{Day, Month};
     use crate::model::vocab::Class;
     use serde::Serialize;
     use serde::de::Error as _;
@@ -132,6 +132,7 @@ pub mod lot {
             Lot::WatermarkKey(at) => ("key.watermark", at.site, at.month.0),
             Lot::BaseKey(at) => ("key.base", at.site, at.month.0),
             Lot::Suppression(at) => ("key.suppression", at.site, at.month.0),
+            Lot::Seen(day) => ("seen", SiteNo(0), day.0),
         };
         (word, site.0, epoch).serialize(to)
     }
@@ -149,6 +150,7 @@ pub mod lot {
             "key.watermark" => Lot::WatermarkKey(at),
             "key.base" => Lot::BaseKey(at),
             "key.suppression" => Lot::Suppression(at),
+            "seen" if site == SiteNo(0) => Lot::Seen(Day(epoch)),
             _ => return Err(D::Error::custom("of another form")),
         })
     }

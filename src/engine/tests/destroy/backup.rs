@@ -14,6 +14,7 @@ use crate::engine::journal;
 use crate::engine::restore::{Named, NamedKind, Replay};
 use crate::store::keys as rows;
 
+const DAY: i64 = 24 * HOUR;
 const KNOWN: LedgerMark = LedgerMark { size: 5, root: [5; 32] };
 
 /// A backup that lies beside, and what the model knew then.
@@ -38,6 +39,10 @@ fn copy_all(from: &Path, to: &Path) {
 
 pub(super) fn named(world: &World, lot: &Lot) -> Named {
     let (no, kind, epoch) = match lot {
+        Lot::Seen(day) => {
+            let (site, epoch) = (SiteId::everywhere(), Epoch::Day(*day));
+            return Named { site, kind: NamedKind::Seen, epoch };
+        }
         Lot::Records(bucket) => (bucket.site, NamedKind::Records(bucket.class), bucket.epoch),
         Lot::Sets(at) => (at.site, NamedKind::Sets, Epoch::Month(at.month)),
         Lot::RecordKey(at) => (at.site, NamedKind::RecordKey, Epoch::Month(at.month)),
@@ -409,12 +414,40 @@ fn slots_that_had_ended_are_not_begun_again() {
     assert!(before.iter().all(|day| *day < floor), "the lost data had ended them");
     world.restore(&kept, &replay_of(Vec::new()));
     assert_eq!(world.engine().seen_floor(), floor);
-    let days = world.engine().ring().seen_days();
-    assert!(days.iter().all(|day| *day >= floor), "{days:?}");
     let stored = runs::list(world.engine().store(), Table::Seen).unwrap();
-    assert_eq!(stored, [], "their rows are gone too");
+    assert_eq!(stored, [], "their rows are gone");
+    // Their keys go as lots.
+    let days = world.engine().ring().seen_days();
+    let over: Vec<Lot> = days.into_iter().filter(|day| *day < floor).map(Lot::Seen).collect();
+    assert!(before.iter().all(|day| over.contains(&Lot::Seen(*day))), "{over:?}");
+    world.destroyed(&over);
+    assert!(world.engine().ring().seen_days().iter().all(|day| *day >= floor));
     world.run(Op::Submit(vec![row(1), row(2)]));
     world.check();
+    world.close();
+}
+
+/// The clock of the start says nothing of it, so only the ledger does.
+#[test]
+fn slots_that_the_ledger_says_were_destroyed_are_not_asked_for() {
+    let mut world = World::filled();
+    world.fold_now();
+    let kept = world.back_up("backup");
+    let days = world.engine().ring().seen_days();
+    let start = Timestamp(world.now());
+    let later = Timestamp(start.0 + 50 * DAY);
+    world.clock.0.store(later.0, Ordering::SeqCst);
+    world.runtime.block_on(world.engine().expire(later)).unwrap();
+    let lots: Vec<Lot> = days.iter().copied().map(Lot::Seen).collect();
+    let named = lots.iter().map(|lot| named(&world, lot)).collect();
+    world.destroyed(&lots);
+    // Newer slots would tell it as well.
+    assert_eq!(world.engine().ring().seen_days(), []);
+    world.clock.0.store(start.0, Ordering::SeqCst);
+    let last = days.last().unwrap().0;
+    world.restore(&kept, &Replay { last: Timestamp(0), ..replay_of(named) });
+    assert_eq!(world.engine().seen_floor(), Day(last + 1));
+    assert_eq!(runs::list(world.engine().store(), Table::Seen).unwrap(), []);
     world.close();
 }
 
