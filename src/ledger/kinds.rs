@@ -100,6 +100,7 @@ kinds! {
         classes: Vec<Word>,
         ground: Word,
         #[serde(with = "text")] review_at: Timestamp,
+        /// Nothing is written here any more: what somebody wrote freely is in the hold's row.
         reason: Option<Note>,
     }
     /// The first of two people wants a hold to end.
@@ -139,6 +140,7 @@ kinds! {
     SiteTerminated "site_terminated" Done {
         #[serde(with = "text")] site: SiteId,
         #[serde(with = "text")] terminated_at: Timestamp,
+        /// Nothing is written here any more.
         reason: Option<Note>,
     }
     /// A site's own period of records is to be another one. One that keeps them longer holds from
@@ -241,6 +243,7 @@ kinds! {
         #[serde(with = "text")] site: SiteId,
         #[serde(with = "text")] from: Timestamp,
         #[serde(with = "text")] to: Timestamp,
+        /// Always the same words: what somebody wrote freely is in the backfill's row.
         reason: Note,
     }
     /// A backfill is about to be counted.

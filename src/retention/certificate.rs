@@ -230,19 +230,34 @@ pub enum CertificateError {
     )]
     Form,
     /// Of another ledger.
-    #[error("the certificate is of another ledger than the key")]
+    #[error(
+        "the certificate is of another ledger than the key; take the verifier.key of the server \
+         that issued it"
+    )]
     OtherLedger,
     /// A proof in it.
-    #[error("the {0} that the certificate holds does not prove anything: {1}")]
+    #[error(
+        "the {0} that the certificate holds does not prove anything: {1}; fetch the certificate \
+         anew, and if it is the same, ask whoever runs the server to verify the ledger"
+    )]
     Proof(&'static str, ProofError),
     /// The digest is another.
-    #[error("the ledger has another digest of this certificate: something in it was changed")]
+    #[error(
+        "the ledger has another digest of this certificate: something in it was changed; fetch it \
+         anew from GET /v1/certificates, and trust no copy that differs"
+    )]
     Digest,
     /// It says something else than the ledger.
-    #[error("the certificate does not say what the ledger's entries say: {0} differ")]
+    #[error(
+        "the certificate does not say what the ledger's entries say: {0} differ; it certifies \
+         nothing, ask whoever runs the server how it came about"
+    )]
     Differs(&'static str),
     /// Not issued after a passed verification.
-    #[error("the destruction's verification did not pass, so this certifies nothing")]
+    #[error(
+        "the destruction's verification did not pass, so this certifies nothing; the destruction \
+         is tried again by the next run, which issues a certificate of its own"
+    )]
     NotPassed,
 }
 

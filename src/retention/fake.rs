@@ -414,8 +414,10 @@ impl Vault for Memory {
         known.into_iter().filter(SiteId::is_group).collect()
     }
 
-    fn key_kinds(&self) -> Vec<&'static str> {
-        self.with(|inside| inside.lots.iter().flat_map(|lot| &lot.keys).map(|_| "bucket").collect())
+    fn key_list(&self) -> Vec<KeyInfo> {
+        self.with(|inside| {
+            inside.lots.iter().flat_map(|lot| &lot.keys).map(|key| victim(*key).key).collect()
+        })
     }
 
     fn staged_in(&self, site: &SiteId, month: Month) -> Option<u64> {

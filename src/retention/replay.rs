@@ -112,12 +112,14 @@ fn take(rows: &mut BTreeMap<u64, HoldRow>, entry: &Recorded) {
                 requested: None,
                 released: None,
                 alarmed: false,
+                alarmed_at: None,
             });
             row.in_ledger = true;
         }
         Event::HoldReleaseRequested { hold, .. } => {
             if let Some(row) = rows.get_mut(hold) {
-                row.requested.get_or_insert_with(asked);
+                // A later one took the place of one that had lapsed.
+                row.requested = Some(asked());
             }
         }
         Event::HoldReleased { hold, .. } => {

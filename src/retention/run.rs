@@ -109,6 +109,7 @@ impl Inner {
     async fn destroy_due(&self, actor: &Actor) -> Result<RunView, DeskError> {
         let (now, is_confirmed) = self.believe(self.clock.now()).await?;
         self.look_after_holds(now).await?;
+        self.note_ended_sites(now).await?;
         self.keep_notice(now).await?;
         self.announce_policy(now).await?;
         self.vault.expire(now).await?;

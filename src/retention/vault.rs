@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::engine::{Engine, EngineError};
-use crate::keys::EpochStanding;
 use crate::keys::vek::LedgerMark;
+use crate::keys::{EpochStanding, KeyInfo};
 use crate::model::arrival::Hour;
 use crate::model::ids::{GroupId, KeyId, SiteId};
 use crate::model::retention::Doom;
@@ -38,8 +38,8 @@ pub trait Vault: Send + Sync + 'static {
     fn members(&self, group: &GroupId, month: Month) -> Vec<Arc<Site>> {
         self.sites().into_iter().filter(|site| site.is_member(group, month)).collect()
     }
-    /// The kind of each living key.
-    fn key_kinds(&self) -> Vec<&'static str>;
+    /// Every living key, without what it is.
+    fn key_list(&self) -> Vec<KeyInfo>;
     /// The accepted age of records, milliseconds.
     fn age_ms(&self) -> i64;
     /// Whether a backup is being copied, which a destruction would call off.
@@ -164,8 +164,8 @@ impl Vault for Engine {
         Self::members(self, group, month)
     }
 
-    fn key_kinds(&self) -> Vec<&'static str> {
-        self.ring().list().iter().map(|key| key.kind.name()).collect()
+    fn key_list(&self) -> Vec<KeyInfo> {
+        self.ring().list()
     }
 
     fn age_ms(&self) -> i64 {

@@ -162,6 +162,12 @@ async fn a_pack_holds_what_an_auditor_needs_and_checks_offline() {
     assert_eq!(stated["sites"][0]["site_id"], "ACME");
     assert_eq!(stated["configuration_sha256"].as_str().unwrap().len(), 64);
     assert!(stated["keys"]["journal"].as_u64().unwrap() >= 1);
+    assert_eq!(stated["build_sha256"].as_str().unwrap().len(), 64);
+    let listed = stated["key_list"].as_array().unwrap();
+    let journal = listed.iter().filter(|key| key["kind"] == "journal").count() as u64;
+    assert_eq!(Some(journal), stated["keys"]["journal"].as_u64());
+    assert!(listed.iter().any(|key| key["site_id"] == "ACME" && key["parent"].is_u64()));
+    assert!(stated["privileged_reads"].is_object());
     let lots = stated["lots"].as_array().unwrap();
     let states: Vec<&str> = lots.iter().map(|lot| lot["state"].as_str().unwrap()).collect();
     assert!(states.contains(&"held") && states.contains(&"certified"), "{states:?}");

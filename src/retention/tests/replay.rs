@@ -15,7 +15,7 @@ async fn holds_and_clock_of_any_earlier_moment_come_to_where_the_ledger_is() {
     for text in [
         r#"{"months":["2026-05"],"ground":"unpaid","review_at":"2027-09-01T00:00:00Z"}"#,
         r#"{"months":["2026-05"],"ground":"legal_claim","review_at":"2027-09-01T00:00:00Z",
-            "classes":["sets"],"reason":"case 7"}"#,
+            "classes":["sets"]}"#,
     ] {
         let privacy = caller(Role::Privacy, 7);
         let mut text = text.as_bytes().to_vec();

@@ -1,6 +1,8 @@
 //! Evidence: the statement that the server makes, and the index of the pack that a client puts
 //! together from it, the ledger and the certificates.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -112,6 +114,28 @@ pub struct PolicyView {
     pub rules: Vec<RuleView>,
 }
 
+/// A living key as evidence lists it: nothing of it opens anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyView {
+    /// Its number in the register.
+    pub key: u64,
+    /// The number of the key above it.
+    pub parent: u64,
+    /// What it is for.
+    pub kind: &'static str,
+    /// The site, for a key of one.
+    pub site: Option<String>,
+    /// The number of its epoch, as the register has it.
+    pub epoch: u32,
+}
+
+impl KeyView {
+    fn to_value(&self) -> Value {
+        let Self { key, parent, kind, site, epoch } = self;
+        json!({"key": key, "parent": parent, "kind": kind, "site_id": site, "epoch": epoch})
+    }
+}
+
 /// A site as evidence names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SiteView {
@@ -154,8 +178,14 @@ pub struct Statement {
     pub types: Vec<(&'static str, &'static str)>,
     /// The life of each kind of stored thing.
     pub stored: Vec<(String, String)>,
+    /// The SHA-256 of the program that runs; `None` where it cannot be read.
+    pub build: Option<Digest>,
     /// Living keys by kind.
     pub keys: Vec<(&'static str, u64)>,
+    /// Each living key of the sites, and for all sites those of no site.
+    pub key_list: Vec<KeyView>,
+    /// How often few may read what they read, by route, as the ledger has it; for all sites only.
+    pub reads: Option<BTreeMap<String, u64>>,
     /// The turn-over of the vault epoch.
     pub turn_over: TurnView,
     /// The sites.
@@ -191,7 +221,10 @@ impl Statement {
                 .map(|(name, class)| json!({"type": name, "class": class})).collect::<Vec<_>>(),
             "stored": self.stored.iter()
                 .map(|(what, life)| json!({"what": what, "life": life})).collect::<Vec<_>>(),
+            "build_sha256": self.build.map(|digest| digest.to_string()),
             "keys": keys,
+            "key_list": self.key_list.iter().map(KeyView::to_value).collect::<Vec<_>>(),
+            "privileged_reads": self.reads,
             "turn_over": self.turn_over.to_value(),
             "sites": self.sites.iter().map(SiteView::to_value).collect::<Vec<_>>(),
             "lots": self.lots.iter().map(LotView::to_value).collect::<Vec<_>>(),

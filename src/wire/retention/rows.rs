@@ -77,6 +77,9 @@ pub struct HoldRow {
     pub released: Option<Asked>,
     /// Whether the alarm of its missed review was given.
     pub alarmed: bool,
+    /// When it was given last.
+    #[serde(with = "maybe", default, skip_serializing_if = "Option::is_none")]
+    pub alarmed_at: Option<Timestamp>,
 }
 
 /// A removal that waits for a second person.

@@ -119,6 +119,7 @@ proptest! {
             classes: vec![Class::Sets, Class::Detections],
             ground: "unpaid".to_owned(),
             review_at: opened.at,
+            alarmed_at: alarmed.then_some(opened.at),
             reason,
             opened,
             in_ledger,
