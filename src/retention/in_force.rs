@@ -1,7 +1,7 @@
-//! Which policy is in force at a start. It is the one that is kept, with its profile and its periods,
-//! whatever this build has built in: an upgrade and a changed setting make no policy, a file with
-//! its notice does. Data that has none but knows of one by its digest (from a build before they were
-//! kept, or put back from a backup) needs that one, or the start is refused.
+//! Which policy is in force at a start. It is the one that is kept, with its profile and its
+//! periods, whatever this build has built in: an upgrade and a changed setting make no policy, a
+//! file with its notice does. Data that has none but knows of one by its digest (from a build
+//! before they were kept, or put back from a backup) needs that one, or the start is refused.
 
 use super::policy::{BUILT_IN, Policy, PolicyError, Profile};
 use super::vault::Vault;

@@ -261,10 +261,7 @@ impl Inner {
             let mark = self.ask(Ledger::mark).await?;
             let mut report = match self.vault.destroy(lots, mark).await {
                 Ok(report) => report,
-                Err(error) if self.is_given_up(&row, &error) => {
-                    return self.not_kept(row, error).await;
-                }
-                Err(error) => return self.not_destroyed(&mut row, error).await,
+                Err(error) => return self.not_destroyed(row, error).await,
             };
             if again && report.nothing {
                 // It may have ended before the cut, and nobody heard what it said.
@@ -462,9 +459,12 @@ impl Inner {
 
     /// The engine refused, perhaps because of the root provider, and the next run tries again. One
     /// that has stopped or is busy for a minute needs nobody who looks at this.
-    async fn not_destroyed(&self, row: &mut RunRow, error: EngineError) -> Result<End, DeskError> {
+    async fn not_destroyed(&self, mut row: RunRow, error: EngineError) -> Result<End, DeskError> {
+        if self.is_given_up(&row, &error) {
+            return self.not_kept(row, error).await;
+        }
         if !matches!(error, EngineError::Stopped | EngineError::Busy) {
-            self.alarm_once(row, Alarm::DestructionFailed).await?;
+            self.alarm_once(&mut row, Alarm::DestructionFailed).await?;
         }
         Err(error.into())
     }

@@ -20,6 +20,7 @@ const LONG_FILES: &[(&str, usize, &str)] = &[
     ),
     ("src/engine/destroy/run.rs", 610, "a destruction from the first row to the last, whole"),
     ("src/engine/tests/destroy/holds.rs", 570, "one story of holds after the other"),
+    ("src/engine/tests/hazards.rs", 530, "what may go wrong, one story after the other"),
     ("src/engine/tests/explain.rs", 570, "records, and the stories of what is said of them"),
     ("src/retention/fake.rs", 690, "an engine in memory, for the tests of the desk"),
     ("src/retention/run.rs", 660, "a run from the plan to the certificate, whole"),
