@@ -243,7 +243,7 @@ fn desks(
     Desks {
         intake,
         tokens,
-        sites: Sites::new(book),
+        sites: Sites::new(book, Arc::new(audit.clone())),
         usage: Usage::new(counts),
         reconciliation: Reconciliation::new(Arc::new(engine.clone())),
         billing,

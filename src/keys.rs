@@ -28,6 +28,7 @@ pub mod image;
 pub mod looking;
 mod marks;
 pub mod medium;
+mod mounts;
 mod opening;
 mod pages;
 mod person;

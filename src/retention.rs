@@ -20,8 +20,10 @@ pub mod fake;
 mod figures;
 mod groups;
 mod holds;
+mod in_force;
 pub mod inventory;
 mod late;
+mod limits;
 mod list;
 mod notice;
 mod plan;
@@ -96,6 +98,9 @@ pub enum StartError {
     /// Its rows.
     #[error("what the retention desk keeps cannot be read: {0}")]
     Rows(#[from] EngineError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// A row of another form.
     #[error("what the retention desk keeps is damaged; put back the data directory")]
     Damaged(#[from] BadForm),
@@ -131,6 +136,9 @@ pub enum DeskError {
     /// The month has not ended.
     #[error("the month has not ended")]
     MonthRuns,
+    /// An open backfill has records of the month put aside.
+    #[error("an open backfill has records of the month; close or abandon it first")]
+    BackfillOpen,
     /// Late records of the month would still be accepted.
     #[error("the month could still get records")]
     MonthOpen,
@@ -217,8 +225,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     /// In force until the next one takes effect.
     policy: Policy,
-    /// What the policy file says, with its text.
-    next: Option<(Policy, Vec<u8>)>,
+    /// What the policy file says, where that is another one.
+    next: Option<Policy>,
     state: Mutex<State>,
     /// Given to who looks through rows, lots and certificates, off the reactor.
     reading: tokio::sync::Semaphore,
@@ -240,7 +248,7 @@ pub struct Desk(Arc<Inner>);
 
 /// Most look-ups at once.
 const READERS_MAX: usize = 2;
-/// The row of the policy in force, where it came from a file.
+/// The row of the policy in force.
 const POLICY: &str = "policy";
 
 impl Desk {
@@ -261,8 +269,8 @@ impl Desk {
         if !vault.load_rows("")?.iter().all(|(name, _)| inventory::is_known(name)) {
             return Err(PolicyError::DeskRow.into());
         }
-        let (policy, next) = policies(vault.as_ref(), &settings, &state)?;
-        for policy in next.iter().map(|(next, _)| next).chain([&policy]) {
+        let (policy, next) = in_force::policies(vault.as_ref(), &ledger, &settings, &state)?;
+        for policy in next.iter().chain([&policy]) {
             policy.check(vault.age_ms())?;
         }
         if let Some(last) = state.turn.and_then(|row| row.last) {
@@ -338,37 +346,6 @@ impl Desk {
         // An error means that it ended with a panic, which has been logged.
         tokio::spawn(work).await.unwrap_or(Err(DeskError::Failed))
     }
-}
-
-/// A policy to come, with the text of its file.
-type Next = Option<(Policy, Vec<u8>)>;
-
-/// The policy in force, and the one that the file says. What is in force is known by its own row,
-/// or by the digest that the ledger was told; a vault that knows neither takes the configuration's.
-fn policies(
-    vault: &dyn Vault,
-    settings: &Settings,
-    state: &State,
-) -> Result<(Policy, Next), StartError> {
-    let kept = vault.load_rows(POLICY)?.into_iter().next().map(|(_, text)| text);
-    let policy = match (&kept, &state.clock) {
-        (Some(text), _) => Policy::kept(text)?,
-        (None, Some(clock)) => {
-            Policy::built_in(clock.policy.0).unwrap_or_else(|| Policy::of(settings.profile))
-        }
-        (None, None) => Policy::of(settings.profile),
-    };
-    let mut next = None;
-    if let Some(path) = &settings.policy {
-        let text = std::fs::read(path).map_err(|_| PolicyError::File)?;
-        if kept.as_ref() != Some(&text) {
-            next = Some((Policy::read(&text, &policy, settings.profile)?, text));
-        }
-    }
-    if next.is_none() && policy.profile != settings.profile {
-        return Err(PolicyError::ProfileChange(policy.profile).into());
-    }
-    Ok((policy, next))
 }
 
 fn load(vault: &dyn Vault) -> Result<State, StartError> {

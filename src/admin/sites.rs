@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::{AdminError, Book, list};
+use super::tokens::actor;
+use super::{AdminError, Book, Scribe, list};
+use crate::ledger::Event;
 use crate::model::caller::Caller;
 use crate::model::ids::{GroupId, SiteId};
 use crate::model::reason::Reason;
@@ -16,15 +18,16 @@ use crate::wire::fault::{Flaw, Pointer};
 #[derive(Clone)]
 pub struct Sites {
     book: Arc<dyn Book>,
+    scribe: Arc<dyn Scribe>,
     /// Held from the reading of the old settings to the writing of the new ones: of two changes at
     /// once, neither may undo the other.
     changing: Arc<Mutex<()>>,
 }
 
 impl Sites {
-    /// A desk over a book.
-    pub fn new(book: Arc<dyn Book>) -> Self {
-        Self { book, changing: Arc::default() }
+    /// A desk over a book, whose changes of what is kept the ledger hears of.
+    pub fn new(book: Arc<dyn Book>, scribe: Arc<dyn Scribe>) -> Self {
+        Self { book, scribe, changing: Arc::default() }
     }
 
     /// Makes or changes a site; a member that is absent keeps its value. The request's text is used
@@ -48,6 +51,11 @@ impl Sites {
         let settings = merge(&said, &patch)?;
         if settings.billing_group != said.billing_group {
             self.may_regroup(caller, before.as_deref(), settings.billing_group.as_ref())?;
+        }
+        if settings.records_days != said.records_days {
+            let records_days = settings.records_days;
+            let event = Event::SiteRetention { site: id.clone(), records_days };
+            self.scribe.note(actor(&caller.key_id), event).await?;
         }
         let change = SiteChange {
             settings,
@@ -143,7 +151,7 @@ mod tests {
 
     fn desk() -> (Sites, Arc<Memory>) {
         let book = Arc::new(Memory::default());
-        (Sites::new(book.clone()), book)
+        (Sites::new(book.clone(), book.clone()), book)
     }
 
     async fn put_by(
@@ -182,6 +190,29 @@ mod tests {
                 billing_group: None,
             }
         );
+    }
+
+    /// The ledger hears of a period before it is written, and of no other change; where it cannot
+    /// hear nothing is changed.
+    #[tokio::test]
+    async fn a_sites_own_period_is_in_the_ledger_first() {
+        let (sites, book) = desk();
+        for text in [
+            r#"{"name":"Acme"}"#,
+            r#"{"retention":{"records_days":7}}"#,
+            r#"{"name":"Acme TV","retention":{"records_days":7}}"#,
+            r#"{"retention":{"records_days":null}}"#,
+        ] {
+            put(&sites, text).await.unwrap();
+        }
+        let told = book.notes().into_iter().filter_map(|(_, event)| match event {
+            Event::SiteRetention { records_days, .. } => Some(records_days),
+            _ => None,
+        });
+        assert_eq!(told.collect::<Vec<_>>(), [Some(7), None]);
+        book.break_notes();
+        assert!(put(&sites, r#"{"retention":{"records_days":30}}"#).await.is_err());
+        assert_eq!(last_said(&book.sites()[0]).records_days, None);
     }
 
     #[tokio::test]

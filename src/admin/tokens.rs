@@ -200,7 +200,7 @@ fn issued(token: &Token) -> Option<Event> {
     })
 }
 
-fn actor(key_id: &str) -> Actor {
+pub(super) fn actor(key_id: &str) -> Actor {
     Credential::parse(key_id).map_or(Actor::Server, Actor::Credential)
 }
 

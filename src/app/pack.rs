@@ -13,7 +13,7 @@ use crate::ledger::{Digest, Event, Proof, Recorded, VerifierKey};
 use crate::retention::certificate;
 use crate::wire::retention::evidence::{
     BEFORE_FILE, CERTIFICATES, CHECKPOINT_FILE, INDEX_FILE, Index, KEY_FILE, LINES_FILE,
-    README_FILE, STATEMENT_FILE,
+    README_FILE, STATEMENT_FILE, is_of_all_sites,
 };
 
 /// What every pack says of itself.
@@ -209,17 +209,53 @@ impl Pack<'_> {
             }
         }
         self.report.checked.push(format!("{good} certificates of destruction"));
-        let mut lacking = 0;
-        for entry in entries {
-            if let Event::CertificateIssued { destruction, .. } = entry.event {
-                lacking += usize::from(!certified.contains(&destruction));
-            }
+        self.lacking(entries, &certified);
+    }
+
+    /// Certificates that the ledger knows and the pack has not. In a pack of all sites each is a
+    /// finding, but for those that were in data which a restore has lost.
+    fn lacking(&mut self, entries: &[Recorded], certified: &BTreeSet<u64>) {
+        let issued = entries.iter().filter_map(|entry| match entry.event {
+            Event::CertificateIssued { destruction, .. } => Some((entry.number, destruction)),
+            _ => None,
+        });
+        let lacking: Vec<(u64, u64)> =
+            issued.filter(|(_, destruction)| !certified.contains(destruction)).collect();
+        if lacking.is_empty() {
+            return;
         }
-        if lacking > 0 {
+        let statement = self.files.get(STATEMENT_FILE);
+        if statement.and_then(|text| is_of_all_sites(text)) != Some(true) {
+            let count = lacking.len();
             self.report.unchecked.push(format!(
-                "{lacking} certificates that the ledger knows and the pack has not: whoever \
-                 exported it may see some sites only"
+                "{count} certificates that the ledger knows and the pack has not: whoever \
+                 exported it sees some sites only; have somebody with all sites export it"
             ));
+            return;
+        }
+        let restores: Vec<(u64, u64)> = entries
+            .iter()
+            .filter_map(|entry| match entry.event {
+                Event::RestoreIntent { backup, .. } => Some((backup, entry.number)),
+                _ => None,
+            })
+            .collect();
+        let is_lost = |issued: u64| {
+            let lost = restores.iter().find(|(backup, at)| *backup < issued && issued < *at);
+            lost.map(|(_, at)| *at)
+        };
+        for (entry, destruction) in lacking {
+            match is_lost(entry) {
+                Some(restore) => self.report.unchecked.push(format!(
+                    "the certificate c{destruction}: it was issued after the backup that entry \
+                     {restore} put back, so the server has lost it; ask whoever got it then"
+                )),
+                None => self.find(format!(
+                    "{CERTIFICATES}/c{destruction}.json: missing, and entry {entry} of the ledger \
+                     says that it was issued; export the pack anew after a retention run, and if \
+                     it is missing then, somebody removed it"
+                )),
+            }
         }
     }
 }

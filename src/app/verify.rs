@@ -139,6 +139,20 @@ impl Report {
             found.checkpoints,
             key.name()
         ));
+        match found.second {
+            Some(known) if known < found.size => self.unchecked.push(format!(
+                "entries {known} to {}: the second copy of the checkpoints knows of {known} of {} \
+                 entries, so from entry {known} on only this host vouches for what is written, and \
+                 a fork would not be seen; let the server write the copy again, or find out since \
+                 when it cannot",
+                found.size - 1,
+                found.size
+            )),
+            Some(known) => self.checked.push(format!(
+                "the second copy of the checkpoints knows of all {known} entries and agrees"
+            )),
+            None => {}
+        }
         self.findings.extend(found.findings.iter().map(ToString::to_string));
         if found.findings.len() >= verify::FINDINGS_MAX {
             self.findings.push("there are more findings than are listed".to_owned());

@@ -21,6 +21,9 @@ use crate::model::time::Timestamp;
 use crate::wire::backfill::BackfillRequest;
 use crate::wire::fault::{Flaw, Pointer};
 
+/// What the ledger has in the place of a reason.
+const REASON_KEPT: &str = "kept with the backfill";
+
 impl Inner {
     pub(super) async fn create(
         &self,
@@ -42,7 +45,9 @@ impl Inner {
         if self.engine.backfills().iter().filter(|job| job.is_open()).count() >= OPEN_MAX {
             return Err(BackfillError::TooMany);
         }
-        let note = Note::parse(&reason).ok_or(BackfillError::Failed)?;
+        // What somebody wrote freely may name a person, and the ledger never forgets: the text is
+        // in the backfill's row, and goes with it.
+        let note = Note::parse(REASON_KEPT).ok_or(BackfillError::Failed)?;
         let event = Event::BackfillMade { site, from, to, reason: note };
         let told = self.note(actor(caller)?, event).await?;
         let job = Job {
@@ -226,6 +231,8 @@ impl Inner {
             Some(Why::SiteTerminated)
         } else if self.clock.now() >= end_of(job) {
             Some(Why::Expired)
+        } else if self.engine.is_overtaken(job) {
+            Some(Why::Due)
         } else {
             None
         }

@@ -20,7 +20,7 @@ const READ_ENTRIES: u64 = 1_000;
 pub struct History {
     /// For the engine.
     pub replay: Replay,
-    /// Entries about holds and the clock, for the retention desk.
+    /// Entries about holds, the policy and the clock, for the retention desk.
     pub desk: Vec<Recorded>,
     /// Entries about webhooks, for their desk.
     pub hooks: Vec<Recorded>,
@@ -61,9 +61,13 @@ impl History {
             Event::SiteTerminated { site, terminated_at, .. } => {
                 self.replay.terminated.push((site.clone(), *terminated_at));
             }
+            Event::SiteRetention { site, records_days } => {
+                self.replay.periods.insert(site.clone(), (*records_days, entry.time));
+            }
             // What was asked of it was not asked of a site of the same id that came later.
             Event::SiteRemoved { site } => {
                 self.replay.erasures.retain(|of| of.site != *site);
+                self.replay.periods.remove(site);
             }
             Event::ErasureIntent { site, months, suppressed, .. } => {
                 self.replay.erasures.push(LedgerErasure {
@@ -91,6 +95,8 @@ impl History {
                 self.desk.push(entry);
             }
             Event::HoldOpened { .. }
+            | Event::PolicyAdopted { .. }
+            | Event::PolicyLoaded { .. }
             | Event::HoldReleaseRequested { .. }
             | Event::ClockConfirmed { .. } => self.desk.push(entry),
             Event::WebhookMade { .. }

@@ -11,8 +11,8 @@ use crate::crypto::sha256;
 use crate::ledger::Digest;
 use crate::wire::ledger::{LedgerHead, LedgerPage};
 use crate::wire::retention::evidence::{
-    BEFORE_FILE, CERTIFICATES, CHECKPOINT_FILE, INDEX, INDEX_FILE, Index, KEY_FILE, LINES_FILE,
-    PackFile, README_FILE, STATEMENT_FILE, certificate_ids,
+    BEFORE_FILE, CERTIFICATES, CHECKPOINT_FILE, CertificatePage, INDEX, INDEX_FILE, Index,
+    KEY_FILE, LINES_FILE, PackFile, README_FILE, STATEMENT_FILE,
 };
 
 /// Entries that are asked for at once.
@@ -92,7 +92,8 @@ pub async fn export(
     write(&args.out.join(INDEX_FILE), &bytes)?;
     let report = pack::run(&args.out, None);
     let good = report.findings.is_empty();
-    Ok(([report.checked, report.findings].concat(), good))
+    let not = report.unchecked.into_iter().map(|sentence| format!("Not checked: {sentence}"));
+    Ok(([report.checked, not.collect(), report.findings].concat(), good))
 }
 
 /// The files, by name. The statement comes first, so that its entry is among the lines.
@@ -116,18 +117,30 @@ async fn collect(
         let proof = source.get(format!("/v1/ledger/{from}/proof")).await?;
         files.insert(BEFORE_FILE.to_owned(), proof);
     }
-    let path = "/v1/certificates".to_owned();
-    let ids = certificate_ids(&source.get(path.clone()).await?).ok_or(EvidenceError::Form(path))?;
-    for id in ids {
-        let plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        if !plain {
-            return Err(EvidenceError::Form("/v1/certificates".to_owned()));
-        }
-        let text = source.get(format!("/v1/certificates/{id}")).await?;
-        files.insert(format!("{CERTIFICATES}/{id}.json"), text);
-    }
+    certificates(source, &mut files).await?;
     files.insert(README_FILE.to_owned(), README.as_bytes().to_vec());
     Ok(files)
+}
+
+/// Every certificate that may be read, page after page.
+async fn certificates(
+    source: &Source<'_>,
+    files: &mut BTreeMap<String, Vec<u8>>,
+) -> Result<(), EvidenceError> {
+    let mut next = Some("0".to_owned());
+    while let Some(cursor) = next {
+        let path = format!("/v1/certificates?cursor={cursor}");
+        let page = CertificatePage::parse(&source.get(path.clone()).await?);
+        // A cursor that comes again would never end.
+        let page = page.filter(|page| page.next.as_ref() != Some(&cursor));
+        let page = page.ok_or(EvidenceError::Form(path))?;
+        for id in page.ids {
+            let text = source.get(format!("/v1/certificates/{id}")).await?;
+            files.insert(format!("{CERTIFICATES}/{id}.json"), text);
+        }
+        next = page.next;
+    }
+    Ok(())
 }
 
 /// The lines from a number on, up to the size of a checkpoint: reading them adds more.

@@ -67,6 +67,11 @@ fn say(report: &Report) -> ExitCode {
         println!("Everything that was checked agrees.");
         return ExitCode::SUCCESS;
     }
-    println!("{} findings: something was changed, lost or exchanged.", report.findings.len());
+    println!(
+        "{} findings: something was changed, lost or exchanged. Keep what was checked as it is and \
+         take a copy of it; what to put back, and when nothing may be, says docs/OPERATING.md \
+         under \"When verify finds something\".",
+        report.findings.len()
+    );
     ExitCode::from(EXIT_FAILED)
 }

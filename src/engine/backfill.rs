@@ -224,6 +224,21 @@ impl Engine {
         Some(self.shared.directory.by_no(job.site)?.id.clone())
     }
 
+    /// Whether records of an open backfill became due while it was open.
+    pub fn is_overtaken(&self, job: &Job) -> bool {
+        job.is_open() && self.shared.is_overtaken(job)
+    }
+
+    /// The open backfill that has records of a site's month put aside, if there is one.
+    pub fn staged_in(&self, site: &SiteId, month: Month) -> Option<u64> {
+        let no = self.site(site)?.no;
+        let of = |job: &&Arc<Job>| {
+            let some = job.staged.get(&month).is_some_and(|records| *records > 0);
+            job.is_open() && job.site == no && some
+        };
+        self.backfills().iter().find(of).map(|job| job.number)
+    }
+
     /// Whether a backfill's key is gone although it has not ended: its data was put back from a
     /// time before its end.
     pub fn is_lost_backfill(&self, job: &Job) -> bool {

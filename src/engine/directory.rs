@@ -8,9 +8,10 @@ use super::calendar::{self, NoZone};
 use crate::crypto::{Aad, SealKey};
 use crate::model::caller::Token;
 use crate::model::ids::{GroupId, SiteId, SiteNo};
+use crate::model::limits;
 use crate::model::pseudonym::Algorithm;
 use crate::model::site::{Site, SiteSettings};
-use crate::model::time::{Month, Timestamp};
+use crate::model::time::{DAY_MS, Month, Timestamp};
 use crate::store::rows;
 use crate::store::{Changes, Store, Table, keys};
 
@@ -317,8 +318,16 @@ pub fn changed_at_once(site: &Site, settings: SiteSettings) -> Site {
     changed
 }
 
-/// A site with new settings: what is frozen inside a month holds from the next month on. Answers
-/// that month.
+/// Whether settings keep records longer than others: without days of its own a site keeps them for
+/// the months of the policy.
+fn keeps_longer(before: &SiteSettings, after: &SiteSettings) -> bool {
+    let days = |settings: &SiteSettings| settings.records_days.unwrap_or(u32::MAX);
+    days(after) > days(before)
+}
+
+/// A site with new settings: what is frozen inside a month holds from the next month on. Settings
+/// that keep records longer hold from the first month that begins after the notice of a material
+/// change, so what is collected before keeps its own period. Answers the month.
 ///
 /// # Errors
 /// [`NoZone`].
@@ -352,7 +361,21 @@ pub fn changed(
     // what it was opened with stays.
     let last = site.months.last().map_or(now.day().month(), |span| span.month);
     let zone = calendar::zone(&current.time_zone)?;
-    let from = last.max(calendar::month_in(&zone, now)).next();
+    let mut from = last.max(calendar::month_in(&zone, now)).next();
+    if keeps_longer(&current, &settings) {
+        let announced = site.pending.as_ref();
+        match announced.filter(|(_, said)| !keeps_longer(said, &settings)) {
+            // Its notice runs already.
+            Some((month, _)) => from = from.max(*month),
+            None => {
+                let notice = i64::from(limits::MATERIAL_NOTICE_DAYS) * DAY_MS;
+                let known = Timestamp(now.0.saturating_add(notice));
+                while calendar::span(&site, from)?.from < known {
+                    from = from.next();
+                }
+            }
+        }
+    }
     site.settings.name.clone_from(&settings.name);
     site.settings.plan_mau = settings.plan_mau;
     site.pending = Some((from, settings));

@@ -9,6 +9,7 @@ use std::sync::PoisonError;
 use super::EngineError;
 use super::destroy::lots;
 use super::shared::Shared;
+use crate::model::backfill::Job;
 use crate::model::batch::{Bucket, Epoch, SiteMonth};
 use crate::model::ids::SiteNo;
 use crate::model::retention::Lot;
@@ -45,6 +46,13 @@ pub trait Dues: Send + Sync {
     /// Whether the records of a bucket should be destroyed by now, with nothing that holds them.
     /// Its epoch ends then.
     fn is_over(&self, site: &Site, bucket: Bucket, ends_at: Timestamp) -> bool;
+
+    /// When the records of a bucket, whose epoch ends then, are due; `None` where something holds
+    /// them, or nobody knows.
+    fn due_at(&self, site: &Site, bucket: Bucket, ends_at: Timestamp) -> Option<Timestamp> {
+        let _ = (site, bucket, ends_at);
+        None
+    }
 
     /// Whether the sets of a month, which ends then, should be destroyed by now.
     fn sets_over(&self, site: &Site, month: Month, ends_at: Timestamp) -> bool;
@@ -192,6 +200,33 @@ impl Shared {
             dues.is_over(&site, bucket, *ends_at)
         };
         named.filter(is_over).map(|((epoch, _), class)| (epoch, class)).collect()
+    }
+
+    /// Whether records of a backfill that were put aside became due since it was made: they would
+    /// outlive the bucket that they belong to.
+    pub fn is_overtaken(&self, job: &Job) -> bool {
+        let (dues, site) = (self.dues.get(), self.directory.by_no(job.site));
+        let Some((dues, site)) = dues.zip(site) else { return false };
+        let became_due = |month: &Month| {
+            let span = site.months.iter().find(|span| span.month == *month);
+            let Some(MonthSpan { from, to, .. }) = span else { return false };
+            let epochs: Vec<(Epoch, Timestamp)> = match site.settings_in(*month).records_days {
+                Some(_) => {
+                    let last = Timestamp((*to).min(job.to).0 - 1);
+                    let days = (*from).max(job.from).day().0..=last.day().0;
+                    days.map(|day| (Epoch::Day(Day(day)), Day(day + 1).start())).collect()
+                }
+                None => vec![(Epoch::Month(*month), *to)],
+            };
+            let named = epochs.iter().flat_map(|named| BUCKETS.map(|class| (*named, class)));
+            named.into_iter().any(|((epoch, ends_at), class)| {
+                let bucket = Bucket { class, site: job.site, epoch };
+                let due = dues.due_at(&site, bucket, ends_at);
+                // What was due before was left out when it came.
+                due.is_some_and(|due| due > job.made_at) && dues.is_over(&site, bucket, ends_at)
+            })
+        };
+        job.staged.iter().any(|(month, records)| *records > 0 && became_due(month))
     }
 
     /// Notes, at a start, every month whose sets are destroyed; a month without records has no

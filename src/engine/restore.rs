@@ -13,12 +13,12 @@
 
 mod erase;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::backup::{backup_of, mark_of};
 use super::destroy::lot_of;
-use super::directory::Directory;
+use super::directory::{Directory, changed};
 use super::fold::{Folder, tables_of};
 use super::gone::Gone;
 use super::{EngineError, hold, runs, writer};
@@ -27,6 +27,7 @@ use crate::keys::KeyRing;
 use crate::model::batch::{Bucket, Epoch, SiteMonth};
 use crate::model::ids::{HoldNo, SiteId, SiteNo};
 use crate::model::retention::Lot;
+use crate::model::site::SiteSettings;
 use crate::model::time::{Day, Month, Timestamp};
 use crate::model::vocab::Class;
 use crate::store::backup::BackupRow;
@@ -119,6 +120,8 @@ pub struct Replay {
     pub released: BTreeSet<HoldNo>,
     /// Sites whose collection ended, and when.
     pub terminated: Vec<(SiteId, Timestamp)>,
+    /// The own period of records that each site got last, and when.
+    pub periods: BTreeMap<SiteId, (Option<u32>, Timestamp)>,
     /// Tokens that were revoked.
     pub revoked: Vec<String>,
     /// Erasures of one person, at any time.
@@ -274,11 +277,20 @@ impl Parts<'_> {
         Ok(())
     }
 
-    /// Tokens and sites as the ledger has them.
+    /// Tokens and sites as the ledger has them, sites with their own periods.
     fn people(&self, replay: &Replay) -> Result<Replayed, EngineError> {
         let mut done = Replayed::default();
         for token in &replay.revoked {
             done.tokens += u64::from(self.directory.delete_token(self.store, token)?);
+        }
+        for (id, (records_days, at)) in &replay.periods {
+            let Some(site) = self.directory.site(id) else { continue };
+            let last = site.pending.as_ref().map_or(&site.settings, |(_, pending)| pending);
+            if last.records_days != *records_days && site.created_at <= *at {
+                let settings = SiteSettings { records_days: *records_days, ..last.clone() };
+                let (changed, _) = changed(&site, settings, *at)?;
+                self.directory.put_site(self.store, changed)?;
+            }
         }
         for (id, at) in &replay.terminated {
             let Some(site) = self.directory.site(id) else { continue };

@@ -102,7 +102,7 @@ kinds! {
         "The content coding of the body is not read here.";
     /// A month that the site never had.
     UnknownMonth = "unknown-month", UNPROCESSABLE_ENTITY,
-        "The site has no such month, or nothing of it is left.";
+        "The site has no such month, or nothing of it is left; GET /v1/retention lists what is.";
     /// A month that still counts.
     MonthOpen = "month-open", CONFLICT, "The month is not closed yet.";
     /// The second request to release a hold by the same person.
@@ -114,6 +114,9 @@ kinds! {
     /// The month has not ended.
     MonthRuns = "month-runs", CONFLICT,
         "The month has not ended; end the site's collection instead.";
+    /// An open backfill has records of what is to be removed.
+    BackfillOpen = "backfill-open", CONFLICT,
+        "An open backfill has records of the month; close or abandon it first.";
     /// Late records would still be accepted.
     MonthTakesRecords = "month-takes-records", CONFLICT,
         "Records of the month could still come; say that they are refused.";
@@ -338,6 +341,7 @@ impl From<DeskError> for Refusal {
             DeskError::NeedsAllSites => Kind::NeedsAllSites,
             DeskError::Held => Kind::OnHold,
             DeskError::MonthRuns => Kind::MonthRuns,
+            DeskError::BackfillOpen => Kind::BackfillOpen,
             DeskError::MonthOpen => Kind::MonthTakesRecords,
             DeskError::ClockAhead => Kind::ClockUnconfirmed,
             DeskError::NothingToConfirm => Kind::NothingToConfirm,

@@ -192,7 +192,7 @@ pub async fn start_with(settings: Settings, months: crate::billing::fake::Memory
         backups: crate::backup::fake::desk(None, Arc::clone(audit.ledger()), clock.clone()),
         webhooks: crate::webhooks::fake::desk(clock),
         tokens: desk,
-        sites: Sites::new(book.clone()),
+        sites: Sites::new(book.clone(), book.clone()),
         usage: Usage::new(Arc::new(Figures::of(&["ACME", "B"]))),
         reconciliation: reconciliation(),
         billing,

@@ -308,6 +308,14 @@ impl KeyRing {
         Ok(!self.turning()?.root.ends_epochs())
     }
 
+    /// What the vault epoch key is wrapped by, and what file system its home lies on.
+    pub fn home_in_words(&self) -> String {
+        let root = self.turning().map(|turning| turning.root.name().to_owned());
+        let root = root.unwrap_or_else(|_| "unknown".to_owned());
+        let medium = super::mounts::of(&self.settings.vek_home);
+        format!("{root}; the home is a file on {medium}")
+    }
+
     /// The register's generation: one more with each write.
     ///
     /// # Errors

@@ -100,6 +100,7 @@ kinds! {
         classes: Vec<Word>,
         ground: Word,
         #[serde(with = "text")] review_at: Timestamp,
+        /// Nothing is written here any more: what somebody wrote freely is in the hold's row.
         reason: Option<Note>,
     }
     /// The first of two people wants a hold to end.
@@ -139,7 +140,15 @@ kinds! {
     SiteTerminated "site_terminated" Done {
         #[serde(with = "text")] site: SiteId,
         #[serde(with = "text")] terminated_at: Timestamp,
+        /// Nothing is written here any more.
         reason: Option<Note>,
+    }
+    /// A site's own period of records is to be another one. One that keeps them longer holds from
+    /// the first month on that begins thirty days later, any other from the next month on.
+    SiteRetention "site_retention" Done {
+        #[serde(with = "text")] site: SiteId,
+        /// `null` for that of the policy.
+        records_days: Option<u32>,
     }
     /// The first of two people wants a month to be removed before it is due.
     RemovalRequested "removal_requested" Done {
@@ -156,7 +165,20 @@ kinds! {
         reason: Word,
         requested_by: Credential,
     }
-    /// A retention policy was taken up.
+    /// A retention policy is in force, whole: data that is put back takes it from here.
+    PolicyAdopted "policy_adopted" Done {
+        digest: Digest,
+        profile: Word,
+        #[serde(with = "text")] published: Day,
+        #[serde(with = "text")] effective: Day,
+        material: bool,
+        c2_months: Option<u32>,
+        c3_objection_days: Option<u32>,
+        c7_months: Option<u32>,
+        /// From when on it holds: its effective day, or when its notice was over.
+        #[serde(with = "text")] in_force_from: Day,
+    }
+    /// A retention policy was taken up, as builds before `policy_adopted` said it.
     PolicyLoaded "policy_loaded" Done {
         digest: Digest,
         profile: Word,
@@ -221,6 +243,7 @@ kinds! {
         #[serde(with = "text")] site: SiteId,
         #[serde(with = "text")] from: Timestamp,
         #[serde(with = "text")] to: Timestamp,
+        /// Always the same words: what somebody wrote freely is in the backfill's row.
         reason: Note,
     }
     /// A backfill is about to be counted.
@@ -243,7 +266,7 @@ kinds! {
     BackfillAbandonIntent "backfill_abandoned" Intent {
         backfill: u64,
         #[serde(with = "text")] site: SiteId,
-        /// `operator`, `expired`, `site_terminated` or `restored`.
+        /// `operator`, `expired`, `site_terminated`, `restored` or `due`.
         why: Word,
     }
     /// The records of an abandoned backfill are gone, or it was not abandoned.

@@ -173,8 +173,20 @@ fn one_of_each() -> Vec<Event> {
     all.extend(of_holds(&site, month, &token, reason.clone()));
     all.extend([
         Event::SiteTerminated { site: site.clone(), terminated_at: NOW, reason },
+        Event::SiteRetention { site: site.clone(), records_days: Some(30) },
         removals(&site, &token)[0].clone(),
         removals(&site, &token)[1].clone(),
+        Event::PolicyAdopted {
+            digest,
+            profile: Word::of("kr-pipa"),
+            published: day,
+            effective: Day(20_786),
+            material: true,
+            c2_months: Some(7),
+            c3_objection_days: None,
+            c7_months: Some(6),
+            in_force_from: Day(20_790),
+        },
         Event::PolicyLoaded {
             digest,
             profile: Word::of("eu-gdpr"),

@@ -130,6 +130,9 @@ pub struct Report {
     pub root: Hash,
     /// Checkpoints with good signatures that agree, those of the second copy included.
     pub checkpoints: u64,
+    /// How many entries the second copy knows of and agrees with; `None` where there is none that
+    /// can be read. From there on nobody but this host vouches: a fork behind it is not seen.
+    pub second: Option<u64>,
     /// What the entries say of the vaults of keys.
     pub noted: Noted,
     /// What does not agree, at most [`FINDINGS_MAX`]; empty for a good ledger.
@@ -176,7 +179,8 @@ pub fn verify(dir: &Path, against: &Against<'_>) -> io::Result<Report> {
     let entries = open(&dir.join(ENTRIES))?;
     let (noted, findings) = (Noted::default(), Vec::new());
     let root = tree::empty();
-    let mut report = Report { size: 0, root, checkpoints: 0, noted, findings, beyond: false };
+    let mut report =
+        Report { size: 0, root, checkpoints: 0, second: None, noted, findings, beyond: false };
     let (own, copy) = (open(&dir.join(CHECKPOINTS)), against.second_copy.map(open));
     let mut trails = Vec::new();
     for (source, log) in [(Knower::Checkpoints, Some(&own)), (Knower::SecondCopy, copy.as_ref())] {
@@ -364,6 +368,9 @@ impl Check<'_> {
                 trail.step(self.key, &mut self.report)?;
             }
             let (source, last) = (trail.source, trail.last.unwrap_or(0));
+            if source == Knower::SecondCopy {
+                self.report.second = Some(trail.agreed);
+            }
             if last > size {
                 self.report.say(Finding::Short { by: source, from: size, size: last });
             } else if source == Knower::Checkpoints && last < size {

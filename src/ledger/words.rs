@@ -1,6 +1,6 @@
 //! The types that an entry's fields may have: words of closed lists, numbers, names of customers
-//! and machines, times, digests. There is none that could take an end user's id, and the one free
-//! text, an operator's [`Note`], is short and plain.
+//! and machines, times, digests. There is none that could take an end user's id: the one that is no
+//! closed list, a [`Note`], is short and plain, and takes no text of a caller but a host's name.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -262,7 +262,8 @@ impl Text for Word {
     }
 }
 
-/// What an operator says: printable ASCII, at most 200 bytes.
+/// Plain words: printable ASCII, at most 200 bytes. Entries of earlier builds have what an operator
+/// said; today what somebody writes freely stays in rows that end, and never comes here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note(String);
 

@@ -52,6 +52,8 @@ vocabulary! {
         SiteTerminated = 3, "site_terminated";
         /// The data was put back from a backup that is older than the backfill's end.
         Restored = 4, "restored";
+        /// Records of it became due while it was open.
+        Due = 5, "due";
     }
 }
 

@@ -54,3 +54,6 @@ pub const ERRORS_LISTED_MAX: usize = 1_000;
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// How long the answer to an `Idempotency-Key` is kept, days.
 pub const IDEMPOTENCY_DAYS: u32 = 7;
+/// How long before records are kept longer it must be known, days: a material change of rights
+/// (reference/privacy.md §1.7, row 55).
+pub const MATERIAL_NOTICE_DAYS: u32 = 30;

@@ -21,7 +21,7 @@ use crate::wire::retention::rows::{Reported, RunRow};
 use crate::wire::retention::view::{CertificateView, certificates_to_json};
 
 /// Most certificates that are opened for a page of their list.
-const PAGE_MAX: usize = 100;
+const PAGE_MAX: usize = if cfg!(test) { 3 } else { 100 };
 /// Before the names of certificates' rows.
 pub(super) const ROWS: &str = "certificate/";
 /// Before the name of the row of a body whose entry may not be in the ledger yet.
@@ -68,27 +68,9 @@ const COPIES_FILE: &str = "older copies of the data and of the register open not
     today's root key and VEK home; together with a copy of the VEK home from before the \
     destruction and the root key they would";
 const COPIES_DEVICE: &str = "older copies of the data, of the register and of the VEK home open \
-    nothing of this: the root provider ended the old vault epoch";
-const LIMITS: [&str; 3] = [
-    "It says nothing about data that left this server before: answers, exports, the customer's own \
-     records.",
-    "Counts without pseudonyms (statements, figures of a month) live on in their own class.",
-    "That the same key was never copied out of the memory of the running process cannot be shown.",
-];
-const LIMIT_COUNT: &str = "The destruction was cut short and finished by the next start: the \
-    number of records went with the keys, and whether a copy of the VEK home would open anything \
-    is taken for granted.";
-const LIMIT_HELD: &str = "Lots with \"held_by\" are not gone: before their keys were destroyed \
-    here, the holds that are named there got a copy in hold storage, under keys of a vault of its \
-    own. Block keys were sealed anew there; keys of pseudonyms and of sets were taken over.";
-
-const LIMIT_UNCOUNTED: &str = "Where the number of records is null a block could not be read \
-    before its key was destroyed, so nobody knows how many records were in it.";
-
-const LIMIT_UNTRIED: &str = "Not every key was tried at the end: a start finished the destruction \
-    and had no wrapped form of it any more. That it is gone is known by the register and by the \
-    end of its vault epoch.";
-
+    nothing of this by themselves: the root provider that \"home\" names says that it ended the \
+    old vault epoch. A copy or a backup of the provider itself (of its token, its storage) from before \
+    the destruction would still have it, and this program cannot know whether there is one";
 impl Desk {
     /// The certificates whose sites are all the caller's, from the number of an intent on: a page
     /// opens [`PAGE_MAX`] certificates, and shows those of them that are the caller's.
@@ -177,6 +159,7 @@ impl Inner {
         let (operation, result) = (*operation, *result);
         let intent = self.ask(move |ledger| ledger.proof(operation)).await?;
         let proof = self.ask(move |ledger| ledger.proof(result)).await?;
+        let backups = self.backups_before(operation).await?;
         let profile = profile_of(row)?;
         let policy = self.policy_at(row.begun_at);
         let removal = row.removal.as_deref().and_then(removal::rule_of).map(|(_, ground)| ground);
@@ -193,14 +176,6 @@ impl Inner {
             hold: planned.hold,
             held_by: planned.heirs.clone(),
         });
-        let uncounted = reported.records.iter().flatten().any(Option::is_none);
-        let held = row.lots.iter().any(|planned| !planned.heirs.is_empty());
-        let limits = LIMITS
-            .into_iter()
-            .chain(reported.generation.is_none().then_some(LIMIT_COUNT))
-            .chain(uncounted.then_some(LIMIT_UNCOUNTED))
-            .chain((reported.keys_tried < reported.keys.count()).then_some(LIMIT_UNTRIED))
-            .chain(held.then_some(LIMIT_HELD));
         let copies = if reported.home_copy_opens { COPIES_FILE } else { COPIES_DEVICE };
         Ok(Body {
             format: FORMAT.to_owned(),
@@ -210,6 +185,7 @@ impl Inner {
             profile: row.profile.clone(),
             policy: row.policy,
             initiated_by: row.by.clone(),
+            requested_by: row.requested_by.clone(),
             begun_at: row.begun_at,
             ended_at: reported.ended_at,
             lots: lots.collect(),
@@ -218,7 +194,9 @@ impl Inner {
                 new_epoch: reported.new_epoch,
                 register_generation: reported.generation,
                 home_copy_opens: reported.home_copy_opens,
+                home: Some(self.vault.vek_home()),
             },
+            backups: Some(backups),
             method: Method {
                 keys: KEYS.to_owned(),
                 data: DATA.to_owned(),
@@ -230,8 +208,9 @@ impl Inner {
                 keys_tried: reported.keys_tried,
                 files_removed: reported.files_removed,
                 bytes_reclaimed: reported.bytes_reclaimed,
+                files_searched: Some(reported.files_searched),
             },
-            limits: limits.map(str::to_owned).collect(),
+            limits: self.limits_of(row, reported)?,
             intent,
             result: proof,
         })
@@ -251,19 +230,34 @@ pub enum CertificateError {
     )]
     Form,
     /// Of another ledger.
-    #[error("the certificate is of another ledger than the key")]
+    #[error(
+        "the certificate is of another ledger than the key; take the verifier.key of the server \
+         that issued it"
+    )]
     OtherLedger,
     /// A proof in it.
-    #[error("the {0} that the certificate holds does not prove anything: {1}")]
+    #[error(
+        "the {0} that the certificate holds does not prove anything: {1}; fetch the certificate \
+         anew, and if it is the same, ask whoever runs the server to verify the ledger"
+    )]
     Proof(&'static str, ProofError),
     /// The digest is another.
-    #[error("the ledger has another digest of this certificate: something in it was changed")]
+    #[error(
+        "the ledger has another digest of this certificate: something in it was changed; fetch it \
+         anew from GET /v1/certificates, and trust no copy that differs"
+    )]
     Digest,
     /// It says something else than the ledger.
-    #[error("the certificate does not say what the ledger's entries say: {0} differ")]
+    #[error(
+        "the certificate does not say what the ledger's entries say: {0} differ; it certifies \
+         nothing, ask whoever runs the server how it came about"
+    )]
     Differs(&'static str),
     /// Not issued after a passed verification.
-    #[error("the destruction's verification did not pass, so this certifies nothing")]
+    #[error(
+        "the destruction's verification did not pass, so this certifies nothing; the destruction \
+         is tried again by the next run, which issues a certificate of its own"
+    )]
     NotPassed,
 }
 
@@ -281,7 +275,7 @@ pub fn verify(text: &[u8], key: &str) -> Result<Body, CertificateError> {
     let issued = proven("entry of its issue", &issued)?;
     let intent = proven("entry of the intent", &body.intent)?;
     let result = proven("entry of the result", &body.result)?;
-    if body.format != FORMAT {
+    if !body.is_whole() {
         return Err(CertificateError::Form);
     }
     if body.ledger != key.name() {
@@ -339,6 +333,10 @@ fn agrees_with_result(
         (*records == counted, "records"),
         (keys.count() == own, "keys"),
         (verification.opened_none_of == body.verification.keys_tried, "trials"),
+        (
+            body.verification.files_searched.is_none_or(|own| own == verification.files_searched),
+            "searched files",
+        ),
         (*vek_before == body.vek.destroyed_epoch && *vek_after == body.vek.new_epoch, "epochs"),
         (result.time == body.ended_at, "times"),
     ];

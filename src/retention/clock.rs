@@ -1,9 +1,9 @@
-//! Which time is believed. It goes on with a clock that nobody can set, from the latest time that was
-//! believed, and never stands still while the server runs: a clock that is set back prolongs nothing
-//! that has not run out yet, and one that jumps ahead keeps nothing from going that is due by the
-//! believed time. The latest believed time is kept, so a start goes on from there. A clock that
-//! was ahead, and was believed, is not taken back by one that is right: what was believed may have
-//! made something due.
+//! Which time is believed. It goes on with a clock that nobody can set, from the latest time that
+//! was believed, and never stands still while the server runs: a clock that is set back prolongs
+//! nothing that has not run out yet, and one that jumps ahead keeps nothing from going that is due
+//! by the believed time. The latest believed time is kept, so a start goes on from there. A clock
+//! that was ahead, and was believed, is not taken back by one that is right: what was believed may
+//! have made something due.
 //!
 //! What is a jump: within a process, a clock that is further ahead than the time that has passed
 //! since the process first believed it, by a clock that nobody can set, so that many small steps
@@ -71,7 +71,8 @@ impl Desk {
 
 impl Inner {
     /// The time of a run, also kept as the latest that was believed, and whether the clock agrees:
-    /// while a jump of it waits for its confirmation the time is the one that has passed without it.
+    /// while a jump of it waits for its confirmation the time is the one that has passed without
+    /// it.
     pub(super) async fn believe(&self, real: Timestamp) -> Result<(Timestamp, bool), DeskError> {
         let known = self.state().clock.clone();
         // A desk that knows of no time goes on from the engine's: its data may be older than it.
@@ -197,4 +198,4 @@ impl Inner {
 }
 
 /// Before the ledger was told of any.
-const NO_POLICY: Digest = Digest([0; 32]);
+pub(super) const NO_POLICY: Digest = Digest([0; 32]);

@@ -3,20 +3,24 @@
 //! that was changed later is found by whoever has the ledger.
 
 use std::collections::BTreeMap;
+use std::io::Read;
+use std::sync::OnceLock;
 
 use super::inventory::{DESK_ROWS, Life, ROWS, TABLES, TYPES};
 use super::policy::{Policy, RetentionClass};
 use super::{Desk, DeskError, Inner, credential, sees};
-use crate::crypto::sha256;
+use crate::crypto::{Sha256, sha256};
+use crate::keys::KeyInfo;
 use crate::ledger::{Actor, Digest, Entry, Event, LedgerError, Recorded};
 use crate::model::caller::{Caller, SiteScope};
 use crate::model::site::Site;
-use crate::wire::retention::evidence::{PastPolicy, PolicyView, SiteView, Statement};
+use crate::wire::retention::evidence::{KeyView, PastPolicy, PolicyView, SiteView, Statement};
 
 /// Entries that are read from the ledger at once.
 const READ_ENTRIES: u64 = 1_000;
-/// What a line of the ledger about a policy has in it.
-const POLICY_LINE: &str = "\"kind\":\"policy_loaded\"";
+/// What a line of the ledger about a policy, or about a read, has in it.
+const LINES: [&str; 3] =
+    ["\"kind\":\"policy_adopted\"", "\"kind\":\"policy_loaded\"", "\"kind\":\"privileged_read\""];
 
 impl Desk {
     /// The statement about the caller's sites, after its digest is in the ledger.
@@ -37,7 +41,12 @@ impl Desk {
 
 impl Inner {
     async fn statement(&self, caller: &Caller) -> Result<Statement, DeskError> {
-        let history = self.policy_history().await?;
+        let (history, reads) = self.told().await?;
+        // It is read from the disk, so not here.
+        let build = self.ask(|_| Ok(build())).await?;
+        let all = caller.sites == SiteScope::All;
+        let keys = self.vault.key_list();
+        let shown = |key: &KeyInfo| key.site.as_ref().map_or(all, |site| caller.sites.holds(site));
         let (believed, confirmed) = self.believed();
         let own = |site: &crate::model::ids::SiteId| sees(caller, site);
         let mut lots = self.lot_views(believed)?;
@@ -45,14 +54,14 @@ impl Inner {
         self.certified_lots(&mut lots, &|lot| own(&lot.site))?;
         let holds = self.state().holds.values().filter(|hold| own(&hold.site)).cloned().collect();
         let sites = self.vault.sites();
-        let next = self.next.as_ref().map(|(next, _)| next);
+        let next = self.next.as_ref();
         let policy = self.policy_at(believed);
         let head = self.ask(|ledger| ledger.head()).await?;
         Ok(Statement {
             made_at: self.clock.now(),
             clock: (believed, confirmed),
             made_for: caller.key_id.clone(),
-            all_sites: caller.sites == SiteScope::All,
+            all_sites: all,
             version: env!("CARGO_PKG_VERSION"),
             configuration: Digest(self.settings.configuration),
             ledger: (head.origin.clone(), head.size, Digest(head.root)),
@@ -61,7 +70,10 @@ impl Inner {
             history,
             types: TYPES.iter().map(|(kind, class)| (kind.name(), class.name())).collect(),
             stored: stored(),
-            keys: self.keys_by_kind(),
+            build,
+            keys: by_kind(&keys),
+            key_list: keys.iter().filter(|key| shown(key)).map(key_view).collect(),
+            reads: all.then_some(reads),
             turn_over: self.turn_view()?,
             sites: sites.iter().filter(|site| own(&site.id)).map(|site| site_view(site)).collect(),
             lots,
@@ -69,37 +81,77 @@ impl Inner {
         })
     }
 
-    fn keys_by_kind(&self) -> Vec<(&'static str, u64)> {
-        let mut counts = BTreeMap::new();
-        for kind in self.vault.key_kinds() {
-            *counts.entry(kind).or_insert(0) += 1;
-        }
-        counts.into_iter().collect()
-    }
-
-    /// Every policy that was taken up, by the ledger.
-    async fn policy_history(&self) -> Result<Vec<PastPolicy>, DeskError> {
+    /// What the ledger tells of the past: every policy that was taken up, and how often few read
+    /// what few may read, by route.
+    async fn told(&self) -> Result<(Vec<PastPolicy>, BTreeMap<String, u64>), DeskError> {
         self.ask(|ledger| {
             let (mut from, size, mut history) = (0, ledger.head()?.size, Vec::new());
+            let mut reads = BTreeMap::new();
             while from < size {
                 let lines = ledger.read(from, READ_ENTRIES)?;
                 for (line, entry) in lines.iter().zip(from..) {
-                    if line.contains(POLICY_LINE) {
+                    if LINES.iter().any(|kind| line.contains(kind)) {
                         let read = Recorded::decode(line.as_bytes());
                         let read = read.map_err(|_| LedgerError::Changed { entry })?;
-                        history.extend(past(read));
+                        match read.event {
+                            Event::PrivilegedRead { route, .. } => {
+                                *reads.entry(route.to_string()).or_insert(0) += 1;
+                            }
+                            _ => history.extend(past(read)),
+                        }
                     }
                 }
                 from += lines.len().max(1) as u64;
             }
-            Ok(history)
+            Ok((history, reads))
         })
         .await
     }
 }
 
+fn by_kind(keys: &[KeyInfo]) -> Vec<(&'static str, u64)> {
+    let mut counts = BTreeMap::new();
+    for key in keys {
+        *counts.entry(key.kind.name()).or_insert(0) += 1;
+    }
+    counts.into_iter().collect()
+}
+
+fn key_view(key: &KeyInfo) -> KeyView {
+    KeyView {
+        key: key.id.0,
+        parent: key.parent.0,
+        kind: key.kind.name(),
+        site: key.site.as_ref().map(ToString::to_string),
+        epoch: key.epoch,
+    }
+}
+
+/// The program that runs, as its own process sees it.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+/// Read of it at once, bytes.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// The SHA-256 of the program that runs, read once.
+fn build() -> Option<Digest> {
+    static BUILD: OnceLock<Option<Digest>> = OnceLock::new();
+    *BUILD.get_or_init(|| {
+        let mut file = std::fs::File::open(OWN_PROGRAM).ok()?;
+        let (mut hash, mut piece) = (Sha256::default(), vec![0; PIECE_BYTES]);
+        loop {
+            match file.read(&mut piece).ok()? {
+                0 => return Some(Digest(hash.finish())),
+                read => hash.update(piece.get(..read)?),
+            }
+        }
+    })
+}
+
 fn past(entry: Recorded) -> Option<PastPolicy> {
-    let Event::PolicyLoaded { digest, profile, published, effective } = entry.event else {
+    let (Event::PolicyLoaded { digest, profile, published, effective }
+    | Event::PolicyAdopted { digest, profile, published, in_force_from: effective, .. }) =
+        entry.event
+    else {
         return None;
     };
     let said = [profile.to_string(), published.to_string(), effective.to_string()];

@@ -121,6 +121,8 @@ pub struct Inside {
     /// Lots whose keys the register has let go of while their epoch lives: it does not list them,
     /// and they are not destroyed.
     pub turned: Vec<LotInfo>,
+    /// Open backfills, by the site and month that they have records of.
+    pub staged: BTreeMap<(SiteId, Month), u64>,
     /// Copies in hold storage.
     pub held: Vec<HeldInfo>,
     /// Keys of holds that were destroyed.
@@ -331,6 +333,7 @@ fn destroy(inside: &mut Inside, lots: &[Doom]) -> Result<DestroyReport, EngineEr
             }
             None
         }
+        Some(Fault::KeepsNothing) if lots.iter().all(|doom| doom.heirs.is_empty()) => None,
         _ => inside.fault.take(),
     };
     match fault {
@@ -411,8 +414,18 @@ impl Vault for Memory {
         known.into_iter().filter(SiteId::is_group).collect()
     }
 
-    fn key_kinds(&self) -> Vec<&'static str> {
-        self.with(|inside| inside.lots.iter().flat_map(|lot| &lot.keys).map(|_| "bucket").collect())
+    fn key_list(&self) -> Vec<KeyInfo> {
+        self.with(|inside| {
+            inside.lots.iter().flat_map(|lot| &lot.keys).map(|key| victim(*key).key).collect()
+        })
+    }
+
+    fn staged_in(&self, site: &SiteId, month: Month) -> Option<u64> {
+        self.with(|inside| inside.staged.get(&(site.clone(), month)).copied())
+    }
+
+    fn vek_home(&self) -> String {
+        "a home in memory".to_owned()
     }
 
     fn age_ms(&self) -> i64 {

@@ -8,14 +8,14 @@ use super::due::Terms;
 use super::plan::{epoch_of, word_of};
 use super::{Desk, DeskError, Inner, credential};
 use crate::engine::calendar;
-use crate::ledger::{Actor, Alarm, Entry, Event, Note, Word};
+use crate::ledger::{Actor, Alarm, Entry, Event, Word};
 use crate::model::batch::Bucket;
 use crate::model::caller::Caller;
 use crate::model::ids::SiteId;
 use crate::model::reason::Reason;
 use crate::model::retention::Lot;
 use crate::model::site::Site;
-use crate::model::time::{Month, Timestamp};
+use crate::model::time::{DAY_MS, Month, Timestamp};
 use crate::model::vocab::Class;
 use crate::wire::fault::{Flaw, Pointer};
 use crate::wire::retention::rows::{Asked, HoldRow, Reported, RunRow};
@@ -23,6 +23,12 @@ use crate::wire::retention::{HoldRequest, view};
 
 /// Before the name of each hold's row.
 pub(super) const ROWS: &str = "hold/";
+
+/// How long the first person's request to release a hold waits for the second, milliseconds: 30
+/// days. What somebody wanted long ago is half of no decision of today.
+const RELEASE_WAITS_MS: i64 = 30 * DAY_MS;
+/// How often it is said that a hold has passed its review, milliseconds: weekly.
+const ALARM_MS: i64 = 7 * DAY_MS;
 
 /// The name of a hold's row.
 pub(super) fn row_of(number: u64) -> String {
@@ -152,6 +158,7 @@ impl Inner {
             requested: None,
             released: None,
             alarmed: false,
+            alarmed_at: None,
         };
         // First it holds, then the ledger says so; a cut between the two is made good by a run.
         self.keep_hold(hold.clone()).await?;
@@ -220,13 +227,15 @@ impl Inner {
         let _deciding = self.deciding.lock().await;
         let known = self.state().holds.get(&number).filter(|hold| hold.site == *site).cloned();
         let mut hold = known.ok_or(DeskError::NotFound)?;
-        let now = self.clock.now();
+        // Not the clock: one that is set back would have the first request wait longer.
+        let (now, _) = self.believed();
         if hold.released.is_some() {
             return Err(DeskError::Released);
         }
         let asked = Asked { by: by.to_string(), at: now };
         let entry = |event| Entry::new(now, Actor::Credential(by.clone()), event);
-        match hold.requested.clone() {
+        let young = |first: &Asked| now.0 <= first.at.0.saturating_add(RELEASE_WAITS_MS);
+        match hold.requested.clone().filter(young) {
             None => {
                 let (hold_no, site) = (number, site.clone());
                 let event = Event::HoldReleaseRequested { hold: hold_no, site, reason: None };
@@ -268,7 +277,8 @@ impl Inner {
             classes: hold.classes.iter().map(|class| Word::of(class.name())).collect(),
             ground: word(&hold.ground),
             review_at: hold.review_at,
-            reason: hold.reason.as_deref().and_then(Note::parse),
+            // What somebody wrote freely may name a person, and the ledger never forgets.
+            reason: None,
         };
         self.append(Entry::new(hold.opened.at, actor(&hold.opened.by)?, event)).await?;
         hold.in_ledger = true;
@@ -327,9 +337,10 @@ impl Inner {
             if !hold.in_ledger {
                 hold = self.note_hold(hold).await?;
             }
-            if is_unreviewed(&hold, now) && !hold.alarmed {
+            let quiet = hold.alarmed_at.is_some_and(|at| now.0 < at.0.saturating_add(ALARM_MS));
+            if is_unreviewed(&hold, now) && !quiet {
                 self.alarm(Alarm::HoldUnreviewed).await?;
-                hold.alarmed = true;
+                (hold.alarmed, hold.alarmed_at) = (true, Some(now));
                 self.keep_hold(hold).await?;
             }
         }

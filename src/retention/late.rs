@@ -20,6 +20,14 @@ impl Dues for Judge {
         self.0.upgrade().is_some_and(|inner| inner.is_over(site, bucket, ends_at))
     }
 
+    fn due_at(&self, site: &Site, bucket: Bucket, ends_at: Timestamp) -> Option<Timestamp> {
+        self.0.upgrade().map(|inner| {
+            let (now, _) = inner.believed();
+            let (policy, age_ms) = (inner.policy_at(now), inner.vault.age_ms());
+            Terms { policy, site, age_ms }.of_bucket(bucket, ends_at)
+        })
+    }
+
     fn sets_over(&self, site: &Site, month: Month, ends_at: Timestamp) -> bool {
         self.0.upgrade().is_some_and(|inner| inner.sets_over(site, month, ends_at))
     }

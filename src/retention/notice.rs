@@ -7,6 +7,7 @@ use super::policy::Policy;
 use super::{DeskError, Inner, POLICY};
 use crate::ledger::{Actor, Digest, Entry, Event, Word};
 use crate::model::time::{DAY_MS, Day, Timestamp};
+use crate::wire::retention::PolicyDoc;
 use crate::wire::retention::rows::NoticeRow;
 
 /// Before the name of a policy's notice: its digest.
@@ -40,7 +41,7 @@ impl Inner {
     pub(super) fn policy_at(&self, now: Timestamp) -> &Policy {
         let holds = |next: &Policy| self.effective(next).is_some_and(|day| day.start() <= now);
         match &self.next {
-            Some((next, _)) if holds(next) => next,
+            Some(next) if holds(next) => next,
             _ => &self.policy,
         }
     }
@@ -48,7 +49,7 @@ impl Inner {
     /// Notes a policy file that is seen for the first time, and forgets one that was withdrawn: its
     /// notice begins anew when it comes back.
     pub(super) async fn keep_notice(&self, now: Timestamp) -> Result<(), DeskError> {
-        let own = [Some(&self.policy), self.next.as_ref().map(|(next, _)| next)];
+        let own = [Some(&self.policy), self.next.as_ref()];
         let own: Vec<String> = own.into_iter().flatten().map(row_of).collect();
         let withdrawn: Vec<String> = {
             let state = self.state();
@@ -58,7 +59,7 @@ impl Inner {
             self.vault.delete_row(name.clone()).await?;
             self.state().notices.remove(&name);
         }
-        let Some((next, _)) = &self.next else { return Ok(()) };
+        let Some(next) = &self.next else { return Ok(()) };
         let name = row_of(next);
         if self.state().notices.contains_key(&name) {
             return Ok(());
@@ -71,24 +72,26 @@ impl Inner {
         Ok(())
     }
 
-    /// Tells the ledger of a policy that has taken effect.
+    /// Tells the ledger of a policy that has taken effect, and keeps it.
     pub(super) async fn announce_policy(&self, now: Timestamp) -> Result<(), DeskError> {
         let policy = self.policy_at(now);
         let digest = Digest(policy.digest);
         let known = self.state().clock.clone();
         let Some(mut row) = known.filter(|row| row.policy != digest) else { return Ok(()) };
-        let event = Event::PolicyLoaded {
+        let PolicyDoc { published, effective, material, periods, .. } = policy.doc;
+        let event = Event::PolicyAdopted {
             digest,
             profile: Word::of(policy.profile.name()),
-            published: policy.published,
-            effective: self.effective(policy).unwrap_or(policy.effective),
+            published,
+            effective,
+            material,
+            c2_months: periods.c2_months,
+            c3_objection_days: periods.c3_objection_days,
+            c7_months: periods.c7_months,
+            in_force_from: self.effective(policy).unwrap_or(policy.effective),
         };
         self.append(Entry::new(now, Actor::Server, event)).await?;
-        if let Some((next, text)) = &self.next
-            && next == policy
-        {
-            self.vault.put_row(POLICY.to_owned(), text.clone()).await?;
-        }
+        self.vault.put_row(POLICY.to_owned(), policy.doc.to_bytes()).await?;
         row.policy = digest;
         self.keep_clock(row).await
     }

@@ -3,14 +3,14 @@
 
 use super::inventory;
 use crate::crypto::sha256;
+use crate::ledger::Digest;
+use crate::model::limits::MATERIAL_NOTICE_DAYS;
 use crate::model::time::Day;
 use crate::model::vocab::{Class, RecordType, vocabulary};
 use crate::wire::retention::{PeriodsDoc, PolicyDoc};
 
 /// Notice of any change, days.
 pub const NOTICE_DAYS: u32 = 7;
-/// Notice of a material change of rights, days.
-pub const MATERIAL_NOTICE_DAYS: u32 = 30;
 /// Longest period that a policy may set, months.
 const MONTHS_MAX: u32 = 120;
 /// Longest objection window that a policy may set, days.
@@ -19,6 +19,9 @@ const OBJECTION_DAYS_MAX: u32 = 180;
 pub const SETS_MONTHS_MAX: u32 = 6;
 /// How long data lives at most after the end of a site's contract, months.
 pub const TERMINATION_MONTHS: u32 = 6;
+
+/// When the built-in policies were published, and from when on they hold.
+pub(super) const BUILT_IN: (Day, Day) = (Day(20_454), Day(20_485));
 
 vocabulary! {
     /// The law that grounds and periods follow.
@@ -162,6 +165,12 @@ pub enum PolicyError {
          set it back"
     )]
     ProfileChange(Profile),
+    /// The policy in force by the ledger is nowhere to be found.
+    #[error(
+        "the ledger says that the retention policy {0} is in force, and it is neither in the data \
+         nor in the file of [retention] policy; name its file there: the start takes it up at once"
+    )]
+    Lost(Digest),
     /// A period out of its range.
     #[error(
         "a period of the retention policy is out of range: c2_months and c7_months go from 1 to \
@@ -228,16 +237,36 @@ pub struct Policy {
     pub rules: Vec<Rule>,
     /// The SHA-256 of its text.
     pub digest: [u8; 32],
+    /// Its text: what is kept of it, so that a later build keeps to it.
+    pub doc: PolicyDoc,
 }
 
 impl Policy {
-    /// The policy of a profile.
+    /// The policy of a profile. Its digest is of its dates and periods and of no other text, so that
+    /// a better word for what a class holds is no other policy.
     pub fn of(profile: Profile) -> Self {
-        // 1 January and 1 February 2026: the dates of the two built-in texts.
-        let (published, effective) = (Day(20_454), Day(20_485));
         let rules = rules_of(profile);
-        let digest = sha256(&[profile.name().as_bytes(), said(&rules).as_bytes()]);
-        Self { profile, published, effective, notice_days: NOTICE_DAYS, rules, digest }
+        let mut periods = PeriodsDoc::default();
+        for rule in &rules {
+            match (rule.class, rule.period) {
+                (RetentionClass::Records, Period::Months(months)) => {
+                    periods.c2_months = Some(months);
+                }
+                (RetentionClass::Detections, Period::Months(months)) => {
+                    periods.c7_months = Some(months);
+                }
+                (RetentionClass::Sets, Period::Objection(days)) => {
+                    periods.c3_objection_days = Some(days);
+                }
+                _ => {}
+            }
+        }
+        // 1 January and 1 February 2026: the dates of the two built-in texts.
+        let (published, effective) = BUILT_IN;
+        let profile_name = profile.name().to_owned();
+        let doc =
+            PolicyDoc { profile: profile_name, published, effective, material: false, periods };
+        Self::over(profile, rules, doc)
     }
 
     /// Reads a policy of this profile that changes `before`. Another profile than before is
@@ -253,17 +282,18 @@ impl Policy {
         if given < i64::from(needed) {
             return Err(PolicyError::Notice { given, needed });
         }
-        let policy = Self::said_by(&doc)?;
+        let policy = Self::said_by(doc)?;
         if policy.profile != profile {
             return Err(PolicyError::Profile);
         }
         let longer = |rule: &Rule| {
             before.rule(rule.class).is_some_and(|old| days_of(rule.period) > days_of(old.period))
         };
-        if !doc.material && profile != before.profile {
+        let material = policy.doc.material;
+        if !material && profile != before.profile {
             return Err(PolicyError::ProfileChange(before.profile));
         }
-        if !doc.material && policy.rules.iter().any(longer) {
+        if !material && policy.rules.iter().any(longer) {
             return Err(PolicyError::Material);
         }
         Ok(policy)
@@ -274,27 +304,26 @@ impl Policy {
     /// # Errors
     /// When it has another form.
     pub fn kept(text: &[u8]) -> Result<Self, PolicyError> {
-        Self::said_by(&PolicyDoc::parse(text).map_err(|_| PolicyError::Form)?)
+        Self::said_by(PolicyDoc::parse(text).map_err(|_| PolicyError::Form)?)
     }
 
-    /// The built-in policy with this digest.
-    pub fn built_in(digest: [u8; 32]) -> Option<Self> {
-        Profile::ALL.iter().map(|profile| Self::of(*profile)).find(|own| own.digest == digest)
-    }
-
-    fn said_by(doc: &PolicyDoc) -> Result<Self, PolicyError> {
+    fn said_by(doc: PolicyDoc) -> Result<Self, PolicyError> {
         let profile = Profile::from_name(doc.profile.as_bytes()).ok_or(PolicyError::Profile)?;
         let mut rules = rules_of(profile);
         change(&mut rules, &doc.periods)?;
-        let digest = sha256(&[&doc.to_bytes()]);
-        Ok(Self {
+        Ok(Self::over(profile, rules, doc))
+    }
+
+    fn over(profile: Profile, rules: Vec<Rule>, doc: PolicyDoc) -> Self {
+        Self {
             profile,
             published: doc.published,
             effective: doc.effective,
-            notice_days: notice_of(doc),
+            notice_days: notice_of(&doc),
             rules,
-            digest,
-        })
+            digest: sha256(&[&doc.to_bytes()]),
+            doc,
+        }
     }
 
     /// The rule of a class.
@@ -384,15 +413,6 @@ fn days_of(period: Period) -> u32 {
         Period::Months(months) => months.saturating_mul(31),
         Period::Years(years) | Period::YearsAtLeast(years) => years.saturating_mul(366),
     }
-}
-
-/// The rules as a text, for the digest of a built-in policy.
-fn said(rules: &[Rule]) -> String {
-    let line = |rule: &Rule| {
-        let Rule { class, content, period, ground, epoch } = rule;
-        format!("\n{class}|{content}|{period}|{ground}|{}", epoch.name())
-    };
-    rules.iter().map(line).collect()
 }
 
 fn rules_of(profile: Profile) -> Vec<Rule> {

@@ -9,9 +9,12 @@
 //! A month of which anything is on hold is not removed, wherever it lies. Copies in hold storage
 //! whose hold was released go with the month, in a destruction of their own.
 
+use std::collections::BTreeSet;
+
 use super::due::Terms;
 use super::plan::{LOTS_MAX, Standing};
 use super::run::End;
+use super::vault::LotInfo;
 use super::{Desk, DeskError, Inner, credential};
 use crate::engine::calendar;
 use crate::ledger::{Actor, Credential, Entry, Event, Word};
@@ -20,7 +23,7 @@ use crate::model::caller::Caller;
 use crate::model::ids::SiteId;
 use crate::model::retention::Lot;
 use crate::model::site::{MonthSpan, Site};
-use crate::model::time::{DAY_MS, Month, Timestamp};
+use crate::model::time::{DAY_MS, Day, Month, Timestamp};
 use crate::wire::retention::rows::{Asked, Planned, RemovalRow};
 use crate::wire::retention::view::{RunView, removal_requested_to_json};
 use crate::wire::retention::{REMOVAL_REASONS, RemovalRequest};
@@ -112,7 +115,10 @@ impl Inner {
             self.append(Entry::new(now, actor.clone(), event)).await?;
             match lots.is_empty() {
                 true => None,
-                false => Some(self.intend(&actor, now, lots, Some(request.reason)).await?),
+                false => {
+                    let removal = Some((request.reason, asked.by.as_str()));
+                    Some(self.intend(&actor, now, lots, removal).await?)
+                }
             }
         };
         let gone = match row {
@@ -123,6 +129,7 @@ impl Inner {
             self.end_copies(&actor, &found, month, &mut view).await?;
         }
         self.look().await?;
+        view.left_days = self.left_days(&found, month);
         // While a copy off the host is waited for, the next run goes on.
         Ok((!view.waiting, view.to_json()))
     }
@@ -199,6 +206,22 @@ impl Inner {
         Ok(own)
     }
 
+    /// The UTC days with records that a month shares with another one of the site, and that stay.
+    pub(super) fn left_days(&self, site: &Site, month: Month) -> Vec<Day> {
+        let terms = Terms { policy: &self.policy, site, age_ms: self.vault.age_ms() };
+        let of = |info: LotInfo| match info.lot {
+            Lot::Records(bucket) if info.site == site.id && terms.holds(bucket, month) => {
+                match bucket.epoch {
+                    Epoch::Day(day) => Some(day),
+                    Epoch::Month(_) => None,
+                }
+            }
+            _ => None,
+        };
+        let days: BTreeSet<Day> = self.vault.lots().into_iter().filter_map(of).collect();
+        days.into_iter().collect()
+    }
+
     /// The lots that are removed with a month, where it may be.
     fn removable(
         &self,
@@ -220,6 +243,9 @@ impl Inner {
         let collects = site.terminated_at.is_none();
         if collects && now < span.to {
             return Err(DeskError::MonthRuns);
+        }
+        if self.vault.staged_in(&site.id, month).is_some() {
+            return Err(DeskError::BackfillOpen);
         }
         let terms = Terms { policy: self.policy_at(now), site, age_ms: self.vault.age_ms() };
         if collects && now < terms.last_record(span.to) && !request.late_refused {

@@ -1,16 +1,17 @@
 //! Rows of the desk that data from a backup lacks, made again from the ledger: holds and their
-//! ends, and the time that was believed. Everything is compared with what is there, so that it can
+//! ends, the policy in force, and the time that was believed. Everything is compared with what is there, so that it can
 //! be done twice.
 
 use std::collections::BTreeMap;
 
 use super::vault::Vault;
-use super::{StartError, clock, holds};
-use crate::ledger::{Event, Recorded};
+use super::{POLICY, StartError, clock, holds};
+use crate::ledger::{Digest, Event, Recorded};
 use crate::model::vocab::Class;
 use crate::wire::retention::rows::{Asked, ClockRow, HoldRow};
+use crate::wire::retention::{PeriodsDoc, PolicyDoc};
 
-/// Brings holds and clock to where the ledger has them; how many holds were made or changed.
+/// Brings holds, policy and clock to where the ledger has them; how many holds were made or changed.
 ///
 /// # Errors
 /// When a row cannot be read or written.
@@ -31,6 +32,7 @@ pub async fn replay(vault: &dyn Vault, entries: &[Recorded]) -> Result<u64, Star
             changed += 1;
         }
     }
+    let policy = policy(vault, entries).await?;
     for (_, row) in vault.load_rows(clock::ROW)? {
         let row = ClockRow::parse(&row)?;
         let believed = entries.iter().filter_map(|entry| match &entry.event {
@@ -39,12 +41,57 @@ pub async fn replay(vault: &dyn Vault, entries: &[Recorded]) -> Result<u64, Star
             _ => None,
         });
         let high_water = believed.fold(row.high_water, Ord::max);
-        if high_water != row.high_water {
-            let row = ClockRow { high_water, ..row };
+        let policy = policy.unwrap_or(row.policy);
+        if (high_water, policy) != (row.high_water, row.policy) {
+            let row = ClockRow { high_water, policy, ..row };
             vault.put_row(clock::ROW.to_owned(), row.to_bytes()?).await?;
         }
     }
     Ok(changed)
+}
+
+/// The policy that the ledger has last takes the place of an older one; its digest. Where the entry
+/// does not say what is in it the row goes, and the start finds it by its digest, or refuses.
+async fn policy(vault: &dyn Vault, entries: &[Recorded]) -> Result<Option<Digest>, StartError> {
+    let kept = vault.load_rows(POLICY)?.into_iter().next().map(|(_, text)| text);
+    let last = entries.iter().rev().find_map(|entry| match &entry.event {
+        Event::PolicyLoaded { digest, .. } => Some((*digest, None)),
+        Event::PolicyAdopted {
+            digest,
+            profile,
+            published,
+            effective,
+            material,
+            c2_months,
+            c3_objection_days,
+            c7_months,
+            ..
+        } => {
+            let (c2_months, c7_months) = (*c2_months, *c7_months);
+            let periods =
+                PeriodsDoc { c2_months, c3_objection_days: *c3_objection_days, c7_months };
+            let doc = PolicyDoc {
+                profile: profile.as_str().to_owned(),
+                published: *published,
+                effective: *effective,
+                material: *material,
+                periods,
+            };
+            Some((*digest, Some(doc)))
+        }
+        _ => None,
+    });
+    let Some((digest, doc)) = last else { return Ok(None) };
+    let digest_of = |doc: &PolicyDoc| Digest(crate::crypto::sha256(&[&doc.to_bytes()]));
+    let known = kept.as_ref().and_then(|text| PolicyDoc::parse(text).ok());
+    let is_it = known.as_ref().is_some_and(|known| digest_of(known) == digest);
+    match doc.filter(|doc| digest_of(doc) == digest) {
+        _ if is_it => {}
+        Some(doc) => vault.put_row(POLICY.to_owned(), doc.to_bytes()).await?,
+        None if kept.is_some() => vault.delete_row(POLICY.to_owned()).await?,
+        None => {}
+    }
+    Ok(Some(digest))
 }
 
 fn take(rows: &mut BTreeMap<u64, HoldRow>, entry: &Recorded) {
@@ -65,12 +112,14 @@ fn take(rows: &mut BTreeMap<u64, HoldRow>, entry: &Recorded) {
                 requested: None,
                 released: None,
                 alarmed: false,
+                alarmed_at: None,
             });
             row.in_ledger = true;
         }
         Event::HoldReleaseRequested { hold, .. } => {
             if let Some(row) = rows.get_mut(hold) {
-                row.requested.get_or_insert_with(asked);
+                // A later one took the place of one that had lapsed.
+                row.requested = Some(asked());
             }
         }
         Event::HoldReleased { hold, .. } => {

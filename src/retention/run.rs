@@ -109,6 +109,7 @@ impl Inner {
     async fn destroy_due(&self, actor: &Actor) -> Result<RunView, DeskError> {
         let (now, is_confirmed) = self.believe(self.clock.now()).await?;
         self.look_after_holds(now).await?;
+        self.note_ended_sites(now).await?;
         self.keep_notice(now).await?;
         self.announce_policy(now).await?;
         self.vault.expire(now).await?;
@@ -176,13 +177,14 @@ impl Inner {
         self.intend(actor, now, lots, None).await.map(Some)
     }
 
-    /// Writes a plan down and tells the ledger. `removal` is the reason of one before its time.
+    /// Writes a plan down and tells the ledger. `removal` is the reason of one before its time, and
+    /// who asked for it first.
     pub(super) async fn intend(
         &self,
         actor: &Actor,
         now: Timestamp,
         lots: Vec<Planned>,
-        removal: Option<&str>,
+        removal: Option<(&str, &str)>,
     ) -> Result<RunRow, DeskError> {
         let policy = self.policy_at(now);
         let row = RunRow {
@@ -195,7 +197,8 @@ impl Inner {
             lots,
             alarmed: false,
             report: None,
-            removal: removal.map(str::to_owned),
+            removal: removal.map(|(reason, _)| reason.to_owned()),
+            requested_by: removal.map(|(_, by)| by.to_owned()),
         };
         self.keep_run(&row).await?;
         let keys = all_keys(&row);
@@ -258,10 +261,7 @@ impl Inner {
             let mark = self.ask(Ledger::mark).await?;
             let mut report = match self.vault.destroy(lots, mark).await {
                 Ok(report) => report,
-                Err(error) if self.is_given_up(&row, &error) => {
-                    return self.not_kept(row, error).await;
-                }
-                Err(error) => return self.not_destroyed(&mut row, error).await,
+                Err(error) => return self.not_destroyed(row, error).await,
             };
             if again && report.nothing {
                 // It may have ended before the cut, and nobody heard what it said.
@@ -459,9 +459,12 @@ impl Inner {
 
     /// The engine refused, perhaps because of the root provider, and the next run tries again. One
     /// that has stopped or is busy for a minute needs nobody who looks at this.
-    async fn not_destroyed(&self, row: &mut RunRow, error: EngineError) -> Result<End, DeskError> {
+    async fn not_destroyed(&self, mut row: RunRow, error: EngineError) -> Result<End, DeskError> {
+        if self.is_given_up(&row, &error) {
+            return self.not_kept(row, error).await;
+        }
         if !matches!(error, EngineError::Stopped | EngineError::Busy) {
-            self.alarm_once(row, Alarm::DestructionFailed).await?;
+            self.alarm_once(&mut row, Alarm::DestructionFailed).await?;
         }
         Err(error.into())
     }

@@ -1,9 +1,12 @@
 //! The end of a site: collection stops at once, and what is left is due within six months.
 
+use std::collections::BTreeSet;
+
 use super::{Desk, DeskError, Inner, credential};
-use crate::ledger::{Actor, Credential, Entry, Event, Note};
+use crate::ledger::{Actor, Credential, Entry, Event};
 use crate::model::caller::Caller;
 use crate::model::ids::SiteId;
+use crate::model::time::Timestamp;
 use crate::wire::admin::site_to_value;
 use crate::wire::retention::TerminateRequest;
 
@@ -35,6 +38,27 @@ impl Desk {
 }
 
 impl Inner {
+    /// Tells the ledger of sites whose end a cut kept from it: a restore would have them collect
+    /// again.
+    pub(super) async fn note_ended_sites(&self, now: Timestamp) -> Result<(), DeskError> {
+        let _deciding = self.deciding.lock().await;
+        let rows = self.vault.load_rows(ROWS)?;
+        let known: BTreeSet<String> = rows.into_iter().map(|(name, _)| name).collect();
+        for site in self.vault.sites() {
+            let (Some(terminated_at), row) = (site.terminated_at, row_of(&site.id)) else {
+                continue;
+            };
+            if known.contains(&row) {
+                continue;
+            }
+            let event =
+                Event::SiteTerminated { site: site.id.clone(), terminated_at, reason: None };
+            self.append(Entry::new(now, Actor::Server, event)).await?;
+            self.vault.put_row(row, Vec::new()).await?;
+        }
+        Ok(())
+    }
+
     async fn terminate(
         &self,
         by: Credential,
@@ -49,13 +73,15 @@ impl Inner {
         }
         let ended = self.vault.terminate(site.clone(), now).await?;
         let row = row_of(&site);
-        // A cut between the two is made good by the same request again.
+        // A cut between the two is made good by the same request again, or by the next run.
         if self.vault.load_rows(&row)?.iter().all(|(name, _)| *name != row) {
-            let reason = request.reason.as_deref().and_then(Note::parse);
             let terminated_at = ended.terminated_at.unwrap_or(now);
-            let event = Event::SiteTerminated { site, terminated_at, reason };
+            // What somebody wrote freely may name a person, and the ledger never forgets: it is
+            // kept beside the site, and goes with it.
+            let said = request.reason.unwrap_or_default().into_bytes();
+            let event = Event::SiteTerminated { site, terminated_at, reason: None };
             self.append(Entry::new(now, Actor::Credential(by), event)).await?;
-            self.vault.put_row(row, Vec::new()).await?;
+            self.vault.put_row(row, said).await?;
         }
         Ok(site_to_value(&ended).to_string().into_bytes())
     }

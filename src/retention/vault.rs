@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::engine::{Engine, EngineError};
-use crate::keys::EpochStanding;
 use crate::keys::vek::LedgerMark;
+use crate::keys::{EpochStanding, KeyInfo};
 use crate::model::arrival::Hour;
 use crate::model::ids::{GroupId, KeyId, SiteId};
 use crate::model::retention::Doom;
@@ -38,8 +38,8 @@ pub trait Vault: Send + Sync + 'static {
     fn members(&self, group: &GroupId, month: Month) -> Vec<Arc<Site>> {
         self.sites().into_iter().filter(|site| site.is_member(group, month)).collect()
     }
-    /// The kind of each living key.
-    fn key_kinds(&self) -> Vec<&'static str>;
+    /// Every living key, without what it is.
+    fn key_list(&self) -> Vec<KeyInfo>;
     /// The accepted age of records, milliseconds.
     fn age_ms(&self) -> i64;
     /// Whether a backup is being copied, which a destruction would call off.
@@ -79,6 +79,10 @@ pub trait Vault: Send + Sync + 'static {
     /// keeps by itself and whose life is over at a believed time, and raises the floor of what it
     /// knows duplicates of.
     fn expire(&self, believed: Timestamp) -> Change<'_, ()>;
+    /// The open backfill that has records of a site's month put aside.
+    fn staged_in(&self, site: &SiteId, month: Month) -> Option<u64>;
+    /// What the vault epoch keys are wrapped by, and what their home lies on.
+    fn vek_home(&self) -> String;
     /// Every copy in hold storage.
     ///
     /// # Errors
@@ -160,8 +164,8 @@ impl Vault for Engine {
         Self::members(self, group, month)
     }
 
-    fn key_kinds(&self) -> Vec<&'static str> {
-        self.ring().list().iter().map(|key| key.kind.name()).collect()
+    fn key_list(&self) -> Vec<KeyInfo> {
+        self.ring().list()
     }
 
     fn age_ms(&self) -> i64 {
@@ -199,6 +203,14 @@ impl Vault for Engine {
 
     fn held(&self) -> Result<Vec<HeldInfo>, EngineError> {
         Self::held(self)
+    }
+
+    fn staged_in(&self, site: &SiteId, month: Month) -> Option<u64> {
+        Self::staged_in(self, site, month)
+    }
+
+    fn vek_home(&self) -> String {
+        self.ring().home_in_words()
     }
 
     fn held_commitment(&self, key: KeyId) -> Option<[u8; 32]> {

@@ -72,7 +72,7 @@ impl PolicyDoc {
         serde_json::from_slice(text).map_err(|_| BadForm)
     }
 
-    /// The one spelling that its digest is made of.
+    /// The one spelling that its digest is made of, and in which it is kept.
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }

@@ -129,6 +129,26 @@ def check_certificate(name, data, key, say):
         say(f"{name}: certifies nothing")
 
 
+def check_lacking(files, entries, say):
+    """In a pack of all sites every certificate of its lines is there, unless a restore lost it."""
+    try:
+        of_all = json.loads(files["statement.json"])["all_sites"]
+    except (ValueError, KeyError, TypeError):
+        of_all = True
+    restores = [
+        (entry["fields"]["backup"], entry["number"])
+        for entry in entries
+        if (entry["kind"], entry["phase"]) == ("restore", "intent")
+    ]
+    for entry in entries:
+        if entry["kind"] != "certificate_issued":
+            continue
+        name, number = f"{CERTIFICATE}c{entry['fields']['destruction']}.json", entry["number"]
+        lost = any(backup < number < restore for backup, restore in restores)
+        if of_all and not lost and name not in files:
+            say(f"{name}: missing, and entry {number} says that it was issued")
+
+
 def main(key, folder):
     key, folder, findings = Key(key), pathlib.Path(folder), []
     say = findings.append
@@ -146,6 +166,7 @@ def main(key, folder):
         for name in files:
             if name.startswith(CERTIFICATE):
                 check_certificate(name, files[name], key, say)
+        check_lacking(files, entries, say)
     for finding in findings:
         print(finding)
     print(f"{len(files)} files, {len(findings)} findings")

@@ -1,6 +1,6 @@
-//! Giving up copies that cannot be made, so that one damaged lot does not keep every other from being
-//! destroyed. What was begun of them goes: rows first, then the keys that the holds got, because a
-//! copy that nobody knows of would open what is destroyed later without it.
+//! Giving up copies that cannot be made, so that one damaged lot does not keep every other from
+//! being destroyed. What was begun of them goes: rows first, then the keys that the holds got,
+//! because a copy that nobody knows of would open what is destroyed later without it.
 
 use super::{EngineError, living};
 use crate::engine::Shared;

@@ -341,6 +341,37 @@ fn a_month_that_was_opened_ahead_keeps_its_settings() {
     assert_eq!((december.plan_mau, site.settings.plan_mau), (Some(7), Some(7)), "at once");
 }
 
+/// Shorter holds from the next month on; longer, or without days of its own, from the first month
+/// that begins thirty days later. What was collected before keeps the period it came under.
+#[test]
+fn a_longer_period_has_its_notice() {
+    let with = |days, site: &Site| SiteSettings { records_days: days, ..site.settings.clone() };
+    let mut site = bare("UTC");
+    site.settings.records_days = Some(7);
+    site.months = calendar::reaching(&site, at("2026-11-22T00:00:00Z")).unwrap();
+    let from = |site: &Site, days, now| {
+        let (changed, from) = directory::changed(site, with(days, site), at(now)).unwrap();
+        assert_eq!(changed.settings_in(month("2026-11")).records_days, Some(7));
+        (changed, from.map(|from| from.to_string()).unwrap())
+    };
+    assert_eq!(from(&site, Some(5), "2026-11-30T00:00:00Z").1, "2026-12");
+    for longer in [Some(8), None] {
+        assert_eq!(from(&site, longer, "2026-11-01T00:00:00Z").1, "2026-12");
+        assert_eq!(from(&site, longer, "2026-11-01T00:00:01Z").1, "2027-01");
+        let (changed, named) = from(&site, longer, "2026-11-30T00:00:00Z");
+        assert_eq!(named, "2027-01");
+        assert_eq!(changed.settings_in(month("2026-12")).records_days, Some(7));
+        assert_eq!(changed.settings_in(month("2027-01")).records_days, longer);
+        // Another change beside it does not begin the notice anew, a longer period does.
+        let zone = SiteSettings { closing_hours: 24, ..with(longer, &changed) };
+        let (_, kept) = directory::changed(&changed, zone, at("2026-12-20T00:00:00Z")).unwrap();
+        assert_eq!(kept, Some(month("2027-01")));
+        let more = with(longer.map(|days| days + 1), &changed);
+        let (_, anew) = directory::changed(&changed, more, at("2026-12-20T00:00:00Z")).unwrap();
+        assert_eq!(anew, Some(month(if longer.is_some() { "2027-02" } else { "2027-01" })));
+    }
+}
+
 #[test]
 fn an_idle_month_ends_by_its_own_zone() {
     let mut site = bare("Asia/Seoul");

@@ -357,7 +357,7 @@ async fn plain_http_stays_on_loopback() {
             Arc::new(Memory::default()),
             Arc::new(TestClock::default()),
         ),
-        sites: Sites::new(Arc::new(Memory::default())),
+        sites: Sites::new(Arc::new(Memory::default()), Arc::new(Memory::default())),
         usage: Usage::new(Arc::new(Figures::of(&[]))),
         reconciliation: reconciliation(),
         audit,

@@ -207,6 +207,24 @@ fn another_history_of_the_same_key_is_found() {
     }
 }
 
+/// A second copy that is behind proves less, and the report says from where on.
+#[test]
+fn a_second_copy_that_is_behind_is_told() {
+    let case = Case::new();
+    assert_eq!(case.verify_all().second, Some(8));
+    assert_eq!(case.verify().second, None);
+    let own = String::from_utf8(case.bytes("checkpoints")).unwrap();
+    let notes: Vec<String> =
+        own.split_inclusive('\n').collect::<Vec<_>>().chunks(5).map(<[&str]>::concat).collect();
+    // The first four: over 0, 1, 2 and 5 entries.
+    std::fs::write(&case.copy, notes[..4].concat()).unwrap();
+    let behind = case.verify_all();
+    assert!(behind.is_good());
+    assert_eq!((behind.second, behind.size), (Some(5), 8));
+    std::fs::remove_file(&case.copy).unwrap();
+    assert_eq!(case.verify_all().second, None);
+}
+
 #[test]
 fn wrong_checkpoints_are_found() {
     let case = Case::new();

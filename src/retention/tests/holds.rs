@@ -65,6 +65,18 @@ async fn check_37_a_held_month_is_kept_apart_until_two_have_released_it() {
     assert_eq!(released.actor.to_string(), "c".repeat(16));
 }
 
+#[tokio::test]
+async fn a_first_request_to_release_lapses_after_a_month() {
+    let world = World::at("2026-06-01T00:00:00Z");
+    world.run().await.unwrap();
+    open(&world, "ACME", BODY).await.unwrap();
+    assert_eq!(release(&world, 1).await, Ok(false));
+    world.live_until(at("2026-07-01T00:00:00.001Z")).await;
+    assert_eq!(release(&world, 2).await, Ok(false), "it begins anew, with another person");
+    assert_eq!(release(&world, 2).await, Err(DeskError::SamePerson));
+    assert_eq!(release(&world, 1).await, Ok(true));
+}
+
 /// A hold that is opened when the lots are in hold storage already keeps them when the first ends.
 #[tokio::test]
 async fn another_hold_of_the_same_lot_keeps_its_own() {
@@ -88,7 +100,7 @@ async fn another_hold_of_the_same_lot_keeps_its_own() {
     let listed = world.list(Some("held"));
     assert_eq!(count(&listed, "\"holds\":[\"h2\"]"), 2, "{listed}");
     let auditor = caller(Role::Auditor, 0);
-    let text = world.desk.certificate(&auditor, &ran.certificates[0]).unwrap();
+    let text = world.desk.certificate(&auditor, &ran.certificates[1]).unwrap();
     let body = certificate::verify(&text, &world.key()).unwrap();
     assert_eq!(body.lots.iter().filter(|lot| lot.held_by == [2]).count(), 2);
     assert!(body.limits.iter().any(|limit| limit.contains("held_by")));
@@ -100,6 +112,23 @@ async fn another_hold_of_the_same_lot_keeps_its_own() {
     assert_eq!(world.run().await.unwrap().destroyed, 2);
     assert_eq!(holds(), []);
     assert_eq!(world.list(Some("held")).matches("ACME").count(), 0);
+}
+
+/// Whatever somebody writes of a hold or of a site's end, no line of the ledger has it.
+#[tokio::test]
+async fn what_is_written_freely_stays_out_of_the_ledger() {
+    let world = World::at("2026-06-01T00:00:00Z");
+    let free = "kim@example.com disputes";
+    let body = BODY.replacen('{', &format!(r#"{{"reason":"{free}","#), 1);
+    assert!(open(&world, "ACME", &body).await.unwrap().contains(free), "the hold shows it");
+    let operator = caller(Role::Operator, 3);
+    let mut text = format!(r#"{{"reason":"{free}"}}"#).into_bytes();
+    world.desk.terminate(&operator, site_id("ACME"), &mut text).await.unwrap();
+    world.run().await.unwrap();
+    let lines = world.ledger.read(0, 1_000).unwrap();
+    assert!(lines.len() > 2 && lines.iter().all(|line| !line.contains("kim")), "{lines:?}");
+    let row = world.vault.with(|inside| inside.rows["terminated/ACME"].clone());
+    assert_eq!(row, free.as_bytes());
 }
 
 /// One block that cannot be read keeps the lots of its own class where they are, and nothing else.
@@ -143,9 +172,10 @@ async fn a_copy_that_is_not_there_is_an_alarm_and_no_success() {
     world.vault.with(|inside| inside.fault = Some(fake::Fault::KeepsNothing));
     world.live_until(at("2026-08-10T00:00:00Z")).await;
     assert_eq!(world.alarms(), ["verification_failed"]);
-    assert!(
-        !world.kinds().contains(&"hold_moved") && !world.kinds().contains(&"certificate_issued")
-    );
+    let kinds = world.kinds();
+    assert!(!kinds.contains(&"hold_moved"));
+    let issued = kinds.iter().filter(|kind| **kind == "certificate_issued").count();
+    assert_eq!(issued, 1, "for what nothing holds");
 }
 
 #[tokio::test]
@@ -239,4 +269,10 @@ async fn a_missed_review_is_shown_and_an_alarm() {
     world.restart();
     world.run().await.unwrap();
     assert_eq!(world.alarms(), ["hold_unreviewed"], "once");
+    // And again each week, until somebody has looked.
+    for day in [7, 8, 9, 14, 15] {
+        world.clock.set(Timestamp(at("2026-09-01T00:00:01Z").0 + day * DAY_MS));
+        world.run().await.unwrap();
+    }
+    assert_eq!(world.alarms(), ["hold_unreviewed"; 3]);
 }

@@ -1,5 +1,6 @@
 //! The policy as data, and its notice.
 
+use super::super::clock::ROW;
 use super::*;
 use crate::model::time::Day;
 use crate::model::vocab::RecordType;
@@ -8,6 +9,7 @@ use crate::retention::inventory::{
 };
 use crate::retention::policy::{Period, RetentionClass};
 use crate::store::{Half, Table};
+use crate::wire::retention::rows::ClockRow;
 
 fn text(published: &str, effective: &str, material: bool, periods: &str) -> String {
     format!(
@@ -212,7 +214,7 @@ fn with_policy(now: &str, published: &str, effective: &str) -> (World, PathBuf) 
 }
 
 fn loaded(world: &World) -> usize {
-    world.kinds().iter().filter(|kind| **kind == "policy_loaded").count()
+    world.kinds().iter().filter(|kind| **kind == "policy_adopted").count()
 }
 
 #[tokio::test]
@@ -247,7 +249,7 @@ async fn check_59_notice_is_counted_from_when_the_server_saw_the_policy() {
     world.clock.set(at("2026-11-10T00:00:00Z"));
     assert_eq!(world.run().await.unwrap().destroyed, 1);
     let told = world.entries().into_iter().filter_map(|entry| match entry.event {
-        Event::PolicyLoaded { effective, .. } => Some(effective),
+        Event::PolicyAdopted { in_force_from, .. } => Some(in_force_from),
         _ => None,
     });
     assert_eq!(told.last(), Some(at("2026-11-10T00:00:00Z").day()), "not what the file says");
@@ -360,4 +362,69 @@ async fn check_59_another_profile_needs_the_notice_of_a_material_change() {
     open(Some(&path), Profile::EuGdpr).unwrap();
     assert_eq!(profile(&open(None, Profile::EuGdpr).unwrap()), "eu-gdpr");
     assert!(sentence(open(None, Profile::KrPipa)).contains("eu-gdpr, which is in force"));
+}
+
+/// What an earlier build announced, with a digest that this one does not make.
+fn announced_before(world: &World, profile: &'static str) {
+    let digest = crate::ledger::Digest([0x5a; 32]);
+    let event = Event::PolicyLoaded {
+        digest,
+        profile: crate::ledger::Word::of(profile),
+        published: Day(20_454),
+        effective: Day(20_485),
+    };
+    world.ledger.append(Entry::new(world.clock.now(), Actor::Server, event)).unwrap();
+    world.vault.with(|inside| {
+        inside.rows.remove(POLICY);
+        let row = ClockRow::parse(&inside.rows[ROW]).unwrap();
+        let row = ClockRow { policy: digest, ..row };
+        inside.rows.insert(ROW.to_owned(), row.to_bytes().unwrap());
+    });
+}
+
+fn opened(world: &World, policy: Option<PathBuf>, profile: Profile) -> Result<Desk, StartError> {
+    let settings = Settings { profile, policy, ..Settings::default() };
+    Desk::new(world.vault.clone(), world.ledger.clone(), settings, world.clock.clone())
+}
+
+/// An upgrade and a changed setting in one go are no notice.
+#[tokio::test]
+async fn check_59_an_upgrade_lets_no_other_periods_in() {
+    let world = World::at("2026-06-01T00:00:00Z");
+    world.run().await.unwrap();
+    announced_before(&world, "kr-pipa");
+    let refused = opened(&world, None, Profile::EuGdpr).err().unwrap().to_string();
+    assert!(refused.contains("kr-pipa, which is in force"), "{refused}");
+    let desk = opened(&world, None, Profile::KrPipa).unwrap();
+    desk.run_by(Actor::Server).await.unwrap();
+    // From then on it is kept with its periods, and no digest of any text is asked.
+    let kept = world.vault.with(|inside| inside.rows[POLICY].clone());
+    let kept = String::from_utf8(kept).unwrap();
+    assert!(kept.contains(r#""c2_months":6,"c3_objection_days":60,"c7_months":6"#), "{kept}");
+    // A build whose built-in policy keeps longer: what is kept stays in force.
+    let before = kept.replace(r#""c2_months":6"#, r#""c2_months":4"#);
+    world.vault.with(|inside| inside.rows.insert(POLICY.to_owned(), before.into_bytes()));
+    let desk = opened(&world, None, Profile::KrPipa).unwrap();
+    assert_eq!(desk.0.policy.months(RetentionClass::Records), 4);
+}
+
+/// A policy that the ledger knows and nobody else.
+#[tokio::test]
+async fn a_start_without_the_policy_in_force_is_refused() {
+    let world = World::at("2026-06-01T00:00:00Z");
+    world.run().await.unwrap();
+    let path = world.folder.path().join("policy.json");
+    let doc = text("2026-03-01", "2026-04-01", true, r#"{"c2_months":3}"#);
+    std::fs::write(&path, &doc).unwrap();
+    let digest = Policy::kept(doc.as_bytes()).unwrap().digest;
+    world.vault.with(|inside| {
+        inside.rows.remove(POLICY);
+        let row = ClockRow::parse(&inside.rows[ROW]).unwrap();
+        let row = ClockRow { policy: crate::ledger::Digest(digest), ..row };
+        inside.rows.insert(ROW.to_owned(), row.to_bytes().unwrap());
+    });
+    let refused = opened(&world, None, Profile::KrPipa).err().unwrap().to_string();
+    assert!(refused.contains("name its file there"), "{refused}");
+    let desk = opened(&world, Some(path), Profile::KrPipa).unwrap();
+    assert_eq!(desk.0.policy.months(RetentionClass::Records), 3, "at once");
 }

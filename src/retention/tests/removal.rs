@@ -50,10 +50,59 @@ async fn check_30_one_person_alone_removes_nothing_and_two_do() {
     let text = world.desk.certificate(&caller(Role::Auditor, 9), &id).unwrap();
     let body = certificate::verify(&text, &world.key()).unwrap();
     assert_eq!((body.lots.len(), body.initiated_by), (6, second));
+    assert_eq!(body.requested_by, Some(caller(Role::Custodian, 1).key_id.clone()), "both people");
     assert!(body.lots.iter().all(|lot| lot.rule == "removal/authority_order"
         && lot.ground.contains("order of an authority")
         && lot.due == body.begun_at));
     assert!(world.alarms().is_empty());
+}
+
+/// Records of the month that a backfill has put aside are under a key of their own.
+#[tokio::test]
+async fn a_month_with_records_put_aside_is_not_removed() {
+    let world = World::at("2026-07-20T00:00:00Z");
+    let of = |name| (site_id("ACME"), month(name));
+    world.vault.with(|inside| inside.staged.insert(of("2026-05"), 7));
+    assert_eq!(world.remove(0, "2026-05", WHY).await, Err(DeskError::BackfillOpen));
+    world.vault.with(|inside| inside.staged.clear());
+    world.remove(0, "2026-05", WHY).await.unwrap();
+    world.vault.with(|inside| inside.staged.insert(of("2026-05"), 8));
+    assert_eq!(world.remove(1, "2026-05", WHY).await, Err(DeskError::BackfillOpen));
+    assert_eq!(world.living().len(), 12);
+    world.vault.with(|inside| inside.staged = [(of("2026-06"), 8)].into());
+    assert!(world.remove(1, "2026-05", WHY).await.unwrap().0);
+}
+
+/// A UTC day that the month shares with the next one of the site stays, and is named.
+#[tokio::test]
+async fn the_days_that_stay_are_named() {
+    let vault = Memory::default();
+    let site = site("ACME", 1, "Asia/Seoul", Some(60));
+    vault.with(|inside| {
+        inside.epoch = 1;
+        inside.lots = lots_of(&site, "2026-05", 100).split_off(2);
+        for (key, day) in ["2026-04-30", "2026-05-10", "2026-05-31"].iter().enumerate() {
+            let day = at(&format!("{day}T00:00:00Z")).day();
+            let epoch = Epoch::Day(day);
+            let lot = Lot::Records(Bucket { class: Class::Records, site: site.no, epoch });
+            let ends_at = Timestamp(day.start().0 + DAY_MS);
+            let keys = vec![KeyId(500 + key as u64)];
+            inside.lots.push(LotInfo { lot, site: site.id.clone(), keys, ends_at });
+        }
+        inside.sites.insert(site.id.clone(), Arc::new(site.clone()));
+    });
+    let world = World::over(vault, at("2026-06-20T00:00:00Z"), Settings::default());
+    let body = r#"{"reason":"controller_request","late_records":"refuse"}"#;
+    world.remove(0, "2026-05", body).await.unwrap();
+    let (_, answer) = world.remove(1, "2026-05", body).await.unwrap();
+    assert!(answer.contains("\"left_days\":[\"2026-04-30\",\"2026-05-31\"]"), "{answer}");
+    world.vault.with(|inside| assert_eq!(inside.lots.len(), 2));
+    let id = answer.split("\"c").nth(2).unwrap().split('"').next().unwrap();
+    let id = format!("c{id}");
+    let text = world.desk.certificate(&caller(Role::Auditor, 9), &id).unwrap();
+    let body = certificate::verify(&text, &world.key()).unwrap();
+    let names = "2026-04-30, 2026-05-31 stay";
+    assert!(body.limits.iter().any(|limit| limit.contains(names)), "{:?}", body.limits);
 }
 
 #[tokio::test]

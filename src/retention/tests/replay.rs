@@ -15,7 +15,7 @@ async fn holds_and_clock_of_any_earlier_moment_come_to_where_the_ledger_is() {
     for text in [
         r#"{"months":["2026-05"],"ground":"unpaid","review_at":"2027-09-01T00:00:00Z"}"#,
         r#"{"months":["2026-05"],"ground":"legal_claim","review_at":"2027-09-01T00:00:00Z",
-            "classes":["sets"],"reason":"case 7"}"#,
+            "classes":["sets"]}"#,
     ] {
         let privacy = caller(Role::Privacy, 7);
         let mut text = text.as_bytes().to_vec();
@@ -69,4 +69,33 @@ async fn a_hold_that_the_ledger_has_meanwhile_is_not_told_again() {
     world.restart();
     world.run().await.unwrap();
     assert_eq!(world.kinds().iter().filter(|kind| **kind == "hold_opened").count(), 1);
+}
+
+/// Rows from before a policy was taken up: the restore brings it back, whole.
+#[tokio::test]
+async fn the_policy_in_force_comes_back_with_the_ledger() {
+    let mut world = World::at("2026-06-01T00:00:00Z");
+    world.run().await.unwrap();
+    let older = world.vault.with(|inside| inside.rows.clone());
+    let path = world.folder.path().join("policy.json");
+    let doc = r#"{"profile":"kr-pipa","published":"2026-06-01","effective":"2026-06-08",
+                  "material":false,"periods":{"c2_months":3}}"#;
+    std::fs::write(&path, doc).unwrap();
+    world.desk.0 = {
+        let settings = Settings { policy: Some(path), ..Settings::default() };
+        let (vault, ledger) = (world.vault.clone(), world.ledger.clone());
+        Desk::new(vault, ledger, settings, world.clock.clone()).unwrap().0
+    };
+    world.live_until(at("2026-06-20T00:00:00Z")).await;
+    let months = |world: &World| world.list(None).contains("3 months");
+    assert!(months(&world));
+    for rows in [older, BTreeMap::new()] {
+        world.vault.with(|inside| inside.rows = rows);
+        replay(world.vault.as_ref(), &world.entries()).await.unwrap();
+        // Also where the file and its setting are gone.
+        let (vault, ledger) = (world.vault.clone(), world.ledger.clone());
+        let settings = Settings::default();
+        world.desk = Desk::new(vault, ledger, settings, world.clock.clone()).unwrap();
+        assert!(months(&world));
+    }
 }

@@ -145,6 +145,27 @@ async fn termination_brings_everything_forward() {
     assert_eq!(count(&listed, "\"due\":\"2026-12-01T00:00:00Z\""), 6, "{listed}");
 }
 
+/// A site that ended, and a cut before the ledger heard of it.
+#[tokio::test]
+async fn an_end_that_a_cut_kept_from_the_ledger_is_told_by_the_next_run() {
+    let mut world = World::at("2026-06-01T00:00:00Z");
+    world.run().await.unwrap();
+    let ended = at("2026-05-31T00:00:00Z");
+    world.vault.with(|inside| {
+        let site = inside.sites.get_mut(&site_id("ACME")).unwrap();
+        *site = Arc::new(Site { terminated_at: Some(ended), ..Site::clone(site) });
+    });
+    for _ in 0..2 {
+        world.restart();
+        world.run().await.unwrap();
+    }
+    let told = world.entries().into_iter().filter_map(|entry| match entry.event {
+        Event::SiteTerminated { site, terminated_at, .. } => Some((site, terminated_at)),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [(site_id("ACME"), ended)], "once");
+}
+
 #[tokio::test]
 async fn many_lots_go_in_several_destructions() {
     let vault = Memory::default();

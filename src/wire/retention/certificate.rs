@@ -10,7 +10,10 @@ use crate::model::ids::SiteId;
 use crate::model::time::Timestamp;
 
 /// What the form is called.
-pub const FORMAT: &str = "blindtally/certificate/1";
+pub const FORMAT: &str = "blindtally/certificate/2";
+/// What it was called before it said where the vault epoch key lived, which backups there were, who
+/// approved and how many files were searched. Such certificates are read for ever.
+const FORMAT_1: &str = "blindtally/certificate/1";
 /// Longest certificate that is read, bytes.
 pub const CERTIFICATE_BYTES_MAX: usize = 64 << 20;
 
@@ -28,7 +31,7 @@ pub struct Certificate {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Body {
-    /// [`FORMAT`].
+    /// [`FORMAT`], or the one before.
     pub format: String,
     /// Its id.
     pub id: String,
@@ -43,6 +46,9 @@ pub struct Body {
     pub policy: Digest,
     /// Who began the destruction: `server` or a credential.
     pub initiated_by: String,
+    /// The credential of the first person, where a destruction takes two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_by: Option<String>,
     /// When it began.
     #[serde(with = "text")]
     pub begun_at: Timestamp,
@@ -53,6 +59,9 @@ pub struct Body {
     pub lots: Vec<CertifiedLot>,
     /// The key above all keys.
     pub vek: Vek,
+    /// The backups that there were before, which this makes unreadable; absent in format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backups: Option<Backups>,
     /// How it was done.
     pub method: Method,
     /// How it was checked.
@@ -112,6 +121,19 @@ pub struct Vek {
     pub register_generation: Option<u64>,
     /// Whether a copy of the VEK home from before, with the root key, would open old registers.
     pub home_copy_opens: bool,
+    /// What wrapped it, and what its home lies on; absent in format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<String>,
+}
+
+/// Backups that the ledger knows of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backups {
+    /// How many were made before the destruction began.
+    pub made: u64,
+    /// The number of the intent of the last of them.
+    pub last: Option<u64>,
 }
 
 /// How it was done.
@@ -141,9 +163,35 @@ pub struct Checked {
     pub files_removed: u64,
     /// Bytes that were reclaimed.
     pub bytes_reclaimed: u64,
+    /// Files that were looked at when it was verified; absent in format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files_searched: Option<u64>,
 }
 
 impl Body {
+    /// Whether it has the members of its format.
+    pub fn is_whole(&self) -> bool {
+        let new = [
+            self.backups.is_some(),
+            self.vek.home.is_some(),
+            self.verification.files_searched.is_some(),
+        ];
+        match self.format.as_str() {
+            FORMAT => new.iter().all(|there| *there),
+            FORMAT_1 => new.iter().all(|there| !there) && self.requested_by.is_none(),
+            _ => false,
+        }
+    }
+
+    /// The same as builds wrote it that knew format 1 only.
+    #[cfg(test)]
+    pub fn in_format_1(mut self) -> Self {
+        self.format = FORMAT_1.to_owned();
+        (self.backups, self.requested_by, self.vek.home) = (None, None, None);
+        self.verification.files_searched = None;
+        self
+    }
+
     /// The bytes that its digest is made of.
     ///
     /// # Errors

@@ -1,6 +1,8 @@
 //! Evidence: the statement that the server makes, and the index of the pack that a client puts
 //! together from it, the ledger and the certificates.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -85,10 +87,7 @@ fn is_pack_name(name: &str) -> bool {
         .strip_prefix(CERTIFICATES)
         .and_then(|rest| rest.strip_prefix("/c"))
         .and_then(|rest| rest.strip_suffix(".json"));
-    let digits = |text: &str| {
-        !text.is_empty() && text.len() <= 20 && text.bytes().all(|b| b.is_ascii_digit())
-    };
-    NAMES.contains(&name) || certificate.is_some_and(digits)
+    NAMES.contains(&name) || certificate.is_some_and(is_number)
 }
 
 /// A policy that was in force, as the ledger has it.
@@ -113,6 +112,28 @@ pub struct PolicyView {
     pub digest: Digest,
     /// Its rules.
     pub rules: Vec<RuleView>,
+}
+
+/// A living key as evidence lists it: nothing of it opens anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyView {
+    /// Its number in the register.
+    pub key: u64,
+    /// The number of the key above it.
+    pub parent: u64,
+    /// What it is for.
+    pub kind: &'static str,
+    /// The site, for a key of one.
+    pub site: Option<String>,
+    /// The number of its epoch, as the register has it.
+    pub epoch: u32,
+}
+
+impl KeyView {
+    fn to_value(&self) -> Value {
+        let Self { key, parent, kind, site, epoch } = self;
+        json!({"key": key, "parent": parent, "kind": kind, "site_id": site, "epoch": epoch})
+    }
 }
 
 /// A site as evidence names it.
@@ -157,8 +178,14 @@ pub struct Statement {
     pub types: Vec<(&'static str, &'static str)>,
     /// The life of each kind of stored thing.
     pub stored: Vec<(String, String)>,
+    /// The SHA-256 of the program that runs; `None` where it cannot be read.
+    pub build: Option<Digest>,
     /// Living keys by kind.
     pub keys: Vec<(&'static str, u64)>,
+    /// Each living key of the sites, and for all sites those of no site.
+    pub key_list: Vec<KeyView>,
+    /// How often few may read what they read, by route, as the ledger has it; for all sites only.
+    pub reads: Option<BTreeMap<String, u64>>,
     /// The turn-over of the vault epoch.
     pub turn_over: TurnView,
     /// The sites.
@@ -194,7 +221,10 @@ impl Statement {
                 .map(|(name, class)| json!({"type": name, "class": class})).collect::<Vec<_>>(),
             "stored": self.stored.iter()
                 .map(|(what, life)| json!({"what": what, "life": life})).collect::<Vec<_>>(),
+            "build_sha256": self.build.map(|digest| digest.to_string()),
             "keys": keys,
+            "key_list": self.key_list.iter().map(KeyView::to_value).collect::<Vec<_>>(),
+            "privileged_reads": self.reads,
             "turn_over": self.turn_over.to_value(),
             "sites": self.sites.iter().map(SiteView::to_value).collect::<Vec<_>>(),
             "lots": self.lots.iter().map(LotView::to_value).collect::<Vec<_>>(),
@@ -244,18 +274,46 @@ impl SiteView {
     }
 }
 
-/// The ids in an answer to `GET /v1/certificates`; `None` when it is not one.
-pub fn certificate_ids(answer: &[u8]) -> Option<Vec<String>> {
-    #[derive(Deserialize)]
-    struct Item {
-        id: String,
+/// A page of an answer to `GET /v1/certificates`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificatePage {
+    /// The ids on it.
+    pub ids: Vec<String>,
+    /// The cursor of the next page, of digits; `None` on the last one.
+    pub next: Option<String>,
+}
+
+impl CertificatePage {
+    /// Reads it; `None` when it is none, or has an id or a cursor of another form.
+    pub fn parse(answer: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Item {
+            id: String,
+        }
+        #[derive(Deserialize)]
+        struct List {
+            items: Vec<Item>,
+            next_cursor: Option<String>,
+        }
+        let List { items, next_cursor: next } = serde_json::from_slice(answer).ok()?;
+        let ids: Vec<String> = items.into_iter().map(|item| item.id).collect();
+        let plain = |id: &String| id.strip_prefix('c').is_some_and(is_number);
+        let good = ids.iter().all(plain) && next.as_deref().is_none_or(is_number);
+        good.then_some(Self { ids, next })
     }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 20 && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Whether a statement is of all sites; `None` when it does not say so.
+pub fn is_of_all_sites(statement: &[u8]) -> Option<bool> {
     #[derive(Deserialize)]
-    struct List {
-        items: Vec<Item>,
+    struct Said {
+        all_sites: bool,
     }
-    let list: List = serde_json::from_slice(answer).ok()?;
-    Some(list.items.into_iter().map(|item| item.id).collect())
+    serde_json::from_slice(statement).ok().map(|said: Said| said.all_sites)
 }
 
 #[cfg(test)]
@@ -266,6 +324,22 @@ mod tests {
         let file =
             |name: &&str| PackFile { name: (*name).to_owned(), bytes: 1, sha256: Digest([7; 32]) };
         Index { format: INDEX.to_owned(), from: 0, files: names.iter().map(file).collect() }
+    }
+
+    #[test]
+    fn a_page_of_certificates_names_nothing_but_certificates() {
+        let page = |text: &str| CertificatePage::parse(text.as_bytes());
+        let read = page(r#"{"items":[{"id":"c7","lots":2}],"next_cursor":"9"}"#).unwrap();
+        assert_eq!((read.ids, read.next), (vec!["c7".to_owned()], Some("9".to_owned())));
+        assert_eq!(page(r#"{"items":[]}"#).unwrap().next, None);
+        for bad in [
+            "{}",
+            r#"{"items":[{"id":"../c7"}]}"#,
+            r#"{"items":[{"id":"c"}]}"#,
+            r#"{"items":[],"next_cursor":"9&x=1"}"#,
+        ] {
+            assert_eq!(page(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -77,6 +77,9 @@ pub struct HoldRow {
     pub released: Option<Asked>,
     /// Whether the alarm of its missed review was given.
     pub alarmed: bool,
+    /// When it was given last.
+    #[serde(with = "maybe", default, skip_serializing_if = "Option::is_none")]
+    pub alarmed_at: Option<Timestamp>,
 }
 
 /// A removal that waits for a second person.
@@ -260,6 +263,9 @@ pub struct RunRow {
     /// The reason of a removal before its time; absent for what was due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removal: Option<String>,
+    /// The credential of the first person who asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_by: Option<String>,
 }
 
 /// Lots of a destruction whose verification did not pass.

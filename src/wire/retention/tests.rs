@@ -119,6 +119,7 @@ proptest! {
             classes: vec![Class::Sets, Class::Detections],
             ground: "unpaid".to_owned(),
             review_at: opened.at,
+            alarmed_at: alarmed.then_some(opened.at),
             reason,
             opened,
             in_ledger,
@@ -167,6 +168,7 @@ proptest! {
             alarmed: false,
             report: reported.then_some(report),
             removal: (operation == Some(3)).then(|| "authority_order".to_owned()),
+            requested_by: (operation == Some(3)).then(|| "b".repeat(16)),
         };
         prop_assert_eq!(RunRow::parse(&row.to_bytes().unwrap()), Ok(row.clone()));
         let failed = FailedRow { operation: 3, ended_at: row.begun_at, lots: row.lots };

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::rows::{Asked, HoldRow};
 use crate::ledger::Epoch;
 use crate::model::ids::SiteId;
-use crate::model::time::Timestamp;
+use crate::model::time::{Day, Timestamp};
 
 /// A lot as it is listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,18 +143,26 @@ pub struct RunView {
     pub waiting: bool,
     /// Destructions that found nothing, or whose verification did not pass.
     pub failed: u64,
+    /// Of a removal: UTC days with records of the month that stay, because another month of the
+    /// site shares them.
+    pub left_days: Vec<Day>,
 }
 
 impl RunView {
     /// As JSON.
     pub fn to_json(&self) -> Vec<u8> {
-        text(&json!({
+        let mut value = json!({
             "destroyed": self.destroyed,
             "moved_to_hold": self.moved,
             "certificates": self.certificates,
             "waiting": self.waiting,
             "failed": self.failed,
-        }))
+        });
+        if let (false, Value::Object(members)) = (self.left_days.is_empty(), &mut value) {
+            let days: Vec<String> = self.left_days.iter().map(Day::to_string).collect();
+            members.insert("left_days".to_owned(), json!(days));
+        }
+        text(&value)
     }
 }
 

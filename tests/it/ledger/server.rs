@@ -139,7 +139,7 @@ fn it_holds_what_was_done() {
     let wanted: [(Actor, &dyn Fn(&Event) -> bool); 7] = [
         (Actor::Server, &|event| matches!(event, Event::ServerStarted { .. })),
         (Actor::Server, &issued(&operator, "operator", true)),
-        (Actor::Server, &|event| matches!(event, Event::PolicyLoaded { .. })),
+        (Actor::Server, &|event| matches!(event, Event::PolicyAdopted { .. })),
         (by(&operator), &issued(&producer, "producer", true)),
         (by(&operator), &issued(&auditor, "auditor", true)),
         (by(&operator), &|event| *event == revoked),

@@ -108,3 +108,54 @@ fn a_record_whose_bucket_is_due_is_counted_and_never_kept() {
     let buckets = lots.iter().filter(|info| matches!(info.lot, Lot::Records(_)));
     assert_eq!(buckets.filter(|info| info.site == site_id(2)).count(), 1, "no name was given");
 }
+
+/// Days before one are over, and each was due two days after it began.
+struct Moving(Arc<std::sync::atomic::AtomicU32>);
+
+impl gone::Dues for Moving {
+    fn is_over(&self, _: &Site, bucket: Bucket, _: Timestamp) -> bool {
+        let over = self.0.load(Ordering::Relaxed);
+        matches!(bucket.epoch, Epoch::Day(day) if day.0 < over)
+    }
+
+    fn sets_over(&self, _: &Site, _: Month, _: Timestamp) -> bool {
+        false
+    }
+
+    fn due_at(&self, _: &Site, bucket: Bucket, _: Timestamp) -> Option<Timestamp> {
+        let Epoch::Day(day) = bucket.epoch else { return None };
+        Some(Day(day.0 + 2).start())
+    }
+}
+
+/// What was due when it came is not kept anyway; what becomes due while the backfill is open would
+/// outlive its bucket.
+#[test]
+fn a_backfill_is_overtaken_by_what_becomes_due_while_it_is_open() {
+    let mut world = World::new(settings(false));
+    let today = Timestamp(START).day().0;
+    let over = Arc::new(std::sync::atomic::AtomicU32::new(today - 30));
+    world.engine().judge_by(Box::new(Moving(Arc::clone(&over))));
+    let rows = [(1, 40), (2, 1)].map(|(event, ago)| {
+        let row = Row { site: 2, event, user: event, device: 1, drm: 0, effect: 0, hours_ago: 0 };
+        (row, START - ago * 24 * HOUR)
+    });
+    let batch = world.batch(&rows);
+    let number = world.make(2);
+    let to = world.engine().loading(number).unwrap().unwrap();
+    let marks = vec![[1; 16], [2; 16]];
+    let staged = store::backfill::Staged { batch, marks };
+    world.runtime.block_on(world.engine().load(&to, &staged, None)).unwrap();
+    let job = world.engine().backfill(number).unwrap();
+    let month = *job.staged.keys().next_back().unwrap();
+    assert_eq!(world.engine().staged_in(&site_id(2), month), Some(number));
+    assert_eq!(world.engine().staged_in(&site_id(2), month.next()), None);
+    assert_eq!(world.engine().staged_in(&site_id(0), month), None);
+    let overtaken = |day| {
+        over.store(day, Ordering::Relaxed);
+        world.engine().is_overtaken(&job)
+    };
+    assert!(!overtaken(today - 30) && !overtaken(today - 1), "it was due before it came");
+    assert!(overtaken(today));
+    world.close();
+}

@@ -1,0 +1,168 @@
+//! What a certificate does not show, one sentence each: what every one says, and what this one must
+//! say because of what it is about.
+
+use std::collections::BTreeSet;
+
+use super::plan::epoch_of;
+use super::{DeskError, Inner};
+use crate::ledger::{Epoch, Event, LedgerError, Phase, Recorded};
+use crate::model::ids::SiteId;
+use crate::model::retention::Lot;
+use crate::model::site::Site;
+use crate::model::time::Month;
+use crate::wire::retention::certificate::Backups;
+use crate::wire::retention::rows::{Reported, RunRow};
+
+const LIMITS: [&str; 3] = [
+    "It says nothing about data that left this server before: answers, exports, the customer's own \
+     records.",
+    "Counts without pseudonyms (statements, figures of a month) live on in their own class.",
+    "That the same key was never copied out of the memory of the running process cannot be shown.",
+];
+const COUNT: &str = "The destruction was cut short and finished by the next start: the \
+    number of records went with the keys, and whether a copy of the VEK home would open anything \
+    is taken for granted.";
+const HELD: &str = "Lots with \"held_by\" are not gone: before their keys were destroyed \
+    here, the holds that are named there got a copy in hold storage, under keys of a vault of its \
+    own. Block keys were sealed anew there; keys of pseudonyms and of sets were taken over.";
+const UNCOUNTED: &str = "Where the number of records is null a block could not be read \
+    before its key was destroyed, so nobody knows how many records were in it.";
+const UNTRIED: &str = "Not every key was tried at the end: a start finished the destruction \
+    and had no wrapped form of it any more. That it is gone is known by the register and by the \
+    end of its vault epoch.";
+const BACKUPS: &str = "Backups that were made before hold sealed rows of this and no key; how many \
+    copies of them there are, and where, this program does not know. They open nothing of it, on \
+    the terms that \"copies\" names.";
+
+/// Entries that are read from the ledger at once.
+const READ_ENTRIES: u64 = 1_000;
+/// What a line of the ledger about a backup has in it.
+const BACKUP_LINE: &str = "\"kind\":\"backup\"";
+
+impl Inner {
+    /// The limits of a destruction's certificate.
+    ///
+    /// # Errors
+    /// When the vault of the holds cannot be opened.
+    pub(super) fn limits_of(
+        &self,
+        row: &RunRow,
+        reported: &Reported,
+    ) -> Result<Vec<String>, DeskError> {
+        let uncounted = reported.records.iter().flatten().any(Option::is_none);
+        let held = row.lots.iter().any(|planned| !planned.heirs.is_empty());
+        let said = LIMITS
+            .into_iter()
+            .chain(reported.generation.is_none().then_some(COUNT))
+            .chain(uncounted.then_some(UNCOUNTED))
+            .chain((reported.keys_tried < reported.keys.count()).then_some(UNTRIED))
+            .chain(held.then_some(HELD))
+            .chain([BACKUPS]);
+        let mut limits: Vec<String> = said.map(str::to_owned).collect();
+        limits.extend(self.staged_line(row));
+        limits.extend(self.group_line(row)?);
+        limits.extend(self.days_line(row));
+        Ok(limits)
+    }
+
+    /// Records of the same month that an open backfill has put aside under a key of its own.
+    fn staged_line(&self, row: &RunRow) -> Option<String> {
+        let numbers = months_of(row).filter_map(|(site, month)| self.vault.staged_in(&site, month));
+        let names = joined(numbers.map(|number| format!("b{number}")))?;
+        Some(format!(
+            "Records that open backfills ({names}) have put aside for a site and month of this \
+             list are under keys of their own and still there; they end with the backfill, which \
+             is abandoned when something of it is due."
+        ))
+    }
+
+    /// Sets of billing groups in which users of these sites are, too.
+    fn group_line(&self, row: &RunRow) -> Result<Option<String>, DeskError> {
+        let living = self.vault.lots().into_iter().map(|info| (info.site, info.lot));
+        let held = self.vault.held()?.into_iter().map(|copy| (copy.site, copy.lot));
+        let sets: BTreeSet<(SiteId, Month)> = living
+            .chain(held)
+            .filter_map(|(site, lot)| match lot {
+                Lot::Sets(at) if site.is_group() => Some((site, at.month)),
+                _ => None,
+            })
+            .collect();
+        let of_members = months_of(row).filter_map(|(site, month)| {
+            let site = self.vault.site(&site)?;
+            let group = site.settings_in(month).billing_group.clone()?;
+            let scope =
+                sets.iter().find(|(of, at)| *at == month && of.group() == Some(group.clone()));
+            scope.map(|(scope, month)| format!("{} {month}", scope.as_str()))
+        });
+        Ok(joined(of_members).map(|names| {
+            format!(
+                "Users of a site that was in a billing group are also in the group's own set \
+                 ({names}), under keys of its own: it goes with the last of its members' sets, \
+                 and is kept while a member is on hold. Until then whoever has those keys and a \
+                 list of ids could tell who of it was in the group."
+            )
+        }))
+    }
+
+    /// Days that a removed month shares with another one.
+    fn days_line(&self, row: &RunRow) -> Option<String> {
+        row.removal.as_ref()?;
+        let days = months_of(row).flat_map(|(site, month)| {
+            let site = self.vault.site(&site);
+            let days =
+                site.map_or(Vec::new(), |site: std::sync::Arc<Site>| self.left_days(&site, month));
+            days.into_iter().map(|day| day.to_string())
+        });
+        let days = joined(days)?;
+        Some(format!(
+            "Records of the UTC days {days} stay until they are due: another month of the site \
+             shares them. The keys that made the removed month's pseudonyms are gone."
+        ))
+    }
+
+    /// The backups that were made before an entry.
+    pub(super) async fn backups_before(&self, entry: u64) -> Result<Backups, DeskError> {
+        self.ask(move |ledger| {
+            let (mut from, mut backups) = (0, Backups { made: 0, last: None });
+            while from < entry {
+                let lines = ledger.read(from, READ_ENTRIES.min(entry - from))?;
+                for (line, number) in lines.iter().zip(from..) {
+                    if !line.contains(BACKUP_LINE) {
+                        continue;
+                    }
+                    let read = Recorded::decode(line.as_bytes());
+                    let read = read.map_err(|_| LedgerError::Changed { entry: number })?;
+                    if let (Phase::Result, Event::BackupResult { outcome, .. }) =
+                        (read.event.phase(), &read.event)
+                        && outcome.as_str() == "made"
+                    {
+                        backups = Backups { made: backups.made + 1, last: Some(read.operation) };
+                    }
+                }
+                from += lines.len().max(1) as u64;
+            }
+            Ok(backups)
+        })
+        .await
+    }
+}
+
+/// The months of sites that a destruction is about, each once.
+fn months_of(row: &RunRow) -> impl Iterator<Item = (SiteId, Month)> {
+    let months = row.lots.iter().filter(|planned| planned.hold.is_none()).map(|planned| {
+        let month = match epoch_of(planned.lot) {
+            Epoch::Month(month) => month,
+            Epoch::Day(day) => day.month(),
+        };
+        (planned.site.clone(), month)
+    });
+    let months: BTreeSet<(SiteId, Month)> = months.collect();
+    months.into_iter()
+}
+
+/// Names in their order, each once; `None` where there is none.
+fn joined(names: impl Iterator<Item = String>) -> Option<String> {
+    let names: BTreeSet<String> = names.collect();
+    let all: Vec<String> = names.into_iter().collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
