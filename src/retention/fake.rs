@@ -613,14 +613,16 @@ impl Vault for Memory {
     }
 
     fn end_reasons(&self, before: Hour) -> Change<'_, u64> {
-        self.change(move |inside| {
+        // No change that a test cuts: it is done again as a whole.
+        let done = self.with(|inside| {
             if inside.in_use > 0 {
                 inside.in_use -= 1;
                 return Err(EngineError::InUse);
             }
             inside.reasons_from = Some(before);
             Ok(0)
-        })
+        });
+        Box::pin(std::future::ready(done))
     }
 
     fn delete_row(&self, name: String) -> Change<'_, ()> {
