@@ -175,7 +175,7 @@ async fn late_ones_that_differ_make_no_second_version() {
         usage.tally.corrections.device_users = 3;
         *world.memory.usage.lock().unwrap() = Some(usage);
         change(&|found| {
-            (found.late_users, found.late_device_users) = (late_users, late_device_users)
+            (found.late_users, found.late_device_users) = (late_users, late_device_users);
         });
         let first = world.desk.statement(site_id(), november()).await.unwrap().body;
         assert_eq!(first.billable.device_users, Some(0), "the first one bills nothing late");

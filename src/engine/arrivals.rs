@@ -196,6 +196,11 @@ impl Arrivals {
         self.read().reasons_from
     }
 
+    /// Whether something that arrived before an hour waits for the fold.
+    pub fn has_before(&self, hour: Hour) -> bool {
+        self.read().hours.range(..hour).next().is_some()
+    }
+
     /// Forgets, in memory, why records were refused before an hour.
     pub fn end_reasons(&self, before: Hour) {
         let mut recent = self.write();

@@ -254,16 +254,24 @@ impl Engine {
             if before <= from {
                 return Ok(0);
             }
-            // What is in the journal is in its hour then.
-            engine.wait_for(Message::Fold)?;
+            let last = keys::arrivals(before);
+            let mut rows = shared.store.scan(Table::Arrivals, &[], Some(&last))?;
+            // A server of today has none, and its files are left alone.
+            let has_rows = rows.next().is_some() || shared.arrivals.has_before(before);
+            drop(rows);
+            if has_rows {
+                // What is in the journal is in its hour then.
+                engine.wait_for(Message::Fold)?;
+            }
             let order = |reply| Order::EndReasons(from..before, reply);
             let hours = engine.wait_for(|reply| Message::Destruction(Box::new(order(reply))))?;
-            // Data from before had reasons in the total, too.
-            let (first, last) = (keys::arrivals(from).to_vec(), keys::arrivals(before).to_vec());
-            engine.rewrite(&[match from {
-                Hour(0) => whole(Table::Arrivals),
-                _ => (Table::Arrivals, first, last),
-            }])?;
+            if has_rows {
+                // Data from before had reasons in the total, too.
+                engine.rewrite(&[match from {
+                    Hour(0) => whole(Table::Arrivals),
+                    _ => (Table::Arrivals, keys::arrivals(from).to_vec(), last.to_vec()),
+                }])?;
+            }
             let mut changes = Changes::default();
             let row = encode_count(u64::from(before.0));
             changes.put(Table::Arrivals, keys::ARRIVALS_REASONS, row);

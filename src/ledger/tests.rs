@@ -217,6 +217,15 @@ fn one_of_each() -> Vec<Event> {
         challenged(site.clone(), month),
         challenged_again(site.clone(), month),
         Event::ChallengeRefused { site: site.clone(), month, answered: 5 },
+    ]);
+    all.extend(of_access(site, token, digest));
+    all.extend(of_webhooks());
+    all.push(Event::Alarm { reason: Alarm::ClockBack });
+    all
+}
+
+fn of_access(site: SiteId, token: Credential, digest: Digest) -> [Event; 6] {
+    [
         Event::CertificateIssued { destruction: 2, digest },
         Event::PrivilegedRead { route: Word::of("ledger"), site: None },
         Event::OverBudget { route: Word::of("erase"), site: site.clone(), limit: 9 },
@@ -229,10 +238,7 @@ fn one_of_each() -> Vec<Event> {
             expires_at: NOW,
         },
         Event::TokenRevoked { token },
-    ]);
-    all.extend(of_webhooks());
-    all.push(Event::Alarm { reason: Alarm::ClockBack });
-    all
+    ]
 }
 
 fn of_counts(site: &SiteId, month: Month, digest: Digest) -> [Event; 4] {

@@ -308,6 +308,25 @@ fn take(inside: &mut Inside, living: &[(Doom, LotInfo)]) {
     }
 }
 
+/// The fault that these lots meet.
+fn fault_of(inside: &mut Inside, lots: &[Doom]) -> Result<Option<Fault>, EngineError> {
+    match inside.fault {
+        // As long as the disk is damaged.
+        Some(Fault::CannotKeep(site)) => {
+            let is_it = |doom: &Doom| {
+                let own = matches!(doom.lot, Lot::Records(bucket) if bucket.site.0 == site);
+                own && !doom.heirs.is_empty()
+            };
+            match lots.iter().any(is_it) {
+                true => Err(EngineError::Damaged("a block of what is on hold".into())),
+                false => Ok(None),
+            }
+        }
+        Some(Fault::KeepsNothing) if lots.iter().all(|doom| doom.heirs.is_empty()) => Ok(None),
+        _ => Ok(inside.fault.take()),
+    }
+}
+
 fn destroy(inside: &mut Inside, lots: &[Doom]) -> Result<DestroyReport, EngineError> {
     let of_holds = lots.iter().any(|doom| doom.hold.is_some());
     let turned = u64::from(!inside.turned.is_empty());
@@ -321,21 +340,7 @@ fn destroy(inside: &mut Inside, lots: &[Doom]) -> Result<DestroyReport, EngineEr
         keys: info.keys.iter().copied().map(victim).collect(),
     });
     let mut done: Vec<LotReport> = report_of.collect();
-    let fault = match inside.fault {
-        // As long as the disk is damaged.
-        Some(Fault::CannotKeep(site)) => {
-            let is_it = |doom: &Doom| {
-                let own = matches!(doom.lot, Lot::Records(bucket) if bucket.site.0 == site);
-                own && !doom.heirs.is_empty()
-            };
-            if lots.iter().any(is_it) {
-                return Err(EngineError::Damaged("a block of what is on hold".into()));
-            }
-            None
-        }
-        Some(Fault::KeepsNothing) if lots.iter().all(|doom| doom.heirs.is_empty()) => None,
-        _ => inside.fault.take(),
-    };
+    let fault = fault_of(inside, lots)?;
     match fault {
         Some(Fault::Nothing) => return Ok(report(inside, Vec::new(), old_epoch)),
         // It did not even begin.

@@ -77,14 +77,13 @@ async fn devices_that_stand_for_users_are_a_metric_of_their_own() {
     assert_eq!(more, (500, "bt-A-2026-11-v2-mdud".to_owned()));
     // A first version of an older form billed none, whatever it counted.
     let name = "statement/A/2026-11/0000000001";
-    let mut rows = world.memory.rows.lock().unwrap();
-    let old = String::from_utf8(rows[name].clone()).unwrap();
+    let old = world.memory.rows.lock().unwrap()[name].clone();
+    let old = String::from_utf8(old).unwrap();
     let old = old.replace("statement/3", "statement/2").replace(r#","evidence":"live""#, "");
     let old =
         old.replace(r#""licenses_issued":7,"device_users":120000}"#, r#""licenses_issued":7}"#);
-    assert!(!Statement::parse(old.as_bytes()).unwrap().body.billable.device_users.is_some());
-    rows.insert(name.to_owned(), old.into_bytes());
-    drop(rows);
+    assert!(Statement::parse(old.as_bytes()).unwrap().body.billable.device_users.is_none());
+    world.memory.rows.lock().unwrap().insert(name.to_owned(), old.into_bytes());
     assert_eq!(ask(Some(1), Amount::Total).await.0, 0);
     assert_eq!(ask(None, Amount::Difference).await.0, 120_500);
 }

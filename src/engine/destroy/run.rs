@@ -28,7 +28,8 @@ use crate::store::{Changes, Reclaimed, RowRange, Store, Table, keys};
 /// a request that was just sealed under one holds it until its batch is folded.
 const LOOKS: u32 = 12_000;
 const LOOK: Duration = Duration::from_millis(5);
-/// How long requests are waited for that hold destroyed keys of pseudonyms: longer than any may take.
+/// How long requests are waited for that hold destroyed keys of pseudonyms: longer than any may
+/// take.
 const REQUESTS_END: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 120 });
 
 /// A destruction under way.

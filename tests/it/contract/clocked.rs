@@ -424,7 +424,7 @@ fn a_month_closes_and_stays() {
     let after = server.post_as("v", "after", "2026-11-30T21:00:00Z", &[]);
     assert_eq!((counts(&after), &after.json()["corrected"]), ([1, 1, 0, 0], &json!(1)));
     assert_eq!(counts(&server.post("s", "2026-11-10T11:00:00Z", &[])), [1, 0, 1, 0]);
-    let late = json!({"records": 1, "users": 1});
+    let late = json!({"records": 1, "users": 1, "licenses_issued": 1});
     let closed = [json!("closed"), json!(1), json!(3), json!(1), late];
     assert_eq!(figures(&server), closed);
     server = server.again();
