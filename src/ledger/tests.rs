@@ -174,19 +174,10 @@ fn one_of_each() -> Vec<Event> {
     all.extend([
         Event::SiteTerminated { site: site.clone(), terminated_at: NOW, reason },
         Event::SiteRetention { site: site.clone(), records_days: Some(30) },
-        removals(&site, &token)[0].clone(),
-        removals(&site, &token)[1].clone(),
-        Event::PolicyAdopted {
-            digest,
-            profile: Word::of("kr-pipa"),
-            published: day,
-            effective: Day(20_786),
-            material: true,
-            c2_months: Some(7),
-            c3_objection_days: None,
-            c7_months: Some(6),
-            in_force_from: Day(20_790),
-        },
+    ]);
+    all.extend(removals(&site, &token));
+    all.extend([
+        adopted(digest, day),
         Event::PolicyLoaded {
             digest,
             profile: Word::of("eu-gdpr"),
@@ -239,6 +230,20 @@ fn of_access(site: SiteId, token: Credential, digest: Digest) -> [Event; 6] {
         },
         Event::TokenRevoked { token },
     ]
+}
+
+fn adopted(digest: Digest, published: Day) -> Event {
+    Event::PolicyAdopted {
+        digest,
+        profile: Word::of("kr-pipa"),
+        published,
+        effective: Day(20_786),
+        material: true,
+        c2_months: Some(7),
+        c3_objection_days: None,
+        c7_months: Some(6),
+        in_force_from: Day(20_790),
+    }
 }
 
 fn of_counts(site: &SiteId, month: Month, digest: Digest) -> [Event; 4] {

@@ -256,9 +256,9 @@ impl Counters {
     /// and watermark sessions that are none of the production. Licences that a device stands for
     /// made that device active, and are not here.
     ///
-    /// `licenses_issued` = licences of users + those by devices + no user id + sentinel + anonymous +
-    /// renewals not counted; `licenses_failed` = failed + counted failures. With the records of
-    /// sessions and all others, these are all records ([`Counters::explained_records`]).
+    /// `licenses_issued` = licences of users + those by devices + no user id + sentinel +
+    /// anonymous + renewals not counted; `licenses_failed` = failed + counted failures. With the
+    /// records of sessions and all others, these are all records ([`Counters::explained_records`]).
     pub fn exclusions(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
         let (sentinel, anonymous) = (self.sentinel_licenses, self.anonymous_licenses);
         let by_device = self.sentinel_by_device + self.anonymous_by_device;

@@ -69,8 +69,9 @@ const COPIES_FILE: &str = "older copies of the data and of the register open not
     destruction and the root key they would";
 const COPIES_DEVICE: &str = "older copies of the data, of the register and of the VEK home open \
     nothing of this by themselves: the root provider that \"home\" names says that it ended the \
-    old vault epoch. A copy or a backup of the provider itself (of its token, its storage) from before \
-    the destruction would still have it, and this program cannot know whether there is one";
+    old vault epoch. A copy or a backup of the provider itself (of its token, its storage) from \
+    before the destruction would still have it, and this program cannot know whether there is \
+    one";
 impl Desk {
     /// The certificates whose sites are all the caller's, from the number of an intent on: a page
     /// opens [`PAGE_MAX`] certificates, and shows those of them that are the caller's.

@@ -242,8 +242,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The policy of a profile. Its digest is of its dates and periods and of no other text, so that
-    /// a better word for what a class holds is no other policy.
+    /// The policy of a profile. Its digest is of its dates and periods and of no other text, so
+    /// that a better word for what a class holds is no other policy.
     pub fn of(profile: Profile) -> Self {
         let rules = rules_of(profile);
         let mut periods = PeriodsDoc::default();

@@ -1,6 +1,6 @@
 //! Rows of the desk that data from a backup lacks, made again from the ledger: holds and their
-//! ends, the policy in force, and the time that was believed. Everything is compared with what is there, so that it can
-//! be done twice.
+//! ends, the policy in force, and the time that was believed. Everything is compared with what is
+//! there, so that it can be done twice.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,8 @@ use crate::model::vocab::Class;
 use crate::wire::retention::rows::{Asked, ClockRow, HoldRow};
 use crate::wire::retention::{PeriodsDoc, PolicyDoc};
 
-/// Brings holds, policy and clock to where the ledger has them; how many holds were made or changed.
+/// Brings holds, policy and clock to where the ledger has them; how many holds were made or
+/// changed.
 ///
 /// # Errors
 /// When a row cannot be read or written.
