@@ -613,6 +613,34 @@ mod tests {
         desk.engine.stop();
     }
 
+    /// Check 27: ids of 1 to 63 bytes take the same room, since none is stored.
+    #[tokio::test]
+    async fn check_27_the_length_of_an_id_does_not_show() {
+        let dir = tempfile::tempdir().unwrap();
+        let desk = desk(dir.path()).await;
+        let caller = crate::admin::fake::caller(Role::Producer, SiteScope::All);
+        for length in 1..64 {
+            let body = format!(
+                r#"{{"event_id":"{length:02}","type":"drm.license.issued","site_id":"A",
+                "occurred_at":"2026-11-22T04:16:00Z","outcome":"success","user_id":"{}"}}"#,
+                "u".repeat(length)
+            )
+            .replace('\n', "");
+            let body = WipedVec::from(body.into_bytes());
+            let (media, caller) = (Media::NdJson, &caller);
+            let post = Post { caller, media, body, idempotency_key: None, ce_headers: &[] };
+            let Posted::Receipt { status: 200, .. } = desk.post(post).await else {
+                panic!("not taken: {length}");
+            };
+        }
+        let table = crate::store::Table::Journal(crate::store::Half::A);
+        let rows = desk.engine.store().scan(table, &[], None).unwrap();
+        let sizes: Vec<usize> = rows.map(|row| row.unwrap().1.len()).collect();
+        assert_eq!(sizes.len(), 63);
+        assert!(sizes.iter().all(|size| *size == sizes[0]), "{sizes:?}");
+        desk.engine.stop();
+    }
+
     /// With one thread only, the second task can run only where the first one gives way.
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn a_large_body_holds_nobody_up() {

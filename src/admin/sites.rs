@@ -57,12 +57,19 @@ impl Sites {
             let event = Event::SiteRetention { site: id.clone(), records_days };
             self.scribe.note(actor(&caller.key_id), event).await?;
         }
+        let settings_days = settings.records_days;
         let change = SiteChange {
             settings,
             algorithm: patch.pseudonym_algorithm,
             group_algorithm: patch.billing_group_algorithm,
         };
-        let put = self.book.put_site(id, change).await?;
+        let put = self.book.put_site(id.clone(), change).await;
+        if put.is_err() && settings_days != said.records_days {
+            // Nothing came of it, and a restore goes by the last that was said.
+            let event = Event::SiteRetention { site: id, records_days: said.records_days };
+            self.scribe.note(actor(&caller.key_id), event).await?;
+        }
+        let put = put?;
         Ok((put.created, site_text(&put.site).into_bytes()))
     }
 

@@ -121,7 +121,8 @@ impl Inner {
         let is_own =
             |body: &Body| body.reason.as_ref() == Some(&reason) && body.issued_by == by.to_string();
         // Nothing is begun and nothing is lost behind it.
-        let is_last = replaced.version == last.body.version;
+        let next = self.begun(site, month, last.body.version)?;
+        let is_last = next.is_none() && replaced.version == last.body.version;
         if is_last && is_own(&last.body) && self.says_the_same(site, month, &last.body)? {
             return Ok(Restated { statement: last, is_new: false });
         }

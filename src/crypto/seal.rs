@@ -232,6 +232,16 @@ mod tests {
         assert!(salts.windows(2).all(|pair| pair[0] != pair[1]));
     }
 
+    /// The budget of a subkey is one value: whoever seals 1,001 uses as many subkeys, so that none
+    /// comes near the limits of the cipher.
+    #[test]
+    fn check_25_a_subkey_seals_one_value() {
+        let (key, aad) = (key(3), Aad::new("test/1"));
+        let salt = |_| key.seal(&aad, b"value")[9..HEAD_BYTES].to_vec();
+        let salts: std::collections::BTreeSet<Vec<u8>> = (0..1_001).map(salt).collect();
+        assert_eq!(salts.len(), 1_001);
+    }
+
     /// The Galois/Counter Mode of Operation (McGrew, Viega), appendix B, test cases 13 to 16:
     /// AES-256, with the nonce that is used here and with another one.
     #[test]

@@ -263,11 +263,14 @@ impl Counters {
         let (sentinel, anonymous) = (self.sentinel_licenses, self.anonymous_licenses);
         let by_device = self.sentinel_by_device + self.anonymous_by_device;
         let no_id = self.unattributed_licenses.saturating_sub(sentinel + anonymous);
-        let no_id_by_device = self.licenses_by_device.saturating_sub(by_device);
+        let rest = self.licenses_by_device.saturating_sub(by_device);
+        let no_id_by_device = rest.min(no_id);
+        // Of months that were counted before these figures; there are none of today's.
+        let sentinel_by_device = self.sentinel_by_device + (rest - no_id_by_device);
         [
             ("failed", self.licenses_failed.saturating_sub(self.failures_counted)),
             ("no_user_id", no_id.saturating_sub(no_id_by_device)),
-            ("sentinel_user_id", sentinel.saturating_sub(self.sentinel_by_device)),
+            ("sentinel_user_id", sentinel.saturating_sub(sentinel_by_device)),
             ("anonymous", anonymous.saturating_sub(self.anonymous_by_device)),
             ("renewal", self.renewals_excluded),
             ("no_license", self.no_license),

@@ -55,7 +55,8 @@ pub fn known(
     }
     let is_nobody = is_nobody_now(site, subject);
     let nobody = slots.is_empty() && is_nobody;
-    let own = if suppress && !is_nobody { Some(ring.suppression(&site.id)?) } else { None };
+    // Also of somebody who is nobody today: settings may say otherwise tomorrow.
+    let own = if suppress { Some(ring.suppression(&site.id)?) } else { None };
     let mut in_forms: Vec<Slot> = Vec::new();
     for (own, form) in own.iter().flat_map(|own| UserForm::all().map(move |form| (own, form))) {
         let base = own.base.under(site.algorithm);

@@ -20,6 +20,7 @@ mod outside;
 mod pseudonyms;
 mod reconciliation;
 mod statements;
+mod swept;
 
 pub use challenge::with_a_closed_month;
 

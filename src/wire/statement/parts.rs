@@ -130,6 +130,8 @@ pub struct Figures {
 
 impl From<&Counters> for Figures {
     fn from(of: &Counters) -> Self {
+        // A month that an earlier program counted a part of has a part of these, and says nothing.
+        let is_whole = of.explained_records() == of.records;
         Self {
             mau: of.mau,
             licenses_issued: of.licenses_issued,
@@ -143,8 +145,8 @@ impl From<&Counters> for Figures {
             duplicates: of.duplicates,
             records: of.records,
             licenses_by_device: Some(of.licenses_by_device),
-            session_records: Some(of.session_records),
-            other_records: Some(of.other_records),
+            session_records: is_whole.then_some(of.session_records),
+            other_records: is_whole.then_some(of.other_records),
         }
     }
 }

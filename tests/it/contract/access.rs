@@ -3,10 +3,11 @@
 use super::*;
 use crate::support::Client;
 
-const ROLES: [&str; 6] = ["producer", "billing", "privacy", "auditor", "operator", "custodian"];
+pub(super) const ROLES: [&str; 6] =
+    ["producer", "billing", "privacy", "auditor", "operator", "custodian"];
 
 /// The routes that exist, and the roles of API.md "Authentication" that may take them.
-const ROUTES: &[(&str, &str, &[&str])] = &[
+pub(super) const ROUTES: &[(&str, &str, &[&str])] = &[
     ("POST", "/v1/records", &["producer"]),
     ("GET", "/v1/sites/A/usage/2026-11", &["billing", "operator"]),
     ("GET", "/v1/groups/G/usage/2026-11", &["billing", "operator"]),
