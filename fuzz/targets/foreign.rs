@@ -15,13 +15,13 @@ use blindtally::ledger::{Actor, Event};
 use blindtally::model::caller::{Role, SiteScope, Token};
 use blindtally::model::ids::SiteId;
 use blindtally::model::limits::IDEMPOTENCY_KEY_BYTES_MAX;
-use blindtally::model::site::{Site, SiteSettings};
+use blindtally::model::site::{Site, SiteChange};
 use blindtally::model::time::{Clock, Timestamp};
 use blindtally::wire::Media;
 use blindtally::wire::arrivals::{place_from_bytes, place_to_bytes};
 use blindtally::wire::backup::Manifest;
 use blindtally::wire::ledger::{LedgerHead, LedgerPage};
-use blindtally::wire::retention::evidence::{Index, certificate_ids};
+use blindtally::wire::retention::evidence::{CertificatePage, Index};
 use blindtally::wire::statement::{Body, Draft, Statement};
 use blindtally::wire::webhooks::{hook_id, hook_number};
 use blindtally_fuzz::choose;
@@ -53,7 +53,7 @@ fuzz_target!(|data: &[u8]| {
             }
         }
         3 => {
-            let _ = certificate_ids(bytes);
+            let _ = CertificatePage::parse(bytes);
             let _ = LedgerHead::parse(bytes);
             let _ = LedgerPage::parse(bytes);
         }
@@ -119,7 +119,7 @@ impl Book for One {
         Vec::new()
     }
 
-    fn put_site(&self, _id: SiteId, _settings: SiteSettings) -> Change<'_, SitePut> {
+    fn put_site(&self, _id: SiteId, _change: SiteChange) -> Change<'_, SitePut> {
         refused()
     }
 }

@@ -45,7 +45,7 @@ const COVERED: &[Covered] = &[
     ("src/wire/ledger.rs", "foreign", &["LedgerHead::parse", "LedgerPage::parse"]),
     ("src/wire/media.rs", "foreign", &["Media::parse"]),
     ("src/wire/retention/certificate.rs", "retention", &["Body::parse", "Certificate::parse"]),
-    ("src/wire/retention/evidence.rs", "foreign", &["Index::parse", "certificate_ids"]),
+    ("src/wire/retention/evidence.rs", "foreign", &["Index::parse", "CertificatePage::parse"]),
     (
         "src/wire/retention/request.rs",
         "retention",
