@@ -149,7 +149,7 @@ fn tokens_are_shown_once() {
     assert!((89.99..90.01).contains(&days), "{days}");
     let list = operate(&world, "GET", "/v1/tokens", "");
     for token in [text, &world.producer, &world.billing, &world.server.operator_token()] {
-        let (_, secret) = token.rsplit_once('_').unwrap();
+        let secret = token.splitn(3, '_').nth(2).unwrap();
         assert!(!list.text().contains(secret), "a secret is listed");
     }
     let read = list.json();
