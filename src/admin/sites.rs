@@ -52,19 +52,19 @@ impl Sites {
         if settings.billing_group != said.billing_group {
             self.may_regroup(caller, before.as_deref(), settings.billing_group.as_ref())?;
         }
-        if settings.records_days != said.records_days {
+        let is_new_period = settings.records_days != said.records_days;
+        if is_new_period {
             let records_days = settings.records_days;
             let event = Event::SiteRetention { site: id.clone(), records_days };
             self.scribe.note(actor(&caller.key_id), event).await?;
         }
-        let settings_days = settings.records_days;
         let change = SiteChange {
             settings,
             algorithm: patch.pseudonym_algorithm,
             group_algorithm: patch.billing_group_algorithm,
         };
         let put = self.book.put_site(id.clone(), change).await;
-        if put.is_err() && settings_days != said.records_days {
+        if put.is_err() && is_new_period {
             // Nothing came of it, and a restore goes by the last that was said.
             let event = Event::SiteRetention { site: id, records_days: said.records_days };
             self.scribe.note(actor(&caller.key_id), event).await?;
@@ -220,6 +220,21 @@ mod tests {
         book.break_notes();
         assert!(put(&sites, r#"{"retention":{"records_days":30}}"#).await.is_err());
         assert_eq!(last_said(&book.sites()[0]).records_days, None);
+    }
+
+    /// What was said of a change that was refused is taken back: a restore goes by the last word.
+    #[tokio::test]
+    async fn a_refused_period_is_taken_back_in_the_ledger() {
+        let (sites, book) = desk();
+        put(&sites, r#"{"retention":{"records_days":90}}"#).await.unwrap();
+        book.fail(crate::engine::EngineError::DiskFull);
+        assert!(put(&sites, r#"{"retention":{"records_days":7}}"#).await.is_err());
+        assert!(put(&sites, r#"{"name":"Acme"}"#).await.is_err());
+        let told = book.notes().into_iter().filter_map(|(_, event)| match event {
+            Event::SiteRetention { records_days, .. } => Some(records_days),
+            _ => None,
+        });
+        assert_eq!(told.collect::<Vec<_>>(), [Some(90), Some(7), Some(90)]);
     }
 
     #[tokio::test]

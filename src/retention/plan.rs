@@ -202,6 +202,7 @@ impl Inner {
     pub(super) fn plan(&self, now: Timestamp, tried: &Tried) -> Result<Vec<Planned>, DeskError> {
         let mut standings = self.standings(now)?;
         standings.retain(|one| one.is_free(now) && !tried.is_over(&one.name()));
+        self.leave_to_copy(&mut standings, now);
         for of_holds in [false, true] {
             let of = || standings.iter().filter(|one| one.hold.is_some() == of_holds);
             let free = of().filter(|one| one.holds.is_empty()).take(LOTS_MAX);
@@ -223,14 +224,17 @@ impl Inner {
         Ok(Vec::new())
     }
 
-    /// Whether a plan is of what knows duplicates only, which is due every day and holds nobody's
-    /// record, and waits a while for a backup that it would call off.
-    pub(super) fn waits_for_copy(&self, lots: &[Planned], now: Timestamp) -> bool {
-        let may_wait = |planned: &Planned| {
-            let until = planned.due.0.saturating_add(i64::from(COPY_WAIT_DAYS) * DAY_MS);
-            matches!(planned.lot, Lot::Seen(_)) && now.0 < until
+    /// What knows duplicates is due every day and holds nobody's record; where nothing else is free
+    /// it waits a while for a backup that it would call off. What is on hold does not wait for it.
+    fn leave_to_copy(&self, standings: &mut Vec<Standing>, now: Timestamp) {
+        let is_unheld = |one: &Standing| one.hold.is_none() && one.holds.is_empty();
+        let may_wait = |one: &Standing| {
+            let until = one.due.0.saturating_add(i64::from(COPY_WAIT_DAYS) * DAY_MS);
+            matches!(one.info.lot, Lot::Seen(_)) && now.0 < until
         };
-        lots.iter().all(may_wait) && self.vault.is_copying()
+        if self.vault.is_copying() && standings.iter().filter(|one| is_unheld(one)).all(may_wait) {
+            standings.retain(|one| !is_unheld(one));
+        }
     }
 
     /// A lot or a copy as it is planned for destruction, with a commitment to each of its keys.

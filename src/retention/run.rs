@@ -171,7 +171,7 @@ impl Inner {
         // From here to the intent no hold comes in between.
         let _deciding = self.deciding.lock().await;
         let lots = self.plan(now, tried)?;
-        if lots.is_empty() || self.waits_for_copy(&lots, now) {
+        if lots.is_empty() {
             return Ok(None);
         }
         self.intend(actor, now, lots, None).await.map(Some)

@@ -127,3 +127,30 @@ async fn a_slot_waits_three_days_at_most_for_a_backup_and_nothing_else_does() {
     other.vault.with(|inside| inside.copying = true);
     assert_eq!(other.run().await.unwrap().destroyed, 2);
 }
+
+#[tokio::test]
+async fn what_is_on_hold_does_not_wait_for_a_backup_with_the_slots() {
+    let world = World::at("2026-06-15T00:00:00Z");
+    let own = lots_of(&site("ACME", 1, "UTC", None), "2026-06", 500);
+    world.vault.with(|inside| inside.lots = own);
+    let hold = r#"{"months":["2026-06"],"ground":"unpaid","review_at":"2027-05-01T00:00:00Z"}"#;
+    let privacy = caller(Role::Privacy, 7);
+    let mut hold = hold.as_bytes().to_vec();
+    world.desk.open_hold(&privacy, site_id("ACME"), &mut hold).await.unwrap();
+    world.live_until(at("2026-12-31T00:00:00Z")).await;
+    let copies = || world.vault.with(|inside| inside.held.len());
+    let before = copies();
+    // Due a day before the records that are on hold.
+    let day = at("2026-11-25T00:00:00Z").day();
+    let ends_at = Day(day.0 + 1).start();
+    let slot =
+        LotInfo { lot: Lot::Seen(day), site: SiteId::everywhere(), keys: vec![KeyId(9)], ends_at };
+    world.vault.with(|inside| {
+        inside.lots.push(slot);
+        inside.copying = true;
+    });
+    world.live_until(at("2027-01-02T00:00:00Z")).await;
+    assert!(copies() > before, "{before} copies");
+    let waits = |info: &LotInfo| info.lot == Lot::Seen(day);
+    assert!(world.vault.with(|inside| inside.lots.iter().any(waits)), "the slot waits");
+}

@@ -282,6 +282,25 @@ fn suppressed_persons_are_found_in_every_form() {
     server.end();
 }
 
+/// Whom a site called nobody until last month is a person now, and may be suppressed.
+#[test]
+fn a_sentinel_that_ended_can_be_suppressed() {
+    let server = Clocked::at("2026-11-10T12:00:00Z");
+    assert_eq!(put(&server, "S", r#"{"sentinel_user_ids":["lobby"]}"#).status, 201);
+    assert_eq!(post(&server, "S", "2026-11-10", &["lobby"]), (1, 0));
+    assert_eq!(put(&server, "S", r#"{"sentinel_user_ids":[]}"#).status, 200);
+    server.until("2026-12-02T12:00:00Z");
+    assert_eq!(post(&server, "S", "2026-12-02", &["lobby"]), (1, 0));
+    assert_eq!(usage(&server, "S", "2026-12")["mau"], json!(1));
+    let privacy = server.token("privacy", 365);
+    let body = r#"{"user_id":"lobby","suppress":true}"#;
+    let told = server.send(&privacy, "POST", "/v1/sites/S/subjects/erase", &[JSON], body);
+    assert_eq!((told.status, &told.json()["suppressed"]), (200, &json!(true)), "{told:?}");
+    server.until("2026-12-03T12:00:00Z");
+    assert_eq!(post(&server, "S", "2026-12-03", &["lobby"]), (1, 1));
+    server.end();
+}
+
 /// A customer's list is read as the month reads ids.
 #[test]
 fn a_list_is_read_in_the_form_of_its_month() {
