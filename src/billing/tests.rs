@@ -324,6 +324,24 @@ async fn a_restatement_that_is_asked_for_again_is_the_same_one() {
     assert_eq!(ask(Role::Operator, "b", "later").await, (6, true));
 }
 
+/// A version that was begun behind the last one is finished before anybody is told of the last.
+#[tokio::test]
+async fn a_restatement_is_not_answered_past_one_that_was_begun() {
+    let world = World::new();
+    let ask = async |reason: &str| {
+        let mut text = format!(r#"{{"reason":"{reason}"}}"#).into_bytes();
+        let caller = caller(Role::Operator);
+        let restated = world.desk.restate(&caller, site_id(), november(), &mut text).await?;
+        Ok::<_, BillingError>((restated.statement.body.version, restated.is_new))
+    };
+    assert_eq!(ask("late").await, Ok((2, true)));
+    // Its draft is written, and its statement is not.
+    world.memory.fails_in.store(2, Ordering::SeqCst);
+    assert!(ask("other").await.is_err());
+    assert_eq!(ask("late").await, Ok((4, true)));
+    assert_eq!(world.entries(), [1, 2, 3, 4]);
+}
+
 /// A month that closed months late, was put back, or failed again and again.
 #[tokio::test]
 async fn a_month_of_long_ago_is_issued_unasked() {
