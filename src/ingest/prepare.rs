@@ -33,8 +33,9 @@ pub struct Rows {
     claims: Vec<ClaimTags>,
     suspects: Vec<Suspect>,
     members: Vec<Member>,
-    /// Where the form of a user id is written; wiped with the next one, and at the end.
-    room: FormRoom,
+    /// Where the form of a user id is written; wiped with the next one, and at the end. Boxed, so
+    /// that nothing is wiped where it is only taken out and put back.
+    room: Option<Box<FormRoom>>,
 }
 
 /// A row that makes a user of a billing group active.
@@ -92,7 +93,7 @@ impl Rows {
             claims: Vec::with_capacity(rows),
             suspects: Vec::new(),
             members: Vec::new(),
-            room: FormRoom::default(),
+            room: None,
         }
     }
 
@@ -178,7 +179,7 @@ impl Rows {
         counts: bool,
     ) -> (Option<Slot>, bool) {
         // Taken out, because the id may lie in it.
-        let mut room = std::mem::take(&mut self.room);
+        let mut room = self.room.take().unwrap_or_default();
         let slot = match month.users.read(record.user_id, &mut room) {
             User::Missing => (None, false),
             User::Sentinel => (None, true),
@@ -195,7 +196,7 @@ impl Rows {
                 (Some(slot), true)
             }
         };
-        self.room = room;
+        self.room = Some(room);
         slot
     }
 
