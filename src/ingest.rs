@@ -658,7 +658,7 @@ mod tests {
             let rest = match day % 3 {
                 0 => format!(
                     r#","drm":{{"cdm_version":"{text}"}},"device":{{"make":"{text}","os_version":"{text}",
-                    "ids":[{{"kind":"device_client_id","value":"{text}"}}]}}"#
+                    "ids":[{{"kind":"android_id","value":"a1b2c3d4e5f6{day:04}"}}]}}"#
                 ),
                 _ => String::new(),
             };

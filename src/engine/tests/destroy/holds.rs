@@ -400,26 +400,6 @@ fn what_could_not_be_copied_goes_when_nothing_holds_it() {
 }
 
 #[test]
-fn a_disk_with_little_room_copies_nothing() {
-    let mut world = World::filled();
-    world.fold_now();
-    let (_, lots) = world.month_lots(0);
-    world.engine().set_disk_low(true);
-    let doomed = world.engine().destroy(kept(&lots, &[ONE]), MARK, Arc::new(()));
-    assert_eq!(world.runtime.block_on(doomed).err(), Some(EngineError::DiskFull));
-    assert_eq!(world.engine().held().unwrap(), []);
-    assert_eq!(world.engine().unfinished_destruction(), []);
-    // What is not on hold makes room.
-    let other: Vec<Lot> = world.engine().lots().iter().map(|info| info.lot).collect();
-    let other = *other.iter().find(|lot| !lots.contains(lot)).unwrap();
-    let report = world.destroy(&[Doom::from(other)], Arc::new(())).unwrap();
-    assert_eq!((report.verification, report.nothing), (Verification::Passed, false));
-    world.lose(&[other]);
-    world.engine().set_disk_low(false);
-    world.moved(&lots, &[ONE]);
-}
-
-#[test]
 fn check_36_a_move_and_a_release_cut_at_every_step_lose_nothing() {
     for step in 0..=STEPS {
         let mut world = World::filled();

@@ -1,5 +1,5 @@
-//! A copy of the register of holds that is out of reach: what is on hold waits for it, and nothing
-//! else does.
+//! What is on hold and cannot be copied now, because a copy of the register of holds is out of reach
+//! or the disk is full, waits, and nothing else does.
 
 use std::path::PathBuf;
 
@@ -187,4 +187,24 @@ fn a_start_without_the_copy_gives_up_what_a_cut_left() {
     shelf.put_back();
     world.moved(&lots, &[ONE]);
     world.check_held(ONE, &events);
+}
+
+#[test]
+fn a_disk_with_little_room_copies_nothing() {
+    let mut world = World::filled();
+    world.fold_now();
+    let (_, lots) = world.month_lots(0);
+    world.engine().set_disk_low(true);
+    let doomed = world.engine().destroy(kept(&lots, &[ONE]), MARK, Arc::new(()));
+    assert_eq!(world.runtime.block_on(doomed).err(), Some(EngineError::DiskFull));
+    assert_eq!(world.engine().held().unwrap(), []);
+    assert_eq!(world.engine().unfinished_destruction(), []);
+    // What is not on hold makes room.
+    let other: Vec<Lot> = world.engine().lots().iter().map(|info| info.lot).collect();
+    let other = *other.iter().find(|lot| !lots.contains(lot)).unwrap();
+    let report = world.destroy(&[Doom::from(other)], Arc::new(())).unwrap();
+    assert_eq!((report.verification, report.nothing), (Verification::Passed, false));
+    world.lose(&[other]);
+    world.engine().set_disk_low(false);
+    world.moved(&lots, &[ONE]);
 }
