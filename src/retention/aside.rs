@@ -110,8 +110,8 @@ impl Inner {
         Ok(End::NotKept)
     }
 
-    /// A copy off the host is out of reach. Where the engine has not begun it is one of the register
-    /// of holds, lost after the run had asked for it; else this destruction goes on with it.
+    /// A copy off the host is out of reach. Where the engine has not begun it is one of the
+    /// register of holds, lost after the run had asked for it; else this destruction goes on with it.
     pub(super) async fn waits(
         &self,
         mut row: RunRow,
