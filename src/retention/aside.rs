@@ -111,7 +111,8 @@ impl Inner {
     }
 
     /// A copy off the host is out of reach. Where the engine has not begun it is one of the
-    /// register of holds, lost after the run had asked for it; else this destruction goes on with it.
+    /// register of holds, lost after the run had asked for it; else this destruction goes on when
+    /// it is back.
     pub(super) async fn waits(
         &self,
         mut row: RunRow,
