@@ -46,6 +46,7 @@ impl Inner {
             match self.carry_on(row, false, view).await? {
                 End::Certified => {}
                 End::NotKept => tried.add(&lots),
+                End::NoRoom => tried.leave_held(),
                 End::OutOfReach => {
                     tried.leave_holds();
                     tried.add(&lots);
@@ -107,7 +108,8 @@ impl Inner {
         let reason = if is_held { Alarm::HoldNotKept } else { Alarm::DestructionFailed };
         self.lasting(reason, true).await?;
         self.give_up(row).await?;
-        Ok(End::NotKept)
+        let no_room = is_held && matches!(error, EngineError::DiskFull);
+        Ok(if no_room { End::NoRoom } else { End::NotKept })
     }
 
     /// A copy off the host is out of reach. Where the engine has not begun it is one of the

@@ -85,6 +85,8 @@ pub enum Fault {
     KeepsNothing,
     /// A copy of the register of holds is lost while what is on hold is copied: nothing is begun.
     CopyLost,
+    /// There is no room on the disk for copies.
+    NoRoom,
     /// It refuses whatever has a lot of this site, before it begins.
     Refuses(u32),
     /// What is on hold of a bucket of this site cannot be copied, and it gives up.
@@ -342,6 +344,10 @@ fn fault_of(inside: &mut Inside, lots: &[Doom]) -> Result<Option<Fault>, EngineE
             Ok(None)
         }
         Some(Fault::CopyLost) => Ok(inside.fault),
+        Some(Fault::NoRoom) if lots.iter().any(|doom| !doom.heirs.is_empty()) => {
+            Err(EngineError::DiskFull)
+        }
+        Some(Fault::NoRoom) => Ok(None),
         Some(Fault::KeepsNothing) if lots.iter().all(|doom| doom.heirs.is_empty()) => Ok(None),
         _ => Ok(inside.fault.take()),
     }
@@ -398,7 +404,13 @@ fn destroy(inside: &mut Inside, lots: &[Doom]) -> Result<DestroyReport, EngineEr
             bucket.into_iter().for_each(|lot| lot.records = None);
         }
         Some(Fault::Busy) => return Err(EngineError::Busy),
-        Some(Fault::HalfWay | Fault::KeepsNothing | Fault::CannotKeep(_) | Fault::Refuses(_))
+        Some(
+            Fault::HalfWay
+            | Fault::KeepsNothing
+            | Fault::CannotKeep(_)
+            | Fault::NoRoom
+            | Fault::Refuses(_),
+        )
         | None => {}
     }
     let was_unfinished = !inside.unfinished.is_empty() && inside.turned.is_empty();

@@ -54,6 +54,8 @@ pub(super) enum End {
     /// Given up before a key went, because the engine refused or what is on hold cannot be copied;
     /// an alarm was given.
     NotKept,
+    /// The same, because the disk has no room for copies.
+    NoRoom,
     /// Given up before a key went, because a copy of the register of holds is out of reach.
     OutOfReach,
 }
