@@ -10,6 +10,7 @@
 //! clock that is set back prolongs nothing, and one that jumps ahead makes nothing due until
 //! somebody says that it is right ([`clock`]). Nothing here sees a record or a pseudonym.
 
+mod aside;
 pub mod certificate;
 mod clock;
 mod counts;
@@ -216,6 +217,8 @@ struct State {
     turn: Option<TurnRow>,
     /// Whether rows were removed whose files are not rewritten yet.
     sweeping: bool,
+    /// What was wrong at the last run, and had its alarm then.
+    lasting: Vec<crate::ledger::Alarm>,
 }
 
 struct Inner {
