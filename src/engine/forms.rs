@@ -3,19 +3,18 @@
 //! how the writer tells before it changes a site, and before it takes a backfill.
 //!
 //! Only members count that have records of a month or can get some: those of a month that late
-//! records reach, those with records in it, and those with an open backfill that reaches it. Every
-//! change that would give a month two forms passes here, on the writer's thread, so that the forms
-//! of a group's month are one.
+//! records reach, those with records in it, and those with an open backfill that reaches it. A
+//! change of a site moves no month that has records, so it can give two forms only to months that
+//! late records reach; a backfill can do so to older ones. Both pass here, on the writer's thread.
 
 use std::collections::BTreeSet;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use super::writer::Writer;
 use super::{Engine, EngineError, Shared, calendar};
-use crate::keys::KeyKind;
 use crate::model::backfill::{BACK_MS_MAX, Job};
 use crate::model::batch::SiteMonth;
-use crate::model::ids::{GroupId, SiteId, SiteNo};
+use crate::model::ids::{GroupId, SiteNo};
 use crate::model::site::{Site, SiteSettings};
 use crate::model::time::{DAY_MS, Month, Timestamp};
 use crate::model::usage::Tally;
@@ -23,44 +22,30 @@ use crate::model::usage::Tally;
 /// How far the months of two zones lie apart at most, milliseconds.
 const ZONES_MS: i64 = 2 * DAY_MS;
 
-/// From when on something may count without having been there.
+/// The months that records of the accepted age may open, and the next one.
 #[derive(Clone, Copy)]
 struct Reach {
-    /// The earliest month that a record of the accepted age may open.
     first: Month,
-    /// The last month that has begun anywhere, or is the next one to begin.
     last: Month,
 }
 
 impl Writer {
     /// Whether a site, as it would be, and another member of one of its billing groups would have
-    /// different forms of user ids in a month that the group may still count in.
-    ///
-    /// # Errors
-    /// When a time zone is unknown.
-    pub(super) fn differs_in_form(&self, site: &Site, now: Timestamp) -> Result<bool, EngineError> {
-        let shared = &self.shared;
+    /// different forms of user ids in a month that both may count in.
+    pub(super) fn differs_in_form(&self, site: &Site, now: Timestamp) -> bool {
+        let directory = &self.shared.directory;
         let reach = Reach::at(now, self.settings.age_ms);
         let groups: BTreeSet<&GroupId> =
             all_settings(site).filter_map(|s| s.billing_group.as_ref()).collect();
-        for group in groups {
-            let mut others = shared.directory.ever_members(group);
+        groups.into_iter().any(|group| {
+            let mut others = directory.ever_members(group);
             others.retain(|other| other.id != site.id);
-            if others.is_empty() {
-                continue;
-            }
-            for month in shared.months_of(group, site, reach)? {
-                for other in &others {
-                    if differ(group, site, other, month)
-                        && shared.counts(site, month, reach)?
-                        && shared.counts(other, month, reach)?
-                    {
-                        return Ok(true);
-                    }
-                }
-            }
-        }
-        Ok(false)
+            let months = reach.months_of(site, &others);
+            others.iter().any(|other| {
+                let counts = |month: &Month| takes(site, *month) && takes(other, *month);
+                months.iter().any(|month| differ(group, site, other, *month) && counts(month))
+            })
+        })
     }
 }
 
@@ -99,50 +84,13 @@ impl Shared {
                     return Ok(false);
                 }
             }
-            // Who is counted in the group's month was read as somebody reads who is still there.
-            members.push(site.clone());
-            let known = members.iter().any(|member| self.has_records_in(member.no, month));
-            if !known && self.has_users(group, month) {
-                return Ok(false);
-            }
         }
         Ok(true)
     }
 
-    /// The months that a group may count in: those it has a set of, those that a late record may
-    /// open, those of open backfills, and what is announced.
-    fn months_of(
-        &self,
-        group: &GroupId,
-        site: &Site,
-        reach: Reach,
-    ) -> Result<BTreeSet<Month>, EngineError> {
-        let scope = SiteId::of_group(group);
-        let keys = self.ring.list().into_iter();
-        let keys =
-            keys.filter(|key| key.kind == KeyKind::Base && key.site.as_ref() == Some(&scope));
-        let mut months: BTreeSet<Month> = keys.map(|key| Month(key.epoch)).collect();
-        let mut month = reach.first;
-        while month <= reach.last {
-            months.insert(month);
-            month = month.next();
-        }
-        // What was announced holds from its month on, for all members.
-        let others = self.directory.ever_members(group);
-        for own in others.iter().map(AsRef::as_ref).chain([site]) {
-            months.extend(own.pending.as_ref().map(|(month, _)| *month));
-            for job in self.open_jobs(own.no) {
-                months.extend(months_of_job(&job, own)?);
-            }
-        }
-        Ok(months)
-    }
-
-    /// Whether a site has, or may get, records of a month: one that has ended takes no more.
+    /// Whether a site has, or may get, records of a month.
     fn counts(&self, site: &Site, month: Month, reach: Reach) -> Result<bool, EngineError> {
-        let last = site.months.last().map(|span| span.month);
-        let is_taken = site.terminated_at.is_none() || last.is_some_and(|last| month <= last);
-        if (is_taken && month >= reach.first) || self.has_records_in(site.no, month) {
+        if (takes(site, month) && month >= reach.first) || self.has_records_in(site.no, month) {
             return Ok(true);
         }
         for job in self.open_jobs(site.no) {
@@ -153,25 +101,14 @@ impl Shared {
         Ok(false)
     }
 
-    fn open_jobs(&self, site: SiteNo) -> impl Iterator<Item = std::sync::Arc<Job>> {
+    fn open_jobs(&self, site: SiteNo) -> impl Iterator<Item = Arc<Job>> {
         let jobs = self.backfills.all().into_iter();
         jobs.filter(move |job| job.site == site && job.is_open())
     }
 
     fn has_records_in(&self, site: SiteNo, month: Month) -> bool {
-        self.figures(site, month, Tally::has_records)
-    }
-
-    /// Whether a group's month has counted anybody.
-    fn has_users(&self, group: &GroupId, month: Month) -> bool {
-        let scope = self.directory.site(&SiteId::of_group(group));
-        let any = |tally: &Tally| tally.counters.mau > 0 || tally.corrections.mau > 0;
-        scope.is_some_and(|scope| self.figures(scope.no, month, any))
-    }
-
-    fn figures(&self, site: SiteNo, month: Month, say: impl Fn(&Tally) -> bool) -> bool {
         let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
-        published.get(&SiteMonth { site, month }).is_some_and(say)
+        published.get(&SiteMonth { site, month }).is_some_and(Tally::has_records)
     }
 }
 
@@ -180,6 +117,25 @@ impl Reach {
         let first = Timestamp(now.0.saturating_sub(age_ms).saturating_sub(ZONES_MS));
         Self { first: first.day().month(), last: now.day().month().next() }
     }
+
+    /// With those from which on something is announced: it holds from there on.
+    fn months_of(self, site: &Site, others: &[Arc<Site>]) -> BTreeSet<Month> {
+        let all = others.iter().map(AsRef::as_ref).chain([site]);
+        let announced = all.filter_map(|site| site.pending.as_ref().map(|(month, _)| *month));
+        let mut months: BTreeSet<Month> = announced.collect();
+        let mut month = self.first;
+        while month <= self.last {
+            months.insert(month);
+            month = month.next();
+        }
+        months
+    }
+}
+
+/// Whether a site takes records of a month: one that has ended takes no more.
+fn takes(site: &Site, month: Month) -> bool {
+    let last = site.months.last().map(|span| span.month);
+    site.terminated_at.is_none() || last.is_some_and(|last| month <= last)
 }
 
 /// All settings that a site had, has or will have.

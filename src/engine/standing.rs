@@ -54,7 +54,7 @@ impl Writer {
                 (site, None)
             }
         };
-        if self.differs_in_form(&site, now)? {
+        if self.differs_in_form(&site, now) {
             return Ok(Err(SiteConflict::UserForm));
         }
         let of_group = group_algorithm.unwrap_or_default();

@@ -35,9 +35,10 @@ impl Writer {
     pub(super) fn backfill(&mut self, order: Order) -> Result<(), EngineError> {
         match order {
             Order::Make(job, reply) => {
-                let made = match self.reads_alike(&job)? {
-                    true => Ok(self.put_backfill(Changes::default(), *job)?),
-                    false => Err(EngineError::Conflict(SiteConflict::UserForm)),
+                let made = match self.reads_alike(&job) {
+                    Ok(true) => Ok(self.put_backfill(Changes::default(), *job)?),
+                    Ok(false) => Err(EngineError::Conflict(SiteConflict::UserForm)),
+                    Err(error) => Err(error),
                 };
                 let _ = reply.send(made);
             }
