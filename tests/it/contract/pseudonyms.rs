@@ -233,9 +233,8 @@ fn backfills_of_a_group_are_read_alike() {
     differ(&july("Z"));
     let third = id(&july("X"));
     whole(&third, "X", "2026-07-09", &["viewer", "VIEWER"]);
-    let mau = |month: &str| {
-        server.operate("GET", &format!("/v1/groups/G/usage/{month}"), "").json()
-    };
+    let mau =
+        |month: &str| server.operate("GET", &format!("/v1/groups/G/usage/{month}"), "").json();
     let found = mau("2026-07");
     assert_eq!((&found["mau"], &found["corrections"]["users"]), (&json!(0), &json!(3)), "{found}");
     for (site, user) in [("Z", "VIEWER"), ("X", "Viewer")] {
