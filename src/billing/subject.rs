@@ -101,8 +101,8 @@ impl Subject {
         }
     }
 
-    /// How the user ids of its month are read, and what makes pseudonyms of them. Members of a group
-    /// that have records read them alike.
+    /// How the user ids of its month are read, and what makes pseudonyms of them. Members of a
+    /// group that have records read them alike.
     pub fn reading(&self, month: Month) -> (Algorithm, UserRules) {
         let sentinels =
             |usage: &UsageMonth| usage.site.settings_in(month).sentinel_user_ids.clone();

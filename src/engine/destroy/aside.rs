@@ -1,5 +1,5 @@
-//! Destructions that end before a key went: there is no room for a copy, a copy cannot be made, or a
-//! copy of the register of holds is out of reach. Their lots stay, and stand in no other's way.
+//! Destructions that end before a key went: there is no room for a copy, a copy cannot be made, or
+//! a copy of the register of holds is out of reach. Their lots stay, and stand in no other's way.
 
 use std::path::PathBuf;
 use std::sync::PoisonError;
@@ -20,8 +20,8 @@ impl Run<'_> {
     }
 
     /// The copies of the register of holds, off the host, that this destruction would wait for
-    /// before a key may go. It asks before it begins, so that nothing else has to wait with it; from
-    /// [`Stage::Kept`] on there is no way back.
+    /// before a key may go. It asks before it begins, so that nothing else has to wait with it;
+    /// from [`Stage::Kept`] on there is no way back.
     pub(super) fn waits_for_holds(&self, row: &UnderWay) -> Result<Vec<PathBuf>, EngineError> {
         let shared = &self.engine.shared;
         if row.stage == Stage::Kept {

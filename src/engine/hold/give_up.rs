@@ -1,7 +1,7 @@
-//! Giving up copies that cannot be made, so that one damaged lot, or a copy of the register of holds
-//! that is out of reach, does not keep every other lot from being destroyed. What was begun of them
-//! goes: rows first, then the keys that the holds got, because a copy that nobody knows of would
-//! open what is destroyed later without it.
+//! Giving up copies that cannot be made, so that one damaged lot, or a copy of the register of
+//! holds that is out of reach, does not keep every other lot from being destroyed. What was begun
+//! of them goes: rows first, then the keys that the holds got, because a copy that nobody knows of
+//! would open what is destroyed later without it.
 //!
 //! While a copy of that register is out of reach such keys cannot go. They stay, without rows, and
 //! whoever destroys or erases something of their lots sees to them first ([`clear`]).

@@ -1,5 +1,5 @@
-//! What is on hold and cannot be copied now, because a copy of the register of holds is out of reach
-//! or the disk is full, waits, and nothing else does.
+//! What is on hold and cannot be copied now, because a copy of the register of holds is out of
+//! reach or the disk is full, waits, and nothing else does.
 
 use std::path::PathBuf;
 
