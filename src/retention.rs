@@ -10,11 +10,8 @@
 //! clock that is set back prolongs nothing, and one that jumps ahead makes nothing due until
 //! somebody says that it is right ([`clock`]). Nothing here sees a record or a pseudonym.
 
-<<<<<<< HEAD
-mod aside;
-=======
 mod access;
->>>>>>> 0ead9ae6b2443f145344d66324f94e2d20ec488e
+mod aside;
 pub mod certificate;
 mod clock;
 mod counts;

@@ -187,11 +187,7 @@ const POST: Method = Method::POST;
 const DELETE: Method = Method::DELETE;
 
 #[rustfmt::skip]
-<<<<<<< HEAD
-static TABLE: [Row; 61] = [
-=======
-static TABLE: [Row; 62] = [
->>>>>>> 0ead9ae6b2443f145344d66324f94e2d20ec488e
+static TABLE: [Row; 63] = [
     row(Route::Records,     POST,   "/v1/records",                    "records",      PRODUCER),
     row(Route::SiteUsage,   GET,    "/v1/sites/{site}/usage/{month}", "site_usage",   BILLING),
     row(Route::GroupUsage,  GET,    "/v1/groups/{group}/usage/{month}", "group_usage", BILLING),

@@ -242,25 +242,11 @@ impl Service {
             | Route::GroupStatementGet
             | Route::GroupStatementVersions
             | Route::GroupStatementPage
-<<<<<<< HEAD
-            | Route::GroupRestate => self.statements(route, &caller, captures, (parts, body)).await,
-            Route::Export | Route::GroupExport => {
-                self.export(route, &caller, captures, parts).await
-            }
-            Route::Challenge | Route::GroupChallenge => {
-                self.challenge(route, &caller, captures, (parts, body)).await
-            }
-            Route::SitePut => self.put_site(&caller, site(&caller, first)?, parts, body).await,
-            Route::SiteGet => self.site_get(&caller, first),
-            Route::SiteList => Ok(json(StatusCode::OK, self.desks.sites.list(&caller))),
-            Route::TokenCreate => self.create_token(&caller, parts, body).await,
-            Route::TokenList => Ok(json(StatusCode::OK, self.desks.tokens.list(&caller))),
-            Route::TokenRevoke => self.revoke_token(&caller, first).await,
-            Route::LedgerList => self.ledger_list(&caller, parts).await,
-=======
             | Route::GroupRestate => self.statements(route, caller, captures, (parts, body)).await,
             Route::Export | Route::GroupExport => self.export(route, caller, captures, parts).await,
-            Route::Challenge => self.challenge(caller, captures, (parts, body)).await,
+            Route::Challenge | Route::GroupChallenge => {
+                self.challenge(route, caller, captures, (parts, body)).await
+            }
             Route::SitePut => self.put_site(caller, site(caller, first)?, parts, body).await,
             Route::SiteGet => self.site_get(caller, first),
             Route::SiteList => Ok(json(StatusCode::OK, self.desks.sites.list(caller))),
@@ -268,7 +254,6 @@ impl Service {
             Route::TokenList => Ok(json(StatusCode::OK, self.desks.tokens.list(caller))),
             Route::TokenRevoke => self.revoke_token(caller, first).await,
             Route::LedgerList => self.ledger_list(caller, parts).await,
->>>>>>> 0ead9ae6b2443f145344d66324f94e2d20ec488e
             Route::LedgerHead => self.ledger_head(parts),
             Route::LedgerProof => self.ledger_proof(caller, first).await,
             Route::Metrics => Ok(self.metrics(parts)),
