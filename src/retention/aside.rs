@@ -1,5 +1,6 @@
-//! What cannot go now, and stands in no other's way: plans that the engine gave up before a key went,
-//! and what waits for a copy of the register of holds that is out of reach. Each run tries it again.
+//! What cannot go now, and stands in no other's way: plans that the engine gave up before a key
+//! went, and what waits for a copy of the register of holds that is out of reach. Each run tries it
+//! again.
 //!
 //! Whatever lasts is an alarm when it begins, a figure as long as it lasts, and a line in the log
 //! when it is over. A start forgets what lasted, so it alarms anew.
@@ -109,13 +110,18 @@ impl Inner {
         Ok(End::NotKept)
     }
 
-    /// A copy of the register of holds was lost after the run had asked for it.
-    pub(super) async fn out_of_reach(
+    /// A copy off the host is out of reach. Where the engine has not begun it is one of the
+    /// register of holds, lost after the run had asked for it; else this destruction goes on with it.
+    pub(super) async fn waits(
         &self,
-        row: RunRow,
+        mut row: RunRow,
         view: &mut RunView,
     ) -> Result<End, DeskError> {
         view.waiting = true;
+        if !self.vault.unfinished_destruction().is_empty() {
+            self.alarm_once(&mut row, Alarm::RegisterCopyUnreachable).await?;
+            return Ok(End::Waiting);
+        }
         self.lasting(Alarm::RegisterCopyUnreachable, true).await?;
         self.give_up(row).await?;
         Ok(End::OutOfReach)

@@ -347,6 +347,18 @@ fn fault_of(inside: &mut Inside, lots: &[Doom]) -> Result<Option<Fault>, EngineE
     }
 }
 
+/// What a destruction says that finds its lots without keys.
+fn emptied(lots: &[Doom]) -> Vec<LotReport> {
+    let of = |doom: &Doom| LotReport {
+        lot: doom.lot,
+        hold: doom.hold,
+        heirs: doom.heirs.clone(),
+        records: Some(0),
+        keys: Vec::new(),
+    };
+    lots.iter().map(of).collect()
+}
+
 fn destroy(inside: &mut Inside, lots: &[Doom]) -> Result<DestroyReport, EngineError> {
     let of_holds = lots.iter().any(|doom| doom.hold.is_some());
     let turned = u64::from(!inside.turned.is_empty());
@@ -365,13 +377,11 @@ fn destroy(inside: &mut Inside, lots: &[Doom]) -> Result<DestroyReport, EngineEr
         Some(Fault::Nothing) => return Ok(report(inside, Vec::new(), old_epoch)),
         // It did not even begin.
         Some(Fault::Lies) => return Ok(report(inside, done, old_epoch)),
-        Some(Fault::Waiting) => {
-            turn(inside, lots, &living);
+        Some(Fault::Waiting | Fault::CopyLost) => {
+            if fault == Some(Fault::Waiting) {
+                turn(inside, lots, &living);
+            }
             let waiting_for = vec![PathBuf::from("elsewhere")];
-            return Ok(DestroyReport { waiting_for, ..report(inside, Vec::new(), old_epoch) });
-        }
-        Some(Fault::CopyLost) => {
-            let waiting_for = vec![PathBuf::from("elsewhere.hold")];
             return Ok(DestroyReport { waiting_for, ..report(inside, Vec::new(), old_epoch) });
         }
         Some(Fault::StillOpens) => {
@@ -404,16 +414,7 @@ fn destroy(inside: &mut Inside, lots: &[Doom]) -> Result<DestroyReport, EngineEr
         inside.unfinished = lots.to_vec();
         return Err(EngineError::Stopped);
     }
-    let again = || {
-        lots.iter().map(|doom| LotReport {
-            lot: doom.lot,
-            hold: doom.hold,
-            heirs: doom.heirs.clone(),
-            records: Some(0),
-            keys: Vec::new(),
-        })
-    };
-    let done = if was_unfinished { again().collect() } else { done };
+    let done = if was_unfinished { emptied(lots) } else { done };
     let mut report = report(inside, done, old_epoch);
     report.new_epoch = if of_holds { inside.held_epoch } else { inside.epoch };
     if !report.nothing {

@@ -1,5 +1,5 @@
 //! Destructions that end before a key went: there is no room for a copy, a copy cannot be made, or
-//! a copy of the register of holds is out of reach. Their lots stay, and stand in no other's way.
+//! one of the register of holds is out of reach. Their lots stay, and stand in no other's way.
 
 use std::path::PathBuf;
 use std::sync::PoisonError;
