@@ -8,7 +8,9 @@ use blindtally::retention::policy::{Policy, Profile};
 use blindtally::wire::fault::Flaw;
 use blindtally::wire::retention::certificate::{Body, Certificate};
 use blindtally::wire::retention::rows::{ClockRow, FailedRow, HoldRow, NoticeRow, RunRow};
-use blindtally::wire::retention::{ConfirmRequest, HOLD_MONTHS_MAX, HoldRequest, TerminateRequest};
+use blindtally::wire::retention::{
+    ConfirmRequest, HOLD_MONTHS_MAX, HoldRequest, ReviewRequest, TerminateRequest,
+};
 use blindtally_fuzz::choose;
 use libfuzzer_sys::fuzz_target;
 
@@ -30,6 +32,9 @@ fuzz_target!(|data: &[u8]| {
         },
         1 => {
             if let Err(flaw) = ConfirmRequest::parse(&mut bytes.to_vec()) {
+                check(flaw);
+            }
+            if let Err(flaw) = ReviewRequest::parse(&mut bytes.to_vec()) {
                 check(flaw);
             }
             if let Err(flaw) = TerminateRequest::parse(&mut bytes.to_vec()) {

@@ -1,6 +1,6 @@
 //! What is due of the small rows: tokens that ended, holds that were released, requests for a
-//! removal that nobody confirmed, statements, and plain counts ([`super::counts`]). They hold names
-//! of credentials, an operator's words and counts, and nothing of an end user; they are in clear or
+//! removal that nobody confirmed, statements, plain counts ([`super::counts`]), and days of the access
+//! log ([`super::access`]). They hold names of credentials, an operator's words and counts, and nothing of an end user; they are in clear or
 //! sealed under the key that lives as long as the vault. So their end is that their rows go and the
 //! files that held them are rewritten; no certificate says more. A row says so until the files are
 //! rewritten: cut before, the next sweep does it.
@@ -35,6 +35,9 @@ impl Inner {
     /// Removes what is due by this believed time; how many rows.
     pub(super) async fn sweep(&self, now: Timestamp) -> Result<u64, DeskError> {
         let (mut swept, mut in_use) = (0, false);
+        // The registers do not list the keys of what is being destroyed, so nobody can tell that
+        // nothing is left of its months and sites.
+        let destroying = !self.vault.unfinished_destruction().is_empty();
         for sweep in Sweep::ALL {
             swept += match sweep {
                 Sweep::Rejects => match self.rejects_due(now).await {
@@ -48,8 +51,10 @@ impl Inner {
                 Sweep::Holds => self.holds_due(now).await?,
                 Sweep::Removals => self.removals_due(now).await?,
                 Sweep::Statements => self.statements_due(now).await?,
+                Sweep::Figures | Sweep::Sites if destroying => 0,
                 Sweep::Figures => self.figures_due(now).await?,
                 Sweep::Sites => self.sites_due(now).await?,
+                Sweep::Access => self.access_due(now).await?,
             };
         }
         // Also what an earlier sweep removed that was cut here.
@@ -65,9 +70,8 @@ impl Inner {
                 }
             }
         }
-        if in_use {
-            self.alarm(Alarm::FilesInUse).await?;
-        }
+        self.figures.in_use(in_use);
+        self.lasting(Alarm::FilesInUse, in_use).await?;
         Ok(swept)
     }
 

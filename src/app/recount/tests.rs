@@ -67,6 +67,7 @@ fn what_arrived_is_what_is_counted() {
         let mut report = Report::default();
         arrived(found, &mut report);
         let Report { checked, unchecked, findings } = report;
+        assert!(findings.iter().all(|finding| finding.ends_with(COUNTS)), "{findings:?}");
         [checked, unchecked, findings].map(|lines| lines.len())
     };
     let sums = |accepted, counted, duplicates, counted_duplicates| {
@@ -106,6 +107,7 @@ fn every_difference_is_a_finding() {
     for other in others {
         let (findings, checked, _) = compared(&body(), &Found::Sets(other.clone()));
         assert_eq!((findings.len(), checked), (1, 0), "{other:?}");
+        assert!(findings[0].ends_with(COUNTS), "{findings:?}");
     }
     let mut said = body();
     let row = |drm_type: &str| ByDrm { drm_type: drm_type.to_owned(), mau: 2, licenses_issued: 9 };
@@ -163,6 +165,7 @@ fn a_version_names_the_one_before_it() {
     let said = |body: &Body, before: Option<&Body>| {
         let mut report = Report::default();
         follows(body, before, &mut report);
+        assert!(report.findings.iter().all(|finding| finding.ends_with(STATEMENTS)));
         [report.findings.len(), report.unchecked.len(), report.checked.len()]
     };
     assert_eq!(said(&first, None), [0; 3]);
