@@ -641,6 +641,58 @@ mod tests {
         desk.engine.stop();
     }
 
+    /// Check 27 in blocks of one record: its texts have 1 to 61 bytes, and what is optional is there
+    /// or not; all rows of a table are as long as each other.
+    #[tokio::test]
+    async fn check_27_a_block_of_one_record_does_not_show_what_is_in_it() {
+        use crate::store::Table;
+        let dir = tempfile::tempdir().unwrap();
+        let desk = desk(dir.path()).await;
+        let days = SiteSettings { records_days: Some(30), ..SiteSettings::default() };
+        desk.engine.put_site(SiteId::parse(b"A").unwrap(), days).await.unwrap();
+        let caller = crate::admin::fake::caller(Role::Producer, SiteScope::All);
+        // A day has a bucket of its own, and so a block.
+        for day in 2..=22 {
+            let text = "t".repeat(3 * day - 5);
+            let user = if day % 2 == 0 { format!(r#","user_id":"{text}""#) } else { String::new() };
+            let rest = match day % 3 {
+                0 => format!(
+                    r#","drm":{{"cdm_version":"{text}"}},"device":{{"make":"{text}","os_version":"{text}",
+                    "ids":[{{"kind":"android_id","value":"a1b2c3d4e5f6{day:04}"}}]}}"#
+                ),
+                _ => String::new(),
+            };
+            let body = format!(
+                r#"{{"event_id":"{text}{day:02}","type":"drm.license.issued","site_id":"A",
+                "occurred_at":"2026-11-{day:02}T01:16:00Z","outcome":"success"{user}{rest}}}"#
+            )
+            .replace('\n', "");
+            let body = WipedVec::from(body.into_bytes());
+            let (media, caller) = (Media::NdJson, &caller);
+            let post = Post { caller, media, body, idempotency_key: None, ce_headers: &[] };
+            let Posted::Receipt { status: 200, body, .. } = desk.post(post).await else {
+                panic!("not taken: {day}");
+            };
+            let said = String::from_utf8(body).unwrap();
+            assert!(said.contains("\"accepted\":1"), "{day}: {said}");
+        }
+        desk.engine.fold().await.unwrap();
+        let mut tables = 0;
+        for table in desk.engine.store().tables() {
+            let of_blocks =
+                matches!(table, Table::Blocks(..) | Table::Headers(..) | Table::BlockKeys(..));
+            if of_blocks {
+                tables += 1;
+                let rows = desk.engine.store().scan(table, &[], None).unwrap();
+                let sizes: Vec<usize> = rows.map(|row| row.unwrap().1.len()).collect();
+                assert_eq!(sizes.len(), 21, "{table:?}");
+                assert!(sizes.iter().all(|size| *size == sizes[0]), "{table:?} {sizes:?}");
+            }
+        }
+        assert_eq!(tables, 3);
+        desk.engine.stop();
+    }
+
     /// With one thread only, the second task can run only where the first one gives way.
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn a_large_body_holds_nobody_up() {

@@ -117,13 +117,13 @@ pub enum KeysError {
     #[error(transparent)]
     Register(#[from] RegisterError),
     /// A token as the root, where a key file is needed.
-    #[error("the root key is in a token, which only the server may ask")]
+    #[error("the root key is in a token, which only the server may ask; ask the running server")]
     NotWithToken,
     /// Another process has the keys open.
     #[error("the keys directory {} is in use by another process; stop that first", .0.display())]
     Locked(PathBuf),
     /// A file operation outside of the register's own.
-    #[error("cannot {what} {}: {source}", .path.display())]
+    #[error("cannot {what} {} ({source}); check its disk and its rights", .path.display())]
     Io {
         /// What was tried.
         what: &'static str,

@@ -11,6 +11,7 @@
 //! somebody says that it is right ([`clock`]). Nothing here sees a record or a pseudonym.
 
 mod access;
+mod aside;
 pub mod certificate;
 mod clock;
 mod counts;
@@ -240,6 +241,8 @@ struct State {
     turn: Option<TurnRow>,
     /// Whether rows were removed whose files are not rewritten yet.
     sweeping: bool,
+    /// What was wrong at the last run, and had its alarm then.
+    lasting: Vec<crate::ledger::Alarm>,
 }
 
 struct Inner {

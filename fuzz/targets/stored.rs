@@ -254,7 +254,7 @@ fn fields(details: &[u8]) -> Vec<String> {
 }
 
 fn headers(bytes: &[u8]) {
-    round_trip(bytes, Header::decode, Header::encode);
+    of_any_version(bytes, Header::decode, Header::encode);
     let Ok(header) = Header::decode(bytes) else { return };
     let mut tag = [0; 16];
     tag.iter_mut().zip(bytes.iter().rev()).for_each(|(to, from)| *to = *from);

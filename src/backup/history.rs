@@ -2,7 +2,7 @@
 //! back. The whole ledger is read, because an entry may be older than the backup and what it speaks
 //! of younger; doing it twice does no harm.
 
-use crate::engine::restore::{LedgerErasure, Named, NamedKind, Replay};
+use crate::engine::restore::{LedgerErasure, LedgerPeriod, Named, NamedKind, Replay};
 use crate::ledger::{Bucket, Epoch, Event, Ledger, LedgerError, Recorded, Word};
 use crate::model::batch;
 use crate::model::ids::HoldNo;
@@ -62,12 +62,17 @@ impl History {
                 self.replay.terminated.push((site.clone(), *terminated_at));
             }
             Event::SiteRetention { site, records_days } => {
-                self.replay.periods.insert(site.clone(), (*records_days, entry.time));
+                self.replay.periods.push(LedgerPeriod {
+                    number: entry.number,
+                    site: site.clone(),
+                    records_days: *records_days,
+                    at: entry.time,
+                });
             }
             // What was asked of it was not asked of a site of the same id that came later.
             Event::SiteRemoved { site } => {
                 self.replay.erasures.retain(|of| of.site != *site);
-                self.replay.periods.remove(site);
+                self.replay.periods.retain(|of| of.site != *site);
             }
             Event::ErasureIntent { site, months, suppressed, .. } => {
                 self.replay.erasures.push(LedgerErasure {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::months::{Change, Compared, Months, Recount};
+use super::months::{Change, Compared, ListKeys, Months, Recount};
 use super::{Billing, Ledger, Settings};
 use crate::crypto::{BaseKey, SealKey, Secret, TagKey};
 use crate::engine::groups::GroupMonth;
@@ -89,8 +89,8 @@ impl Months for Memory {
         Box::pin(async move { if is_busy { Err(EngineError::Busy) } else { Ok(()) } })
     }
 
-    fn keys(&self, _: &SiteId, _: Month) -> Option<Arc<SiteMonthKeys>> {
-        self.keys.lock().unwrap().clone()
+    fn keys(&self, _: &SiteId, _: Month) -> Option<ListKeys> {
+        self.keys.lock().unwrap().clone().map(ListKeys::Site)
     }
 
     fn compare(&self, _: SiteId, _: Month, list: Listed) -> Change<'_, Option<Compared>> {

@@ -341,7 +341,10 @@ impl Inner {
         (version, replaces): (u32, Option<(Replaced, String)>),
         quality: Option<Option<IdQuality>>,
     ) -> Result<Body, BillingError> {
+        // First the time: everything that came until then is stated, however long the sets take.
+        let issued_at = self.clock.now();
         let subject = self.closed(site, month)?;
+        let earlier_corrections = self.earlier(site, month)?;
         let (evidence, recount) = self.recounted(site, month, version, &subject).await?;
         let before = self.stored(site, month)?.pop().map(|last| last.body);
         let said = subject.said(month, before.as_ref());
@@ -355,7 +358,7 @@ impl Inner {
             version,
             replaces,
             reason,
-            issued_at: self.clock.now(),
+            issued_at,
             issued_by: by.to_string(),
             time_zone: said.time_zone,
             from: said.from,
@@ -368,7 +371,7 @@ impl Inner {
             by_drm_type: said.by_drm_type,
             excluded: said.excluded,
             corrections: said.corrections,
-            earlier_corrections: self.earlier(site, month)?,
+            earlier_corrections,
             evidence: Some(evidence),
             recount,
             quality,

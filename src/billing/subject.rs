@@ -8,8 +8,10 @@
 use super::{Billing, BillingError, Inner};
 use crate::engine::groups::GroupMonth;
 use crate::engine::{EngineError, UsageMonth};
+use crate::identity::UserRules;
 use crate::model::caller::Caller;
 use crate::model::ids::{GroupId, SiteId};
+use crate::model::pseudonym::Algorithm;
 use crate::model::time::{Month, Timestamp};
 use crate::model::usage::{Counters, Evidence, State, Tally};
 use crate::model::vocab::DrmType;
@@ -96,6 +98,26 @@ impl Subject {
         match self {
             Self::Site(usage) => usage.evidence,
             Self::Group(group) => group.evidence,
+        }
+    }
+
+    /// How the user ids of its month are read, and what makes pseudonyms of them. Members of a
+    /// group that have records read them alike.
+    pub fn reading(&self, month: Month) -> (Algorithm, UserRules) {
+        let sentinels =
+            |usage: &UsageMonth| usage.site.settings_in(month).sentinel_user_ids.clone();
+        match self {
+            Self::Site(usage) => {
+                let of = usage.span.pseudonyms;
+                (of.algorithm, UserRules::new(of.users, &sentinels(usage)))
+            }
+            Self::Group(group) => {
+                let own = group.members.iter().filter(|member| member.tally.has_records());
+                let form = own.clone().next().map(|member| member.span.pseudonyms.users);
+                let lists: Vec<_> = own.map(sentinels).collect();
+                let lists = lists.iter().map(Vec::as_slice);
+                (group.algorithm, UserRules::common(form.unwrap_or_default(), lists))
+            }
         }
     }
 

@@ -140,6 +140,8 @@ impl SealKey {
         let cipher = cipher(&mut subkey).ok_or(OpenError::Form)?;
         let mut plain = body.to_vec();
         let nonce = Nonce::assume_unique_for_key([0; 12]);
+        #[cfg(test)]
+        decrypts::one_more();
         let opened = cipher.open_in_place(nonce, LcAad::from(aad.as_bytes()), &mut plain);
         let length = opened.map_err(|_| OpenError::Changed)?.len();
         plain.truncate(length);
@@ -175,6 +177,27 @@ pub fn key_id(sealed: &[u8]) -> Result<KeyId, OpenError> {
     Ok(KeyId(u64::from_be_bytes(id)))
 }
 
+/// Counts how often this thread had the cipher decrypt something, for tests of what is tried.
+#[cfg(test)]
+pub mod decrypts {
+    use std::cell::Cell;
+
+    thread_local! {
+        static COUNT: Cell<u64> = const { Cell::new(0) };
+    }
+
+    pub(super) fn one_more() {
+        COUNT.with(|count| count.set(count.get() + 1));
+    }
+
+    /// What some work answers, and how often it decrypted.
+    pub fn during<T>(work: impl FnOnce() -> T) -> (T, u64) {
+        let before = COUNT.with(Cell::get);
+        let done = work();
+        (done, COUNT.with(Cell::get) - before)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,10 +227,21 @@ mod tests {
         }
     }
 
+    /// Whose key it is stands in clear, so the cipher is asked once where it is the right one, also
+    /// where the bytes were changed, and never where it is another or was destroyed.
     #[test]
     fn check_23_another_key_is_named_not_tried() {
-        let sealed = key(4).seal(&Aad::new("test/1"), b"x");
-        assert_eq!(key(3).open(&Aad::new("test/1"), &sealed), Err(OpenError::OtherKey(KeyId(4))));
+        let (aad, own) = (Aad::new("test/1"), key(4));
+        let mut sealed = own.seal(&aad, b"x");
+        let open = |key: &SealKey, sealed: &[u8]| decrypts::during(|| key.open(&aad, sealed));
+        assert_eq!(open(&own, &sealed), (Ok(b"x".to_vec()), 1));
+        assert_eq!(open(&key(3), &sealed), (Err(OpenError::OtherKey(KeyId(4))), 0));
+        assert_eq!(open(&own, &sealed[..8]), (Err(OpenError::Form), 0));
+        let last = sealed.len() - 1;
+        sealed[last] ^= 1;
+        assert_eq!(open(&own, &sealed), (Err(OpenError::Changed), 1));
+        own.destroy();
+        assert_eq!(open(&own, &sealed), (Err(OpenError::Destroyed(KeyId(4))), 0));
     }
 
     /// A subkey is its salt, and each seals once under the one nonce. Ten million seals over fifty

@@ -15,6 +15,7 @@
 //! [`KeyRing::destroy`]: crate::keys::KeyRing::destroy
 //! [`hold`]: super::hold
 
+mod aside;
 mod floor;
 pub mod lots;
 pub(super) mod run;
@@ -128,7 +129,8 @@ pub struct DestroyReport {
     /// The register's generation.
     pub generation: u64,
     /// Copies of the register that are waited for. While there are any nothing is destroyed, and
-    /// the same call goes on.
+    /// the same call goes on. Where it ended before a key went, because a copy of the register of
+    /// holds is out of reach, nothing is unfinished, and the same call begins anew.
     pub waiting_for: Vec<PathBuf>,
     /// No lot had a living key: an alarm, not a success.
     pub nothing: bool,

@@ -14,6 +14,7 @@ mod keep;
 mod replay;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use super::destroy::lots;
@@ -31,7 +32,7 @@ use crate::store::codec::Corrupt;
 use crate::store::destruction::{DoomedLot, HeldRow, UnderWay};
 use crate::store::{Changes, RowRange, Store, Table, keys};
 
-pub use give_up::give_up;
+pub use give_up::{clear, give_up};
 pub use keep::{Keeping, keep, whole};
 pub use replay::replay;
 
@@ -169,6 +170,20 @@ impl Shared {
 }
 
 impl Engine {
+    /// The copies of the register of holds, off the host, that cannot be had now: what is on hold,
+    /// and copies of holds that ended, wait for them.
+    ///
+    /// # Errors
+    /// When the vault of the holds cannot be used; stopped.
+    pub async fn holds_out_of_reach(&self) -> Result<Vec<PathBuf>, EngineError> {
+        self.aside(|engine| {
+            let shared = &engine.shared;
+            let _one = shared.destroying.lock().unwrap_or_else(PoisonError::into_inner);
+            Ok(shared.ring.holds_out_of_reach()?)
+        })
+        .await
+    }
+
     /// Every copy in hold storage.
     ///
     /// # Errors

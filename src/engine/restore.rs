@@ -12,13 +12,14 @@
 //! is one change set.
 
 mod erase;
+mod periods;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::backup::{backup_of, mark_of};
 use super::destroy::lot_of;
-use super::directory::{Directory, changed};
+use super::directory::Directory;
 use super::fold::{Folder, tables_of};
 use super::gone::Gone;
 use super::{EngineError, hold, runs, writer};
@@ -27,13 +28,14 @@ use crate::keys::KeyRing;
 use crate::model::batch::{Bucket, Epoch, SiteMonth};
 use crate::model::ids::{HoldNo, SiteId, SiteNo};
 use crate::model::retention::Lot;
-use crate::model::site::SiteSettings;
 use crate::model::time::{Day, Month, Timestamp};
 use crate::model::vocab::Class;
 use crate::store::backup::BackupRow;
 use crate::store::codec::Corrupt;
 use crate::store::rows::Position;
 use crate::store::{Changes, RowRange, Store, Table, keys};
+
+pub use periods::LedgerPeriod;
 
 /// Numbers go on at the generation of the register times this, so that each restore, also of the
 /// same backup, has numbers of its own: the register is written at each start and each fold, and
@@ -120,8 +122,8 @@ pub struct Replay {
     pub released: BTreeSet<HoldNo>,
     /// Sites whose collection ended, and when.
     pub terminated: Vec<(SiteId, Timestamp)>,
-    /// The own period of records that each site got last, and when.
-    pub periods: BTreeMap<SiteId, (Option<u32>, Timestamp)>,
+    /// The own periods of records that sites got, in order.
+    pub periods: Vec<LedgerPeriod>,
     /// Tokens that were revoked.
     pub revoked: Vec<String>,
     /// Erasures of one person, at any time.
@@ -194,14 +196,18 @@ pub(super) fn replay(parts: &Parts<'_>, replay: &Replay) -> Result<Replayed, Eng
     let moved = |lot: Lot| !living.contains(&lot) && (lost.contains(&lot) || gone.contains(&lot));
     let (copies, held) = hold::replay((parts.store, parts.ring, parts.directory), over, moved)?;
     let lots = lost.len() as u64 + copies;
-    let replayed = Replayed { lots, ..parts.people(replay)? };
+    let tokens = parts.tokens(replay)?;
+    let (of_sites, sites) = periods::sites(parts, replay, row.operation)?;
+    let replayed = Replayed { lots, tokens, sites };
     let row = BackupRow { done: [replayed.lots, replayed.tokens, replayed.sites], ..row };
     let lots: Vec<Lot> = lost.into_iter().collect();
     parts.remove(&lots, position)?;
     erase::remove_unreadable(parts)?;
     let mut last = held;
     last.append(erase::lost(parts, &replay.erasures, row.operation)?);
+    parts.directory.site_rows(&of_sites, &mut last);
     parts.end(&lots, &gone, Position { seen_floor: floor, ..position }, row, last)?;
+    parts.directory.show_sites(of_sites);
     Ok(replayed)
 }
 
@@ -277,30 +283,11 @@ impl Parts<'_> {
         Ok(())
     }
 
-    /// Tokens and sites as the ledger has them, sites with their own periods.
-    fn people(&self, replay: &Replay) -> Result<Replayed, EngineError> {
-        let mut done = Replayed::default();
+    /// Revokes the tokens that the ledger says were; how many were left.
+    fn tokens(&self, replay: &Replay) -> Result<u64, EngineError> {
+        let mut done = 0;
         for token in &replay.revoked {
-            done.tokens += u64::from(self.directory.delete_token(self.store, token)?);
-        }
-        for (id, (records_days, at)) in &replay.periods {
-            let Some(site) = self.directory.site(id) else { continue };
-            let last = site.pending.as_ref().map_or(&site.settings, |(_, pending)| pending);
-            if last.records_days != *records_days && site.created_at <= *at {
-                let settings = SiteSettings { records_days: *records_days, ..last.clone() };
-                let (changed, _) = changed(&site, settings, *at)?;
-                self.directory.put_site(self.store, changed)?;
-            }
-        }
-        for (id, at) in &replay.terminated {
-            let Some(site) = self.directory.site(id) else { continue };
-            // A site of the same id that was made later has an end of its own.
-            if site.terminated_at.is_none() && site.created_at <= *at {
-                let mut ended = (*site).clone();
-                ended.terminated_at = Some(*at);
-                self.directory.put_site(self.store, ended)?;
-                done.sites += 1;
-            }
+            done += u64::from(self.directory.delete_token(self.store, token)?);
         }
         Ok(done)
     }

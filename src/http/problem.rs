@@ -368,6 +368,7 @@ impl From<BackfillError> for Refusal {
             BackfillError::NotFound => Kind::NotFound,
             BackfillError::TooMany => Kind::TooManyBackfills,
             BackfillError::NotOpen => Kind::BackfillNotOpen,
+            BackfillError::UserIdsDiffer => Kind::UserIdsDiffer,
             BackfillError::Busy => Kind::Busy,
             BackfillError::DiskFull => Kind::DiskFull,
             BackfillError::Stopped => Kind::Stopped,

@@ -46,6 +46,8 @@ pub enum Route {
     GroupExport,
     /// A group's statement as a page.
     GroupStatementPage,
+    /// A customer's list against it.
+    GroupChallenge,
     /// Make or change a site.
     SitePut,
     /// Read a site.
@@ -185,7 +187,7 @@ const POST: Method = Method::POST;
 const DELETE: Method = Method::DELETE;
 
 #[rustfmt::skip]
-static TABLE: [Row; 62] = [
+static TABLE: [Row; 63] = [
     row(Route::Records,     POST,   "/v1/records",                    "records",      PRODUCER),
     row(Route::SiteUsage,   GET,    "/v1/sites/{site}/usage/{month}", "site_usage",   BILLING),
     row(Route::GroupUsage,  GET,    "/v1/groups/{group}/usage/{month}", "group_usage", BILLING),
@@ -211,6 +213,8 @@ static TABLE: [Row; 62] = [
     row(Route::GroupExport, GET, "/v1/groups/{group}/statements/{month}/export", "group_export", CUSTOMER),
     row(Route::GroupStatementPage, GET, "/v1/groups/{group}/statements/{month}/page",
         "group_statement_page", STATEMENTS),
+    row(Route::GroupChallenge, POST, "/v1/groups/{group}/statements/{month}/challenge", "group_challenge",
+        CUSTOMER),
     row(Route::SitePut,     PUT,    "/v1/sites/{site}",               "site_put",     OPERATOR),
     row(Route::SiteGet,     GET,    "/v1/sites/{site}",               "site_get",     BILLING),
     row(Route::SiteList,    GET,    "/v1/sites",                      "site_list",    BILLING),

@@ -244,7 +244,9 @@ impl Service {
             | Route::GroupStatementPage
             | Route::GroupRestate => self.statements(route, caller, captures, (parts, body)).await,
             Route::Export | Route::GroupExport => self.export(route, caller, captures, parts).await,
-            Route::Challenge => self.challenge(caller, captures, (parts, body)).await,
+            Route::Challenge | Route::GroupChallenge => {
+                self.challenge(route, caller, captures, (parts, body)).await
+            }
             Route::SitePut => self.put_site(caller, site(caller, first)?, parts, body).await,
             Route::SiteGet => self.site_get(caller, first),
             Route::SiteList => Ok(json(StatusCode::OK, self.desks.sites.list(caller))),

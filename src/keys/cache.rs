@@ -27,7 +27,13 @@ pub(super) struct Cache {
     graves: Vec<Weak<SealKey>>,
     /// Other keys that were, which go when the last request that holds them ends.
     held: Vec<Weak<dyn Any + Send + Sync>>,
+    /// Living keys that were opened for one caller alone, by their numbers.
+    leases: HashMap<KeyId, Vec<Weak<Lease>>>,
 }
+
+/// Goes with keys that are opened for one caller and not kept here, so that it is known how long
+/// the caller has them.
+pub(super) struct Lease(());
 
 /// Length of `held` from which on the ends of it are looked for.
 const HELD_MANY: usize = 1024;
@@ -67,6 +73,18 @@ impl Cache {
         self.held.iter().map(Weak::strong_count).sum()
     }
 
+    /// Notes that a caller gets keys of these numbers; the caller keeps what this answers beside
+    /// them.
+    pub(super) fn lease(&mut self, ids: &[KeyId]) -> Arc<Lease> {
+        let lease = Arc::new(Lease(()));
+        for id in ids {
+            let leases = self.leases.entry(*id).or_default();
+            leases.retain(|lease| lease.strong_count() > 0);
+            leases.push(Arc::downgrade(&lease));
+        }
+        lease
+    }
+
     fn bury(&mut self, key: Option<Arc<dyn Any + Send + Sync>>) {
         if let Some(key) = key {
             if self.held.len() >= HELD_MANY {
@@ -80,6 +98,9 @@ impl Cache {
     pub(super) fn forget(&mut self, slot: &Slot) {
         if let Some(key) = self.seals.remove(&slot.id) {
             self.graves.push(Arc::downgrade(&key));
+        }
+        for lease in self.leases.remove(&slot.id).into_iter().flatten() {
+            self.bury(lease.upgrade().map(|lease| lease as _));
         }
         let name = &slot.name;
         match (name.kind, &name.owner) {

@@ -9,8 +9,10 @@
 //! number of this register and remembers the one it had (`origin`), because values sealed before
 //! name that. Two holds of one key are two keys here, and end one by one.
 
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
+use super::destroy::Destruction;
 use super::home::{self, beside_dir};
 use super::rewrap::commitment;
 use super::slot::KeyName;
@@ -89,6 +91,24 @@ impl KeyRing {
         let ring = Arc::new(ring);
         *hold = Some(Arc::clone(&ring));
         Ok(Some(ring))
+    }
+
+    /// On the main ring: the copies of the register of holds, off the host, that cannot be had now.
+    /// A turn-over of that vault would wait for them, so whoever needs one asks first. What such
+    /// a turn-over has left is brought to its end where they can be had.
+    ///
+    /// # Errors
+    /// As [`KeyRing::open_witnessed`] and [`KeyRing::resume`].
+    pub fn holds_out_of_reach(&self) -> Result<Vec<PathBuf>, KeysError> {
+        if self.settings.copies.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ring = self.hold()?;
+        if let Some(Destruction::Waiting(paths)) = ring.resume(&())? {
+            return Ok(paths);
+        }
+        let confirmed = ring.core()?.confirm();
+        Ok(confirmed.waiting)
     }
 
     /// On the ring of holds: the key for what a hold keeps of a bucket, made if there is none.

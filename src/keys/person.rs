@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
+use super::cache::Lease;
 use super::slot::KeyName;
 use super::tree::{Core, Made, broken};
 use super::{KeyKind, KeyRing, KeysError};
@@ -23,6 +24,8 @@ pub struct SuppressionKeys {
     pub base: BaseKey,
     /// Second step.
     pub tag: TagKey,
+    /// While it is here, the ring knows that somebody has them.
+    _lease: Arc<Lease>,
 }
 
 /// What makes the pseudonyms in the records of a site's month; it outlives the month's sets.
@@ -31,6 +34,8 @@ pub struct RecordKeys {
     pub base: BaseKey,
     /// Second step.
     pub record: TagKey,
+    /// While it is here, the ring knows that somebody has them.
+    _lease: Arc<Lease>,
 }
 
 /// The months of a site whose records can be searched, with the ids of what is needed for that.
@@ -60,7 +65,8 @@ impl KeyRing {
     }
 
     /// The months of a site whose records can be searched for somebody, the oldest first, each with
-    /// its keys. They are opened for the caller alone and wiped with what it gets.
+    /// its keys. They are opened for the caller alone and wiped with what it gets;
+    /// while it has them, [`KeyRing::held`] counts them once they are destroyed.
     ///
     /// # Errors
     /// When the keys cannot be used any more.
@@ -72,8 +78,8 @@ impl KeyRing {
         for (month, ids) in months {
             let made = self.note(core.open_all(&ids))?;
             let [base, record] = made.as_slice() else { return Err(broken()) };
-            let base = BaseKey::new(&base.secret);
-            found.push((month, RecordKeys { base, record: TagKey::new(&record.secret) }));
+            let (base, record) = (BaseKey::new(&base.secret), TagKey::new(&record.secret));
+            found.push((month, RecordKeys { base, record, _lease: self.lease(&ids) }));
         }
         Ok(found)
     }
@@ -90,7 +96,7 @@ impl KeyRing {
         if core.living(&name).is_none() {
             self.note(core.make(std::slice::from_ref(&name)))?;
         }
-        Self::suppression_of(&core, &name)
+        self.suppression_of(&core, &name)
     }
 
     /// The same, where they live.
@@ -104,10 +110,15 @@ impl KeyRing {
         self.usable()?;
         let core = self.core()?;
         let name = KeyName::of_site(KeyKind::Suppression, site, NO_MONTH);
-        core.living(&name).map(|_| Self::suppression_of(&core, &name)).transpose()
+        core.living(&name).map(|_| self.suppression_of(&core, &name)).transpose()
     }
 
-    fn suppression_of(core: &Core, name: &KeyName) -> Result<SuppressionKeys, KeysError> {
+    /// Called with the core locked, so that nothing is destroyed between the keys and their lease.
+    fn lease(&self, ids: &[KeyId]) -> Arc<Lease> {
+        self.cache.write().unwrap_or_else(PoisonError::into_inner).lease(ids)
+    }
+
+    fn suppression_of(&self, core: &Core, name: &KeyName) -> Result<SuppressionKeys, KeysError> {
         let id = core.living(name).ok_or_else(broken)?;
         let mac = HmacKey::new(&core.secret(id)?);
         // One key, two uses that have nothing in common.
@@ -115,6 +126,7 @@ impl KeyRing {
         Ok(SuppressionKeys {
             base: BaseKey::new(&part(b"blindtally/suppress/base/1")?),
             tag: TagKey::new(&part(b"blindtally/suppress/tag/1")?),
+            _lease: self.lease(&[id]),
         })
     }
 

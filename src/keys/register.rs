@@ -67,7 +67,10 @@ pub(super) const CHUNK_SLOTS: u32 = 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
     /// The file system said no.
-    #[error("the key register's file {file} cannot be read: {source}")]
+    #[error(
+        "the key register's file {file} cannot be read ({source}); check its disk and its rights, \
+         then start again"
+    )]
     Io {
         /// The copy.
         file: &'static str,
@@ -143,10 +146,16 @@ pub enum RegisterError {
         slot: Option<u32>,
     },
     /// As many slots as a number can name.
-    #[error("the key register has no room for more keys")]
+    #[error(
+        "the key register has no room for more keys; end sites or shorten periods, so that keys \
+         go and make room"
+    )]
     Full,
     /// A write or sync failed, now or before.
-    #[error("writing the key register failed: {0}")]
+    #[error(
+        "writing the key register failed ({0}); check the room and the state of its disk, then \
+         start again"
+    )]
     Failed(io::ErrorKind),
 }
 

@@ -40,7 +40,10 @@ pub enum RootError {
     )]
     Form(PathBuf),
     /// The file system said no.
-    #[error("the root key file {} cannot be used: {source}", .path.display())]
+    #[error(
+        "the root key file {} cannot be used ({source}); check its disk and its rights, then \
+         start again", .path.display()
+    )]
     Io {
         /// The file.
         path: PathBuf,
@@ -48,7 +51,7 @@ pub enum RootError {
         source: io::Error,
     },
     /// A provider that is not a file: it cannot be reached, or it refuses.
-    #[error("the root provider {name} cannot be used: {why}")]
+    #[error("the root provider {name} cannot be used ({why}); check it, then start again")]
     Provider {
         /// The provider.
         name: String,
@@ -56,7 +59,10 @@ pub enum RootError {
         why: String,
     },
     /// A provider that keeps a key for each epoch has none of this one.
-    #[error("the root provider {0} has no key of this vault epoch: it has ended")]
+    #[error(
+        "the root provider {0} has no key of this vault epoch, so that it has ended; put back the \
+         VEK home of today"
+    )]
     Ended(String),
     /// A PKCS#11 token.
     #[error("the PKCS#11 token {label:?} cannot be used: {fault}")]

@@ -10,7 +10,10 @@ mod damage;
 mod destroy;
 mod device;
 mod erasure;
+mod held;
 mod hold;
+mod randomness;
+mod sentences;
 mod softhsm;
 mod vault;
 

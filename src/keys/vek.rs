@@ -51,7 +51,10 @@ pub enum VekError {
     #[error(transparent)]
     Root(#[from] RootError),
     /// The file system said no.
-    #[error("the VEK home cannot be read or written: {0}")]
+    #[error(
+        "the VEK home cannot be read or written ({0}); check its disk and its rights, then start \
+         again"
+    )]
     Io(#[from] io::Error),
     /// Neither slot is valid.
     #[error("the VEK home is damaged or not a VEK home; put the right file back")]
@@ -63,13 +66,21 @@ pub enum VekError {
     #[error("the VEK home mixes two vaults; put the right file back")]
     TwoVaults,
     /// A turn-over before the last one ended.
-    #[error("the VEK home still holds the VEK before the last turn-over; destroy that one first")]
+    #[error(
+        "the VEK home still holds the VEK before the last turn-over; start again, which destroys \
+         that one first"
+    )]
     PreviousLives,
     /// Not a turn-over but a leap.
-    #[error("the VEK home holds no VEK of epoch {0}")]
+    #[error(
+        "the VEK home holds no VEK of epoch {0}; put back the VEK home that belongs to this key \
+         register"
+    )]
     NoEpoch(u64),
     /// A root provider whose wrapping is too long.
-    #[error("the root provider's wrapping of {0} bytes does not fit the VEK home")]
+    #[error(
+        "the root provider's wrapping of {0} bytes does not fit the VEK home; use another provider"
+    )]
     TooLong(usize),
     /// The provider cannot destroy what it has not.
     #[error(
@@ -80,12 +91,15 @@ pub enum VekError {
     GoneBefore(u64),
     /// A slot was written and something else was read, or it does not open.
     #[error(
-        "the VEK home did not keep the new VEK; nothing was re-wrapped for it and the one before \
-         is in force: check the disk of the VEK home, then start again"
+        "the VEK home did not keep the new VEK, so nothing was re-wrapped for it and the one \
+         before is in force; check the disk of the VEK home, then start again"
     )]
     NotKept,
     /// Zeros were written and something else was read.
-    #[error("the VEK home did not keep the zeros written over the previous VEK")]
+    #[error(
+        "the VEK home did not keep the zeros written over the previous VEK, which may still be \
+         read there; check the disk of the VEK home, then start again"
+    )]
     NotZeroed,
 }
 

@@ -83,6 +83,10 @@ pub enum Fault {
     Away,
     /// The keys go, and no hold gets its copy.
     KeepsNothing,
+    /// A copy of the register of holds is lost while what is on hold is copied: nothing is begun.
+    CopyLost,
+    /// It refuses whatever has a lot of this site, before it begins.
+    Refuses(u32),
     /// What is on hold of a bucket of this site cannot be copied, and it gives up.
     CannotKeep(u32),
 }
@@ -116,6 +120,8 @@ pub struct Inside {
     pub turn_waits: bool,
     /// A copy off the host cannot be reached by turn-overs.
     pub no_copy: bool,
+    /// A copy of the register of holds cannot be reached.
+    pub no_hold_copy: bool,
     /// What a destruction takes that has begun and not ended.
     pub unfinished: Vec<Doom>,
     /// Lots whose keys the register has let go of while their epoch lives: it does not list them,
@@ -322,6 +328,20 @@ fn fault_of(inside: &mut Inside, lots: &[Doom]) -> Result<Option<Fault>, EngineE
                 false => Ok(None),
             }
         }
+        Some(Fault::Refuses(site)) => {
+            let is_it =
+                |doom: &Doom| matches!(doom.lot, Lot::Records(bucket) if bucket.site.0 == site);
+            match lots.iter().any(is_it) {
+                true => Err(EngineError::Refused("not before its time".into())),
+                false => Ok(None),
+            }
+        }
+        Some(Fault::CopyLost)
+            if lots.iter().all(|doom| doom.heirs.is_empty() && doom.hold.is_none()) =>
+        {
+            Ok(None)
+        }
+        Some(Fault::CopyLost) => Ok(inside.fault),
         Some(Fault::KeepsNothing) if lots.iter().all(|doom| doom.heirs.is_empty()) => Ok(None),
         _ => Ok(inside.fault.take()),
     }
@@ -350,6 +370,10 @@ fn destroy(inside: &mut Inside, lots: &[Doom]) -> Result<DestroyReport, EngineEr
             let waiting_for = vec![PathBuf::from("elsewhere")];
             return Ok(DestroyReport { waiting_for, ..report(inside, Vec::new(), old_epoch) });
         }
+        Some(Fault::CopyLost) => {
+            let waiting_for = vec![PathBuf::from("elsewhere.hold")];
+            return Ok(DestroyReport { waiting_for, ..report(inside, Vec::new(), old_epoch) });
+        }
         Some(Fault::StillOpens) => {
             turn(inside, lots, &living);
             let verification = Verification::KeyStillOpens;
@@ -364,7 +388,8 @@ fn destroy(inside: &mut Inside, lots: &[Doom]) -> Result<DestroyReport, EngineEr
             bucket.into_iter().for_each(|lot| lot.records = None);
         }
         Some(Fault::Busy) => return Err(EngineError::Busy),
-        Some(Fault::HalfWay | Fault::KeepsNothing | Fault::CannotKeep(_)) | None => {}
+        Some(Fault::HalfWay | Fault::KeepsNothing | Fault::CannotKeep(_) | Fault::Refuses(_))
+        | None => {}
     }
     let was_unfinished = !inside.unfinished.is_empty() && inside.turned.is_empty();
     inside.unfinished.clear();
@@ -523,6 +548,13 @@ impl Vault for Memory {
 
     fn destroy(&self, lots: Vec<Doom>, _mark: LedgerMark) -> Change<'_, DestroyReport> {
         self.change(|inside| destroy(inside, &lots))
+    }
+
+    fn holds_out_of_reach(&self) -> Change<'_, Vec<PathBuf>> {
+        // Nothing that a test cuts.
+        let away = self.with(|inside| inside.no_hold_copy && inside.fault != Some(Fault::CopyLost));
+        let paths = if away { vec![PathBuf::from("elsewhere.hold")] } else { Vec::new() };
+        Box::pin(std::future::ready(Ok(paths)))
     }
 
     fn judge_by(&self, dues: Box<dyn Dues>) {

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use super::aside::LeftAlone;
 use crate::ledger::Alarm;
 use crate::model::time::Timestamp;
 use crate::observe::Registry;
@@ -14,6 +15,8 @@ struct Cells {
     held: AtomicI64,
     overdue: AtomicI64,
     unreviewed: AtomicI64,
+    left_alone: AtomicI64,
+    files_in_use: AtomicI64,
     last_run: AtomicI64,
     last_turn: AtomicI64,
 }
@@ -58,6 +61,10 @@ impl Figures {
         probe("blindtally_retention_holds_unreviewed", "Holds past their review date.", |c| {
             &c.unreviewed
         });
+        let help = "Due lots and copies that the last run left, because they cannot go now.";
+        probe("blindtally_retention_lots_left", help, |c| &c.left_alone);
+        let help = "Whether a file that holds removed rows was in use at the last run: 1 or 0.";
+        probe("blindtally_retention_files_in_use", help, |c| &c.files_in_use);
         let help = "When the last run ended, seconds since 1970.";
         probe("blindtally_retention_last_run_seconds", help, |c| &c.last_run);
         let help = "When the vault epoch was turned over last, seconds since 1970.";
@@ -112,9 +119,26 @@ impl Figures {
         set(&self.cells.overdue, look.overdue) > 0
     }
 
+    /// Keeps what the last run left where it is.
+    pub(super) fn left_alone(&self, left: LeftAlone) {
+        let all = i64::try_from(left.held + left.refused + left.waiting).unwrap_or(i64::MAX);
+        self.cells.left_alone.store(all, Ordering::Relaxed);
+    }
+
+    /// Keeps whether a file with removed rows was in use.
+    pub fn in_use(&self, is: bool) {
+        self.cells.files_in_use.store(i64::from(is), Ordering::Relaxed);
+    }
+
     /// Keeps when a run ended.
     pub fn ran(&self, at: Timestamp) {
         self.cells.last_run.store(at.0.div_euclid(1_000), Ordering::Relaxed);
+    }
+
+    /// How many lots and copies the last run left.
+    #[cfg(test)]
+    pub fn left(&self) -> i64 {
+        self.cells.left_alone.load(Ordering::Relaxed)
     }
 
     /// What was kept last.

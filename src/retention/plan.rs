@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::aside::LeftAlone;
 use super::due::{self, Terms};
 use super::holds::covers;
 use super::policy::{Policy, Profile, RetentionClass};
@@ -28,29 +29,43 @@ pub(super) const DEADLINE_MS: i64 = 5 * DAY_MS;
 /// What tells a lot or a copy from everything else.
 pub(super) type Name = (Lot, Option<HoldNo>);
 
-/// What could not be copied to hold storage in this run, and how often that was tried.
+/// What was given up in this run before a key went, and in how large a plan it is tried once more:
+/// half as many each time, so that what cannot go is found and all else goes. Nothing, once it
+/// was tried alone.
 #[derive(Default)]
-pub(super) struct Tried(BTreeMap<Name, u32>);
+pub(super) struct Tried {
+    most: BTreeMap<Name, usize>,
+    /// A copy of the register of holds is out of reach: what is on hold, and copies, wait.
+    holds_wait: bool,
+}
 
 impl Tried {
-    /// Once with others, and once alone.
-    const TIMES: u32 = 2;
-
     /// Notes that a plan was given up.
     pub(super) fn add(&mut self, lots: &[Planned]) {
-        let alone = lots.len() == 1;
-        for planned in lots {
-            let times = self.0.entry(name_of(planned)).or_default();
-            *times = if alone { Self::TIMES } else { *times + 1 };
-        }
+        let half = lots.len() / 2;
+        self.most.extend(lots.iter().map(|planned| (name_of(planned), half)));
     }
 
-    fn has(&self, name: &Name) -> bool {
-        self.0.contains_key(name)
+    /// Notes that a copy of the register of holds is out of reach.
+    pub(super) const fn leave_holds(&mut self) {
+        self.holds_wait = true;
     }
 
-    fn is_over(&self, name: &Name) -> bool {
-        self.0.get(name).is_some_and(|times| *times >= Self::TIMES)
+    /// Whether what is on hold waits for a copy of the register of holds.
+    pub(super) const fn holds_wait(&self) -> bool {
+        self.holds_wait
+    }
+
+    /// Whether something is left alone in this run.
+    fn is_over(&self, one: &Standing) -> bool {
+        let of_holds = one.hold.is_some() || !one.holds.is_empty();
+        (of_holds && self.holds_wait) || self.most.get(&one.name()) == Some(&0)
+    }
+
+    /// How many of those that failed in a plan as large as this one's are tried together; `None`
+    /// for what was not tried.
+    fn most(&self, one: &Standing) -> Option<usize> {
+        self.most.get(&one.name()).copied()
     }
 }
 
@@ -195,33 +210,54 @@ impl Inner {
     /// What is to be destroyed now, at most [`LOTS_MAX`]: lots that nothing holds; when there are
     /// none, what is on hold of one site, which needs a copy and may fail; and when there is
     /// nothing of that either, copies of holds that were released, likewise. What `tried` names
-    /// failed in this run already: it is taken alone then, and after that no more.
+    /// failed in this run already: it is taken with fewer others then, and at last alone.
     ///
     /// # Errors
     /// When the vault of the holds cannot be opened.
     pub(super) fn plan(&self, now: Timestamp, tried: &Tried) -> Result<Vec<Planned>, DeskError> {
-        let mut standings = self.standings(now)?;
-        standings.retain(|one| one.is_free(now) && !tried.is_over(&one.name()));
-        self.leave_to_copy(&mut standings, now);
+        let mut standings = self.free(now)?;
+        standings.retain(|one| !tried.is_over(one));
         for of_holds in [false, true] {
             let of = || standings.iter().filter(|one| one.hold.is_some() == of_holds);
-            let free = of().filter(|one| one.holds.is_empty()).take(LOTS_MAX);
-            let free: Vec<Planned> = free.map(|standing| self.planned(standing)).collect();
-            if !free.is_empty() {
-                return Ok(free);
-            }
-            let held = of().find(|one| !tried.has(&one.name()));
-            if let Some(first) = held {
-                let alike =
-                    |one: &&Standing| one.info.site == first.info.site && !tried.has(&one.name());
-                let alike = of().filter(alike).take(LOTS_MAX);
-                return Ok(alike.map(|standing| self.planned(standing)).collect());
-            }
-            if let Some(one) = of().next() {
-                return Ok(vec![self.planned(one)]);
-            }
+            let rank = |one: &Standing| (tried.most(one).is_some(), !one.holds.is_empty());
+            let Some(first) = of().min_by_key(|one| rank(one)) else { continue };
+            let (rank_of_first, most) = (rank(first), tried.most(first));
+            let alike = |one: &&Standing| {
+                let of_site = one.holds.is_empty() || one.info.site == first.info.site;
+                of_site && rank(one) == rank_of_first && tried.most(one) == most
+            };
+            let alike = of().filter(alike).take(most.unwrap_or(LOTS_MAX));
+            return Ok(alike.map(|standing| self.planned(standing)).collect());
         }
         Ok(Vec::new())
+    }
+
+    /// What a run may take now.
+    fn free(&self, now: Timestamp) -> Result<Vec<Standing>, DeskError> {
+        let mut standings = self.standings(now)?;
+        standings.retain(|one| one.is_free(now));
+        self.leave_to_copy(&mut standings, now);
+        Ok(standings)
+    }
+
+    /// What is free and was left where it is in this run.
+    pub(super) fn left_alone(&self, now: Timestamp, tried: &Tried) -> Result<LeftAlone, DeskError> {
+        let mut left = LeftAlone::default();
+        for one in self.free(now)?.iter().filter(|one| tried.is_over(one)) {
+            let of = match (tried.most(one), one.holds.is_empty()) {
+                (Some(0), true) => &mut left.refused,
+                (Some(0), false) if !tried.holds_wait => &mut left.held,
+                _ => &mut left.waiting,
+            };
+            *of += 1;
+        }
+        Ok(left)
+    }
+
+    /// Whether something is free that needs the vault of the holds.
+    pub(super) fn needs_holds(&self, now: Timestamp) -> Result<bool, DeskError> {
+        let free = self.free(now)?;
+        Ok(free.iter().any(|one| one.hold.is_some() || !one.holds.is_empty()))
     }
 
     /// What knows duplicates is due every day and holds nobody's record; where nothing else is free

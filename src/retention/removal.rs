@@ -122,7 +122,12 @@ impl Inner {
             }
         };
         let gone = match row {
-            Some(row) => matches!(self.carry_on(row, false, &mut view).await?, End::Certified),
+            Some(row) => match self.carry_on(row, false, &mut view).await? {
+                End::Certified => true,
+                // Nothing went, and no run goes on with it: both ask again.
+                End::NotKept | End::OutOfReach => return Err(DeskError::Failed),
+                End::Waiting | End::Failed | End::Withdrawn => false,
+            },
             None => true,
         };
         if gone {

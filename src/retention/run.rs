@@ -51,8 +51,11 @@ pub(super) enum End {
     Failed,
     /// Given up before it began, because something of it is held by now.
     Withdrawn,
-    /// Given up before a key went, because what is on hold cannot be copied; an alarm was given.
+    /// Given up before a key went, because the engine refused or what is on hold cannot be copied;
+    /// an alarm was given.
     NotKept,
+    /// Given up before a key went, because a copy of the register of holds is out of reach.
+    OutOfReach,
 }
 
 impl Desk {
@@ -114,18 +117,11 @@ impl Inner {
         self.announce_policy(now).await?;
         self.vault.expire(now).await?;
         let mut view = RunView::default();
-        if self.finish_begun(now, &mut view).await? {
-            let mut tried = Tried::default();
-            while let Some(row) = self.begin(actor, now, &tried).await? {
-                let lots = row.lots.clone();
-                match self.carry_on(row, false, &mut view).await? {
-                    End::Certified => {}
-                    End::NotKept => tried.add(&lots),
-                    End::Waiting | End::Failed | End::Withdrawn => break,
-                }
-            }
-            self.sweep(now).await?;
-        }
+        let destroyed = self.destroy_free(actor, now, &mut view).await;
+        // Whatever waits: what has no key needs none of it.
+        let swept = self.sweep(now).await;
+        destroyed?;
+        swept?;
         // What was due by the believed time is gone; what the clock makes due waits.
         if is_confirmed { Ok(view) } else { Err(DeskError::ClockAhead) }
     }
@@ -143,7 +139,11 @@ impl Inner {
     }
 
     /// Goes on with what a cut or a copy out of reach has left; false while it does not end.
-    async fn finish_begun(&self, now: Timestamp, view: &mut RunView) -> Result<bool, DeskError> {
+    pub(super) async fn finish_begun(
+        &self,
+        now: Timestamp,
+        view: &mut RunView,
+    ) -> Result<bool, DeskError> {
         let left = self.state().run.clone();
         if let Some(row) = left
             && let Some(row) = self.found_again(row).await?
@@ -162,7 +162,7 @@ impl Inner {
     }
 
     /// Plans a destruction and tells the ledger; `None` when nothing is due.
-    async fn begin(
+    pub(super) async fn begin(
         &self,
         actor: &Actor,
         now: Timestamp,
@@ -215,7 +215,7 @@ impl Inner {
     }
 
     /// The epoch of the vault that the keys of a plan live in.
-    fn epoch_of_plan(&self, lots: &[Planned]) -> Result<u64, DeskError> {
+    pub(super) fn epoch_of_plan(&self, lots: &[Planned]) -> Result<u64, DeskError> {
         let of_holds = lots.iter().any(|planned| planned.hold.is_some());
         Ok(if of_holds { self.vault.held_vek_epoch()? } else { self.vault.vek_epoch()? })
     }
@@ -269,6 +269,9 @@ impl Inner {
                 report = last.filter(|last| is_of(last, &row)).unwrap_or(report);
             }
             if !report.waiting_for.is_empty() {
+                if self.vault.unfinished_destruction().is_empty() {
+                    return self.out_of_reach(row, view).await;
+                }
                 self.alarm_once(&mut row, Alarm::RegisterCopyUnreachable).await?;
                 view.waiting = true;
                 return Ok(End::Waiting);
@@ -435,32 +438,10 @@ impl Inner {
         })
     }
 
-    /// Whether the engine has ended a destruction by itself, because a copy could not be made.
-    fn is_given_up(&self, row: &RunRow, error: &EngineError) -> bool {
-        let can_be = !matches!(error, EngineError::Stopped | EngineError::Busy);
-        let has_heirs = row.lots.iter().any(|planned| !planned.heirs.is_empty());
-        can_be && has_heirs && self.vault.unfinished_destruction().is_empty()
-    }
-
-    /// What is on hold stays where it is, and so does what was planned with it; nothing else waits
-    /// for it. An alarm of each run, because what is due and held is not kept apart.
-    async fn not_kept(&self, mut row: RunRow, error: EngineError) -> Result<End, DeskError> {
-        let Some(operation) = row.operation else { return Err(DeskError::Failed) };
-        tracing::error!(%error, lots = row.lots.len(), "retention: held lots cannot be copied");
-        let ended_at = self.clock.now().max(row.begun_at);
-        let reported = Reported::withdrawn(self.epoch_of_plan(&row.lots)?, ended_at);
-        row.report = Some(reported.clone());
-        self.keep_run(&row).await?;
-        self.alarm(Alarm::HoldNotKept).await?;
-        self.result(&row, &reported, operation).await?;
-        self.drop_run().await?;
-        Ok(End::NotKept)
-    }
-
     /// The engine refused, perhaps because of the root provider, and the next run tries again. One
     /// that has stopped or is busy for a minute needs nobody who looks at this.
     async fn not_destroyed(&self, mut row: RunRow, error: EngineError) -> Result<End, DeskError> {
-        if self.is_given_up(&row, &error) {
+        if self.is_given_up(&error) {
             return self.not_kept(row, error).await;
         }
         if !matches!(error, EngineError::Stopped | EngineError::Busy) {
@@ -478,7 +459,7 @@ impl Inner {
     }
 
     /// The ledger's entry of the result, made unless it is there.
-    async fn result(
+    pub(super) async fn result(
         &self,
         row: &RunRow,
         reported: &Reported,
@@ -578,13 +559,13 @@ impl Inner {
         Ok(())
     }
 
-    async fn keep_run(&self, row: &RunRow) -> Result<(), DeskError> {
+    pub(super) async fn keep_run(&self, row: &RunRow) -> Result<(), DeskError> {
         self.vault.put_row(ROW.to_owned(), row.to_bytes()?).await?;
         self.state().run = Some(row.clone());
         Ok(())
     }
 
-    async fn drop_run(&self) -> Result<(), DeskError> {
+    pub(super) async fn drop_run(&self) -> Result<(), DeskError> {
         let operation = self.state().run.as_ref().and_then(|run| run.operation);
         if let Some(operation) = operation {
             self.vault.delete_row(certificate::draft_row(operation)).await?;

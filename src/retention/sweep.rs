@@ -36,6 +36,9 @@ impl Inner {
     /// Removes what is due by this believed time; how many rows.
     pub(super) async fn sweep(&self, now: Timestamp) -> Result<u64, DeskError> {
         let (mut swept, mut in_use) = (0, false);
+        // The registers do not list the keys of what is being destroyed, so nobody can tell that
+        // nothing is left of its months and sites.
+        let destroying = !self.vault.unfinished_destruction().is_empty();
         for sweep in Sweep::ALL {
             swept += match sweep {
                 Sweep::Rejects => match self.rejects_due(now).await {
@@ -49,6 +52,7 @@ impl Inner {
                 Sweep::Holds => self.holds_due(now).await?,
                 Sweep::Removals => self.removals_due(now).await?,
                 Sweep::Statements => self.statements_due(now).await?,
+                Sweep::Figures | Sweep::Sites if destroying => 0,
                 Sweep::Figures => self.figures_due(now).await?,
                 Sweep::Sites => self.sites_due(now).await?,
                 Sweep::Access => self.access_due(now).await?,
@@ -67,9 +71,8 @@ impl Inner {
                 }
             }
         }
-        if in_use {
-            self.alarm(Alarm::FilesInUse).await?;
-        }
+        self.figures.in_use(in_use);
+        self.lasting(Alarm::FilesInUse, in_use).await?;
         Ok(swept)
     }
 

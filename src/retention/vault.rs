@@ -78,6 +78,9 @@ pub trait Vault: Send + Sync + 'static {
     /// Destroys lots, or copies in hold storage, after the ledger's entry that this is the mark of.
     /// Heirs have their copies before.
     fn destroy(&self, lots: Vec<Doom>, mark: LedgerMark) -> Change<'_, DestroyReport>;
+    /// The copies of the register of holds, off the host, that cannot be had now: what is on hold,
+    /// and copies of holds that ended, would wait for them.
+    fn holds_out_of_reach(&self) -> Change<'_, Vec<PathBuf>>;
     /// Has the engine ask which buckets are due before it keeps a record.
     fn judge_by(&self, dues: Box<dyn Dues>);
     /// Puts what was acknowledged into its buckets, so that none is missed, drops what the engine
@@ -246,6 +249,10 @@ impl Vault for Engine {
 
     fn destroy(&self, lots: Vec<Doom>, mark: LedgerMark) -> Change<'_, DestroyReport> {
         Box::pin(Self::destroy(self, lots, mark, Arc::new(())))
+    }
+
+    fn holds_out_of_reach(&self) -> Change<'_, Vec<PathBuf>> {
+        Box::pin(Self::holds_out_of_reach(self))
     }
 
     fn judge_by(&self, dues: Box<dyn Dues>) {

@@ -1,7 +1,7 @@
 //! A block: a thousand records of one bucket or more, by columns, before they are sealed.
 //!
-//! `version ‖ rows ‖ length of the packed part ‖ its raw length ‖ packed part ‖ tags`. The packed
-//! part holds every column that compresses (zstd level 1, or as it is where that does not pay); the
+//! `version ‖ rows ‖ length of the packed part ‖ its raw length ‖ packed part ‖ tags ‖ padding`. The
+//! packed part holds every column that compresses (zstd level 1, or as it is where that does not pay); the
 //! tags are random by nature and stand apart, never compressed. Rows come sorted by user tag, which
 //! is written once for each user; a column exists for each field that any row has.
 
@@ -9,17 +9,23 @@ use super::codec::{Corrupt, Put, Reader};
 use super::details::{self, Form, TAG_BYTES};
 use super::dictionary::Dictionary;
 use super::header::filter_key;
+use super::padding::Steps;
 use crate::model::batch::Item;
 use crate::model::ids::Tag;
 use crate::model::time::Timestamp;
 
-const VERSION: u8 = 1;
+/// The version that is written.
+const VERSION: u8 = 2;
+/// The one before, which had no padding.
+const UNPADDED: u8 = 1;
 /// Higher levels take much more time and save hardly more.
 const ZSTD_LEVEL: i32 = 1;
 /// The packed part is kept as it is unless zstd saves a sixteenth.
 const SAVES_AT_LEAST: usize = 16;
 /// Most bytes of a packed part, and of all rows of a block; a block is a fraction of this.
 const PACKED_BYTES_MAX: usize = 64 << 20;
+/// Most bytes before the packed part of a block that is written.
+const HEAD_BYTES: usize = 16;
 /// Rows that are touched before the first of them is read; they stay in the nearest caches.
 const TOUCHED_ROWS: usize = 128;
 /// Most rows of a block.
@@ -170,6 +176,13 @@ pub fn encode_with(
     dictionary: &mut Dictionary,
     rows: &[Row<'_>],
 ) -> Result<(Vec<u8>, FilterKeys), Corrupt> {
+    let (mut block, keys) = fill(dictionary, rows)?;
+    Steps::Block.pad(&mut block);
+    Ok((block, keys))
+}
+
+/// Everything up to the padding.
+fn fill(dictionary: &mut Dictionary, rows: &[Row<'_>]) -> Result<(Vec<u8>, FilterKeys), Corrupt> {
     let mut tags = Vec::with_capacity(rows.len() * 48);
     let mut packed = Vec::with_capacity(rows.len() * 32);
     encode_users(rows, &mut packed, &mut tags);
@@ -193,7 +206,7 @@ pub fn encode_with(
     let pays =
         !squeezed.is_empty() && squeezed.len() + packed.len() / SAVES_AT_LEAST < packed.len();
     let kept = if pays { &squeezed } else { &packed };
-    let mut out = Vec::with_capacity(kept.len() + tags.len() + 16);
+    let mut out = Vec::with_capacity(Steps::Block.padded(kept.len() + tags.len() + HEAD_BYTES));
     out.push(VERSION);
     out.varint(rows.len() as u64);
     out.varint(kept.len() as u64);
@@ -394,7 +407,8 @@ impl<'a> Column<'a> {
 pub fn decode(bytes: &[u8]) -> Result<Vec<OwnedRow>, Corrupt> {
     let mut reader = Reader::new("block", bytes);
     let corrupt = reader.corrupt();
-    if reader.byte()? != VERSION {
+    let version = reader.byte()?;
+    if !matches!(version, VERSION | UNPADDED) {
         return Err(corrupt);
     }
     let rows = reader.count()?;
@@ -422,7 +436,10 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<OwnedRow>, Corrupt> {
         decode_column(&mut columns, &mut tags, &mut out, &mut room)?;
     }
     columns.end()?;
-    tags.end()?;
+    match version {
+        UNPADDED => tags.end()?,
+        _ => Steps::Block.end(&tags, bytes.len())?,
+    }
     Ok(out)
 }
 
@@ -531,6 +548,69 @@ mod tests {
         out
     }
 
+    /// A block of the version before: the same without its padding.
+    fn unpadded(rows: &[Row<'_>]) -> Vec<u8> {
+        let (mut bytes, _) = fill(&mut Dictionary::default(), rows).unwrap();
+        bytes[0] = UNPADDED;
+        bytes
+    }
+
+    /// One record with texts of this length, with and without its optional members.
+    fn alone(length: usize, user: bool, full: bool) -> Vec<u8> {
+        let (text, other) = ("t".repeat(length), "o".repeat(length));
+        let mut details = Vec::new();
+        details::push(&mut details, 1, Item::Text(text.as_bytes()));
+        details::push(&mut details, 2, Item::Number(3));
+        if full {
+            details::push(&mut details, 3, Item::Text(other.as_bytes()));
+            details::push(&mut details, 4, Item::Uuid([length as u8; 16]));
+            details::push(&mut details, 5, Item::Tag(Tag([0xa5; 16])));
+            details::push(&mut details, 6, Item::Text(text.as_bytes()));
+        }
+        let details = RowDetails::Plain(&details);
+        let user = user.then_some(Tag([0xb6; 16]));
+        let row = Row { user, occurred_at: Timestamp(1_795_000_000_000), details };
+        encode(&[row]).unwrap().0
+    }
+
+    /// Check 27: the block of one record is as long whatever its texts are and whoever is in it.
+    #[test]
+    fn check_27_the_block_of_one_record_does_not_show_its_length() {
+        let sizes: std::collections::BTreeSet<usize> = (1..64)
+            .flat_map(|length| [(false, false), (true, false), (true, true)].map(|of| (length, of)))
+            .map(|(length, (user, full))| alone(length, user, full).len())
+            .collect();
+        assert_eq!(sizes, [1_024].into());
+    }
+
+    /// What padding costs a block of a thousand rows: next to nothing.
+    #[test]
+    fn padding_costs_a_full_block_nothing_to_speak_of() {
+        let rows = |count: usize| -> Vec<OwnedRow> {
+            let row = |at: usize| {
+                let tag = crate::crypto::sha256(&[&at.to_be_bytes()]);
+                let mut user = [0; 16];
+                user.copy_from_slice(&tag[..16]);
+                let mut details = Vec::new();
+                let text = format!("content-{}", at % 97);
+                details::push(&mut details, 1, Item::Text(text.as_bytes()));
+                let uuid = std::array::from_fn(|byte| tag[16 + byte]);
+                details::push(&mut details, 2, Item::Uuid(uuid));
+                let occurred_at = Timestamp(1_795_000_000_000 + at as i64 * 977);
+                OwnedRow { user: Some(Tag(user)), occurred_at, details }
+            };
+            let mut rows: Vec<OwnedRow> = (0..count).map(row).collect();
+            rows.sort_by_key(|row| row.user);
+            rows
+        };
+        for count in [1_024, 2_048, 4_096] {
+            let rows = rows(count);
+            let given: Vec<Row<'_>> = rows.iter().map(OwnedRow::as_row).collect();
+            let (padded, bare) = (encode(&given).unwrap().0.len(), unpadded(&given).len());
+            assert!(bare > 16 << 10 && padded - bare < 256, "{count}: {padded} {bare}");
+        }
+    }
+
     proptest! {
         #[test]
         fn blocks_round_trip(
@@ -545,10 +625,15 @@ mod tests {
             rows.sort_by_key(|row| row.user);
             let given: Vec<Row<'_>> = rows.iter().map(OwnedRow::as_row).collect();
             let (bytes, _) = encode(&given).unwrap();
+            let before = unpadded(&given);
             for row in &mut rows {
                 row.details = ordered(&row.details);
             }
-            prop_assert_eq!(decode(&bytes), Ok(rows));
+            prop_assert_eq!(decode(&bytes), Ok(rows.clone()));
+            // What was written before there was padding reads as ever, and nothing in between does.
+            prop_assert_eq!(decode(&before), Ok(rows));
+            prop_assert!(before.len() == bytes.len() || decode(&bytes[..before.len()]).is_err());
+            prop_assert!(decode(&[&before[..], &[0]].concat()).is_err());
         }
 
         /// Rows of several batches, and of a block before them, each with its own shapes and words.

@@ -1,15 +1,19 @@
 //! The header of a block, before it is sealed: what is in the block, without opening it.
 //!
-//! `rows ‖ first time ‖ last time ‖ three filters` over user, device and watermark tags. A filter
+//! `rows ‖ first time ‖ last time ‖ three filters ‖ padding`, over user, device and watermark tags. A filter
 //! is a binary fuse filter (about nine bits a tag, 0.4 % false hits), so that one pass over the
 //! headers finds the blocks of a person without an index entry for each record.
 
 use super::codec::{Corrupt, Put, Reader};
 use super::filter::Filter;
+use super::padding::Steps;
 use crate::model::ids::Tag;
 use crate::model::time::Timestamp;
 
-const VERSION: u8 = 1;
+/// The version that is written.
+const VERSION: u8 = 2;
+/// The one before, which had no padding.
+const UNPADDED: u8 = 1;
 
 /// The kinds of tags that have a filter of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +56,7 @@ impl Header {
         out.zigzag(self.first.0);
         out.zigzag(self.last.0);
         self.filters.iter().for_each(|filter| out.prefixed(filter.as_bytes()));
+        Steps::Header.pad(&mut out);
         out
     }
 
@@ -61,7 +66,8 @@ impl Header {
     /// When the bytes do not follow the format.
     pub fn decode(bytes: &[u8]) -> Result<Self, Corrupt> {
         let mut reader = Reader::new("block header", bytes);
-        if reader.byte()? != VERSION {
+        let version = reader.byte()?;
+        if !matches!(version, VERSION | UNPADDED) {
             return Err(reader.corrupt());
         }
         let rows = reader.count()?;
@@ -70,7 +76,10 @@ impl Header {
         let corrupt = reader.corrupt();
         let mut filter = || Filter::decode(reader.prefixed()?).ok_or(corrupt);
         let filters = [filter()?, filter()?, filter()?];
-        reader.end()?;
+        match version {
+            UNPADDED => reader.end()?,
+            _ => Steps::Header.end(&reader, bytes.len())?,
+        }
         Ok(Self { rows, first, last, filters })
     }
 }
@@ -84,6 +93,46 @@ pub fn filter_key(tag: &Tag) -> u64 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// A header over so many tags of each kind.
+    fn over(rows: usize, tags: [usize; 3]) -> Header {
+        let keys = |count: usize| -> Vec<u64> {
+            (0..count as u64).map(|at| (at + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect()
+        };
+        let [mut users, mut devices, mut marks] = tags.map(keys);
+        let span = (Timestamp(1_795_000_000_000), Timestamp(1_795_000_000_000));
+        Header::new(rows, span, [&mut users, &mut devices, &mut marks])
+    }
+
+    /// Check 27: the header of one record does not show who is in it.
+    #[test]
+    fn check_27_the_header_of_one_record_does_not_show_what_is_in_it() {
+        for tags in [[0; 3], [1, 0, 0], [0, 1, 0], [1, 1, 0], [1, 1, 3], [1, 4, 4]] {
+            assert_eq!(over(1, tags).encode().len(), 256, "{tags:?}");
+        }
+    }
+
+    #[test]
+    fn a_header_without_padding_reads_as_ever() {
+        for tags in [[0; 3], [1, 0, 2], [900, 300, 0]] {
+            let header = over(1_000, tags);
+            let padded = header.encode();
+            let used = 1 + 2 + 2 * 6 + header.filters.iter().map(|f| prefixed(f)).sum::<usize>();
+            let mut before = padded[..used].to_vec();
+            assert!(Header::decode(&before).is_err(), "a header of today is whole");
+            before[0] = UNPADDED;
+            assert_eq!(Header::decode(&before).as_ref(), Ok(&header));
+            assert_eq!(Header::decode(&padded).as_ref(), Ok(&header));
+            before.push(0);
+            assert!(Header::decode(&before).is_err());
+        }
+    }
+
+    fn prefixed(filter: &Filter) -> usize {
+        let mut out = Vec::new();
+        out.prefixed(filter.as_bytes());
+        out.len()
+    }
 
     proptest! {
         #[test]

@@ -117,6 +117,10 @@ impl Run<'_> {
         if row.stage == Stage::Shut && self.lacks_room(&row) {
             return self.give_up(&row, EngineError::DiskFull);
         }
+        let waiting = self.waits_for_holds(&row)?;
+        if !waiting.is_empty() {
+            return self.put_aside(&row, waiting);
+        }
         let ring = self.ring(&row)?;
         if row.lots.iter().all(|doomed| doomed.keys.is_empty()) {
             let found = trial::all(shared, &ring, &row, &[])?;
@@ -132,7 +136,7 @@ impl Run<'_> {
             Stage::Kept => row,
             Stage::Shut | Stage::Folded => match self.keep(row.clone()) {
                 Ok((row, None)) => row,
-                Ok((row, Some(paths))) => return self.waiting(&row, paths),
+                Ok((row, Some(paths))) => return self.put_aside(&row, paths),
                 Err(error) => return self.give_up(&row, error),
             },
         };
@@ -256,30 +260,6 @@ impl Run<'_> {
         held.extend(copies.into_iter().map(|(hold, lot, copy)| ((hold, lot), copy)));
         drop(held);
         Ok((row, None))
-    }
-
-    /// Whether there is something to copy and no room for it.
-    fn lacks_room(&self, row: &UnderWay) -> bool {
-        let low = self.engine.shared.disk_low.load(std::sync::atomic::Ordering::Acquire);
-        low && row.lots.iter().any(|doomed| !doomed.keys.is_empty() && !doomed.heirs.is_empty())
-    }
-
-    /// What is on hold cannot be copied: the destruction ends here, before a key went, so that it
-    /// stands in no other's way. Its lots stay shut, and what was begun of the copies goes.
-    fn give_up(&self, row: &UnderWay, error: EngineError) -> Result<DestroyReport, EngineError> {
-        use EngineError::{Damaged, DiskFull, Refused};
-        let shared = &self.engine.shared;
-        if !matches!(error, Damaged(_) | DiskFull | Refused(_)) {
-            return Err(error);
-        }
-        if load(&shared.store, &shared.ring)?.is_some() {
-            hold::give_up(shared, row, self.mark)?;
-            let mut changes = Changes::default();
-            changes.delete(Table::Meta, keys::DESTRUCTION);
-            self.write(&changes)?;
-            shared.unfinished.write().unwrap_or_else(PoisonError::into_inner).clear();
-        }
-        Err(error)
     }
 
     /// Folds until the journal keys that rows from before were sealed under are retired.
@@ -475,7 +455,11 @@ impl Run<'_> {
         })
     }
 
-    fn waiting(&self, row: &UnderWay, paths: Vec<PathBuf>) -> Result<DestroyReport, EngineError> {
+    pub(super) fn waiting(
+        &self,
+        row: &UnderWay,
+        paths: Vec<PathBuf>,
+    ) -> Result<DestroyReport, EngineError> {
         let report = self.report(row, Destroyed::default())?;
         // The epoch from before lives, and with it everything that an older copy holds.
         let verification = Verification::KeyStillOpens;
@@ -514,7 +498,7 @@ impl Run<'_> {
     }
 
     /// After a failed write nothing goes on.
-    fn write(&self, changes: &Changes) -> Result<(), EngineError> {
+    pub(super) fn write(&self, changes: &Changes) -> Result<(), EngineError> {
         let shared = &self.engine.shared;
         let written = shared.store.apply(changes).map_err(EngineError::from);
         written.inspect_err(|error| shared.fail(error))

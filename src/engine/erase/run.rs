@@ -139,6 +139,11 @@ impl Run<'_> {
         if row.stage == Stage::Ended || self.waits_still(&row, waits)? {
             return Ok(self.report(&row, Vec::new()));
         }
+        // Keys that holds got for copies that were given up would open what was sealed before.
+        let of_site = |_, lot: &Lot| matches!(lot, Lot::Records(b) if b.site == row.site);
+        if !hold::clear(&self.engine.shared, of_site, self.mark)?.is_empty() {
+            return Err(EngineError::Busy);
+        }
         if row.left.is_none() {
             self.steps.begins(EraseStep::Fold);
             self.fold_away()?;

@@ -1,6 +1,12 @@
-//! Giving up copies that cannot be made, so that one damaged lot does not keep every other from
-//! being destroyed. What was begun of them goes: rows first, then the keys that the holds got,
-//! because a copy that nobody knows of would open what is destroyed later without it.
+//! Giving up copies that cannot be made, so that one damaged lot, or a copy of the register of
+//! holds that is out of reach, does not keep every other lot from being destroyed. What was begun
+//! of them goes: rows first, then the keys that the holds got, because a copy that nobody knows of
+//! would open what is destroyed later without it.
+//!
+//! While a copy of that register is out of reach such keys cannot go. They stay, without rows, and
+//! whoever destroys or erases something of their lots sees to them first ([`clear`]).
+
+use std::path::PathBuf;
 
 use super::{EngineError, living};
 use crate::engine::Shared;
@@ -14,8 +20,7 @@ use crate::store::{Changes, Table, keys};
 /// can be repeated.
 ///
 /// # Errors
-/// When the disk or the register of holds refuses, or a copy of that register off the host cannot
-/// be reached: then there may be something left, and nothing may be given up.
+/// When the disk or the register of holds refuses: then nothing may be given up.
 pub fn give_up(shared: &Shared, row: &UnderWay, mark: LedgerMark) -> Result<(), EngineError> {
     let copies = row.lots.iter().flat_map(|doomed| {
         let not_whole = |hold: &&HoldNo| shared.held(**hold, doomed.lot).is_none();
@@ -23,20 +28,43 @@ pub fn give_up(shared: &Shared, row: &UnderWay, mark: LedgerMark) -> Result<(), 
     });
     let copies: Vec<(HoldNo, Lot)> = copies.collect();
     remove_rows(shared, &copies)?;
-    let Some(ring) = shared.ring.hold_existing()? else { return Ok(()) };
-    let mut all = living(&shared.directory, &ring);
-    let own = copies.iter().filter_map(|(hold, lot)| all.remove(&(Some(*hold), *lot)));
-    let ids: Vec<KeyId> = own.flatten().map(|key| key.id).collect();
+    let waiting = clear(shared, |hold, lot| copies.contains(&(hold, *lot)), mark)?;
+    if !waiting.is_empty() {
+        tracing::warn!(
+            copies = waiting.len(),
+            "keys of copies that were given up stay in the register of holds until its copies off \
+             the host can be reached"
+        );
+    }
+    Ok(())
+}
+
+/// Destroys the keys that holds got of lots for copies that were given up. Answers the copies of
+/// the register of holds that this waits for: then the keys are still there.
+///
+/// # Errors
+/// When the register of holds refuses.
+pub fn clear(
+    shared: &Shared,
+    is_of: impl Fn(HoldNo, &Lot) -> bool,
+    mark: LedgerMark,
+) -> Result<Vec<PathBuf>, EngineError> {
+    let Some(ring) = shared.ring.hold_existing()? else { return Ok(Vec::new()) };
+    let all = living(&shared.directory, &ring);
+    let left = all.into_iter().filter(|((hold, lot), _)| {
+        hold.is_some_and(|hold| shared.held(hold, *lot).is_none() && is_of(hold, lot))
+    });
+    let ids: Vec<KeyId> = left.flat_map(|(_, keys)| keys).map(|key| key.id).collect();
     if ids.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
+    }
+    let waiting = shared.ring.holds_out_of_reach()?;
+    if !waiting.is_empty() {
+        return Ok(waiting);
     }
     match ring.destroy(&ids, mark, &())? {
-        Destruction::Waiting(_) => Err(EngineError::Refused(
-            "a copy of the register of holds off the host cannot be reached, so copies that are \
-             not whole stay"
-                .into(),
-        )),
-        Destruction::Done(_) | Destruction::NothingToDestroy => Ok(()),
+        Destruction::Waiting(paths) => Ok(paths),
+        Destruction::Done(_) | Destruction::NothingToDestroy => Ok(Vec::new()),
     }
 }
 

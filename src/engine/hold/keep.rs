@@ -72,16 +72,16 @@ pub fn keep(shared: &Shared, row: &UnderWay, mark: LedgerMark) -> Result<Keeping
             copies.push((*heir, doomed.lot, keeper.copy_keys(doomed, *heir)?));
         }
     }
-    shared.store.flush_tables(&[Table::HoldRows, Table::HoldKeys].into())?;
-    for (doomed, heirs) in &wanted {
-        for heir in heirs {
-            keeper.verify(doomed, *heir, &copies)?;
-        }
-    }
     if !keeper.ring.copies()?.is_empty() {
         // An ordinary write of the register does not wait for them, a turn-over does.
         if let Destruction::Waiting(paths) = keeper.ring.turn_over(mark, &())? {
             return Ok(Keeping::Waiting(paths));
+        }
+    }
+    shared.store.flush_tables(&[Table::HoldRows, Table::HoldKeys].into())?;
+    for (doomed, heirs) in &wanted {
+        for heir in heirs {
+            keeper.verify(doomed, *heir, &copies)?;
         }
     }
     Ok(Keeping::Made(copies))

@@ -1,8 +1,11 @@
 //! Checks of the privacy study on what a fold leaves.
 
 use super::*;
-use crate::engine::fold::{block_key_opens, blocks_of};
-use crate::model::ids::SiteNo;
+use crate::crypto::seal::decrypts;
+use crate::engine::fold::{
+    FoldError, block_key_opens, blocks_of, key_of, open_block_key, read_block,
+};
+use crate::model::ids::{KeyId, SiteNo};
 use crate::model::retention::Lot;
 
 /// Check 22: a block's key opens in its own place and under its own key only, whatever part of the
@@ -54,18 +57,54 @@ fn check_22_a_row_opens_in_its_own_place_only() {
 }
 
 /// Check 23: whose key it is stands in the sealed bytes; a number that no living key has is looked
-/// up, and nothing is tried.
+/// up, and nothing is tried, however many keys there are.
 #[test]
 fn check_23_an_unknown_key_is_looked_up_and_not_tried() {
-    let world = World::new(settings(false));
-    let ring = world.engine().ring();
-    let (aad, state) = (crate::crypto::Aad::new("test/1"), ring.state_key());
-    let mut sealed = state.seal(&aad, b"x");
-    assert_eq!(crate::crypto::seal::key_id(&sealed), Ok(state.id()));
-    sealed[1..9].copy_from_slice(&9_999_u64.to_be_bytes());
-    let id = crate::crypto::seal::key_id(&sealed).unwrap();
-    assert!(ring.by_id(id).is_none());
-    assert_eq!(state.open(&aad, &sealed), Err(crate::crypto::OpenError::OtherKey(id)));
+    let mut world = World::new(settings(false));
+    let row =
+        |site: u8| Row { site, event: 1, user: 1, device: 1, drm: 0, effect: 0, hours_ago: 1 };
+    world.run(Op::Submit((0..3).map(row).collect()));
+    world.run(Op::Fold);
+    let engine = world.engine();
+    let (ring, store) = (engine.ring(), engine.store());
+    let seals = ring.list().iter().filter(|key| ring.by_id(key.id).is_some()).count();
+    assert!(seals > 5, "{seals} keys that could be tried");
+    let lots = engine.lots();
+    let (bucket, keys) = lots
+        .iter()
+        .find_map(|info| match info.lot {
+            Lot::Records(bucket) => Some((bucket, &info.keys)),
+            _ => None,
+        })
+        .unwrap();
+    let place = blocks_of(store, bucket).unwrap()[0];
+    let [.., (table, at)] = place.rows();
+    let mut wrapped = store.get(table, &at).unwrap().unwrap();
+    let open = |wrapped: &[u8]| {
+        decrypts::during(|| {
+            let key = key_of(ring, wrapped)?;
+            open_block_key(place, &key, wrapped).map(|_| ())
+        })
+    };
+    let (opened, tried) = open(&wrapped);
+    assert!(opened.is_ok() && tried == 1, "{tried}");
+    // Of a block: its key and its body.
+    let key = ring.by_id(keys[0]).unwrap();
+    let (rows, tried) = decrypts::during(|| read_block(store, &key, place).unwrap().len());
+    assert_eq!((rows, tried), (1, 2));
+    // Another living key, and a number that nobody has.
+    let state = ring.state_key().id();
+    for (id, most) in [(state, 1), (KeyId(9_999), 0)] {
+        wrapped[1..9].copy_from_slice(&id.0.to_be_bytes());
+        let (opened, tried) = open(&wrapped);
+        assert!(opened.is_err() && tried <= most, "{id:?}: {tried}");
+    }
+    // One that was retired.
+    wrapped[1..9].copy_from_slice(&keys[0].0.to_be_bytes());
+    assert!(open(&wrapped).0.is_ok());
+    ring.retire(&keys[..1]).unwrap();
+    let (opened, tried) = open(&wrapped);
+    assert!(matches!(opened, Err(FoldError::Corrupt(_))) && tried == 0, "{tried}");
 }
 
 /// A row that was removed is in no file any more once the table was rewritten.

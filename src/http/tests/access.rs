@@ -31,7 +31,9 @@ fn expected(route: Route, role: Role) -> bool {
         Route::UsageExplained | Route::PallyconStatistics => {
             matches!(role, Role::Billing | Role::Operator)
         }
-        Route::Challenge | Route::Export | Route::GroupExport => role == Role::Billing,
+        Route::Challenge | Route::GroupChallenge | Route::Export | Route::GroupExport => {
+            role == Role::Billing
+        }
         Route::SitePut
         | Route::Restate
         | Route::GroupRestate

@@ -14,8 +14,8 @@ use crate::keys::slot::{SLOT_BYTES, Slot, SlotRead};
 use crate::keys::tree::{Node, VEK, open_slot};
 use crate::keys::vek::VekHome;
 use crate::keys::{
-    Destroyed, Destruction, KeyKind, KeysError, Known, LedgerMark, RegisterWrite, RootProvider,
-    Step, Steps, Unwitnessed, VaultId, Witness,
+    Destroyed, Destruction, KeyInfo, KeyKind, KeysError, Known, LedgerMark, RegisterWrite,
+    RootProvider, Step, Steps, Unwitnessed, VaultId, Witness,
 };
 use crate::model::ids::{KeyId, SiteId};
 use crate::model::time::Day;
@@ -149,9 +149,8 @@ fn survivors_stay_and_victims_go() {
             }
         }
         // Records, tally lost one key of three; the node of detections its only one.
-        let nodes = |list: &[crate::keys::KeyInfo]| {
-            list.iter().filter(|info| info.kind == KeyKind::Node).count()
-        };
+        let nodes =
+            |list: &[KeyInfo]| list.iter().filter(|info| info.kind == KeyKind::Node).count();
         assert_eq!(nodes(&ring.list()), nodes(&infos) - 1);
     };
     check(&ring);

@@ -151,11 +151,19 @@ async fn what_cannot_be_kept_apart_stops_no_other_destruction() {
     // Of the other site everything, of this one what can be copied.
     assert_eq!((ran.destroyed, ran.moved, ran.failed), (5, 3, 0));
     assert_eq!(world.living(), ["ACME detections", "ACME records"].map(str::to_owned).into());
+    let left = |world: &World| world.desk.0.figures.left();
     let failed = |world: &World| {
         let alarms = world.alarms();
         alarms.iter().filter(|alarm| **alarm == "hold_not_kept").count()
     };
-    assert_eq!(failed(&world), 3, "with the others of its site, and each of the two alone");
+    assert_eq!(failed(&world), 1, "when it begins");
+    assert_eq!(left(&world), 2);
+    // As long as it lasts it is shown and tried, and is no second alarm.
+    let tried = || world.kinds().iter().filter(|kind| **kind == "destruction").count();
+    let before = tried();
+    world.run().await.unwrap();
+    assert!(tried() > before && left(&world) == 2);
+    assert_eq!(failed(&world), 1);
     assert!(world.ledger.unfinished().unwrap().is_empty());
     // Also after a start, and again, and something else that becomes due goes.
     world.restart();
@@ -168,7 +176,66 @@ async fn what_cannot_be_kept_apart_stops_no_other_destruction() {
     // The disk gives it back.
     world.vault.with(|inside| inside.fault = None);
     assert_eq!(world.run().await.unwrap().moved, 2);
-    assert_eq!(world.living(), BTreeSet::new());
+    assert_eq!((world.living(), left(&world)), (BTreeSet::new(), 0));
+    assert_eq!(failed(&world), 2, "once more after a start");
+}
+
+/// While a copy of the register of holds is out of reach, what is on hold and what was released
+/// waits; all else goes, rows that need no key included.
+#[tokio::test]
+async fn a_copy_of_the_register_of_holds_out_of_reach_stops_nothing_else() {
+    for fault in [None, Some(fake::Fault::CopyLost)] {
+        let world = World::at("2026-06-01T00:00:00Z");
+        world.run().await.unwrap();
+        open(&world, "ACME", BODY).await.unwrap();
+        let away = |away| {
+            world.vault.with(|inside| {
+                inside.no_hold_copy = away;
+                inside.fault = fault.filter(|_| away);
+            });
+        };
+        away(true);
+        world.live_until(at("2026-11-30T00:00:00Z")).await;
+        world.clock.set(at("2026-12-01T00:00:00Z"));
+        let intents =
+            |world: &World| world.kinds().iter().filter(|kind| **kind == "destruction").count();
+        let before = intents(&world);
+        world.desk.0.removing().await.unwrap();
+        let rewritten = world.vault.with(|inside| inside.rewritten);
+        let ran = world.run().await.unwrap();
+        assert!(ran.waiting && ran.moved == 0 && ran.destroyed > 0, "{ran:?}");
+        let of = |site: &str| world.living().iter().filter(|name| name.starts_with(site)).count();
+        assert_eq!((of("ACME"), of("B.C")), (6, 0), "{:?}", world.living());
+        assert_eq!(world.vault.with(|inside| inside.rewritten), rewritten + 1, "swept");
+        assert!(fault.is_some() || intents(&world) <= before + 4, "no intent that must fail");
+        for _ in 0..3 {
+            world.run().await.unwrap();
+        }
+        let alarm = "register_copy_unreachable";
+        assert_eq!(world.alarms().iter().filter(|one| **one == alarm).count(), 1, "{fault:?}");
+        assert!(world.ledger.unfinished().unwrap().is_empty());
+        assert!(world.desk.0.figures.left() > 0);
+        away(false);
+        let ran = world.run().await.unwrap();
+        assert_eq!((ran.waiting, world.desk.0.figures.left()), (false, 0));
+        let held = || world.vault.with(|inside| inside.held.len());
+        assert!(ran.moved > 0 && held() > 0 && of("ACME") == 0, "{:?}", world.living());
+        // And what was released.
+        away(true);
+        let copies = held();
+        release(&world, 1).await.unwrap();
+        release(&world, 2).await.unwrap();
+        let ran = world.run().await.unwrap();
+        assert!(ran.waiting && held() == copies, "{ran:?}");
+        world.vault.with(|inside| {
+            let site = inside.sites[&site_id("B.C")].clone();
+            inside.lots.extend(lots_of(&site, "2026-04", 900));
+        });
+        assert_eq!(world.run().await.unwrap().destroyed, 6);
+        away(false);
+        world.run().await.unwrap();
+        assert_eq!(held(), 0);
+    }
 }
 
 #[tokio::test]

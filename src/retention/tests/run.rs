@@ -82,6 +82,39 @@ async fn what_still_opens_stays_under_destruction() {
     assert!(world.ledger.unfinished().unwrap().is_empty());
 }
 
+/// A lot that the engine refuses keeps its own place in line and no other's; each run tries again.
+#[tokio::test]
+async fn what_the_engine_refuses_stops_nothing_else() {
+    let vault = Memory::default();
+    vault.with(|inside| {
+        for no in 1..=30 {
+            let site = site(&format!("S{no}"), no, "UTC", None);
+            inside.lots.extend(lots_of(&site, "2026-05", u64::from(no) * 100));
+            inside.sites.insert(site.id.clone(), Arc::new(site));
+        }
+        inside.fault = Some(Fault::Refuses(17));
+    });
+    let mut world = World::over(vault, at("2026-12-01T00:00:00Z"), Settings::default());
+    let ran = world.run().await.unwrap();
+    assert_eq!((ran.destroyed, ran.failed), (30 * 6 - 2, 0));
+    assert_eq!(world.living(), ["S17 detections", "S17 records"].map(str::to_owned).into());
+    let told = world.kinds().iter().filter(|kind| **kind == "destruction").count();
+    assert!(told < 80, "halves, and not one after the other: {told}");
+    assert!(world.ledger.unfinished().unwrap().is_empty());
+    world.run().await.unwrap();
+    assert_eq!((world.alarms(), world.desk.0.figures.left()), (vec!["destruction_failed"], 2));
+    // Something else becomes due, after a start, too; and the engine takes it at last.
+    world.restart();
+    world.vault.with(|inside| {
+        let site = inside.sites[&site_id("S3")].clone();
+        inside.lots.extend(lots_of(&site, "2026-04", 9_000));
+    });
+    assert_eq!(world.run().await.unwrap().destroyed, 6);
+    world.vault.with(|inside| inside.fault = None);
+    assert_eq!(world.run().await.unwrap().destroyed, 2);
+    assert_eq!((world.living(), world.desk.0.figures.left()), (BTreeSet::new(), 0));
+}
+
 #[tokio::test]
 async fn a_copy_that_is_not_there_is_waited_for() {
     let world = World::at("2026-08-03T00:00:00Z");

@@ -16,6 +16,7 @@ pub(super) const ROUTES: &[(&str, &str, &[&str])] = &[
     ("GET", "/v1/groups/G/statements/2026-10/page", &["billing", "auditor"]),
     ("GET", "/v1/groups/G/statements/2026-10/export?format=lago", &["billing"]),
     ("POST", "/v1/groups/G/statements/2026-10/restate", &["operator"]),
+    ("POST", "/v1/groups/G/statements/2026-10/challenge", &["billing"]),
     ("GET", "/v1/usage?month=2026-11", &["billing", "operator"]),
     ("GET", "/v1/sites/A/usage/2026-11/explained", &["billing", "operator"]),
     ("GET", "/v1/compat/pallycon/A/statistics/2026-11", &["billing", "operator"]),

@@ -162,6 +162,63 @@ fn a_late_joiner_is_on_the_next_statement() {
     server.end();
 }
 
+/// A customer's list against a group's statement: persons, whichever member they used.
+#[test]
+fn a_list_is_answered_for_a_group() {
+    let server = closed();
+    let path = format!("{NOVEMBER}/challenge");
+    let name = |number: u32| format!("grouped-viewer-{number:03}");
+    let sites = |number: u32| if number.is_multiple_of(3) { ["A", "B"] } else { ["A", "A"] };
+    let lines = (0..120u32).flat_map(|number| {
+        sites(number)
+            .map(|site| format!("{}\n", record(site, &format!("{site}:{number}"), &name(number))))
+    });
+    let answer = server.lines(&lines.collect::<String>());
+    assert_eq!(answer.count("accepted") + answer.count("duplicates"), 240);
+    let list = |numbers: std::ops::Range<u32>| -> String {
+        numbers.map(|number| format!("{}\n", json!({"user_id": name(number)}))).collect()
+    };
+    let billing = server.token("billing", 365);
+    let post = |token: &str, text: &str| server.send(token, "POST", &path, &[NDJSON], text);
+    problem(&post(&billing, &list(0..130)), 409, "month-open");
+    server.until("2026-12-05T15:00:00Z");
+    // Somebody may not see every member, and nothing is read of the list.
+    for sites in [json!(["A"]), json!(["B", "C"])] {
+        let body = json!({"role": "billing", "sites": sites, "name": "b", "expires_in_days": 9});
+        let made = server.operate("POST", "/v1/tokens", &body.to_string()).json();
+        problem(&post(made["token"].as_str().unwrap(), "no list"), 404, "not-found");
+    }
+    let nobody = "{\"user_id\":\"guest\"}\n{\"user_id\":null}\n";
+    let told = post(&billing, &(list(0..130) + "{\"user_id\":\"u\"}\n" + nobody)).json();
+    assert_eq!(told["billing_group"], "acme", "{told}");
+    let counts = ["mau", "listed", "counted", "not_counted", "counted_not_listed", "unattributed"];
+    // `u`, `v` and `w` are counted as well; two of them are not listed.
+    let counts = counts.map(|name| told[name].as_u64().unwrap());
+    assert_eq!(counts, [123, 131, 121, 10, 2, 2]);
+    let statement = server.send(&billing, "GET", NOVEMBER, &[], "").json();
+    assert_eq!(statement["body"]["billable"]["mau"], told["mau"]);
+    late(&server, "A", "late", "grouped-viewer-125");
+    let restated = server.operate("POST", &format!("{NOVEMBER}/restate"), r#"{"reason":"late"}"#);
+    assert_eq!(restated.status, 201, "{restated:?}");
+    let told = post(&billing, &list(0..130)).json();
+    let late = ["version", "billed_late", "late", "challenges_left"];
+    assert_eq!(late.map(|name| told[name].as_u64().unwrap()), [2, 1, 1, 3]);
+    assert_eq!(told["counted_late"], Value::Null, "few are not told");
+    // A site's budget is another one, and the ledger names the group.
+    let own = path.replace("groups/acme", "sites/A");
+    let own = server.send(&billing, "POST", &own, &[NDJSON], &list(0..130)).json();
+    assert_eq!((&own["challenges_left"], &own["counted"]), (&json!(4), &json!(120)));
+    let auditor = server.token("auditor", 30);
+    let read = server.send(&auditor, "GET", "/v1/ledger?from=0&limit=1000", &[], "").text();
+    assert!(read.contains(r#"restatement_challenged"#) && read.contains("+acme"), "{read}");
+    for _ in 0..3 {
+        assert_eq!(post(&billing, &list(0..130)).status, 200);
+    }
+    problem(&post(&billing, &list(0..130)), 409, "challenge-budget");
+    assert_eq!(server.files_with(b"grouped-viewer"), Vec::<String>::new());
+    server.end();
+}
+
 #[test]
 fn a_group_is_there_for_whoever_has_every_member() {
     let server = closed();

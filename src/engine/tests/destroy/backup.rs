@@ -3,6 +3,7 @@
 //! those of the checks of the privacy study.
 
 mod model;
+mod periods;
 
 use std::path::{Path, PathBuf};
 

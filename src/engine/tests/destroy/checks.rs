@@ -308,11 +308,19 @@ fn check_43_while_a_request_holds_a_key_nothing_is_destroyed() {
     world.fold_now();
     let (at, lots) = world.month_lots(0);
     let site = world.site_of(at).id.clone();
-    let keys = world.engine().ring().site_month(&site, at.month).unwrap();
-    let report = world.destroy(&lots, Arc::new(())).unwrap();
-    assert_eq!(report.verification, Verification::KeyStillOpens);
-    assert_eq!(world.engine().unfinished_destruction().len(), lots.len());
-    drop(keys);
+    let ring = Arc::clone(world.engine().ring());
+    let request = ring.site_month(&site, at.month).unwrap();
+    // A look-up opens keys of its own.
+    let look_up = ring.record_keys(&site).unwrap();
+    let waits = |world: &World| {
+        let report = world.destroy(&lots, Arc::new(())).unwrap();
+        assert_eq!(report.verification, Verification::KeyStillOpens);
+        assert_eq!(world.engine().unfinished_destruction().len(), lots.len());
+    };
+    waits(&world);
+    drop(request);
+    waits(&world);
+    drop(look_up);
     let report = world.destroy(&lots, Arc::new(())).unwrap();
     assert_eq!(report.verification, Verification::Passed);
     world.lose(&lots);

@@ -11,7 +11,7 @@ use crate::model::ids::{HoldNo, SiteNo};
 use crate::model::person::Person;
 
 /// Steps of an erasure of somebody in two buckets: more of them would be a cut that nobody made.
-const STEPS: u32 = 19;
+const STEPS: u32 = 20;
 
 impl EraseSteps for Cut {
     fn begins(&self, step: EraseStep) {

@@ -1,6 +1,8 @@
 //! Check 37 in the engine: what is on hold is copied to hold storage before its lot is destroyed,
 //! opens there and only there, and ends with its hold.
 
+mod aside;
+
 use super::backup::named;
 use super::checks::copy;
 use super::*;
@@ -395,57 +397,6 @@ fn what_could_not_be_copied_goes_when_nothing_holds_it() {
     assert_eq!((report.verification, report.nothing), (Verification::Passed, false));
     world.lose(&lots);
     assert_eq!(world.evidence(at, 0), Evidence::Destroyed);
-}
-
-/// The keys of a lot were in the copies of the register off the host, so those that a hold gets
-/// must be there before the lot's go.
-#[test]
-fn nothing_is_destroyed_before_the_copy_off_the_host_has_the_keys_of_the_hold() {
-    let mut world = World::filled();
-    world.fold_now();
-    world.close();
-    let shelf = world.dir.path().join("shelf");
-    // A directory of that name is no file that could be written.
-    std::fs::create_dir_all(shelf.join("register.c.hold")).unwrap();
-    world.copies = vec![shelf.join("register.c")];
-    world.open();
-    let (_, lots) = world.month_lots(0);
-    let events = world.events_of(&lots);
-    let before = world.engine().ring().vek_epoch().unwrap();
-    for _ in 0..2 {
-        let report = world.destroy(&kept(&lots, &[ONE]), Arc::new(())).unwrap();
-        assert_eq!(report.waiting_for, [shelf.join("register.c.hold")]);
-        assert_eq!(report.verification, Verification::KeyStillOpens);
-        assert_eq!(world.engine().ring().vek_epoch().unwrap(), before);
-        assert_eq!(world.engine().held().unwrap(), []);
-        world.reopen();
-    }
-    std::fs::remove_dir(shelf.join("register.c.hold")).unwrap();
-    world.reopen();
-    world.moved(&lots, &[ONE]);
-    world.check_held(ONE, &events);
-    let hold = world.engine().ring().hold_existing().unwrap().unwrap();
-    assert_eq!(hold.copies().unwrap()[0].behind, 0);
-}
-
-#[test]
-fn a_disk_with_little_room_copies_nothing() {
-    let mut world = World::filled();
-    world.fold_now();
-    let (_, lots) = world.month_lots(0);
-    world.engine().set_disk_low(true);
-    let doomed = world.engine().destroy(kept(&lots, &[ONE]), MARK, Arc::new(()));
-    assert_eq!(world.runtime.block_on(doomed).err(), Some(EngineError::DiskFull));
-    assert_eq!(world.engine().held().unwrap(), []);
-    assert_eq!(world.engine().unfinished_destruction(), []);
-    // What is not on hold makes room.
-    let other: Vec<Lot> = world.engine().lots().iter().map(|info| info.lot).collect();
-    let other = *other.iter().find(|lot| !lots.contains(lot)).unwrap();
-    let report = world.destroy(&[Doom::from(other)], Arc::new(())).unwrap();
-    assert_eq!((report.verification, report.nothing), (Verification::Passed, false));
-    world.lose(&[other]);
-    world.engine().set_disk_low(false);
-    world.moved(&lots, &[ONE]);
 }
 
 #[test]

@@ -98,7 +98,7 @@ pub enum PinFault {
     #[error("is not one line of 1 to 255 bytes; write the PIN into it, and nothing else")]
     Form,
     /// The file system said no.
-    #[error("cannot be read ({0})")]
+    #[error("cannot be read ({0}); check its disk and its rights")]
     Io(io::ErrorKind),
 }
 

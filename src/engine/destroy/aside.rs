@@ -1,0 +1,88 @@
+//! Destructions that end before a key went: there is no room for a copy, a copy cannot be made, or
+//! a copy of the register of holds is out of reach. Their lots stay, and stand in no other's way.
+
+use std::path::PathBuf;
+use std::sync::PoisonError;
+
+use super::DestroyReport;
+use super::run::{Run, load};
+use crate::engine::{EngineError, hold};
+use crate::model::ids::HoldNo;
+use crate::model::retention::Lot;
+use crate::store::destruction::{DoomedLot, Stage, UnderWay};
+use crate::store::{Changes, Table, keys};
+
+impl Run<'_> {
+    /// Whether there is something to copy and no room for it.
+    pub(super) fn lacks_room(&self, row: &UnderWay) -> bool {
+        let low = self.engine.shared.disk_low.load(std::sync::atomic::Ordering::Acquire);
+        low && row.lots.iter().any(|doomed| !doomed.keys.is_empty() && !doomed.heirs.is_empty())
+    }
+
+    /// The copies of the register of holds, off the host, that this destruction would wait for
+    /// before a key may go. It asks before it begins, so that nothing else has to wait with it;
+    /// from [`Stage::Kept`] on there is no way back.
+    pub(super) fn waits_for_holds(&self, row: &UnderWay) -> Result<Vec<PathBuf>, EngineError> {
+        let shared = &self.engine.shared;
+        if row.stage == Stage::Kept {
+            return Ok(Vec::new());
+        }
+        let living = |doomed: &&DoomedLot| !doomed.keys.is_empty();
+        let mut of = row.lots.iter().filter(living);
+        if of.any(|doomed| doomed.hold.is_some() || !doomed.heirs.is_empty()) {
+            let waiting = shared.ring.holds_out_of_reach()?;
+            if !waiting.is_empty() {
+                return Ok(waiting);
+            }
+        }
+        // Keys that holds got of these lots, for copies that were given up, would open them.
+        let of_other = |hold: HoldNo, lot: &Lot| {
+            let own = |doomed: &DoomedLot| doomed.hold.is_none() && doomed.lot == *lot;
+            row.lots.iter().any(|doomed| own(doomed) && !doomed.heirs.contains(&hold))
+        };
+        hold::clear(shared, of_other, self.mark)
+    }
+
+    /// A copy of the register of holds is out of reach before a key went: the destruction ends here
+    /// and stands in no other's way. It is asked for again later.
+    pub(super) fn put_aside(
+        &self,
+        row: &UnderWay,
+        paths: Vec<PathBuf>,
+    ) -> Result<DestroyReport, EngineError> {
+        let shared = &self.engine.shared;
+        if load(&shared.store, &shared.ring)?.is_some() {
+            self.end_unkept(row)?;
+        }
+        self.waiting(row, paths)
+    }
+
+    /// Ends a destruction before a key went: what was begun of copies goes.
+    fn end_unkept(&self, row: &UnderWay) -> Result<(), EngineError> {
+        let shared = &self.engine.shared;
+        hold::give_up(shared, row, self.mark)?;
+        let mut changes = Changes::default();
+        changes.delete(Table::Meta, keys::DESTRUCTION);
+        self.write(&changes)?;
+        shared.unfinished.write().unwrap_or_else(PoisonError::into_inner).clear();
+        Ok(())
+    }
+
+    /// What is on hold cannot be copied: the destruction ends here, before a key went, so that it
+    /// stands in no other's way. Its lots stay shut, and what was begun of the copies goes.
+    pub(super) fn give_up(
+        &self,
+        row: &UnderWay,
+        error: EngineError,
+    ) -> Result<DestroyReport, EngineError> {
+        use EngineError::{Damaged, DiskFull, Refused};
+        let shared = &self.engine.shared;
+        if !matches!(error, Damaged(_) | DiskFull | Refused(_)) {
+            return Err(error);
+        }
+        if load(&shared.store, &shared.ring)?.is_some() {
+            self.end_unkept(row)?;
+        }
+        Err(error)
+    }
+}

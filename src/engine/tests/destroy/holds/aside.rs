@@ -1,0 +1,210 @@
+//! What is on hold and cannot be copied now, because a copy of the register of holds is out of
+//! reach or the disk is full, waits, and nothing else does.
+
+use std::path::PathBuf;
+
+use super::*;
+use crate::engine::erase::{Order, Waits};
+use crate::model::person::Person;
+
+/// A world whose register has a copy off the host, and where that of the register of holds lies.
+fn with_a_copy() -> (World, Shelf) {
+    let mut world = World::filled();
+    world.fold_now();
+    world.close();
+    let shelf = world.dir.path().join("shelf");
+    std::fs::create_dir(&shelf).unwrap();
+    world.copies = vec![shelf.join("register.c")];
+    world.open();
+    (world, Shelf(shelf.join("register.c.hold")))
+}
+
+#[derive(Clone)]
+struct Shelf(PathBuf);
+
+impl Shelf {
+    fn aside(&self) -> PathBuf {
+        self.0.with_extension("aside")
+    }
+
+    /// Out of reach: a directory of that name is no file that could be written.
+    fn take_away(&self) {
+        if self.0.is_file() {
+            std::fs::rename(&self.0, self.aside()).unwrap();
+        }
+        std::fs::create_dir(&self.0).unwrap();
+    }
+
+    fn put_back(&self) {
+        std::fs::remove_dir(&self.0).unwrap();
+        if self.aside().exists() {
+            std::fs::rename(self.aside(), &self.0).unwrap();
+        }
+    }
+}
+
+/// Takes the copy away at a step.
+struct Lost(Shelf, DestroyStep);
+
+impl DestroySteps for Lost {
+    fn begins(&self, step: DestroyStep) {
+        if step == self.1 {
+            self.0.take_away();
+        }
+    }
+}
+
+impl World {
+    /// The destruction came to nothing, and waits for the copy.
+    fn check_aside(&self, report: &DestroyReport, shelf: &Shelf) {
+        assert_eq!(report.waiting_for, std::slice::from_ref(&shelf.0));
+        assert_eq!(report.verification, Verification::KeyStillOpens);
+        assert_eq!(self.engine().unfinished_destruction(), [], "it stands in nobody's way");
+    }
+
+    /// Something of another site goes to the end.
+    fn destroy_another(&mut self, lots: &[Lot]) {
+        let living: Vec<Lot> = self.engine().lots().iter().map(|info| info.lot).collect();
+        let is_other = |lot: &&Lot| matches!(lot, Lot::Records(_)) && !lots.contains(lot);
+        let other = *living.iter().find(is_other).unwrap();
+        self.destroyed(&[other]);
+    }
+
+    fn keys_of_holds(&self) -> usize {
+        let ring = self.engine().ring().hold_existing().unwrap();
+        ring.map_or(0, |ring| ring.list().iter().filter(|key| key.hold.is_some()).count())
+    }
+}
+
+/// The keys of a lot were in the copies of the register off the host, so those that a hold gets
+/// must be there before the lot's go.
+#[test]
+fn nothing_is_destroyed_before_the_copy_off_the_host_has_the_keys_of_the_hold() {
+    let (mut world, shelf) = with_a_copy();
+    shelf.take_away();
+    let (_, lots) = world.month_lots(0);
+    let events = world.events_of(&lots);
+    for _ in 0..2 {
+        let before = world.engine().ring().vek_epoch().unwrap();
+        let report = world.destroy(&kept(&lots, &[ONE]), Arc::new(())).unwrap();
+        world.check_aside(&report, &shelf);
+        assert_eq!(world.engine().ring().vek_epoch().unwrap(), before);
+        assert_eq!(world.engine().held().unwrap(), []);
+        assert_eq!((world.hold_rows(), world.keys_of_holds()), (HoldRows::new(), 0));
+        world.destroy_another(&lots);
+        world.reopen();
+    }
+    shelf.put_back();
+    world.moved(&lots, &[ONE]);
+    world.check_held(ONE, &events);
+    let hold = world.engine().ring().hold_existing().unwrap().unwrap();
+    assert_eq!(hold.copies().unwrap()[0].behind, 0);
+}
+
+/// A copy of a hold that was released waits likewise.
+#[test]
+fn what_was_released_waits_for_the_copy_and_nothing_else_does() {
+    let (mut world, shelf) = with_a_copy();
+    let (at, lots) = world.month_lots(0);
+    let events = world.events_of(&lots);
+    world.moved(&lots, &[ONE]);
+    shelf.take_away();
+    for _ in 0..2 {
+        let report = world.destroy(&copies(&lots, ONE, &[]), Arc::new(())).unwrap();
+        world.check_aside(&report, &shelf);
+        world.check_held(ONE, &events);
+        world.destroy_another(&lots);
+        world.reopen();
+    }
+    shelf.put_back();
+    world.released(&lots, ONE, &[]);
+    assert_eq!(world.engine().held().unwrap(), []);
+    assert_eq!(world.evidence(at, 0), Evidence::Destroyed);
+}
+
+/// Lost after it was asked for, when the hold has its keys already: they are seen to before the
+/// lots go without the hold, and before a person in them is erased.
+#[test]
+fn keys_of_a_copy_that_was_given_up_outlive_nothing() {
+    let (mut world, shelf) = with_a_copy();
+    let (_, lots) = world.month_lots(0);
+    let lost = Arc::new(Lost(shelf.clone(), DestroyStep::Keep));
+    let report = world.destroy(&kept(&lots, &[ONE]), lost).unwrap();
+    world.check_aside(&report, &shelf);
+    assert_eq!(world.engine().held().unwrap(), []);
+    assert_eq!(world.hold_rows(), []);
+    let left = world.keys_of_holds();
+    assert!(left > 0, "the register of holds cannot let go of them now");
+    world.destroy_another(&lots);
+    world.reopen();
+    // The hold was released: neither a lot nor a person goes while these keys are there.
+    let before = world.rows();
+    for _ in 0..2 {
+        let report = world.destroy(&kept(&lots, &[]), Arc::new(())).unwrap();
+        world.check_aside(&report, &shelf);
+    }
+    let user = Person { users: vec![Tag(tag("user record", 3))], devices: Vec::new() };
+    let order = Order { person: user, number: 41, ..Order::default() };
+    let nobody = || -> Waits { Arc::new(|_| false) };
+    world.runtime.block_on(world.engine().hide(&site_id(0), order)).unwrap();
+    let erased = world.engine().erase(41, nobody(), MARK, Arc::new(()));
+    assert_eq!(world.runtime.block_on(erased).err(), Some(EngineError::Busy));
+    world.opens_all_but(&before, &[]);
+    shelf.put_back();
+    let erased = world.engine().erase(41, nobody(), MARK, Arc::new(()));
+    assert!(world.runtime.block_on(erased).unwrap().done);
+    assert!(world.keys_of_holds() < left, "those of the buckets are gone");
+    let report = world.destroy(&kept(&lots, &[]), Arc::new(())).unwrap();
+    assert_eq!((report.verification, report.nothing), (Verification::Passed, false));
+    assert_eq!(world.keys_of_holds(), 0);
+    for row in &before {
+        let (lot, opens) = world.try_row(row);
+        assert!(!opens || !lots.contains(&lot), "{lot:?}");
+    }
+}
+
+/// Cut where the hold has its keys and the destruction has not ended, and started without the copy.
+#[test]
+fn a_start_without_the_copy_gives_up_what_a_cut_left() {
+    let (mut world, shelf) = with_a_copy();
+    let (_, lots) = world.month_lots(0);
+    let events = world.events_of(&lots);
+    // The step after the copies were made, before their rows make them whole.
+    struct Cut;
+    impl DestroySteps for Cut {
+        fn begins(&self, step: DestroyStep) {
+            assert!(step != DestroyStep::Kept, "cut at {step:?}");
+        }
+    }
+    assert!(world.destroy(&kept(&lots, &[ONE]), Arc::new(Cut)).is_none());
+    world.close();
+    shelf.take_away();
+    world.open();
+    assert_eq!(world.engine().unfinished_destruction(), kept(&lots, &[ONE]));
+    let report = world.destroy(&kept(&lots, &[ONE]), Arc::new(())).unwrap();
+    world.check_aside(&report, &shelf);
+    world.destroy_another(&lots);
+    shelf.put_back();
+    world.moved(&lots, &[ONE]);
+    world.check_held(ONE, &events);
+}
+
+#[test]
+fn a_disk_with_little_room_copies_nothing() {
+    let mut world = World::filled();
+    world.fold_now();
+    let (_, lots) = world.month_lots(0);
+    world.engine().set_disk_low(true);
+    let doomed = world.engine().destroy(kept(&lots, &[ONE]), MARK, Arc::new(()));
+    assert_eq!(world.runtime.block_on(doomed).err(), Some(EngineError::DiskFull));
+    assert_eq!(world.engine().held().unwrap(), []);
+    assert_eq!(world.engine().unfinished_destruction(), []);
+    // What is not on hold makes room.
+    let other: Vec<Lot> = world.engine().lots().iter().map(|info| info.lot).collect();
+    let other = *other.iter().find(|lot| !lots.contains(lot)).unwrap();
+    let report = world.destroy(&[Doom::from(other)], Arc::new(())).unwrap();
+    assert_eq!((report.verification, report.nothing), (Verification::Passed, false));
+    world.lose(&[other]);
+    world.engine().set_disk_low(false);
+    world.moved(&lots, &[ONE]);
+}

@@ -1,0 +1,134 @@
+//! What cannot go now, and stands in no other's way: plans that the engine gave up before a key went,
+//! and what waits for a copy of the register of holds that is out of reach. Each run tries it again.
+//!
+//! Whatever lasts is an alarm when it begins, a figure as long as it lasts, and a line in the log
+//! when it is over. A start forgets what lasted, so it alarms anew.
+
+use super::plan::Tried;
+use super::run::End;
+use super::{DeskError, Inner};
+use crate::engine::EngineError;
+use crate::ledger::{Actor, Alarm};
+use crate::model::time::Timestamp;
+use crate::wire::retention::rows::{Reported, RunRow};
+use crate::wire::retention::view::RunView;
+
+/// Due lots and copies that a run left where they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct LeftAlone {
+    /// On hold, and cannot be copied to hold storage.
+    pub(super) held: usize,
+    /// Refused by the engine.
+    pub(super) refused: usize,
+    /// Waiting for a copy of the register of holds.
+    pub(super) waiting: usize,
+}
+
+impl Inner {
+    /// Finishes what was begun, then destroys what is due and not on hold, and keeps apart what is.
+    /// What cannot go is left alone.
+    pub(super) async fn destroy_free(
+        &self,
+        actor: &Actor,
+        now: Timestamp,
+        view: &mut RunView,
+    ) -> Result<(), DeskError> {
+        if !self.finish_begun(now, view).await? {
+            return Ok(());
+        }
+        let mut tried = Tried::default();
+        if self.needs_holds(now)? && !self.reaches_holds().await {
+            tried.leave_holds();
+        }
+        while let Some(row) = self.begin(actor, now, &tried).await? {
+            let lots = row.lots.clone();
+            match self.carry_on(row, false, view).await? {
+                End::Certified => {}
+                End::NotKept => tried.add(&lots),
+                End::OutOfReach => {
+                    tried.leave_holds();
+                    tried.add(&lots);
+                }
+                End::Waiting | End::Failed | End::Withdrawn => return Ok(()),
+            }
+        }
+        let left = self.left_alone(now, &tried)?;
+        self.figures.left_alone(left);
+        view.waiting |= tried.holds_wait();
+        self.lasting(Alarm::RegisterCopyUnreachable, tried.holds_wait()).await?;
+        self.lasting(Alarm::HoldNotKept, left.held > 0).await?;
+        self.lasting(Alarm::DestructionFailed, left.refused > 0).await
+    }
+
+    /// Whether every copy of the register of holds can be had. Where nobody can tell, none can.
+    async fn reaches_holds(&self) -> bool {
+        match self.vault.holds_out_of_reach().await {
+            Ok(paths) => {
+                for path in &paths {
+                    tracing::warn!(
+                        path = %path.display(),
+                        "a copy of the register of holds cannot be reached; what is on hold, and \
+                         copies of holds that ended, wait for it"
+                    );
+                }
+                paths.is_empty()
+            }
+            Err(error) => {
+                tracing::error!(%error, "the register of holds cannot be used");
+                false
+            }
+        }
+    }
+
+    /// An alarm when something begins, and a line when it is over.
+    pub(super) async fn lasting(&self, reason: Alarm, is: bool) -> Result<(), DeskError> {
+        let was = self.state().lasting.contains(&reason);
+        if is && !was {
+            self.alarm(reason).await?;
+            self.state().lasting.push(reason);
+        } else if was && !is {
+            tracing::info!(%reason, "retention: what this alarm was about is over");
+            self.state().lasting.retain(|known| *known != reason);
+        }
+        Ok(())
+    }
+
+    /// Whether the engine has ended a destruction by itself before a key went.
+    pub(super) fn is_given_up(&self, error: &EngineError) -> bool {
+        let can_be = !matches!(error, EngineError::Stopped | EngineError::Busy);
+        can_be && self.vault.unfinished_destruction().is_empty()
+    }
+
+    /// What the engine refused stays where it is; nothing else waits for it.
+    pub(super) async fn not_kept(&self, row: RunRow, error: EngineError) -> Result<End, DeskError> {
+        tracing::error!(%error, lots = row.lots.len(), "retention: a plan is given up");
+        let is_held = row.lots.iter().any(|planned| !planned.heirs.is_empty());
+        let reason = if is_held { Alarm::HoldNotKept } else { Alarm::DestructionFailed };
+        self.lasting(reason, true).await?;
+        self.give_up(row).await?;
+        Ok(End::NotKept)
+    }
+
+    /// A copy of the register of holds was lost after the run had asked for it.
+    pub(super) async fn out_of_reach(
+        &self,
+        row: RunRow,
+        view: &mut RunView,
+    ) -> Result<End, DeskError> {
+        view.waiting = true;
+        self.lasting(Alarm::RegisterCopyUnreachable, true).await?;
+        self.give_up(row).await?;
+        Ok(End::OutOfReach)
+    }
+
+    /// The ledger has the result of a plan that came to nothing.
+    async fn give_up(&self, mut row: RunRow) -> Result<(), DeskError> {
+        let Some(operation) = row.operation else { return Err(DeskError::Failed) };
+        let ended_at = self.clock.now().max(row.begun_at);
+        let reported = Reported::withdrawn(self.epoch_of_plan(&row.lots)?, ended_at);
+        row.report = Some(reported.clone());
+        self.keep_run(&row).await?;
+        self.result(&row, &reported, operation).await?;
+        self.drop_run().await
+    }
+}
