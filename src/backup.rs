@@ -107,8 +107,8 @@ enum Unmade {
     NoRoom,
     #[error(
         "a destruction needed the files to be gone and called the copying off; make the backup \
-         again, and where it is called off each time, put the directory of backups on a faster disk: \
-         a backup has to end before the next destruction begins"
+         again, and where it is called off each time, put the directory of backups on a faster \
+         disk: a backup has to end before the next destruction begins"
     )]
     CalledOff,
 }

@@ -19,11 +19,11 @@ use crate::model::vocab::DrmType;
 use crate::wire::statement::Body;
 
 /// What to do where keys and data do not open.
-const OPEN: &str = "stop the server, check a copy of data, keys and ledger of one time, and name the \
-                    root key in the configuration that is given with --config";
+const OPEN: &str = "stop the server, check a copy of data, keys and ledger of one time, and name \
+                    the root key in the configuration that is given with --config";
 /// What to do where counts do not agree.
-const COUNTS: &str = "bill nobody by it until it is known why, keep data and ledger as they are, and \
-                      count the last backup again in the same way";
+const COUNTS: &str = "bill nobody by it until it is known why, keep data and ledger as they are, \
+                      and count the last backup again in the same way";
 /// What to do where a statement is not the one that was issued.
 const STATEMENTS: &str = "bill nobody by it, keep the data as it is, and take the statement from \
                           whoever got it when it was issued: `blindtally statement verify` tells \

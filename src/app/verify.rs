@@ -27,8 +27,8 @@ pub struct Request {
 }
 
 /// What to do about keys that do not fit.
-const KEYS: &str = "stop the server, keep the keys directory as it is, and put back its newest copy \
-                    as docs/OPERATING.md says under \"Restore\"";
+const KEYS: &str = "stop the server, keep the keys directory as it is, and put back its newest \
+                    copy as docs/OPERATING.md says under \"Restore\"";
 /// What to do about what cannot be read.
 const READABLE: &str = "mount its disk or make it readable for your user, and check again";
 

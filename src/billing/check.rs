@@ -25,8 +25,8 @@ pub enum StatementError {
     OtherLedger,
     /// The proof in it.
     #[error(
-        "the entry that the statement holds does not prove anything: {0}; fetch the statement anew, \
-         and if it is the same, ask whoever runs the server to verify the ledger"
+        "the entry that the statement holds does not prove anything: {0}; fetch the statement \
+         anew, and if it is the same, ask whoever runs the server to verify the ledger"
     )]
     Proof(ProofError),
     /// The digest is another.

@@ -150,8 +150,9 @@ fn advice(why: &str) -> Option<&'static str> {
              make room, and make the backup again.",
         ),
         "disk" => Some(
-            "The directory of [backup] dir could not be written; mount its disk or make it writable \
-             for the server's user, and make the backup again. The server's log says what refused.",
+            "The directory of [backup] dir could not be written; mount its disk or make it \
+             writable for the server's user, and make the backup again. The server's log says what \
+             refused.",
         ),
         "engine" => Some(
             "The server could not fold or copy its data; its log says why. Start it again where it \

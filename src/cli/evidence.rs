@@ -160,8 +160,10 @@ async fn ends_with(
     let after = lines(source, first, size).await?;
     let is_it = |line: &[u8]| {
         let read = Recorded::decode(line);
-        let of = |entry: Recorded| matches!(entry.event, Event::EvidenceExported { digest: own, .. } if own == digest);
-        read.is_ok_and(of)
+        read.is_ok_and(|entry| match entry.event {
+            Event::EvidenceExported { digest: own, .. } => own == digest,
+            _ => false,
+        })
     };
     let at = after.split(|byte| *byte == b'\n').position(is_it).ok_or(EvidenceError::NotStated)?;
     let path = format!("/v1/ledger/{}/proof", first.saturating_add(at as u64));
@@ -169,8 +171,8 @@ async fn ends_with(
     Ok(())
 }
 
-/// Every certificate that may be read, page after page; with an end those of destructions that began
-/// until then.
+/// Every certificate that may be read, page after page; with an end those of destructions that
+/// began until then.
 async fn certificates(
     source: &Source<'_>,
     to: Option<u64>,

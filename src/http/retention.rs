@@ -72,9 +72,8 @@ impl Service {
             }
             Route::Evidence => ok(desk.evidence(caller).await?),
             Route::AccessLog => {
-                let query = Query::parse(parts.uri.query(), &["day"]).ok_or(Kind::BadQuery)?;
-                let day = query.get("day").map(|text| day(text).ok_or(Kind::BadQuery));
-                ok(desk.access(caller, day.transpose()?).await?)
+                let day = asked_day(parts)?;
+                ok(desk.access(caller, day).await?)
             }
             Route::CertificateList => {
                 let query = Query::parse(parts.uri.query(), &["cursor"]).ok_or(Kind::BadQuery)?;
@@ -91,10 +90,13 @@ impl Service {
     }
 }
 
-/// A UTC day as it is written, YYYY-MM-DD.
-fn day(text: &str) -> Option<Day> {
-    let day = Timestamp::parse(format!("{text}T00:00:00Z").as_bytes())?.day();
-    (day.to_string() == text).then_some(day)
+/// The UTC day that is asked for, YYYY-MM-DD.
+fn asked_day(parts: &Parts) -> Result<Option<Day>, Refusal> {
+    let query = Query::parse(parts.uri.query(), &["day"]).ok_or(Kind::BadQuery)?;
+    let Some(text) = query.get("day") else { return Ok(None) };
+    let day = Timestamp::parse(format!("{text}T00:00:00Z").as_bytes()).map(Timestamp::day);
+    let day = day.filter(|day| day.to_string() == text).ok_or(Kind::BadQuery)?;
+    Ok(Some(day))
 }
 
 async fn list(desk: &Desk, caller: &Caller, parts: &Parts) -> Result<Answer, Refusal> {

@@ -1,7 +1,7 @@
 //! Checking a part of the ledger that somebody took out of it: the lines from a number on, up to a
-//! signed checkpoint or to a line under it. What came before them is known by the proof of the first
-//! of them; that they are all up to the last, by the proof of that one, whose hashes are the tree of
-//! what stands before it.
+//! signed checkpoint or to a line under it. What came before them is known by the proof of the
+//! first of them; that they are all up to the last, by the proof of that one, whose hashes are the
+//! tree of what stands before it.
 
 use super::entry::Recorded;
 use super::note::{Checkpoint, VerifierKey};

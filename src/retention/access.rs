@@ -3,8 +3,9 @@
 //! is counted by the hour ([`crate::reconciliation`]); also what was refused to a credential that
 //! was proven.
 //!
-//! It is counted in memory and written each minute and at the end: a kill loses a minute of it. What must not be lost (reads of few, and whatever changes what is kept) is an entry
-//! of the ledger, durable before its answer; this log is for whoever looks at what people do.
+//! It is counted in memory and written each minute and at the end: a kill loses a minute of it.
+//! What must not be lost (reads of few, and whatever changes what is kept) is an entry of the
+//! ledger, durable before its answer; this log is for whoever looks at what people do.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::verify::Report;
+use crate::app::verify::Report;
 use crate::crypto::sha256;
 use crate::ledger::{Digest, Event, Recorded};
 use crate::wire::retention::evidence::{Paper, STATEMENT_FILE, Said};

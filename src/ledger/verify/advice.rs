@@ -9,20 +9,20 @@ const CHANGED: &str = "stop the server, keep the ledger's directory as it is, wi
                        there is none, tell your auditor from which entry on, and begin a ledger of \
                        another name";
 /// Of lines that are gone.
-const GONE: &str = "stop the server, keep the ledger's directory as it is, and put back the copy of \
-                    the ledger that has these entries; set back nothing else to make it fit";
+const GONE: &str = "stop the server, keep the ledger's directory as it is, and put back the copy \
+                    of the ledger that has these entries; set back nothing else to make it fit";
 /// Of lines that nothing signs.
-const UNSIGNED: &str = "of a server that runs, check again; of one that was killed, start it, which \
-                        removes it, and check again; if it is still there, somebody added it: keep \
-                        the directory as it is and tell your auditor";
+const UNSIGNED: &str = "of a server that runs, check again; of one that was killed, start it, \
+                        which removes it, and check again; if it is still there, somebody added \
+                        it: keep the directory as it is and tell your auditor";
 /// Of the file of checkpoints.
-const CHECKPOINTS: &str = "start the server if it was killed, which mends what it was writing; else \
-                           keep the directory as it is and put the file back from a copy that \
+const CHECKPOINTS: &str = "start the server if it was killed, which mends what it was writing; \
+                           else keep the directory as it is and put the file back from a copy that \
                            verifies";
 /// Of its second copy.
-const SECOND: &str = "check that --second names the copy of this ledger; if it does, keep the file, \
-                      compare it on its own host, and let the server write a new one in another \
-                      place";
+const SECOND: &str = "check that --second names the copy of this ledger; if it does, keep the \
+                      file, compare it on its own host, and let the server write a new one in \
+                      another place";
 /// Of a key that may be another ledger's.
 const KEY: &str = "check that --key is the public key of this ledger; if it is, keep the directory \
                    as it is and tell your auditor that somebody else signed";
@@ -110,7 +110,7 @@ mod tests {
                 || advice.starts_with("of a server that runs, check again");
             assert!(acts && !advice.ends_with('.') && advice.len() > 60, "{what}: {advice}");
         }
-        // What was signed is never set back to fit what was not, and what a kill leaves is no theft.
+        // What was signed is never set back to fit what was not; what a kill leaves is no theft.
         assert!(
             Finding::Short { by: Knower::Keys, from: 3, size: 9 }.advice().contains("put back")
         );

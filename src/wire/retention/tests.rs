@@ -81,7 +81,13 @@ fn a_review_has_a_time_and_a_reason() {
 /// A row of a build that knew no reviews is read, and written, as it is.
 #[test]
 fn a_hold_row_of_an_earlier_build_keeps_its_bytes() {
-    let text = r#"{"number":3,"site":"ACME","months":["2026-10"],"classes":["sets"],"ground":"unpaid","review_at":"2040-01-01T00:00:00Z","reason":null,"opened":{"by":"aaaaaaaaaaaaaaaa","at":"2026-11-01T00:00:00Z"},"in_ledger":true,"requested":null,"released":null,"alarmed":false}"#;
+    let text = [
+        r#"{"number":3,"site":"ACME","months":["2026-10"],"classes":["sets"],"ground":"unpaid","#,
+        r#""review_at":"2040-01-01T00:00:00Z","reason":null,"opened":{"by":"aaaaaaaaaaaaaaaa","#,
+        r#""at":"2026-11-01T00:00:00Z"},"in_ledger":true,"requested":null,"released":null,"#,
+        r#""alarmed":false}"#,
+    ];
+    let text = text.concat();
     let row = HoldRow::parse(text.as_bytes()).unwrap();
     assert_eq!((row.reviewed.as_ref(), row.alarmed_at), (None, None));
     assert_eq!(row.to_bytes().unwrap(), text.as_bytes());
