@@ -25,7 +25,7 @@ demo: setup
 	scripts/demo.sh
 
 test: setup
-	$(CARGO) test --release --locked
+	scripts/test.sh
 
 lint: setup
 	$(CARGO) fmt --check

@@ -59,11 +59,10 @@ if [ "$seconds" = --seeds ]; then
     SEEDS=$here/seeds exec "$built/seeds"
 fi
 
-status=0
-for name in "${names[@]}"; do
-    corpus=$target/corpus/$name
-    found=$target/artifacts/$name
-    log=$target/$name.log
+# One target: a line on what came of it, and its status.
+fuzz() {
+    local name=$1 corpus=$target/corpus/$1 found=$target/artifacts/$1 log=$target/$1.log
+    local options words outcome runs rate status=0
     mkdir -p "$corpus" "$found"
     options=(-max_total_time="$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=1024)
     options+=(-print_final_stats=1 -artifact_prefix="$found/")
@@ -83,5 +82,22 @@ for name in "${names[@]}"; do
     runs=$(stat number_of_executed_units)
     rate=$(stat average_exec_per_sec)
     printf '%-12s %10s runs %8s/s  %s\n' "$name" "${runs:--}" "${rate:--}" "$outcome"
+    return "$status"
+}
+
+# One on each core.
+status=0
+running=0
+for name in "${names[@]}"; do
+    if [ "$running" -eq "$(nproc)" ]; then
+        wait -n || status=1
+        running=$((running - 1))
+    fi
+    fuzz "$name" &
+    running=$((running + 1))
+done
+while [ "$running" -gt 0 ]; do
+    wait -n || status=1
+    running=$((running - 1))
 done
 exit "$status"

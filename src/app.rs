@@ -101,7 +101,7 @@ pub struct App {
     billing: Billing,
     subjects: Subjects,
     backfills: Backfills,
-    watches: [tokio::task::JoinHandle<()>; 9],
+    watches: [tokio::task::JoinHandle<()>; 10],
 }
 
 impl App {
@@ -170,6 +170,7 @@ impl App {
             tokio::spawn(watch::second_copy(audit.clone())),
             tokio::spawn(watch::explanations(engine.clone())),
             tokio::spawn(retention.clone().watch()),
+            tokio::spawn(retention.clone().keep_access()),
             tokio::spawn(webhooks.watch()),
             tokio::spawn(billing.clone().watch()),
             tokio::spawn(subjects.clone().watch()),
@@ -216,6 +217,9 @@ impl App {
         }
         if !self.server.drain().await {
             tracing::warn!("some requests did not finish before the drain deadline");
+        }
+        if let Err(error) = self.retention.write_access().await {
+            tracing::error!(%error, "the last lines of the access log are lost");
         }
         rooms::close(self.engine).await;
         self.retention.rest().await;

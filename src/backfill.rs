@@ -21,6 +21,7 @@ use crate::model::backfill::{Job, Why};
 use crate::model::caller::{Caller, Role};
 use crate::model::ids::SiteId;
 use crate::model::reason::Reason;
+use crate::model::site::SiteConflict;
 use crate::model::time::{Clock, DAY_MS};
 use crate::wire::backfill::{BackfillRequest, backfill_number, list, view};
 use crate::wire::fault::Flaw;
@@ -59,6 +60,9 @@ pub enum BackfillError {
     /// It has ended, or is being counted.
     #[error("the backfill is not open")]
     NotOpen,
+    /// Another member of the site's billing group reads user ids differently in a month of it.
+    #[error("members of a billing group would read user ids differently")]
+    UserIdsDiffer,
     /// The engine is busy.
     #[error("the engine is busy")]
     Busy,
@@ -81,9 +85,10 @@ impl From<EngineError> for BackfillError {
             EngineError::Stopped => Self::Stopped,
             EngineError::Ended => Self::NotOpen,
             EngineError::NoSite => Self::NotFound,
+            EngineError::Conflict(SiteConflict::UserForm) => Self::UserIdsDiffer,
             other @ (EngineError::Damaged(_)
             | EngineError::Refused(_)
-            | EngineError::Conflict(_)
+            | EngineError::Conflict(SiteConflict::Algorithm)
             | EngineError::InUse) => {
                 tracing::error!(error = %other, "backfills: the engine refused");
                 Self::Failed

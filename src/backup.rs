@@ -105,7 +105,11 @@ enum Unmade {
     Disk(#[from] io::Error),
     #[error("the directory of backups has not enough room")]
     NoRoom,
-    #[error("a destruction needed the files to be gone; make the backup again")]
+    #[error(
+        "a destruction needed the files to be gone and called the copying off; make the backup \
+         again, and where it is called off each time, put the directory of backups on a faster \
+         disk: a backup has to end before the next destruction begins"
+    )]
     CalledOff,
 }
 

@@ -148,6 +148,14 @@ enum Verb {
         #[command(subcommand)]
         verb: LedgerVerb,
     },
+    /// See who used which route on a day, as counts.
+    Access {
+        #[command(flatten)]
+        target: Target,
+        /// The UTC day, YYYY-MM-DD; today without it.
+        #[arg(long)]
+        day: Option<String>,
+    },
     /// Export the evidence of retention and destruction as a folder that can be checked offline.
     Evidence {
         #[command(flatten)]
@@ -297,6 +305,7 @@ pub fn run() -> ExitCode {
         Verb::Usage { target, args } => ask(&target, &args.question()),
         Verb::Reconciliation { target, args } => ask(&target, &args.question()),
         Verb::Ledger { target, verb } => ask(&target, &ledger(&verb)),
+        Verb::Access { target, day } => ask(&target, &access(day.as_deref())),
         Verb::Export { target, verb } => export::run(&target, verb),
         Verb::Evidence { target, args } => evidence_pack(&target, &args),
         Verb::Verify(args) => verify::run(args),
@@ -429,6 +438,11 @@ fn ledger(verb: &LedgerVerb) -> Ask {
     })
 }
 
+fn access(day: Option<&str>) -> Ask {
+    let query = day.map_or_else(String::new, |day| format!("?day={}", escape(day)));
+    Ask::get(format!("/v1/access{query}"))
+}
+
 fn create_body(create: &TokenCreate) -> String {
     let list = |texts: &[String]| {
         let quoted: Vec<String> = texts.iter().map(|text| quote(text)).collect();
@@ -502,6 +516,12 @@ mod tests {
         let Ok(Cli { verb: Verb::Serve(serve) }) = serve else { panic!("serve is not read") };
         assert_eq!(serve.listen, ["a", "b"]);
         assert!(Cli::try_parse_from(["blindtally"]).is_err());
+    }
+
+    #[test]
+    fn a_day_of_the_access_log_is_asked_for() {
+        assert_eq!(access(None).path, "/v1/access");
+        assert_eq!(access(Some("2026-11-26&x")).path, "/v1/access?day=2026-11-26%26x");
     }
 
     #[test]

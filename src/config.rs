@@ -6,6 +6,7 @@
 
 mod backfills;
 mod bills;
+mod evidence;
 mod file;
 
 use std::net::SocketAddr;
@@ -163,7 +164,7 @@ fn settings(file: &File) -> Result<Settings, ConfigError> {
         engine: engine_settings(file)?,
         store: store_settings(file)?,
         keys: keys_settings(file)?,
-        retention: retention_settings(file)?,
+        retention: evidence::settings(file)?,
         backfill: backfills::settings(file)?,
         backup: backup_settings(file)?,
         webhooks: webhook_settings(file)?,
@@ -329,26 +330,6 @@ fn keys_settings(file: &File) -> Result<keys::Settings, ConfigError> {
     settings.copies = file.keys.copies.iter().map(PathBuf::from).collect();
     settings.pkcs11 = pkcs11_settings(file)?;
     Ok(settings)
-}
-
-fn retention_settings(file: &File) -> Result<retention::Settings, ConfigError> {
-    let said = &file.retention;
-    let profile = retention::policy::Profile::from_name(said.profile.as_bytes());
-    let profile = profile.ok_or_else(|| {
-        ConfigError::new("[retention] profile must be \"kr-pipa\" or \"eu-gdpr\".")
-    })?;
-    let minutes = whole("[retention] run_minutes", said.run_minutes, 1, 1_440)?;
-    let jump = whole("[retention] clock_jump_days", said.clock_jump_days, 1, 60)?;
-    let hours = whole("[retention] turn_over_hours", said.turn_over_hours, 1, 24)?;
-    Ok(retention::Settings {
-        profile,
-        policy: (!said.policy.is_empty()).then(|| PathBuf::from(&said.policy)),
-        every: Duration::from_secs(minutes * 60),
-        jump_days: u32::try_from(jump).unwrap_or(1),
-        turn_over: Duration::from_secs(hours * 3_600),
-        // Known when all of them are.
-        configuration: [0; 32],
-    })
 }
 
 fn backup_settings(file: &File) -> Result<backup::Settings, ConfigError> {

@@ -10,6 +10,7 @@
 //! clock that is set back prolongs nothing, and one that jumps ahead makes nothing due until
 //! somebody says that it is right ([`clock`]). Nothing here sees a record or a pseudonym.
 
+mod access;
 mod aside;
 pub mod certificate;
 mod clock;
@@ -27,10 +28,12 @@ mod late;
 mod limits;
 mod list;
 mod notice;
+mod papers;
 mod plan;
 pub mod policy;
 mod removal;
 mod replay;
+mod reviews;
 mod run;
 mod sweep;
 mod termination;
@@ -73,6 +76,10 @@ pub struct Settings {
     pub jump_days: u32,
     /// The longest time from the retirement of a key to the turn-over of the vault epoch.
     pub turn_over: Duration,
+    /// The text about processors that evidence passes on.
+    pub processors: Option<PathBuf>,
+    /// The report of the tests whose SHA-256 evidence has.
+    pub test_report: Option<PathBuf>,
     /// The SHA-256 of all settings in force, for evidence.
     pub configuration: [u8; 32],
 }
@@ -85,6 +92,8 @@ impl Default for Settings {
             every: Duration::from_secs(3_600),
             jump_days: 3,
             turn_over: Duration::from_secs(24 * 3_600),
+            processors: None,
+            test_report: None,
             configuration: [0; 32],
         }
     }
@@ -102,6 +111,18 @@ pub enum StartError {
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The list of processors.
+    #[error(
+        "the file of [evidence] processors cannot be read as text of at most 64 KiB; put it there, \
+         or leave the setting empty"
+    )]
+    Processors,
+    /// The report of the tests.
+    #[error(
+        "the file of [evidence] test_report cannot be read, or has more than 256 MiB; put it \
+         there, or leave the setting empty"
+    )]
+    TestReport,
     /// A row of another form.
     #[error("what the retention desk keeps is damaged; put back the data directory")]
     Damaged(#[from] BadForm),
@@ -122,6 +143,9 @@ pub enum DeskError {
     /// A month that the site never had, or of which nothing is left.
     #[error("the site has no such month, or nothing of it is left")]
     UnknownMonth,
+    /// A review of a hold that lies further ahead than one may.
+    #[error("the review lies too far ahead")]
+    ReviewTooFar(Flaw),
     /// The second request to release a hold by the first person.
     #[error("another person must release the hold")]
     SamePerson,
@@ -238,6 +262,7 @@ struct Inner {
     /// Held while it is decided what goes and what stays, and while holds change.
     deciding: tokio::sync::Mutex<()>,
     figures: Figures,
+    access: access::AccessLog,
     /// Who is told when the ledger cannot be written any more.
     told: OnceLock<Tell>,
 }
@@ -272,6 +297,7 @@ impl Desk {
         if !vault.load_rows("")?.iter().all(|(name, _)| inventory::is_known(name)) {
             return Err(PolicyError::DeskRow.into());
         }
+        papers::check(&settings)?;
         let (policy, next) = in_force::policies(vault.as_ref(), &ledger, &settings, &state)?;
         for policy in next.iter().chain([&policy]) {
             policy.check(vault.age_ms())?;
@@ -291,6 +317,7 @@ impl Desk {
             running: Arc::default(),
             deciding: tokio::sync::Mutex::default(),
             figures,
+            access: access::AccessLog::default(),
             told: OnceLock::new(),
         });
         late::judge(&inner);

@@ -21,7 +21,7 @@ use blindtally::wire::Media;
 use blindtally::wire::arrivals::{place_from_bytes, place_to_bytes};
 use blindtally::wire::backup::Manifest;
 use blindtally::wire::ledger::{LedgerHead, LedgerPage};
-use blindtally::wire::retention::evidence::{CertificatePage, Index};
+use blindtally::wire::retention::evidence::{CertificatePage, Index, Said};
 use blindtally::wire::statement::{Body, Draft, Statement};
 use blindtally::wire::webhooks::{hook_id, hook_number};
 use blindtally_fuzz::choose;
@@ -54,6 +54,7 @@ fuzz_target!(|data: &[u8]| {
         }
         3 => {
             let _ = CertificatePage::parse(bytes);
+            let _ = Said::parse(bytes);
             let _ = LedgerHead::parse(bytes);
             let _ = LedgerPage::parse(bytes);
         }

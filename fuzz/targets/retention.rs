@@ -7,8 +7,11 @@ use blindtally::retention::certificate::verify;
 use blindtally::retention::policy::{Policy, Profile};
 use blindtally::wire::fault::Flaw;
 use blindtally::wire::retention::certificate::{Body, Certificate};
+use blindtally::wire::retention::access::AccessDay;
 use blindtally::wire::retention::rows::{ClockRow, FailedRow, HoldRow, NoticeRow, RunRow};
-use blindtally::wire::retention::{ConfirmRequest, HOLD_MONTHS_MAX, HoldRequest, TerminateRequest};
+use blindtally::wire::retention::{
+    ConfirmRequest, HOLD_MONTHS_MAX, HoldRequest, ReviewRequest, TerminateRequest,
+};
 use blindtally_fuzz::choose;
 use libfuzzer_sys::fuzz_target;
 
@@ -32,6 +35,9 @@ fuzz_target!(|data: &[u8]| {
             if let Err(flaw) = ConfirmRequest::parse(&mut bytes.to_vec()) {
                 check(flaw);
             }
+            if let Err(flaw) = ReviewRequest::parse(&mut bytes.to_vec()) {
+                check(flaw);
+            }
             if let Err(flaw) = TerminateRequest::parse(&mut bytes.to_vec()) {
                 check(flaw);
             }
@@ -46,6 +52,7 @@ fuzz_target!(|data: &[u8]| {
         4 => {
             again(NoticeRow::parse(bytes).map(|row| row.to_bytes()), bytes);
             again(ClockRow::parse(bytes).map(|row| row.to_bytes()), bytes);
+            again(AccessDay::parse(bytes).map(|day| day.to_bytes()), bytes);
         }
         5 => again(RunRow::parse(bytes).map(|row| row.to_bytes()), bytes),
         6 => again(FailedRow::parse(bytes).map(|row| row.to_bytes()), bytes),

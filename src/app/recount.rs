@@ -18,6 +18,17 @@ use crate::model::time::Month;
 use crate::model::vocab::DrmType;
 use crate::wire::statement::Body;
 
+/// What to do where keys and data do not open.
+const OPEN: &str = "stop the server, check a copy of data, keys and ledger of one time, and name \
+                    the root key in the configuration that is given with --config";
+/// What to do where counts do not agree.
+const COUNTS: &str = "bill nobody by it until it is known why, keep data and ledger as they are, \
+                      and count the last backup again in the same way";
+/// What to do where a statement is not the one that was issued.
+const STATEMENTS: &str = "bill nobody by it, keep the data as it is, and take the statement from \
+                          whoever got it when it was issued: `blindtally statement verify` tells \
+                          whether that one is genuine";
+
 /// Before the names of statements' rows.
 const ROWS: &str = "statement/";
 
@@ -26,7 +37,7 @@ pub fn run(settings: &Settings, key: &VerifierKey, report: &mut Report) {
     let looking = match KeyRing::look(&settings.keys) {
         Ok(ring) => Looking::open(&settings.store.data, ring),
         Err(error) => {
-            report.findings.push(format!("no count was made again: {error}"));
+            report.find(format!("no count was made again: {error}"), OPEN);
             return;
         }
     };
@@ -34,13 +45,13 @@ pub fn run(settings: &Settings, key: &VerifierKey, report: &mut Report) {
     let (rows, looking) = match rows {
         Ok(opened) => opened,
         Err(error) => {
-            report.findings.push(format!("no count was made again: {error}"));
+            report.find(format!("no count was made again: {error}"), OPEN);
             return;
         }
     };
     match looking.arrivals() {
         Ok(found) => arrived(found, report),
-        Err(error) => report.findings.push(format!("what arrived: {error}")),
+        Err(error) => report.find(format!("what arrived: {error}"), COUNTS),
     }
     if rows.is_empty() {
         report.unchecked.push("counts: there is no statement yet".to_owned());
@@ -52,7 +63,7 @@ pub fn run(settings: &Settings, key: &VerifierKey, report: &mut Report) {
         let body = match billing::verify(&row, &key) {
             Ok(body) => body,
             Err(error) => {
-                report.findings.push(format!("the row {name}: {error}"));
+                report.find(format!("the row {name}: {error}"), STATEMENTS);
                 continue;
             }
         };
@@ -69,7 +80,7 @@ pub fn run(settings: &Settings, key: &VerifierKey, report: &mut Report) {
                     found
                 }
                 Err(error) => {
-                    report.findings.push(format!("{}: {error}", title(&body)));
+                    report.find(format!("{}: {error}", title(&body)), COUNTS);
                     before = Some(body);
                     continue;
                 }
@@ -123,7 +134,9 @@ fn follows(body: &Body, before: Option<&Body>, report: &mut Report) {
             None
         }
     };
-    report.findings.extend(wrong.map(|wrong| format!("{title} {wrong}")));
+    if let Some(wrong) = wrong {
+        report.find(format!("{title} {wrong}"), STATEMENTS);
+    }
 }
 
 /// Says whether as many records arrived and were accepted as all months count, and no fewer
@@ -139,14 +152,14 @@ fn arrived(found: Option<Sums>, report: &mut Report) {
         ));
     }
     if accepted != counted {
-        report.findings.push(format!(
-            "{accepted} records arrived and were accepted, and all months count {counted}"
-        ));
+        let what =
+            format!("{accepted} records arrived and were accepted, and all months count {counted}");
+        report.find(what, COUNTS);
     }
     if let Some(duplicates) = found.duplicates.filter(|_| !found.is_possible()) {
-        report.findings.push(format!(
-            "{duplicates} duplicates arrived, and all months count {counted_duplicates}"
-        ));
+        let what =
+            format!("{duplicates} duplicates arrived, and all months count {counted_duplicates}");
+        report.find(what, COUNTS);
     }
 }
 
@@ -160,7 +173,7 @@ fn compare(body: &Body, found: &Found, report: &mut Report) {
     let title = title(body);
     let before = report.findings.len();
     if !body.bills_what_it_says() {
-        report.findings.push(format!("{title} bills other counts than it says"));
+        report.find(format!("{title} bills other counts than it says"), COUNTS);
     }
     let found = match found {
         Found::Sets(found) => found,
@@ -175,19 +188,23 @@ fn compare(body: &Body, found: &Found, report: &mut Report) {
     };
     for (what, said, stored) in counts(body, found) {
         if said != stored {
-            report.findings.push(format!("{title} says {said} {what}, and the sets hold {stored}"));
+            report.find(format!("{title} says {said} {what}, and the sets hold {stored}"), COUNTS);
         }
     }
     for (what, said, stored) in late(body, found) {
         if said > stored {
-            report
-                .findings
-                .push(format!("{title} bills {said} {what}, and the sets hold {stored}"));
+            report.find(format!("{title} says {said} {what}, and the sets hold {stored}"), COUNTS);
         }
+    }
+    let sessions = body.figures.watermark_sessions;
+    if body.site_id.is_some() && sessions < found.sessions {
+        let stored = found.sessions;
+        let what = "watermark sessions, and the sets hold";
+        report.find(format!("{title} says {sessions} {what} {stored} that have an id"), COUNTS);
     }
     let digest = body.recount.as_ref().map(|recount| recount.user_set.0);
     if digest.is_some_and(|digest| digest != found.digest) {
-        report.findings.push(format!("{title} has another digest of its users than the set"));
+        report.find(format!("{title} has another digest of its users than the set"), COUNTS);
     }
     if report.findings.len() == before {
         let late = match body.version {
@@ -206,6 +223,21 @@ fn counts(body: &Body, found: &Recount) -> Vec<(String, u64, u64)> {
     let of = &body.figures;
     // A group has a set of users only.
     let stand_ins = body.site_id.is_some().then_some(of.device_users);
+    let own = body.recount.as_ref();
+    let recounted = [
+        ("users by its own count", own.map(|of| of.mau), found.users),
+        ("devices by its own count", own.and_then(|of| of.devices), found.devices),
+        (
+            "users of watermark sessions by its own count",
+            own.and_then(|of| of.watermark_users),
+            found.watermark_users,
+        ),
+        (
+            "devices that stand for users by its own count",
+            own.and_then(|of| of.device_users),
+            found.device_users,
+        ),
+    ];
     let counts = [
         ("users", Some(of.mau), found.users),
         ("devices", of.devices, found.devices),
@@ -218,22 +250,31 @@ fn counts(body: &Body, found: &Recount) -> Vec<(String, u64, u64)> {
         let row = body.by_drm_type.iter().find(|row| row.drm_type == drm.name());
         (format!("users of {drm}"), row.map_or(0, |row| row.mau), stored)
     });
-    counts.into_iter().filter_map(said).chain(by_drm).collect()
+    counts.into_iter().chain(recounted).filter_map(said).chain(by_drm).collect()
 }
 
-/// What a statement bills beyond the close, and what the sets hold of that by now, which may be
-/// more.
+/// What a statement says of what came after the close, and what the sets hold of that by now, which
+/// may be more. The first version bills none of it, and was not folded for it.
 fn late(body: &Body, found: &Recount) -> Vec<(&'static str, u64, u64)> {
     if body.version == 1 {
         return Vec::new();
     }
-    let mut late = vec![("late users", body.corrections.users, found.late_users)];
-    if body.site_id.is_some() && body.billable.device_users.is_some() {
-        let what = "late devices that stand for users";
-        late.push((what, body.corrections.device_users, found.late_device_users));
+    let of = &body.corrections;
+    let mut late = vec![("late users", of.users, found.late_users)];
+    // Older forms were written before all of these were counted.
+    if body.site_id.is_some() && body.evidence.is_some() {
+        late.extend([
+            ("late devices that stand for users", of.device_users, found.late_device_users),
+            ("late devices", of.devices, found.late_devices),
+            ("late users of watermark sessions", of.watermark_users, found.late_watermark_users),
+        ]);
     }
-    let recounted = body.recount.as_ref().and_then(|recount| recount.late_users);
-    late.extend(recounted.map(|said| ("late users by its own count", said, found.late_users)));
+    let own = body.recount.as_ref();
+    let users = own.and_then(|of| of.late_users);
+    late.extend(users.map(|said| ("late users by its own count", said, found.late_users)));
+    let devices = own.and_then(|of| of.late_device_users);
+    let what = "late devices that stand for users by its own count";
+    late.extend(devices.map(|said| (what, said, found.late_device_users)));
     late
 }
 

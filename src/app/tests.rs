@@ -1,6 +1,7 @@
 //! The whole server in one process: first start, a record's way, restart.
 
 mod backup;
+mod checked;
 mod checks;
 mod counts;
 mod evidence;
@@ -269,7 +270,7 @@ async fn what_is_due_is_destroyed_with_a_certificate_and_what_is_held_stays() {
     post_one(&app, &producer, "2026-05-19T00:00:00Z").await;
     clock.set("2026-06-20T00:00:00Z");
     post_one(&app, &producer, "2026-06-19T00:00:00Z").await;
-    let hold = r#"{"months":["2026-06"],"ground":"unpaid","review_at":"2027-06-01T00:00:00Z"}"#;
+    let hold = r#"{"months":["2026-06"],"ground":"unpaid","review_at":"2027-05-01T00:00:00Z"}"#;
     let hold = with_body(Method::POST, "/v1/sites/ACME/holds", hold.to_owned());
     assert_eq!(ask(&app, &privacy, hold).await.0, 201);
     app.drain().await;
@@ -371,7 +372,9 @@ async fn what_was_certified_destroyed_is_not_served_from_copies() {
         copy_dir(copy, place);
     }
     let findings = checked().findings;
-    assert!(findings.iter().any(|found| found.contains("from an older time")), "{findings:?}");
+    let older = |found: &&String| found.contains("from an older time");
+    let found = findings.iter().find(older).unwrap_or_else(|| panic!("{findings:?}"));
+    assert!(found.contains("put back its newest copy"), "{found}");
     let refused = App::start(settings(directory.path()), clock).await.err().unwrap();
     let older =
         |error: &OpenError| matches!(error, OpenError::Keys(crate::keys::KeysError::Older { .. }));

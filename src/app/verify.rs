@@ -2,6 +2,7 @@
 //! copy, and needs no root key: what it checks lies in clear. Only when statements are to be
 //! counted again are keys and data opened ([`super::recount`]).
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use super::ledger::carried;
@@ -25,6 +26,12 @@ pub struct Request {
     pub recount: bool,
 }
 
+/// What to do about keys that do not fit.
+const KEYS: &str = "stop the server, keep the keys directory as it is, and put back its newest \
+                    copy as docs/OPERATING.md says under \"Restore\"";
+/// What to do about what cannot be read.
+const READABLE: &str = "mount its disk or make it readable for your user, and check again";
+
 /// What was checked, what was not, and what does not agree: sentences without a full stop.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -32,7 +39,7 @@ pub struct Report {
     pub checked: Vec<String>,
     /// Not checked, and why or what would be needed.
     pub unchecked: Vec<String>,
-    /// Whatever does not agree or cannot be read.
+    /// Whatever does not agree or cannot be read, each with what to do about it.
     pub findings: Vec<String>,
 }
 
@@ -61,6 +68,11 @@ pub fn run(settings: &Settings, request: &Request) -> Report {
 }
 
 impl Report {
+    /// Says what does not agree, and what to do about it: a clause that somebody can act by.
+    pub(super) fn find(&mut self, what: impl Display, advice: &str) {
+        self.findings.push(format!("{what}; {advice}"));
+    }
+
     /// Reads what the keys say of the ledger.
     fn marks(&mut self, settings: &Settings, request: &Request) -> Vec<FileMark> {
         let dir = &settings.keys.dir;
@@ -75,7 +87,7 @@ impl Report {
         let files = match keys::marks(&settings.keys) {
             Ok(files) => files,
             Err(error) => {
-                self.findings.push(error.to_string());
+                self.find(error, READABLE);
                 return Vec::new();
             }
         };
@@ -86,10 +98,12 @@ impl Report {
                     self.checked.push(format!("{path} knows of {} entries", mark.size));
                 }
                 Said::Mark(_) => self.unchecked.push(format!("{path} knows of no ledger yet")),
-                Said::Missing => self.findings.push(format!("{path} is missing")),
-                Said::Damaged => self.findings.push(format!(
-                    "{path} is damaged where it says which ledger it belongs to, or is another file"
-                )),
+                Said::Missing => self.find(format!("{path} is missing"), KEYS),
+                Said::Damaged => {
+                    let what = "is damaged where it says which ledger it belongs to, or is another \
+                                file";
+                    self.find(format!("{path} {what}"), KEYS);
+                }
             }
         }
         files
@@ -121,11 +135,12 @@ impl Report {
                     self.age_of_keys(settings, &found);
                 }
             }
-            Err(error) => self.findings.push(format!(
-                "the ledger in {} cannot be read: {}",
-                dir.display(),
-                error.kind()
-            )),
+            Err(error) => {
+                let (dir, kind) = (dir.display(), error.kind());
+                let advice =
+                    format!("name the ledger's directory with --ledger DIR, or {READABLE}");
+                self.find(format!("the ledger in {dir} cannot be read: {kind}"), &advice);
+            }
         }
         Some(key)
     }
@@ -153,9 +168,13 @@ impl Report {
             )),
             None => {}
         }
-        self.findings.extend(found.findings.iter().map(ToString::to_string));
+        for finding in &found.findings {
+            self.find(finding, finding.advice());
+        }
         if found.findings.len() >= verify::FINDINGS_MAX {
-            self.findings.push("there are more findings than are listed".to_owned());
+            let advice = "this is no single entry: take the whole directory for changed, and go by \
+                          what the first finding says";
+            self.find("there are more findings than are listed", advice);
         }
     }
 
@@ -163,7 +182,7 @@ impl Report {
     fn age_of_keys(&mut self, settings: &Settings, found: &LedgerReport) {
         let stands = match keys::stands(&settings.keys) {
             Ok(stands) => stands,
-            Err(error) => return self.findings.push(error.to_string()),
+            Err(error) => return self.find(error, KEYS),
         };
         for stand in stands {
             let known = found.noted.of(&stand.vault.0);
@@ -172,7 +191,7 @@ impl Report {
                     "the key register is at generation {}, and the ledger is sure of {}",
                     stand.generation, known.generation
                 )),
-                Err(error) => self.findings.push(error.to_string()),
+                Err(error) => self.find(error, KEYS),
             }
         }
     }
@@ -186,7 +205,8 @@ impl Report {
         };
         let path = named.unwrap_or(&beside);
         let Some(key) = read(path) else {
-            self.findings.push(format!("{} holds no public key of a ledger", path.display()));
+            let advice = "name your copy of the ledger's file verifier.key with --key FILE";
+            self.find(format!("{} holds no public key of a ledger", path.display()), advice);
             return None;
         };
         if named.is_none() {
@@ -197,7 +217,9 @@ impl Report {
             ));
         } else if read(&beside).as_ref() != Some(&key) {
             let (beside, path) = (beside.display(), path.display());
-            self.findings.push(format!("{beside} is not the public key in {path}"));
+            let advice = "check that --key is of this ledger; if it is, somebody put another key \
+                          beside the ledger: keep the directory as it is and tell your auditor";
+            self.find(format!("{beside} is not the public key in {path}"), advice);
         }
         Some(key)
     }
@@ -208,7 +230,11 @@ impl Report {
                 "the data directory {}: its format is known, and so are its {tables} tables",
                 data.display()
             )),
-            Err(error) => self.findings.push(format!("{}: {error}", data.display())),
+            Err(error) => {
+                let advice = "name the server's data directory with --data DIR; if it is this one, \
+                              keep it as it is and put back the newest backup";
+                self.find(format!("{}: {error}", data.display()), advice);
+            }
         }
     }
 }

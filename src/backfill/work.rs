@@ -45,13 +45,8 @@ impl Inner {
         if self.engine.backfills().iter().filter(|job| job.is_open()).count() >= OPEN_MAX {
             return Err(BackfillError::TooMany);
         }
-        // What somebody wrote freely may name a person, and the ledger never forgets: the text is
-        // in the backfill's row, and goes with it.
-        let note = Note::parse(REASON_KEPT).ok_or(BackfillError::Failed)?;
-        let event = Event::BackfillMade { site, from, to, reason: note };
-        let told = self.note(actor(caller)?, event).await?;
-        let job = Job {
-            number: told.operation,
+        let mut job = Job {
+            number: 0,
             site: known.no,
             producer: producer.map(String::into_boxed_str),
             from,
@@ -75,6 +70,15 @@ impl Inner {
             staged: BTreeMap::new(),
             outcomes: BTreeMap::new(),
         };
+        if !self.engine.reads_alike(&job)? {
+            return Err(BackfillError::UserIdsDiffer);
+        }
+        // What somebody wrote freely may name a person, and the ledger never forgets: the text is
+        // in the backfill's row, and goes with it.
+        let note = Note::parse(REASON_KEPT).ok_or(BackfillError::Failed)?;
+        let event = Event::BackfillMade { site, from, to, reason: note };
+        let told = self.note(actor(caller)?, event).await?;
+        job.number = told.operation;
         Ok(self.engine.make_backfill(job).await?)
     }
 
@@ -85,6 +89,9 @@ impl Inner {
                 return Err(BackfillError::NotOpen);
             }
             Stage::Loading => {
+                if !self.engine.reads_alike(&job)? {
+                    return Err(BackfillError::UserIdsDiffer);
+                }
                 let site = self.engine.site_of_backfill(&job).ok_or(BackfillError::NotFound)?;
                 let intent = Event::BackfillCloseIntent { backfill: number, site };
                 let operation = self.note(by, intent).await?.operation;

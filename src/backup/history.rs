@@ -100,6 +100,7 @@ impl History {
                 self.desk.push(entry);
             }
             Event::HoldOpened { .. }
+            | Event::HoldReviewed { .. }
             | Event::PolicyAdopted { .. }
             | Event::PolicyLoaded { .. }
             | Event::HoldReleaseRequested { .. }

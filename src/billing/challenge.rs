@@ -3,12 +3,14 @@
 //! answer to one that is made for it says whether somebody was counted. Few counted users are not
 //! told, which makes that dearer; what bounds it is the budget, and what shows it the ledger.
 //!
+//! A billing group is asked for by its key scope, and its list is compared with its own set.
+//!
 //! Each answer is in the ledger before the caller has it, and so is the first refusal over the
 //! budget of a site's month on a day.
 
 use super::months::Compared;
 use super::{Billing, BillingError, Inner};
-use crate::identity::{Listed, Roll, UserRules};
+use crate::identity::{Listed, Roll};
 use crate::ledger::{Actor, Credential, Entry, Event};
 use crate::model::caller::Caller;
 use crate::model::ids::SiteId;
@@ -173,7 +175,8 @@ impl Inner {
         let entry = Entry::new(self.clock.now(), by, event);
         let entry = self.ask(move |ledger| ledger.append(entry)).await?.index;
         let answer = Answer {
-            site_id: site,
+            billing_group: site.group(),
+            site_id: (!site.is_group()).then_some(site),
             month,
             version: stated.version,
             mau,
@@ -223,15 +226,12 @@ impl Inner {
         month: Month,
         mut body: B,
     ) -> Result<Listed, BillingError> {
-        let usage = self.months.usage(site, month)?;
+        let (algorithm, rules) = self.closed(site, month)?.reading(month);
         let keys = self.months.keys(site, month);
         let lines_max = self.settings.challenge.lines_max;
         let listing = move || {
-            let usage = usage.ok_or(BillingError::NotFound)?;
             let keys = keys.ok_or(BillingError::NotAttributable)?;
-            let (of, settings) = (usage.span.pseudonyms, usage.site.settings_in(month));
-            let rules = UserRules::new(of.users, &settings.sentinel_user_ids);
-            let mut roll = Roll::new(keys.base.under(of.algorithm), &keys.tally);
+            let mut roll = Roll::new(keys.base().under(algorithm), keys.tally());
             challenge::read(body.as_mut(), lines_max, &mut |raw| roll.add(raw, &rules))?;
             Ok(roll.finish())
         };

@@ -18,13 +18,22 @@ pub enum StatementError {
     )]
     Form,
     /// Of another ledger.
-    #[error("the statement is of another ledger than the key")]
+    #[error(
+        "the statement is of another ledger than the key; take the verifier.key of the server that \
+         issued it"
+    )]
     OtherLedger,
     /// The proof in it.
-    #[error("the entry that the statement holds does not prove anything: {0}")]
+    #[error(
+        "the entry that the statement holds does not prove anything: {0}; fetch the statement \
+         anew, and if it is the same, ask whoever runs the server to verify the ledger"
+    )]
     Proof(ProofError),
     /// The digest is another.
-    #[error("the ledger has another digest of this statement: something in it was changed")]
+    #[error(
+        "the ledger has another digest of this statement: something in it was changed; fetch it \
+         anew from the server, and bill by no copy that differs"
+    )]
     Digest,
 }
 
@@ -75,4 +84,32 @@ pub fn verify(text: &[u8], key: &str) -> Result<Body, StatementError> {
         digest: Digest(sha256(&[&bytes])),
     };
     if entry.event == said { Ok(body) } else { Err(StatementError::Digest) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_why_it_states_nothing_says_what_to_do() {
+        let all = [
+            StatementError::Key,
+            StatementError::Form,
+            StatementError::OtherLedger,
+            StatementError::Proof(ProofError::Path),
+            StatementError::Digest,
+        ];
+        for error in all {
+            // A variant that is not here does not compile.
+            let advice = match error {
+                StatementError::Key => "take verifier.key of the ledger directory",
+                StatementError::Form => "get it anew, byte for byte",
+                StatementError::OtherLedger => "take the verifier.key of the server",
+                StatementError::Proof(_) => "fetch the statement anew",
+                StatementError::Digest => "fetch it anew from the server",
+            };
+            let said = error.to_string();
+            assert!(said.contains(advice) && !said.ends_with('.'), "{said}");
+        }
+    }
 }

@@ -3,11 +3,12 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::crypto::{BaseKey, TagKey};
 use crate::engine::groups::GroupMonth;
 pub use crate::engine::recount::{Compared, Recount};
 use crate::engine::{Engine, EngineError, UsageMonth};
 use crate::identity::Listed;
-use crate::keys::SiteMonthKeys;
+use crate::keys::{GroupMonthKeys, SiteMonthKeys};
 use crate::model::ids::{GroupId, SiteId};
 use crate::model::site::Site;
 use crate::model::time::Month;
@@ -15,6 +16,32 @@ use crate::wire::explained::IdQuality;
 
 /// A change of state that is under way.
 pub type Change<'a, T> = Pin<Box<dyn Future<Output = Result<T, EngineError>> + Send + 'a>>;
+
+/// The keys of a month that make tags of user ids.
+pub enum ListKeys {
+    /// Of a site's month.
+    Site(Arc<SiteMonthKeys>),
+    /// Of a billing group's.
+    Group(Arc<GroupMonthKeys>),
+}
+
+impl ListKeys {
+    /// What the first step of a pseudonym is made with.
+    pub fn base(&self) -> &BaseKey {
+        match self {
+            Self::Site(keys) => &keys.base,
+            Self::Group(keys) => &keys.base,
+        }
+    }
+
+    /// What makes a tag of the counted set of it.
+    pub fn tally(&self) -> &TagKey {
+        match self {
+            Self::Site(keys) => &keys.tally,
+            Self::Group(keys) => &keys.tally,
+        }
+    }
+}
 
 /// What this desk needs of the engine.
 pub trait Months: Send + Sync + 'static {
@@ -34,8 +61,8 @@ pub trait Months: Send + Sync + 'static {
     fn group(&self, group: &GroupId, month: Month) -> Result<Option<GroupMonth>, EngineError>;
     /// Folds all that was taken so far, so that it is in the stored sets.
     fn fold(&self) -> Change<'_, ()>;
-    /// The keys of a month, while all of them live.
-    fn keys(&self, site: &SiteId, month: Month) -> Option<Arc<SiteMonthKeys>>;
+    /// The keys of a month of a site or of a group's key scope, while all of them live.
+    fn keys(&self, scope: &SiteId, month: Month) -> Option<ListKeys>;
     /// A list beside the stored users of a closed month; `None` where they are gone.
     fn compare(&self, site: SiteId, month: Month, list: Listed) -> Change<'_, Option<Compared>>;
     /// The stored sets of a month, counted again; `None` where they are gone.
@@ -74,8 +101,11 @@ impl Months for Engine {
         Box::pin(Self::fold(self))
     }
 
-    fn keys(&self, site: &SiteId, month: Month) -> Option<Arc<SiteMonthKeys>> {
-        self.ring().site_month_existing(site, month)
+    fn keys(&self, scope: &SiteId, month: Month) -> Option<ListKeys> {
+        match scope.is_group() {
+            true => self.ring().group_month_existing(scope, month).map(ListKeys::Group),
+            false => self.ring().site_month_existing(scope, month).map(ListKeys::Site),
+        }
     }
 
     fn compare(&self, site: SiteId, month: Month, list: Listed) -> Change<'_, Option<Compared>> {

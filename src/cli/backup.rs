@@ -124,9 +124,41 @@ fn create(target: &Target, name: Option<&str>, no_wait: bool) -> ExitCode {
             let good = status.is_success() && !state_is(&body, "failed");
             // A closed pipe is the reader's wish, not an error of ours.
             let _ = client::print(&body, good);
+            if let Some(advice) = member(&body, "why").and_then(|why| advice(&why)) {
+                return failed(advice, ExitCode::from(EXIT_FAILED));
+            }
             if good { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) }
         }
         Err(sentence) => failed(&sentence, ExitCode::from(EXIT_FAILED)),
+    }
+}
+
+/// What to do about a backup that failed, by the server's word of why.
+fn advice(why: &str) -> Option<&'static str> {
+    match why {
+        "destruction" => Some(
+            "A destruction needed the files to be gone and called the copying off, because what is \
+             due waits for nobody. Make the backup again; where that happens each time, it takes \
+             longer than from one destruction to the next: put [backup] dir on a faster disk.",
+        ),
+        "data_disk_full" => Some(
+            "The disk of the data directory has too little room for what a backup folds before; \
+             make room there, and make the backup again.",
+        ),
+        "disk_full" => Some(
+            "The disk of [backup] dir has too little room for a whole copy; remove old backups or \
+             make room, and make the backup again.",
+        ),
+        "disk" => Some(
+            "The directory of [backup] dir could not be written; mount its disk or make it \
+             writable for the server's user, and make the backup again. The server's log says what \
+             refused.",
+        ),
+        "engine" => Some(
+            "The server could not fold or copy its data; its log says why. Start it again where it \
+             stopped, and make the backup again.",
+        ),
+        _ => None,
     }
 }
 
@@ -248,5 +280,11 @@ mod tests {
         assert_eq!(member(body, "name").as_deref(), Some("a-b"));
         assert!(state_is(body, "running") && !state_is(body, "made"));
         assert_eq!(member(b"{}", "name"), None);
+        for why in ["destruction", "data_disk_full", "disk_full", "disk", "engine"] {
+            let said = advice(why).unwrap();
+            assert!(said.contains("ake the backup again") && said.ends_with('.'), "{said}");
+        }
+        assert!(advice("destruction").unwrap().contains("on a faster disk"));
+        assert_eq!(advice("made"), None);
     }
 }

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use super::client::{Ask, ClientError, Target, send};
 use crate::app::pack::{self, README};
 use crate::crypto::sha256;
-use crate::ledger::Digest;
+use crate::ledger::{Digest, Event, Proof, Recorded};
 use crate::wire::ledger::{LedgerHead, LedgerPage};
 use crate::wire::retention::evidence::{
     BEFORE_FILE, CERTIFICATES, CHECKPOINT_FILE, CertificatePage, INDEX, INDEX_FILE, Index,
-    KEY_FILE, LINES_FILE, PackFile, README_FILE, STATEMENT_FILE,
+    KEY_FILE, LAST_FILE, LINES_FILE, PackFile, README_FILE, STATED_FILE, STATEMENT_FILE, Said,
 };
 
 /// Entries that are asked for at once.
@@ -24,9 +24,13 @@ pub struct Args {
     /// The folder of the pack; it must not exist.
     #[arg(long)]
     out: PathBuf,
-    /// The number of the first entry of the ledger; the pack always goes to the last one.
+    /// The number of the first entry of the ledger.
     #[arg(long, default_value_t = 0)]
     from: u64,
+    /// The number of the last entry; the last one that there is without it. The statement is of
+    /// today in any case.
+    #[arg(long)]
+    to: Option<u64>,
 }
 
 /// Why there is no pack.
@@ -44,6 +48,12 @@ pub enum EvidenceError {
     /// The first entry lies beyond the ledger.
     #[error("The ledger has {0} entries, so none begins at the one that was asked for.")]
     Beyond(u64),
+    /// The last entry lies before the first one, or beyond the ledger.
+    #[error("--to must name an entry from {0} to {1}.")]
+    To(u64, u64),
+    /// The statement's entry is not where it should be.
+    #[error("The server's ledger has no entry of the statement that it made; ask its operator.")]
+    NotStated,
     /// A file.
     #[error("{} cannot be written: {}.", .0.display(), .1)]
     File(PathBuf, std::io::Error),
@@ -74,7 +84,7 @@ pub async fn export(
     token: &str,
     args: &Args,
 ) -> Result<(Vec<String>, bool), EvidenceError> {
-    let files = collect(&Source { target, token }, args.from).await?;
+    let files = collect(&Source { target, token }, args).await?;
     let mut index = Vec::new();
     let folder = |dir: &Path| {
         let made = std::fs::DirBuilder::new().mode(0o700).create(dir);
@@ -87,7 +97,7 @@ pub async fn export(
         let sha256 = Digest(sha256(&[bytes]));
         index.push(PackFile { name: name.clone(), bytes: bytes.len() as u64, sha256 });
     }
-    let index = Index { format: INDEX.to_owned(), from: args.from, files: index };
+    let index = Index { format: INDEX.to_owned(), from: args.from, to: args.to, files: index };
     let bytes = index.to_bytes().map_err(|_| EvidenceError::Form(INDEX_FILE.to_owned()))?;
     write(&args.out.join(INDEX_FILE), &bytes)?;
     let report = pack::run(&args.out, None);
@@ -99,32 +109,73 @@ pub async fn export(
 /// The files, by name. The statement comes first, so that its entry is among the lines.
 async fn collect(
     source: &Source<'_>,
-    from: u64,
+    args: &Args,
 ) -> Result<BTreeMap<String, Vec<u8>>, EvidenceError> {
-    let mut files = BTreeMap::new();
+    let (mut files, from) = (BTreeMap::new(), args.from);
     let statement = source.get("/v1/evidence".to_owned()).await?;
-    files.insert(STATEMENT_FILE.to_owned(), statement);
     let path = "/v1/ledger/head".to_owned();
     let head = LedgerHead::parse(&source.get(path.clone()).await?);
     let head = head.ok_or(EvidenceError::Form(path))?;
     if from >= head.size {
         return Err(EvidenceError::Beyond(head.size));
     }
-    files.insert(LINES_FILE.to_owned(), lines(source, from, head.size).await?);
-    files.insert(CHECKPOINT_FILE.to_owned(), head.checkpoint.into_bytes());
+    match args.to {
+        Some(to) if to < from || to >= head.size => {
+            return Err(EvidenceError::To(from, head.size - 1));
+        }
+        Some(to) => ends_with(source, (from, to), (&statement, head.size), &mut files).await?,
+        None => {
+            files.insert(LINES_FILE.to_owned(), lines(source, from, head.size).await?);
+            files.insert(CHECKPOINT_FILE.to_owned(), head.checkpoint.into_bytes());
+        }
+    }
+    files.insert(STATEMENT_FILE.to_owned(), statement);
     files.insert(KEY_FILE.to_owned(), format!("{}\n", head.verifier_key).into_bytes());
     if from > 0 {
         let proof = source.get(format!("/v1/ledger/{from}/proof")).await?;
         files.insert(BEFORE_FILE.to_owned(), proof);
     }
-    certificates(source, &mut files).await?;
+    certificates(source, args.to, &mut files).await?;
     files.insert(README_FILE.to_owned(), README.as_bytes().to_vec());
     Ok(files)
 }
 
-/// Every certificate that may be read, page after page.
+/// Lines up to one before the last, with its proof, and the proof of the statement's entry, which
+/// comes after them.
+async fn ends_with(
+    source: &Source<'_>,
+    (from, to): (u64, u64),
+    (statement, size): (&[u8], u64),
+    files: &mut BTreeMap<String, Vec<u8>>,
+) -> Result<(), EvidenceError> {
+    files.insert(LINES_FILE.to_owned(), lines(source, from, to + 1).await?);
+    let path = format!("/v1/ledger/{to}/proof");
+    let proof = source.get(path.clone()).await?;
+    let read = Proof::parse(&proof).map_err(|_| EvidenceError::Form(path))?;
+    files.insert(CHECKPOINT_FILE.to_owned(), read.checkpoint.into_bytes());
+    files.insert(LAST_FILE.to_owned(), proof);
+    let said = Said::parse(statement).ok_or_else(|| EvidenceError::Form(STATEMENT_FILE.into()))?;
+    let first = said.ledger.size;
+    let digest = Digest(sha256(&[statement]));
+    let after = lines(source, first, size).await?;
+    let is_it = |line: &[u8]| {
+        let read = Recorded::decode(line);
+        read.is_ok_and(|entry| match entry.event {
+            Event::EvidenceExported { digest: own, .. } => own == digest,
+            _ => false,
+        })
+    };
+    let at = after.split(|byte| *byte == b'\n').position(is_it).ok_or(EvidenceError::NotStated)?;
+    let path = format!("/v1/ledger/{}/proof", first.saturating_add(at as u64));
+    files.insert(STATED_FILE.to_owned(), source.get(path).await?);
+    Ok(())
+}
+
+/// Every certificate that may be read, page after page; with an end those of destructions that
+/// began until then.
 async fn certificates(
     source: &Source<'_>,
+    to: Option<u64>,
     files: &mut BTreeMap<String, Vec<u8>>,
 ) -> Result<(), EvidenceError> {
     let mut next = Some("0".to_owned());
@@ -134,7 +185,11 @@ async fn certificates(
         // A cursor that comes again would never end.
         let page = page.filter(|page| page.next.as_ref() != Some(&cursor));
         let page = page.ok_or(EvidenceError::Form(path))?;
-        for id in page.ids {
+        let until = |id: &String| {
+            let number = id.strip_prefix('c').and_then(|number| number.parse::<u64>().ok());
+            to.is_none_or(|to| number.is_some_and(|number| number <= to))
+        };
+        for id in page.ids.into_iter().filter(until) {
             let text = source.get(format!("/v1/certificates/{id}")).await?;
             files.insert(format!("{CERTIFICATES}/{id}.json"), text);
         }
@@ -169,6 +224,11 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), EvidenceError> {
 impl Args {
     /// A pack of everything from an entry on.
     pub fn of(out: PathBuf, from: u64) -> Self {
-        Self { out, from }
+        Self { out, from, to: None }
+    }
+
+    /// A pack that ends with an entry.
+    pub fn until(out: PathBuf, from: u64, to: u64) -> Self {
+        Self { out, from, to: Some(to) }
     }
 }

@@ -60,7 +60,7 @@ pub enum HoldVerb {
         /// billing_dispute, unpaid, overpaid, legal_claim or authority_request.
         #[arg(long)]
         ground: String,
-        /// When somebody must look again, e.g. 2027-01-01T00:00:00Z.
+        /// When somebody must look again, e.g. 2027-01-01T00:00:00Z; within twelve months.
         #[arg(long)]
         review_at: String,
         /// A class: records, sets or detections; may be given more than once. All without it.
@@ -74,6 +74,19 @@ pub enum HoldVerb {
     List {
         /// The site's id.
         site: String,
+    },
+    /// Look at a hold that stays, and say until when.
+    Review {
+        /// The site's id.
+        site: String,
+        /// The hold's id.
+        id: String,
+        /// When somebody must look again, e.g. 2027-01-01T00:00:00Z; within twelve months.
+        #[arg(long)]
+        review_at: String,
+        /// Why it stays; never a person's name.
+        #[arg(long)]
+        reason: String,
     },
     /// Release a hold: the first person asks, the second one ends it.
     Release {
@@ -148,6 +161,11 @@ pub fn hold(verb: HoldVerb) -> Ask {
             post(format!("/v1/sites/{}/holds", escape(&site)), body)
         }
         HoldVerb::List { site } => Ask::get(format!("/v1/sites/{}/holds", escape(&site))),
+        HoldVerb::Review { site, id, review_at, reason } => {
+            let path = format!("/v1/sites/{}/holds/{}/review", escape(&site), escape(&id));
+            let (review_at, reason) = (quote(&review_at), quote(&reason));
+            post(path, format!("{{\"review_at\":{review_at},\"reason\":{reason}}}"))
+        }
         HoldVerb::Release { site, id } => {
             let path = format!("/v1/sites/{}/holds/{}", escape(&site), escape(&id));
             Ask { method: Method::DELETE, ..Ask::get(path) }
@@ -242,6 +260,20 @@ mod tests {
             "{\"months\":[\"2026-10\",\"2026-11\"],\"ground\":\"unpaid\",\
              \"review_at\":\"2027-01-01T00:00:00Z\",\"classes\":[\"sets\"],\
              \"reason\":\"say \\\"why\\\"\"}"
+        );
+        let asked = hold(HoldVerb::Review {
+            site: "A B".into(),
+            id: "h1".into(),
+            review_at: "2027-01-01T00:00:00Z".into(),
+            reason: "it \"goes\" on".into(),
+        });
+        assert_eq!(
+            (asked.path.as_str(), asked.method),
+            ("/v1/sites/A%20B/holds/h1/review", Method::POST)
+        );
+        assert_eq!(
+            asked.body,
+            "{\"review_at\":\"2027-01-01T00:00:00Z\",\"reason\":\"it \\\"goes\\\" on\"}"
         );
         let asked = hold(HoldVerb::Release { site: "A".into(), id: "h1".into() });
         assert_eq!((asked.path.as_str(), asked.method), ("/v1/sites/A/holds/h1", Method::DELETE));

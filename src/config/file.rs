@@ -21,6 +21,7 @@ pub(super) struct File {
     pub fold: Fold,
     pub explain: Explain,
     pub retention: Retention,
+    pub evidence: Evidence,
     pub backfill: Backfill,
     pub backup: Backup,
     pub webhooks: Webhooks,
@@ -261,6 +262,14 @@ impl Default for Retention {
             turn_over_hours: 24,
         }
     }
+}
+
+/// `[evidence]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Evidence {
+    pub processors: String,
+    pub test_report: String,
 }
 
 /// `[backup]`.

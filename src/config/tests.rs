@@ -42,6 +42,17 @@ fn defaults_are_those_of_the_rooms() {
 }
 
 #[test]
+fn papers_of_evidence_are_paths() {
+    let text = "[evidence]\nprocessors = \"/etc/p.txt\"\ntest_report = \"r.xml\"";
+    let settings = compose_with(text, &[]).unwrap().retention;
+    assert_eq!(settings.processors, Some(PathBuf::from("/etc/p.txt")));
+    assert_eq!(settings.test_report, Some(PathBuf::from("r.xml")));
+    let environment = [("BLINDTALLY__EVIDENCE__PROCESSORS", "/p")];
+    let settings = compose_with("", &environment).unwrap().retention;
+    assert_eq!((settings.processors, settings.test_report), (Some(PathBuf::from("/p")), None));
+}
+
+#[test]
 fn customers_of_sites_are_read_and_checked() {
     let text = "[export]\ncustomers = [\"ACME=cus_1\", \"B=a=b\"]\nmau_event = \"mau\"";
     let names = compose_with(text, &[]).unwrap().billing.names;

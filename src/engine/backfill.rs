@@ -26,6 +26,7 @@ use crate::keys::{Destruction, KeyKind, KeyRing, KeysError, LedgerMark};
 use crate::model::backfill::{Job, LOADS_MAX, Stage};
 use crate::model::batch::{Batch, Epoch, SiteMonth};
 use crate::model::ids::{KeyId, SiteId, SiteNo};
+use crate::model::site::SiteConflict;
 use crate::model::time::{Day, Month, Timestamp};
 use crate::model::vocab::Class;
 use crate::store::backfill::{self as rows, MARK_BYTES, Staged};
@@ -197,9 +198,14 @@ impl Engine {
     /// this returns.
     ///
     /// # Errors
-    /// When the register or the disk refuses, or the engine has stopped.
+    /// [`SiteConflict::UserForm`] where another member of the site's billing group reads user ids
+    /// differently in a month of it; when the register or the disk refuses, or the engine has
+    /// stopped.
     pub async fn make_backfill(&self, mut job: Job) -> Result<Arc<Job>, EngineError> {
         self.aside(move |engine| {
+            if !engine.reads_alike(&job)? {
+                return Err(EngineError::Conflict(SiteConflict::UserForm));
+            }
             let key = engine.shared.ring.backfill()?;
             let secret = Secret::random();
             job.mark = key.seal(&mark_aad(job.number), secret.expose());

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::writer::{Submission, Writer};
 use super::{EngineError, MonthSeen, SitePut, calendar, directory};
+use crate::model::batch::Batch;
 use crate::model::ids::SiteId;
 use crate::model::pseudonym::Algorithm;
 use crate::model::site::{Site, SiteChange, SiteConflict};
@@ -103,13 +104,14 @@ impl Writer {
     }
 
     /// Sends batches away whose months do not stand any more, or that do not know of everybody
-    /// whose records are not kept: nothing of them was judged.
+    /// whose records are not kept: nothing of them was judged. What has no rows is of nobody.
     pub(super) fn turn_away(&self, group: Vec<Submission>) -> Vec<Submission> {
         let suppressed = &self.shared.suppressed;
         let suppressions = suppressed.read().unwrap_or_else(PoisonError::into_inner).generation;
         let (stands, changed): (Vec<_>, Vec<_>) = group.into_iter().partition(|submission| {
             let mut pieces = submission.pieces.iter();
-            pieces.all(|piece| piece.batch.suppressions == suppressions)
+            let knows = |batch: &Batch| batch.suppressions == suppressions;
+            pieces.all(|piece| piece.batch.claims.is_empty() || knows(&piece.batch))
                 && self.still_stands(&submission.months)
         });
         for submission in changed {

@@ -24,6 +24,7 @@ impl Service {
             Route::SiteTerminate
             | Route::HoldOpen
             | Route::HoldList
+            | Route::HoldReview
             | Route::HoldRelease
             | Route::RetentionList
             | Route::RetentionRun
@@ -31,7 +32,8 @@ impl Service {
             | Route::ClockConfirm
             | Route::CertificateList
             | Route::CertificateGet
-            | Route::Evidence => self.retention(route, caller, captures, (parts, body)).await,
+            | Route::Evidence
+            | Route::AccessLog => self.retention(route, caller, captures, (parts, body)).await,
             Route::SubjectErase | Route::SubjectErasures => {
                 self.subjects(route, caller, first, (parts, body)).await
             }

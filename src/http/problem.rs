@@ -103,6 +103,9 @@ kinds! {
     /// A month that the site never had.
     UnknownMonth = "unknown-month", UNPROCESSABLE_ENTITY,
         "The site has no such month, or nothing of it is left; GET /v1/retention lists what is.";
+    /// A review of a hold beyond the longest time that one may go without a look.
+    ReviewTooFar = "review-too-far", UNPROCESSABLE_ENTITY,
+        "A hold is looked at within twelve months; name an earlier review_at, and renew it then.";
     /// A month that still counts.
     MonthOpen = "month-open", CONFLICT, "The month is not closed yet.";
     /// The second request to release a hold by the same person.
@@ -336,6 +339,9 @@ impl From<DeskError> for Refusal {
             DeskError::Unfit(flaw) => return Self { flaw: Some(flaw), ..Kind::Unfit.into() },
             DeskError::NotFound => Kind::NotFound,
             DeskError::UnknownMonth => Kind::UnknownMonth,
+            DeskError::ReviewTooFar(flaw) => {
+                return Self { flaw: Some(flaw), ..Kind::ReviewTooFar.into() };
+            }
             DeskError::SamePerson => Kind::SamePerson,
             DeskError::Released => Kind::HoldReleased,
             DeskError::NeedsAllSites => Kind::NeedsAllSites,
@@ -362,6 +368,7 @@ impl From<BackfillError> for Refusal {
             BackfillError::NotFound => Kind::NotFound,
             BackfillError::TooMany => Kind::TooManyBackfills,
             BackfillError::NotOpen => Kind::BackfillNotOpen,
+            BackfillError::UserIdsDiffer => Kind::UserIdsDiffer,
             BackfillError::Busy => Kind::Busy,
             BackfillError::DiskFull => Kind::DiskFull,
             BackfillError::Stopped => Kind::Stopped,

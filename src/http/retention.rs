@@ -9,7 +9,7 @@ use super::query::Query;
 use super::router::Route;
 use super::service::{Incoming, Service, json, site};
 use crate::model::caller::Caller;
-use crate::model::time::Month;
+use crate::model::time::{Day, Month, Timestamp};
 use crate::retention::{Desk, Question};
 
 /// Most and usual number of lots in one answer.
@@ -43,6 +43,11 @@ impl Service {
                 let site = site(caller, first)?;
                 ok(desk.look_up(move |desk| desk.holds(&site)).await?)
             }
+            Route::HoldReview => {
+                let site = site(caller, first)?;
+                let mut text = self.small_body(caller, parts, body).await?;
+                ok(desk.review_hold(caller, site, second, &mut text).await?)
+            }
             Route::HoldRelease => {
                 let site = site(caller, first)?;
                 let (ended, text) = desk.release_hold(caller, site, second).await?;
@@ -66,6 +71,10 @@ impl Service {
                 ok(desk.confirm_clock(caller, &mut text).await?)
             }
             Route::Evidence => ok(desk.evidence(caller).await?),
+            Route::AccessLog => {
+                let day = asked_day(parts)?;
+                ok(desk.access(caller, day).await?)
+            }
             Route::CertificateList => {
                 let query = Query::parse(parts.uri.query(), &["cursor"]).ok_or(Kind::BadQuery)?;
                 let from = query.get("cursor").map_or(Ok(0), str::parse);
@@ -79,6 +88,15 @@ impl Service {
             _ => Err(Kind::NotFound.into()),
         }
     }
+}
+
+/// The UTC day that is asked for, YYYY-MM-DD.
+fn asked_day(parts: &Parts) -> Result<Option<Day>, Refusal> {
+    let query = Query::parse(parts.uri.query(), &["day"]).ok_or(Kind::BadQuery)?;
+    let Some(text) = query.get("day") else { return Ok(None) };
+    let day = Timestamp::parse(format!("{text}T00:00:00Z").as_bytes()).map(Timestamp::day);
+    let day = day.filter(|day| day.to_string() == text).ok_or(Kind::BadQuery)?;
+    Ok(Some(day))
 }
 
 async fn list(desk: &Desk, caller: &Caller, parts: &Parts) -> Result<Answer, Refusal> {

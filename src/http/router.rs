@@ -46,6 +46,8 @@ pub enum Route {
     GroupExport,
     /// A group's statement as a page.
     GroupStatementPage,
+    /// A customer's list against it.
+    GroupChallenge,
     /// Make or change a site.
     SitePut,
     /// Read a site.
@@ -64,6 +66,8 @@ pub enum Route {
     HoldOpen,
     /// Read a site's holds.
     HoldList,
+    /// Look at a hold, which stays.
+    HoldReview,
     /// Release a hold.
     HoldRelease,
     /// Read what is kept, and until when.
@@ -102,6 +106,8 @@ pub enum Route {
     BackupGet,
     /// Read the statement that evidence is made of.
     Evidence,
+    /// Read a day of the access log.
+    AccessLog,
     /// Make a webhook.
     WebhookCreate,
     /// Read the webhooks, without secrets.
@@ -181,7 +187,7 @@ const POST: Method = Method::POST;
 const DELETE: Method = Method::DELETE;
 
 #[rustfmt::skip]
-static TABLE: [Row; 60] = [
+static TABLE: [Row; 63] = [
     row(Route::Records,     POST,   "/v1/records",                    "records",      PRODUCER),
     row(Route::SiteUsage,   GET,    "/v1/sites/{site}/usage/{month}", "site_usage",   BILLING),
     row(Route::GroupUsage,  GET,    "/v1/groups/{group}/usage/{month}", "group_usage", BILLING),
@@ -207,6 +213,8 @@ static TABLE: [Row; 60] = [
     row(Route::GroupExport, GET, "/v1/groups/{group}/statements/{month}/export", "group_export", CUSTOMER),
     row(Route::GroupStatementPage, GET, "/v1/groups/{group}/statements/{month}/page",
         "group_statement_page", STATEMENTS),
+    row(Route::GroupChallenge, POST, "/v1/groups/{group}/statements/{month}/challenge", "group_challenge",
+        CUSTOMER),
     row(Route::SitePut,     PUT,    "/v1/sites/{site}",               "site_put",     OPERATOR),
     row(Route::SiteGet,     GET,    "/v1/sites/{site}",               "site_get",     BILLING),
     row(Route::SiteList,    GET,    "/v1/sites",                      "site_list",    BILLING),
@@ -216,6 +224,7 @@ static TABLE: [Row; 60] = [
     row(Route::SiteTerminate, POST, "/v1/sites/{site}/terminate",     "site_terminate",  OPERATOR),
     row(Route::HoldOpen,      POST, "/v1/sites/{site}/holds",         "hold_open",       PRIVACY),
     row(Route::HoldList,      GET,  "/v1/sites/{site}/holds",         "hold_list",       HOLDS),
+    row(Route::HoldReview,  POST, "/v1/sites/{site}/holds/{hold}/review", "hold_review", PRIVACY),
     row(Route::HoldRelease, DELETE, "/v1/sites/{site}/holds/{hold}",  "hold_release",    CUSTODIAN),
     row(Route::RetentionList, GET,  "/v1/retention",                  "retention_list",  LOTS),
     row(Route::RetentionRun,  POST, "/v1/retention/run",              "retention_run",   CUSTODIAN_OF_ALL),
@@ -235,6 +244,7 @@ static TABLE: [Row; 60] = [
     row(Route::BackupList,  GET,    "/v1/backups",                    "backup_list",  OPERATOR_OF_ALL),
     row(Route::BackupGet,   GET,    "/v1/backups/{name}",             "backup_get",   OPERATOR_OF_ALL),
     row(Route::Evidence,    GET,    "/v1/evidence",                   "evidence",     AUDITOR),
+    row(Route::AccessLog,   GET,    "/v1/access",                     "access_log",   AUDITOR_OF_ALL),
     row(Route::WebhookCreate, POST, "/v1/webhooks",                   "webhook_create",  OPERATOR),
     row(Route::WebhookList,   GET,  "/v1/webhooks",                   "webhook_list",    OPERATOR),
     row(Route::WebhookRemove, DELETE, "/v1/webhooks/{id}",            "webhook_remove",  OPERATOR),

@@ -188,25 +188,16 @@ impl Service {
         if parts.method == Method::HEAD { without_body(answered) } else { answered }
     }
 
-    /// Proves the caller and checks role and scope; nobody where the row is open.
+    /// Proves the caller; nobody where the row is open.
     fn caller(&self, row: &Row, parts: &Parts) -> Result<Option<Caller>, Refusal> {
-        let (roles, all) = match row.access {
-            Access::Open => return Ok(None),
-            Access::Roles(roles) => (roles, false),
-            Access::Everywhere(roles) => (roles, true),
-        };
+        if row.access == Access::Open {
+            return Ok(None);
+        }
         let header = one(&parts.headers, &AUTHORIZATION).map_err(|_| AuthError::Invalid)?;
-        let caller = self.desks.tokens.authenticate(header)?;
-        if !roles.contains(&caller.role) {
-            return Err(Kind::WrongRole.into());
-        }
-        if all && caller.sites != SiteScope::All {
-            return Err(Kind::NeedsAllSites.into());
-        }
-        Ok(Some(caller))
+        Ok(Some(self.desks.tokens.authenticate(header)?))
     }
 
-    /// Proves the caller, checks the role, calls the desk.
+    /// Proves the caller, checks the role, calls the desk, and counts what came of it.
     async fn take(
         self: &Arc<Self>,
         row: &Row,
@@ -215,17 +206,35 @@ impl Service {
         body: &mut Incoming,
     ) -> Result<Answer, Refusal> {
         let Some(caller) = self.caller(row, parts)? else { return self.open(row.route) };
-        let ([first, second], route) = (captures, row.route);
+        let answered = match may(row, &caller) {
+            Ok(()) => self.go(row.route, &caller, captures, (parts, body)).await,
+            Err(kind) => Err(kind.into()),
+        };
+        let status = answered.as_ref().map_or_else(Refusal::status, Answer::status).as_u16();
+        let site = row.path.contains("/{site}").then_some(captures[0]);
+        self.desks.retention.note_access(&caller, row.name, site, status);
+        answered
+    }
+
+    /// Calls the desk.
+    async fn go(
+        self: &Arc<Self>,
+        route: Route,
+        caller: &Caller,
+        captures: [&str; 2],
+        (parts, body): (&Parts, &mut Incoming),
+    ) -> Result<Answer, Refusal> {
+        let [first, second] = captures;
         match route {
-            Route::Records => self.post_records(&caller, None, (parts, body)).await,
-            Route::SiteUsage => self.site_usage(&caller, site(&caller, first)?, second, parts),
-            Route::GroupUsage => self.group_usage(&caller, captures, parts),
+            Route::Records => self.post_records(caller, None, (parts, body)).await,
+            Route::SiteUsage => self.site_usage(caller, site(caller, first)?, second, parts),
+            Route::GroupUsage => self.group_usage(caller, captures, parts),
             Route::UsageExplained | Route::PallyconStatistics => {
-                self.explained(route, &caller, captures, parts).await
+                self.explained(route, caller, captures, parts).await
             }
-            Route::UsageList => self.usage_list(&caller, parts),
-            Route::Reconciliation => self.reconciliation(&caller, parts).await,
-            Route::Receipt => self.kept_receipt(&caller, parts).await,
+            Route::UsageList => self.usage_list(caller, parts),
+            Route::Reconciliation => self.reconciliation(caller, parts).await,
+            Route::Receipt => self.kept_receipt(caller, parts).await,
             Route::StatementGet
             | Route::StatementVersions
             | Route::StatementPage
@@ -233,23 +242,23 @@ impl Service {
             | Route::GroupStatementGet
             | Route::GroupStatementVersions
             | Route::GroupStatementPage
-            | Route::GroupRestate => self.statements(route, &caller, captures, (parts, body)).await,
-            Route::Export | Route::GroupExport => {
-                self.export(route, &caller, captures, parts).await
+            | Route::GroupRestate => self.statements(route, caller, captures, (parts, body)).await,
+            Route::Export | Route::GroupExport => self.export(route, caller, captures, parts).await,
+            Route::Challenge | Route::GroupChallenge => {
+                self.challenge(route, caller, captures, (parts, body)).await
             }
-            Route::Challenge => self.challenge(&caller, captures, (parts, body)).await,
-            Route::SitePut => self.put_site(&caller, site(&caller, first)?, parts, body).await,
-            Route::SiteGet => self.site_get(&caller, first),
-            Route::SiteList => Ok(json(StatusCode::OK, self.desks.sites.list(&caller))),
-            Route::TokenCreate => self.create_token(&caller, parts, body).await,
-            Route::TokenList => Ok(json(StatusCode::OK, self.desks.tokens.list(&caller))),
-            Route::TokenRevoke => self.revoke_token(&caller, first).await,
-            Route::LedgerList => self.ledger_list(&caller, parts).await,
+            Route::SitePut => self.put_site(caller, site(caller, first)?, parts, body).await,
+            Route::SiteGet => self.site_get(caller, first),
+            Route::SiteList => Ok(json(StatusCode::OK, self.desks.sites.list(caller))),
+            Route::TokenCreate => self.create_token(caller, parts, body).await,
+            Route::TokenList => Ok(json(StatusCode::OK, self.desks.tokens.list(caller))),
+            Route::TokenRevoke => self.revoke_token(caller, first).await,
+            Route::LedgerList => self.ledger_list(caller, parts).await,
             Route::LedgerHead => self.ledger_head(parts),
-            Route::LedgerProof => self.ledger_proof(&caller, first).await,
+            Route::LedgerProof => self.ledger_proof(caller, first).await,
             Route::Metrics => Ok(self.metrics(parts)),
             Route::Live | Route::Ready | Route::Version => self.open(route),
-            route => self.ask_desk(route, &caller, captures, (parts, body)).await,
+            route => self.ask_desk(route, caller, captures, (parts, body)).await,
         }
     }
 
@@ -399,6 +408,19 @@ impl Service {
         // Wiped when the connection has sent it.
         Ok(answer(StatusCode::CREATED, JSON, Bytes::from_owner(created)))
     }
+}
+
+/// Whether the caller's role and sites reach a row.
+fn may(row: &Row, caller: &Caller) -> Result<(), Kind> {
+    let (roles, all) = match row.access {
+        Access::Open => return Ok(()),
+        Access::Roles(roles) => (roles, false),
+        Access::Everywhere(roles) => (roles, true),
+    };
+    if !roles.contains(&caller.role) {
+        return Err(Kind::WrongRole);
+    }
+    if all && caller.sites != SiteScope::All { Err(Kind::NeedsAllSites) } else { Ok(()) }
 }
 
 /// Whether a request may be dropped half-way: it changes nothing, or it sees to that by itself.

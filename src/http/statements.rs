@@ -81,7 +81,8 @@ impl Service {
             | Route::GroupStatementVersions
             | Route::GroupStatementPage
             | Route::GroupRestate
-            | Route::GroupExport => {
+            | Route::GroupExport
+            | Route::GroupChallenge => {
                 let group = GroupId::parse(first.as_bytes()).ok_or(Kind::NotFound)?;
                 let month = month?;
                 Ok((self.desks().billing.group(caller, &group, month)?, month))
@@ -137,26 +138,27 @@ impl Service {
     /// Answers a customer's list. No byte of it is read where there can be no answer.
     pub(super) async fn challenge(
         &self,
+        route: Route,
         caller: &Caller,
-        [first, second]: [&str; 2],
+        captures: [&str; 2],
         (parts, body): (&Parts, &mut Incoming),
     ) -> Result<Answer, Refusal> {
         let desk = &self.desks().billing;
-        let site = site(caller, first)?;
         Query::parse(parts.uri.query(), &[]).ok_or(Kind::BadQuery)?;
-        let month = Month::parse(second.as_bytes()).ok_or(Kind::BadMonth)?;
+        let (of, month) = self.subject(route, caller, captures)?;
         if media(&parts.headers)? != Media::NdJson {
             return Err(Kind::UnsupportedMedia.into());
         }
         let coding = Coding::from_headers(&parts.headers).ok_or(Kind::UnsupportedCoding)?;
-        desk.challengeable(caller, site.clone(), month).await?;
+        desk.challengeable(caller, of.clone(), month).await?;
         // Before the first byte of it, and until its answer.
-        let _turn = self.lists().admit(&site).ok_or(Kind::Busy)?;
+        let _turn = self.lists().admit(&of).ok_or(Kind::Busy)?;
         let max = self.settings().list_bytes_max;
         let list = self.inflated(body, coding, (max, max), self.lists().budget()).await?;
         // The list may have come a minute after its head: what was proven then may have ended.
         self.desks().tokens.still_valid(caller)?;
-        let answer = desk.challenge(caller, site, month, list).await?;
+        let (of, month) = self.subject(route, caller, captures)?;
+        let answer = desk.challenge(caller, of, month, list).await?;
         Ok(json(StatusCode::OK, answer))
     }
 }

@@ -1,4 +1,4 @@
-//! A list of user ids becomes the tally tags of one site's month: what a counted set is compared
+//! A list of user ids becomes the tally tags of a month of a site or billing group: what a counted set is compared
 //! with. Nothing but tags and counts comes out, and the tags are wiped when the list goes.
 
 use zeroize::Zeroize;
@@ -31,7 +31,7 @@ pub struct Listed {
 }
 
 impl<'k> Roll<'k> {
-    /// An empty list for the keys of a site's month.
+    /// An empty list for the keys of a month.
     pub fn new(base: Base<'k>, tally: &'k TagKey) -> Self {
         let queue = PseudonymQueue::with_capacity(AT_ONCE);
         let (room, jobs) = (FormRoom::default(), Vec::with_capacity(AT_ONCE));

@@ -77,6 +77,18 @@ impl UserRules {
         Self { form, sentinels }
     }
 
+    /// The rules of a billing group's month, whose members read ids in one form: nobody is who is
+    /// nobody at each of them.
+    pub fn common<'l>(form: UserForm, lists: impl IntoIterator<Item = &'l [String]>) -> Self {
+        let mut lists = lists.into_iter();
+        let mut rules = Self::new(form, lists.next().unwrap_or_default());
+        for list in lists {
+            let other = Self::new(form, list);
+            rules.sentinels.retain(|sentinel| other.is_nobody(sentinel));
+        }
+        rules
+    }
+
     /// Reads the user id of a record; the room holds its form where that is not the id itself.
     #[inline]
     pub fn read<'a>(&self, raw: Option<RawId<'a>>, room: &'a mut FormRoom) -> User<'a> {
@@ -142,6 +154,23 @@ mod tests {
             User::Sentinel => "sentinel",
             User::Somebody(_) => "somebody",
         }
+    }
+
+    #[test]
+    fn nobody_of_a_group_is_nobody_at_each_member() {
+        let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let (one, other) = (list(&["Kiosk", "a"]), list(&["kiosk", "b"]));
+        let lower = UserForm { lower: true, ..UserForm::default() };
+        let of = |form, lists: &[&[String]]| UserRules::common(form, lists.iter().copied());
+        let both = of(lower, &[&one, &other]);
+        for (name, somebody) in [("KIOSK", false), ("a", true), ("b", true), ("Guest", false)] {
+            assert_eq!(attributed(name, &both), somebody, "{name}");
+        }
+        let exact = of(UserForm::default(), &[&one, &other]);
+        for (name, somebody) in [("Kiosk", true), ("a", true), ("guest", false)] {
+            assert_eq!(attributed(name, &exact), somebody, "{name}");
+        }
+        assert!(!attributed("a", &of(lower, &[&one])) && attributed("a", &of(lower, &[])));
     }
 
     #[test]

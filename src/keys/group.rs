@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::ring::KeyRing;
 use super::slot::KeyName;
-use super::tree::broken;
+use super::tree::{Made, broken};
 use super::{KeyKind, KeysError};
 use crate::crypto::{BaseKey, SealKey, TagKey};
 use crate::model::ids::SiteId;
@@ -39,10 +39,7 @@ impl KeyRing {
         month: Month,
     ) -> Result<Arc<GroupMonthKeys>, KeysError> {
         self.usable()?;
-        let cached = || {
-            let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
-            cache.groups.get(&month)?.get(scope).cloned()
-        };
+        let cached = || self.cached_group(scope, month);
         if let Some(keys) = cached() {
             return Ok(keys);
         }
@@ -55,7 +52,37 @@ impl KeyRing {
             Some(ids) => core.open_all(&ids)?,
             None => self.note(core.make(&names))?,
         };
-        let [base, tally, sets] = made.as_slice() else { return Err(broken()) };
+        self.keep_group(scope, month, &made)
+    }
+
+    /// The keys of the month of a billing group's scope, while all of them live; none is made.
+    pub fn group_month_existing(
+        &self,
+        scope: &SiteId,
+        month: Month,
+    ) -> Option<Arc<GroupMonthKeys>> {
+        if let Some(keys) = self.cached_group(scope, month) {
+            return Some(keys);
+        }
+        let core = self.core().ok()?;
+        let names = GROUP_KINDS.map(|kind| KeyName::of_site(kind, scope, month));
+        let ids = core.find_all(&names).ok()??;
+        let made = self.note(core.open_all(&ids)).ok()?;
+        self.keep_group(scope, month, &made).ok()
+    }
+
+    fn cached_group(&self, scope: &SiteId, month: Month) -> Option<Arc<GroupMonthKeys>> {
+        let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+        cache.groups.get(&month)?.get(scope).cloned()
+    }
+
+    fn keep_group(
+        &self,
+        scope: &SiteId,
+        month: Month,
+        made: &[Made],
+    ) -> Result<Arc<GroupMonthKeys>, KeysError> {
+        let [base, tally, sets] = made else { return Err(broken()) };
         let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
         let keys = Arc::new(GroupMonthKeys {
             base: BaseKey::new(&base.secret),
@@ -85,6 +112,7 @@ mod tests {
             .map(|group| SiteId::of_group(&GroupId::parse(group.as_bytes()).unwrap()));
         ring.site_month(&site, month).unwrap();
         for scope in &scopes {
+            assert!(ring.group_month_existing(scope, month).is_none(), "asking makes none");
             let keys = ring.group_month(scope, month).unwrap();
             assert!(Arc::ptr_eq(&keys, &ring.group_month(scope, month).unwrap()));
         }
@@ -99,6 +127,8 @@ mod tests {
         assert_eq!(kinds(&ring, &site).len(), 5);
         for scope in &scopes {
             assert_eq!(kinds(&ring, scope), GROUP_KINDS);
+            let known = ring.group_month_existing(scope, month).unwrap();
+            assert!(Arc::ptr_eq(&known, &ring.group_month(scope, month).unwrap()));
             let sets = ring.group_month(scope, month).unwrap().sets.id();
             assert_eq!(ring.sets_existing(scope, month).unwrap().id(), sets);
         }
@@ -107,6 +137,7 @@ mod tests {
         ring.retire(&ids).unwrap();
         assert!(ring.group_month(&scopes[0], month).is_err(), "a name is given once");
         assert!(ring.sets_existing(&scopes[0], month).is_none());
+        assert!(ring.group_month_existing(&scopes[0], month).is_none());
         assert!(ring.group_month(&scopes[1], month).is_ok());
         assert_eq!(kinds(&ring, &site).len(), 5);
     }

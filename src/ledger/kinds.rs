@@ -103,6 +103,12 @@ kinds! {
         /// Nothing is written here any more: what somebody wrote freely is in the hold's row.
         reason: Option<Note>,
     }
+    /// Somebody looked at a hold, and it stays until it is looked at again.
+    HoldReviewed "hold_reviewed" Done {
+        hold: u64,
+        #[serde(with = "text")] site: SiteId,
+        #[serde(with = "text")] review_at: Timestamp,
+    }
     /// The first of two people wants a hold to end.
     HoldReleaseRequested "hold_release_requested" Done {
         hold: u64,

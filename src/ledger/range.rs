@@ -1,5 +1,7 @@
 //! Checking a part of the ledger that somebody took out of it: the lines from a number on, up to a
-//! signed checkpoint. What came before them is known by the proof of the first of them.
+//! signed checkpoint or to a line under it. What came before them is known by the proof of the
+//! first of them; that they are all up to the last, by the proof of that one, whose hashes are the
+//! tree of what stands before it.
 
 use super::entry::Recorded;
 use super::note::{Checkpoint, VerifierKey};
@@ -17,6 +19,8 @@ pub struct Range<'a> {
     pub lines: &'a [u8],
     /// The proof of the first line; none is needed from entry 0 on.
     pub before: Option<&'a Proof>,
+    /// The proof of the last line, where the checkpoint is over more than the lines.
+    pub last: Option<&'a Proof>,
     /// The checkpoint over the last line, a signed note.
     pub checkpoint: &'a [u8],
 }
@@ -36,6 +40,12 @@ pub enum RangeError {
     /// The proof is of another entry, or missing.
     #[error("there is no proof of entry {0}, which the lines begin with")]
     NoProof(u64),
+    /// The proof of the last line.
+    #[error("that entry {0} is the last one is not known: {1}")]
+    Last(u64, ProofError),
+    /// The proof is of another entry, or not under the checkpoint.
+    #[error("the proof of the last entry is not one of entry {0} under the checkpoint")]
+    NoLast(u64),
     /// A line.
     #[error(transparent)]
     Line(Finding),
@@ -66,8 +76,12 @@ pub fn verify_range(range: &Range<'_>, key: &VerifierKey) -> Result<Vec<Recorded
         Some(_) => return Err(RangeError::End),
     };
     let (mut entries, mut added) = (Vec::with_capacity(lines.len()), Vec::new());
-    for line in lines {
+    let mut before_last = Frontier::default();
+    for (at, line) in lines.iter().copied().enumerate() {
         let number = frontier.size();
+        if at + 1 == lines.len() {
+            before_last = frontier.clone();
+        }
         let line_error = |finding| RangeError::Line(finding);
         let entry = Recorded::decode(line).map_err(|_| line_error(Finding::Line(number)))?;
         if entry.number > number {
@@ -81,11 +95,14 @@ pub fn verify_range(range: &Range<'_>, key: &VerifierKey) -> Result<Vec<Recorded
         frontier.push(tree::leaf(line), &mut added);
         entries.push(entry);
     }
-    if frontier.size() != checkpoint.size {
-        return Err(RangeError::Size(frontier.size(), checkpoint.size));
-    }
-    if frontier.root() != checkpoint.root {
-        return Err(RangeError::Root);
+    match (range.last, lines.last()) {
+        (None, _) if frontier.size() != checkpoint.size => {
+            return Err(RangeError::Size(frontier.size(), checkpoint.size));
+        }
+        (None, _) if frontier.root() != checkpoint.root => return Err(RangeError::Root),
+        (None, _) => {}
+        (Some(_), None) => return Err(RangeError::Size(frontier.size(), checkpoint.size)),
+        (Some(last), Some(line)) => ends_with(range, last, (&before_last, line), key)?,
     }
     answered(&entries, range.from)?;
     Ok(entries)
@@ -103,6 +120,28 @@ fn begin(range: &Range<'_>, key: &VerifierKey) -> Result<Frontier, RangeError> {
     tree::before_leaf(proof.index, proof.size, &hashes)
         .and_then(|peaks| Frontier::of(proof.index, peaks))
         .ok_or(RangeError::Before(range.from, ProofError::Path))
+}
+
+/// Whether the lines are those of the tree up to the last one: the entry that the proof is of, and
+/// before it what the proof's own hashes say.
+fn ends_with(
+    range: &Range<'_>,
+    last: &Proof,
+    (before, line): (&Frontier, &[u8]),
+    key: &VerifierKey,
+) -> Result<(), RangeError> {
+    let number = before.size();
+    let own = last.index == number && last.checkpoint.as_bytes() == range.checkpoint;
+    if !own {
+        return Err(RangeError::NoLast(number));
+    }
+    verify_proof(last, key).map_err(|error| RangeError::Last(number, error))?;
+    let hashes: Vec<_> = last.hashes.iter().map(|hash| hash.0).collect();
+    let known = tree::before_leaf(number, last.size, &hashes)
+        .and_then(|peaks| Frontier::of(number, peaks))
+        .ok_or(RangeError::Last(number, ProofError::Path))?;
+    let same = known.root() == before.root() && last.entry.as_bytes() == line;
+    if same { Ok(()) } else { Err(RangeError::Root) }
 }
 
 /// Each result answers an open intent of its kind, where that is in the range.

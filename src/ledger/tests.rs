@@ -270,7 +270,7 @@ fn of_backups(digest: Digest) -> [Event; 4] {
     ]
 }
 
-fn of_holds(site: &SiteId, month: Month, token: &Credential, reason: Option<Note>) -> [Event; 6] {
+fn of_holds(site: &SiteId, month: Month, token: &Credential, reason: Option<Note>) -> [Event; 7] {
     let class = Word::of("records");
     [
         Event::HoldOpened {
@@ -282,6 +282,7 @@ fn of_holds(site: &SiteId, month: Month, token: &Credential, reason: Option<Note
             review_at: NOW,
             reason,
         },
+        Event::HoldReviewed { hold: 3, site: site.clone(), review_at: NOW },
         Event::HoldReleaseRequested { hold: 3, site: site.clone(), reason: None },
         Event::HoldReleased { hold: 3, site: site.clone(), requested_by: token.clone() },
         Event::HoldMoved {

@@ -17,6 +17,8 @@ use super::words::Phase;
 use super::{CHECKPOINTS, ENTRIES, HASHES};
 use crate::keys::vek::LedgerMark;
 
+mod advice;
+
 /// Most findings that are listed.
 pub const FINDINGS_MAX: usize = 1_000;
 
@@ -99,10 +101,7 @@ pub enum Finding {
         size: u64,
     },
     /// More than the last checkpoint signs.
-    #[error(
-        "entry {0}: not signed by any checkpoint; if the server was just killed, its next start \
-         removes it, else somebody added it"
-    )]
+    #[error("entry {0}: not signed by any checkpoint")]
     Unsigned(u64),
     /// A checkpoint that is none.
     #[error("{0}: what follows the checkpoint over {1} entries is not a checkpoint")]

@@ -256,8 +256,8 @@ pub enum CertificateError {
     Differs(&'static str),
     /// Not issued after a passed verification.
     #[error(
-        "the destruction's verification did not pass, so this certifies nothing; the destruction \
-         is tried again by the next run, which issues a certificate of its own"
+        "the destruction's verification did not pass, so this certifies nothing; the next run \
+         tries the destruction again and issues a certificate of its own: fetch that one"
     )]
     NotPassed,
 }

@@ -2,17 +2,18 @@
 //! what the program is. The ledger gets its SHA-256 before anybody gets its bytes, so a statement
 //! that was changed later is found by whoever has the ledger.
 
-use std::collections::BTreeMap;
-use std::io::Read;
-use std::sync::OnceLock;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 
 use super::inventory::{DESK_ROWS, Life, ROWS, TABLES, TYPES};
+use super::papers::{self, digest_of};
 use super::policy::{Policy, RetentionClass};
 use super::{Desk, DeskError, Inner, credential, sees};
-use crate::crypto::{Sha256, sha256};
+use crate::crypto::sha256;
 use crate::keys::KeyInfo;
 use crate::ledger::{Actor, Digest, Entry, Event, LedgerError, Recorded};
 use crate::model::caller::{Caller, SiteScope};
+use crate::model::ids::KeyId;
 use crate::model::site::Site;
 use crate::wire::retention::evidence::{KeyView, PastPolicy, PolicyView, SiteView, Statement};
 
@@ -41,12 +42,30 @@ impl Desk {
 
 impl Inner {
     async fn statement(&self, caller: &Caller) -> Result<Statement, DeskError> {
-        let (history, reads) = self.told().await?;
-        // It is read from the disk, so not here.
-        let build = self.ask(|_| Ok(build())).await?;
+        let head = self.ask(|ledger| ledger.head()).await?;
+        // What is told of the ledger is told of the same entries that the statement names.
+        let (history, reads) = self.told(head.size).await?;
+        let settings = self.settings.clone();
+        // They are read from the disk, so not here.
+        let (build, papers) = self.ask(move |_| Ok((build(), papers::read(&settings)))).await?;
         let all = caller.sites == SiteScope::All;
-        let keys = self.vault.key_list();
-        let shown = |key: &KeyInfo| key.site.as_ref().map_or(all, |site| caller.sites.holds(site));
+        let access = if all { Some(self.access_summary().await?) } else { None };
+        // The vaults are locked while they are turned over.
+        let vault = Arc::clone(&self.vault);
+        let listed = tokio::task::spawn_blocking(move || (vault.key_list(), vault.held_key_list()));
+        let (keys, held) = listed.await.map_err(|_| DeskError::Failed)?;
+        let held = held?;
+        let going: BTreeSet<KeyId> = {
+            let state = self.state();
+            let lots = state.run.iter().flat_map(|run| &run.lots);
+            let main = lots.filter(|planned| planned.hold.is_none());
+            main.flat_map(|planned| &planned.keys).map(|key| KeyId(key.key)).collect()
+        };
+        let shown = |key: &&KeyInfo| key.site.as_ref().map_or(all, |site| caller.sites.holds(site));
+        let state = |key: &KeyInfo| if going.contains(&key.id) { "destroying" } else { "living" };
+        let living = keys.iter().filter(shown).map(|key| key_view(key, state(key)));
+        let kept = held.iter().filter(shown).map(|key| key_view(key, "held"));
+        let key_list: Vec<KeyView> = living.chain(kept).collect();
         let (believed, confirmed) = self.believed();
         let own = |site: &crate::model::ids::SiteId| sees(caller, site);
         let mut lots = self.lot_views(believed)?;
@@ -56,7 +75,6 @@ impl Inner {
         let sites = self.vault.sites();
         let next = self.next.as_ref();
         let policy = self.policy_at(believed);
-        let head = self.ask(|ledger| ledger.head()).await?;
         Ok(Statement {
             made_at: self.clock.now(),
             clock: (believed, confirmed),
@@ -72,8 +90,11 @@ impl Inner {
             stored: stored(),
             build,
             keys: by_kind(&keys),
-            key_list: keys.iter().filter(|key| shown(key)).map(key_view).collect(),
+            key_list,
+            processors: papers.processors,
+            test_report: papers.test_report,
             reads: all.then_some(reads),
+            access,
             turn_over: self.turn_view()?,
             sites: sites.iter().filter(|site| own(&site.id)).map(|site| site_view(site)).collect(),
             lots,
@@ -83,12 +104,11 @@ impl Inner {
 
     /// What the ledger tells of the past: every policy that was taken up, and how often few read
     /// what few may read, by route.
-    async fn told(&self) -> Result<(Vec<PastPolicy>, BTreeMap<String, u64>), DeskError> {
-        self.ask(|ledger| {
-            let (mut from, size, mut history) = (0, ledger.head()?.size, Vec::new());
-            let mut reads = BTreeMap::new();
+    async fn told(&self, size: u64) -> Result<(Vec<PastPolicy>, BTreeMap<String, u64>), DeskError> {
+        self.ask(move |ledger| {
+            let (mut from, mut history, mut reads) = (0, Vec::new(), BTreeMap::new());
             while from < size {
-                let lines = ledger.read(from, READ_ENTRIES)?;
+                let lines = ledger.read(from, READ_ENTRIES.min(size - from))?;
                 for (line, entry) in lines.iter().zip(from..) {
                     if LINES.iter().any(|kind| line.contains(kind)) {
                         let read = Recorded::decode(line.as_bytes());
@@ -117,34 +137,28 @@ fn by_kind(keys: &[KeyInfo]) -> Vec<(&'static str, u64)> {
     counts.into_iter().collect()
 }
 
-fn key_view(key: &KeyInfo) -> KeyView {
+fn key_view(key: &KeyInfo, state: &'static str) -> KeyView {
     KeyView {
         key: key.id.0,
         parent: key.parent.0,
         kind: key.kind.name(),
+        class: key.class.map(|class| class.name()),
         site: key.site.as_ref().map(ToString::to_string),
         epoch: key.epoch,
+        hold: key.hold.map(|hold| hold.0),
+        state,
     }
 }
 
 /// The program that runs, as its own process sees it.
 const OWN_PROGRAM: &str = "/proc/self/exe";
-/// Read of it at once, bytes.
-const PIECE_BYTES: usize = 1 << 20;
+/// Longest program, bytes.
+const PROGRAM_BYTES_MAX: u64 = 1 << 32;
 
 /// The SHA-256 of the program that runs, read once.
 fn build() -> Option<Digest> {
     static BUILD: OnceLock<Option<Digest>> = OnceLock::new();
-    *BUILD.get_or_init(|| {
-        let mut file = std::fs::File::open(OWN_PROGRAM).ok()?;
-        let (mut hash, mut piece) = (Sha256::default(), vec![0; PIECE_BYTES]);
-        loop {
-            match file.read(&mut piece).ok()? {
-                0 => return Some(Digest(hash.finish())),
-                read => hash.update(piece.get(..read)?),
-            }
-        }
-    })
+    *BUILD.get_or_init(|| digest_of(std::fs::File::open(OWN_PROGRAM).ok()?, PROGRAM_BYTES_MAX))
 }
 
 fn past(entry: Recorded) -> Option<PastPolicy> {

@@ -463,6 +463,16 @@ impl Vault for Memory {
         })
     }
 
+    fn held_key_list(&self) -> Result<Vec<KeyInfo>, EngineError> {
+        Ok(self.with(|inside| {
+            let of = |held: &HeldInfo| {
+                let info = |key: &KeyId| KeyInfo { hold: Some(held.hold), ..victim(*key).key };
+                held.keys.iter().map(info).collect::<Vec<_>>()
+            };
+            inside.held.iter().flat_map(of).collect()
+        }))
+    }
+
     fn staged_in(&self, site: &SiteId, month: Month) -> Option<u64> {
         self.with(|inside| inside.staged.get(&(site.clone(), month)).copied())
     }

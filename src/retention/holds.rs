@@ -6,27 +6,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::due::Terms;
 use super::plan::{epoch_of, word_of};
-use super::{Desk, DeskError, Inner, credential};
+use super::{Desk, DeskError, Inner, credential, reviews};
 use crate::engine::calendar;
 use crate::ledger::{Actor, Alarm, Entry, Event, Word};
 use crate::model::batch::Bucket;
 use crate::model::caller::Caller;
 use crate::model::ids::SiteId;
-use crate::model::reason::Reason;
 use crate::model::retention::Lot;
 use crate::model::site::Site;
 use crate::model::time::{DAY_MS, Month, Timestamp};
 use crate::model::vocab::Class;
-use crate::wire::fault::{Flaw, Pointer};
 use crate::wire::retention::rows::{Asked, HoldRow, Reported, RunRow};
 use crate::wire::retention::{HoldRequest, view};
 
 /// Before the name of each hold's row.
 pub(super) const ROWS: &str = "hold/";
 
-/// How long the first person's request to release a hold waits for the second, milliseconds: 30
-/// days. What somebody wanted long ago is half of no decision of today.
-const RELEASE_WAITS_MS: i64 = 30 * DAY_MS;
 /// How often it is said that a hold has passed its review, milliseconds: weekly.
 const ALARM_MS: i64 = 7 * DAY_MS;
 
@@ -128,10 +123,8 @@ impl Inner {
     ) -> Result<Vec<u8>, DeskError> {
         let found = self.vault.site(site).ok_or(DeskError::NotFound)?;
         let now = self.clock.now();
-        if request.review_at <= now {
-            let pointer = Pointer::of("review_at");
-            return Err(DeskError::Unfit(Flaw { reason: Reason::BadValue, pointer }));
-        }
+        // Not the clock: one that jumped ahead would let a hold go for years without a look.
+        reviews::in_time(request.review_at, self.believed().0)?;
         // Nothing is planned for destruction meanwhile, so it is before the hold or after it.
         let _deciding = self.deciding.lock().await;
         let left = self.lots_of(site).await?;
@@ -159,6 +152,7 @@ impl Inner {
             released: None,
             alarmed: false,
             alarmed_at: None,
+            reviewed: None,
         };
         // First it holds, then the ledger says so; a cut between the two is made good by a run.
         self.keep_hold(hold.clone()).await?;
@@ -234,8 +228,8 @@ impl Inner {
         }
         let asked = Asked { by: by.to_string(), at: now };
         let entry = |event| Entry::new(now, Actor::Credential(by.clone()), event);
-        let young = |first: &Asked| now.0 <= first.at.0.saturating_add(RELEASE_WAITS_MS);
-        match hold.requested.clone().filter(young) {
+        let asked_before = hold.requested.clone().filter(|_| hold.waits_for_release(now));
+        match asked_before {
             None => {
                 let (hold_no, site) = (number, site.clone());
                 let event = Event::HoldReleaseRequested { hold: hold_no, site, reason: None };
@@ -261,7 +255,7 @@ impl Inner {
         }
     }
 
-    async fn keep_hold(&self, hold: HoldRow) -> Result<(), DeskError> {
+    pub(super) async fn keep_hold(&self, hold: HoldRow) -> Result<(), DeskError> {
         let name = row_of(hold.number);
         self.vault.put_row(name, hold.to_bytes()?).await?;
         self.state().holds.insert(hold.number, hold);
@@ -269,7 +263,7 @@ impl Inner {
     }
 
     /// Tells the ledger of a hold that it does not have yet.
-    async fn note_hold(&self, mut hold: HoldRow) -> Result<HoldRow, DeskError> {
+    pub(super) async fn note_hold(&self, mut hold: HoldRow) -> Result<HoldRow, DeskError> {
         let event = Event::HoldOpened {
             hold: hold.number,
             site: hold.site.clone(),

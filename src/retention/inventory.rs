@@ -32,6 +32,8 @@ vocabulary! {
         Sites = 6, "sites";
         /// Why records were refused.
         Rejects = 7, "rejects";
+        /// Days of the access log.
+        Access = 8, "access";
     }
 }
 
@@ -109,6 +111,7 @@ pub const ROWS: &[(&str, Life)] = &[
 
 /// The life of each kind of row of the desk; a name ends with its first slash.
 pub const DESK_ROWS: &[(&str, Life)] = &[
+    ("access/", Life::Class(RetentionClass::AccessLog, By::Sweep(Sweep::Access))),
     ("certificate/", Life::Class(RetentionClass::Proofs, By::Nobody)),
     ("challenge/", Life::Class(RetentionClass::Statements, By::Sweep(Sweep::Statements))),
     ("clock", Life::Engine("as long as the data directory")),

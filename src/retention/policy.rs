@@ -484,7 +484,7 @@ const fn content_of(class: RetentionClass) -> &'static str {
         RetentionClass::Sets => "pseudonym sets of users, devices and sessions",
         RetentionClass::Statements => "signed statements, the figures behind them, their sites",
         RetentionClass::Disputes => "disputes and complaints: holds",
-        RetentionClass::AccessLog => "who may do what here: tokens",
+        RetentionClass::AccessLog => "tokens, and how often who used which route, by day",
         RetentionClass::Detections => "sealed watermark detections",
         RetentionClass::Proofs => "ledger, certificates, what was destroyed",
         // Of the input nothing is kept; reasons are counted with what arrived (decision 0023).

@@ -8,7 +8,7 @@ use super::vault::Vault;
 use super::{POLICY, StartError, clock, holds};
 use crate::ledger::{Digest, Event, Recorded};
 use crate::model::vocab::Class;
-use crate::wire::retention::rows::{Asked, ClockRow, HoldRow};
+use crate::wire::retention::rows::{Asked, ClockRow, HoldRow, Reviewed};
 use crate::wire::retention::{PeriodsDoc, PolicyDoc};
 
 /// Brings holds, policy and clock to where the ledger has them; how many holds were made or
@@ -114,8 +114,19 @@ fn take(rows: &mut BTreeMap<u64, HoldRow>, entry: &Recorded) {
                 released: None,
                 alarmed: false,
                 alarmed_at: None,
+                reviewed: None,
             });
             row.in_ledger = true;
+        }
+        Event::HoldReviewed { hold, review_at, .. } => {
+            let known = |row: &HoldRow| row.reviewed.as_ref().map(|last| last.entry);
+            // A row that knows this one, or a later one, has what was said about it, too.
+            if let Some(row) = rows.get_mut(hold).filter(|row| known(row) < Some(entry.number)) {
+                row.review_at = *review_at;
+                (row.alarmed, row.alarmed_at) = (false, None);
+                let (entry, by) = (entry.number, asked());
+                row.reviewed = Some(Reviewed { entry, by, reason: None });
+            }
         }
         Event::HoldReleaseRequested { hold, .. } => {
             if let Some(row) = rows.get_mut(hold) {

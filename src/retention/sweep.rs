@@ -1,9 +1,10 @@
 //! What is due of the small rows: tokens that ended, holds that were released, requests for a
-//! removal that nobody confirmed, statements, and plain counts ([`super::counts`]). They hold names
-//! of credentials, an operator's words and counts, and nothing of an end user; they are in clear or
-//! sealed under the key that lives as long as the vault. So their end is that their rows go and the
-//! files that held them are rewritten; no certificate says more. A row says so until the files are
-//! rewritten: cut before, the next sweep does it.
+//! removal that nobody confirmed, statements, plain counts ([`super::counts`]), and days of the
+//! access log ([`super::access`]). They hold names of credentials, an operator's words and counts,
+//! and nothing of an end user; they are in clear or sealed under the key that lives as long as the
+//! vault. So their end is that their rows go and the files that held them are rewritten; no
+//! certificate says more. A row says so until the files are rewritten: cut before, the next sweep
+//! does it.
 
 use std::collections::BTreeSet;
 
@@ -54,6 +55,7 @@ impl Inner {
                 Sweep::Figures | Sweep::Sites if destroying => 0,
                 Sweep::Figures => self.figures_due(now).await?,
                 Sweep::Sites => self.sites_due(now).await?,
+                Sweep::Access => self.access_due(now).await?,
             };
         }
         // Also what an earlier sweep removed that was cut here.

@@ -1,5 +1,6 @@
 //! The desk over a vault in memory and a ledger on disk; time is moved, nothing sleeps.
 
+mod access;
 mod certificates;
 mod clock;
 mod crash;
@@ -9,6 +10,7 @@ mod holds;
 mod policy;
 mod removal;
 mod replay;
+mod reviews;
 mod run;
 mod seen;
 mod sweep;

@@ -40,6 +40,11 @@ pub trait Vault: Send + Sync + 'static {
     }
     /// Every living key, without what it is.
     fn key_list(&self) -> Vec<KeyInfo>;
+    /// The same of the keys on hold.
+    ///
+    /// # Errors
+    /// When their vault cannot be opened.
+    fn held_key_list(&self) -> Result<Vec<KeyInfo>, EngineError>;
     /// The accepted age of records, milliseconds.
     fn age_ms(&self) -> i64;
     /// Whether a backup is being copied, which a destruction would call off.
@@ -169,6 +174,11 @@ impl Vault for Engine {
 
     fn key_list(&self) -> Vec<KeyInfo> {
         self.ring().list()
+    }
+
+    fn held_key_list(&self) -> Result<Vec<KeyInfo>, EngineError> {
+        let ring = self.ring().hold_existing().map_err(EngineError::from)?;
+        Ok(ring.map_or(Vec::new(), |ring| ring.list()))
     }
 
     fn age_ms(&self) -> i64 {

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::fault::{Flaw, Pointer};
 use super::json::Reader;
-use super::retention::spoken::text;
+use super::retention::spoken::{maybe, text};
 use super::retention::{BadForm, read as read_row, written};
 use crate::identity::RawId;
-use crate::model::ids::SiteId;
+use crate::model::ids::{GroupId, SiteId};
 use crate::model::limits;
 use crate::model::reason::Reason;
 use crate::model::time::Month;
@@ -120,9 +120,12 @@ fn id_of(line: &mut [u8]) -> Result<Option<RawId<'_>>, Flaw> {
 /// What a customer is told of a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Answer {
-    /// The site.
-    #[serde(with = "text")]
-    pub site_id: SiteId,
+    /// The site; of a list against a group's statement there is none.
+    #[serde(with = "maybe", skip_serializing_if = "Option::is_none")]
+    pub site_id: Option<SiteId>,
+    /// The billing group whose statement it is.
+    #[serde(with = "maybe", skip_serializing_if = "Option::is_none")]
+    pub billing_group: Option<GroupId>,
     /// The month.
     #[serde(with = "text")]
     pub month: Month,

@@ -2,6 +2,7 @@
 //! own, certificates, the list of lots. What is kept has one spelling: what is read, written again,
 //! is the same bytes.
 
+pub mod access;
 pub mod certificate;
 pub mod evidence;
 mod request;
@@ -10,7 +11,8 @@ pub(super) mod spoken;
 pub mod view;
 
 pub use request::{
-    ConfirmRequest, HOLD_MONTHS_MAX, HoldRequest, REMOVAL_REASONS, RemovalRequest, TerminateRequest,
+    ConfirmRequest, HOLD_MONTHS_MAX, HoldRequest, REMOVAL_REASONS, RemovalRequest, ReviewRequest,
+    TerminateRequest,
 };
 
 use serde::{Deserialize, Serialize};

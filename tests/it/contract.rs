@@ -41,7 +41,10 @@ impl World {
     }
 
     fn with(settings: &[(&str, &str)]) -> Self {
-        let place = Place::new();
+        Self::at(Place::new(), settings)
+    }
+
+    fn at(place: Place, settings: &[(&str, &str)]) -> Self {
         let server = start(&place, settings);
         put_site(&server, "A", "{}");
         let producer = token(&server, &json!({"role": "producer", "sites": ["*"], "name": "p"}));

@@ -7,6 +7,7 @@ nothing but the standard library and the second implementation of the ledger bes
 KEY is the verifier key, one line of text (`name+hash+key`). Exit status 1 if anything is found.
 """
 
+import collections
 import hashlib
 import json
 import pathlib
@@ -15,6 +16,7 @@ import sys
 from check_ledger import Key, Tree, read_entry, read_note, root_of_proof, sha256
 
 CERTIFICATE = "certificates/"
+FORMATS = ["blindtally evidence pack, format 1", "blindtally evidence pack, format 2"]
 
 
 def proved(proof, key):
@@ -51,8 +53,11 @@ def check_index(folder, say):
     except (ValueError, KeyError, TypeError):
         say("index.json: not an index")
         return None, {}
-    if again != text or index["format"] != "blindtally evidence pack, format 1":
+    if again != text or index["format"] not in FORMATS:
         say("index.json: not an index of this form")
+    ends = [name in entries for name in ("last.json", "stated.json")]
+    if ends != [index.get("to") is not None] * 2 or (any(ends) and index["format"] == FORMATS[0]):
+        say("index.json: last.json and stated.json belong to a pack with an end, which has both")
     files = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -69,8 +74,25 @@ def check_index(folder, say):
     return index, files
 
 
-def check_lines(files, first, key, say):
-    """The entries up to the checkpoint."""
+def check_end(files, lines, tree, key, say):
+    """Whether the lines, all but the last of which are in the tree, are those up to the last."""
+    try:
+        proof = json.loads(files["last.json"])
+        entry = proved(proof, key)
+        hashes = [bytes.fromhex(text) for text in proof["hashes"]]
+        good = entry and entry["number"] == tree.size and proof["entry"].encode() == lines[-1]
+        good = good and proof["checkpoint"].encode() == files["checkpoint"]
+        good = good and left_of(tree.size, proof["size"], hashes) == tree.peaks
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        good = False
+    if not good:
+        say("last.json: the lines do not end with the entry that it is of")
+    return good
+
+
+def check_lines(files, index, key, say):
+    """The entries up to the checkpoint, or to the last one that the index names."""
+    first, last = index["from"], index.get("to")
     note, wrong = read_note(files["checkpoint"].decode(errors="replace"), key)
     if wrong:
         say(f"checkpoint: {wrong}")
@@ -90,14 +112,21 @@ def check_lines(files, first, key, say):
     entries, lines = [], files["ledger.ndjson"].split(b"\n")
     if lines.pop() != b"":
         say("ledger.ndjson: its last line does not end")
-    for line in lines:
+    for at, line in enumerate(lines):
+        if last is not None and at + 1 == len(lines):
+            if not check_end(files, lines, tree, key, say):
+                return []
         entry = read_entry(line)
         if entry is None or entry["number"] != tree.size:
             say(f"ledger.ndjson: entry {tree.size} is not what it should be")
         else:
             entries.append(entry)
         tree.push(line)
-    if (tree.size, tree.root()) != note:
+    if last is not None:
+        if tree.size != last + 1:
+            say("ledger.ndjson: does not end where the index says")
+            return []
+    elif (tree.size, tree.root()) != note:
         say("ledger.ndjson: not what the checkpoint signs")
         return []
     return entries
@@ -129,8 +158,54 @@ def check_certificate(name, data, key, say):
         say(f"{name}: certifies nothing")
 
 
-def check_lacking(files, entries, say):
-    """In a pack of all sites every certificate of its lines is there, unless a restore lost it."""
+def check_statement(files, index, entries, key, say):
+    """The ledger has its digest; what it says of keys, processors and reads agrees."""
+    text = files["statement.json"]
+    told = entries
+    if index.get("to") is not None:
+        try:
+            told = [proved(json.loads(files["stated.json"]), key)]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            told = []
+        if not any(told):
+            say("stated.json: proves nothing")
+            told = []
+    stated = [entry for entry in told if entry["kind"] == "evidence_exported"]
+    if hashlib.sha256(text).hexdigest() not in [entry["fields"]["digest"] for entry in stated]:
+        say("statement.json: not what the ledger says")
+        return
+    if index["format"] == FORMATS[0]:
+        return
+    try:
+        said = json.loads(text)
+        size = said["ledger"]["size"]
+        living = collections.Counter(
+            key["kind"] for key in said["key_list"] if key["state"] != "held"
+        )
+        if said["all_sites"] and living != said["keys"]:
+            say("statement.json: lists other keys than it counts")
+        paper = said["processors"]
+        if paper and paper["sha256"]:
+            if hashlib.sha256(paper["text"].encode()).hexdigest() != paper["sha256"]:
+                say("statement.json: the text about processors has another SHA-256")
+        whole = index["from"] == 0 and entries and entries[-1]["number"] + 1 >= size
+        if whole and said["privileged_reads"] is not None:
+            reads = collections.Counter(
+                entry["fields"]["route"]
+                for entry in entries
+                if entry["kind"] == "privileged_read" and entry["number"] < size
+            )
+            if reads != said["privileged_reads"]:
+                say("statement.json: counts other reads than the lines have")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        say("statement.json: not a statement of this form")
+
+
+def check_lacking(files, index, entries, say):
+    """In a pack of all sites every certificate of its lines is there, unless a restore lost it. Where
+    the pack ends before the ledger does, a restore may have come after it."""
+    if index.get("to") is not None:
+        return
     try:
         of_all = json.loads(files["statement.json"])["all_sites"]
     except (ValueError, KeyError, TypeError):
@@ -158,15 +233,12 @@ def main(key, folder):
         own = files["verifier.key"].decode(errors="replace").split("+")
         if own != f"{key.name}+{key.hash}+{key.text}\n".split("+"):
             say("verifier.key: another key")
-        entries = check_lines(files, index["from"], key, say)
-        digest = hashlib.sha256(files["statement.json"]).hexdigest()
-        stated = [entry for entry in entries if entry["kind"] == "evidence_exported"]
-        if digest not in [entry["fields"]["digest"] for entry in stated]:
-            say("statement.json: not what the ledger says")
+        entries = check_lines(files, index, key, say)
+        check_statement(files, index, entries, key, say)
         for name in files:
             if name.startswith(CERTIFICATE):
                 check_certificate(name, files[name], key, say)
-        check_lacking(files, entries, say)
+        check_lacking(files, index, entries, say)
     for finding in findings:
         print(finding)
     print(f"{len(files)} files, {len(findings)} findings")

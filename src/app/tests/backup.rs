@@ -114,9 +114,12 @@ async fn check_42_a_restored_server_has_destroyed_what_was_destroyed() {
     // All of this is not in the backup.
     house.clock.set("2026-06-21T00:00:00Z");
     post_one(&app, &house.producer, "2026-06-20T12:00:00Z").await;
-    let hold = r#"{"months":["2026-06"],"ground":"unpaid","review_at":"2027-06-01T00:00:00Z"}"#;
+    let hold = r#"{"months":["2026-06"],"ground":"unpaid","review_at":"2027-05-01T00:00:00Z"}"#;
     let hold = with_body(Method::POST, "/v1/sites/ACME/holds", hold.to_owned());
     assert_eq!(ask(&app, &house.privacy, hold).await.0, 201);
+    let review = r#"{"review_at":"2027-04-01T00:00:00Z","reason":"unpaid still"}"#;
+    let review = with_body(Method::POST, "/v1/sites/ACME/holds/h1/review", review.to_owned());
+    assert_eq!(ask(&app, &house.privacy, review).await.0, 200);
     let key_id = &house.producer[3..19];
     let revoke = Ask { method: Method::DELETE, ..Ask::get(format!("/v1/tokens/{key_id}")) };
     assert_eq!(ask(&app, &house.operator, revoke).await.0, 204);
@@ -138,6 +141,8 @@ async fn check_42_a_restored_server_has_destroyed_what_was_destroyed() {
     let june = house.usage(&app, "2026-06").await;
     assert!(june.contains("\"mau\":1") && june.contains("\"live\""), "{june}");
     assert!(june.contains("\"licenses_issued\":1,"), "the second record is lost: {june}");
+    let holds = ask(&app, &house.privacy, Ask::get("/v1/sites/ACME/holds".to_owned())).await.1;
+    assert!(holds.contains("\"review_at\":\"2027-04-01T00:00:00Z\""), "{holds}");
     let due = |state: &str| Ask::get(format!("/v1/retention?state={state}"));
     let (_, listed) = ask(&app, &house.auditor, due("due")).await;
     assert!(listed.contains("\"lots\":[]"), "nothing of May lives: {listed}");
@@ -173,7 +178,7 @@ async fn check_42_a_restored_server_has_destroyed_what_was_destroyed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn records_on_hold_that_were_moved_after_the_backup_are_said_to_be_lost() {
     let (house, app) = House::new().await;
-    let hold = r#"{"months":["2026-05"],"ground":"unpaid","review_at":"2028-06-01T00:00:00Z"}"#;
+    let hold = r#"{"months":["2026-05"],"ground":"unpaid","review_at":"2027-05-01T00:00:00Z"}"#;
     let hold = with_body(Method::POST, "/v1/sites/ACME/holds", hold.to_owned());
     assert_eq!(ask(&app, &house.privacy, hold).await.0, 201);
     let before = house.back_up(&app, "before").await;

@@ -1,7 +1,7 @@
 //! An evidence pack of a server that destroyed something: what is in it, what is not, and that no
 //! byte of it can be changed unnoticed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -17,6 +17,10 @@ use crate::wire::retention::evidence::{INDEX_FILE, Index};
 
 /// Ids that the records carry; none of them may be in a pack.
 pub(super) const CANARIES: [&str; 3] = ["viewer-canary-81231", "a1b2c3d4e5f60718", "cid-canary-7"];
+
+/// Files that the operator names for evidence.
+const PROCESSORS: &str = "processors.txt";
+const REPORT: &str = "report.xml";
 
 /// A server with one destroyed month and one held.
 pub(super) struct World {
@@ -66,6 +70,11 @@ impl World {
         let backups = directory.path().join("backups");
         std::fs::create_dir(&backups).unwrap();
         settings.backup.dir = Some(backups);
+        for (name, text) in [(PROCESSORS, "Hosting Ltd, Seoul\n"), (REPORT, "all tests passed")] {
+            std::fs::write(directory.path().join(name), text).unwrap();
+        }
+        settings.retention.processors = Some(directory.path().join(PROCESSORS));
+        settings.retention.test_report = Some(directory.path().join(REPORT));
         let app = App::start(settings, clock.clone()).await.unwrap();
         let file = directory.path().join("data-keys/operator.token");
         let operator = std::fs::read_to_string(&file).unwrap();
@@ -78,7 +87,7 @@ impl World {
         clock.set("2026-06-20T00:00:00Z");
         post_canary(&app, &producer, "2026-06-19T00:00:00Z").await;
         let tags = [tags_of(&app, "2026-05"), tags_of(&app, "2026-06")].concat();
-        let hold = r#"{"months":["2026-06"],"ground":"unpaid","review_at":"2027-06-01T00:00:00Z"}"#;
+        let hold = r#"{"months":["2026-06"],"ground":"unpaid","review_at":"2027-05-01T00:00:00Z"}"#;
         let hold = with_body(Method::POST, "/v1/sites/ACME/holds", hold.to_owned());
         assert_eq!(ask(&app, &privacy, hold).await.0, 201);
         for time in ["2026-09-05T00:00:00Z", "2027-02-01T00:00:00Z"] {
@@ -101,11 +110,20 @@ impl World {
 
     pub(super) async fn export(&self, name: &str, from: u64) -> PathBuf {
         let out = self.directory.path().join(name);
+        self.export_as(Args::of(out.clone(), from)).await;
+        out
+    }
+
+    async fn export_until(&self, name: &str, from: u64, to: u64) -> PathBuf {
+        let out = self.directory.path().join(name);
+        self.export_as(Args::until(out.clone(), from, to)).await;
+        out
+    }
+
+    async fn export_as(&self, args: Args) {
         let target = Target::plain(self.app.addresses()[0]);
-        let args = Args::of(out.clone(), from);
         let (sentences, good) = export(&target, &self.auditor, &args).await.unwrap();
         assert!(good, "{sentences:?}");
-        out
     }
 }
 
@@ -167,7 +185,20 @@ async fn a_pack_holds_what_an_auditor_needs_and_checks_offline() {
     let journal = listed.iter().filter(|key| key["kind"] == "journal").count() as u64;
     assert_eq!(Some(journal), stated["keys"]["journal"].as_u64());
     assert!(listed.iter().all(|key| key["key"].is_u64() && key["parent"].is_u64()));
+    // What is held is under keys of its own, and nothing is being destroyed.
+    let states: BTreeSet<&str> = listed.iter().map(|key| key["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["held", "living"].into());
+    let is_held = |key: &&serde_json::Value| key["state"] == "held" && key["hold"] == "h1";
+    assert!(listed.iter().filter(is_held).count() >= 4, "{listed:?}");
+    let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+    assert_eq!(stated["build_sha256"], Digest(sha256(&[&own])).to_string());
     assert!(stated["privileged_reads"].is_object());
+    let text = "Hosting Ltd, Seoul\n";
+    let sha256_of = |text: &str| Digest(sha256(&[text.as_bytes()])).to_string();
+    let said = serde_json::json!({"name": PROCESSORS, "sha256": sha256_of(text), "text": text});
+    assert_eq!(stated["processors"], said);
+    let said = serde_json::json!({"name": REPORT, "sha256": sha256_of("all tests passed")});
+    assert_eq!(stated["test_report"], said);
     let lots = stated["lots"].as_array().unwrap();
     let states: Vec<&str> = lots.iter().map(|lot| lot["state"].as_str().unwrap()).collect();
     assert!(states.contains(&"held") && states.contains(&"certified"), "{states:?}");
@@ -177,15 +208,29 @@ async fn a_pack_holds_what_an_auditor_needs_and_checks_offline() {
     for from in [1, 5, 8, 13] {
         let pack = world.export(&format!("pack-{from}"), from).await;
         let report = pack::run(&pack, Some(&world.key()));
-        assert_eq!((report.findings, report.unchecked.len()), (Vec::new(), 1), "{from}");
+        // The lines before, and the reads that are in them.
+        assert_eq!((report.findings, report.unchecked.len()), (Vec::new(), 2), "{from}");
         let (good, said) = second(&world.key(), &pack);
         assert!(good, "{from}: {said}");
+    }
+    // Up to an earlier entry: what comes after is not there, and is said not to be.
+    for (from, to) in [(0, 9), (7, 20), (20, 20)] {
+        let pack = world.export_until(&format!("part-{from}-{to}"), from, to).await;
+        let report = pack::run(&pack, Some(&world.key()));
+        assert_eq!(report.findings, [""; 0], "{from} to {to}");
+        let after = format!("what happened after entry {to}:");
+        assert!(report.unchecked.iter().any(|said| said.starts_with(&after)), "{report:?}");
+        let lines = std::fs::read_to_string(pack.join("ledger.ndjson")).unwrap();
+        assert_eq!(lines.lines().count() as u64, to + 1 - from);
+        let (good, said) = second(&world.key(), &pack);
+        assert!(good, "{from} to {to}: {said}");
     }
     // Another ledger's key.
     let other = tempfile::tempdir().unwrap();
     start(other.path()).await.drain().await;
     let report = pack::run(&pack, Some(&other.path().join("data-ledger/verifier.key")));
     assert!(report.findings.iter().any(|said| said.contains("signed")), "{report:?}");
+    assert!(report.findings.iter().all(|said| advises(said)), "{report:?}");
     world.app.drain().await;
 }
 
@@ -220,49 +265,127 @@ async fn check_58_no_pseudonym_and_no_canary_is_in_a_pack() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_changed_byte_is_named() {
     let world = World::new().await;
-    let pack = world.export("pack", 3).await;
+    let packs = [world.export("pack", 3).await, world.export_until("part", 3, 30).await];
     let key = world.key();
     world.app.drain().await;
-    let files = files_of(&pack);
+    // Of the second what is new in it is looked at as closely.
+    is_named_at_every_byte(&packs[0], &key, |_| 40);
+    is_named_at_every_byte(&packs[1], &key, |name| match name {
+        "last.json" | "stated.json" => 40,
+        _ => 3,
+    });
+}
+
+/// Whether a finding says what to do, and not only what is wrong.
+fn advises(finding: &str) -> bool {
+    let told = ["have the pack exported anew", "fetch", "get it anew", "believe nothing in"];
+    let more = ["--key", "trust nothing in it", "do nothing that it says", "export the pack anew"];
+    let own = ["take the verifier.key", "ask whoever runs the server", "make it readable"];
+    [&told[..], &more, &own].concat().iter().any(|advice| finding.contains(advice))
+}
+
+fn is_named_at_every_byte(pack: &Path, key: &Path, places: fn(&str) -> usize) {
+    let files = files_of(pack);
     for (name, good) in &files {
-        for at in (0..good.len()).step_by((good.len() / 40).max(1)) {
+        for at in (0..good.len()).step_by((good.len() / places(name)).max(1)) {
             let mut bytes = good.clone();
             bytes[at] ^= 1;
             std::fs::write(pack.join(name), &bytes).unwrap();
             let named = |report: &verify::Report| {
                 report.findings.iter().any(|finding| finding.contains(name.as_str()))
             };
-            let report = pack::run(&pack, Some(&key));
+            let report = pack::run(pack, Some(key));
+            assert!(report.findings.iter().all(|said| advises(said)), "{report:?}");
             // An index with another hash is told by the file that it does not fit.
             let found = named(&report) || name == INDEX_FILE && !report.findings.is_empty();
             assert!(found, "{name} {at}: {report:?}");
             if name != INDEX_FILE {
-                reindex(&pack);
-                let report = pack::run(&pack, Some(&key));
+                reindex(pack);
+                let report = pack::run(pack, Some(key));
                 assert!(named(&report), "{name} {at}, index made anew: {report:?}");
+                assert!(report.findings.iter().all(|said| advises(said)), "{report:?}");
             }
             std::fs::write(pack.join(INDEX_FILE), &files[INDEX_FILE]).unwrap();
         }
         let mut bytes = good.clone();
         bytes[good.len() / 2] ^= 1;
         std::fs::write(pack.join(name), bytes).unwrap();
-        assert!(!second(&key, &pack).0, "{name}");
+        assert!(!second(key, pack).0, "{name}");
         if name != INDEX_FILE && name != "README.txt" {
-            reindex(&pack);
-            let (content, said) = second(&key, &pack);
+            reindex(pack);
+            let (content, said) = second(key, pack);
             assert!(!content, "{name}, index made anew: {said}");
         }
         std::fs::write(pack.join(INDEX_FILE), &files[INDEX_FILE]).unwrap();
         std::fs::remove_file(pack.join(name)).unwrap();
-        assert!(!pack::run(&pack, Some(&key)).findings.is_empty(), "{name} is gone");
+        let gone = pack::run(pack, Some(key)).findings;
+        assert!(!gone.is_empty() && gone.iter().all(|said| advises(said)), "{name}: {gone:?}");
         std::fs::write(pack.join(name), good).unwrap();
     }
-    assert_eq!(pack::run(&pack, Some(&key)).findings, [""; 0]);
+    assert_eq!(pack::run(pack, Some(key)).findings, [""; 0]);
     std::fs::write(pack.join("certificates/c99.json"), "{}").unwrap();
-    let report = pack::run(&pack, Some(&key));
+    let report = pack::run(pack, Some(key));
     assert!(report.findings.iter().any(|said| said.contains("c99.json: not in the index")));
+    assert!(report.findings.iter().all(|said| advises(said)), "{report:?}");
     let nowhere = pack::run(&pack.join("nowhere"), None);
+    assert!(advises(&nowhere.findings[0]), "{nowhere:?}");
     assert!(nowhere.findings[0].contains("not the index of an evidence pack"));
+}
+
+/// What the operator names is read anew for each statement, and must be there at a start.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_operator_names_is_read_anew() {
+    let world = World::new().await;
+    let place = world.directory.path();
+    let (processors, report) = (place.join(PROCESSORS), place.join(REPORT));
+    std::fs::write(&processors, "Another Ltd\n").unwrap();
+    std::fs::remove_file(&report).unwrap();
+    let pack = world.export("pack", 0).await;
+    let text = std::fs::read_to_string(pack.join("statement.json")).unwrap();
+    let stated: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(stated["processors"]["text"], "Another Ltd\n");
+    assert_eq!(stated["test_report"], serde_json::json!({"name": REPORT, "sha256": null}));
+    let unchecked = pack::run(&pack, Some(&world.key())).unchecked;
+    assert!(unchecked.len() == 1 && unchecked[0].contains("could not read report.xml"));
+    assert!(second(&world.key(), &pack).0);
+    world.app.drain().await;
+    let clock = Arc::new(SetClock(Default::default()));
+    clock.set("2027-02-01T00:00:00Z");
+    let long = "x".repeat((64 << 10) + 1);
+    for (bad, setting) in [
+        (None, "[evidence] test_report"),
+        (Some(&b"\xff\xfe"[..]), "[evidence] processors"),
+        (Some(long.as_bytes()), "[evidence] processors"),
+    ] {
+        if let Some(bytes) = bad {
+            std::fs::write(&processors, bytes).unwrap();
+            std::fs::write(&report, "").unwrap();
+        }
+        let mut settings = settings(place);
+        settings.retention.processors = Some(processors.clone());
+        settings.retention.test_report = Some(report.clone());
+        let refused = App::start(settings, clock.clone()).await.err().unwrap().to_string();
+        assert!(refused.contains(setting), "{refused}");
+    }
+}
+
+/// A pack that the build before made, format 1, is checked as it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_of_the_first_form_still_checks() {
+    let world = World::new().await;
+    let pack = world.export("pack", 0).await;
+    std::fs::write(pack.join("README.txt"), include_str!("../pack-1.txt")).unwrap();
+    reindex(&pack);
+    let path = pack.join(INDEX_FILE);
+    let index = std::fs::read_to_string(&path).unwrap();
+    let other = pack::run(&pack, Some(&world.key())).findings;
+    assert!(other.len() == 1 && other[0].starts_with("README.txt: not the text"), "{other:?}");
+    std::fs::write(&path, index.replacen("format 2", "format 1", 1)).unwrap();
+    let report = pack::run(&pack, Some(&world.key()));
+    assert_eq!((report.findings, report.unchecked), (Vec::new(), Vec::new()));
+    let (good, said) = second(&world.key(), &pack);
+    assert!(good, "{said}");
+    world.app.drain().await;
 }
 
 /// A certificate that was left out, and an index that fits: only the ledger's lines tell.
@@ -283,6 +406,7 @@ async fn a_certificate_that_is_left_out_is_named() {
         std::fs::write(&path, index.to_bytes().unwrap()).unwrap();
         let report = pack::run(&pack, Some(&key));
         assert!(report.findings.iter().any(|said| said.contains(&name)), "{report:?}");
+        assert!(report.findings.iter().all(|said| advises(said)), "{report:?}");
         let (content, said) = second(&key, &pack);
         assert!(!content && said.contains(&name), "{said}");
         std::fs::write(&path, whole).unwrap();
@@ -303,6 +427,11 @@ async fn only_an_auditor_gets_evidence_and_a_folder_is_never_overwritten() {
     assert!(refused.contains("wrong-role"), "{refused}");
     assert!(!directory.path().join("pack").exists());
     let auditor = token_of(&app, &operator, "auditor").await;
+    for (from, to) in [(3, 2), (0, 1_000)] {
+        let args = Args::until(directory.path().join("pack"), from, to);
+        let refused = export(&target, &auditor, &args).await.unwrap_err().to_string();
+        assert!(refused.contains("--to must name an entry from"), "{refused}");
+    }
     let beyond = Args::of(directory.path().join("pack"), 1_000);
     let refused = export(&target, &auditor, &beyond).await.unwrap_err().to_string();
     assert!(refused.contains("entries, so none begins"), "{refused}");

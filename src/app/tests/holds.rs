@@ -55,7 +55,7 @@ async fn with_a_hold(place: &Path, clock: &Arc<SetClock>) -> People {
     let auditor = token_of(&app, &operator, "auditor").await;
     let privacy = token_of(&app, &operator, "privacy").await;
     post_one(&app, &producer, "2026-06-18T00:00:00Z").await;
-    let hold = r#"{"months":["2026-06"],"ground":"unpaid","review_at":"2027-06-01T00:00:00Z"}"#;
+    let hold = r#"{"months":["2026-06"],"ground":"unpaid","review_at":"2027-05-01T00:00:00Z"}"#;
     let hold = with_body(Method::POST, "/v1/sites/ACME/holds", hold.to_owned());
     assert_eq!(ask(&app, &privacy, hold).await.0, 201);
     // The hold is a predicate: what arrives later is held, too.

@@ -199,7 +199,7 @@ async fn check_41_data_from_before_is_put_back_without_the_person_and_asks_who_i
 async fn an_erasure_waits_for_a_hold_and_runs_at_its_release() {
     let (house, app) = House::new().await;
     house.peopled(&app).await;
-    let hold = r#"{"months":["2026-05"],"ground":"unpaid","review_at":"2027-06-01T00:00:00Z"}"#;
+    let hold = r#"{"months":["2026-05"],"ground":"unpaid","review_at":"2027-05-01T00:00:00Z"}"#;
     let hold = with_body(Method::POST, "/v1/sites/ACME/holds", hold.to_owned());
     assert_eq!(ask(&app, &house.privacy, hold).await.0, 201);
     let (status, waits) = ask(&app, &house.privacy, erase(r#"{"user_id":"viewer-one"}"#)).await;

@@ -1,5 +1,6 @@
 //! A customer's list: what is told of it, what is not, and what it costs.
 
+use super::groups::scope;
 use super::*;
 use crate::billing::fake::keys;
 use crate::identity::{RawId, Roll, UserRules};
@@ -246,4 +247,69 @@ async fn a_set_that_differs_from_the_statement_is_no_answer() {
     world.memory.users.lock().unwrap().pop_first();
     assert_eq!(world.challenge(&list(0..100)).await, Err(BillingError::Failed));
     assert!(world.told().is_empty());
+}
+
+/// A group's list is compared with the group's own set, under its own keys and name; who is nobody
+/// at one member may be somebody at another.
+#[tokio::test]
+async fn a_list_against_a_group_is_of_its_own_set() {
+    let world = World::grouped();
+    let count = |sites: std::ops::Range<u32>| {
+        let keys = keys();
+        let mut roll = Roll::new(keys.base.under(Algorithm::Blake3), &keys.tally);
+        for number in sites {
+            let id = format!("viewer-{number}");
+            roll.add(Some(RawId::new(id.as_bytes())), &UserRules::default());
+        }
+        roll.finish().tags().iter().copied().collect()
+    };
+    *world.memory.users.lock().unwrap() = count(0..150);
+    *world.memory.keys.lock().unwrap() = Some(keys());
+    world.change(|group| {
+        group.tally.counters.mau = 150;
+        for (member, own) in group.members.iter_mut().zip([&["viewer-1", "x"][..], &["x"]]) {
+            let mut site = Site::clone(&member.site);
+            site.settings.sentinel_user_ids = own.iter().map(|id| (*id).to_owned()).collect();
+            member.site = Arc::new(site);
+        }
+    });
+    world.memory.recount.lock().unwrap().as_mut().unwrap().users = 150;
+    let ask = |text: String| {
+        let (desk, by) = (world.desk.clone(), caller(Role::Billing));
+        async move {
+            desk.challengeable(&by, scope(), november()).await?;
+            let answer = desk.challenge(&by, scope(), november(), text.into_bytes()).await?;
+            Ok::<Value, BillingError>(serde_json::from_slice(&answer).unwrap())
+        }
+    };
+    let text = list(0..160) + "{\"user_id\":\"x\"}\n";
+    let answer = ask(text).await.unwrap();
+    let expected = json!({
+        "billing_group": "acme", "month": "2026-11", "version": 1, "mau": 150, "lines": 161,
+        "repeated": 0, "unattributed": 1, "listed": 160, "counted": 150, "not_counted": 10,
+        "counted_not_listed": 0, "counted_min": 10, "challenges_left": 4, "entry": 0,
+    });
+    assert_eq!(answer, expected);
+    let (kind, fields) = world.told().pop().unwrap();
+    assert_eq!((kind, &fields["site"]), ("statement_challenged", &json!("+acme")));
+    // A second version bills who came late, and the list is compared with these apart.
+    world.change(|group| group.tally.corrections.mau = 20);
+    *world.memory.late.lock().unwrap() = count(150..170);
+    world.memory.recount.lock().unwrap().as_mut().unwrap().late_users = 20;
+    assert_eq!(world.restate_group().await.unwrap().body.billable.mau, 170);
+    let answer = ask(list(0..170)).await.unwrap();
+    let told = ["counted", "billed_late", "counted_late", "late_not_listed", "challenges_left"];
+    assert_eq!(told.map(|name| answer[name].clone()), [150, 20, 20, 0, 3].map(|of| json!(of)));
+    // The budget is the group's own, and so is what is refused.
+    for _ in 0..3 {
+        ask(list(0..170)).await.unwrap();
+    }
+    assert_eq!(ask(list(0..170)).await, Err(BillingError::BudgetSpent));
+    let (kind, fields) = world.told().pop().unwrap();
+    assert_eq!((kind, &fields["site"]), ("challenge_refused", &json!("+acme")));
+    assert_eq!(world.challengeable(november()).await, Ok(()));
+    *world.memory.keys.lock().unwrap() = None;
+    let other = november().next();
+    let gone = world.desk.challengeable(&caller(Role::Billing), scope(), other).await;
+    assert_eq!(gone, Err(BillingError::NotAttributable));
 }

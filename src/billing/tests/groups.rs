@@ -11,7 +11,7 @@ fn acme() -> GroupId {
     GroupId::parse(b"acme").unwrap()
 }
 
-fn scope() -> SiteId {
+pub(super) fn scope() -> SiteId {
     SiteId::of_group(&acme())
 }
 
@@ -57,17 +57,17 @@ fn month() -> GroupMonth {
 }
 
 impl World {
-    fn grouped() -> Self {
+    pub(super) fn grouped() -> Self {
         let world = Self::new();
         *world.memory.group.lock().unwrap() = Some(month());
         world
     }
 
-    fn change(&self, change: impl FnOnce(&mut GroupMonth)) {
+    pub(super) fn change(&self, change: impl FnOnce(&mut GroupMonth)) {
         change(self.memory.group.lock().unwrap().as_mut().unwrap());
     }
 
-    async fn restate_group(&self) -> Result<Statement, BillingError> {
+    pub(super) async fn restate_group(&self) -> Result<Statement, BillingError> {
         let mut text = br#"{"reason":"late"}"#.to_vec();
         let desk = &self.desk;
         let restated = desk.restate(&caller(Role::Operator), scope(), november(), &mut text).await;
@@ -199,7 +199,7 @@ async fn a_group_has_no_statement_before_its_close_and_none_of_nothing() {
         assert_eq!(refused, Err(BillingError::NotClosed));
     }
     world.change(|group| {
-        group.state = State::Closed;
+        (group.state, group.tally) = (State::Closed, Default::default());
         for of in &mut group.members {
             of.tally = Default::default();
         }

@@ -19,6 +19,7 @@ use crate::engine::{Engine, EngineError};
 use crate::model::backfill::{Job, Stage};
 use crate::model::batch::{Batch, SiteMonth};
 use crate::model::person::Person;
+use crate::model::site::SiteConflict;
 use crate::model::time::{Day, Month};
 use crate::store::backfill::{self as rows, MARK_BYTES, Staged};
 use crate::store::codec::Corrupt;
@@ -34,7 +35,8 @@ impl Engine {
     /// # Errors
     /// Busy where too much waits for the fold, or an erasure was lost with data of before and was
     /// not repeated; refused where it is not being closed; damaged where its records do not open;
-    /// ended where its site's collection has; stopped.
+    /// ended where its site's collection has; a conflict where members of the site's billing group
+    /// read user ids differently; stopped.
     pub async fn close_backfill(&self, number: u64) -> Result<Arc<Job>, EngineError> {
         let turn = Arc::clone(&self.shared.backfills.turn).lock_owned().await;
         let mut turn = Some(turn);
@@ -82,6 +84,9 @@ pub(in crate::engine) fn prepare(
     let site = shared.directory.by_no(job.site).ok_or(EngineError::NoSite)?;
     if site.terminated_at.is_some() {
         return Err(EngineError::Ended);
+    }
+    if !engine.reads_alike(&job)? {
+        return Err(EngineError::Conflict(SiteConflict::UserForm));
     }
     let at = |month: &Month| SiteMonth { site: site.no, month: *month };
     if job.staged.keys().any(|month| shared.has_lost_erasure(at(month))) {

@@ -9,6 +9,7 @@ use crate::engine::{EngineError, Outcome};
 use crate::model::arrival::Hour;
 use crate::model::backfill::{Job, Outcomes, Stage};
 use crate::model::batch::{Batch, Verdict};
+use crate::model::site::SiteConflict;
 use crate::model::time::{Day, Month};
 use crate::store::{Changes, Table, keys};
 
@@ -34,7 +35,12 @@ impl Writer {
     pub(super) fn backfill(&mut self, order: Order) -> Result<(), EngineError> {
         match order {
             Order::Make(job, reply) => {
-                let _ = reply.send(Ok(self.put_backfill(Changes::default(), *job)?));
+                let made = match self.reads_alike(&job) {
+                    Ok(true) => Ok(self.put_backfill(Changes::default(), *job)?),
+                    Ok(false) => Err(EngineError::Conflict(SiteConflict::UserForm)),
+                    Err(error) => Err(error),
+                };
+                let _ = reply.send(made);
             }
             Order::Load(load, reply) => {
                 let _ = reply.send(self.load(*load)?);
@@ -128,7 +134,7 @@ impl Writer {
             return Ok(None);
         }
         let site = self.shared.directory.by_no(job.site);
-        if site.is_none_or(|site| site.terminated_at.is_some()) {
+        if site.is_none_or(|site| site.terminated_at.is_some()) || !self.reads_alike(&job)? {
             return Ok(None);
         }
         let now = self.shared.clock.now();

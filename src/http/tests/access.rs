@@ -31,7 +31,9 @@ fn expected(route: Route, role: Role) -> bool {
         Route::UsageExplained | Route::PallyconStatistics => {
             matches!(role, Role::Billing | Role::Operator)
         }
-        Route::Challenge | Route::Export | Route::GroupExport => role == Role::Billing,
+        Route::Challenge | Route::GroupChallenge | Route::Export | Route::GroupExport => {
+            role == Role::Billing
+        }
         Route::SitePut
         | Route::Restate
         | Route::GroupRestate
@@ -50,20 +52,23 @@ fn expected(route: Route, role: Role) -> bool {
         | Route::WebhookDeliveries
         | Route::Metrics => role == Role::Operator,
         Route::SubjectErase | Route::SubjectErasures => role == Role::Privacy,
-        Route::HoldOpen => role == Role::Privacy,
+        Route::HoldOpen | Route::HoldReview => role == Role::Privacy,
         Route::HoldList => matches!(role, Role::Privacy | Role::Auditor | Role::Custodian),
         Route::HoldRelease | Route::RetentionRun | Route::MonthRemove | Route::ClockConfirm => {
             role == Role::Custodian
         }
         Route::RetentionList => matches!(role, Role::Auditor | Role::Operator),
         Route::CertificateList | Route::CertificateGet | Route::Evidence => role == Role::Auditor,
-        Route::LedgerList | Route::LedgerHead | Route::LedgerProof => role == Role::Auditor,
+        Route::AccessLog | Route::LedgerList | Route::LedgerHead | Route::LedgerProof => {
+            role == Role::Auditor
+        }
         Route::Live | Route::Ready | Route::Version => true,
     }
 }
 
 /// What is about every site at once: no answer of it could be cut down to some.
-const OF_ALL_SITES: [Route; 8] = [
+const OF_ALL_SITES: [Route; 9] = [
+    Route::AccessLog,
     Route::RetentionRun,
     Route::ClockConfirm,
     Route::BackupBegin,

@@ -35,6 +35,35 @@ async fn a_hold_is_opened_by_one_and_ended_by_two() {
 }
 
 #[tokio::test]
+async fn a_review_renews_a_hold_for_a_year_at_most() {
+    let harness = start(settings()).await;
+    let holds = "/v1/sites/ACME/holds";
+    let post = |path: &str| harness.request(Role::Privacy, "POST", path);
+    let far = HOLD.replace("2027-01-01", "2027-11-23");
+    let refused = harness.send(post(holds), far).await;
+    assert_eq!(refused.status, 422);
+    assert!(refused.body.contains("/review-too-far\""), "{}", refused.body);
+    assert!(refused.body.contains("\"pointer\":\"/review_at\""), "{}", refused.body);
+    assert!(refused.body.contains("name an earlier review_at"), "{}", refused.body);
+    assert_eq!(harness.send(post(holds), HOLD).await.status, 201);
+    let path = "/v1/sites/ACME/holds/h1/review";
+    let body = r#"{"review_at":"2027-11-22T04:16:00Z","reason":"not paid yet"}"#;
+    let reviewed = harness.send(post(path), body).await;
+    assert_eq!(reviewed.status, 200, "{}", reviewed.body);
+    for part in ["\"review_at\":\"2027-11-22T04:16:00Z\"", "\"reason\":\"not paid yet\""] {
+        assert!(reviewed.body.contains(part), "{}", reviewed.body);
+    }
+    let further = body.replace("04:16:00Z", "04:16:00.001Z");
+    let refused = harness.send(post(path), further).await;
+    assert!(refused.status == 422 && refused.body.contains("/review-too-far\""));
+    let past = body.replace("2027-11-22", "2026-11-22");
+    let refused = harness.send(post(path), past).await;
+    assert!(refused.status == 422 && refused.body.contains("/unfit\""), "{}", refused.body);
+    let unknown = harness.send(post("/v1/sites/ACME/holds/h2/review"), body).await;
+    assert_eq!(unknown.status, 404);
+}
+
+#[tokio::test]
 async fn what_cannot_be_held_is_a_plain_problem() {
     let harness = start(settings()).await;
     let post = |path: &str| harness.request(Role::Privacy, "POST", path);
@@ -42,6 +71,7 @@ async fn what_cannot_be_held_is_a_plain_problem() {
     let refused = harness.send(post("/v1/sites/ACME/holds"), unknown).await;
     assert_eq!(refused.status, 422);
     assert!(refused.body.contains("/unknown-month\""), "{}", refused.body);
+    assert!(refused.body.contains("GET /v1/retention lists what is"), "{}", refused.body);
     assert_eq!(harness.send(post("/v1/sites/NONE/holds"), HOLD).await.status, 404);
     let unfit = harness.send(post("/v1/sites/ACME/holds"), "{\"months\":1}").await;
     assert_eq!(unfit.status, 422);
@@ -74,6 +104,55 @@ async fn runs_lots_and_certificates() {
     let confirm = harness.send(asked, r#"{"time":"2026-11-22T04:16:00Z"}"#).await;
     assert_eq!(confirm.status, 409);
     assert!(confirm.body.contains("/nothing-to-confirm\""), "{}", confirm.body);
+}
+
+#[tokio::test]
+async fn every_use_is_in_the_access_log() {
+    let harness = start(settings()).await;
+    harness.get(Role::Auditor, "/v1/certificates").await;
+    harness.get(Role::Billing, "/v1/certificates").await;
+    harness.get(Role::Privacy, "/v1/sites/ACME/holds?kim@example.com").await;
+    harness.get(Role::Privacy, "/v1/sites/viewer-81231/holds").await;
+    harness.get(Role::Producer, "/v1/receipts").await;
+    harness.send(request("GET", "/v1/certificates"), "").await;
+    let read = harness.get(Role::Auditor, "/v1/access?day=2026-11-22").await;
+    assert_eq!(read.status, 200, "{}", read.body);
+    let said: serde_json::Value = serde_json::from_str(&read.body).unwrap();
+    let line = |line: &serde_json::Value| {
+        let text = |name: &str| line[name].as_str().unwrap_or("-").to_owned();
+        format!(
+            "{} {} {} {} {}",
+            text("role"),
+            text("route"),
+            text("site_id"),
+            line["status"],
+            line["count"]
+        )
+    };
+    let mut lines: Vec<String> = said["lines"].as_array().unwrap().iter().map(line).collect();
+    lines.sort_unstable();
+    let made = lines.iter().position(|line| line.starts_with("operator token_create"));
+    made.map(|at| lines.remove(at));
+    assert_eq!(
+        lines,
+        [
+            "auditor certificate_list - 200 1",
+            "billing certificate_list - 403 1",
+            "privacy hold_list - 404 1",
+            "privacy hold_list ACME 200 1",
+        ]
+    );
+    assert!(!read.body.contains("kim") && !read.body.contains("viewer"), "{}", read.body);
+    // This very reading is in the next one.
+    let again = harness.get(Role::Auditor, "/v1/access").await;
+    assert!(again.body.contains("\"access_log\""), "{}", again.body);
+    for bad in ["?day=2026-11", "?day=2026-11-31", "?day=x", "?from=2026-11-22"] {
+        assert_eq!(
+            harness.get(Role::Auditor, &format!("/v1/access{bad}")).await.status,
+            400,
+            "{bad}"
+        );
+    }
 }
 
 #[tokio::test]

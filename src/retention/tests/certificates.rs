@@ -32,6 +32,35 @@ async fn it_says_what_was_destroyed_and_proves_it() {
     assert!(String::from_utf8(listed).unwrap().contains(&format!("\"id\":\"{}\"", body.id)));
 }
 
+/// Whoever reads that a certificate certifies nothing reads what to do, whatever the reason.
+#[test]
+fn every_reason_why_it_certifies_nothing_says_what_to_do() {
+    use crate::ledger::ProofError;
+    let all = [
+        CertificateError::Key,
+        CertificateError::Form,
+        CertificateError::OtherLedger,
+        CertificateError::Proof("entry of the intent", ProofError::Path),
+        CertificateError::Digest,
+        CertificateError::Differs("keys"),
+        CertificateError::NotPassed,
+    ];
+    for error in all {
+        // A variant that is not here does not compile.
+        let advice = match error {
+            CertificateError::Key => "take verifier.key of the ledger directory",
+            CertificateError::Form => "get it anew, byte for byte",
+            CertificateError::OtherLedger => "take the verifier.key of the server",
+            CertificateError::Proof(..) => "fetch the certificate anew",
+            CertificateError::Digest => "fetch it anew from GET /v1/certificates",
+            CertificateError::Differs(_) => "ask whoever runs the server",
+            CertificateError::NotPassed => "fetch that one",
+        };
+        let said = error.to_string();
+        assert!(said.contains(advice) && !said.ends_with('.'), "{said}");
+    }
+}
+
 /// What lies elsewhere, or under other keys, is said and not left out.
 #[tokio::test]
 async fn it_says_what_it_does_not_end() {

@@ -66,15 +66,22 @@ async fn check_37_a_held_month_is_kept_apart_until_two_have_released_it() {
 }
 
 #[tokio::test]
-async fn a_first_request_to_release_lapses_after_a_month() {
+async fn a_first_request_to_release_lapses_after_a_week() {
     let world = World::at("2026-06-01T00:00:00Z");
     world.run().await.unwrap();
     open(&world, "ACME", BODY).await.unwrap();
     assert_eq!(release(&world, 1).await, Ok(false));
-    world.live_until(at("2026-07-01T00:00:00.001Z")).await;
+    let shown = || String::from_utf8(world.desk.holds(&site_id("ACME")).unwrap()).unwrap();
+    assert!(shown().contains("\"release_until\":\"2026-06-08T00:00:00Z\""), "{}", shown());
+    world.live_until(at("2026-06-08T00:00:00.000Z")).await;
+    assert!(shown().contains("\"state\":\"release_requested\""), "{}", shown());
+    world.live_until(at("2026-06-08T00:00:00.001Z")).await;
+    let lapsed = shown();
+    assert!(lapsed.contains("\"state\":\"open\"") && lapsed.contains("\"release_until\":null"));
     assert_eq!(release(&world, 2).await, Ok(false), "it begins anew, with another person");
     assert_eq!(release(&world, 2).await, Err(DeskError::SamePerson));
-    assert_eq!(release(&world, 1).await, Ok(true));
+    world.live_until(at("2026-06-15T00:00:00.001Z")).await;
+    assert_eq!(release(&world, 1).await, Ok(true), "to the last millisecond");
 }
 
 /// A hold that is opened when the lots are in hold storage already keeps them when the first ends.

@@ -135,7 +135,7 @@ async fn a_held_month_stays() {
 #[tokio::test]
 async fn a_removal_ends_the_copies_of_released_holds() {
     let world = World::at("2026-07-20T00:00:00Z");
-    let open = r#"{"months":["2026-05"],"ground":"unpaid","review_at":"2040-01-01T00:00:00Z"}"#;
+    let open = r#"{"months":["2026-05"],"ground":"unpaid","review_at":"2027-05-01T00:00:00Z"}"#;
     let privacy = caller(Role::Privacy, 7);
     for site in ["ACME", "B.C"] {
         let mut text = open.as_bytes().to_vec();

@@ -13,8 +13,8 @@ async fn holds_and_clock_of_any_earlier_moment_come_to_where_the_ledger_is() {
     world.run().await.unwrap();
     keep();
     for text in [
-        r#"{"months":["2026-05"],"ground":"unpaid","review_at":"2027-09-01T00:00:00Z"}"#,
-        r#"{"months":["2026-05"],"ground":"legal_claim","review_at":"2027-09-01T00:00:00Z",
+        r#"{"months":["2026-05"],"ground":"unpaid","review_at":"2027-05-01T00:00:00Z"}"#,
+        r#"{"months":["2026-05"],"ground":"legal_claim","review_at":"2027-05-01T00:00:00Z",
             "classes":["sets"]}"#,
     ] {
         let privacy = caller(Role::Privacy, 7);
@@ -56,7 +56,7 @@ async fn a_hold_that_the_ledger_has_meanwhile_is_not_told_again() {
     let mut world = World::at("2026-06-01T00:00:00Z");
     world.run().await.unwrap();
     let mut text =
-        br#"{"months":["2026-05"],"ground":"unpaid","review_at":"2027-09-01T00:00:00Z"}"#.to_vec();
+        br#"{"months":["2026-05"],"ground":"unpaid","review_at":"2027-05-01T00:00:00Z"}"#.to_vec();
     let privacy = caller(Role::Privacy, 7);
     world.desk.open_hold(&privacy, site_id("ACME"), &mut text).await.unwrap();
     let name = format!("{}{:020}", super::super::holds::ROWS, 1);

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::access::AccessSummary;
 use super::rows::HoldRow;
-use super::view::{LotView, RuleView, TurnView, hold_to_value};
+use super::view::{LotView, RuleView, TurnView, hold_id, hold_to_value};
 use super::{BadForm, read, written};
 use crate::ledger::Digest;
 use crate::model::time::Timestamp;
@@ -15,7 +16,9 @@ use crate::model::time::Timestamp;
 /// What a statement says that it is.
 pub const STATEMENT: &str = "blindtally evidence statement, format 1";
 /// What an index says that it is.
-pub const INDEX: &str = "blindtally evidence pack, format 1";
+pub const INDEX: &str = "blindtally evidence pack, format 2";
+/// The same of packs that earlier builds made: they have no `to`, and their statements say less.
+pub const INDEX_1: &str = "blindtally evidence pack, format 1";
 
 /// The index of the pack.
 pub const INDEX_FILE: &str = "index.json";
@@ -29,6 +32,10 @@ pub const LINES_FILE: &str = "ledger.ndjson";
 pub const CHECKPOINT_FILE: &str = "checkpoint";
 /// The proof of the first line, where there are lines before it.
 pub const BEFORE_FILE: &str = "before.json";
+/// The proof of the last line, where the pack ends before the ledger does.
+pub const LAST_FILE: &str = "last.json";
+/// The proof of the statement's entry, likewise.
+pub const STATED_FILE: &str = "stated.json";
 /// The public key of the ledger.
 pub const KEY_FILE: &str = "verifier.key";
 /// The folder of the certificates.
@@ -54,6 +61,10 @@ pub struct Index {
     pub format: String,
     /// The number of the ledger's first line in it.
     pub from: u64,
+    /// The number of the last one, where the pack was to end with it; else it goes to the last line
+    /// that there was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<u64>,
     /// The files, in the order of their names.
     pub files: Vec<PackFile>,
 }
@@ -75,14 +86,31 @@ impl Index {
         let index: Self = read(text)?;
         let ordered = index.files.windows(2).all(|pair| pair[0].name < pair[1].name);
         let known = index.files.iter().all(|file| is_pack_name(&file.name));
-        if index.format == INDEX && ordered && known { Ok(index) } else { Err(BadForm) }
+        let good = match index.format.as_str() {
+            INDEX => index.to.is_none_or(|to| to >= index.from),
+            INDEX_1 => index.to.is_none(),
+            _ => false,
+        };
+        // What proves the end belongs to packs that have one.
+        let has = |name: &str| index.files.iter().any(|file| file.name == name);
+        let ends = [LAST_FILE, STATED_FILE].iter().all(|name| has(name) == index.to.is_some());
+        let good = good && ends;
+        if good && ordered && known { Ok(index) } else { Err(BadForm) }
     }
 }
 
 /// Whether a pack can have a file of this name.
 fn is_pack_name(name: &str) -> bool {
-    const NAMES: [&str; 6] =
-        [README_FILE, STATEMENT_FILE, LINES_FILE, CHECKPOINT_FILE, BEFORE_FILE, KEY_FILE];
+    const NAMES: [&str; 8] = [
+        README_FILE,
+        STATEMENT_FILE,
+        STATED_FILE,
+        LINES_FILE,
+        LAST_FILE,
+        CHECKPOINT_FILE,
+        BEFORE_FILE,
+        KEY_FILE,
+    ];
     let certificate = name
         .strip_prefix(CERTIFICATES)
         .and_then(|rest| rest.strip_prefix("/c"))
@@ -125,14 +153,42 @@ pub struct KeyView {
     pub kind: &'static str,
     /// The site, for a key of one.
     pub site: Option<String>,
-    /// The number of its epoch, as the register has it.
+    /// The class of a bucket's key.
+    pub class: Option<&'static str>,
+    /// The number of its epoch, as the register has it: a month, a day or a serial number.
     pub epoch: u32,
+    /// The hold that it is kept for, in the register of the holds.
+    pub hold: Option<u64>,
+    /// `living`, `destroying` while a destruction of it is under way, or `held`: in the register of
+    /// the holds. A key that ended is in no register.
+    pub state: &'static str,
+}
+
+/// A file that an operator names and evidence passes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Paper {
+    /// Its name, without its place.
+    pub name: String,
+    /// Of its bytes; `null` where it could not be read.
+    pub sha256: Option<Digest>,
+    /// Its text, where that goes in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
 }
 
 impl KeyView {
     fn to_value(&self) -> Value {
-        let Self { key, parent, kind, site, epoch } = self;
-        json!({"key": key, "parent": parent, "kind": kind, "site_id": site, "epoch": epoch})
+        json!({
+            "key": self.key,
+            "parent": self.parent,
+            "kind": self.kind,
+            "class": self.class,
+            "site_id": self.site,
+            "epoch": self.epoch,
+            "hold": self.hold.map(hold_id),
+            "state": self.state,
+        })
     }
 }
 
@@ -182,10 +238,16 @@ pub struct Statement {
     pub build: Option<Digest>,
     /// Living keys by kind.
     pub keys: Vec<(&'static str, u64)>,
-    /// Each living key of the sites, and for all sites those of no site.
+    /// Each key of the sites, those on hold included, and for all sites those of no site.
     pub key_list: Vec<KeyView>,
+    /// Who processes for whoever runs the server, as the operator wrote it.
+    pub processors: Option<Paper>,
+    /// The report of the tests of the program.
+    pub test_report: Option<Paper>,
     /// How often few may read what they read, by route, as the ledger has it; for all sites only.
     pub reads: Option<BTreeMap<String, u64>>,
+    /// How often who used which route, all days and credentials together; for all sites only.
+    pub access: Option<AccessSummary>,
     /// The turn-over of the vault epoch.
     pub turn_over: TurnView,
     /// The sites.
@@ -224,7 +286,10 @@ impl Statement {
             "build_sha256": self.build.map(|digest| digest.to_string()),
             "keys": keys,
             "key_list": self.key_list.iter().map(KeyView::to_value).collect::<Vec<_>>(),
+            "processors": self.processors,
+            "test_report": self.test_report,
             "privileged_reads": self.reads,
+            "access": self.access.as_ref().map(AccessSummary::to_value),
             "turn_over": self.turn_over.to_value(),
             "sites": self.sites.iter().map(SiteView::to_value).collect::<Vec<_>>(),
             "lots": self.lots.iter().map(LotView::to_value).collect::<Vec<_>>(),
@@ -307,13 +372,57 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.len() <= 20 && text.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Whether a statement is of all sites; `None` when it does not say so.
-pub fn is_of_all_sites(statement: &[u8]) -> Option<bool> {
-    #[derive(Deserialize)]
-    struct Said {
-        all_sites: bool,
+/// What a check reads of a statement. What earlier builds did not state is not there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Said {
+    /// Whether it is of all sites.
+    pub all_sites: bool,
+    /// The ledger at that time.
+    pub ledger: SaidLedger,
+    /// Of the program.
+    #[serde(default)]
+    pub build_sha256: Option<Digest>,
+    /// Living keys by kind.
+    #[serde(default)]
+    pub keys: BTreeMap<String, u64>,
+    /// Each key.
+    #[serde(default)]
+    pub key_list: Option<Vec<SaidKey>>,
+    /// The list of processors.
+    #[serde(default)]
+    pub processors: Option<Paper>,
+    /// The report of the tests.
+    #[serde(default)]
+    pub test_report: Option<Paper>,
+    /// Reads of few, by route.
+    #[serde(default)]
+    pub privileged_reads: Option<BTreeMap<String, u64>>,
+}
+
+/// The ledger that a statement names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct SaidLedger {
+    /// Its name.
+    pub name: String,
+    /// Entries, before that of the statement.
+    pub size: u64,
+}
+
+/// A key that a statement lists.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct SaidKey {
+    /// What it is for.
+    pub kind: String,
+    /// `held` for one in the register of the holds.
+    #[serde(default)]
+    pub state: String,
+}
+
+impl Said {
+    /// Reads a statement; `None` when it is none.
+    pub fn parse(statement: &[u8]) -> Option<Self> {
+        serde_json::from_slice(statement).ok()
     }
-    serde_json::from_slice(statement).ok().map(|said: Said| said.all_sites)
 }
 
 #[cfg(test)]
@@ -323,7 +432,12 @@ mod tests {
     fn index(names: &[&str]) -> Index {
         let file =
             |name: &&str| PackFile { name: (*name).to_owned(), bytes: 1, sha256: Digest([7; 32]) };
-        Index { format: INDEX.to_owned(), from: 0, files: names.iter().map(file).collect() }
+        Index {
+            format: INDEX.to_owned(),
+            from: 0,
+            to: None,
+            files: names.iter().map(file).collect(),
+        }
     }
 
     #[test]
@@ -352,6 +466,21 @@ mod tests {
         }
         let twice = index(&["checkpoint", "checkpoint"]).to_bytes().unwrap();
         assert_eq!(Index::parse(&twice), Err(BadForm));
+        // A pack has an end by its name since format 2, and none before its beginning.
+        let mut ended = index(&["checkpoint", "last.json", "stated.json"]);
+        assert_eq!(Index::parse(&ended.to_bytes().unwrap()), Err(BadForm), "no end");
+        (ended.from, ended.to) = (3, Some(3));
+        assert!(Index::parse(&ended.to_bytes().unwrap()).is_ok());
+        ended.to = Some(2);
+        assert_eq!(Index::parse(&ended.to_bytes().unwrap()), Err(BadForm));
+        (ended.format, ended.to) = (INDEX_1.to_owned(), Some(3));
+        assert_eq!(Index::parse(&ended.to_bytes().unwrap()), Err(BadForm));
+        (ended.format, ended.files) = (INDEX.to_owned(), index(&["checkpoint"]).files);
+        assert_eq!(Index::parse(&ended.to_bytes().unwrap()), Err(BadForm), "no proof");
+        ended.format = INDEX_1.to_owned();
+        assert_eq!(Index::parse(&ended.to_bytes().unwrap()), Err(BadForm));
+        ended.to = None;
+        assert!(Index::parse(&ended.to_bytes().unwrap()).is_ok());
         let spaced = [&bytes[..], b" "].concat();
         assert_eq!(Index::parse(&spaced), Err(BadForm));
     }

@@ -8,7 +8,7 @@ use crate::wire::fault::{Flaw, Pointer};
 
 /// Most months of one hold: five years.
 pub const HOLD_MONTHS_MAX: usize = 60;
-/// Longest free text of an operator, bytes; printable ASCII, because it goes into the ledger.
+/// Longest free text of an operator, bytes; printable ASCII. It stays in a row of the desk.
 const REASON_BYTES_MAX: usize = 200;
 /// Longest word of a closed list, bytes.
 const WORD_BYTES_MAX: usize = 48;
@@ -87,6 +87,39 @@ impl HoldRequest {
             classes,
             reason,
         })
+    }
+}
+
+/// The body of `POST /v1/sites/{site_id}/holds/{hold}/review`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReviewRequest {
+    /// When somebody must look at it again.
+    pub review_at: Timestamp,
+    /// Why it stays.
+    pub reason: String,
+}
+
+impl ReviewRequest {
+    /// Reads the body.
+    ///
+    /// # Errors
+    /// The first member that does not fit.
+    pub fn parse(body: &mut [u8]) -> Result<Self, Flaw> {
+        let (mut review_at, mut reason) = (None, None);
+        Form::read(body, |form, name| match name {
+            b"review_at" => form.member("review_at", |form| {
+                review_at = Some(instant(form)?);
+                Ok(())
+            }),
+            b"reason" => form.member("reason", |form| {
+                reason = Some(plain(form)?);
+                Ok(())
+            }),
+            _ => Err(form.unknown()),
+        })?;
+        let missing = |name| Flaw { reason: Reason::MissingField, pointer: Pointer::of(name) };
+        let review_at = review_at.ok_or_else(|| missing("review_at"))?;
+        Ok(Self { review_at, reason: reason.ok_or_else(|| missing("reason"))? })
     }
 }
 

@@ -7,7 +7,7 @@ use super::{BadForm, read, written};
 use crate::ledger::{Digest, Keys};
 use crate::model::ids::SiteId;
 use crate::model::retention::Lot;
-use crate::model::time::{Month, Timestamp};
+use crate::model::time::{DAY_MS, Month, Timestamp};
 use crate::model::vocab::Class;
 
 /// Gives a row its bytes.
@@ -80,6 +80,38 @@ pub struct HoldRow {
     /// When it was given last.
     #[serde(with = "maybe", default, skip_serializing_if = "Option::is_none")]
     pub alarmed_at: Option<Timestamp>,
+    /// Its last review, which gave it the date that it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reviewed: Option<Reviewed>,
+}
+
+/// How long the first person's request to release a hold waits for the second, milliseconds: 7
+/// days, as that of a removal does. What somebody wanted long ago is half of no decision of today.
+pub const RELEASE_WAITS_MS: i64 = 7 * DAY_MS;
+
+impl HoldRow {
+    /// Until when the first person's request to release it waits for the second.
+    pub fn requested_until(&self) -> Option<Timestamp> {
+        let first = self.requested.as_ref()?;
+        Some(Timestamp(first.at.0.saturating_add(RELEASE_WAITS_MS)))
+    }
+
+    /// Whether the first person's request waits still.
+    pub fn waits_for_release(&self, now: Timestamp) -> bool {
+        self.released.is_none() && self.requested_until().is_some_and(|until| now <= until)
+    }
+}
+
+/// Somebody looked at a hold, and it stays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reviewed {
+    /// The number of its entry in the ledger.
+    pub entry: u64,
+    /// Who, and when.
+    pub by: Asked,
+    /// Why it stays; `null` where the row was made again from the ledger, which does not have it.
+    pub reason: Option<String>,
 }
 
 /// A removal that waits for a second person.

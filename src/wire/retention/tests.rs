@@ -57,6 +57,43 @@ fn flaws_of_a_hold() {
 }
 
 #[test]
+fn a_review_has_a_time_and_a_reason() {
+    let read = |text: &str| {
+        let request = ReviewRequest::parse(&mut text.as_bytes().to_vec());
+        request.map_err(|flaw| format!("{} {}", flaw.reason, flaw.pointer))
+    };
+    let good = r#"{"review_at":"2027-01-01T00:00:00Z","reason":"unpaid still"}"#;
+    let review = read(good).unwrap();
+    assert_eq!(review.review_at.to_string(), "2027-01-01T00:00:00Z");
+    assert_eq!(review.reason, "unpaid still");
+    for (from, to, flaw) in [
+        (good, "{}", "missing_field /review_at"),
+        (",\"reason\":\"unpaid still\"", "", "missing_field /reason"),
+        ("unpaid still", "", "bad_value /reason"),
+        ("\"unpaid still\"", "null", "wrong_type /reason"),
+        ("2027-01-01T00:00:00Z", "soon", "bad_time /review_at"),
+        ("{", "{\"hold\":1,", "unknown_field "),
+    ] {
+        assert_eq!(read(&good.replacen(from, to, 1)), Err(flaw.to_owned()), "{to}");
+    }
+}
+
+/// A row of a build that knew no reviews is read, and written, as it is.
+#[test]
+fn a_hold_row_of_an_earlier_build_keeps_its_bytes() {
+    let text = [
+        r#"{"number":3,"site":"ACME","months":["2026-10"],"classes":["sets"],"ground":"unpaid","#,
+        r#""review_at":"2040-01-01T00:00:00Z","reason":null,"opened":{"by":"aaaaaaaaaaaaaaaa","#,
+        r#""at":"2026-11-01T00:00:00Z"},"in_ledger":true,"requested":null,"released":null,"#,
+        r#""alarmed":false}"#,
+    ];
+    let text = text.concat();
+    let row = HoldRow::parse(text.as_bytes()).unwrap();
+    assert_eq!((row.reviewed.as_ref(), row.alarmed_at), (None, None));
+    assert_eq!(row.to_bytes().unwrap(), text.as_bytes());
+}
+
+#[test]
 fn a_termination_may_have_no_body() {
     let read = |text: &str| TerminateRequest::parse(&mut text.as_bytes().to_vec());
     assert_eq!(read("").unwrap().reason, None);
@@ -120,6 +157,11 @@ proptest! {
             ground: "unpaid".to_owned(),
             review_at: opened.at,
             alarmed_at: alarmed.then_some(opened.at),
+            reviewed: alarmed.then(|| Reviewed {
+                entry: number,
+                by: opened.clone(),
+                reason: reason.clone(),
+            }),
             reason,
             opened,
             in_ledger,

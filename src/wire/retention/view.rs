@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::rows::{Asked, HoldRow};
+use super::rows::{Asked, HoldRow, Reviewed};
 use crate::ledger::Epoch;
 use crate::model::ids::SiteId;
 use crate::model::time::{Day, Timestamp};
@@ -79,11 +79,18 @@ pub fn hold_to_value(hold: &HoldRow, now: Timestamp) -> Value {
     let months: Vec<String> = hold.months.iter().map(ToString::to_string).collect();
     let classes: Vec<&str> = hold.classes.iter().map(|class| class.name()).collect();
     let open = hold.released.is_none();
-    let state = match (&hold.requested, open) {
+    // A request that has lapsed is shown and asks for nothing.
+    let waits = hold.waits_for_release(now);
+    let state = match (waits, open) {
         (_, false) => "released",
-        (Some(_), true) => "release_requested",
-        (None, true) => "open",
+        (true, true) => "release_requested",
+        (false, true) => "open",
     };
+    let until = hold.requested_until().filter(|_| waits).map(|until| until.to_string());
+    let reviewed = hold.reviewed.as_ref().map(|last| {
+        let Reviewed { entry, by, reason } = last;
+        json!({"entry": entry, "by": by.by, "at": by.at.to_string(), "reason": reason})
+    });
     json!({
         "id": hold_id(hold.number),
         "site_id": hold.site.as_str(),
@@ -93,9 +100,11 @@ pub fn hold_to_value(hold: &HoldRow, now: Timestamp) -> Value {
         "reason": hold.reason,
         "review_at": hold.review_at.to_string(),
         "review_overdue": open && hold.review_at < now,
+        "reviewed": reviewed,
         "state": state,
         "opened": asked(&Some(hold.opened.clone())),
         "release_requested": asked(&hold.requested),
+        "release_until": until,
         "released": asked(&hold.released),
     })
 }

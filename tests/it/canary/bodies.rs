@@ -47,6 +47,17 @@ const REFUSED: &[Refused] = &[
         ],
     ),
     (
+        "privacy",
+        "POST",
+        "/v1/sites/SITE/holds/h1/review",
+        &[
+            r#"{"review_at":"C","reason":"it goes on"}"#,
+            r#"{"review_at":"2030-01-01T00:00:00Z","reason":{"C":"C"}}"#,
+            r#"{"C":"C"}"#,
+            r#"{"reason":"C"#,
+        ],
+    ),
+    (
         "custodian",
         "POST",
         "/v1/sites/SITE/retention/2026-10/destroy",

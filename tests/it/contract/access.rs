@@ -16,6 +16,7 @@ pub(super) const ROUTES: &[(&str, &str, &[&str])] = &[
     ("GET", "/v1/groups/G/statements/2026-10/page", &["billing", "auditor"]),
     ("GET", "/v1/groups/G/statements/2026-10/export?format=lago", &["billing"]),
     ("POST", "/v1/groups/G/statements/2026-10/restate", &["operator"]),
+    ("POST", "/v1/groups/G/statements/2026-10/challenge", &["billing"]),
     ("GET", "/v1/usage?month=2026-11", &["billing", "operator"]),
     ("GET", "/v1/sites/A/usage/2026-11/explained", &["billing", "operator"]),
     ("GET", "/v1/compat/pallycon/A/statistics/2026-11", &["billing", "operator"]),
@@ -40,6 +41,7 @@ pub(super) const ROUTES: &[(&str, &str, &[&str])] = &[
     ("POST", "/v1/sites/NONE/terminate", &["operator"]),
     ("POST", "/v1/sites/A/holds", &["privacy"]),
     ("GET", "/v1/sites/A/holds", &["privacy", "auditor", "custodian"]),
+    ("POST", "/v1/sites/A/holds/h1/review", &["privacy"]),
     ("DELETE", "/v1/sites/A/holds/h1", &["custodian"]),
     ("GET", "/v1/retention", &["auditor", "operator"]),
     ("POST", "/v1/retention/run", &["custodian"]),
@@ -57,6 +59,7 @@ pub(super) const ROUTES: &[(&str, &str, &[&str])] = &[
     ("POST", "/v1/sites/A/subjects/erase", &["privacy"]),
     ("GET", "/v1/sites/A/subjects/erasures", &["privacy"]),
     ("GET", "/v1/evidence", &["auditor"]),
+    ("GET", "/v1/access", &["auditor"]),
     ("GET", "/v1/certificates", &["auditor"]),
     ("GET", "/v1/certificates/c1", &["auditor"]),
     ("POST", "/v1/webhooks", &["operator"]),
@@ -68,8 +71,14 @@ pub(super) const ROUTES: &[(&str, &str, &[&str])] = &[
 ];
 
 /// What is about all sites at once, and refused to a credential of some.
-const OF_ALL_SITES: [&str; 5] =
-    ["/metrics", "/v1/ledger", "/v1/backups", "/v1/retention/run", "/v1/retention/confirm-clock"];
+const OF_ALL_SITES: [&str; 6] = [
+    "/metrics",
+    "/v1/access",
+    "/v1/ledger",
+    "/v1/backups",
+    "/v1/retention/run",
+    "/v1/retention/confirm-clock",
+];
 
 /// Paths that nobody may take, whatever the role: they do not exist.
 const NOWHERE: [&str; 12] = [

@@ -70,7 +70,7 @@ pub(super) struct Clocked {
     host: Host,
     address: SocketAddr,
     operator: String,
-    producer: String,
+    pub(super) producer: String,
     place: Place,
     /// What is changed of the settings at each start.
     change: fn(&mut Settings),
@@ -512,4 +512,33 @@ fn a_past_month_keeps_its_settings() {
     assert_eq!(november["time_zone"], json!("UTC"), "{november}");
     assert_eq!(november["unattributed_licenses"], json!(0), "{november}");
     server.end();
+}
+
+/// A month whose first midnight there is twice begins with the first of the two, and one whose
+/// first midnight there is not begins with the first instant of its day.
+#[test]
+fn a_month_begins_inside_a_change_of_the_clocks() {
+    for (zone, begins) in [
+        // Clocks went from 1:00 back to 0:00 on 1 November 2020.
+        ("America/Havana", "2020-11-01T04:00:00Z"),
+        // Clocks went from 0:00 on to 1:00 on 1 April 2016.
+        ("Asia/Amman", "2016-03-31T22:00:00Z"),
+    ] {
+        let begin: jiff::Timestamp = begins.parse().unwrap();
+        let at = |ms: i64| (begin + jiff::SignedDuration::from_millis(ms)).to_string();
+        let server = Clocked::at(&at(3 * HOUR * 1_000));
+        let body = json!({"time_zone": zone}).to_string();
+        assert_eq!(server.operate("PUT", "/v1/sites/A", &body).status, 200);
+        for (event, ms) in [("before", -1), ("first", 0), ("later", 2 * HOUR * 1_000)] {
+            assert_eq!(counts(&server.post_as(event, event, &at(ms), &[])), [1, 1, 0, 0]);
+        }
+        let middle = begin + jiff::SignedDuration::from_secs(15 * DAY);
+        let month = &middle.to_string()[..7];
+        let usage = server.usage(month);
+        assert_eq!((&usage["from"], &usage["mau"]), (&json!(begins), &json!(2)), "{usage}");
+        let before = &(begin - jiff::SignedDuration::from_secs(15 * DAY)).to_string()[..7];
+        let usage = server.usage(before);
+        assert_eq!((&usage["to"], &usage["mau"]), (&json!(begins), &json!(1)), "{usage}");
+        server.end();
+    }
 }

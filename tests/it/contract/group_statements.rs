@@ -4,7 +4,7 @@ use super::clocked::Clocked;
 use super::*;
 use blindtally::app::verify::Request;
 use blindtally::billing::verify;
-use blindtally::config::{Flags, compose};
+use blindtally::config::{Flags, Settings, compose};
 
 const NOVEMBER: &str = "/v1/groups/acme/statements/2026-11";
 
@@ -15,7 +15,12 @@ fn record(site: &str, event: &str, user: &str) -> Value {
 
 /// November of a group of two sites, of which `B` waits longer; `u` is a user of both.
 fn closed() -> Clocked {
-    let server = Clocked::at("2026-11-10T12:00:00Z");
+    closed_with(|_| {})
+}
+
+/// The same with other settings.
+fn closed_with(change: fn(&mut Settings)) -> Clocked {
+    let server = Clocked::with("2026-11-10T12:00:00Z", change);
     let put = |site: &str, body: Value| {
         let path = format!("/v1/sites/{site}");
         assert!(server.operate("PUT", &path, &body.to_string()).status < 300);
@@ -159,6 +164,97 @@ fn a_late_joiner_is_on_the_next_statement() {
     let counts = ["users", "records", "licenses_issued"].map(|name| late[name].as_u64().unwrap());
     assert_eq!(counts, [2, 3, 3]);
     assert_eq!(get(NOVEMBER)["body"], first);
+    server.end();
+}
+
+/// A customer's list against a group's statement: persons, whichever member they used.
+#[test]
+fn a_list_is_answered_for_a_group() {
+    let server = closed();
+    let path = format!("{NOVEMBER}/challenge");
+    let name = |number: u32| format!("grouped-viewer-{number:03}");
+    let sites = |number: u32| if number.is_multiple_of(3) { ["A", "B"] } else { ["A", "A"] };
+    let lines = (0..120u32).flat_map(|number| {
+        sites(number)
+            .map(|site| format!("{}\n", record(site, &format!("{site}:{number}"), &name(number))))
+    });
+    let answer = server.lines(&lines.collect::<String>());
+    assert_eq!(answer.count("accepted") + answer.count("duplicates"), 240);
+    let list = |numbers: std::ops::Range<u32>| -> String {
+        numbers.map(|number| format!("{}\n", json!({"user_id": name(number)}))).collect()
+    };
+    let billing = server.token("billing", 365);
+    let post = |token: &str, text: &str| server.send(token, "POST", &path, &[NDJSON], text);
+    problem(&post(&billing, &list(0..130)), 409, "month-open");
+    server.until("2026-12-05T15:00:00Z");
+    // Somebody may not see every member, and nothing is read of the list.
+    for sites in [json!(["A"]), json!(["B", "C"])] {
+        let body = json!({"role": "billing", "sites": sites, "name": "b", "expires_in_days": 9});
+        let made = server.operate("POST", "/v1/tokens", &body.to_string()).json();
+        problem(&post(made["token"].as_str().unwrap(), "no list"), 404, "not-found");
+    }
+    let nobody = "{\"user_id\":\"guest\"}\n{\"user_id\":null}\n";
+    let told = post(&billing, &(list(0..130) + "{\"user_id\":\"u\"}\n" + nobody)).json();
+    assert_eq!(told["billing_group"], "acme", "{told}");
+    let counts = ["mau", "listed", "counted", "not_counted", "counted_not_listed", "unattributed"];
+    // `u`, `v` and `w` are counted as well; two of them are not listed.
+    let counts = counts.map(|name| told[name].as_u64().unwrap());
+    assert_eq!(counts, [123, 131, 121, 10, 2, 2]);
+    let statement = server.send(&billing, "GET", NOVEMBER, &[], "").json();
+    assert_eq!(statement["body"]["billable"]["mau"], told["mau"]);
+    late(&server, "A", "late", "grouped-viewer-125");
+    let restated = server.operate("POST", &format!("{NOVEMBER}/restate"), r#"{"reason":"late"}"#);
+    assert_eq!(restated.status, 201, "{restated:?}");
+    let told = post(&billing, &list(0..130)).json();
+    let late = ["version", "billed_late", "late", "challenges_left"];
+    assert_eq!(late.map(|name| told[name].as_u64().unwrap()), [2, 1, 1, 3]);
+    assert_eq!(told["counted_late"], Value::Null, "few are not told");
+    // A site's budget is another one, and the ledger names the group.
+    let own = path.replace("groups/acme", "sites/A");
+    let own = server.send(&billing, "POST", &own, &[NDJSON], &list(0..130)).json();
+    assert_eq!((&own["challenges_left"], &own["counted"]), (&json!(4), &json!(120)));
+    let auditor = server.token("auditor", 30);
+    let read = server.send(&auditor, "GET", "/v1/ledger?from=0&limit=1000", &[], "").text();
+    assert!(read.contains(r#"restatement_challenged"#) && read.contains("+acme"), "{read}");
+    for _ in 0..3 {
+        assert_eq!(post(&billing, &list(0..130)).status, 200);
+    }
+    problem(&post(&billing, &list(0..130)), 409, "challenge-budget");
+    assert_eq!(server.files_with(b"grouped-viewer"), Vec::<String>::new());
+    server.end();
+}
+
+/// The close of a group is told by the server to an endpoint that has every member.
+#[test]
+fn the_close_of_a_group_is_told() {
+    let server = closed_with(|settings| {
+        settings.webhooks.every = std::time::Duration::from_millis(20);
+        settings.webhooks.deadline = std::time::Duration::from_millis(200);
+    });
+    let make = |sites: Value| {
+        let body = json!({"url": "https://hooks.invalid/a", "events": ["month.closed"],
+            "sites": sites});
+        let made = server.operate("POST", "/v1/webhooks", &body.to_string());
+        assert_eq!(made.status, 201, "{made:?}");
+        format!("/v1/webhooks/{}/deliveries", made.json()["id"].as_str().unwrap())
+    };
+    let (both, one) = (make(json!(["A", "B"])), make(json!(["A"])));
+    server.until("2026-12-05T15:00:00Z");
+    let of = |path: &str| {
+        let listed = server.operate("GET", path, "").json()["items"].clone();
+        let name = |item: &Value| {
+            let of = [&item["site_id"], &item["billing_group"]];
+            of.into_iter().find_map(Value::as_str).unwrap().to_owned()
+        };
+        let mut names: Vec<String> = listed.as_array().unwrap().iter().map(name).collect();
+        names.sort_unstable();
+        names
+    };
+    let deadline = std::time::Instant::now() + crate::support::PATIENCE;
+    while of(&both) != ["A", "B", "acme"] {
+        assert!(std::time::Instant::now() < deadline, "{:?}", of(&both));
+    }
+    assert_eq!(of(&one), ["A"]);
     server.end();
 }
 

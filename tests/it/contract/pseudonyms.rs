@@ -176,6 +176,76 @@ fn an_algorithm_is_chosen_once() {
     server.end();
 }
 
+/// A month that late records do not reach any more is opened by backfills only; these are refused
+/// where another member counts in it and reads ids differently, and by nobody else.
+#[test]
+fn backfills_of_a_group_are_read_alike() {
+    let server = Clocked::at("2026-07-10T12:00:00Z");
+    assert_eq!(put(&server, "X", r#"{"billing_group":"G"}"#).status, 201);
+    assert_eq!(post(&server, "X", "2026-06-28", &["Viewer"]), (1, 0));
+    let answer = put(&server, "X", r#"{"user_id_lower":true}"#).json();
+    assert_eq!(answer["effective"]["user_id_lower"], json!("2026-08"), "{answer}");
+    server.until("2026-09-10T12:00:00Z");
+    assert_eq!(post(&server, "X", "2026-09-10", &["Viewer"]), (1, 0));
+    let joins = r#"{"billing_group":"G","user_id_lower":true}"#;
+    assert_eq!(put(&server, "Z", joins).status, 201, "nothing of June or July can come of it");
+    let differ = |answer: &Answer| drop(problem(answer, 409, "user-ids-differ"));
+    differ(&put(&server, "W", r#"{"billing_group":"G"}"#));
+    let make = |site: &str, from: &str, to: &str| {
+        let body = json!({"site_id": site, "from": format!("{from}T00:00:00Z"),
+            "to": format!("{to}T00:00:00Z"), "reason": "no link"});
+        server.operate("POST", "/v1/backfills", &body.to_string())
+    };
+    let july = |site: &str| make(site, "2026-07-05", "2026-07-20");
+    let id = |made: &Answer| {
+        assert_eq!(made.status, 201, "{made:?}");
+        made.json()["id"].as_str().unwrap().to_owned()
+    };
+    let ledger = || {
+        let auditor = server.token("auditor", 90);
+        let read = server.send(&auditor, "GET", "/v1/ledger?limit=1000", &[], "").text();
+        read.matches("backfill_made").count()
+    };
+    let producer = server.token("producer", 90);
+    let whole = |id: &str, site: &str, day: &str, users: &[&str]| {
+        let record = |(at, user): (usize, &&str)| {
+            let record = with(&license(&format!("{id}:{at}"), user), "site_id", site);
+            format!("{}\n", with(&record, "occurred_at", format!("{day}T10:00:00Z")))
+        };
+        let lines: String = users.iter().enumerate().map(record).collect();
+        let path = format!("/v1/backfills/{id}/records");
+        let loaded = server.send(&producer, "POST", &path, &[NDJSON], &lines);
+        assert_eq!(loaded.json()["staged"], json!(users.len()), "{loaded:?}");
+        let closed = server.operate("POST", &format!("/v1/backfills/{id}/close"), "");
+        assert_eq!(closed.status, 200, "{closed:?}");
+    };
+    // Who comes first decides, and nobody who brings nothing.
+    let first = id(&july("Z"));
+    differ(&july("X"));
+    // Also where it is one month of several.
+    differ(&make("X", "2026-06-29", "2026-08-20"));
+    assert_eq!(ledger(), 1, "what is refused was not made");
+    let gone = server.operate("DELETE", &format!("/v1/backfills/{first}"), "");
+    assert_eq!(gone.status, 200, "{gone:?}");
+    let second = id(&july("X"));
+    differ(&july("Z"));
+    whole(&second, "X", "2026-07-08", &["Viewer", "viewer"]);
+    differ(&july("Z"));
+    let third = id(&july("X"));
+    whole(&third, "X", "2026-07-09", &["viewer", "VIEWER"]);
+    let mau =
+        |month: &str| server.operate("GET", &format!("/v1/groups/G/usage/{month}"), "").json();
+    let found = mau("2026-07");
+    assert_eq!((&found["mau"], &found["corrections"]["users"]), (&json!(0), &json!(3)), "{found}");
+    for (site, user) in [("Z", "VIEWER"), ("X", "Viewer")] {
+        let made = id(&make(site, "2026-08-02", "2026-08-20"));
+        whole(&made, site, "2026-08-08", &[user]);
+    }
+    let found = mau("2026-08");
+    assert_eq!((&found["mau"], &found["corrections"]["users"]), (&json!(0), &json!(1)), "{found}");
+    server.end();
+}
+
 /// Members of a billing group read user ids alike in each month that they share: else one person
 /// would be two users of the group.
 #[test]

@@ -112,6 +112,22 @@ fn everything_that_comes_is_counted_once_and_survives_a_kill() {
     assert!(metrics.text().contains(difference), "{}", metrics.text());
 }
 
+/// Whoever is suppressed changes nothing for a request without rows: it is answered and counted.
+#[test]
+fn what_cannot_be_read_is_counted_after_somebody_was_suppressed() {
+    let world = World::new();
+    assert_eq!(counts(&world.lines(&[license("s1", "u")])), [1, 1, 0, 0]);
+    let privacy = token(&world.server, &json!({"role": "privacy", "sites": ["A"], "name": "q"}));
+    let body = r#"{"user_id":"u","suppress":true}"#;
+    let path = "/v1/sites/A/subjects/erase";
+    assert_eq!(send_json(&world.server, &privacy, "POST", path, body).status, 200);
+    problem(&world.post(&[JSON], "[{"), 400, "unreadable");
+    world.refused(&with(&license("s2", "u"), "drm_type", "none"));
+    assert_eq!(counts(&world.lines(&[license("s3", "u")])), [1, 1, 0, 0]);
+    let found = sums(&arrivals(&world.server, &world.producer));
+    assert_eq!(found["p"], ([3, 2, 0, 1], BTreeMap::from([("bad_value".to_owned(), 1)])));
+}
+
 #[test]
 fn a_name_that_is_not_allowed_is_not_written_down() {
     let world = World::new();

@@ -44,12 +44,17 @@ const COVERED: &[Covered] = &[
     ("src/wire/challenge.rs", "stored", &["Spent::parse"]),
     ("src/wire/ledger.rs", "foreign", &["LedgerHead::parse", "LedgerPage::parse"]),
     ("src/wire/media.rs", "foreign", &["Media::parse"]),
+    ("src/wire/retention/access.rs", "retention", &["AccessDay::parse"]),
     ("src/wire/retention/certificate.rs", "retention", &["Body::parse", "Certificate::parse"]),
-    ("src/wire/retention/evidence.rs", "foreign", &["Index::parse", "CertificatePage::parse"]),
+    (
+        "src/wire/retention/evidence.rs",
+        "foreign",
+        &["Index::parse", "CertificatePage::parse", "Said::parse"],
+    ),
     (
         "src/wire/retention/request.rs",
         "retention",
-        &["HoldRequest::parse", "ConfirmRequest::parse"],
+        &["HoldRequest::parse", "ReviewRequest::parse", "ConfirmRequest::parse"],
     ),
     (
         "src/wire/retention/request.rs",

@@ -1,0 +1,178 @@
+//! The access log (class C6): how often who used which route, of which site and with what outcome,
+//! by the day. Every route is in it that asks for a credential, but for what producers send, which
+//! is counted by the hour ([`crate::reconciliation`]); also what was refused to a credential that
+//! was proven.
+//!
+//! It is counted in memory and written each minute and at the end: a kill loses a minute of it.
+//! What must not be lost (reads of few, and whatever changes what is kept) is an entry of the
+//! ledger, durable before its answer; this log is for whoever looks at what people do.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::due::add_months;
+use super::policy::RetentionClass;
+use super::{Desk, DeskError, Inner, everywhere};
+use crate::model::caller::{Caller, Role};
+use crate::model::ids::SiteId;
+use crate::model::time::{DAY_MS, Day, Timestamp};
+use crate::wire::retention::access::{AccessDay, AccessLine, AccessSummary};
+
+/// Before the name of each day's row.
+pub(super) const ROWS: &str = "access/";
+/// The pause between two writings.
+const WRITE_EVERY: Duration = Duration::from_secs(60);
+
+/// What is not written yet.
+#[derive(Default)]
+pub(super) struct AccessLog {
+    noted: Mutex<BTreeMap<Day, AccessDay>>,
+    /// Held while rows are read, added to and written.
+    writing: tokio::sync::Mutex<()>,
+}
+
+impl AccessLog {
+    fn noted(&self) -> MutexGuard<'_, BTreeMap<Day, AccessDay>> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The day of a row's name.
+fn day_of(name: &str) -> Option<Day> {
+    let text = name.strip_prefix(ROWS)?;
+    let day = Timestamp::parse(format!("{text}T00:00:00Z").as_bytes())?.day();
+    (day.to_string() == text).then_some(day)
+}
+
+impl Desk {
+    /// Counts a use of a route by a credential that was proven. `site` is what the path names in
+    /// the place of a site: it is kept only where there is a site of that name, since anything can
+    /// stand there.
+    pub fn note_access(
+        &self,
+        caller: &Caller,
+        route: &'static str,
+        site: Option<&str>,
+        status: u16,
+    ) {
+        if caller.role == Role::Producer {
+            return;
+        }
+        let inner = &self.0;
+        let site = site.and_then(|text| SiteId::parse(text.as_bytes()));
+        let site = site.filter(|site| inner.vault.site(site).is_some());
+        let line = AccessLine {
+            by: caller.key_id.clone(),
+            role: caller.role.to_string(),
+            route: route.to_owned(),
+            site: site.map(|site| site.to_string()),
+            status,
+        };
+        // Not the clock: one that jumped ahead would keep lines for longer than they may be kept.
+        let day = inner.believed().0.day();
+        inner.access.noted().entry(day).or_default().add(line, 1);
+    }
+
+    /// Writes what was noted, now and then, as long as it is polled: what the app spawns.
+    pub async fn keep_access(self) {
+        loop {
+            tokio::time::sleep(WRITE_EVERY).await;
+            if let Err(error) = self.write_access().await {
+                tracing::error!(%error, "the access log could not be written");
+            }
+        }
+    }
+
+    /// Writes what was noted since the last time.
+    ///
+    /// # Errors
+    /// When a row cannot be read or written; what was noted is kept for the next time.
+    pub async fn write_access(&self) -> Result<(), DeskError> {
+        // A writing that is dropped half-way would lose what it had taken.
+        let inner = self.0.clone();
+        self.whole(async move { inner.write_access().await }).await
+    }
+
+    /// What is known of a day, as an auditor asks.
+    ///
+    /// # Errors
+    /// [`DeskError::NeedsAllSites`] for a credential of some sites: who did what is of all.
+    pub async fn access(&self, caller: &Caller, day: Option<Day>) -> Result<Vec<u8>, DeskError> {
+        everywhere(caller)?;
+        let inner = &self.0;
+        let day = day.unwrap_or_else(|| inner.believed().0.day());
+        // Nothing is between row and memory then.
+        let _one = inner.access.writing.lock().await;
+        let mut known = inner.access_of(day)?;
+        if let Some(noted) = inner.access.noted().get(&day) {
+            known.merge(noted.clone());
+        }
+        Ok(known.to_json(day))
+    }
+}
+
+impl Inner {
+    pub(super) async fn write_access(&self) -> Result<(), DeskError> {
+        let _one = self.access.writing.lock().await;
+        loop {
+            let Some((day, noted)) = self.access.noted().pop_first() else { return Ok(()) };
+            let kept = self.access_of(day).and_then(|mut kept| {
+                kept.merge(noted.clone());
+                Ok(kept.to_bytes()?)
+            });
+            let written = match kept {
+                Ok(bytes) => {
+                    self.vault.put_row(format!("{ROWS}{day}"), bytes).await.map_err(DeskError::from)
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = written {
+                self.access.noted().entry(day).or_default().merge(noted);
+                return Err(error);
+            }
+        }
+    }
+
+    /// What is written of a day.
+    fn access_of(&self, day: Day) -> Result<AccessDay, DeskError> {
+        let name = format!("{ROWS}{day}");
+        let rows = self.vault.load_rows(&name)?;
+        let own = rows.into_iter().find(|(row, _)| *row == name);
+        own.map_or(Ok(AccessDay::default()), |(_, bytes)| Ok(AccessDay::parse(&bytes)?))
+    }
+
+    /// All days together.
+    pub(super) async fn access_summary(&self) -> Result<AccessSummary, DeskError> {
+        // Nothing is between rows and memory then.
+        let _one = self.access.writing.lock().await;
+        let mut summary = AccessSummary::default();
+        for (name, bytes) in self.vault.load_rows(ROWS)? {
+            let day = day_of(&name).ok_or(DeskError::Failed)?;
+            summary.add(day, &AccessDay::parse(&bytes)?);
+        }
+        for (day, noted) in self.access.noted().iter() {
+            summary.add(*day, noted);
+        }
+        Ok(summary)
+    }
+
+    /// Days whose period is over; how many.
+    pub(super) async fn access_due(&self, now: Timestamp) -> Result<u64, DeskError> {
+        let months = self.policy_at(now).years_as_months(RetentionClass::AccessLog);
+        let Some(months) = months else { return Ok(0) };
+        let mut swept = 0;
+        // They come in the order of their days, so the first one is the oldest.
+        while let Some((name, _)) = self.vault.load_row_from(ROWS, ROWS)? {
+            let day = day_of(&name).ok_or(DeskError::Failed)?;
+            let ended = Timestamp(day.start().0.saturating_add(DAY_MS));
+            if add_months(ended, months) > now {
+                break;
+            }
+            self.removing().await?;
+            self.vault.delete_row(name).await?;
+            swept += 1;
+        }
+        Ok(swept)
+    }
+}

@@ -1,0 +1,136 @@
+//! The access log: counted by the day, written, swept with its class, and silent about ids.
+
+use super::*;
+use crate::retention::fake::Cut;
+
+async fn shown(world: &World, day: &str) -> serde_json::Value {
+    let auditor = caller(Role::Auditor, 0);
+    let text = world.desk.access(&auditor, Some(at(day).day())).await.unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
+fn rows(world: &World) -> Vec<String> {
+    let is_own = |name: &&String| name.starts_with("access/");
+    world.vault.with(|inside| inside.rows.keys().filter(is_own).cloned().collect())
+}
+
+#[tokio::test]
+async fn uses_are_counted_by_day_and_survive_a_start() {
+    let mut world = World::at("2026-06-01T10:00:00Z");
+    world.run().await.unwrap();
+    let (auditor, custodian) = (caller(Role::Auditor, 1), caller(Role::Custodian, 2));
+    for _ in 0..3 {
+        world.desk.note_access(&auditor, "certificate_list", None, 200);
+    }
+    world.desk.note_access(&custodian, "hold_release", Some("ACME"), 202);
+    // What is no site of ours may be anything that somebody typed there.
+    world.desk.note_access(&custodian, "hold_release", Some("viewer-81231"), 404);
+    world.desk.note_access(&custodian, "hold_release", Some("kim@example.com"), 404);
+    world.desk.note_access(&caller(Role::Producer, 3), "records", None, 200);
+    assert_eq!(rows(&world), [""; 0], "not before it is written");
+    world.desk.write_access().await.unwrap();
+    assert_eq!(rows(&world), ["access/2026-06-01"]);
+    world.restart();
+    world.desk.note_access(&auditor, "certificate_list", None, 200);
+    world.clock.set(at("2026-06-02T00:00:00Z"));
+    world.desk.note_access(&auditor, "certificate_list", None, 200);
+    let first = shown(&world, "2026-06-01T00:00:00Z").await;
+    let line = |by: char, role: &str, route: &str, site: Option<&str>, status: u16, count: u64| {
+        serde_json::json!({"by": by.to_string().repeat(16), "role": role, "route": route,
+            "site_id": site, "status": status, "count": count})
+    };
+    assert_eq!(
+        first["lines"],
+        serde_json::json!([
+            line('b', "auditor", "certificate_list", None, 200, 4),
+            line('c', "custodian", "hold_release", None, 404, 2),
+            line('c', "custodian", "hold_release", Some("ACME"), 202, 1),
+        ])
+    );
+    assert_eq!(rows(&world), ["access/2026-06-01"], "a reading writes nothing");
+    assert_eq!(shown(&world, "2026-06-02T00:00:00Z").await["lines"][0]["count"], 1);
+    assert_eq!(shown(&world, "2026-06-03T00:00:00Z").await["lines"], serde_json::json!([]));
+    world.desk.write_access().await.unwrap();
+    assert_eq!(rows(&world), ["access/2026-06-01", "access/2026-06-02"]);
+    assert_eq!(shown(&world, "2026-06-01T00:00:00Z").await, first);
+    let all =
+        world.vault.with(|inside| inside.rows.values().flatten().copied().collect::<Vec<_>>());
+    let text = String::from_utf8_lossy(&all);
+    assert!(!text.contains("viewer") && !text.contains("kim"), "{text}");
+    // Who did what is of all sites.
+    let mut of_some = Token::clone(&auditor);
+    of_some.sites = SiteScope::Some([site_id("ACME")].into());
+    let refused = world.desk.access(&Arc::new(of_some), None).await;
+    assert_eq!(refused, Err(DeskError::NeedsAllSites));
+}
+
+#[tokio::test]
+async fn what_could_not_be_written_is_written_later() {
+    let world = World::at("2026-06-01T10:00:00Z");
+    world.run().await.unwrap();
+    let auditor = caller(Role::Auditor, 1);
+    world.desk.note_access(&auditor, "evidence", None, 200);
+    world.vault.with(|inside| inside.cut = Some(Cut::Before(inside.changes)));
+    assert_eq!(world.desk.write_access().await, Err(DeskError::Stopped));
+    world.desk.note_access(&auditor, "evidence", None, 200);
+    world.vault.with(|inside| inside.cut = None);
+    world.desk.write_access().await.unwrap();
+    let shown = shown(&world, "2026-06-01T00:00:00Z").await;
+    assert_eq!(shown["lines"][0]["count"], 2);
+}
+
+#[tokio::test]
+async fn days_go_with_their_class_and_a_clock_that_jumps_keeps_none_longer() {
+    for (profile, last, gone) in [
+        (Profile::KrPipa, "2028-06-01T23:59:59Z", "2028-06-02T00:00:00Z"),
+        (Profile::EuGdpr, "2027-06-01T23:59:59Z", "2027-06-02T00:00:00Z"),
+    ] {
+        let settings = Settings { profile, ..Settings::default() };
+        let world = World::over(Memory::default(), at("2026-06-01T10:00:00Z"), settings);
+        world.run().await.unwrap();
+        let auditor = caller(Role::Auditor, 1);
+        world.desk.note_access(&auditor, "evidence", None, 200);
+        // Half a year ahead, and nobody says that it is right.
+        world.clock.jump(at("2026-12-01T10:00:00Z"));
+        world.desk.note_access(&auditor, "evidence", None, 200);
+        world.desk.write_access().await.unwrap();
+        assert_eq!(rows(&world), ["access/2026-06-01"]);
+        for (time, left) in [(last, 1), (gone, 0)] {
+            world.clock.jump(at(time));
+            if world.run().await == Err(DeskError::ClockAhead) {
+                clock::confirm(&world, time).await.unwrap();
+                world.run().await.unwrap();
+            }
+            assert_eq!(rows(&world).len(), left, "{profile:?} {time}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn evidence_has_a_summary_that_names_nobody() {
+    let world = World::at("2026-06-01T10:00:00Z");
+    world.run().await.unwrap();
+    let (auditor, custodian) = (caller(Role::Auditor, 1), caller(Role::Custodian, 2));
+    world.desk.note_access(&auditor, "evidence", None, 200);
+    world.desk.note_access(&custodian, "hold_release", Some("ACME"), 202);
+    world.clock.set(at("2026-06-02T00:00:00Z"));
+    world.desk.note_access(&caller(Role::Custodian, 3), "hold_release", Some("ACME"), 202);
+    let text = world.desk.evidence(&auditor).await.unwrap();
+    let stated: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let said = &stated["access"];
+    let days = (said["from"].as_str(), said["to"].as_str(), said["others"].as_u64());
+    assert_eq!(days, (Some("2026-06-01"), Some("2026-06-02"), Some(0)));
+    let used = |one: &serde_json::Value| {
+        let text = |name: &str| one[name].as_str().unwrap().to_owned();
+        format!("{} {} {} {}", text("role"), text("route"), one["status"], one["count"])
+    };
+    let uses: Vec<String> = said["uses"].as_array().unwrap().iter().map(used).collect();
+    assert_eq!(uses, ["auditor evidence 200 1", "custodian hold_release 202 2"]);
+    // Neither who nor of which site.
+    assert!(uses.len() == 2 && !said.to_string().contains("ACME"), "{said}");
+    let mut of_some = Token::clone(&auditor);
+    of_some.sites = SiteScope::Some([site_id("ACME")].into());
+    let text = world.desk.evidence(&Arc::new(of_some)).await.unwrap();
+    let stated: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    assert!(stated["access"].is_null() && stated["privileged_reads"].is_null());
+}

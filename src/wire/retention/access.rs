@@ -1,0 +1,225 @@
+//! The access log: how often who used which route, of which site and with what outcome, on a UTC
+//! day. No time of the day, no query, no body, no address, no id of anybody but the credential's.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{BadForm, read, written};
+use crate::model::time::Day;
+
+/// Most lines of a day. What would be more is counted together: a day has few credentials, and
+/// whoever makes many must not fill the disk.
+pub const LINES_MAX: usize = 10_000;
+
+/// What is counted as one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessLine {
+    /// The public part of the credential.
+    pub by: String,
+    /// Its role.
+    pub role: String,
+    /// The route, by its name in the metrics.
+    pub route: String,
+    /// The site that the path names, where there is one of that name.
+    pub site: Option<String>,
+    /// The status of the answer.
+    pub status: u16,
+}
+
+/// A line with its count, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Counted {
+    line: AccessLine,
+    count: u64,
+}
+
+/// The row of a day.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    lines: Vec<Counted>,
+    others: u64,
+}
+
+/// What is known of a day.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessDay {
+    /// The lines, in their order.
+    pub lines: BTreeMap<AccessLine, u64>,
+    /// Uses beyond [`LINES_MAX`] lines.
+    pub others: u64,
+}
+
+impl AccessDay {
+    /// Counts uses.
+    pub fn add(&mut self, line: AccessLine, count: u64) {
+        let is_full = self.lines.len() >= LINES_MAX;
+        match self.lines.get_mut(&line) {
+            Some(known) => *known = known.saturating_add(count),
+            None if is_full => self.others = self.others.saturating_add(count),
+            None => {
+                self.lines.insert(line, count);
+            }
+        }
+    }
+
+    /// Counts all that another one counts.
+    pub fn merge(&mut self, other: Self) {
+        self.others = self.others.saturating_add(other.others);
+        for (line, count) in other.lines {
+            self.add(line, count);
+        }
+    }
+
+    /// Its bytes.
+    ///
+    /// # Errors
+    /// When there is no memory for them.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, BadForm> {
+        let counted =
+            |(line, count): (&AccessLine, &u64)| Counted { line: line.clone(), count: *count };
+        written(&Row { lines: self.lines.iter().map(counted).collect(), others: self.others })
+    }
+
+    /// Reads what [`Self::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// When it has another form.
+    pub fn parse(bytes: &[u8]) -> Result<Self, BadForm> {
+        let Row { lines, others } = read(bytes)?;
+        let in_order = lines.windows(2).all(|pair| pair[0].line < pair[1].line);
+        if !in_order || lines.len() > LINES_MAX {
+            return Err(BadForm);
+        }
+        let lines = lines.into_iter().map(|one| (one.line, one.count)).collect();
+        Ok(Self { lines, others })
+    }
+
+    /// The answer about a day.
+    pub fn to_json(&self, day: Day) -> Vec<u8> {
+        let lines: Vec<Value> = self
+            .lines
+            .iter()
+            .map(|(line, count)| {
+                let AccessLine { by, role, route, site, status } = line;
+                json!({
+                    "by": by,
+                    "role": role,
+                    "route": route,
+                    "site_id": site,
+                    "status": status,
+                    "count": count,
+                })
+            })
+            .collect();
+        let value = json!({"day": day.to_string(), "lines": lines, "others": self.others});
+        value.to_string().into_bytes()
+    }
+}
+
+/// All kept days together, as evidence has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessSummary {
+    /// The first and the last day that anything is kept of.
+    pub days: Option<(Day, Day)>,
+    /// Uses by role, route and status.
+    pub uses: BTreeMap<(String, String, u16), u64>,
+    /// Uses that no line has.
+    pub others: u64,
+}
+
+impl AccessSummary {
+    /// Counts a day.
+    pub fn add(&mut self, at: Day, day: &AccessDay) {
+        let (first, last) = self.days.unwrap_or((at, at));
+        self.days = Some((first.min(at), last.max(at)));
+        self.others = self.others.saturating_add(day.others);
+        for (line, count) in &day.lines {
+            let key = (line.role.clone(), line.route.clone(), line.status);
+            let uses = self.uses.entry(key).or_insert(0);
+            *uses = uses.saturating_add(*count);
+        }
+    }
+
+    /// As JSON.
+    pub fn to_value(&self) -> Value {
+        let uses = self.uses.iter().map(|((role, route, status), count)| {
+            json!({"role": role, "route": route, "status": status, "count": count})
+        });
+        json!({
+            "from": self.days.map(|(first, _)| first.to_string()),
+            "to": self.days.map(|(_, last)| last.to_string()),
+            "uses": uses.collect::<Vec<_>>(),
+            "others": self.others,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(route: &str, status: u16) -> AccessLine {
+        AccessLine {
+            by: "a".repeat(16),
+            role: "auditor".to_owned(),
+            route: route.to_owned(),
+            site: (status == 200).then(|| "ACME".to_owned()),
+            status,
+        }
+    }
+
+    #[test]
+    fn a_day_has_one_spelling_and_an_end() {
+        let mut day = AccessDay::default();
+        for (route, status) in [("ledger_list", 200), ("evidence", 200), ("ledger_list", 404)] {
+            day.add(line(route, status), 2);
+        }
+        day.add(line("evidence", 200), 1);
+        assert_eq!(day.lines[&line("evidence", 200)], 3);
+        let bytes = day.to_bytes().unwrap();
+        assert_eq!(AccessDay::parse(&bytes), Ok(day.clone()));
+        assert_eq!(AccessDay::parse(&[&bytes[..], b" "].concat()), Err(BadForm));
+        let text = String::from_utf8(bytes).unwrap();
+        let swapped = text.replace("evidence", "zzz");
+        assert_eq!(AccessDay::parse(swapped.as_bytes()), Err(BadForm), "out of order");
+        for no in 0..LINES_MAX {
+            day.add(line(&format!("r{no}"), 200), 1);
+        }
+        assert_eq!((day.lines.len(), day.others), (LINES_MAX, 3), "what is beyond is counted");
+        day.add(line("evidence", 200), 1);
+        assert_eq!(day.lines[&line("evidence", 200)], 4, "what is known has its line");
+        let mut both = AccessDay::default();
+        both.merge(day.clone());
+        both.merge(day);
+        assert_eq!((both.others, both.lines[&line("evidence", 200)]), (6, 8));
+    }
+
+    #[test]
+    fn a_summary_names_nobody() {
+        let (mut summary, mut day) = (AccessSummary::default(), AccessDay::default());
+        assert_eq!(
+            summary.to_value().to_string(),
+            r#"{"from":null,"others":0,"to":null,"uses":[]}"#
+        );
+        day.add(line("evidence", 200), 2);
+        day.add(AccessLine { by: "b".repeat(16), site: None, ..line("evidence", 200) }, 3);
+        day.others = 4;
+        summary.add(Day(20_000), &day);
+        summary.add(Day(19_000), &day);
+        let said = summary.to_value();
+        assert_eq!(
+            (said["from"].as_str(), said["to"].as_str()),
+            (Some("2022-01-08"), Some("2024-10-04"))
+        );
+        assert_eq!(
+            (said["uses"][0]["count"].as_u64(), said["others"].as_u64()),
+            (Some(10), Some(8))
+        );
+        assert!(!said.to_string().contains("ACME") && !said.to_string().contains("bbb"));
+    }
+}
