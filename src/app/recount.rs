@@ -58,7 +58,8 @@ pub fn run(settings: &Settings, key: &VerifierKey, report: &mut Report) {
     }
     let key = key.to_string();
     let mut counted: BTreeMap<(SiteId, Month), Found> = BTreeMap::new();
-    let mut before: Option<Body> = None;
+    // The rows of a month come one after the other, by their versions.
+    let mut before: Vec<Body> = Vec::new();
     for (name, row) in rows {
         let body = match billing::verify(&row, &key) {
             Ok(body) => body,
@@ -69,9 +70,8 @@ pub fn run(settings: &Settings, key: &VerifierKey, report: &mut Report) {
         };
         let Some(scope) = body.scope() else { continue };
         let at = (scope, body.month);
-        // The rows of a month come one after the other, by their versions.
-        let earlier = before.filter(|of| of.scope().as_ref() == Some(&at.0) && of.month == at.1);
-        follows(&body, earlier.as_ref(), report);
+        before.retain(|of| of.scope().as_ref() == Some(&at.0) && of.month == at.1);
+        follows(&body, &before, report);
         let found = match counted.get(&at) {
             Some(found) => found.clone(),
             None => match find(&looking, &at) {
@@ -81,13 +81,13 @@ pub fn run(settings: &Settings, key: &VerifierKey, report: &mut Report) {
                 }
                 Err(error) => {
                     report.find(format!("{}: {error}", title(&body)), COUNTS);
-                    before = Some(body);
+                    before.push(body);
                     continue;
                 }
             },
         };
         compare(&body, &found, report);
-        before = Some(body);
+        before.push(body);
     }
 }
 
@@ -110,10 +110,17 @@ fn find(looking: &Looking, (scope, month): &(SiteId, Month)) -> Result<Found, En
     })
 }
 
-/// Says whether a version names the one before it, as that one is stored.
-fn follows(body: &Body, before: Option<&Body>, report: &mut Report) {
+/// Says whether a version names the one before it, as that one is stored, and bills devices that
+/// stand for users just where the first one that is stored does.
+fn follows(body: &Body, before: &[Body], report: &mut Report) {
     let title = title(body);
-    let wrong = match (&body.replaces, before) {
+    let bills = |of: &Body| of.billable.device_users.is_some();
+    if before.first().is_some_and(|first| bills(first) != bills(body)) {
+        let how = if bills(body) { "bills" } else { "does not bill" };
+        let what = "devices that stand for users, unlike the first version";
+        report.find(format!("{title} {how} {what}"), COUNTS);
+    }
+    let wrong = match (&body.replaces, before.last()) {
         (None, None) if body.version == 1 => None,
         (None, _) => Some("names no version that it takes the place of".to_owned()),
         (Some(of), _) if of.version.checked_add(1) != Some(body.version) => {

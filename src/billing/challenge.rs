@@ -3,7 +3,9 @@
 //! answer to one that is made for it says whether somebody was counted. Few counted users are not
 //! told, which makes that dearer; what bounds it is the budget, and what shows it the ledger.
 //!
-//! A billing group is asked for by its key scope, and its list is compared with its own set.
+//! A billing group is asked for by its key scope, and its list is compared with its own set. It
+//! is a question about the members' users as well, so that the budget of a member's month is spent
+//! by its own lists and its group's together.
 //!
 //! Each answer is in the ledger before the caller has it, and so is the first refusal over the
 //! budget of a site's month on a day.
@@ -30,7 +32,7 @@ pub struct Challenges {
     pub lines_max: u64,
     /// Fewer counted users than this are not told.
     pub counted_min: u64,
-    /// Lists that are answered of a site's month, ever.
+    /// Lists that are answered of a site's month, ever, those of its group included.
     pub budget: u64,
 }
 
@@ -93,25 +95,45 @@ impl Inner {
         Ok(row.map(|(_, bytes)| Spent::parse(&bytes)).transpose()?.unwrap_or_default())
     }
 
+    /// How many lists were answered of a scope's month itself. Data that was put back knows less
+    /// than the ledger, and gives nothing back.
+    async fn answered(&self, scope: &SiteId, month: Month) -> Result<u64, BillingError> {
+        let at = (scope.clone(), month);
+        let told = self.of_ledger(move |known| known.challenged.get(&at).copied()).await?;
+        Ok(self.spent(scope, month)?.challenges.max(told.unwrap_or_default()))
+    }
+
+    /// The same of its group; of a group that of the member with the most. Both are about the same
+    /// persons.
+    async fn answered_beside(&self, scope: &SiteId, month: Month) -> Result<u64, BillingError> {
+        let mut most = 0;
+        for other in self.closed(scope, month)?.about_the_same(month) {
+            most = most.max(self.answered(&other, month).await?);
+        }
+        Ok(most)
+    }
+
     /// How many lists were answered; refuses where that is the budget. Of these refusals the first
     /// of a day is written down: who asks without end fills no ledger.
-    async fn within(&self, by: Actor, site: &SiteId, month: Month) -> Result<u64, BillingError> {
-        // Data that was put back knows less than the ledger, and gives nothing back.
-        let at = (site.clone(), month);
-        let told = self.of_ledger(move |known| known.challenged.get(&at).copied()).await?;
-        let told = told.unwrap_or_default();
-        let answered = self.spent(site, month)?.challenges.max(told);
-        if answered < self.settings.challenge.budget {
-            return Ok(answered);
+    async fn within(
+        &self,
+        by: Actor,
+        site: &SiteId,
+        month: Month,
+    ) -> Result<Answered, BillingError> {
+        let own = self.answered(site, month).await?;
+        let all = own.saturating_add(self.answered_beside(site, month).await?);
+        if all < self.settings.challenge.budget {
+            return Ok(Answered { own, all });
         }
         let _one = self.refusing.lock().await;
         let now = self.clock.now();
         let refused_on = Some(now.day().0);
         if self.spent(site, month)?.refused_on != refused_on {
-            let event = Event::ChallengeRefused { site: site.clone(), month, answered };
+            let event = Event::ChallengeRefused { site: site.clone(), month, answered: all };
             let entry = Entry::new(now, by, event);
             self.ask(move |ledger| ledger.append(entry)).await?;
-            let row = Spent { challenges: answered, refused_on };
+            let row = Spent { challenges: own, refused_on };
             self.months.put_row(row_of(site, month), row.to_bytes()?).await?;
         }
         Err(BillingError::BudgetSpent)
@@ -124,7 +146,7 @@ impl Inner {
         by: Actor,
         site: &SiteId,
         month: Month,
-    ) -> Result<(u64, u64), BillingError> {
+    ) -> Result<(u64, Answered), BillingError> {
         let mau = self.closed_users(site, month)?;
         Ok((mau, self.within(by, site, month).await?))
     }
@@ -138,7 +160,7 @@ impl Inner {
     ) -> Result<Vec<u8>, BillingError> {
         // One at a time: a list takes memory, and the budget is looked at and spent as one.
         let _one = self.challenging.lock().await;
-        let (mau, spent) = match self.allowed(by.clone(), &site, month).await {
+        let (mau, answered) = match self.allowed(by.clone(), &site, month).await {
             Ok(allowed) => allowed,
             Err(refused) => {
                 // It is wiped, and may be long: not on a thread that answers others.
@@ -156,13 +178,12 @@ impl Inner {
         let stated = Stated::by(self.stored(&site, month)?.last());
         self.months.fold().await?;
         // Spent before anything is compared: a cut afterwards gives nothing back.
-        let challenges = spent.saturating_add(1);
-        self.spend(&site, month, challenges).await?;
+        self.spend(&site, month, answered.own.saturating_add(1)).await?;
         let compared = match self.compared(&site, month, list, (mau, stated.late)).await {
             Ok(compared) => compared,
             Err(error) => {
                 // Nothing was learned of the list.
-                if let Err(kept) = self.spend(&site, month, spent).await {
+                if let Err(kept) = self.spend(&site, month, answered.own).await {
                     tracing::error!(%site, %month, error = %kept, "a list is not given back");
                 }
                 return Err(error);
@@ -189,7 +210,7 @@ impl Inner {
             counted_not_listed: told.map(|counted| mau - counted),
             late,
             counted_min,
-            challenges_left: self.settings.challenge.budget.saturating_sub(challenges),
+            challenges_left: answered.left_of(self.settings.challenge.budget),
             entry,
         };
         Ok(answer.to_json()?)
@@ -237,6 +258,22 @@ impl Inner {
         };
         let listed = tokio::task::spawn_blocking(listing).await;
         listed.map_err(|_| BillingError::Failed)?
+    }
+}
+
+/// How many lists were answered before one.
+#[derive(Clone, Copy)]
+struct Answered {
+    /// Of the site's or group's month itself.
+    own: u64,
+    /// With those about the same persons: of its group, or of its members.
+    all: u64,
+}
+
+impl Answered {
+    /// How many of a budget are left after another one.
+    const fn left_of(self, budget: u64) -> u64 {
+        budget.saturating_sub(self.all.saturating_add(1))
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Memory {
     pub usage: Mutex<Option<UsageMonth>>,
     /// Months of which nothing was ever sent.
     pub silent: Mutex<BTreeSet<Month>>,
+    /// Months in which nobody is a member of the only group.
+    pub deserted: Mutex<BTreeSet<Month>>,
     /// What every month of the only group says.
     pub group: Mutex<Option<GroupMonth>>,
     /// What the sets hold.
@@ -42,6 +44,8 @@ pub struct Memory {
     pub stuck: Mutex<Option<Month>>,
     /// How often it was asked for the quality of ids.
     pub asked: AtomicU32,
+    /// How often rows were asked for.
+    pub reads: AtomicU32,
     /// How often it was told to fold.
     pub folds: AtomicU32,
     /// Whether it is too busy to fold.
@@ -86,6 +90,9 @@ impl Months for Memory {
 
     fn group(&self, group: &GroupId, month: Month) -> Result<Option<GroupMonth>, EngineError> {
         let mut known = self.group.lock().unwrap().clone();
+        if self.deserted.lock().unwrap().contains(&month) {
+            return Ok(None);
+        }
         if self.is_silent(month) {
             if let Some(known) = &mut known {
                 known.tally = Tally::default();
@@ -141,6 +148,7 @@ impl Months for Memory {
     }
 
     fn load_rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
         let rows = self.rows.lock().unwrap();
         let own = rows.iter().filter(|(name, _)| name.starts_with(prefix));
         Ok(own.map(|(name, row)| (name.clone(), row.clone())).collect())

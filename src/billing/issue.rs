@@ -94,14 +94,20 @@ impl Inner {
     }
 
     /// Asks what the ledger says by now.
-    pub(super) async fn of_ledger<T>(
+    pub(super) async fn of_ledger<T: Send + 'static>(
         &self,
-        asked: impl FnOnce(&Known) -> T + Send,
+        asked: impl FnOnce(&Known) -> T + Send + 'static,
     ) -> Result<T, BillingError> {
         let mut known = self.known.lock().await;
         let before = std::mem::take(&mut *known);
-        *known = self.ask(move |ledger| read_known(ledger, before)).await?;
-        Ok(asked(&known))
+        let (answer, read) = self
+            .ask(move |ledger| {
+                let known = read_known(ledger, before)?;
+                Ok((asked(&known), known))
+            })
+            .await?;
+        *known = read;
+        Ok(answer)
     }
 
     /// A version that takes the place of the last one, unless that is it. For who has the month's
@@ -228,7 +234,7 @@ impl Inner {
     ) -> Result<Option<Option<IdQuality>>, BillingError> {
         let closed_at = match self.closed(site, month)? {
             // The ids are its members', whose statements have it.
-            Subject::Group(_) => return Ok(None),
+            Subject::Group(_) | Subject::Left(_) => return Ok(None),
             subject @ Subject::Site(_) => subject.closed_at(),
         };
         let asked = self.months.quality(site.clone(), month);
@@ -260,7 +266,14 @@ impl Inner {
         let subject = self.closed(site, month)?;
         let earlier_corrections = self.earlier(site, month)?;
         let (evidence, recount) = self.recounted(site, month, version, &subject).await?;
-        let before = self.stored(site, month)?.pop().map(|last| last.body);
+        let mut before = self.stored(site, month)?;
+        let bills_devices = match (before.first(), &replaces) {
+            // As the first version did: none between may have billed by other rules.
+            (Some(first), _) => first.body.billable.device_users.is_some(),
+            (None, Some((lost, _))) => self.billed_devices(site, month, lost).await?,
+            (None, None) => true,
+        };
+        let before = before.pop().map(|last| last.body);
         let said = subject.said(month, before.as_ref());
         let (replaces, reason) = replaces.unzip();
         let billable = Billable::of(version, &said.figures, &said.corrections);
@@ -281,7 +294,7 @@ impl Inner {
             closed_at: subject.closed_at(),
             method: said.method,
             pseudonym_algorithm: said.pseudonym_algorithm,
-            billable: billable.as_before(before.as_ref().map(|body| &body.billable)),
+            billable: billable.as_before(bills_devices),
             figures: said.figures,
             by_drm_type: said.by_drm_type,
             excluded: said.excluded,
@@ -292,6 +305,29 @@ impl Inner {
             quality,
             members: said.members,
         })
+    }
+
+    /// Whether a version that only the ledger knows billed devices that stand for users: surely
+    /// where a stored statement of the same scope that the ledger had before is of a form that
+    /// does. Else nobody can tell, and a bill is not raised by a guess.
+    async fn billed_devices(
+        &self,
+        site: &SiteId,
+        month: Month,
+        lost: &Replaced,
+    ) -> Result<bool, BillingError> {
+        let Replaced { version, digest } = lost.clone();
+        let wanted = Event::StatementIssued { site: site.clone(), month, version, digest };
+        let Some(lost) = self.find(0, move |entry| entry.event == wanted).await? else {
+            return Ok(false);
+        };
+        for (_, row) in self.months.load_rows(&format!("{ROWS}{site}/"))? {
+            let Statement { body, issued } = Statement::parse(&row)?;
+            if body.is_of_newest_form() && issued.index < lost.number {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The sets of a month counted again, and what became of them.

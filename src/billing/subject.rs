@@ -31,6 +31,9 @@ pub(super) enum Subject {
     Site(UsageMonth),
     /// Of a billing group.
     Group(GroupMonth),
+    /// Of a group that all members have left since: those of the last month that had some, of whom
+    /// nothing is counted here. It is there to tell what came late of that month.
+    Left(GroupMonth),
 }
 
 /// What a version says of its subject.
@@ -62,9 +65,9 @@ impl Billing {
         group: &GroupId,
         month: Month,
     ) -> Result<SiteId, BillingError> {
-        let found = self.0.months.group(group, month)?.ok_or(BillingError::NotFound)?;
+        let found = self.0.of_group(group, month)?;
         let holds = |member: &UsageMonth| caller.sites.holds(&member.site.id);
-        let visible = found.members.iter().all(holds);
+        let visible = found.members().iter().all(holds);
         visible.then(|| SiteId::of_group(group)).ok_or(BillingError::NotFound)
     }
 }
@@ -74,7 +77,37 @@ impl Subject {
     pub fn tally(&self) -> &Tally {
         match self {
             Self::Site(usage) => &usage.tally,
-            Self::Group(group) => &group.tally,
+            Self::Group(group) | Self::Left(group) => &group.tally,
+        }
+    }
+
+    /// How far it is.
+    const fn state(&self) -> State {
+        match self {
+            Self::Site(usage) => usage.state,
+            Self::Group(group) | Self::Left(group) => group.state,
+        }
+    }
+
+    /// The members of a group, also of one that they have left; a site has none.
+    pub fn members(&self) -> &[UsageMonth] {
+        match self {
+            Self::Site(_) => &[],
+            Self::Group(group) | Self::Left(group) => &group.members,
+        }
+    }
+
+    /// The other scopes whose lists are about the same persons: the group of a site, the members of
+    /// a group.
+    pub fn about_the_same(&self, month: Month) -> Vec<SiteId> {
+        match self {
+            Self::Site(usage) => {
+                let group = usage.site.settings_in(month).billing_group.as_ref();
+                group.map(SiteId::of_group).into_iter().collect()
+            }
+            Self::Group(_) | Self::Left(_) => {
+                self.members().iter().map(|member| member.site.id.clone()).collect()
+            }
         }
     }
 
@@ -82,7 +115,9 @@ impl Subject {
     pub fn has_records(&self) -> bool {
         match self {
             Self::Site(usage) => usage.tally.has_records(),
-            Self::Group(group) => group.members.iter().any(|member| member.tally.has_records()),
+            Self::Group(_) | Self::Left(_) => {
+                self.members().iter().any(|member| member.tally.has_records())
+            }
         }
     }
 
@@ -90,7 +125,9 @@ impl Subject {
     pub fn closed_at(&self) -> Timestamp {
         match self {
             Self::Site(usage) => usage.tally.closed_at.unwrap_or(usage.closes_at),
-            Self::Group(group) => group.tally.closed_at.unwrap_or(group.closes_at),
+            Self::Group(group) | Self::Left(group) => {
+                group.tally.closed_at.unwrap_or(group.closes_at)
+            }
         }
     }
 
@@ -98,7 +135,7 @@ impl Subject {
     pub const fn evidence(&self) -> Evidence {
         match self {
             Self::Site(usage) => usage.evidence,
-            Self::Group(group) => group.evidence,
+            Self::Group(group) | Self::Left(group) => group.evidence,
         }
     }
 
@@ -112,7 +149,7 @@ impl Subject {
                 let of = usage.span.pseudonyms;
                 (of.algorithm, UserRules::new(of.users, &sentinels(usage)))
             }
-            Self::Group(group) => {
+            Self::Group(group) | Self::Left(group) => {
                 let own = group.members.iter().filter(|member| member.tally.has_records());
                 let form = own.clone().next().map(|member| member.span.pseudonyms.users);
                 let lists: Vec<_> = own.map(sentinels).collect();
@@ -127,6 +164,7 @@ impl Subject {
         match self {
             Self::Site(usage) => of_site(usage, month),
             Self::Group(group) => of_group(group, before),
+            Self::Left(group) => Said { members: Some(Vec::new()), ..of_group(group, before) },
         }
     }
 }
@@ -134,32 +172,63 @@ impl Subject {
 impl Inner {
     /// A month that can have a statement; of a group none without any record.
     pub(super) fn closed(&self, scope: &SiteId, month: Month) -> Result<Subject, BillingError> {
-        let (subject, state, exists) = match scope.group() {
-            Some(group) => {
-                let found = self.months.group(&group, month)?.ok_or(BillingError::NotFound)?;
-                let state = found.state;
-                (Subject::Group(found), state, false)
-            }
-            None => {
-                let usage = self.months.usage(scope, month)?.ok_or(BillingError::NotFound)?;
-                let exists = usage.span.to > usage.site.created_at;
-                let state = usage.state;
-                (Subject::Site(usage), state, exists)
-            }
+        let subject = self.ended(scope, month)?;
+        let exists = match &subject {
+            // Nothing is stated of a time before the site.
+            Subject::Site(usage) => usage.span.to > usage.site.created_at,
+            // A group without any record has one where there is something to be told of the
+            // months before.
+            Subject::Group(_) | Subject::Left(_) => false,
         };
-        if state != State::Closed {
-            return Err(BillingError::NotClosed);
-        }
-        // Nothing is stated of a time before the site.
         if exists || subject.has_records() {
             return Ok(subject);
         }
-        // A group without any record has one where there is something to be told of the months
-        // before.
         match scope.is_group() && !self.earlier(scope, month)?.is_empty() {
             true => Ok(subject),
             false => Err(BillingError::NotFound),
         }
+    }
+
+    /// A closed month, whether anything can be said of it or not.
+    pub(super) fn ended(&self, scope: &SiteId, month: Month) -> Result<Subject, BillingError> {
+        let subject = match scope.group() {
+            Some(group) => self.of_group(&group, month)?,
+            None => Subject::Site(self.months.usage(scope, month)?.ok_or(BillingError::NotFound)?),
+        };
+        match subject.state() {
+            State::Closed => Ok(subject),
+            State::Open | State::Closing => Err(BillingError::NotClosed),
+        }
+    }
+
+    /// A group's month. Where it has no members any more, those of the last month that had some
+    /// stand for it, as long as something may come late of that one.
+    fn of_group(&self, group: &GroupId, month: Month) -> Result<Subject, BillingError> {
+        if let Some(found) = self.months.group(group, month)? {
+            return Ok(Subject::Group(found));
+        }
+        let mut of = month;
+        for _ in 0..EARLIER {
+            of = of.previous();
+            if let Some(last) = kept(self.months.group(group, of))? {
+                return self.left(last, month).map(Subject::Left);
+            }
+        }
+        Err(BillingError::NotFound)
+    }
+
+    /// A month of a group after the last one that had members. It is over when theirs is.
+    fn left(&self, last: GroupMonth, month: Month) -> Result<GroupMonth, BillingError> {
+        let mut members = Vec::with_capacity(last.members.len());
+        for UsageMonth { site, .. } in &last.members {
+            let usage = self.months.usage(&site.id, month)?.ok_or(BillingError::NotFound)?;
+            members.push(UsageMonth { tally: Tally::default(), ..usage });
+        }
+        let is_over = members.iter().all(|of| of.state == State::Closed);
+        let state = if is_over { State::Closed } else { State::Closing };
+        let closes_at = members.iter().map(|of| of.closes_at).max().unwrap_or_default();
+        let (tally, evidence) = (Tally::default(), Evidence::Live);
+        Ok(GroupMonth { month, members, tally, state, closes_at, evidence, ..last })
     }
 
     /// Whether something came late of the months before that no statement has told yet: neither

@@ -42,10 +42,16 @@ impl Writer {
             others.retain(|other| other.id != site.id);
             let months = reach.months_of(site, &others);
             others.iter().any(|other| {
-                let counts = |month: &Month| takes(site, *month) && takes(other, *month);
-                months.iter().any(|month| differ(group, site, other, *month) && counts(month))
+                let other: &Site = other;
+                let counts = |month: Month| [site, other].iter().all(|of| self.counts(of, month));
+                months.iter().any(|month| differ(group, site, other, *month) && counts(*month))
             })
         })
+    }
+
+    /// Whether a site has, or may get, records of a month that late records reach.
+    fn counts(&self, site: &Site, month: Month) -> bool {
+        takes(site) || self.shared.has_records_in(site.no, month)
     }
 }
 
@@ -90,7 +96,7 @@ impl Shared {
 
     /// Whether a site has, or may get, records of a month.
     fn counts(&self, site: &Site, month: Month, reach: Reach) -> Result<bool, EngineError> {
-        if (takes(site, month) && month >= reach.first) || self.has_records_in(site.no, month) {
+        if (takes(site) && month >= reach.first) || self.has_records_in(site.no, month) {
             return Ok(true);
         }
         for job in self.open_jobs(site.no) {
@@ -132,10 +138,10 @@ impl Reach {
     }
 }
 
-/// Whether a site takes records of a month: one that has ended takes no more.
-fn takes(site: &Site, month: Month) -> bool {
-    let last = site.months.last().map(|span| span.month);
-    site.terminated_at.is_none() || last.is_some_and(|last| month <= last)
+/// Whether a site takes records: one that has ended takes no more, although its months go on to
+/// close.
+const fn takes(site: &Site) -> bool {
+    site.terminated_at.is_none()
 }
 
 /// All settings that a site had, has or will have.

@@ -5,10 +5,10 @@
 //! those of the members, which is why a group's counters hold no records.
 //!
 //! A row counts for the month of its own site's label. The group's month is closed when the last of
-//! its members is, and stays closed; a site that was made after the month's end is one of these
-//! once it has a record in it. A row that comes before the close counts for the group even where
-//! its own site has closed and takes it as a correction, a row that comes after is a correction of
-//! the group. (docs/decisions/0033-billing-groups.md)
+//! its members is, and stays closed; a site that was made after the month's end is not waited for.
+//! A row that comes before the close counts for the group even where its own site has closed and
+//! takes it as a correction, a row that comes after is a correction of the group.
+//! (docs/decisions/0033-billing-groups.md)
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
@@ -21,12 +21,15 @@ use super::writer::{RingKeys, Writer};
 use super::{Engine, EngineError, Shared, UsageMonth, calendar};
 use crate::model::batch::{Batch, SiteMonth};
 use crate::model::ids::{GroupId, ShortTag, SiteId, SiteNo};
+use crate::model::limits;
 use crate::model::pseudonym::Algorithm;
 use crate::model::site::Site;
 use crate::model::time::{Month, Timestamp};
 use crate::model::usage::{Counters, Evidence, State as MonthLife, Tally};
 use crate::model::vocab::DrmType;
 use crate::store::codec::Corrupt;
+
+const HOUR_MS: i64 = 3_600_000;
 
 /// A billing group's month as it stands.
 #[derive(Clone, Debug)]
@@ -116,26 +119,27 @@ impl State {
     }
 }
 
-impl Shared {
-    /// The members whose close a group's month waits for. A site that was made after the month's
-    /// end is one once it has a record in it: sites to come would keep the month open for ever.
-    /// Where no member is older, all of them are.
-    fn awaited(&self, members: Vec<Arc<Site>>, month: Month) -> Vec<Arc<Site>> {
-        let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
-        let counts = |site: &&Arc<Site>| {
-            let at = SiteMonth { site: site.no, month };
-            let span = calendar::span(site, month);
-            span.is_ok_and(|span| site.created_at < span.to)
-                || published.get(&at).is_some_and(Tally::has_records)
-        };
-        let awaited: Vec<_> = members.iter().filter(counts).cloned().collect();
-        if awaited.is_empty() { members } else { awaited }
+/// The members whose close a group's month waits for: those that were made before the month's end.
+/// A site that is made later is none, with records or without: its close would open a month again
+/// that was stated, and sites to come would keep it open for ever. Where no member is older, it is
+/// those that were made before the first of them could close.
+fn awaited(members: &[Arc<Site>], month: Month) -> Vec<Arc<Site>> {
+    let is_older =
+        |site: &&Arc<Site>| calendar::span(site, month).is_ok_and(|span| site.created_at < span.to);
+    let older: Vec<_> = members.iter().filter(is_older).cloned().collect();
+    if !older.is_empty() {
+        return older;
     }
+    let first = members.iter().map(|site| site.created_at.0).min().unwrap_or_default();
+    let until = first.saturating_add(i64::from(limits::NEW_SITE_HOURS) * HOUR_MS);
+    members.iter().filter(|site| site.created_at.0 < until).cloned().collect()
+}
 
+impl Shared {
     /// Whether every member that a group's month waits for has closed it; `through` are closes that
     /// are not shown yet. A group without members has nothing to close.
     fn is_over(&self, group: &GroupId, month: Month, through: &HashMap<SiteNo, Month>) -> bool {
-        let members = self.awaited(self.directory.members(group, month), month);
+        let members = awaited(&self.directory.members(group, month), month);
         let is_closed = |site: &Site| {
             let last = through.get(&site.no).copied().or(site.closed_through);
             last.is_some_and(|last| month <= last)
@@ -216,7 +220,7 @@ impl Engine {
         if shared.has_ended(at) {
             return Err(EngineError::Ended);
         }
-        let awaited = shared.awaited(sites.clone(), month);
+        let awaited = awaited(&sites, month);
         let mut members = Vec::with_capacity(sites.len());
         for (site, tally) in sites.into_iter().zip(tallies) {
             members.push(self.usage_of(site, month, tally)?);
@@ -253,10 +257,11 @@ impl Engine {
             Some((directory.site(&scope)?.no, of, members))
         };
         let groups: Vec<_> = self.groups().into_iter().filter_map(group).collect();
-        let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
-        let tally = |site: SiteNo, month: Month| published.get(&SiteMonth { site, month });
         let mut found = BTreeSet::new();
         for (no, of, members) in &groups {
+            // Of one group at a time: the writer waits for it.
+            let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
+            let tally = |site: SiteNo, month: Month| published.get(&SiteMonth { site, month });
             for member in members {
                 let months = member.months.iter().map(|span| span.month);
                 let own = months.filter(|month| member.is_member(of, *month));

@@ -9,6 +9,7 @@
 use std::path::Path;
 
 use super::directory::Directory;
+use super::gone::Gone;
 use super::recount::Recount;
 use super::runs::{self, RunError};
 use super::state::{MonthState, TALLY_KINDS, TallyKind};
@@ -61,17 +62,26 @@ impl Looking {
         arrivals::stored_sums(&self.store, &self.ring.state_key())
     }
 
-    /// Counts the sets of a site's month; `None` where they are destroyed or never were.
+    /// Counts the sets of a site's month; `None` where they are destroyed, or on hold. Sets that
+    /// are not there and were not destroyed hold nobody: so it is found where somebody was counted.
     ///
     /// # Errors
     /// When there is no such site, or a set cannot be read.
     pub fn recount(&self, id: &SiteId, month: Month) -> Result<Option<Recount>, EngineError> {
         let site = self.directory.site(id).ok_or(EngineError::NoSite)?;
-        let Some(key) = self.ring.sets_existing(id, month) else { return Ok(None) };
         let at = SiteMonth { site: site.no, month };
-        let mut sets = Vec::with_capacity(TALLY_KINDS);
-        for kind in 0..TALLY_KINDS {
-            sets.push(self.members(&key, at, kind)?);
+        let key = self.ring.sets_existing(id, month);
+        let gone = || -> Result<bool, EngineError> {
+            Ok(Gone::load(&self.store)?.contains(&Lot::Sets(at)) || self.is_held(id, month)?)
+        };
+        if key.is_none() && gone()? {
+            return Ok(None);
+        }
+        let mut sets = vec![Vec::new(); TALLY_KINDS];
+        for (kind, set) in sets.iter_mut().enumerate() {
+            if let Some(key) = &key {
+                *set = self.members(key, at, kind)?;
+            }
         }
         let of = |kind: TallyKind| sets.get(kind as usize).ok_or(Corrupt("sets of a month"));
         let size = |kind: TallyKind| of(kind).map(|set| set.len() as u64);

@@ -16,7 +16,7 @@ use crate::model::vocab::Quality;
 const MILLION: u128 = 1_000_000;
 
 /// How far the ids of a month can be trusted: counts and shares, nobody's id and no pseudonym.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IdQuality {
     /// When the records were what is said here.
@@ -53,7 +53,7 @@ pub struct IdQuality {
 }
 
 /// From where on a member is suspect.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QualityLimits {
     /// A user with more devices.
@@ -90,6 +90,27 @@ impl IdQuality {
             ("suspect_shared_devices", self.suspect_shared_devices),
             ("suspect_device_licenses", self.suspect_device_licenses),
         ]
+    }
+
+    /// The columns of a CSV row, by their names: nothing in them where the licences were not
+    /// explained, or of what is unknown.
+    pub fn columns(of: Option<&Self>) -> Vec<(String, String)> {
+        let none = Self::default();
+        let said = of.unwrap_or(&none);
+        let limits = &said.limits;
+        let least = limits.license_share_least;
+        let limits = [
+            ("limits_devices_per_user", u64::from(limits.devices_per_user)),
+            ("limits_users_per_device", u64::from(limits.users_per_device)),
+            ("limits_license_share_ppm", u64::from(limits.license_share_ppm)),
+            ("limits_license_share_least", least),
+        ];
+        let counts = said.figures().into_iter();
+        let counts = counts.chain(limits.map(|(name, count)| (name, Some(count))));
+        let counts = counts.map(|(name, count)| (name, count.map(|count| count.to_string())));
+        let all = [("as_of", Some(said.as_of.to_string()))].into_iter().chain(counts);
+        let cell = |cell: Option<String>| cell.filter(|_| of.is_some()).unwrap_or_default();
+        all.map(|(name, value)| (format!("quality_{name}"), cell(value))).collect()
     }
 
     /// What an explanation says of the ids.

@@ -178,6 +178,11 @@ impl Body {
         }
     }
 
+    /// Whether it is of the form that is issued today.
+    pub fn is_of_newest_form(&self) -> bool {
+        [FORMAT, GROUP_FORMAT].contains(&self.format.as_str())
+    }
+
     /// Whether it has what the newest form has beyond the older ones. A version that follows one of
     /// an older form bills no devices either.
     fn bills_devices(&self) -> bool {

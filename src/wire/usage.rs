@@ -152,6 +152,7 @@ impl Usage {
         let Pseudonyms { algorithm, canonicalizer, users } = self.pseudonyms;
         cells.extend([algorithm.name().to_owned(), canonicalizer.to_string()]);
         cells.extend([users.trim, users.nfc, users.lower].map(|option| option.to_string()));
+        cells.extend(IdQuality::columns(self.quality.as_ref()).into_iter().map(|(_, cell)| cell));
         cells
     }
 }
@@ -215,6 +216,7 @@ fn csv_names() -> Vec<String> {
     const NEWER: &str = "licenses_by_device session_records other_records records \
         pseudonym_algorithm canonicalizer user_id_trim user_id_nfc user_id_lower";
     names.extend(NEWER.split_ascii_whitespace().map(str::to_owned));
+    names.extend(IdQuality::columns(None).into_iter().map(|(name, _)| name));
     names
 }
 
@@ -243,6 +245,7 @@ pub fn csv_cell(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::explained::QualityLimits;
 
     fn usage() -> Usage {
         let mut counters = Counters { mau: 3, licenses_issued: 5, ..Counters::default() };
@@ -299,6 +302,14 @@ mod tests {
         late.corrections = Counters::from_figures(&numbers).unwrap();
         let numbers: Vec<u64> = numbers.iter().map(|number| number + 7).collect();
         late.counters = Counters::from_figures(&numbers).unwrap();
+        late.quality = Some(IdQuality {
+            as_of: Timestamp(1_795_320_900_000),
+            records_counted: 81,
+            suspect_shared_users: Some(82),
+            suspect_user_share_ppm: None,
+            limits: QualityLimits { users_per_device: 83, ..QualityLimits::default() },
+            ..IdQuality::default()
+        });
         let said: Value = serde_json::from_slice(&late.to_json()).unwrap();
         let text = String::from_utf8(list_to_csv(&[late])).unwrap();
         let rows: Vec<Vec<&str>> =
@@ -329,9 +340,20 @@ mod tests {
                 "other_environments" => {
                     members(&value).for_each(|(name, count)| same(&name, &count));
                 }
+                "quality" => members(&value).for_each(|(name, value)| match name.as_str() {
+                    "limits" => members(&value)
+                        .for_each(|(name, value)| same(&format!("quality_limits_{name}"), &value)),
+                    _ if value.is_null() => same(&format!("quality_{name}"), &json!("")),
+                    _ => same(&format!("quality_{name}"), &value),
+                }),
                 _ => same(&name, &value),
             }
         }
+        // Where nothing was explained the columns are there all the same, with nothing in them.
+        let text = String::from_utf8(list_to_csv(&[usage()])).unwrap();
+        let (names, cells) = text.split_once("\r\n").unwrap();
+        assert!(names.ends_with(",quality_limits_license_share_least"), "{names}");
+        assert!(cells.ends_with(&format!(",false{}\r\n", ",".repeat(18))), "{cells}");
     }
 
     #[test]

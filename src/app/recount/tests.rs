@@ -202,7 +202,7 @@ fn a_version_names_the_one_before_it() {
         |version, of| Body { version, replaces: Some(Replaced { version: of, digest }), ..body() };
     let said = |body: &Body, before: Option<&Body>| {
         let mut report = Report::default();
-        follows(body, before, &mut report);
+        follows(body, before.map(std::slice::from_ref).unwrap_or_default(), &mut report);
         assert!(report.findings.iter().all(|finding| finding.ends_with(STATEMENTS)));
         [report.findings.len(), report.unchecked.len(), report.checked.len()]
     };
@@ -217,4 +217,47 @@ fn a_version_names_the_one_before_it() {
     assert_eq!(said(&first, Some(&first)), [1, 0, 0]);
     assert_eq!(said(&Body { replaces: None, ..second(2, 1) }, Some(&first)), [1, 0, 0]);
     assert_eq!(said(&second(2, 1), Some(&second(2, 1))), [1, 0, 0]);
+}
+
+/// A month is billed as it was at first: with devices that stand for users, or without them.
+#[test]
+fn a_version_bills_what_the_first_one_did() {
+    let first = body();
+    let next = |before: &Body, bills: bool| {
+        let digest = Digest(sha256(&[&before.to_bytes().unwrap()]));
+        let (of, version) = (before.version, before.version + 1);
+        let mut next = Body { version, replaces: Some(Replaced { version: of, digest }), ..body() };
+        next.billable.device_users = bills.then_some(0);
+        next
+    };
+    let said = |body: &Body, before: &[Body]| {
+        let mut report = Report::default();
+        follows(body, before, &mut report);
+        report.findings
+    };
+    for bills in [true, false] {
+        let first = Body { version: 1, replaces: None, ..next(&first, bills) };
+        let (same, other) = (next(&first, bills), next(&first, !bills));
+        assert_eq!(said(&same, &[first.clone()]), Vec::<String>::new());
+        assert!(said(&other, &[first.clone()])[0].contains("unlike the first version"));
+        let third = next(&other, bills);
+        assert_eq!(said(&third, &[first, other]), Vec::<String>::new(), "it is mended");
+    }
+}
+
+/// Who was counted must be in a set as long as that is not destroyed; who was not needs none.
+#[test]
+fn sets_that_are_not_there_are_found_where_somebody_was_counted() {
+    let nobody = || {
+        let digest = sha256(&[]);
+        Found::Sets(Recount { users: 0, devices: 0, late_users: 0, digest, ..found() })
+    };
+    let (findings, checked, unchecked) = compared(&body(), &nobody());
+    assert!(findings.len() > 1 && checked == 0 && unchecked.is_empty(), "{findings:?}");
+    let mut silent = body();
+    silent.figures = (&Counters::default()).into();
+    silent.billable = Billable::of(1, &silent.figures, &silent.corrections);
+    silent.recount = None;
+    let (findings, checked, unchecked) = compared(&silent, &nobody());
+    assert_eq!((findings, checked, unchecked), (Vec::new(), 1, Vec::new()));
 }

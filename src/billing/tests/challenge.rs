@@ -313,3 +313,51 @@ async fn a_list_against_a_group_is_of_its_own_set() {
     let gone = world.desk.challengeable(&caller(Role::Billing), scope(), other).await;
     assert_eq!(gone, Err(BillingError::NotAttributable));
 }
+
+/// A list against a group is about its members' users, and the other way round: there is one budget
+/// for both, and none of another group, site or month.
+#[tokio::test]
+async fn a_group_and_its_members_have_one_budget() {
+    let world = World::grouped();
+    *world.memory.users.lock().unwrap() = tags(0..150);
+    *world.memory.keys.lock().unwrap() = Some(keys());
+    world.change(|group| {
+        group.tally.counters.mau = 150;
+        group.algorithm = Algorithm::HmacSha256;
+        group.members.truncate(1);
+        *world.memory.usage.lock().unwrap() = Some(group.members[0].clone());
+    });
+    world.memory.usage.lock().unwrap().as_mut().unwrap().tally.counters.mau = 150;
+    let ask = |scope: SiteId| {
+        let (desk, by, text) = (world.desk.clone(), caller(Role::Billing), list(0..160));
+        async move {
+            let answer = desk.challenge(&by, scope, november(), text.into_bytes()).await?;
+            let answer: Value = serde_json::from_slice(&answer).unwrap();
+            Ok::<_, BillingError>(answer["challenges_left"].as_u64().unwrap())
+        }
+    };
+    for (of, left) in [(scope(), 4), (site_id(), 3), (scope(), 2), (site_id(), 1), (site_id(), 0)] {
+        assert_eq!(ask(of).await, Ok(left));
+    }
+    for of in [scope(), site_id()] {
+        assert_eq!(ask(of.clone()).await, Err(BillingError::BudgetSpent));
+        let asked = world.desk.challengeable(&caller(Role::Billing), of, november()).await;
+        assert_eq!(asked, Err(BillingError::BudgetSpent));
+    }
+    let refused = world.told().into_iter().filter(|(kind, _)| *kind == "challenge_refused");
+    let answered: Vec<Value> = refused.map(|(_, fields)| fields["answered"].clone()).collect();
+    assert_eq!(answered, [5, 5].map(|of| json!(of)));
+    // Each has its own in its row: what is put back is not added up twice.
+    let row = |scope: &str| {
+        let rows = world.memory.rows.lock().unwrap();
+        let row: Value =
+            serde_json::from_slice(&rows[&format!("challenge/{scope}/2026-11")]).unwrap();
+        row["challenges"].clone()
+    };
+    assert_eq!([row("+acme"), row("A")], [2, 3].map(|of| json!(of)));
+    world.memory.rows.lock().unwrap().clear();
+    let (desk, by) = (world.another(), caller(Role::Billing));
+    let asked = desk.challengeable(&by, scope(), november()).await;
+    assert_eq!(asked, Err(BillingError::BudgetSpent));
+    assert_eq!(desk.challengeable(&by, scope(), november().next()).await, Ok(()));
+}

@@ -190,6 +190,18 @@ async fn a_site_that_joins_after_the_close_is_on_the_next_statement() {
     }
 }
 
+/// Users that stand among the figures by now and were not stated are billed by the next version.
+#[tokio::test]
+async fn users_that_were_not_stated_are_corrections() {
+    let world = World::grouped();
+    let first = world.desk.statement(scope(), november()).await.unwrap().body;
+    world.change(|group| group.tally.counters.mau = 8);
+    world.memory.recount.lock().unwrap().as_mut().unwrap().users = 8;
+    let second = world.restate_group().await.unwrap().body;
+    assert_eq!((second.figures.mau, second.corrections.users), (first.figures.mau, 6));
+    assert_eq!(second.billable.mau, 9);
+}
+
 #[tokio::test]
 async fn a_group_has_no_statement_before_its_close_and_none_of_nothing() {
     let world = World::grouped();

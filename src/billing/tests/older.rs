@@ -75,6 +75,52 @@ async fn a_restated_month_bills_what_it_billed_at_first() {
     }
 }
 
+/// What the first version billed decides, also where a version between billed by newer rules, and
+/// where that first version is lost and another month shows which program issued it.
+#[tokio::test]
+async fn a_version_between_and_a_lost_one_bill_nothing_new() {
+    let with_devices = || {
+        let world = World::new();
+        {
+            let mut usage = world.memory.usage.lock().unwrap();
+            usage.as_mut().unwrap().tally.counters.device_users = 50;
+            world.memory.recount.lock().unwrap().as_mut().unwrap().device_users = 50;
+        }
+        world
+    };
+    let bills = |statement: Statement| statement.body.billable.device_users;
+    let world = with_devices();
+    world.desk.statement(site_id(), november()).await.unwrap();
+    assert_eq!(bills(world.restate_for("between").await.unwrap()), Some(50));
+    issued_before(&world, &site_id(), "blindtally/statement/2");
+    assert_eq!(bills(world.restate_for("now").await.unwrap()), None);
+    // Nothing tells which program issued the version that is lost.
+    let world = with_devices();
+    world.desk.statement(site_id(), november()).await.unwrap();
+    world.memory.rows.lock().unwrap().clear();
+    let again = world.desk.statement(site_id(), november()).await.unwrap();
+    assert_eq!((again.body.version, again.body.figures.device_users), (2, 50));
+    assert_eq!(bills(again), None);
+    // A statement before it was of today's form, and so was that one; or of the one before.
+    for (older, billed) in [(false, Some(50)), (true, None)] {
+        let world = with_devices();
+        let october = november().previous();
+        world.desk.statement(site_id(), october).await.unwrap();
+        if older {
+            let mut rows = world.memory.rows.lock().unwrap();
+            let row = rows.get_mut("statement/A/2026-10/0000000001").unwrap();
+            let mut statement = Statement::parse(row).unwrap();
+            statement.body.format = "blindtally/statement/2".to_owned();
+            *row = statement.to_bytes().unwrap();
+        }
+        world.desk.statement(site_id(), november()).await.unwrap();
+        world.desk.statement(site_id(), november().next()).await.unwrap();
+        world.memory.rows.lock().unwrap().retain(|name, _| !name.contains("/2026-11/"));
+        let again = world.desk.statement(site_id(), november()).await.unwrap();
+        assert_eq!((again.body.version, bills(again)), (2, billed));
+    }
+}
+
 #[tokio::test]
 async fn what_a_group_did_not_state_is_not_all_late() {
     let world = World::grouped();

@@ -57,31 +57,32 @@ async fn a_silent_site_has_a_statement_of_its_late_users() {
     assert_eq!(world.issued(&site_id()).await, [october.clone()]);
     world.closed_through(month(12));
     assert_eq!(world.issued(&site_id()).await, [october.clone()]);
-    // More comes: of two months without a statement the first one tells it, once.
+    // More comes: of two months without a statement the last one tells it, and the other nothing.
     late(4);
-    let november = ("2026-11".to_owned(), vec![4]);
+    let december = ("2026-12".to_owned(), vec![4]);
     for _ in 0..3 {
         let issued = world.issued(&site_id()).await;
-        assert_eq!(issued, [october.clone(), november.clone()]);
+        assert_eq!(issued, [october.clone(), december.clone()]);
     }
+    // What comes then is on the next statement, and not on one of a month long ago.
     late(6);
-    let december = ("2026-12".to_owned(), vec![6]);
-    for closed in [month(12), Month::new(2027, 1).unwrap()] {
+    assert_eq!(world.issued(&site_id()).await, [october.clone(), december.clone()]);
+    let january = ("2027-01".to_owned(), vec![6]);
+    world.closed_through(Month::new(2027, 1).unwrap());
+    for _ in 0..2 {
         let issued = world.issued(&site_id()).await;
-        assert_eq!(issued, [october.clone(), november.clone(), december.clone()]);
-        world.closed_through(closed);
+        assert_eq!(issued, [october.clone(), december.clone(), january.clone()]);
     }
-    late(7);
-    let january = ("2027-01".to_owned(), vec![7]);
-    let issued = world.issued(&site_id()).await;
-    assert_eq!(issued, [october, november, december, january]);
     // What a restatement says of the month itself is told.
     late(8);
     let mut text = br#"{"reason":"late"}"#.to_vec();
     let desk = &world.desk;
     let second = desk.restate(&caller(Role::Operator), site_id(), month(10), &mut text).await;
     assert_eq!(second.unwrap().statement.body.billable.mau, 7);
-    assert_eq!(world.issued(&site_id()).await.len(), 4);
+    world.closed_through(Month::new(2027, 2).unwrap());
+    assert_eq!(world.issued(&site_id()).await.len(), 3);
+    let february = Month::new(2027, 2).unwrap();
+    assert_eq!(world.desk.0.stored(&site_id(), february).unwrap(), []);
 }
 
 /// Somebody asked for a later month first, and that one told.
@@ -96,7 +97,75 @@ async fn what_a_later_statement_told_is_not_told_again() {
     let both = [("2026-10".to_owned(), vec![]), ("2026-12".to_owned(), vec![4])];
     assert_eq!(world.issued(&site_id()).await, both);
     world.late_records(5);
+    world.closed_through(Month::new(2027, 1).unwrap());
     assert_eq!(world.issued(&site_id()).await.len(), 3);
+}
+
+/// Months without a record cost a look at memory, however many there are.
+#[tokio::test]
+async fn old_silent_months_are_not_read() {
+    let world = World::new().only_october();
+    world.closed_through(month(12));
+    let reads = |world: &World| world.memory.reads.swap(0, Ordering::SeqCst);
+    world.issued(&site_id()).await;
+    reads(&world);
+    world.desk.0.issue_due().await.unwrap();
+    let few = reads(&world);
+    // A hundred months more.
+    let spans = (1..=12).flat_map(|number| (2018..=2025).map(move |year| (year, number)));
+    let spans: Vec<_> = spans.map(|(year, number)| Month::new(year, number).unwrap()).collect();
+    world.memory.silent.lock().unwrap().extend(spans.iter().copied());
+    {
+        let mut usage = world.memory.usage.lock().unwrap();
+        let usage = usage.as_mut().unwrap();
+        let span = usage.span;
+        let months = spans.iter().map(|month| MonthSpan { month: *month, ..span }).collect();
+        usage.site = Arc::new(Site { months, ..(*usage.site).clone() });
+    }
+    world.desk.0.issue_due().await.unwrap();
+    assert_eq!(reads(&world), few);
+}
+
+/// All members have left a group: what came late of its last months is told in those that follow,
+/// to whoever had every member.
+#[tokio::test]
+async fn what_came_late_of_a_group_that_all_have_left_is_told() {
+    let world = World::grouped().only_october();
+    assert_eq!(world.issued(&scope()).await, [("2026-10".to_owned(), vec![])]);
+    let after = [month(11), month(12)].into_iter();
+    let after = after.chain((1..=12).map(|number| Month::new(2027, number).unwrap()));
+    world.memory.deserted.lock().unwrap().extend(after);
+    assert_eq!(world.issued(&scope()).await.len(), 1, "nothing came since");
+    world.change(|group| {
+        group.members[0].tally.corrections.records += 5;
+        group.tally.corrections.mau += 2;
+    });
+    let both = [("2026-10".to_owned(), vec![]), ("2026-11".to_owned(), vec![8])];
+    for _ in 0..2 {
+        assert_eq!(world.issued(&scope()).await, both);
+    }
+    let statement = world.desk.statement(scope(), november()).await.unwrap();
+    let body = verify(&statement.to_bytes().unwrap(), &world.key()).unwrap();
+    assert_eq!((body.billable.mau, body.figures.records), (0, 0));
+    assert_eq!(body.earlier_corrections[0].corrections.users, 3);
+    assert_eq!(body.members, Some(Vec::new()), "nobody is a member");
+    assert!(body.from < body.to && body.to <= body.closed_at);
+    assert!(!page(&statement).unwrap().is_empty());
+    // It is for whoever may ask for October, and for as long as October is told.
+    let ask = |sites: &[&str], month: Month| {
+        let held = sites.iter().map(|id| SiteId::parse(id.as_bytes()).unwrap()).collect();
+        let token = Token { sites: SiteScope::Some(held), ..Token::clone(&caller(Role::Billing)) };
+        world.desk.group(&Arc::new(token), &scope().group().unwrap(), month)
+    };
+    assert_eq!(ask(&["A", "B"], november()), Ok(scope()));
+    assert_eq!(ask(&["A"], november()), Err(BillingError::NotFound));
+    let [last, gone] = [5, 6].map(|number| Month::new(2027, number).unwrap());
+    assert_eq!(ask(&["A", "B"], last), Ok(scope()));
+    assert_eq!(ask(&["A", "B"], gone), Err(BillingError::NotFound));
+    // It is not over before its members' own months are.
+    world.memory.usage.lock().unwrap().as_mut().unwrap().state = State::Closing;
+    let open = world.desk.statement(scope(), month(12)).await;
+    assert_eq!(open, Err(BillingError::NotClosed));
 }
 
 #[tokio::test]

@@ -55,10 +55,13 @@ impl World {
         Some((no, counts.then(|| Tag(tag("group user", row.user)).short())))
     }
 
-    /// Whether the model has a group's month closed: every member's own is.
+    /// Whether the model has a group's month closed: that of every member is which is older.
     pub(super) fn is_over(&self, at: SiteMonth) -> bool {
         let own = |site: &Site| SiteMonth { site: site.no, ..at };
-        self.members(at).iter().all(|site| self.is_final(own(site)))
+        let end = |site: &Site| calendar::span(site, at.month).unwrap().to;
+        let members = self.members(at);
+        let mut older = members.iter().filter(|site| site.created_at < end(site));
+        older.all(|site| self.is_final(own(site)))
     }
 
     fn members(&self, at: SiteMonth) -> Vec<Arc<Site>> {
@@ -208,6 +211,60 @@ fn a_group_closes_with_its_last_member() {
     assert_eq!(state(&world).0, State::Closed);
     world.run(Op::Restart);
     assert_eq!((state(&world).0, state(&world).2, state(&world).3), (State::Closed, 3, 1));
+    world.close();
+}
+
+/// A month that nobody was counted in has no figures of its own, and stays closed all the same:
+/// else whoever joins then would be among figures that are stated already.
+#[test]
+fn a_month_without_users_does_not_open_again() {
+    let mut world = World::grouped(settings(false), [Some("G"), Some("G"), None]);
+    world.run(Op::Submit(vec![row(0, 1, 0, 1)]));
+    world.run(Op::Advance(300));
+    let state = |world: &World| {
+        let found = world.group("G", november());
+        (found.state, found.tally.counters.mau, found.tally.corrections.mau)
+    };
+    assert_eq!(state(&world), (State::Closed, 0, 0));
+    world.runtime.block_on(world.engine().put_site(site_id(7), SiteSettings::default())).unwrap();
+    assert_eq!(world.join(7, Some("G")), None);
+    // First nobody's, then somebody's; and one of a member from before.
+    for (batch, late) in [(vec![row(7, 2, 0, 310)], 0), (vec![row(7, 3, 3, 310)], 1)] {
+        world.run(Op::Submit(batch));
+        assert_eq!(state(&world), (State::Closed, 0, late));
+    }
+    world.run(Op::Submit(vec![row(0, 4, 4, 310), row(7, 5, 3, 310), row(7, 6, 4, 310)]));
+    assert_eq!(state(&world), (State::Closed, 0, 2));
+    for op in [Op::Restart, Op::Fold, Op::Advance(80), Op::Restart] {
+        world.run(op);
+        assert_eq!(state(&world), (State::Closed, 0, 2));
+    }
+    world.close();
+}
+
+/// Sites that all were made after the month wait for each other, as long as the first of them is
+/// open, and for nobody afterwards.
+#[test]
+fn a_group_of_new_sites_closes_once() {
+    let mut world = World::grouped(settings(false), [None, None, None]);
+    let made = |world: &World, site: u8| {
+        let put = world.engine().put_site(site_id(site), SiteSettings::default());
+        world.runtime.block_on(put).unwrap();
+        assert_eq!(world.join(site, Some("G")), None);
+    };
+    let state = |world: &World| world.group("G", november()).state;
+    world.run(Op::Advance(250));
+    made(&world, 7);
+    world.run(Op::Advance(71));
+    made(&world, 8);
+    assert_eq!(state(&world), State::Closing);
+    world.run(Op::Advance(2));
+    made(&world, 9);
+    assert_eq!(state(&world), State::Closing, "of the second one");
+    world.run(Op::Advance(71));
+    assert_eq!(state(&world), State::Closed);
+    made(&world, 6);
+    assert_eq!(state(&world), State::Closed);
     world.close();
 }
 

@@ -72,6 +72,9 @@ impl Body {
         ] {
             rows.extend(text.map(|text| (name.to_owned(), text)));
         }
+        // That of a group; a site's is one of its method.
+        let algorithm = self.pseudonym_algorithm.clone();
+        rows.extend(algorithm.map(|name| ("pseudonym_algorithm".to_owned(), name)));
         rows.extend(self.method.iter().flat_map(|method| of_method("", method)));
         rows
     }
@@ -138,17 +141,28 @@ fn late<'c>(name: &str, of: &'c Corrected) -> impl Iterator<Item = Row> + use<'c
         .chain(excluded.map(move |of| row(format!("{reasons}_excluded_{}", of.reason), of.records)))
 }
 
-/// How a month was counted; `of` stands behind each name.
-fn of_method(of: &str, method: &Method) -> [Row; 6] {
+/// How a month was counted; `of` stands behind each name. What older statements do not say is not
+/// there.
+fn of_method(of: &str, method: &Method) -> Vec<Row> {
     let row = |name: &str, value: &dyn fmt::Display| (format!("{name}{of}"), value.to_string());
-    [
+    let mut rows = vec![
         row("canonicalizer", &method.canonicalizer),
         row("closing_hours", &method.closing_hours),
         row("include_failures", &method.include_failures),
         row("count_renewals", &method.count_renewals),
         row("device_as_user", &method.device_as_user),
         row("anonymous_by_device", &method.anonymous_by_device),
-    ]
+    ];
+    let algorithm = method.pseudonym_algorithm.as_ref();
+    rows.extend(algorithm.map(|name| row("pseudonym_algorithm", name)));
+    for (name, option) in [
+        ("user_id_trim", method.user_id_trim),
+        ("user_id_nfc", method.user_id_nfc),
+        ("user_id_lower", method.user_id_lower),
+    ] {
+        rows.extend(option.map(|option| row(name, &option)));
+    }
+    rows
 }
 
 /// A member of a group, with its own figures.

@@ -238,7 +238,8 @@ impl Corrected {
         };
         Self {
             records: more(now.records, figures.records),
-            users: late.mau,
+            // Those of the figures, too, that the statement did not know.
+            users: late.mau.saturating_add(more(now.mau, figures.mau)),
             licenses_issued: more(now.licenses_issued, figures.licenses_issued),
             device_users: more(now.device_users, figures.device_users),
             licenses_failed: more(now.licenses_failed, figures.licenses_failed),
@@ -353,11 +354,10 @@ impl Billable {
         }
     }
 
-    /// What a version bills that follows another one: not what that one, of an older form, did not
-    /// bill. A month is billed as it was at first.
-    pub fn as_before(self, before: Option<&Self>) -> Self {
-        let bills = before.is_none_or(|before| before.device_users.is_some());
-        Self { device_users: self.device_users.filter(|_| bills), ..self }
+    /// What a version bills that follows another one: devices only where the first version billed
+    /// them, which one of an older form did not. A month is billed as it was at first.
+    pub fn as_before(self, bills_devices: bool) -> Self {
+        Self { device_users: self.device_users.filter(|_| bills_devices), ..self }
     }
 }
 

@@ -100,9 +100,31 @@ fn a_csv_says_what_the_statement_says() {
     ] {
         assert!(rows.contains(&row), "{row}: {csv}");
     }
+    for newer in ["pseudonym_algorithm", "user_id_trim"] {
+        assert!(!csv.contains(newer), "{newer} was not said: {csv}");
+    }
     let names: std::collections::BTreeSet<&str> =
         rows.iter().map(|row| row.split(',').next().unwrap()).collect();
     assert_eq!(names.len(), rows.len(), "each name once: {csv}");
+}
+
+/// All that the JSON form says of the method the other one says as well.
+#[test]
+fn a_csv_says_how_ids_were_read() {
+    let said = concat!(
+        r#""anonymous_by_device":false,"pseudonym_algorithm":"blake3","user_id_trim":true,"#,
+        r#""user_id_nfc":false,"user_id_lower":true}"#
+    );
+    let text = THIRD.replace(r#""anonymous_by_device":false}"#, said);
+    let body = Body::parse(text.as_bytes()).unwrap();
+    let csv = String::from_utf8(body.to_csv(crate::ledger::Digest([0xab; 32]))).unwrap();
+    let method = serde_json::to_value(body.method.unwrap()).unwrap();
+    let members = method.as_object().unwrap();
+    assert_eq!(members.len(), 11);
+    for (name, value) in members {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        assert!(csv.contains(&format!("\r\n{name},{text}\r\n")), "{name}: {csv}");
+    }
 }
 
 #[test]

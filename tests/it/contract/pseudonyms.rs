@@ -246,6 +246,36 @@ fn backfills_of_a_group_are_read_alike() {
     server.end();
 }
 
+/// A member that has ended binds the months that it has records in, and none after these, although
+/// they go on to close.
+#[test]
+fn a_member_that_has_ended_binds_no_later_month() {
+    let server = Clocked::at("2026-11-10T12:00:00Z");
+    for site in ["V", "W"] {
+        assert_eq!(put(&server, site, r#"{"billing_group":"H"}"#).status, 201);
+        assert_eq!(post(&server, site, "2026-11-10", &["Viewer"]), (1, 0));
+    }
+    let ended = server.operate("POST", "/v1/sites/W/terminate", "{}");
+    assert_eq!(ended.status, 200, "{ended:?}");
+    assert_eq!(put(&server, "V", r#"{"user_id_trim":true}"#).status, 200);
+    server.until("2027-01-05T12:00:00Z");
+    assert_eq!(post(&server, "V", "2027-01-05", &["Viewer"]), (1, 0));
+    // Both months of W have closed.
+    for site in ["V", "W"] {
+        let named = put(&server, site, r#"{"name":"another name"}"#);
+        assert_eq!(named.status, 200, "{named:?}");
+    }
+    let late = json!({"site_id": "V", "from": "2026-12-02T00:00:00Z",
+        "to": "2026-12-20T00:00:00Z", "reason": "no link"});
+    let made = server.operate("POST", "/v1/backfills", &late.to_string());
+    assert_eq!(made.status, 201, "{made:?}");
+    // November has records of both, which stay.
+    let differ = |answer: &Answer| drop(problem(answer, 409, "user-ids-differ"));
+    let new = r#"{"billing_group":"H","user_id_trim":true}"#;
+    differ(&put(&server, "N", new));
+    server.end();
+}
+
 /// Members of a billing group read user ids alike in each month that they share: else one person
 /// would be two users of the group.
 #[test]
