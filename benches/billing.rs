@@ -1,11 +1,12 @@
-//! What the bill costs beside ingest: `cargo bench --bench billing [-- THOUSANDS LICENSES SITES]`.
+//! What the bill costs beside ingest: `cargo bench --bench billing [-- MILLIONS LICENSES SITES]`.
 //!
 //! The engine runs in this process, without HTTP, while another site takes a batch of a thousand
-//! records fifty times a second. First a month of so many thousand users (10,000), each with so
-//! many licences (1), closes with those of many sites (10,000), each of which has a record. Then it
-//! is counted again, and its statement is made from end to end: fold, the licences read one by one,
-//! the sets counted again, the ledger. Then the closed month of all sites is read, one by one and
-//! as the pages of a list. Memory is what the process held at most. No figure is a test.
+//! records fifty times a second. First a month of so many million users (10, or a part of one),
+//! each with so many licences (1), closes with those of many sites (10,000), each of which has a
+//! record. Then it is counted again, and its statement is made from end to end: fold, the licences
+//! read one by one, the sets counted again, the ledger. Then the closed month of all sites is read,
+//! one by one and as the pages of a list. Memory is what the process held at most. No figure is a
+//! test.
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 
 mod shared;
@@ -69,11 +70,11 @@ struct Size {
 }
 
 fn main() -> Result<()> {
-    let mut asked = std::env::args().skip(1).filter_map(|word| word.parse::<u64>().ok());
+    let mut asked = std::env::args().skip(1).filter_map(|word| word.parse::<f64>().ok());
     let size = Size {
-        users: asked.next().unwrap_or(10_000) * 1_000,
-        licenses: asked.next().unwrap_or(1),
-        sites: asked.next().unwrap_or(10_000),
+        users: (asked.next().unwrap_or(10.0) * 1e6) as u64,
+        licenses: asked.next().unwrap_or(1.0) as u64,
+        sites: asked.next().unwrap_or(10_000.0) as u64,
     };
     let dir = tempfile::tempdir()?;
     let clock = Arc::new(Set(AtomicI64::new(NOW.0)));

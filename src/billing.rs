@@ -12,6 +12,7 @@
 
 mod challenge;
 mod check;
+mod due;
 mod export;
 #[cfg(test)]
 pub mod fake;

@@ -641,8 +641,8 @@ mod tests {
         desk.engine.stop();
     }
 
-    /// Check 27 in blocks of one record: its texts have 1 to 61 bytes, and what is optional is there
-    /// or not; all rows of a table are as long as each other.
+    /// Check 27 in blocks of one record: its texts have 1 to 61 bytes, and what is optional is
+    /// there or not; all rows of a table are as long as each other.
     #[tokio::test]
     async fn check_27_a_block_of_one_record_does_not_show_what_is_in_it() {
         use crate::store::Table;
@@ -657,7 +657,8 @@ mod tests {
             let user = if day % 2 == 0 { format!(r#","user_id":"{text}""#) } else { String::new() };
             let rest = match day % 3 {
                 0 => format!(
-                    r#","drm":{{"cdm_version":"{text}"}},"device":{{"make":"{text}","os_version":"{text}",
+                    r#","drm":{{"cdm_version":"{text}"}},
+                    "device":{{"make":"{text}","os_version":"{text}",
                     "ids":[{{"kind":"android_id","value":"a1b2c3d4e5f6{day:04}"}}]}}"#
                 ),
                 _ => String::new(),

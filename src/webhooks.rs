@@ -8,7 +8,7 @@
 //!
 //! Invariants: an event is queued for an endpoint at most once, and as soon as its row is written a
 //! restart does not lose it; a message has the same id and the same bytes in every attempt; an
-//! endpoint is told of its own sites only (T1); making, changing and removing an endpoint is in the
+//! endpoint is told of its own sites only, and of a billing group where it has every member (T1); making, changing and removing an endpoint is in the
 //! ledger before it is done, with the host and never the address (L1); no message holds anything of
 //! a person (P1).
 
@@ -44,7 +44,7 @@ use figures::Figures;
 pub use manage::DELIVERIES_MAX;
 use queue::State;
 pub use replay::{Since, replay};
-pub use source::{About, Certified, Change, DestroyedNews, MonthNews, Rows, Source};
+pub use source::{About, Certified, Change, DestroyedNews, GroupNews, MonthNews, Rows, Source};
 
 /// The host of an address that may be asked: `https`, with nothing beside host and port, and no
 /// address inside unless that is allowed. What the host's name leads to is looked at later.

@@ -5,14 +5,17 @@ use std::collections::BTreeSet;
 use zeroize::Zeroizing;
 
 use crate::audit::Audit;
+use crate::engine::groups::GroupMonth;
 use crate::engine::{Engine, EngineError, UsageMonth};
 use crate::ledger::{Actor, Event};
 use crate::model::explained::Suspects;
 use crate::model::ids::SiteId;
 use crate::model::site::Site;
 use crate::model::time::Timestamp;
-use crate::model::usage::Evidence;
-use crate::webhooks::{About, Certified, Change, DestroyedNews, MonthNews, Rows, Source};
+use crate::model::usage::{Evidence, State};
+use crate::webhooks::{
+    About, Certified, Change, DestroyedNews, GroupNews, MonthNews, Rows, Source,
+};
 use crate::wire::retention::certificate::Certificate;
 
 /// Before the names of the retention desk's certificates, which end with their number.
@@ -47,6 +50,24 @@ impl Source for Hooks {
         Ok(months)
     }
 
+    fn groups(&self, closed_after: Timestamp) -> Result<Vec<GroupNews>, EngineError> {
+        let mut groups = Vec::new();
+        for (group, month) in self.engine.groups_closed_after(closed_after) {
+            let found = match self.engine.group_usage(&group, month) {
+                Ok(Some(found)) => found,
+                Ok(None) | Err(EngineError::Ended) => continue,
+                Err(error) => return Err(error),
+            };
+            let lives = found.evidence != Evidence::Destroyed;
+            let any = found.members.iter().any(|member| member.tally.has_records());
+            if lives && any && found.state == State::Closed {
+                groups.push(group_news(&found));
+            }
+        }
+        groups.retain(|news| news.closed_at > closed_after);
+        Ok(groups)
+    }
+
     fn removed(&self, of: BTreeSet<About>) -> Result<BTreeSet<About>, EngineError> {
         let mut removed = BTreeSet::new();
         for (id, month) in of {
@@ -56,8 +77,14 @@ impl Source for Hooks {
                 }
                 continue;
             };
-            let gone = match self.engine.usage(&id, month) {
-                Ok(found) => found.is_none_or(|found| found.evidence == Evidence::Destroyed),
+            let evidence = match id.group() {
+                Some(group) => {
+                    self.engine.group_usage(&group, month).map(|of| of.map(|of| of.evidence))
+                }
+                None => self.engine.usage(&id, month).map(|of| of.map(|of| of.evidence)),
+            };
+            let gone = match evidence {
+                Ok(found) => found.is_none_or(|evidence| evidence == Evidence::Destroyed),
                 Err(EngineError::Ended) => true,
                 Err(error) => return Err(error),
             };
@@ -118,6 +145,19 @@ impl Source for Hooks {
 
     fn delete_row(&self, name: String) -> Change<'_> {
         Box::pin(async move { self.engine.delete_desk_row(&name).await })
+    }
+}
+
+fn group_news(found: &GroupMonth) -> GroupNews {
+    let spans = || found.members.iter().map(|member| member.span);
+    GroupNews {
+        scope: SiteId::of_group(&found.group),
+        members: found.members.iter().map(|member| member.site.id.clone()).collect(),
+        month: found.month,
+        from: spans().map(|span| span.from).min().unwrap_or_default(),
+        to: spans().map(|span| span.to).max().unwrap_or_default(),
+        closed_at: found.tally.closed_at.unwrap_or(found.closes_at),
+        counters: found.sums().0,
     }
 }
 

@@ -193,8 +193,14 @@ fn compare(body: &Body, found: &Found, report: &mut Report) {
     }
     for (what, said, stored) in late(body, found) {
         if said > stored {
-            report.find(format!("{title} bills {said} {what}, and the sets hold {stored}"), COUNTS);
+            report.find(format!("{title} says {said} {what}, and the sets hold {stored}"), COUNTS);
         }
+    }
+    let sessions = body.figures.watermark_sessions;
+    if body.site_id.is_some() && sessions < found.sessions {
+        let stored = found.sessions;
+        let what = "watermark sessions, and the sets hold";
+        report.find(format!("{title} says {sessions} {what} {stored} that have an id"), COUNTS);
     }
     let digest = body.recount.as_ref().map(|recount| recount.user_set.0);
     if digest.is_some_and(|digest| digest != found.digest) {
@@ -217,6 +223,21 @@ fn counts(body: &Body, found: &Recount) -> Vec<(String, u64, u64)> {
     let of = &body.figures;
     // A group has a set of users only.
     let stand_ins = body.site_id.is_some().then_some(of.device_users);
+    let own = body.recount.as_ref();
+    let recounted = [
+        ("users by its own count", own.map(|of| of.mau), found.users),
+        ("devices by its own count", own.and_then(|of| of.devices), found.devices),
+        (
+            "users of watermark sessions by its own count",
+            own.and_then(|of| of.watermark_users),
+            found.watermark_users,
+        ),
+        (
+            "devices that stand for users by its own count",
+            own.and_then(|of| of.device_users),
+            found.device_users,
+        ),
+    ];
     let counts = [
         ("users", Some(of.mau), found.users),
         ("devices", of.devices, found.devices),
@@ -229,22 +250,31 @@ fn counts(body: &Body, found: &Recount) -> Vec<(String, u64, u64)> {
         let row = body.by_drm_type.iter().find(|row| row.drm_type == drm.name());
         (format!("users of {drm}"), row.map_or(0, |row| row.mau), stored)
     });
-    counts.into_iter().filter_map(said).chain(by_drm).collect()
+    counts.into_iter().chain(recounted).filter_map(said).chain(by_drm).collect()
 }
 
-/// What a statement bills beyond the close, and what the sets hold of that by now, which may be
-/// more.
+/// What a statement says of what came after the close, and what the sets hold of that by now, which
+/// may be more. The first version bills none of it, and was not folded for it.
 fn late(body: &Body, found: &Recount) -> Vec<(&'static str, u64, u64)> {
     if body.version == 1 {
         return Vec::new();
     }
-    let mut late = vec![("late users", body.corrections.users, found.late_users)];
-    if body.site_id.is_some() && body.billable.device_users.is_some() {
-        let what = "late devices that stand for users";
-        late.push((what, body.corrections.device_users, found.late_device_users));
+    let of = &body.corrections;
+    let mut late = vec![("late users", of.users, found.late_users)];
+    // Older forms were written before all of these were counted.
+    if body.site_id.is_some() && body.evidence.is_some() {
+        late.extend([
+            ("late devices that stand for users", of.device_users, found.late_device_users),
+            ("late devices", of.devices, found.late_devices),
+            ("late users of watermark sessions", of.watermark_users, found.late_watermark_users),
+        ]);
     }
-    let recounted = body.recount.as_ref().and_then(|recount| recount.late_users);
-    late.extend(recounted.map(|said| ("late users by its own count", said, found.late_users)));
+    let own = body.recount.as_ref();
+    let users = own.and_then(|of| of.late_users);
+    late.extend(users.map(|said| ("late users by its own count", said, found.late_users)));
+    let devices = own.and_then(|of| of.late_device_users);
+    let what = "late devices that stand for users by its own count";
+    late.extend(devices.map(|said| (what, said, found.late_device_users)));
     late
 }
 

@@ -24,6 +24,8 @@ use crate::wire::explained::IdQuality;
 pub struct Memory {
     /// What every month says.
     pub usage: Mutex<Option<UsageMonth>>,
+    /// Months of which nothing was ever sent.
+    pub silent: Mutex<BTreeSet<Month>>,
     /// What every month of the only group says.
     pub group: Mutex<Option<GroupMonth>>,
     /// What the sets hold.
@@ -69,8 +71,12 @@ impl Months for Memory {
         self.usage.lock().unwrap().iter().map(|usage| Arc::clone(&usage.site)).collect()
     }
 
-    fn usage(&self, _: &SiteId, _: Month) -> Result<Option<UsageMonth>, EngineError> {
-        Ok(self.usage.lock().unwrap().clone())
+    fn usage(&self, _: &SiteId, month: Month) -> Result<Option<UsageMonth>, EngineError> {
+        let mut usage = self.usage.lock().unwrap().clone();
+        if self.is_silent(month) {
+            usage.iter_mut().for_each(|usage| usage.tally = Tally::default());
+        }
+        Ok(usage)
     }
 
     fn groups(&self) -> Vec<SiteId> {
@@ -78,8 +84,14 @@ impl Months for Memory {
         known.iter().map(|month| SiteId::of_group(&month.group)).collect()
     }
 
-    fn group(&self, group: &GroupId, _: Month) -> Result<Option<GroupMonth>, EngineError> {
-        let known = self.group.lock().unwrap().clone();
+    fn group(&self, group: &GroupId, month: Month) -> Result<Option<GroupMonth>, EngineError> {
+        let mut known = self.group.lock().unwrap().clone();
+        if self.is_silent(month) {
+            if let Some(known) = &mut known {
+                known.tally = Tally::default();
+                known.members.iter_mut().for_each(|of| of.tally = Tally::default());
+            }
+        }
         Ok(known.filter(|month| month.group == *group))
     }
 
@@ -105,8 +117,8 @@ impl Months for Memory {
         Box::pin(async move { Ok(lives.then_some(compared)) })
     }
 
-    fn recount(&self, _: SiteId, _: Month) -> Change<'_, Option<Recount>> {
-        let found = self.recount.lock().unwrap().clone();
+    fn recount(&self, _: SiteId, month: Month) -> Change<'_, Option<Recount>> {
+        let found = self.recount.lock().unwrap().clone().filter(|_| !self.is_silent(month));
         Box::pin(async move { Ok(found) })
     }
 
@@ -144,6 +156,10 @@ impl Months for Memory {
 }
 
 impl Memory {
+    fn is_silent(&self, month: Month) -> bool {
+        self.silent.lock().unwrap().contains(&month)
+    }
+
     /// A site whose months are closed and can be told of.
     pub fn closed() -> Self {
         let memory = Self::default();

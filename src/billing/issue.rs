@@ -1,24 +1,22 @@
 //! How a statement comes to be, so that a cut anywhere leaves one version or none.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::months::Recount;
 use super::subject::Subject;
-use super::{BillingError, Inner, Known, MONTHS_BACK, Restated};
+use super::{BillingError, Inner, Known, Restated};
 use crate::crypto::sha256;
 use crate::engine::EngineError;
 use crate::ledger::{Actor, Alarm, Digest, Entry, Event, Ledger, LedgerError, Recorded};
 use crate::model::ids::SiteId;
-use crate::model::site::Site;
 use crate::model::time::Month;
 use crate::model::usage::{Evidence, Tally};
 use crate::wire::explained::IdQuality;
 use crate::wire::statement::{Billable, Body, Draft, Recounted, Replaced, Statement};
 
 /// Before the names of statements' rows.
-const ROWS: &str = "statement/";
+pub(super) const ROWS: &str = "statement/";
 /// Before the name of the row of a body whose entry may not be in the ledger yet.
 const DRAFTS: &str = "statement-draft/";
 /// The reason of the first version after one that only the ledger knows.
@@ -30,7 +28,7 @@ const BUSY_MS: i64 = 86_400_000;
 /// Entries that are read at once.
 const READ_ENTRIES: u64 = 1_000;
 
-fn row_of(prefix: &str, site: &SiteId, month: Month) -> String {
+pub(super) fn row_of(prefix: &str, site: &SiteId, month: Month) -> String {
     format!("{prefix}{site}/{month}/")
 }
 
@@ -169,90 +167,6 @@ impl Inner {
         Ok(lost.unwrap_or(own))
     }
 
-    /// Issues the statements of months that closed and had records, after one fold for all of them.
-    pub(super) async fn issue_due(&self) -> Result<(), BillingError> {
-        let (due, mut first) = self.due().await;
-        if due.is_empty() {
-            return first;
-        }
-        self.months.fold().await?;
-        for (site, month) in due {
-            let _turn = self.turns.of(&site, month).await;
-            // One site's fault keeps no other site from its statement.
-            if let Err(error) = self.last(&site, month, true).await {
-                tracing::error!(%site, %month, %error, "no statement was issued");
-                first = first.and(Err(error));
-            }
-        }
-        first
-    }
-
-    /// The closed months that had records and have no statement; and the first fault on the way.
-    async fn due(&self) -> (Vec<(SiteId, Month)>, Result<(), BillingError>) {
-        let (mut due, mut first) = (Vec::new(), Ok(()));
-        let candidates = match self.candidates().await {
-            Ok(candidates) => candidates,
-            Err(error) => return (due, Err(error)),
-        };
-        for (scope, month) in candidates {
-            match self.is_due(&scope, month) {
-                Ok(true) => due.push((scope, month)),
-                Ok(false) => {}
-                Err(error) => {
-                    tracing::error!(%scope, %month, %error, "no statement was issued");
-                    first = first.and(Err(error));
-                }
-            }
-        }
-        (due, first)
-    }
-
-    /// The months that may lack their statement: the last ones, and all of which the ledger knows
-    /// none, however late they closed and however often it failed.
-    async fn candidates(&self) -> Result<BTreeSet<(SiteId, Month)>, BillingError> {
-        let sites = self.months.sites();
-        // A group's month closes with that of its last member, which lags behind by one at most.
-        let newest = sites.iter().filter_map(|site| site.closed_through).max();
-        let groups = self.months.groups().into_iter().filter_map(|scope| Some((scope, newest?)));
-        let own = sites.iter().filter_map(|site| Some((site.id.clone(), site.closed_through?)));
-        let mut all = BTreeSet::new();
-        for (scope, newest) in own.chain(groups.clone()) {
-            let mut month = newest;
-            for _ in 0..MONTHS_BACK + usize::from(scope.is_group()) {
-                all.insert((scope.clone(), month));
-                month = month.previous();
-            }
-        }
-        let stored = |site: &Arc<Site>| -> Vec<Month> {
-            let closed = site.months.iter().filter(|span| site.is_closed(span.month));
-            closed.map(|span| span.month).collect()
-        };
-        let months: BTreeSet<Month> = sites.iter().flat_map(stored).collect();
-        let of_groups = groups.flat_map(|(scope, _)| {
-            let own = |month: &Month| (scope.clone(), *month);
-            months.iter().map(own).collect::<Vec<_>>()
-        });
-        let of_sites = sites.iter().flat_map(|site| {
-            let own = |month| (site.id.clone(), month);
-            stored(site).into_iter().map(own).collect::<Vec<_>>()
-        });
-        let older: Vec<_> = of_sites.chain(of_groups).collect();
-        let unknown = move |known: &Known| -> Vec<_> {
-            older.into_iter().filter(|at| !known.issued.contains_key(at)).collect()
-        };
-        all.extend(self.of_ledger(unknown).await?);
-        Ok(all)
-    }
-
-    fn is_due(&self, scope: &SiteId, month: Month) -> Result<bool, BillingError> {
-        let any = match self.closed(scope, month) {
-            Ok(subject) => subject.has_records(),
-            Err(BillingError::NotFound | BillingError::NotClosed | BillingError::Ended) => false,
-            Err(error) => return Err(error),
-        };
-        Ok(any && self.months.load_rows(&row_of(ROWS, scope, month))?.is_empty())
-    }
-
     /// Issues the next version. The bytes are kept before the ledger has their digest: after a cut
     /// they would not come out alike.
     async fn issue(
@@ -349,6 +263,7 @@ impl Inner {
         let before = self.stored(site, month)?.pop().map(|last| last.body);
         let said = subject.said(month, before.as_ref());
         let (replaces, reason) = replaces.unzip();
+        let billable = Billable::of(version, &said.figures, &said.corrections);
         Ok(Body {
             format: said.format.to_owned(),
             ledger: self.ledger.verifier_key().name().to_owned(),
@@ -366,7 +281,7 @@ impl Inner {
             closed_at: subject.closed_at(),
             method: said.method,
             pseudonym_algorithm: said.pseudonym_algorithm,
-            billable: Billable::of(version, &said.figures, &said.corrections),
+            billable: billable.as_before(before.as_ref().map(|body| &body.billable)),
             figures: said.figures,
             by_drm_type: said.by_drm_type,
             excluded: said.excluded,
@@ -485,6 +400,8 @@ fn agrees(tally: &Tally, found: &Recount) -> bool {
         && counters.devices == found.devices
         && counters.watermark_users == found.watermark_users
         && counters.device_users == found.device_users
+        // A session without an id is counted and in no set.
+        && counters.watermark_sessions >= found.sessions
 }
 
 /// Whether the sets of what came late hold what was counted before they were read, and no more than
@@ -493,4 +410,6 @@ fn late_agrees(before: &Tally, after: &Tally, found: &Recount) -> bool {
     let (before, after) = (&before.corrections, &after.corrections);
     (before.mau..=after.mau).contains(&found.late_users)
         && (before.device_users..=after.device_users).contains(&found.late_device_users)
+        && (before.devices..=after.devices).contains(&found.late_devices)
+        && (before.watermark_users..=after.watermark_users).contains(&found.late_watermark_users)
 }

@@ -17,6 +17,7 @@ use crate::model::usage::{Counters, Evidence, State, Tally};
 use crate::model::vocab::DrmType;
 use crate::wire::statement::{
     Body, ByDrm, Corrected, Earlier, Excluded, FORMAT, Figures, GROUP_FORMAT, Member, Method,
+    Statement,
 };
 use crate::wire::usage::RULE_SET;
 
@@ -150,7 +151,39 @@ impl Inner {
             return Err(BillingError::NotClosed);
         }
         // Nothing is stated of a time before the site.
-        if exists || subject.has_records() { Ok(subject) } else { Err(BillingError::NotFound) }
+        if exists || subject.has_records() {
+            return Ok(subject);
+        }
+        // A group without any record has one where there is something to be told of the months
+        // before.
+        match scope.is_group() && !self.earlier(scope, month)?.is_empty() {
+            true => Ok(subject),
+            false => Err(BillingError::NotFound),
+        }
+    }
+
+    /// Whether something came late of the months before that no statement has told yet: neither
+    /// their own nor one of a month since.
+    pub(super) fn has_untold(&self, scope: &SiteId, month: Month) -> Result<bool, BillingError> {
+        for Earlier { month: of, corrections } in self.earlier(scope, month)? {
+            let is_told = |said: &Corrected| {
+                (said.records, said.users) == (corrections.records, corrections.users)
+            };
+            let (mut at, mut told) = (of, false);
+            // Those behind this month may have been issued before it.
+            for _ in 0..=EARLIER {
+                if let Some(Statement { body, .. }) = self.stored(scope, at)?.pop() {
+                    let mut since = body.earlier_corrections.iter().filter(|said| said.month == of);
+                    told |= since.any(|said| is_told(&said.corrections))
+                        || (at == of && is_told(&body.corrections));
+                }
+                at = at.next();
+            }
+            if !told {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The corrections of the months before, the earliest first.
@@ -234,7 +267,7 @@ fn of_group(group: &GroupMonth, before: Option<&Body>) -> Said {
             // All that the members count by now, less what was stated.
             let mut now = all;
             now.add_sums(&late);
-            let more = Corrected::beyond(&now, late.mau, &first.figures, &first.excluded);
+            let more = Corrected::beyond(&now, &late, &first.figures, &first.excluded);
             let Body { figures, by_drm_type, excluded, .. } = first.clone();
             (figures, by_drm_type, excluded, more)
         }

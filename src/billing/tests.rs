@@ -4,6 +4,8 @@ mod apart;
 mod challenge;
 mod export;
 mod groups;
+mod older;
+mod silent;
 
 use std::sync::atomic::Ordering;
 
@@ -115,6 +117,9 @@ fn found() -> Recount {
         device_users: 0,
         late_users: 1,
         late_device_users: 0,
+        sessions: 0,
+        late_devices: 0,
+        late_watermark_users: 0,
         digest: [7; 32],
     }
 }

@@ -10,7 +10,7 @@
 //! its own site has closed and takes it as a correction, a row that comes after is a correction of
 //! the group. (docs/decisions/0033-billing-groups.md)
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
 
 use super::distinct::Disk;
@@ -241,6 +241,33 @@ impl Engine {
             evidence: self.evidence(at),
             as_of: shared.clock.now(),
         }))
+    }
+
+    /// The months of billing groups that may have closed after a time: those whose own figures did,
+    /// and where nobody was counted those of which a member did.
+    pub fn groups_closed_after(&self, time: Timestamp) -> BTreeSet<(GroupId, Month)> {
+        let directory = &self.shared.directory;
+        let group = |scope: SiteId| {
+            let of = scope.group()?;
+            let members = directory.ever_members(&of);
+            Some((directory.site(&scope)?.no, of, members))
+        };
+        let groups: Vec<_> = self.groups().into_iter().filter_map(group).collect();
+        let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
+        let tally = |site: SiteNo, month: Month| published.get(&SiteMonth { site, month });
+        let mut found = BTreeSet::new();
+        for (no, of, members) in &groups {
+            for member in members {
+                let months = member.months.iter().map(|span| span.month);
+                let own = months.filter(|month| member.is_member(of, *month));
+                let closed = own.filter(|month| {
+                    let stated = tally(*no, *month).or_else(|| tally(member.no, *month));
+                    stated.and_then(|of| of.closed_at).is_some_and(|at| at > time)
+                });
+                found.extend(closed.map(|month| (of.clone(), month)));
+            }
+        }
+        found
     }
 
     /// The key scopes of all billing groups that ever had a member.

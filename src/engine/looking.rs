@@ -11,7 +11,7 @@ use std::path::Path;
 use super::directory::Directory;
 use super::recount::Recount;
 use super::runs::{self, RunError};
-use super::state::{MonthState, TALLY_KINDS};
+use super::state::{MonthState, TALLY_KINDS, TallyKind};
 use super::{EngineError, arrivals, desk, hold};
 use crate::crypto::{SealKey, sha256};
 use crate::keys::KeyRing;
@@ -19,6 +19,7 @@ use crate::model::batch::SiteMonth;
 use crate::model::ids::SiteId;
 use crate::model::retention::Lot;
 use crate::model::time::Month;
+use crate::store::codec::Corrupt;
 use crate::store::pages::Entry;
 use crate::store::{Store, Table, keys};
 
@@ -72,11 +73,9 @@ impl Looking {
         for kind in 0..TALLY_KINDS {
             sets.push(self.members(&key, at, kind)?);
         }
-        let [users, devices, _, watermark_users, late_users, device_users, late_devices, ..] =
-            &sets[..]
-        else {
-            return Ok(None);
-        };
+        let of = |kind: TallyKind| sets.get(kind as usize).ok_or(Corrupt("sets of a month"));
+        let size = |kind: TallyKind| of(kind).map(|set| set.len() as u64);
+        let users = of(TallyKind::Users)?;
         let mut users_by_drm = [0; 8];
         for (_, mask) in users {
             let bits = users_by_drm.iter_mut().enumerate();
@@ -86,11 +85,14 @@ impl Looking {
         Ok(Some(Recount {
             users: users.len() as u64,
             users_by_drm,
-            devices: devices.len() as u64,
-            watermark_users: watermark_users.len() as u64,
-            device_users: device_users.len() as u64,
-            late_users: late_users.len() as u64,
-            late_device_users: late_devices.len() as u64,
+            devices: size(TallyKind::Devices)?,
+            watermark_users: size(TallyKind::WatermarkUsers)?,
+            device_users: size(TallyKind::DeviceUsers)?,
+            late_users: size(TallyKind::CorrectedUsers)?,
+            late_device_users: size(TallyKind::CorrectedDeviceUsers)?,
+            sessions: size(TallyKind::Sessions)?,
+            late_devices: size(TallyKind::CorrectedDevices)?,
+            late_watermark_users: size(TallyKind::CorrectedWatermarkUsers)?,
             digest: sha256(&[&sorted]),
         }))
     }

@@ -16,6 +16,7 @@ use crate::model::batch::SiteMonth;
 use crate::model::ids::{ShortTag, SiteId};
 use crate::model::time::Month;
 use crate::store::Store;
+use crate::store::codec::Corrupt;
 use crate::store::pages::Entry;
 
 /// What was found in the sets of a month.
@@ -35,6 +36,12 @@ pub struct Recount {
     pub late_users: u64,
     /// The same of devices that stand for users.
     pub late_device_users: u64,
+    /// Distinct watermark sessions that have an id; those without one are in no set.
+    pub sessions: u64,
+    /// Distinct devices that came after the close and are not among the devices.
+    pub late_devices: u64,
+    /// The same of users of watermark sessions.
+    pub late_watermark_users: u64,
     /// SHA-256 over the sorted tags of the users.
     pub digest: [u8; 32],
 }
@@ -121,19 +128,20 @@ fn recount(shared: &Shared, id: &SiteId, month: Month) -> Result<Option<Recount>
     for kind in 0..TALLY_KINDS {
         sets.push(count(&shared.store, &key, MonthState::set_id(at, kind))?);
     }
-    let [users, devices, _, watermark_users, late_users, device_users, late_devices, ..] =
-        &sets[..]
-    else {
-        return Ok(None);
-    };
+    let of = |kind: TallyKind| sets.get(kind as usize).ok_or(Corrupt("sets of a month"));
+    let tags = |kind: TallyKind| of(kind).map(|set| set.tags);
+    let users = of(TallyKind::Users)?;
     Ok(Some(Recount {
         users: users.tags,
         users_by_drm: users.by_bit,
-        devices: devices.tags,
-        watermark_users: watermark_users.tags,
-        device_users: device_users.tags,
-        late_users: late_users.tags,
-        late_device_users: late_devices.tags,
+        devices: tags(TallyKind::Devices)?,
+        watermark_users: tags(TallyKind::WatermarkUsers)?,
+        device_users: tags(TallyKind::DeviceUsers)?,
+        late_users: tags(TallyKind::CorrectedUsers)?,
+        late_device_users: tags(TallyKind::CorrectedDeviceUsers)?,
+        sessions: tags(TallyKind::Sessions)?,
+        late_devices: tags(TallyKind::CorrectedDevices)?,
+        late_watermark_users: tags(TallyKind::CorrectedWatermarkUsers)?,
         digest: users.digest,
     }))
 }

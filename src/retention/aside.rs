@@ -1,5 +1,6 @@
-//! What cannot go now, and stands in no other's way: plans that the engine gave up before a key went,
-//! and what waits for a copy of the register of holds that is out of reach. Each run tries it again.
+//! What cannot go now, and stands in no other's way: plans that the engine gave up before a key
+//! went, and what waits for a copy of the register of holds that is out of reach. Each run tries it
+//! again.
 //!
 //! Whatever lasts is an alarm when it begins, a figure as long as it lasts, and a line in the log
 //! when it is over. A start forgets what lasted, so it alarms anew.
@@ -45,6 +46,7 @@ impl Inner {
             match self.carry_on(row, false, view).await? {
                 End::Certified => {}
                 End::NotKept => tried.add(&lots),
+                End::NoRoom => tried.leave_held(),
                 End::OutOfReach => {
                     tried.leave_holds();
                     tried.add(&lots);
@@ -106,16 +108,23 @@ impl Inner {
         let reason = if is_held { Alarm::HoldNotKept } else { Alarm::DestructionFailed };
         self.lasting(reason, true).await?;
         self.give_up(row).await?;
-        Ok(End::NotKept)
+        let no_room = is_held && matches!(error, EngineError::DiskFull);
+        Ok(if no_room { End::NoRoom } else { End::NotKept })
     }
 
-    /// A copy of the register of holds was lost after the run had asked for it.
-    pub(super) async fn out_of_reach(
+    /// A copy off the host is out of reach. Where the engine has not begun it is one of the
+    /// register of holds, lost after the run had asked for it; else this destruction goes on when
+    /// it is back.
+    pub(super) async fn waits(
         &self,
-        row: RunRow,
+        mut row: RunRow,
         view: &mut RunView,
     ) -> Result<End, DeskError> {
         view.waiting = true;
+        if !self.vault.unfinished_destruction().is_empty() {
+            self.alarm_once(&mut row, Alarm::RegisterCopyUnreachable).await?;
+            return Ok(End::Waiting);
+        }
         self.lasting(Alarm::RegisterCopyUnreachable, true).await?;
         self.give_up(row).await?;
         Ok(End::OutOfReach)

@@ -85,6 +85,8 @@ pub enum Fault {
     KeepsNothing,
     /// A copy of the register of holds is lost while what is on hold is copied: nothing is begun.
     CopyLost,
+    /// There is no room on the disk for copies.
+    NoRoom,
     /// It refuses whatever has a lot of this site, before it begins.
     Refuses(u32),
     /// What is on hold of a bucket of this site cannot be copied, and it gives up.
@@ -342,9 +344,25 @@ fn fault_of(inside: &mut Inside, lots: &[Doom]) -> Result<Option<Fault>, EngineE
             Ok(None)
         }
         Some(Fault::CopyLost) => Ok(inside.fault),
+        Some(Fault::NoRoom) if lots.iter().any(|doom| !doom.heirs.is_empty()) => {
+            Err(EngineError::DiskFull)
+        }
+        Some(Fault::NoRoom) => Ok(None),
         Some(Fault::KeepsNothing) if lots.iter().all(|doom| doom.heirs.is_empty()) => Ok(None),
         _ => Ok(inside.fault.take()),
     }
+}
+
+/// What a destruction says that finds its lots without keys.
+fn emptied(lots: &[Doom]) -> Vec<LotReport> {
+    let of = |doom: &Doom| LotReport {
+        lot: doom.lot,
+        hold: doom.hold,
+        heirs: doom.heirs.clone(),
+        records: Some(0),
+        keys: Vec::new(),
+    };
+    lots.iter().map(of).collect()
 }
 
 fn destroy(inside: &mut Inside, lots: &[Doom]) -> Result<DestroyReport, EngineError> {
@@ -365,13 +383,11 @@ fn destroy(inside: &mut Inside, lots: &[Doom]) -> Result<DestroyReport, EngineEr
         Some(Fault::Nothing) => return Ok(report(inside, Vec::new(), old_epoch)),
         // It did not even begin.
         Some(Fault::Lies) => return Ok(report(inside, done, old_epoch)),
-        Some(Fault::Waiting) => {
-            turn(inside, lots, &living);
+        Some(Fault::Waiting | Fault::CopyLost) => {
+            if fault == Some(Fault::Waiting) {
+                turn(inside, lots, &living);
+            }
             let waiting_for = vec![PathBuf::from("elsewhere")];
-            return Ok(DestroyReport { waiting_for, ..report(inside, Vec::new(), old_epoch) });
-        }
-        Some(Fault::CopyLost) => {
-            let waiting_for = vec![PathBuf::from("elsewhere.hold")];
             return Ok(DestroyReport { waiting_for, ..report(inside, Vec::new(), old_epoch) });
         }
         Some(Fault::StillOpens) => {
@@ -388,7 +404,13 @@ fn destroy(inside: &mut Inside, lots: &[Doom]) -> Result<DestroyReport, EngineEr
             bucket.into_iter().for_each(|lot| lot.records = None);
         }
         Some(Fault::Busy) => return Err(EngineError::Busy),
-        Some(Fault::HalfWay | Fault::KeepsNothing | Fault::CannotKeep(_) | Fault::Refuses(_))
+        Some(
+            Fault::HalfWay
+            | Fault::KeepsNothing
+            | Fault::CannotKeep(_)
+            | Fault::NoRoom
+            | Fault::Refuses(_),
+        )
         | None => {}
     }
     let was_unfinished = !inside.unfinished.is_empty() && inside.turned.is_empty();
@@ -404,16 +426,7 @@ fn destroy(inside: &mut Inside, lots: &[Doom]) -> Result<DestroyReport, EngineEr
         inside.unfinished = lots.to_vec();
         return Err(EngineError::Stopped);
     }
-    let again = || {
-        lots.iter().map(|doom| LotReport {
-            lot: doom.lot,
-            hold: doom.hold,
-            heirs: doom.heirs.clone(),
-            records: Some(0),
-            keys: Vec::new(),
-        })
-    };
-    let done = if was_unfinished { again().collect() } else { done };
+    let done = if was_unfinished { emptied(lots) } else { done };
     let mut report = report(inside, done, old_epoch);
     report.new_epoch = if of_holds { inside.held_epoch } else { inside.epoch };
     if !report.nothing {

@@ -1,6 +1,8 @@
 //! The lots of billing groups: the set of a group's month, and the base key that its tags were
 //! made with. Both go when the last of the members' own sets of that month is due, by the same
-//! rule; they wait while a member's month is open, and are held where a member's set is.
+//! rule; they wait while the month of a member is open that was there before its end, and are held
+//! where a member's set is. Whoever joins later may put them off, to six months behind the month's
+//! end and no further.
 
 use super::Inner;
 use super::due::Terms;
@@ -38,7 +40,9 @@ impl Inner {
         for site in &members {
             let (terms, own) = (terms(&**site), own_set(site, at.month));
             due = due.max(terms.dues(std::slice::from_ref(&own)).remove(&own.lot));
-            waits |= terms.waits_for_close(own.lot);
+            // One that was made later closes within its own due time, or where the end of that is
+            // cut off takes no record of the month any more: sites to come would keep it for ever.
+            waits |= site.created_at < own.ends_at && terms.waits_for_close(own.lot);
             covering.extend(holds.iter().filter(|row| covers(row, &terms, own.lot)));
         }
         // Sites that left before anything was counted may leave keys to nobody.

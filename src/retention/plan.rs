@@ -37,6 +37,8 @@ pub(super) struct Tried {
     most: BTreeMap<Name, usize>,
     /// A copy of the register of holds is out of reach: what is on hold, and copies, wait.
     holds_wait: bool,
+    /// The disk has no room for copies: what is on hold stays where it is.
+    no_room: bool,
 }
 
 impl Tried {
@@ -51,6 +53,11 @@ impl Tried {
         self.holds_wait = true;
     }
 
+    /// Notes that the disk has no room for copies, so that not each of them is tried.
+    pub(super) const fn leave_held(&mut self) {
+        self.no_room = true;
+    }
+
     /// Whether what is on hold waits for a copy of the register of holds.
     pub(super) const fn holds_wait(&self) -> bool {
         self.holds_wait
@@ -59,7 +66,10 @@ impl Tried {
     /// Whether something is left alone in this run.
     fn is_over(&self, one: &Standing) -> bool {
         let of_holds = one.hold.is_some() || !one.holds.is_empty();
-        (of_holds && self.holds_wait) || self.most.get(&one.name()) == Some(&0)
+        let needs_room = !one.holds.is_empty();
+        (of_holds && self.holds_wait)
+            || (needs_room && self.no_room)
+            || self.most.get(&one.name()) == Some(&0)
     }
 
     /// How many of those that failed in a plan as large as this one's are tried together; `None`
@@ -246,7 +256,7 @@ impl Inner {
         for one in self.free(now)?.iter().filter(|one| tried.is_over(one)) {
             let of = match (tried.most(one), one.holds.is_empty()) {
                 (Some(0), true) => &mut left.refused,
-                (Some(0), false) if !tried.holds_wait => &mut left.held,
+                (_, false) if !tried.holds_wait => &mut left.held,
                 _ => &mut left.waiting,
             };
             *of += 1;

@@ -125,7 +125,7 @@ impl Inner {
             Some(row) => match self.carry_on(row, false, &mut view).await? {
                 End::Certified => true,
                 // Nothing went, and no run goes on with it: both ask again.
-                End::NotKept | End::OutOfReach => return Err(DeskError::Failed),
+                End::NotKept | End::NoRoom | End::OutOfReach => return Err(DeskError::Failed),
                 End::Waiting | End::Failed | End::Withdrawn => false,
             },
             None => true,

@@ -54,6 +54,8 @@ pub(super) enum End {
     /// Given up before a key went, because the engine refused or what is on hold cannot be copied;
     /// an alarm was given.
     NotKept,
+    /// The same, because the disk has no room for copies.
+    NoRoom,
     /// Given up before a key went, because a copy of the register of holds is out of reach.
     OutOfReach,
 }
@@ -269,12 +271,7 @@ impl Inner {
                 report = last.filter(|last| is_of(last, &row)).unwrap_or(report);
             }
             if !report.waiting_for.is_empty() {
-                if self.vault.unfinished_destruction().is_empty() {
-                    return self.out_of_reach(row, view).await;
-                }
-                self.alarm_once(&mut row, Alarm::RegisterCopyUnreachable).await?;
-                view.waiting = true;
-                return Ok(End::Waiting);
+                return self.waits(row, view).await;
             }
             if report.verification != Verification::Passed && !report.nothing {
                 // The engine has not ended it: it stays `destroying`, and the next run goes on.
@@ -450,7 +447,11 @@ impl Inner {
         Err(error.into())
     }
 
-    async fn alarm_once(&self, row: &mut RunRow, reason: Alarm) -> Result<(), DeskError> {
+    pub(super) async fn alarm_once(
+        &self,
+        row: &mut RunRow,
+        reason: Alarm,
+    ) -> Result<(), DeskError> {
         if !std::mem::replace(&mut row.alarmed, true) {
             self.alarm(reason).await?;
             self.keep_run(row).await?;

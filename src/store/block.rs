@@ -1,9 +1,13 @@
 //! A block: a thousand records of one bucket or more, by columns, before they are sealed.
 //!
-//! `version ‖ rows ‖ length of the packed part ‖ its raw length ‖ packed part ‖ tags ‖ padding`. The
-//! packed part holds every column that compresses (zstd level 1, or as it is where that does not pay); the
-//! tags are random by nature and stand apart, never compressed. Rows come sorted by user tag, which
-//! is written once for each user; a column exists for each field that any row has.
+//! `version ‖ rows ‖ length of the packed part ‖ its raw length ‖ packed part ‖ tags ‖ padding`.
+//! The packed part holds every column that compresses (zstd level 1, or as it is where that does
+//! not pay); the tags are random by nature and stand apart, never compressed. Rows come sorted by
+//! user tag, which is written once for each user; a column exists for each field that any row has.
+
+mod texts;
+
+pub(super) use texts::Texts;
 
 use super::codec::{Corrupt, Put, Reader};
 use super::details::{self, Form, TAG_BYTES};
@@ -100,38 +104,6 @@ struct Column<'a> {
     texts: Texts<'a>,
     /// Tags and UUIDs.
     tags: Vec<u8>,
-}
-
-/// The distinct texts of a column in the order of their first use. One may stand there twice, once
-/// from the dictionary and once from a block.
-#[derive(Default)]
-pub(super) struct Texts<'a> {
-    /// As they are written.
-    bytes: Vec<u8>,
-    count: u32,
-    plain: hashbrown::HashMap<&'a [u8], u32>,
-}
-
-impl<'a> Texts<'a> {
-    /// Adds a text; its place.
-    pub(super) fn add(&mut self, text: &[u8]) -> u32 {
-        self.bytes.prefixed(text);
-        self.count += 1;
-        self.count - 1
-    }
-
-    /// The place of a text that is in no dictionary; one of at most so many.
-    fn plain(&mut self, text: &'a [u8], most: usize) -> u32 {
-        if self.plain.is_empty() {
-            self.plain.reserve(most);
-        }
-        if let Some(known) = self.plain.get(text) {
-            return *known;
-        }
-        let place = self.add(text);
-        self.plain.insert(text, place);
-        place
-    }
 }
 
 /// Compresses the packed parts of blocks with what is made once: that takes a small block's time.

@@ -1,8 +1,9 @@
 //! The header of a block, before it is sealed: what is in the block, without opening it.
 //!
-//! `rows ‖ first time ‖ last time ‖ three filters ‖ padding`, over user, device and watermark tags. A filter
-//! is a binary fuse filter (about nine bits a tag, 0.4 % false hits), so that one pass over the
-//! headers finds the blocks of a person without an index entry for each record.
+//! `version ‖ rows ‖ first time ‖ last time ‖ three filters ‖ padding`, the filters over user,
+//! device and watermark tags. A filter is a binary fuse filter (about nine bits a tag, 0.4 % false
+//! hits), so that one pass over the headers finds the blocks of a person without an index entry for
+//! each record.
 
 use super::codec::{Corrupt, Put, Reader};
 use super::filter::Filter;

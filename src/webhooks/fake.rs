@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
-use super::source::{About, Certified, Change, DestroyedNews, MonthNews, Rows, Source};
+use super::source::{About, Certified, Change, DestroyedNews, GroupNews, MonthNews, Rows, Source};
 use super::{Settings, Webhooks};
 use crate::engine::EngineError;
 use crate::ledger::{Actor, Event};
@@ -33,6 +33,8 @@ impl Clock for TestClock {
 pub struct Inside {
     /// Months.
     pub months: Vec<MonthNews>,
+    /// Months of groups.
+    pub groups: Vec<GroupNews>,
     /// Certificates.
     pub destroyed: Vec<DestroyedNews>,
     /// Numbers of certificates that say nothing of a site.
@@ -78,6 +80,13 @@ impl Source for Memory {
             inside.looks += 1;
             let is_news = |month: &&MonthNews| month.closed_at.is_none_or(|at| at > closed_after);
             inside.months.iter().filter(is_news).cloned().collect()
+        }))
+    }
+
+    fn groups(&self, closed_after: Timestamp) -> Result<Vec<GroupNews>, EngineError> {
+        Ok(self.with(|inside| {
+            let is_news = |month: &&GroupNews| month.closed_at > closed_after;
+            inside.groups.iter().filter(is_news).cloned().collect()
         }))
     }
 

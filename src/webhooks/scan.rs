@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use super::queue::{CURSOR, EVENTS_MAX, State, event_row};
 use super::sign::message_id;
-use super::source::{About, Certified, DestroyedNews, MonthNews};
+use super::source::{About, Certified, DestroyedNews, GroupNews, MonthNews, Source};
 use super::{HookError, Inner, Settings};
 use crate::model::ids::SiteId;
 use crate::model::time::{DAY_MS, Month, Timestamp};
@@ -32,11 +32,32 @@ struct News<'a> {
     topic: Topic,
     /// What tells it from everything else that ever happens.
     name: String,
+    /// The site, or the key scope of the billing group.
     site: &'a SiteId,
+    /// What an endpoint must have to be told.
+    of: &'a [SiteId],
     at: Timestamp,
     /// From when on no look can find it any more; `None` where it is found until it is passed over.
     until: Option<Timestamp>,
     data: Box<dyn Fn() -> Data + 'a>,
+}
+
+/// What one look found.
+#[derive(Default)]
+struct Look {
+    months: Vec<MonthNews>,
+    groups: Vec<GroupNews>,
+}
+
+impl Look {
+    fn news<'a>(
+        &'a self,
+        now: Timestamp,
+        settings: &'a Settings,
+    ) -> impl Iterator<Item = News<'a>> {
+        let months = self.months.iter().flat_map(move |month| of_month(month, now, settings));
+        months.chain(self.groups.iter().map(move |group| of_group(group, now)))
+    }
 }
 
 impl Inner {
@@ -45,11 +66,17 @@ impl Inner {
         let now = self.clock.now();
         let is_heard = self.state().endpoints.values().any(super::queue::Endpoint::is_active);
         let closed_after = Timestamp(now.0.saturating_sub(NEWS_MS));
-        let months = match is_heard {
-            true => self.ask(move |source| source.months(closed_after)).await?,
-            false => Vec::new(),
+        let look = match is_heard {
+            true => {
+                let all = move |source: &dyn Source| {
+                    let months = source.months(closed_after)?;
+                    Ok(Look { months, groups: source.groups(closed_after)? })
+                };
+                self.ask(all).await?
+            }
+            false => Look::default(),
         };
-        if !self.sweep(now, &months).await? {
+        if !self.sweep(now, &look).await? {
             return Ok(true);
         }
         if !is_heard {
@@ -60,10 +87,8 @@ impl Inner {
         let found = {
             let state = self.state();
             let mut found = Vec::new();
-            for month in &months {
-                for news in of_month(month, now, &self.settings) {
-                    found.extend(self.wanted(&state, &origin, &news, now));
-                }
+            for news in look.news(now, &self.settings) {
+                found.extend(self.wanted(&state, &origin, &news, now));
                 if found.len() >= room {
                     break;
                 }
@@ -119,7 +144,7 @@ impl Inner {
         let known = state.events.get(&news.name);
         let wants = state.endpoints.values().filter(|endpoint| {
             endpoint.is_active()
-                && endpoint.row.wants(news.topic, news.site)
+                && news.of.iter().all(|site| endpoint.row.wants(news.topic, site))
                 && endpoint.row.made_at <= news.at
                 && known.is_none_or(|row| row.delivery(endpoint.row.number).is_none())
         });
@@ -178,7 +203,7 @@ impl Inner {
     /// Removes events whose time is over, but for those that this look finds (a month that closes
     /// late is news for longer), and those about what is removed by now. Whatever still waits to be
     /// delivered is tried to its end first. Answers whether that was all of them.
-    async fn sweep(&self, now: Timestamp, months: &[MonthNews]) -> Result<bool, HookError> {
+    async fn sweep(&self, now: Timestamp, look: &Look) -> Result<bool, HookError> {
         let about: BTreeSet<About> = self.state().events.iter().filter_map(about_of).collect();
         let removed = match about.is_empty() {
             true => about,
@@ -196,7 +221,7 @@ impl Inner {
             (over.map(name).collect(), gone.into_iter().map(name).collect())
         };
         if !over.is_empty() {
-            let news = months.iter().flat_map(|month| of_month(month, now, &self.settings));
+            let news = look.news(now, &self.settings);
             let found: BTreeSet<String> = news.map(|news| news.name).collect();
             over.retain(|name| !found.contains(name));
         }
@@ -241,6 +266,7 @@ fn of_month<'a>(month: &'a MonthNews, now: Timestamp, settings: &Settings) -> Ve
         topic,
         name: format!("{topic}/{place}{part}"),
         site: &month.site,
+        of: std::slice::from_ref(&month.site),
         at,
         until: Some(until),
         data,
@@ -273,11 +299,27 @@ fn of_month<'a>(month: &'a MonthNews, now: Timestamp, settings: &Settings) -> Ve
     found
 }
 
+/// What there is to tell of a billing group's month. It has no plan, and the quality of ids is told
+/// of its members.
+fn of_group(month: &GroupNews, now: Timestamp) -> News<'_> {
+    let topic = Topic::MonthClosed;
+    News {
+        topic,
+        name: format!("{topic}/{}/{}", month.scope, month.month),
+        site: &month.scope,
+        of: &month.members,
+        at: month.closed_at.min(now),
+        until: Some(Timestamp(month.closed_at.0.saturating_add(NEWS_MS))),
+        data: Box::new(|| month.closed()),
+    }
+}
+
 fn of_certificate(destroyed: &DestroyedNews) -> News<'_> {
     News {
         topic: Topic::DestructionDone,
         name: format!("{}/{}/{}", Topic::DestructionDone, destroyed.certificate, destroyed.site),
         site: &destroyed.site,
+        of: std::slice::from_ref(&destroyed.site),
         at: destroyed.issued_at,
         // The cursor passes a certificate once all that it says was written down, however long a
         // full queue takes until then.

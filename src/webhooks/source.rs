@@ -10,7 +10,7 @@ use crate::ledger::{Actor, Event};
 use crate::model::ids::SiteId;
 use crate::model::time::{Month, Timestamp};
 
-pub use crate::wire::webhooks::message::{DestroyedNews, MonthNews};
+pub use crate::wire::webhooks::message::{DestroyedNews, GroupNews, MonthNews};
 
 /// A change of state that is under way.
 pub type Change<'a> = Pin<Box<dyn Future<Output = Result<(), EngineError>> + Send + 'a>>;
@@ -39,6 +39,11 @@ pub trait Source: Send + Sync + 'static {
     /// # Errors
     /// When the engine cannot tell.
     fn months(&self, closed_after: Timestamp) -> Result<Vec<MonthNews>, EngineError>;
+    /// The months of billing groups with a record that closed after a time.
+    ///
+    /// # Errors
+    /// When the engine cannot tell.
+    fn groups(&self, closed_after: Timestamp) -> Result<Vec<GroupNews>, EngineError>;
     /// What the next certificates behind a number say, by site; those of one certificate are never
     /// parted.
     ///

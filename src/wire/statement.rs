@@ -178,10 +178,11 @@ impl Body {
         }
     }
 
-    /// Whether it has what the newest form has beyond the older ones.
+    /// Whether it has what the newest form has beyond the older ones. A version that follows one of
+    /// an older form bills no devices either.
     fn bills_devices(&self) -> bool {
         let late = |of: &Recounted| of.late_users.is_some() == (self.version > 1);
-        self.billable.device_users.is_some()
+        (self.billable.device_users.is_some() || self.version > 1)
             && self.evidence.is_some()
             && self.recount.as_ref().is_none_or(late)
     }

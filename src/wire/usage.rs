@@ -141,6 +141,17 @@ impl Usage {
             self.evidence.to_string(),
             self.as_of.to_string(),
         ]);
+        // What is newer stands behind all that there was, so that nothing moves.
+        let newer = [
+            counters.licenses_by_device,
+            counters.session_records,
+            counters.other_records,
+            counters.records,
+        ];
+        cells.extend(newer.iter().map(u64::to_string));
+        let Pseudonyms { algorithm, canonicalizer, users } = self.pseudonyms;
+        cells.extend([algorithm.name().to_owned(), canonicalizer.to_string()]);
+        cells.extend([users.trim, users.nfc, users.lower].map(|option| option.to_string()));
         cells
     }
 }
@@ -201,6 +212,9 @@ fn csv_names() -> Vec<String> {
     let late = excluded.exclusions().map(|(reason, _)| format!("corrected_excluded_{reason}"));
     names.extend(late);
     names.extend(["from", "to", "closes_at", "evidence", "as_of"].map(str::to_owned));
+    const NEWER: &str = "licenses_by_device session_records other_records records \
+        pseudonym_algorithm canonicalizer user_id_trim user_id_nfc user_id_lower";
+    names.extend(NEWER.split_ascii_whitespace().map(str::to_owned));
     names
 }
 
@@ -275,6 +289,49 @@ mod tests {
         let page: Value = serde_json::from_slice(&page).unwrap();
         assert_eq!(page["items"][0], read);
         assert_eq!(page["cursor"], json!("c"));
+    }
+
+    /// Whatever the JSON form says of a month, the other one says as well.
+    #[test]
+    fn csv_lacks_nothing_that_json_has() {
+        let mut late = usage();
+        let numbers: Vec<u64> = (1..=Counters::FIGURES as u64).map(|at| at * 1_000).collect();
+        late.corrections = Counters::from_figures(&numbers).unwrap();
+        let numbers: Vec<u64> = numbers.iter().map(|number| number + 7).collect();
+        late.counters = Counters::from_figures(&numbers).unwrap();
+        let said: Value = serde_json::from_slice(&late.to_json()).unwrap();
+        let text = String::from_utf8(list_to_csv(&[late])).unwrap();
+        let rows: Vec<Vec<&str>> =
+            text.split_terminator("\r\n").map(|row| row.split(',').collect()).collect();
+        let cell = |name: &str| {
+            let at = rows[0].iter().position(|of| *of == name);
+            at.map(|at| rows[1][at]).unwrap_or_else(|| panic!("{name} is not there"))
+        };
+        let same = |name: &str, value: &Value| {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            assert_eq!(cell(name).trim_start_matches('\''), text, "{name}");
+        };
+        let members = |value: &Value| value.as_object().unwrap().clone().into_iter();
+        for (name, value) in members(&said) {
+            match name.as_str() {
+                "excluded" => members(&value)
+                    .for_each(|(reason, count)| same(&format!("excluded_{reason}"), &count)),
+                "corrections" => members(&value).for_each(|(late, count)| match late.as_str() {
+                    "excluded" => members(&count).for_each(|(reason, count)| {
+                        same(&format!("corrected_excluded_{reason}"), &count);
+                    }),
+                    _ => same(&format!("corrected_{late}"), &count),
+                }),
+                "by_drm_type" => members(&value).for_each(|(drm, of)| {
+                    same(&format!("mau_{drm}"), &of["mau"]);
+                    same(&format!("licenses_issued_{drm}"), &of["licenses_issued"]);
+                }),
+                "other_environments" => {
+                    members(&value).for_each(|(name, count)| same(&name, &count));
+                }
+                _ => same(&name, &value),
+            }
+        }
     }
 
     #[test]

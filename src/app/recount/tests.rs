@@ -57,6 +57,9 @@ fn found() -> Recount {
         device_users: 0,
         late_users: 0,
         late_device_users: 0,
+        sessions: 0,
+        late_devices: 0,
+        late_watermark_users: 0,
         digest: [7; 32],
     }
 }
@@ -102,12 +105,25 @@ fn every_difference_is_a_finding() {
         Recount { watermark_users: 1, ..found() },
         Recount { device_users: 1, ..found() },
         Recount { digest: [8; 32], ..found() },
+        Recount { sessions: 1, ..found() },
         by_drm,
     ];
     for other in others {
         let (findings, checked, _) = compared(&body(), &Found::Sets(other.clone()));
-        assert_eq!((findings.len(), checked), (1, 0), "{other:?}");
-        assert!(findings[0].ends_with(COUNTS), "{findings:?}");
+        assert!(!findings.is_empty() && checked == 0, "{other:?}");
+        assert!(findings.iter().all(|finding| finding.ends_with(COUNTS)), "{findings:?}");
+    }
+    // What it says of its own count is one thing, and what it says of the month another.
+    for change in [
+        |of: &mut Recounted| of.mau = 2,
+        |of: &mut Recounted| of.devices = Some(1),
+        |of: &mut Recounted| of.watermark_users = Some(1),
+        |of: &mut Recounted| of.device_users = Some(1),
+        |of: &mut Recounted| of.user_set = Digest([8; 32]),
+    ] {
+        let mut other = body();
+        change(other.recount.as_mut().unwrap());
+        assert_eq!(compared(&other, &Found::Sets(found())).0.len(), 1, "{other:?}");
     }
     let mut said = body();
     let row = |drm_type: &str| ByDrm { drm_type: drm_type.to_owned(), mau: 2, licenses_issued: 9 };
@@ -151,8 +167,30 @@ fn what_a_second_version_bills_is_counted_again() {
             assert_eq!(compared(&other, &found).0.len(), 1);
         }
     }
-    // One of an older form bills no devices.
+    // One that follows one of an older form bills no devices, and says what came late of them.
     said.billable.device_users = None;
+    assert_eq!(compared(&said, &sets(6, 2)).0, Vec::<String>::new());
+    assert_eq!(compared(&said, &sets(6, 1)).0.len(), 1);
+    // What is late and not billed is in a set as well, which may have grown.
+    (said.corrections.devices, said.corrections.watermark_users) = (4, 7);
+    for (late_devices, late_watermark_users, wrong) in [(4, 7, 0), (5, 8, 0), (3, 7, 1), (4, 6, 1)]
+    {
+        let found = Recount {
+            late_users: 6,
+            late_device_users: 2,
+            late_devices,
+            late_watermark_users,
+            ..found()
+        };
+        assert_eq!(compared(&said, &Found::Sets(found)).0.len(), wrong);
+    }
+    said.recount.as_mut().unwrap().late_device_users = Some(3);
+    let found = Recount { late_users: 6, late_device_users: 2, late_devices: 4, ..found() };
+    let found = Recount { late_watermark_users: 7, ..found };
+    assert_eq!(compared(&said, &Found::Sets(found)).0.len(), 1, "of its own count");
+    // An older form was written before all of these were counted.
+    said.evidence = None;
+    said.recount.as_mut().unwrap().late_device_users = None;
     assert_eq!(compared(&said, &sets(6, 0)).0, Vec::<String>::new());
 }
 

@@ -199,7 +199,7 @@ async fn a_group_has_no_statement_before_its_close_and_none_of_nothing() {
         assert_eq!(refused, Err(BillingError::NotClosed));
     }
     world.change(|group| {
-        group.state = State::Closed;
+        (group.state, group.tally) = (State::Closed, Default::default());
         for of in &mut group.members {
             of.tally = Default::default();
         }

@@ -187,11 +187,19 @@ fn a_group_closes_with_its_last_member() {
     };
     let own = vec![State::Closing, State::Closed];
     assert_eq!(state(&world), (State::Closing, own.clone(), 2, 0));
+    let news = |world: &World, after: i64| {
+        let found = world.engine().groups_closed_after(Timestamp(after));
+        found.into_iter().map(|(of, month)| format!("{of} {month}")).collect::<Vec<_>>()
+    };
+    assert_eq!(news(&world, 0), Vec::<String>::new(), "a member has closed, and the group has not");
     world.run(Op::Submit(vec![row(1, 3, 3, 241)]));
     assert_eq!(state(&world), (State::Closing, own, 3, 0));
     world.run(Op::Advance(60));
     let own = vec![State::Closed; 2];
     assert_eq!(state(&world), (State::Closed, own.clone(), 3, 0));
+    assert_eq!(news(&world, 0), ["G 2026-11"]);
+    assert_eq!(news(&world, world.now() - 300 * HOUR), ["G 2026-11"]);
+    assert_eq!(news(&world, world.now() + HOUR), Vec::<String>::new());
     world.run(Op::Submit(vec![row(0, 4, 4, 301), row(1, 5, 1, 301), row(1, 6, 4, 301)]));
     assert_eq!(state(&world), (State::Closed, own.clone(), 3, 1), "one of them was new");
     // A site that joins now is a member of the month, and closes later; the group stays closed.
@@ -244,7 +252,9 @@ fn a_group_without_a_record_closes_too() {
     world.run(Op::Submit(vec![row(2, 1, 1, 1)]));
     world.run(Op::Advance(300));
     assert_eq!(world.group("G", november()).state, State::Closed);
+    assert!(world.engine().groups_closed_after(Timestamp(0)).is_empty(), "there is no news of it");
     world.run(Op::Submit(vec![row(1, 2, 3, 301)]));
+    assert_eq!(world.engine().groups_closed_after(Timestamp(0)).len(), 1);
     for op in [Op::Restart, Op::Fold, Op::Restart] {
         world.run(op);
         let tally = world.group("G", november()).tally;

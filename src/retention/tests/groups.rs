@@ -79,6 +79,29 @@ fn a_group_waits_for_the_close_of_every_member() {
     assert!(standings(&world, 3).iter().all(|(_, waits, _)| *waits));
 }
 
+/// A site is made every few days, and each is a member of the months before.
+#[test]
+fn sites_to_come_put_a_group_off_by_six_months_at_most() {
+    let world = world(Some(month("2026-12")));
+    let own = standings(&world, 3)[0].0;
+    let made = |no: u32, created_at: &str| {
+        let mut site = site(&format!("new-{no}"), no, "UTC", None);
+        site.settings.billing_group = GroupId::parse(b"G");
+        (site.created_at, site.closed_through) = (at(created_at), None);
+        world.vault.with(|inside| inside.sites.insert(site.id.clone(), Arc::new(site)));
+        standings(&world, 3)
+    };
+    let last = at("2026-12-01T00:00:00Z");
+    for (no, created_at) in [(10, "2026-07-20T00:00:00Z"), (11, "2026-11-30T00:00:00Z")] {
+        for (due, waits, _) in made(no, created_at) {
+            assert!(!waits && own < due && due <= last, "{created_at}: {due}");
+        }
+    }
+    assert_eq!(made(12, "2028-01-01T00:00:00Z")[0].0, last);
+    // One that was there and is open is waited for.
+    assert!(made(13, "2026-05-31T00:00:00Z").iter().all(|(_, waits, _)| *waits));
+}
+
 #[tokio::test]
 async fn a_hold_on_a_member_holds_the_group() {
     let world = world(Some(month("2026-12")));

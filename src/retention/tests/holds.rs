@@ -180,6 +180,26 @@ async fn what_cannot_be_kept_apart_stops_no_other_destruction() {
     assert_eq!(failed(&world), 2, "once more after a start");
 }
 
+/// On a full disk what is on hold stays where it is, and not each of its lots is tried.
+#[tokio::test]
+async fn a_full_disk_is_asked_once_a_run() {
+    let world = World::at("2026-06-01T00:00:00Z");
+    world.run().await.unwrap();
+    open(&world, "ACME", BODY).await.unwrap();
+    world.live_until(at("2026-11-30T00:00:00Z")).await;
+    world.vault.with(|inside| inside.fault = Some(fake::Fault::NoRoom));
+    world.clock.set(at("2026-12-01T00:00:00Z"));
+    let ran = world.run().await.unwrap();
+    assert!(ran.destroyed > 0 && ran.moved == 0, "{ran:?}");
+    let told = || world.kinds().iter().filter(|kind| **kind == "destruction").count();
+    let (before, left) = (told(), world.desk.0.figures.left());
+    assert!(left > 2 && world.alarms() == ["hold_not_kept"], "{left}");
+    assert_eq!(world.run().await.unwrap().moved, 0);
+    assert_eq!((told(), world.alarms().len()), (before + 2, 1), "intent and result");
+    world.vault.with(|inside| inside.fault = None);
+    assert_eq!(i64::try_from(world.run().await.unwrap().moved), Ok(left));
+}
+
 /// While a copy of the register of holds is out of reach, what is on hold and what was released
 /// waits; all else goes, rows that need no key included.
 #[tokio::test]

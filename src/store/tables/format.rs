@@ -9,9 +9,10 @@ use super::{Changes, Store, StoreError, Table};
 
 /// The format that this program writes.
 const FORMAT: &[u8] = b"blindtally data format 4";
-/// Those that it reads beside it. Format 3 had no padding in blocks and headers; format 2 had no site with an algorithm or options of user ids,
-/// and of a suppressed person one tag; format 1 had no sealed value of another version than 1.
-/// Later programs of format 1 wrote some all the same: every version is read under each number.
+/// Those that it reads beside it. Format 3 had no padding in blocks and headers; format 2 had no
+/// site with an algorithm or options of user ids, and of a suppressed person one tag; format 1 had
+/// no sealed value of another version than 1. Later programs of format 1 wrote some all the same:
+/// every version is read under each number.
 const EARLIER: [&[u8]; 3] =
     [b"blindtally data format 1", b"blindtally data format 2", b"blindtally data format 3"];
 const PREFIX: &[u8] = b"blindtally data format ";

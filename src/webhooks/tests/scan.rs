@@ -118,6 +118,50 @@ async fn a_closed_month_is_told_with_its_figures() {
     assert_eq!(data["closed_at"], now.to_string());
 }
 
+/// Who may not see each member would learn of the others' users.
+#[tokio::test]
+async fn a_group_is_told_to_whoever_has_every_member() {
+    let mut world = World::new().await;
+    world.hook("/both", &["month.closed"], &["A", "B", "C"]).await;
+    world.hook("/one", &["month.closed"], &["A"]).await;
+    world.hook("/other", &["threshold.reached"], &["*"]).await;
+    let (all, _) = world.hook("/all", &["month.closed"], &["*"]).await;
+    let news = GroupNews {
+        scope: SiteId::of_group(&crate::model::ids::GroupId::parse(b"acme").unwrap()),
+        members: vec![site("A"), site("B")],
+        month: Month::parse(b"2026-11").unwrap(),
+        from: at("2026-10-31T15:00:00Z"),
+        to: at("2026-12-01T00:00:00Z"),
+        closed_at: world.clock.now(),
+        counters: Counters { mau: 7, licenses_issued: 12, ..Counters::default() },
+    };
+    world.source.with(|inside| inside.groups = vec![news.clone()]);
+    let got = world.turn().await;
+    let mut paths: Vec<&str> = got.iter().map(|seen| seen.path.as_str()).collect();
+    paths.sort_unstable();
+    assert_eq!(paths, ["/all", "/both"]);
+    let read = got[0].json();
+    let data = &read["data"];
+    assert_eq!((&read["type"], &data["billing_group"]), (&"month.closed".into(), &"acme".into()));
+    assert_eq!((&data["mau"], &data["licenses_issued"]), (&7.into(), &12.into()));
+    assert_eq!((&data["members"], &data["month"]), (&2.into(), &"2026-11".into()));
+    assert_eq!((data.get("site_id"), data.get("devices")), (None, None));
+    // A site of the group's name is another thing.
+    world.set(vec![closed("acme", world.clock.now())]);
+    assert_eq!(told(&world.turn().await), ["month.closed acme"]);
+    // Once, over a start, and until nobody can find it any more.
+    world.restart();
+    assert!(world.turn().await.is_empty());
+    let listed = world.deliveries(&all);
+    let groups: Vec<&Value> = listed.iter().map(|one| &one["billing_group"]).collect();
+    assert!(groups.contains(&&Value::from("acme")) && groups.contains(&&Value::Null));
+    for _ in 0..60 {
+        world.clock.pass(DAY_MS);
+        assert!(world.turn().await.is_empty());
+    }
+    assert!(world.desk.0.state().events.is_empty());
+}
+
 #[tokio::test]
 async fn an_alarm_needs_a_share_and_a_number() {
     let world = World::new().await;

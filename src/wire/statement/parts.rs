@@ -225,29 +225,45 @@ impl Corrected {
     }
 
     /// All that is counted of a group by now, beyond what was stated of its month.
-    pub fn beyond(now: &Counters, late_users: u64, figures: &Figures, stated: &[Excluded]) -> Self {
+    /// What an older form did not state, or under another reason, is what came `late` of it.
+    pub fn beyond(now: &Counters, late: &Counters, figures: &Figures, stated: &[Excluded]) -> Self {
         let more = |now: u64, said: u64| now.saturating_sub(said);
-        let some = |now: u64, said: Option<u64>| now.saturating_sub(said.unwrap_or_default());
-        let reason = |(reason, records): (&str, u64)| {
-            let said = stated.iter().find(|of| of.reason == reason);
-            let records = some(records, said.map(|of| of.records));
+        let some =
+            |now: u64, said: Option<u64>, late: u64| said.map_or(late, |said| more(now, said));
+        let is_older = figures.licenses_by_device.is_none();
+        let reason = |((reason, records), (_, late)): ((&str, u64), (&str, u64))| {
+            let said = stated.iter().find(|of| of.reason == reason).filter(|_| !is_older);
+            let records = some(records, said.map(|of| of.records), late);
             Excluded { reason: reason.to_owned(), records }
         };
         Self {
             records: more(now.records, figures.records),
-            users: late_users,
+            users: late.mau,
             licenses_issued: more(now.licenses_issued, figures.licenses_issued),
             device_users: more(now.device_users, figures.device_users),
             licenses_failed: more(now.licenses_failed, figures.licenses_failed),
             failures_counted: more(now.failures_counted, figures.failures_counted),
             devices: 0,
             unattributed_licenses: more(now.unattributed_licenses, figures.unattributed_licenses),
-            licenses_by_device: some(now.licenses_by_device, figures.licenses_by_device),
+            licenses_by_device: some(
+                now.licenses_by_device,
+                figures.licenses_by_device,
+                late.licenses_by_device,
+            ),
             watermark_sessions: more(now.watermark_sessions, figures.watermark_sessions),
             watermark_users: 0,
-            session_records: some(now.session_records, figures.session_records),
-            other_records: some(now.other_records, figures.other_records),
-            excluded: now.exclusions().map(reason).filter(|of| of.records > 0).collect(),
+            session_records: some(
+                now.session_records,
+                figures.session_records,
+                late.session_records,
+            ),
+            other_records: some(now.other_records, figures.other_records, late.other_records),
+            excluded: now
+                .exclusions()
+                .zip(late.exclusions())
+                .map(reason)
+                .filter(|of| of.records > 0)
+                .collect(),
         }
     }
 
@@ -317,7 +333,8 @@ pub struct Billable {
     pub mau: u64,
     /// Issued licences.
     pub licenses_issued: u64,
-    /// Distinct devices that stand for users, never among the users. Older forms billed none.
+    /// Distinct devices that stand for users, never among the users. Older forms billed none, and
+    /// neither does a version that follows one of these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_users: Option<u64>,
 }
@@ -334,6 +351,13 @@ impl Billable {
             licenses_issued: with(figures.licenses_issued, late.licenses_issued),
             device_users: Some(with(figures.device_users, late.device_users)),
         }
+    }
+
+    /// What a version bills that follows another one: not what that one, of an older form, did not
+    /// bill. A month is billed as it was at first.
+    pub fn as_before(self, before: Option<&Self>) -> Self {
+        let bills = before.is_none_or(|before| before.device_users.is_some());
+        Self { device_users: self.device_users.filter(|_| bills), ..self }
     }
 }
 

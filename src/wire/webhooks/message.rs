@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::Topic;
 use crate::model::explained::Suspects;
-use crate::model::ids::SiteId;
+use crate::model::ids::{GroupId, SiteId};
 use crate::model::site::MonthSpan;
-use crate::model::time::Timestamp;
+use crate::model::time::{Month, Timestamp};
 use crate::model::usage::Counters;
 use crate::wire::usage::RULE_SET;
 
@@ -87,6 +87,47 @@ impl MonthNews {
             "limit_percent": limit_percent,
             "licenses_issued": self.counters.licenses_issued,
             "unattributed_licenses": self.counters.unattributed_licenses,
+        })
+    }
+}
+
+/// A closed month of a billing group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupNews {
+    /// The group's key scope.
+    pub scope: SiteId,
+    /// Its members in that month: whoever is told has all of them.
+    pub members: Vec<SiteId>,
+    /// The month by its name: each member's own of that name.
+    pub month: Month,
+    /// The first instant of its first member's month.
+    pub from: Timestamp,
+    /// The last instant of its last member's month, not included.
+    pub to: Timestamp,
+    /// When its figures became final.
+    pub closed_at: Timestamp,
+    /// Its users, and the sums of its members.
+    pub counters: Counters,
+}
+
+impl GroupNews {
+    /// What is told when it is closed: what a statement of the group bills, and how it came about.
+    pub fn closed(&self) -> Data {
+        let counters = &self.counters;
+        json!({
+            "billing_group": self.scope.group().as_ref().map(GroupId::as_str),
+            "members": self.members.len(),
+            "month": self.month.to_string(),
+            "from": self.from.to_string(),
+            "to": self.to.to_string(),
+            "closed_at": self.closed_at.to_string(),
+            "rule_set": RULE_SET,
+            "mau": counters.mau,
+            "device_users": counters.device_users,
+            "licenses_issued": counters.licenses_issued,
+            "licenses_failed": counters.licenses_failed,
+            "unattributed_licenses": counters.unattributed_licenses,
+            "watermark_sessions": counters.watermark_sessions,
         })
     }
 }

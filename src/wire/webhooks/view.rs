@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::rows::{EndpointRow, EventRow};
 use super::{Standing, hook_id};
-use crate::model::ids::SiteId;
+use crate::model::ids::{GroupId, SiteId};
 use crate::model::time::Timestamp;
 
 /// An endpoint as it is listed: never its secret.
@@ -68,7 +68,8 @@ pub fn delivery(row: &EventRow, webhook: u64, endpoint_is_active: bool) -> Optio
     Some(json!({
         "id": row.id,
         "event": row.topic.name(),
-        "site_id": row.site.as_ref().map(SiteId::as_str),
+        "site_id": row.site.as_ref().filter(|site| !site.is_group()).map(SiteId::as_str),
+        "billing_group": row.site.as_ref().and_then(SiteId::group).as_ref().map(GroupId::as_str),
         "raised_at": row.raised_at.to_string(),
         "state": standing.name(),
         "attempts": delivery.attempts,

@@ -4,7 +4,7 @@ use super::clocked::Clocked;
 use super::*;
 use blindtally::app::verify::Request;
 use blindtally::billing::verify;
-use blindtally::config::{Flags, compose};
+use blindtally::config::{Flags, Settings, compose};
 
 const NOVEMBER: &str = "/v1/groups/acme/statements/2026-11";
 
@@ -15,7 +15,12 @@ fn record(site: &str, event: &str, user: &str) -> Value {
 
 /// November of a group of two sites, of which `B` waits longer; `u` is a user of both.
 fn closed() -> Clocked {
-    let server = Clocked::at("2026-11-10T12:00:00Z");
+    closed_with(|_| {})
+}
+
+/// The same with other settings.
+fn closed_with(change: fn(&mut Settings)) -> Clocked {
+    let server = Clocked::with("2026-11-10T12:00:00Z", change);
     let put = |site: &str, body: Value| {
         let path = format!("/v1/sites/{site}");
         assert!(server.operate("PUT", &path, &body.to_string()).status < 300);
@@ -216,6 +221,40 @@ fn a_list_is_answered_for_a_group() {
     }
     problem(&post(&billing, &list(0..130)), 409, "challenge-budget");
     assert_eq!(server.files_with(b"grouped-viewer"), Vec::<String>::new());
+    server.end();
+}
+
+/// The close of a group is told by the server to an endpoint that has every member.
+#[test]
+fn the_close_of_a_group_is_told() {
+    let server = closed_with(|settings| {
+        settings.webhooks.every = std::time::Duration::from_millis(20);
+        settings.webhooks.deadline = std::time::Duration::from_millis(200);
+    });
+    let make = |sites: Value| {
+        let body = json!({"url": "https://hooks.invalid/a", "events": ["month.closed"],
+            "sites": sites});
+        let made = server.operate("POST", "/v1/webhooks", &body.to_string());
+        assert_eq!(made.status, 201, "{made:?}");
+        format!("/v1/webhooks/{}/deliveries", made.json()["id"].as_str().unwrap())
+    };
+    let (both, one) = (make(json!(["A", "B"])), make(json!(["A"])));
+    server.until("2026-12-05T15:00:00Z");
+    let of = |path: &str| {
+        let listed = server.operate("GET", path, "").json()["items"].clone();
+        let name = |item: &Value| {
+            let of = [&item["site_id"], &item["billing_group"]];
+            of.into_iter().find_map(Value::as_str).unwrap().to_owned()
+        };
+        let mut names: Vec<String> = listed.as_array().unwrap().iter().map(name).collect();
+        names.sort_unstable();
+        names
+    };
+    let deadline = std::time::Instant::now() + crate::support::PATIENCE;
+    while of(&both) != ["A", "B", "acme"] {
+        assert!(std::time::Instant::now() < deadline, "{:?}", of(&both));
+    }
+    assert_eq!(of(&one), ["A"]);
     server.end();
 }
 
