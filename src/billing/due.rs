@@ -62,8 +62,9 @@ impl Inner {
         looked.map_err(|_| BillingError::Failed)?
     }
 
-    /// Of such months those that need a statement and have none, the newest of a scope first; and
-    /// the first fault on the way.
+    /// Of such months those that need a statement and have none, the earliest of a scope first, so
+    /// that what a month's own statement tells is told before the last one is asked; and a fault on
+    /// the way.
     fn due(&self, all: BTreeSet<(SiteId, Month)>) -> (Vec<Candidate>, Result<(), BillingError>) {
         let (mut due, mut first) = (Vec::new(), Ok(()));
         let mut closed: Option<SiteId> = None;
@@ -81,6 +82,7 @@ impl Inner {
             }
             closed = Some(scope);
         }
+        due.reverse();
         (due, first)
     }
 

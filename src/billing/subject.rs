@@ -5,6 +5,8 @@
 //! stood when the first version was issued: a site that joins after the group's close adds to the
 //! corrections, and later versions have the figures of the first.
 
+use std::sync::Arc;
+
 use super::{Billing, BillingError, Inner};
 use crate::engine::groups::GroupMonth;
 use crate::engine::{EngineError, UsageMonth};
@@ -222,7 +224,8 @@ impl Inner {
         let mut members = Vec::with_capacity(last.members.len());
         for UsageMonth { site, .. } in &last.members {
             let usage = self.months.usage(&site.id, month)?.ok_or(BillingError::NotFound)?;
-            members.push(UsageMonth { tally: Tally::default(), ..usage });
+            let (site, tally) = (Arc::clone(site), Tally::default());
+            members.push(UsageMonth { site, tally, ..usage });
         }
         let is_over = members.iter().all(|of| of.state == State::Closed);
         let state = if is_over { State::Closed } else { State::Closing };

@@ -55,13 +55,16 @@ impl World {
         Some((no, counts.then(|| Tag(tag("group user", row.user)).short())))
     }
 
-    /// Whether the model has a group's month closed: that of every member is which is older.
+    /// Whether the model has a group's month closed: that of every member is which is older, or of
+    /// all where none is.
     pub(super) fn is_over(&self, at: SiteMonth) -> bool {
         let own = |site: &Site| SiteMonth { site: site.no, ..at };
         let end = |site: &Site| calendar::span(site, at.month).unwrap().to;
         let members = self.members(at);
-        let mut older = members.iter().filter(|site| site.created_at < end(site));
-        older.all(|site| self.is_final(own(site)))
+        let is_older = |site: &&Arc<Site>| site.created_at < end(site);
+        let any = members.iter().any(|site| is_older(&site));
+        let mut awaited = members.iter().filter(|site| !any || is_older(site));
+        awaited.all(|site| self.is_final(own(site)))
     }
 
     fn members(&self, at: SiteMonth) -> Vec<Arc<Site>> {

@@ -112,10 +112,10 @@ fn a_csv_says_what_the_statement_says() {
 #[test]
 fn a_csv_says_how_ids_were_read() {
     let said = concat!(
-        r#""anonymous_by_device":false,"pseudonym_algorithm":"blake3","user_id_trim":true,"#,
-        r#""user_id_nfc":false,"user_id_lower":true}"#
+        r#""canonicalizer":1,"pseudonym_algorithm":"blake3","user_id_trim":true,"#,
+        r#""user_id_nfc":false,"user_id_lower":true,"#
     );
-    let text = THIRD.replace(r#""anonymous_by_device":false}"#, said);
+    let text = THIRD.replace(r#""canonicalizer":1,"#, said);
     let body = Body::parse(text.as_bytes()).unwrap();
     let csv = String::from_utf8(body.to_csv(crate::ledger::Digest([0xab; 32]))).unwrap();
     let method = serde_json::to_value(body.method.unwrap()).unwrap();
