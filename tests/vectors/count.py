@@ -9,11 +9,14 @@ printed, one figure a line. Shares no code with the server.
 import json
 import sys
 from bisect import bisect_left
+from hashlib import sha256
 
 from explain import Explained
-from judge import AGE, DAY, Arrivals, ms, outside, place, read
+from judge import AGE, DAY, HOUR, Arrivals, ms, outside, place, read
 from tally import FIRST, REASONS, Group, Site, Tally, active, late_of, license, session
 
+# The digest over no user at all.
+NOBODY = sha256(b"").hexdigest()
 ALGORITHMS = {"hmac-sha-256", "blake3"}
 
 
@@ -34,7 +37,12 @@ class World:
         self.sites = {said["site_id"]: Site(said) for said in given["sites"]}
         self.tallies, self.groups, self.kept, self.seen = {}, {}, {}, set()
         self.arrivals, self.jobs, self.suppressed = Arrivals(), {}, []
-        self.times = [event["at"] for event in given["events"]]
+        # The clock stood at these times only: at what happened, and an hour before each.
+        times = {event["at"] for event in given["events"]}
+        self.clock = sorted(times | {at - HOUR for at in times})
+        self.times = sorted(times)
+        # The digest over the users of a closed month, which stays what it was.
+        self.digests = {}
         self.checked, self.wrong = 0, []
         # Of each statement the best that was found: its body, and the quality of its ids.
         self.best = {}
@@ -225,7 +233,7 @@ class World:
             if said["site_id"] in self.sites:
                 self.usage(said, now, event["destroyed"])
         for said in event.get("groups", []):
-            self.group_usage(said, now)
+            self.group_usage(said, now, event["destroyed"])
 
     def explain(self, name, month):
         one = Explained(self.sites[name].counting(month))
@@ -265,16 +273,19 @@ class World:
             wanted[member], found[member] = instant, ms(said[member])
         wanted["sum"], found["sum"] = said["records"], whole(said)
         if destroyed and said["records"] + said["corrections"]["records"]:
-            wanted["evidence"], found["evidence"] = self.evidence(name, month, now), said["evidence"]
+            wanted["evidence"] = self.evidence([name], month, now)
+            found["evidence"] = said["evidence"]
         self.compare(f"{name} {month}", found, wanted)
 
-    def evidence(self, name, month, now):
-        """What became of the sets of a month once all that was due has been destroyed."""
-        if now < self.sites[name].sets_end(month):
+    def evidence(self, members, month, now):
+        """What became of the sets of a month, by the time alone: those of a group go with the
+        last of its members'."""
+        if now < max(self.sites[of].sets_end(month) for of in members):
             return "live"
-        return "held" if [name, month] in self.given["held"] else "destroyed"
+        is_held = any([of, month] in self.given["held"] for of in members)
+        return "held" if is_held else "destroyed"
 
-    def group_usage(self, said, now):
+    def group_usage(self, said, now, destroyed):
         """Compares what the server says of a billing group."""
         name, month = said["group"], said["month"]
         group = self.group(name, month)
@@ -303,6 +314,9 @@ class World:
             for of in said["members"]
         }
         wanted["closes_at"], found["closes_at"] = group.due, ms(said["closes_at"])
+        if destroyed and any(one.figures()["records"] for one in tallied):
+            wanted["evidence"] = self.evidence(group.members, month, now)
+            found["evidence"] = said["evidence"]
         self.compare(f"group {name} {month}", found, wanted)
 
     # ------------------------------------------------------------------ statements
@@ -348,23 +362,27 @@ class World:
         }
         # The first version bills the month as it closed.
         bills = bills if version > 1 else dict.fromkeys(bills, 0)
-        recount, label = said["recount"], f"{name or said['billing_group']} {month}"
+        label = f"{name or said['billing_group']} {month}"
+        evidence = self.evidence(members, month, ms(said["issued_at"]))
+        # Who they are is not told; that it is the same set as before is.
+        digest = (said["recount"] or {}).get("user_set")
+        digest = self.digests.setdefault((name or "+" + said["billing_group"], month), digest)
         due = group.due if name is None else self.sites[name].due(month)
         spans = [self.sites[of].span(month) for of in members]
+        again = counted_again(figures, late, version, digest)
         wanted = {
             "figures": figures,
             "excluded": excluded,
             "by_drm_type": by_drm,
             "billable": {each: figures[each] + more for each, more in bills.items()},
-            "recount": figures["mau"],
-            "late_recount": late["users"] if version > 1 and recount else None,
+            "recount": again if evidence == "live" and figures["records"] else None,
             "group": self.sites[name].group(month) if group is None else said["billing_group"],
             "late": late,
             "earlier": self.earlier(said, members),
             "span": [min(begin for begin, _ in spans), max(end for _, end in spans)],
             "closed": True,
             "replaces": version - 1,
-            "evidence": self.stated_evidence(said),
+            "evidence": evidence,
         }
         found = {
             "figures": said["figures"],
@@ -374,8 +392,7 @@ class World:
                 for each in said["by_drm_type"]
             },
             "billable": said["billable"],
-            "recount": (recount or figures)["mau"],
-            "late_recount": (recount or {}).get("late_users"),
+            "recount": said["recount"],
             "group": said.get("billing_group"),
             "late": plain(said["corrections"]),
             "earlier": {
@@ -395,19 +412,12 @@ class World:
             found["members"] = {of["site_id"]: self.said_member(of, month) for of in said["members"]}
         return f"{label} statement {version}", found, wanted
 
-    def stated_evidence(self, said):
-        """Once all that was due is destroyed it is known what became of the sets of a site."""
-        at, name = ms(said["issued_at"]), said.get("site_id")
-        if name is not None and at >= self.given["destroyed_at"]:
-            return self.evidence(name, said["month"], at)
-        return "live" if said["recount"] else "destroyed"
-
     def is_close(self, closed_at, due):
         """Whether a month closed when it was due, or when the server first looked again: a record
-        that came after is late already."""
-        after = bisect_left(self.times, due)
-        latest = self.times[after] if after < len(self.times) else sys.maxsize
-        return due <= ms(closed_at) <= latest
+        that came after is late already. Nothing closes at a time at which the clock never stood."""
+        after, closed_at = bisect_left(self.times, due), ms(closed_at)
+        first = bisect_left(self.clock, due)
+        return closed_at in (due, *self.clock[first:first + 2]) and closed_at <= self.times[after]
 
     def member(self, name, month):
         figures, _, late, _ = statement([self.tally(name, month)], None)
@@ -475,6 +485,19 @@ def statement(own, group):
         for drm in list(by_drm) + list(group.by_drm):
             by_drm.setdefault(drm, [0, 0])[0] = len(group.by_drm.get(drm, ()))
     return total, excluded, {"licenses_issued": 0, **late}, by_drm
+
+
+def counted_again(figures, late, version, digest):
+    """What a second count of the live sets says: of a group its users only, and of what came late
+    only where it is billed."""
+    alone = "devices" in figures
+    names = ("mau", "devices", "watermark_users", "device_users") if alone else ("mau",)
+    said = {name: figures[name] for name in names}
+    if version > 1:
+        said["late_users"] = late["users"]
+        if alone:
+            said["late_device_users"] = late.get("device_users", 0)
+    return {**said, "user_set": NOBODY if figures["mau"] == 0 else digest}
 
 
 def as_map(excluded):
