@@ -170,6 +170,15 @@ impl Engine {
         self.shared.unfinished.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The keys of a destruction that has begun and not ended. The register may not list them any
+    /// more, and until the end nobody may say that they are gone.
+    ///
+    /// # Errors
+    /// When its row cannot be read.
+    pub fn unfinished_keys(&self) -> Result<Vec<KeyInfo>, EngineError> {
+        aside::doomed_keys(self)
+    }
+
     /// The report of the destruction that ended last: whoever ordered it may not have lived to hear
     /// it.
     ///

@@ -255,7 +255,7 @@ impl Service {
             Route::TokenRevoke => self.revoke_token(caller, first).await,
             Route::LedgerList => self.ledger_list(caller, parts).await,
             Route::LedgerHead => self.ledger_head(parts),
-            Route::LedgerProof => self.ledger_proof(caller, first).await,
+            Route::LedgerProof => self.ledger_proof(caller, first, parts).await,
             Route::Metrics => Ok(self.metrics(parts)),
             Route::Live | Route::Ready | Route::Version => self.open(route),
             route => self.ask_desk(route, caller, captures, (parts, body)).await,
@@ -271,9 +271,22 @@ impl Service {
         Ok(empty(StatusCode::NO_CONTENT))
     }
 
-    async fn ledger_proof(&self, caller: &Caller, entry: &str) -> Result<Answer, Refusal> {
+    async fn ledger_proof(
+        &self,
+        caller: &Caller,
+        entry: &str,
+        parts: &Parts,
+    ) -> Result<Answer, Refusal> {
         let index = number(entry).ok_or(Kind::BadEntryNumber)?;
-        Ok(json(StatusCode::OK, self.desks.audit.proof(caller, index).await?))
+        let query = Query::parse(parts.uri.query(), &["size"]).ok_or(Kind::BadQuery)?;
+        let proof = match query.get("size") {
+            None => self.desks.audit.proof(caller, index).await?,
+            Some(size) => {
+                let size = number(size).ok_or(Kind::BadQuery)?;
+                self.desks.audit.proof_under(caller, index, size).await?
+            }
+        };
+        Ok(json(StatusCode::OK, proof))
     }
 
     /// The routes without a credential; nothing else is open.

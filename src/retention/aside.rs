@@ -38,8 +38,11 @@ impl Inner {
             return Ok(());
         }
         let mut tried = Tried::default();
-        if self.needs_holds(now)? && !self.reaches_holds().await {
+        let waited = std::mem::take(&mut self.state().waiting);
+        if (!waited.is_empty() || self.needs_holds(now)?) && !self.reaches_holds().await {
             tried.leave_holds();
+            // They were looked for once; no intent of them until the copy is back.
+            tried.leave(waited);
         }
         while let Some(row) = self.begin(actor, now, &tried).await? {
             let lots = row.lots.clone();
@@ -49,11 +52,12 @@ impl Inner {
                 End::NoRoom => tried.leave_held(),
                 End::OutOfReach => {
                     tried.leave_holds();
-                    tried.add(&lots);
+                    tried.waits(&lots);
                 }
                 End::Waiting | End::Failed | End::Withdrawn => return Ok(()),
             }
         }
+        self.state().waiting = tried.waiting();
         let left = self.left_alone(now, &tried)?;
         self.figures.left_alone(left);
         view.waiting |= tried.holds_wait();
@@ -106,7 +110,7 @@ impl Inner {
         tracing::error!(%error, lots = row.lots.len(), "retention: a plan is given up");
         let is_held = row.lots.iter().any(|planned| !planned.heirs.is_empty());
         let reason = if is_held { Alarm::HoldNotKept } else { Alarm::DestructionFailed };
-        self.lasting(reason, true).await?;
+        self.in_the_way(&row, reason).await?;
         self.give_up(row).await?;
         let no_room = is_held && matches!(error, EngineError::DiskFull);
         Ok(if no_room { End::NoRoom } else { End::NotKept })
@@ -125,9 +129,19 @@ impl Inner {
             self.alarm_once(&mut row, Alarm::RegisterCopyUnreachable).await?;
             return Ok(End::Waiting);
         }
-        self.lasting(Alarm::RegisterCopyUnreachable, true).await?;
+        self.in_the_way(&row, Alarm::RegisterCopyUnreachable).await?;
         self.give_up(row).await?;
         Ok(End::OutOfReach)
+    }
+
+    /// The alarm of a plan that is given up. The next run knows nothing of a removal, so it could
+    /// not say when what was in its way is over.
+    async fn in_the_way(&self, row: &RunRow, reason: Alarm) -> Result<(), DeskError> {
+        if row.removal.is_some() {
+            self.alarm(reason).await
+        } else {
+            self.lasting(reason, true).await
+        }
     }
 
     /// The ledger has the result of a plan that came to nothing.

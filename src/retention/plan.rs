@@ -35,6 +35,8 @@ pub(super) type Name = (Lot, Option<HoldNo>);
 #[derive(Default)]
 pub(super) struct Tried {
     most: BTreeMap<Name, usize>,
+    /// Those among them that wait for a copy of the register of holds: nobody refused them.
+    waits: BTreeSet<Name>,
     /// A copy of the register of holds is out of reach: what is on hold, and copies, wait.
     holds_wait: bool,
     /// The disk has no room for copies: what is on hold stays where it is.
@@ -46,6 +48,27 @@ impl Tried {
     pub(super) fn add(&mut self, lots: &[Planned]) {
         let half = lots.len() / 2;
         self.most.extend(lots.iter().map(|planned| (name_of(planned), half)));
+        for planned in lots {
+            self.waits.remove(&name_of(planned));
+        }
+    }
+
+    /// The same for what a copy of the register of holds is waited for with.
+    pub(super) fn waits(&mut self, lots: &[Planned]) {
+        self.add(lots);
+        self.waits.extend(lots.iter().map(name_of));
+    }
+
+    /// Notes what waits by itself, as an earlier run has found, so that it is not tried.
+    pub(super) fn leave(&mut self, names: BTreeSet<Name>) {
+        self.most.extend(names.iter().map(|name| (*name, 0)));
+        self.waits.extend(names);
+    }
+
+    /// What was found to wait, each alone.
+    pub(super) fn waiting(&self) -> BTreeSet<Name> {
+        let alone = |name: &&Name| self.most.get(*name) == Some(&0);
+        self.waits.iter().filter(alone).copied().collect()
     }
 
     /// Notes that a copy of the register of holds is out of reach.
@@ -255,7 +278,7 @@ impl Inner {
         let mut left = LeftAlone::default();
         for one in self.free(now)?.iter().filter(|one| tried.is_over(one)) {
             let of = match (tried.most(one), one.holds.is_empty()) {
-                (Some(0), true) => &mut left.refused,
+                (Some(0), true) if !tried.waits.contains(&one.name()) => &mut left.refused,
                 (_, false) if !tried.holds_wait => &mut left.held,
                 _ => &mut left.waiting,
             };
