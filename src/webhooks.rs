@@ -8,9 +8,9 @@
 //!
 //! Invariants: an event is queued for an endpoint at most once, and as soon as its row is written a
 //! restart does not lose it; a message has the same id and the same bytes in every attempt; an
-//! endpoint is told of its own sites only, and of a billing group where it has every member (T1); making, changing and removing an endpoint is in the
-//! ledger before it is done, with the host and never the address (L1); no message holds anything of
-//! a person (P1).
+//! endpoint is told of its own sites only, and of a billing group where it has every member (T1);
+//! making, changing and removing an endpoint is in the ledger before it is done, with the host and
+//! never the address (L1); no message holds anything of a person (P1).
 
 mod client;
 mod deliver;

@@ -52,14 +52,14 @@ pub fn behind(registry: &Registry) -> Gauge {
     registry.gauge("blindtally_register_copies_behind", help)
 }
 
-/// Counts the copies of the register that are behind, and leaves an alarm in the ledger when the
+/// Counts the copies of both registers that are behind, and leaves an alarm in the ledger when the
 /// first of them begins to be.
 pub async fn copies(engine: Engine, audit: Audit, behind: Gauge) {
     let mut was_behind = false;
     loop {
         let ring = Arc::clone(engine.ring());
         // The keys are locked while the register is written, so this may wait for a disk.
-        let looked = tokio::task::spawn_blocking(move || ring.copies()).await;
+        let looked = tokio::task::spawn_blocking(move || ring.copies_of_both()).await;
         if let Ok(Ok(copies)) = looked {
             let late: Vec<_> = copies.iter().filter(|copy| copy.behind > 0).collect();
             behind.set(i64::try_from(late.len()).unwrap_or(i64::MAX));

@@ -1,5 +1,6 @@
 //! What is issued without being asked for: the first version of each month that closed and had
-//! records, and of one without any where it is the next to tell what came late of the months before.
+//! records, and of one without any where it is the next to tell what came late of the months
+//! before.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

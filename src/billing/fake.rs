@@ -30,6 +30,8 @@ pub struct Memory {
     pub group: Mutex<Option<GroupMonth>>,
     /// What the sets hold.
     pub recount: Mutex<Option<Recount>>,
+    /// What happens while they are counted.
+    pub meanwhile: Mutex<Option<Box<dyn Fn(&Self) + Send>>>,
     /// The keys of every month.
     pub keys: Mutex<Option<Arc<SiteMonthKeys>>>,
     /// The users of every month.
@@ -119,6 +121,9 @@ impl Months for Memory {
 
     fn recount(&self, _: SiteId, month: Month) -> Change<'_, Option<Recount>> {
         let found = self.recount.lock().unwrap().clone().filter(|_| !self.is_silent(month));
+        if let Some(meanwhile) = &*self.meanwhile.lock().unwrap() {
+            meanwhile(self);
+        }
         Box::pin(async move { Ok(found) })
     }
 

@@ -7,6 +7,7 @@ mod groups;
 mod older;
 mod silent;
 
+use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
 use super::fake::{Memory, usage};
@@ -32,6 +33,7 @@ struct World {
     _folder: tempfile::TempDir,
     memory: Arc<Memory>,
     ledger: Arc<Ledger>,
+    clock: Arc<Ticking>,
     desk: Billing,
 }
 
@@ -73,8 +75,8 @@ impl World {
         *memory.usage.lock().unwrap() = Some(usage());
         *memory.recount.lock().unwrap() = Some(found());
         let clock = Arc::new(Ticking(now.into()));
-        let desk = Billing::new(memory.clone(), ledger.clone(), Settings::default(), clock);
-        Self { _folder: folder, memory, ledger, desk }
+        let desk = Billing::new(memory.clone(), ledger.clone(), Settings::default(), clock.clone());
+        Self { _folder: folder, memory, ledger, clock, desk }
     }
 
     /// Versions of the statements that the ledger knows of.
@@ -166,6 +168,23 @@ async fn two_counts_that_differ_make_no_statement() {
     assert_eq!(refused, Err(BillingError::Failed));
     assert!(world.entries().is_empty());
     assert!(world.memory.rows.lock().unwrap().is_empty());
+}
+
+/// A statement has what came until the time that it names, however long the sets take: what comes
+/// while they are counted has a later time.
+#[tokio::test]
+async fn what_comes_while_sets_are_counted_came_after_the_issue() {
+    let world = World::new();
+    let (clock, came) = (Arc::clone(&world.clock), Arc::new(Mutex::new(None)));
+    let came_at = Arc::clone(&came);
+    *world.memory.meanwhile.lock().unwrap() = Some(Box::new(move |memory| {
+        memory.usage.lock().unwrap().as_mut().unwrap().tally.corrections.records += 1;
+        *came_at.lock().unwrap() = Some(clock.now());
+    }));
+    let body = world.desk.statement(site_id(), november()).await.unwrap().body;
+    let came = came.lock().unwrap().unwrap();
+    assert_eq!((body.corrections.records, body.earlier_corrections[0].corrections.records), (2, 2));
+    assert!(body.issued_at < came, "{} and {came}", body.issued_at);
 }
 
 /// What a second version bills is counted again, too: what came late is in sets of its own.

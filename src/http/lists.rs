@@ -20,7 +20,8 @@ impl Lists {
         Self { budget: Budget::new(list_bytes_max.saturating_mul(2)), sites: Arc::default() }
     }
 
-    /// Lets a list of a site, or of a group's key scope, in, until what this gives is dropped; `None` while there is another.
+    /// Lets a list of a site, or of a group's key scope, in, until what this gives is dropped;
+    /// `None` while there is another.
     pub fn admit(&self, site: &SiteId) -> Option<Turn> {
         let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
         sites.insert(site.clone()).then(|| Turn { lists: self.clone(), site: site.clone() })

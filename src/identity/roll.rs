@@ -1,5 +1,6 @@
-//! A list of user ids becomes the tally tags of a month of a site or billing group: what a counted set is compared
-//! with. Nothing but tags and counts comes out, and the tags are wiped when the list goes.
+//! A list of user ids becomes the tally tags of a month of a site or billing group: what a counted
+//! set is compared with. Nothing but tags and counts comes out, and the tags are wiped when the
+//! list goes.
 
 use zeroize::Zeroize;
 

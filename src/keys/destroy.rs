@@ -300,6 +300,17 @@ impl KeyRing {
         })
     }
 
+    /// Whether a turn-over waits whose old vault epoch opens keys that are listed no more, for
+    /// whoever has an older copy of the register. Of one that a start found nobody knows whose they
+    /// were, nor whether there were any.
+    ///
+    /// # Errors
+    /// When the keys cannot be used any more.
+    pub fn may_open_victims(&self) -> Result<bool, KeysError> {
+        let turning = self.turning()?;
+        Ok(turning.pending.as_ref().is_some_and(|of| of.found || !of.draft.victims.is_empty()))
+    }
+
     /// Whether a copy of the VEK home, with the root, opens an epoch that has ended.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use super::home::{self, beside_dir};
 use super::rewrap::commitment;
 use super::slot::KeyName;
 use super::tree::broken;
-use super::{HoldNo, KeyKind, KeyRing, KeysError, Settings};
+use super::{CopyStatus, HoldNo, KeyKind, KeyRing, KeysError, Settings};
 use crate::crypto::{BaseKey, HmacKey, SealKey, Secret, TagKey};
 use crate::model::ids::{KeyId, SiteId};
 use crate::model::vocab::Class;
@@ -91,6 +91,19 @@ impl KeyRing {
         let ring = Arc::new(ring);
         *hold = Some(Arc::clone(&ring));
         Ok(Some(ring))
+    }
+
+    /// On the main ring: how the copies off the host stand, those of the register of holds among
+    /// them where it can be opened.
+    ///
+    /// # Errors
+    /// When the keys cannot be used any more.
+    pub fn copies_of_both(&self) -> Result<Vec<CopyStatus>, KeysError> {
+        let mut copies = self.copies()?;
+        if let Ok(Some(of_holds)) = self.hold_existing() {
+            copies.extend(of_holds.copies()?);
+        }
+        Ok(copies)
     }
 
     /// On the main ring: the copies of the register of holds, off the host, that cannot be had now.

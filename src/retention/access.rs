@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::due::add_months;
+use super::plan::COPY_WAIT_DAYS;
 use super::policy::RetentionClass;
 use super::vault::Vault;
 use super::{Desk, DeskError, Inner, everywhere};
@@ -183,12 +184,14 @@ impl Inner {
         let Some(months) = months else { return Ok(0) };
         // Nobody adds a day up meanwhile that goes here.
         let _one = self.access.writing.lock().await;
+        // It has the files rewritten, which would call a backup off.
+        let waits = if self.vault.is_copying() { i64::from(COPY_WAIT_DAYS) * DAY_MS } else { 0 };
         let mut swept = 0;
         // They come in the order of their days, so the first one is the oldest.
         while let Some((name, _)) = self.vault.load_row_from(ROWS, ROWS)? {
             let day = day_of(&name).ok_or(DeskError::Failed)?;
             let ended = Timestamp(day.start().0.saturating_add(DAY_MS));
-            if add_months(ended, months) > now {
+            if add_months(ended, months).0.saturating_add(waits) > now.0 {
                 break;
             }
             self.removing().await?;

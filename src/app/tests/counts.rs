@@ -214,8 +214,12 @@ async fn nothing_comes_back(house: &House, seen: &BTreeSet<String>) {
     assert_eq!(unseen, [""; 0], "a kind without a row proves nothing: make one in `furnish`");
     // Those of ACME, which has not ended; the last hold, for its number; tokens that live.
     let kept = ["default/site/", "default/ended/", "default/token/", "default/desk/hold/"];
+    // What was asked on the last two days, now.
+    let access = "default/desk/access/";
+    let days: Vec<_> = left[access].iter().map(|key| String::from_utf8_lossy(key)).collect();
+    assert_eq!(days, ["desk/access/2031-06-19", "desk/access/2031-06-20"]);
     // Of arrivals reasons end, and hours by themselves; the total stays.
-    let stays = |kind: &str| kept.contains(&kind) || kind == "arrivals";
+    let stays = |kind: &str| kept.contains(&kind) || kind == access || kind == "arrivals";
     for kind in ending().iter().filter(|kind| !stays(kind)) {
         assert_eq!(left.get(kind), None, "{kind}");
     }

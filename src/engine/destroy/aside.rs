@@ -1,14 +1,15 @@
 //! Destructions that end before a key went: there is no room for a copy, a copy cannot be made, or
 //! one of the register of holds is out of reach. Their lots stay, and stand in no other's way.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::PoisonError;
 
 use super::DestroyReport;
-use super::run::{Run, load};
+use super::run::{Run, is_of_holds, load};
 use crate::engine::{Engine, EngineError, hold};
 use crate::keys::{KeyInfo, LedgerMark};
-use crate::model::ids::HoldNo;
+use crate::model::ids::{HoldNo, KeyId};
 use crate::model::retention::Lot;
 use crate::store::destruction::{DoomedKey, DoomedLot, Stage, UnderWay};
 use crate::store::{Changes, Table, keys};
@@ -36,11 +37,12 @@ impl Run<'_> {
 
     /// The copies of the register of holds, off the host, that this destruction would wait for
     /// before a key may go. It asks before it begins, so that nothing else has to wait with it;
-    /// from [`Stage::Kept`] on there is no way back.
+    /// once a key went there is no way back.
     pub(super) fn waits_for_holds(&self, row: &UnderWay) -> Result<Vec<PathBuf>, EngineError> {
         let shared = &self.engine.shared;
         if row.stage == Stage::Kept {
-            return Ok(Vec::new());
+            let can_wait = is_of_holds(row) && self.is_untouched(row)?;
+            return if can_wait { Ok(shared.ring.holds_out_of_reach()?) } else { Ok(Vec::new()) };
         }
         let living = |doomed: &&DoomedLot| !doomed.keys.is_empty();
         let mut of = row.lots.iter().filter(living);
@@ -56,6 +58,14 @@ impl Run<'_> {
             row.lots.iter().any(|doomed| own(doomed) && !doomed.heirs.contains(&hold))
         };
         hold::clear(shared, of_other, self.mark)
+    }
+
+    /// Whether each key of copies is there still, and no turn-over of their vault was begun.
+    fn is_untouched(&self, row: &UnderWay) -> Result<bool, EngineError> {
+        let ring = self.ring_of_holds()?;
+        let living: BTreeSet<KeyId> = ring.list().iter().map(|key| key.id).collect();
+        let mut keys = row.lots.iter().flat_map(|doomed| &doomed.keys);
+        Ok(!ring.epoch_standing()?.waiting && keys.all(|key| living.contains(&key.id)))
     }
 
     /// A copy of the register of holds is out of reach before a key went: the destruction ends here

@@ -149,7 +149,7 @@ impl Run<'_> {
         if is_of_holds(row) { self.ring_of_holds() } else { Ok(Arc::clone(ring)) }
     }
 
-    fn ring_of_holds(&self) -> Result<Arc<KeyRing>, EngineError> {
+    pub(super) fn ring_of_holds(&self) -> Result<Arc<KeyRing>, EngineError> {
         let none = || EngineError::Refused("there is no register of holds".into());
         self.engine.shared.ring.hold_existing()?.ok_or_else(none)
     }
@@ -533,7 +533,7 @@ pub fn dooms(row: &UnderWay) -> Vec<Doom> {
 }
 
 /// Whether a destruction takes copies in hold storage.
-fn is_of_holds(row: &UnderWay) -> bool {
+pub(super) fn is_of_holds(row: &UnderWay) -> bool {
     row.lots.iter().any(|doomed| doomed.hold.is_some())
 }
 

@@ -141,8 +141,9 @@ impl Run<'_> {
         }
         // Keys that holds got for copies that were given up would open what was sealed before.
         let of_site = |_, lot: &Lot| matches!(lot, Lot::Records(b) if b.site == row.site);
-        if !hold::clear(&self.engine.shared, of_site, self.mark)?.is_empty() {
-            return Err(EngineError::Busy);
+        let waiting = hold::clear(&self.engine.shared, of_site, self.mark)?;
+        if !waiting.is_empty() {
+            return Ok(self.report(&row, waiting));
         }
         if row.left.is_none() {
             self.steps.begins(EraseStep::Fold);

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use super::{Parts, Replay};
 use crate::engine::EngineError;
-use crate::engine::directory::changed;
+use crate::engine::directory::{changed, changed_at_once};
 use crate::model::ids::SiteId;
 use crate::model::site::{Site, SiteSettings};
 use crate::model::time::Timestamp;
@@ -50,7 +50,11 @@ pub(super) fn sites(
             continue;
         }
         let settings = SiteSettings { records_days: said.records_days, ..last.clone() };
-        let (site, _) = changed(&site, settings, said.at)?;
+        // As a site changes that has no record: there is none that was sent before.
+        let site = match site.months.is_empty() {
+            true => changed_at_once(&site, settings),
+            false => changed(&site, settings, said.at)?.0,
+        };
         sites.insert(site.id.clone(), site);
     }
     let mut ended = 0;

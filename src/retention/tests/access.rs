@@ -104,15 +104,34 @@ async fn days_go_with_their_class_and_a_clock_that_jumps_keeps_none_longer() {
         world.desk.note_access(&auditor, "evidence", None, 200);
         world.desk.write_access().await.unwrap();
         assert_eq!(rows(&world), ["access/2026-06-01"]);
-        for (time, left) in [(last, 1), (gone, 0)] {
-            world.clock.jump(at(time));
+        // A backup that is being copied is waited for, and not for long.
+        let waited = Timestamp(at(gone).0 + 3 * DAY_MS);
+        let just = Timestamp(waited.0 - 1);
+        for (time, copying, left) in
+            [(at(last), false, 1), (at(gone), true, 1), (just, true, 1), (waited, true, 0)]
+        {
+            world.vault.with(|inside| inside.copying = copying);
+            world.clock.jump(time);
             if world.run().await == Err(DeskError::ClockAhead) {
-                clock::confirm(&world, time).await.unwrap();
+                clock::confirm(&world, &time.to_string()).await.unwrap();
                 world.run().await.unwrap();
             }
             assert_eq!(rows(&world).len(), left, "{profile:?} {time}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_day_goes_at_once_where_nothing_is_copied() {
+    let world = World::over(Memory::default(), at("2026-06-01T10:00:00Z"), Settings::default());
+    world.run().await.unwrap();
+    world.desk.note_access(&caller(Role::Auditor, 1), "evidence", None, 200);
+    world.desk.write_access().await.unwrap();
+    world.clock.jump(at("2028-06-02T00:00:00Z"));
+    assert_eq!(world.run().await, Err(DeskError::ClockAhead));
+    clock::confirm(&world, "2028-06-02T00:00:00Z").await.unwrap();
+    world.run().await.unwrap();
+    assert_eq!((rows(&world), world.vault.with(|inside| inside.rewritten)), (Vec::new(), 1));
 }
 
 #[tokio::test]

@@ -19,9 +19,13 @@ impl World {
     }
 }
 
-/// Changes of two sites, the days after the backup that each was said, and how many days it says:
+/// A site that has no record yet, so that its settings hold at once.
+const NEW: u8 = 9;
+
+/// Changes of three sites, the days after the backup that each was said, and how many days it says:
 /// shorter, longer and back, and one that another follows before it holds.
-const SAID: [(u8, i64, Option<u32>); 9] = [
+const SAID: [(u8, i64, Option<u32>); 10] = [
+    (NEW, 0, Some(7)),
     (0, 1, Some(7)),
     (2, 1, None),
     (2, 5, Some(90)),
@@ -37,6 +41,8 @@ const SAID: [(u8, i64, Option<u32>); 9] = [
 fn months_have_the_periods_that_they_would_have_had() {
     for said in 1..=SAID.len() {
         let mut world = World::filled();
+        let made = world.engine().put_site(site_id(NEW), SiteSettings::default());
+        world.runtime.block_on(made).unwrap();
         let kept = world.back_up("backup");
         let mut replay = Replay::default();
         let start = world.now();
@@ -51,16 +57,16 @@ fn months_have_the_periods_that_they_would_have_had() {
             let site = site_id(*site);
             replay.periods.push(LedgerPeriod { number, site, records_days: *records_days, at });
         }
-        let live = [0, 2].map(|site| world.periods(site));
+        let live = [0, 2, NEW].map(|site| world.periods(site));
         // Lost long after the last of them, so that what was announced holds by then.
         world.clock.0.store(start + 150 * DAY, Ordering::SeqCst);
         // What the backup knows already is not said again.
         let old = LedgerPeriod { number: 6, records_days: Some(1), ..replay.periods[0].clone() };
         replay.periods.insert(0, old);
         world.restore(&kept, &replay);
-        assert_eq!([0, 2].map(|site| world.periods(site)), live, "{:?}", &SAID[..said]);
+        assert_eq!([0, 2, NEW].map(|site| world.periods(site)), live, "{:?}", &SAID[..said]);
         world.reopen();
-        assert_eq!([0, 2].map(|site| world.periods(site)), live, "after a start");
+        assert_eq!([0, 2, NEW].map(|site| world.periods(site)), live, "after a start");
         world.close();
     }
 }
