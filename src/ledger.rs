@@ -368,18 +368,6 @@ impl Ledger {
         Ok(Proof { entry, index, size: head.size, hashes, checkpoint: head.to_string() })
     }
 
-    /// The proof of an entry under an earlier checkpoint than the last one. The checkpoint is not
-    /// in it: whoever asks has it.
-    ///
-    /// # Errors
-    /// As [`Ledger::proof`]; also when there are fewer entries.
-    pub fn proof_under(&self, index: u64, size: u64) -> Result<Proof, LedgerError> {
-        let hashes = self.inclusion(index, size)?.into_iter().map(Digest).collect();
-        let entry = self.read(index, 1)?.pop();
-        let entry = entry.ok_or(LedgerError::Beyond { asked: index, size })?;
-        Ok(Proof { entry, index, size, hashes, checkpoint: String::new() })
-    }
-
     /// What the entries say of the vaults of keys, as of the start.
     pub fn noted_at_start(&self) -> &Noted {
         &self.noted

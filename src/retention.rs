@@ -393,8 +393,8 @@ impl Desk {
     }
 }
 
-/// Whether every row of a desk is of a kind that has a rule. One of each kind is read: of some there
-/// are many, and they are large.
+/// Whether every row of a desk is of a kind that has a rule. One of each kind is read: of some
+/// there are many, and they are large.
 fn has_known_rows(vault: &dyn Vault) -> Result<bool, StartError> {
     let mut from = String::new();
     while let Some((name, _)) = vault.load_row_from("", &from)? {

@@ -28,7 +28,7 @@ pub(super) use lots::lot_of;
 use tokio::sync::oneshot;
 
 use super::{Engine, EngineError, spawn};
-use crate::keys::{self, KeyRing, LedgerMark, Victim};
+use crate::keys::{self, KeyInfo, KeyRing, LedgerMark, Victim};
 use crate::model::batch::SiteMonth;
 use crate::model::ids::{HoldNo, KeyId, SiteId};
 use crate::model::retention::{Doom, Lot};

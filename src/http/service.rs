@@ -43,11 +43,9 @@ const DISCARD_BYTES_MAX: usize = 32 << 20;
 const DISCARD: Duration = Duration::from_secs(2);
 /// The media type of CSV (RFC 4180).
 pub(super) const CSV: &str = "text/csv; charset=utf-8; header=present";
-/// The media type of a signed note (C2SP).
-const NOTE: &str = "text/plain; charset=utf-8";
 /// Most and usual number of rows in one answer.
-const ROWS_MAX: usize = 1_000;
-const ROWS_DEFAULT: usize = 100;
+pub(super) const ROWS_MAX: usize = 1_000;
+pub(super) const ROWS_DEFAULT: usize = 100;
 
 /// What answers requests; one for all connections.
 pub struct Service {
@@ -271,24 +269,6 @@ impl Service {
         Ok(empty(StatusCode::NO_CONTENT))
     }
 
-    async fn ledger_proof(
-        &self,
-        caller: &Caller,
-        entry: &str,
-        parts: &Parts,
-    ) -> Result<Answer, Refusal> {
-        let index = number(entry).ok_or(Kind::BadEntryNumber)?;
-        let query = Query::parse(parts.uri.query(), &["size"]).ok_or(Kind::BadQuery)?;
-        let proof = match query.get("size") {
-            None => self.desks.audit.proof(caller, index).await?,
-            Some(size) => {
-                let size = number(size).ok_or(Kind::BadQuery)?;
-                self.desks.audit.proof_under(caller, index, size).await?
-            }
-        };
-        Ok(json(StatusCode::OK, proof))
-    }
-
     /// The routes without a credential; nothing else is open.
     fn open(&self, route: Route) -> Result<Answer, Refusal> {
         let ok =
@@ -356,30 +336,6 @@ impl Service {
             set(&mut answered, LINK, &format!("{link}; rel=\"next\""));
         }
         Ok(answered)
-    }
-
-    async fn ledger_list(&self, caller: &Caller, parts: &Parts) -> Result<Answer, Refusal> {
-        let query = Query::parse(parts.uri.query(), &["from", "limit"]).ok_or(Kind::BadQuery)?;
-        let from = match query.get("from") {
-            None => 0,
-            Some(text) => number(text).ok_or(Kind::BadEntryNumber)?,
-        };
-        let limit = match query.get("limit").map(number) {
-            None => ROWS_DEFAULT as u64,
-            Some(Some(limit)) if (1..=ROWS_MAX as u64).contains(&limit) => limit,
-            Some(_) => return Err(Kind::BadQuery.into()),
-        };
-        Ok(json(StatusCode::OK, self.desks.audit.list(caller, from, limit).await?))
-    }
-
-    fn ledger_head(&self, parts: &Parts) -> Result<Answer, Refusal> {
-        let chosen = choose(&parts.headers, &[JSON, "text/plain"]).ok_or(Kind::NotAcceptable)?;
-        let head = self.desks.audit.head()?;
-        Ok(match chosen {
-            0 => json(StatusCode::OK, head.to_json()),
-            // The signed note as it is, which the tools of transparency logs read.
-            _ => answer(StatusCode::OK, NOTE, head.checkpoint),
-        })
     }
 
     /// The body of a request about a site or a token; a site's sentinels are ids, so it is wiped.

@@ -85,8 +85,8 @@ pub enum Fault {
     KeepsNothing,
     /// A copy of the register of holds is lost while what is on hold is copied: nothing is begun.
     CopyLost,
-    /// A hold got keys that open what is left of this site, for a copy that was given up, and a copy
-    /// of the register of holds is away: nothing is begun.
+    /// A hold got keys that open what is left of this site, for a copy that was given up, and a
+    /// copy of the register of holds is away: nothing is begun.
     GivenUp(u32),
     /// There is no room on the disk for copies.
     NoRoom,

@@ -95,8 +95,8 @@ async fn policy(vault: &dyn Vault, entries: &[Recorded]) -> Result<Option<Digest
     Ok(Some(digest))
 }
 
-/// Takes a review over that the ledger has and the row has not; whether it was one. A row that knows
-/// this one, or a later one, has what was said about it, too.
+/// Takes a review over that the ledger has and the row has not; whether it was one. A row that
+/// knows this one, or a later one, has what was said about it, too.
 pub(super) fn reviewed(row: &mut HoldRow, entry: &Recorded) -> bool {
     let Event::HoldReviewed { hold, review_at, .. } = &entry.event else { return false };
     let known = row.reviewed.as_ref().map(|last| last.entry);

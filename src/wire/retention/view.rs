@@ -109,8 +109,8 @@ pub fn hold_to_value(hold: &HoldRow, now: Timestamp) -> Value {
     })
 }
 
-/// A hold as a statement has it: without what somebody wrote freely, which may name a person. A pack
-/// leaves the house, and others keep it.
+/// A hold as a statement has it: without what somebody wrote freely, which may name a person. A
+/// pack leaves the house, and others keep it.
 pub fn hold_to_stated(hold: &HoldRow, now: Timestamp) -> Value {
     let mut value = hold_to_value(hold, now);
     for free in ["", "/reviewed"] {
