@@ -112,13 +112,41 @@ impl Audit {
     /// # Errors
     /// [`AuditError::NotFound`] when there is no such entry.
     pub async fn proof(&self, caller: &Caller, index: u64) -> Result<Vec<u8>, AuditError> {
+        self.proof_of(caller, index, None).await
+    }
+
+    /// The same under the checkpoint of so many entries, which the caller has: it is not in the
+    /// answer. So several entries can be proved under one checkpoint.
+    ///
+    /// # Errors
+    /// [`AuditError::NotFound`] when there is no such entry, or there are fewer entries.
+    pub async fn proof_under(
+        &self,
+        caller: &Caller,
+        index: u64,
+        size: u64,
+    ) -> Result<Vec<u8>, AuditError> {
+        self.proof_of(caller, index, Some(size)).await
+    }
+
+    async fn proof_of(
+        &self,
+        caller: &Caller,
+        index: u64,
+        under: Option<u64>,
+    ) -> Result<Vec<u8>, AuditError> {
         let actor = actor(caller);
         let answer = self.off_reactor(move |desk| {
-            if desk.ledger.head().map_err(|error| desk.refused(&error))?.size <= index {
+            let size = desk.ledger.head().map_err(|error| desk.refused(&error))?.size;
+            if under.unwrap_or(size).min(size) <= index || under.is_some_and(|under| under > size) {
                 return Err(AuditError::NotFound);
             }
             desk.note_now(actor, Event::PrivilegedRead { route: PROOF, site: None })?;
-            let proof = desk.ledger.proof(index).map_err(|error| desk.refused(&error))?;
+            let proof = match under {
+                None => desk.ledger.proof(index),
+                Some(size) => desk.ledger.proof_under(index, size),
+            };
+            let proof = proof.map_err(|error| desk.refused(&error))?;
             proof.to_json().map_err(|_| AuditError::Failed)
         });
         answer.await.map(String::into_bytes)
@@ -226,10 +254,22 @@ mod tests {
         desk.note(Actor::Server, event.clone()).await.unwrap();
         let proof = desk.proof(&auditor, 0).await.unwrap();
         let proof = crate::ledger::Proof::parse(&proof).unwrap();
+        // Under that checkpoint, too, when others have come since.
+        let under = desk.proof_under(&auditor, 1, proof.size).await.unwrap();
+        let under = crate::ledger::Proof::parse(&under).unwrap();
+        assert_eq!((under.size, under.checkpoint.as_str()), (2, ""), "the caller has it");
+        for (index, size) in [(2, 2), (0, 0), (0, 9), (9, 9)] {
+            let refused = desk.proof_under(&auditor, index, size).await;
+            assert_eq!(refused, Err(AuditError::NotFound), "{index} {size}");
+        }
+        let key = VerifierKey::parse(&desk.head().unwrap().verifier_key).unwrap();
+        let under = crate::ledger::Proof { checkpoint: proof.checkpoint.clone(), ..under };
+        let read = Event::PrivilegedRead { route: PROOF, site: None };
+        assert_eq!(verify_proof(&under, &key).unwrap().event, read);
         let head = desk.head().unwrap();
         let key = VerifierKey::parse(&head.verifier_key).unwrap();
         assert_eq!(verify_proof(&proof, &key).unwrap().event, event);
-        assert_eq!((head.size, proof.checkpoint), (2, head.checkpoint.clone()));
+        assert_eq!((head.size, proof.size), (3, 2));
         let note = crate::ledger::Checkpoint::parse(head.checkpoint.as_bytes()).unwrap();
         assert!(note.is_by(&key) && Digest(note.root).to_string() == head.root);
     }

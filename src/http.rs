@@ -21,6 +21,7 @@ mod explained;
 mod groups;
 mod inflate;
 mod key;
+mod ledger;
 mod lists;
 mod peers;
 mod problem;

@@ -113,14 +113,14 @@ pub enum StartError {
     Ledger(#[from] LedgerError),
     /// The list of processors.
     #[error(
-        "the file of [evidence] processors cannot be read as text of at most 64 KiB; put it there, \
-         or leave the setting empty"
+        "the file of [evidence] processors is no regular file that can be read as text of at most \
+         64 KiB; put one there, or leave the setting empty"
     )]
     Processors,
     /// The report of the tests.
     #[error(
-        "the file of [evidence] test_report cannot be read, or has more than 256 MiB; put it \
-         there, or leave the setting empty"
+        "the file of [evidence] test_report is no regular file that can be read, or has more than \
+         256 MiB; put one there, or leave the setting empty"
     )]
     TestReport,
     /// A row of another form.
@@ -167,6 +167,12 @@ pub enum DeskError {
     /// Late records of the month would still be accepted.
     #[error("the month could still get records")]
     MonthOpen,
+    /// The engine refused a removal before a key went.
+    #[error("the engine refused the removal; the log has its reason")]
+    Unremovable,
+    /// A removal needs a copy of the register of holds that is out of reach.
+    #[error("a copy of the register of holds is out of reach")]
+    HoldsAway,
     /// The clock jumped ahead.
     #[error("the clock jumped ahead and nobody has confirmed it")]
     ClockAhead,
@@ -241,6 +247,11 @@ struct State {
     turn: Option<TurnRow>,
     /// Whether rows were removed whose files are not rewritten yet.
     sweeping: bool,
+    /// What waited at the last run for a copy of the register of holds, because of keys that a hold
+    /// got and that would open it: each was found alone.
+    waiting: std::collections::BTreeSet<plan::Name>,
+    /// Whether the ledger was asked which reviews of holds it has.
+    reviews_known: bool,
     /// What was wrong at the last run, and had its alarm then.
     lasting: Vec<crate::ledger::Alarm>,
 }
@@ -263,6 +274,8 @@ struct Inner {
     deciding: tokio::sync::Mutex<()>,
     figures: Figures,
     access: access::AccessLog,
+    /// The digest of the report of the tests, as it was read last.
+    report: papers::KnownReport,
     /// Who is told when the ledger cannot be written any more.
     told: OnceLock<Tell>,
 }
@@ -294,10 +307,11 @@ impl Desk {
         // From here on time goes on, whatever the clock says.
         let known = state.clock.as_ref();
         state.seen = known.map(|row| clock::Anchor::new(row.high_water, clock.running()));
-        if !vault.load_rows("")?.iter().all(|(name, _)| inventory::is_known(name)) {
+        if !has_known_rows(vault.as_ref())? {
             return Err(PolicyError::DeskRow.into());
         }
-        papers::check(&settings)?;
+        let report = papers::KnownReport::default();
+        papers::check(&settings, &report)?;
         let (policy, next) = in_force::policies(vault.as_ref(), &ledger, &settings, &state)?;
         for policy in next.iter().chain([&policy]) {
             policy.check(vault.age_ms())?;
@@ -318,6 +332,7 @@ impl Desk {
             deciding: tokio::sync::Mutex::default(),
             figures,
             access: access::AccessLog::default(),
+            report,
             told: OnceLock::new(),
         });
         late::judge(&inner);
@@ -376,6 +391,19 @@ impl Desk {
         // An error means that it ended with a panic, which has been logged.
         tokio::spawn(work).await.unwrap_or(Err(DeskError::Failed))
     }
+}
+
+/// Whether every row of a desk is of a kind that has a rule. One of each kind is read: of some
+/// there are many, and they are large.
+fn has_known_rows(vault: &dyn Vault) -> Result<bool, StartError> {
+    let mut from = String::new();
+    while let Some((name, _)) = vault.load_row_from("", &from)? {
+        if !inventory::is_known(&name) {
+            return Ok(false);
+        }
+        from = inventory::after_kind_of(&name);
+    }
+    Ok(true)
 }
 
 fn load(vault: &dyn Vault) -> Result<State, StartError> {

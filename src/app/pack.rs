@@ -229,7 +229,15 @@ impl Pack<'_> {
         if index.to.is_none() {
             return entries.iter().find(is_it).cloned();
         }
-        match verify_proof(&self.proof(STATED_FILE)?, key) {
+        let proof = self.proof(STATED_FILE)?;
+        if self.files.get(CHECKPOINT_FILE).map(Vec::as_slice) != Some(proof.checkpoint.as_bytes()) {
+            self.find(format!(
+                "{STATED_FILE}: proved under another checkpoint than the lines, so the two may be \
+                 of two ledgers; {ANEW}"
+            ));
+            return None;
+        }
+        match verify_proof(&proof, key) {
             Ok(entry) => Some(entry).filter(|entry| is_it(&entry)),
             Err(error) => {
                 self.find(format!("{STATED_FILE}: {error}; {ANEW}"));

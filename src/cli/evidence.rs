@@ -140,8 +140,8 @@ async fn collect(
     Ok(files)
 }
 
-/// Lines up to one before the last, with its proof, and the proof of the statement's entry, which
-/// comes after them.
+/// Lines up to one before the last, and the proof of the statement's entry, which comes after them;
+/// then the proof of the last line under the very same checkpoint, so that both are of one history.
 async fn ends_with(
     source: &Source<'_>,
     (from, to): (u64, u64),
@@ -149,11 +149,6 @@ async fn ends_with(
     files: &mut BTreeMap<String, Vec<u8>>,
 ) -> Result<(), EvidenceError> {
     files.insert(LINES_FILE.to_owned(), lines(source, from, to + 1).await?);
-    let path = format!("/v1/ledger/{to}/proof");
-    let proof = source.get(path.clone()).await?;
-    let read = Proof::parse(&proof).map_err(|_| EvidenceError::Form(path))?;
-    files.insert(CHECKPOINT_FILE.to_owned(), read.checkpoint.into_bytes());
-    files.insert(LAST_FILE.to_owned(), proof);
     let said = Said::parse(statement).ok_or_else(|| EvidenceError::Form(STATEMENT_FILE.into()))?;
     let first = said.ledger.size;
     let digest = Digest(sha256(&[statement]));
@@ -167,7 +162,16 @@ async fn ends_with(
     };
     let at = after.split(|byte| *byte == b'\n').position(is_it).ok_or(EvidenceError::NotStated)?;
     let path = format!("/v1/ledger/{}/proof", first.saturating_add(at as u64));
-    files.insert(STATED_FILE.to_owned(), source.get(path).await?);
+    let proof = source.get(path.clone()).await?;
+    let stated = Proof::parse(&proof).map_err(|_| EvidenceError::Form(path))?;
+    files.insert(STATED_FILE.to_owned(), proof);
+    let path = format!("/v1/ledger/{to}/proof?size={}", stated.size);
+    let form = || EvidenceError::Form(path.clone());
+    let last = Proof::parse(&source.get(path.clone()).await?).ok();
+    let last = last.filter(|last| last.size == stated.size).ok_or_else(form)?;
+    let last = Proof { checkpoint: stated.checkpoint.clone(), ..last };
+    files.insert(LAST_FILE.to_owned(), last.to_json().map_err(|_| form())?.into_bytes());
+    files.insert(CHECKPOINT_FILE.to_owned(), stated.checkpoint.into_bytes());
     Ok(())
 }
 

@@ -28,7 +28,7 @@ pub(super) use lots::lot_of;
 use tokio::sync::oneshot;
 
 use super::{Engine, EngineError, spawn};
-use crate::keys::{self, KeyRing, LedgerMark, Victim};
+use crate::keys::{self, KeyInfo, KeyRing, LedgerMark, Victim};
 use crate::model::batch::SiteMonth;
 use crate::model::ids::{HoldNo, KeyId, SiteId};
 use crate::model::retention::{Doom, Lot};
@@ -168,6 +168,15 @@ impl Engine {
     /// anything else.
     pub fn unfinished_destruction(&self) -> Vec<Doom> {
         self.shared.unfinished.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The keys of a destruction that has begun and not ended. The register may not list them any
+    /// more, and until the end nobody may say that they are gone.
+    ///
+    /// # Errors
+    /// When its row cannot be read.
+    pub fn unfinished_keys(&self) -> Result<Vec<KeyInfo>, EngineError> {
+        aside::doomed_keys(self)
     }
 
     /// The report of the destruction that ended last: whoever ordered it may not have lived to hear

@@ -123,6 +123,10 @@ kinds! {
     /// Late records would still be accepted.
     MonthTakesRecords = "month-takes-records", CONFLICT,
         "Records of the month could still come; say that they are refused.";
+    /// The engine refused before a key went.
+    Unremovable = "unremovable", CONFLICT,
+        "The month cannot be removed now, and nothing of it went. Have the operator mend what the \
+         log names; then only the second person asks again.";
     /// The clock jumped ahead.
     ClockUnconfirmed = "clock-unconfirmed", CONFLICT,
         "The clock jumped ahead; confirm it, or set it right, before anything ends or goes.";
@@ -192,6 +196,10 @@ kinds! {
     Stopped = "stopped", SERVICE_UNAVAILABLE, "The server stops; send the same request again.";
     /// Records cannot be taken now.
     NotReady = "not-ready", SERVICE_UNAVAILABLE, "The server cannot take records now.";
+    /// A copy of the register of holds is away.
+    HoldsAway = "holds-away", SERVICE_UNAVAILABLE,
+        "A copy of the register of holds is out of reach, and nothing went. Have it mounted; then \
+         only the second person asks again.";
     /// The disk is full.
     DiskFull = "disk-full", INSUFFICIENT_STORAGE,
         "The disk is full; send the same request again later.";
@@ -203,7 +211,7 @@ impl Kind {
         match self {
             Self::Busy | Self::SlowAnswer | Self::IdempotencyRunning => Some("1"),
             Self::Stopped | Self::NotReady => Some("5"),
-            Self::DiskFull => Some("60"),
+            Self::DiskFull | Self::HoldsAway => Some("60"),
             Self::OverBudget => Some("3600"),
             _ => None,
         }
@@ -349,6 +357,8 @@ impl From<DeskError> for Refusal {
             DeskError::MonthRuns => Kind::MonthRuns,
             DeskError::BackfillOpen => Kind::BackfillOpen,
             DeskError::MonthOpen => Kind::MonthTakesRecords,
+            DeskError::Unremovable => Kind::Unremovable,
+            DeskError::HoldsAway => Kind::HoldsAway,
             DeskError::ClockAhead => Kind::ClockUnconfirmed,
             DeskError::NothingToConfirm => Kind::NothingToConfirm,
             DeskError::Busy => Kind::Busy,

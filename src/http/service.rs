@@ -43,11 +43,9 @@ const DISCARD_BYTES_MAX: usize = 32 << 20;
 const DISCARD: Duration = Duration::from_secs(2);
 /// The media type of CSV (RFC 4180).
 pub(super) const CSV: &str = "text/csv; charset=utf-8; header=present";
-/// The media type of a signed note (C2SP).
-const NOTE: &str = "text/plain; charset=utf-8";
 /// Most and usual number of rows in one answer.
-const ROWS_MAX: usize = 1_000;
-const ROWS_DEFAULT: usize = 100;
+pub(super) const ROWS_MAX: usize = 1_000;
+pub(super) const ROWS_DEFAULT: usize = 100;
 
 /// What answers requests; one for all connections.
 pub struct Service {
@@ -255,7 +253,7 @@ impl Service {
             Route::TokenRevoke => self.revoke_token(caller, first).await,
             Route::LedgerList => self.ledger_list(caller, parts).await,
             Route::LedgerHead => self.ledger_head(parts),
-            Route::LedgerProof => self.ledger_proof(caller, first).await,
+            Route::LedgerProof => self.ledger_proof(caller, first, parts).await,
             Route::Metrics => Ok(self.metrics(parts)),
             Route::Live | Route::Ready | Route::Version => self.open(route),
             route => self.ask_desk(route, caller, captures, (parts, body)).await,
@@ -269,11 +267,6 @@ impl Service {
     async fn revoke_token(&self, caller: &Caller, key_id: &str) -> Result<Answer, Refusal> {
         self.desks.tokens.revoke(caller, key_id).await?;
         Ok(empty(StatusCode::NO_CONTENT))
-    }
-
-    async fn ledger_proof(&self, caller: &Caller, entry: &str) -> Result<Answer, Refusal> {
-        let index = number(entry).ok_or(Kind::BadEntryNumber)?;
-        Ok(json(StatusCode::OK, self.desks.audit.proof(caller, index).await?))
     }
 
     /// The routes without a credential; nothing else is open.
@@ -343,30 +336,6 @@ impl Service {
             set(&mut answered, LINK, &format!("{link}; rel=\"next\""));
         }
         Ok(answered)
-    }
-
-    async fn ledger_list(&self, caller: &Caller, parts: &Parts) -> Result<Answer, Refusal> {
-        let query = Query::parse(parts.uri.query(), &["from", "limit"]).ok_or(Kind::BadQuery)?;
-        let from = match query.get("from") {
-            None => 0,
-            Some(text) => number(text).ok_or(Kind::BadEntryNumber)?,
-        };
-        let limit = match query.get("limit").map(number) {
-            None => ROWS_DEFAULT as u64,
-            Some(Some(limit)) if (1..=ROWS_MAX as u64).contains(&limit) => limit,
-            Some(_) => return Err(Kind::BadQuery.into()),
-        };
-        Ok(json(StatusCode::OK, self.desks.audit.list(caller, from, limit).await?))
-    }
-
-    fn ledger_head(&self, parts: &Parts) -> Result<Answer, Refusal> {
-        let chosen = choose(&parts.headers, &[JSON, "text/plain"]).ok_or(Kind::NotAcceptable)?;
-        let head = self.desks.audit.head()?;
-        Ok(match chosen {
-            0 => json(StatusCode::OK, head.to_json()),
-            // The signed note as it is, which the tools of transparency logs read.
-            _ => answer(StatusCode::OK, NOTE, head.checkpoint),
-        })
     }
 
     /// The body of a request about a site or a token; a site's sentinels are ids, so it is wiped.

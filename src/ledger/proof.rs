@@ -7,6 +7,7 @@ use super::entry::{LINE_BYTES_MAX, Recorded};
 use super::note::{Checkpoint, VerifierKey};
 use super::tree::{self, PROOF_HASHES_MAX};
 use super::words::Digest;
+use super::{Ledger, LedgerError};
 
 /// Longest proof, bytes: a line whose every byte is escaped, and the rest.
 pub const PROOF_BYTES_MAX: usize = 2 * LINE_BYTES_MAX + (64 << 10);
@@ -72,6 +73,20 @@ impl Proof {
         } else {
             Err(ProofError::Form)
         }
+    }
+}
+
+impl Ledger {
+    /// The proof of an entry under an earlier checkpoint than the last one. The checkpoint is not
+    /// in it: whoever asks has it.
+    ///
+    /// # Errors
+    /// As [`Ledger::proof`]; also when there are fewer entries.
+    pub fn proof_under(&self, index: u64, size: u64) -> Result<Proof, LedgerError> {
+        let hashes = self.inclusion(index, size)?.into_iter().map(Digest).collect();
+        let entry = self.read(index, 1)?.pop();
+        let entry = entry.ok_or(LedgerError::Beyond { asked: index, size })?;
+        Ok(Proof { entry, index, size, hashes, checkpoint: String::new() })
     }
 }
 

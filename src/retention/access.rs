@@ -1,21 +1,22 @@
 //! The access log (class C6): how often who used which route, of which site and with what outcome,
-//! by the day. Every route is in it that asks for a credential, but for what producers send, which
-//! is counted by the hour ([`crate::reconciliation`]); also what was refused to a credential that
-//! was proven.
+//! by the day. Every route is in it that asks for a credential, but for records that were taken,
+//! which are counted by the hour ([`crate::reconciliation`]); also what was refused to a credential
+//! that was proven.
 //!
 //! It is counted in memory and written each minute and at the end: a kill loses a minute of it.
 //! What must not be lost (reads of few, and whatever changes what is kept) is an entry of the
 //! ledger, durable before its answer; this log is for whoever looks at what people do.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::due::add_months;
 use super::plan::COPY_WAIT_DAYS;
 use super::policy::RetentionClass;
+use super::vault::Vault;
 use super::{Desk, DeskError, Inner, everywhere};
-use crate::model::caller::{Caller, Role};
+use crate::model::caller::Caller;
 use crate::model::ids::SiteId;
 use crate::model::time::{DAY_MS, Day, Timestamp};
 use crate::wire::retention::access::{AccessDay, AccessLine, AccessSummary};
@@ -24,6 +25,10 @@ use crate::wire::retention::access::{AccessDay, AccessLine, AccessSummary};
 pub(super) const ROWS: &str = "access/";
 /// The pause between two writings.
 const WRITE_EVERY: Duration = Duration::from_secs(60);
+/// Routes, by their names in the metrics, that take records.
+const POSTS: [&str; 2] = ["records", "backfill_records"];
+/// The first status that is no success.
+const REFUSED_FROM: u16 = 400;
 
 /// What is not written yet.
 #[derive(Default)]
@@ -31,11 +36,18 @@ pub(super) struct AccessLog {
     noted: Mutex<BTreeMap<Day, AccessDay>>,
     /// Held while rows are read, added to and written.
     writing: tokio::sync::Mutex<()>,
+    /// What is written of each day, in sum, once a statement has asked for it: a day has up to a
+    /// megabyte, and a statement reads none of them again.
+    sums: Mutex<Option<BTreeMap<Day, AccessSummary>>>,
 }
 
 impl AccessLog {
     fn noted(&self) -> MutexGuard<'_, BTreeMap<Day, AccessDay>> {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sums(&self) -> MutexGuard<'_, Option<BTreeMap<Day, AccessSummary>>> {
+        self.sums.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -57,7 +69,7 @@ impl Desk {
         site: Option<&str>,
         status: u16,
     ) {
-        if caller.role == Role::Producer {
+        if status < REFUSED_FROM && POSTS.contains(&route) {
             return;
         }
         let inner = &self.0;
@@ -105,11 +117,13 @@ impl Desk {
         let day = day.unwrap_or_else(|| inner.believed().0.day());
         // Nothing is between row and memory then.
         let _one = inner.access.writing.lock().await;
-        let mut known = inner.access_of(day)?;
-        if let Some(noted) = inner.access.noted().get(&day) {
-            known.merge(noted.clone());
-        }
-        Ok(known.to_json(day))
+        let noted = inner.access.noted().get(&day).cloned().unwrap_or_default();
+        let answer = self.look_up(move |desk| {
+            let mut known = access_of(desk.0.vault.as_ref(), day)?;
+            known.merge(noted);
+            Ok(known.to_json(day))
+        });
+        answer.await
     }
 }
 
@@ -118,39 +132,45 @@ impl Inner {
         let _one = self.access.writing.lock().await;
         loop {
             let Some((day, noted)) = self.access.noted().pop_first() else { return Ok(()) };
-            let kept = self.access_of(day).and_then(|mut kept| {
-                kept.merge(noted.clone());
-                Ok(kept.to_bytes()?)
-            });
-            let written = match kept {
-                Ok(bytes) => {
-                    self.vault.put_row(format!("{ROWS}{day}"), bytes).await.map_err(DeskError::from)
-                }
-                Err(error) => Err(error),
-            };
-            if let Err(error) = written {
+            if let Err(error) = self.write_day(day, noted.clone()).await {
                 self.access.noted().entry(day).or_default().merge(noted);
                 return Err(error);
             }
         }
     }
 
-    /// What is written of a day.
-    fn access_of(&self, day: Day) -> Result<AccessDay, DeskError> {
-        let name = format!("{ROWS}{day}");
-        let rows = self.vault.load_rows(&name)?;
-        let own = rows.into_iter().find(|(row, _)| *row == name);
-        own.map_or(Ok(AccessDay::default()), |(_, bytes)| Ok(AccessDay::parse(&bytes)?))
+    /// Adds to what is written of a day.
+    async fn write_day(&self, day: Day, noted: AccessDay) -> Result<(), DeskError> {
+        let vault = Arc::clone(&self.vault);
+        let added = move || {
+            let mut kept = access_of(vault.as_ref(), day)?;
+            kept.merge(noted);
+            let mut sum = AccessSummary::default();
+            sum.add(day, &kept);
+            Ok::<_, DeskError>((kept.to_bytes()?, sum))
+        };
+        let added = tokio::task::spawn_blocking(added).await;
+        let (bytes, sum) = added.map_err(|_| DeskError::Failed)??;
+        self.vault.put_row(format!("{ROWS}{day}"), bytes).await?;
+        if let Some(sums) = self.access.sums().as_mut() {
+            sums.insert(day, sum);
+        }
+        Ok(())
     }
 
     /// All days together.
     pub(super) async fn access_summary(&self) -> Result<AccessSummary, DeskError> {
         // Nothing is between rows and memory then.
         let _one = self.access.writing.lock().await;
+        if self.access.sums().is_none() {
+            let vault = Arc::clone(&self.vault);
+            let sums = tokio::task::spawn_blocking(move || sums_of(vault.as_ref())).await;
+            let sums = sums.map_err(|_| DeskError::Failed)??;
+            *self.access.sums() = Some(sums);
+        }
         let mut summary = AccessSummary::default();
-        for (name, bytes) in self.vault.load_rows(ROWS)? {
-            let day = day_of(&name).ok_or(DeskError::Failed)?;
-            summary.add(day, &AccessDay::parse(&bytes)?);
+        for sum in self.access.sums().iter().flat_map(BTreeMap::values) {
+            summary.merge(sum);
         }
         for (day, noted) in self.access.noted().iter() {
             summary.add(*day, noted);
@@ -162,6 +182,8 @@ impl Inner {
     pub(super) async fn access_due(&self, now: Timestamp) -> Result<u64, DeskError> {
         let months = self.policy_at(now).years_as_months(RetentionClass::AccessLog);
         let Some(months) = months else { return Ok(0) };
+        // Nobody adds a day up meanwhile that goes here.
+        let _one = self.access.writing.lock().await;
         // It has the files rewritten, which would call a backup off.
         let waits = if self.vault.is_copying() { i64::from(COPY_WAIT_DAYS) * DAY_MS } else { 0 };
         let mut swept = 0;
@@ -174,8 +196,32 @@ impl Inner {
             }
             self.removing().await?;
             self.vault.delete_row(name).await?;
+            if let Some(sums) = self.access.sums().as_mut() {
+                sums.remove(&day);
+            }
             swept += 1;
         }
         Ok(swept)
     }
+}
+
+/// What is written of a day.
+fn access_of(vault: &dyn Vault, day: Day) -> Result<AccessDay, DeskError> {
+    let name = format!("{ROWS}{day}");
+    let row = vault.load_row_from(&name, &name)?.filter(|(row, _)| *row == name);
+    row.map_or(Ok(AccessDay::default()), |(_, bytes)| Ok(AccessDay::parse(&bytes)?))
+}
+
+/// What is written, in sum; one day at a time is in memory.
+fn sums_of(vault: &dyn Vault) -> Result<BTreeMap<Day, AccessSummary>, DeskError> {
+    let (mut sums, mut from) = (BTreeMap::new(), ROWS.to_owned());
+    while let Some((name, bytes)) = vault.load_row_from(ROWS, &from)? {
+        let day = day_of(&name).ok_or(DeskError::Failed)?;
+        let mut sum = AccessSummary::default();
+        sum.add(day, &AccessDay::parse(&bytes)?);
+        sums.insert(day, sum);
+        // The next name after one is it with a zero behind it.
+        from = format!("{name}\0");
+    }
+    Ok(sums)
 }

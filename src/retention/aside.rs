@@ -5,13 +5,15 @@
 //! Whatever lasts is an alarm when it begins, a figure as long as it lasts, and a line in the log
 //! when it is over. A start forgets what lasted, so it alarms anew.
 
-use super::plan::Tried;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::plan::{Name, Standing, name_of};
 use super::run::End;
 use super::{DeskError, Inner};
 use crate::engine::EngineError;
 use crate::ledger::{Actor, Alarm};
 use crate::model::time::Timestamp;
-use crate::wire::retention::rows::{Reported, RunRow};
+use crate::wire::retention::rows::{Planned, Reported, RunRow};
 use crate::wire::retention::view::RunView;
 
 /// Due lots and copies that a run left where they are.
@@ -23,6 +25,84 @@ pub(super) struct LeftAlone {
     pub(super) refused: usize,
     /// Waiting for a copy of the register of holds.
     pub(super) waiting: usize,
+}
+
+/// What was given up in this run before a key went, and in how large a plan it is tried once more:
+/// half as many each time, so that what cannot go is found and all else goes. Nothing, once it
+/// was tried alone.
+#[derive(Default)]
+pub(super) struct Tried {
+    most: BTreeMap<Name, usize>,
+    /// Those among them that wait for a copy of the register of holds: nobody refused them.
+    waits: BTreeSet<Name>,
+    /// A copy of the register of holds is out of reach: what is on hold, and copies, wait.
+    holds_wait: bool,
+    /// The disk has no room for copies: what is on hold stays where it is.
+    no_room: bool,
+}
+
+impl Tried {
+    /// Notes that a plan was given up.
+    pub(super) fn add(&mut self, lots: &[Planned]) {
+        let half = lots.len() / 2;
+        self.most.extend(lots.iter().map(|planned| (name_of(planned), half)));
+        for planned in lots {
+            self.waits.remove(&name_of(planned));
+        }
+    }
+
+    /// The same for what a copy of the register of holds is waited for with.
+    pub(super) fn waits(&mut self, lots: &[Planned]) {
+        self.add(lots);
+        self.waits.extend(lots.iter().map(name_of));
+    }
+
+    /// Notes what waits by itself, as an earlier run has found, so that it is not tried.
+    pub(super) fn leave(&mut self, names: BTreeSet<Name>) {
+        self.most.extend(names.iter().map(|name| (*name, 0)));
+        self.waits.extend(names);
+    }
+
+    /// What was found to wait, each alone.
+    pub(super) fn waiting(&self) -> BTreeSet<Name> {
+        let alone = |name: &&Name| self.most.get(*name) == Some(&0);
+        self.waits.iter().filter(alone).copied().collect()
+    }
+
+    /// Notes that a copy of the register of holds is out of reach.
+    pub(super) const fn leave_holds(&mut self) {
+        self.holds_wait = true;
+    }
+
+    /// Notes that the disk has no room for copies, so that not each of them is tried.
+    pub(super) const fn leave_held(&mut self) {
+        self.no_room = true;
+    }
+
+    /// Whether what is on hold waits for a copy of the register of holds.
+    pub(super) const fn holds_wait(&self) -> bool {
+        self.holds_wait
+    }
+
+    /// Whether it waits for a copy of the register of holds though no hold covers it.
+    pub(super) fn waits_alone(&self, one: &Standing) -> bool {
+        self.waits.contains(&one.name())
+    }
+
+    /// Whether something is left alone in this run.
+    pub(super) fn is_over(&self, one: &Standing) -> bool {
+        let of_holds = one.hold.is_some() || !one.holds.is_empty();
+        let needs_room = !one.holds.is_empty();
+        (of_holds && self.holds_wait)
+            || (needs_room && self.no_room)
+            || self.most.get(&one.name()) == Some(&0)
+    }
+
+    /// How many of those that failed in a plan as large as this one's are tried together; `None`
+    /// for what was not tried.
+    pub(super) fn most(&self, one: &Standing) -> Option<usize> {
+        self.most.get(&one.name()).copied()
+    }
 }
 
 impl Inner {
@@ -38,8 +118,11 @@ impl Inner {
             return Ok(());
         }
         let mut tried = Tried::default();
-        if self.needs_holds(now)? && !self.reaches_holds().await {
+        let waited = std::mem::take(&mut self.state().waiting);
+        if (!waited.is_empty() || self.needs_holds(now)?) && !self.reaches_holds().await {
             tried.leave_holds();
+            // They were looked for once; no intent of them until the copy is back.
+            tried.leave(waited);
         }
         while let Some(row) = self.begin(actor, now, &tried).await? {
             let lots = row.lots.clone();
@@ -49,11 +132,12 @@ impl Inner {
                 End::NoRoom => tried.leave_held(),
                 End::OutOfReach => {
                     tried.leave_holds();
-                    tried.add(&lots);
+                    tried.waits(&lots);
                 }
                 End::Waiting | End::Failed | End::Withdrawn => return Ok(()),
             }
         }
+        self.state().waiting = tried.waiting();
         let left = self.left_alone(now, &tried)?;
         self.figures.left_alone(left);
         view.waiting |= tried.holds_wait();
@@ -106,7 +190,7 @@ impl Inner {
         tracing::error!(%error, lots = row.lots.len(), "retention: a plan is given up");
         let is_held = row.lots.iter().any(|planned| !planned.heirs.is_empty());
         let reason = if is_held { Alarm::HoldNotKept } else { Alarm::DestructionFailed };
-        self.lasting(reason, true).await?;
+        self.in_the_way(&row, reason).await?;
         self.give_up(row).await?;
         let no_room = is_held && matches!(error, EngineError::DiskFull);
         Ok(if no_room { End::NoRoom } else { End::NotKept })
@@ -125,9 +209,19 @@ impl Inner {
             self.alarm_once(&mut row, Alarm::RegisterCopyUnreachable).await?;
             return Ok(End::Waiting);
         }
-        self.lasting(Alarm::RegisterCopyUnreachable, true).await?;
+        self.in_the_way(&row, Alarm::RegisterCopyUnreachable).await?;
         self.give_up(row).await?;
         Ok(End::OutOfReach)
+    }
+
+    /// The alarm of a plan that is given up. The next run knows nothing of a removal, so it could
+    /// not say when what was in its way is over.
+    async fn in_the_way(&self, row: &RunRow, reason: Alarm) -> Result<(), DeskError> {
+        if row.removal.is_some() {
+            self.alarm(reason).await
+        } else {
+            self.lasting(reason, true).await
+        }
     }
 
     /// The ledger has the result of a plan that came to nothing.

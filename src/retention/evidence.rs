@@ -6,16 +6,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use super::inventory::{DESK_ROWS, Life, ROWS, TABLES, TYPES};
-use super::papers::{self, digest_of};
+use super::papers::{self, Papers, digest_of};
 use super::policy::{Policy, RetentionClass};
+use super::vault::Vault;
 use super::{Desk, DeskError, Inner, credential, sees};
 use crate::crypto::sha256;
 use crate::keys::KeyInfo;
 use crate::ledger::{Actor, Digest, Entry, Event, LedgerError, Recorded};
 use crate::model::caller::{Caller, SiteScope};
-use crate::model::ids::KeyId;
+use crate::model::ids::{KeyId, SiteId};
 use crate::model::site::Site;
 use crate::wire::retention::evidence::{KeyView, PastPolicy, PolicyView, SiteView, Statement};
+use crate::wire::retention::rows::Planned;
 
 /// Entries that are read from the ledger at once.
 const READ_ENTRIES: u64 = 1_000;
@@ -31,7 +33,10 @@ impl Desk {
     pub async fn evidence(&self, caller: &Caller) -> Result<Vec<u8>, DeskError> {
         let inner = &self.0;
         let by = credential(caller)?;
-        let statement = inner.statement(caller).await?;
+        // They are read from the disk, so not here, and by few at once.
+        let papers = |desk: &Self| Ok((build(), papers::read(&desk.0.settings, &desk.0.report)));
+        let papers = self.look_up(papers).await?;
+        let statement = inner.statement(caller, papers).await?;
         let (made_at, bytes) = (statement.made_at, statement.to_json());
         let digest = Digest(sha256(&[&bytes]));
         let event = Event::EvidenceExported { digest, all_sites: statement.all_sites };
@@ -41,33 +46,33 @@ impl Desk {
 }
 
 impl Inner {
-    async fn statement(&self, caller: &Caller) -> Result<Statement, DeskError> {
+    async fn statement(
+        &self,
+        caller: &Caller,
+        (build, papers): (Option<Digest>, Papers),
+    ) -> Result<Statement, DeskError> {
         let head = self.ask(|ledger| ledger.head()).await?;
         // What is told of the ledger is told of the same entries that the statement names.
         let (history, reads) = self.told(head.size).await?;
-        let settings = self.settings.clone();
-        // They are read from the disk, so not here.
-        let (build, papers) = self.ask(move |_| Ok((build(), papers::read(&settings)))).await?;
         let all = caller.sites == SiteScope::All;
         let access = if all { Some(self.access_summary().await?) } else { None };
         // The vaults are locked while they are turned over.
         let vault = Arc::clone(&self.vault);
-        let listed = tokio::task::spawn_blocking(move || (vault.key_list(), vault.held_key_list()));
-        let (keys, held) = listed.await.map_err(|_| DeskError::Failed)?;
-        let held = held?;
-        let going: BTreeSet<KeyId> = {
-            let state = self.state();
-            let lots = state.run.iter().flat_map(|run| &run.lots);
-            let main = lots.filter(|planned| planned.hold.is_none());
-            main.flat_map(|planned| &planned.keys).map(|key| KeyId(key.key)).collect()
+        let listed = tokio::task::spawn_blocking(move || key_views(vault.as_ref()));
+        let listed = listed.await.map_err(|_| DeskError::Failed)??;
+        let planned = self.planned_keys();
+        let views = listed.into_iter().map(|(key, state)| {
+            let is_planned = planned.contains(&(key.hold.is_some(), key.id));
+            key_view(&key, if is_planned { "destroying" } else { state })
+        });
+        let keys: Vec<KeyView> = views.collect();
+        let shown = |key: &&KeyView| {
+            let site = key.site.as_ref().and_then(|site| SiteId::parse(site.as_bytes()));
+            site.map_or(all, |site| caller.sites.holds(&site))
         };
-        let shown = |key: &&KeyInfo| key.site.as_ref().map_or(all, |site| caller.sites.holds(site));
-        let state = |key: &KeyInfo| if going.contains(&key.id) { "destroying" } else { "living" };
-        let living = keys.iter().filter(shown).map(|key| key_view(key, state(key)));
-        let kept = held.iter().filter(shown).map(|key| key_view(key, "held"));
-        let key_list: Vec<KeyView> = living.chain(kept).collect();
+        let key_list: Vec<KeyView> = keys.iter().filter(shown).cloned().collect();
         let (believed, confirmed) = self.believed();
-        let own = |site: &crate::model::ids::SiteId| sees(caller, site);
+        let own = |site: &SiteId| sees(caller, site);
         let mut lots = self.lot_views(believed)?;
         lots.retain(|lot| own(&lot.site));
         self.certified_lots(&mut lots, &|lot| own(&lot.site))?;
@@ -102,6 +107,18 @@ impl Inner {
         })
     }
 
+    /// The keys that are planned to be destroyed, with whether they are of the vault of the holds.
+    fn planned_keys(&self) -> BTreeSet<(bool, KeyId)> {
+        let state = self.state();
+        let lots = state.run.iter().flat_map(|run| &run.lots);
+        let of = |planned: &Planned| {
+            let of_holds = planned.hold.is_some();
+            let keys: Vec<_> = planned.keys.iter().map(|key| (of_holds, KeyId(key.key))).collect();
+            keys
+        };
+        lots.flat_map(of).collect()
+    }
+
     /// What the ledger tells of the past: every policy that was taken up, and how often few read
     /// what few may read, by route.
     async fn told(&self, size: u64) -> Result<(Vec<PastPolicy>, BTreeMap<String, u64>), DeskError> {
@@ -129,10 +146,25 @@ impl Inner {
     }
 }
 
-fn by_kind(keys: &[KeyInfo]) -> Vec<(&'static str, u64)> {
+/// The keys of both registers, and those that a destruction has taken out of one and that may open
+/// something until it has ended: while a copy off the host is waited for, for days.
+fn key_views(vault: &dyn Vault) -> Result<Vec<(KeyInfo, &'static str)>, DeskError> {
+    let living = vault.key_list().into_iter().map(|key| (key, "living"));
+    let held = vault.held_key_list()?.into_iter().map(|key| (key, "held"));
+    let mut keys: Vec<_> = living.chain(held).collect();
+    // Asked after the lists: what ended between the two is gone.
+    let listed: BTreeSet<_> = keys.iter().map(|(key, _)| (key.hold.is_some(), key.id)).collect();
+    let unlisted = |key: &KeyInfo| !listed.contains(&(key.hold.is_some(), key.id));
+    let going = vault.unfinished_keys()?.into_iter().filter(unlisted);
+    keys.extend(going.map(|key| (key, "destroying")));
+    Ok(keys)
+}
+
+/// How many there are of each kind, but for those that are held.
+fn by_kind(keys: &[KeyView]) -> Vec<(&'static str, u64)> {
     let mut counts = BTreeMap::new();
-    for key in keys {
-        *counts.entry(key.kind.name()).or_insert(0) += 1;
+    for key in keys.iter().filter(|key| key.state != "held") {
+        *counts.entry(key.kind).or_insert(0) += 1;
     }
     counts.into_iter().collect()
 }

@@ -85,6 +85,9 @@ pub enum Fault {
     KeepsNothing,
     /// A copy of the register of holds is lost while what is on hold is copied: nothing is begun.
     CopyLost,
+    /// A hold got keys that open what is left of this site, for a copy that was given up, and a
+    /// copy of the register of holds is away: nothing is begun.
+    GivenUp(u32),
     /// There is no room on the disk for copies.
     NoRoom,
     /// It refuses whatever has a lot of this site, before it begins.
@@ -338,6 +341,10 @@ fn fault_of(inside: &mut Inside, lots: &[Doom]) -> Result<Option<Fault>, EngineE
                 false => Ok(None),
             }
         }
+        Some(Fault::GivenUp(site)) => {
+            let is_it = |doom: &Doom| matches!(doom.lot, Lot::Records(of) if of.site.0 == site);
+            Ok(inside.fault.filter(|_| lots.iter().any(is_it)))
+        }
         Some(Fault::CopyLost)
             if lots.iter().all(|doom| doom.heirs.is_empty() && doom.hold.is_none()) =>
         {
@@ -383,7 +390,7 @@ fn destroy(inside: &mut Inside, lots: &[Doom]) -> Result<DestroyReport, EngineEr
         Some(Fault::Nothing) => return Ok(report(inside, Vec::new(), old_epoch)),
         // It did not even begin.
         Some(Fault::Lies) => return Ok(report(inside, done, old_epoch)),
-        Some(Fault::Waiting | Fault::CopyLost) => {
+        Some(Fault::Waiting | Fault::CopyLost | Fault::GivenUp(_)) => {
             if fault == Some(Fault::Waiting) {
                 turn(inside, lots, &living);
             }
@@ -553,6 +560,13 @@ impl Vault for Memory {
 
     fn unfinished_destruction(&self) -> Vec<Doom> {
         self.with(|inside| inside.unfinished.clone())
+    }
+
+    fn unfinished_keys(&self) -> Result<Vec<KeyInfo>, EngineError> {
+        Ok(self.with(|inside| {
+            let lots = inside.turned.iter().filter(|_| !inside.unfinished.is_empty());
+            lots.flat_map(|lot| &lot.keys).map(|key| victim(*key).key).collect()
+        }))
     }
 
     fn last_destruction(&self) -> Result<Option<DestroyReport>, EngineError> {

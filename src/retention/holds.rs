@@ -94,7 +94,8 @@ impl Desk {
         let state = self.0.state();
         let own: Vec<_> = state.holds.values().filter(|hold| hold.site == *site).cloned().collect();
         drop(state);
-        Ok(view::holds_to_json(&own, self.0.clock.now()))
+        // As a release goes by it, so that both agree on whether the first request waits still.
+        Ok(view::holds_to_json(&own, self.0.believed().0))
     }
 
     /// Asks for the end of a hold, or ends it when another person has asked before. Whether it has
@@ -158,7 +159,7 @@ impl Inner {
         self.keep_hold(hold.clone()).await?;
         let hold = self.note_hold(hold).await?;
         let (lots, too_late) = self.covered(&hold, &found, &left);
-        Ok(view::opened_to_json(&hold, now, lots, too_late))
+        Ok(view::opened_to_json(&hold, self.believed().0, lots, too_late))
     }
 
     /// What is left of a site: its living lots, those in hold storage, and those that are being
@@ -326,6 +327,7 @@ impl Inner {
     /// What a run does for holds: those that a cut kept from the ledger, and missed reviews.
     pub(super) async fn look_after_holds(&self, now: Timestamp) -> Result<(), DeskError> {
         let _deciding = self.deciding.lock().await;
+        self.take_reviews().await?;
         let holds: Vec<HoldRow> = self.state().holds.values().cloned().collect();
         for mut hold in holds {
             if !hold.in_ledger {

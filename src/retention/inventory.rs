@@ -186,6 +186,15 @@ fn is_ended(rule: &Rule, by: By, kind: &'static str) -> Result<(), PolicyError> 
 
 /// Whether a row of the desk is of a known kind.
 pub fn is_known(name: &str) -> bool {
-    let kind = name.find('/').map_or(name, |at| &name[..=at]);
-    DESK_ROWS.iter().any(|(known, _)| *known == kind)
+    DESK_ROWS.iter().any(|(known, _)| *known == kind_of(name))
+}
+
+fn kind_of(name: &str) -> &str {
+    name.find('/').map_or(name, |at| &name[..=at])
+}
+
+/// A name after those of all rows of the same kind, and before those of all others that come after.
+pub fn after_kind_of(name: &str) -> String {
+    // The character after the slash; the next name after one is it with a zero behind it.
+    kind_of(name).strip_suffix('/').map_or_else(|| format!("{name}\0"), |kind| format!("{kind}0"))
 }

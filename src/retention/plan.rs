@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::aside::LeftAlone;
+use super::aside::{LeftAlone, Tried};
 use super::due::{self, Terms};
 use super::holds::covers;
 use super::policy::{Policy, Profile, RetentionClass};
@@ -28,56 +28,6 @@ pub(super) const DEADLINE_MS: i64 = 5 * DAY_MS;
 
 /// What tells a lot or a copy from everything else.
 pub(super) type Name = (Lot, Option<HoldNo>);
-
-/// What was given up in this run before a key went, and in how large a plan it is tried once more:
-/// half as many each time, so that what cannot go is found and all else goes. Nothing, once it
-/// was tried alone.
-#[derive(Default)]
-pub(super) struct Tried {
-    most: BTreeMap<Name, usize>,
-    /// A copy of the register of holds is out of reach: what is on hold, and copies, wait.
-    holds_wait: bool,
-    /// The disk has no room for copies: what is on hold stays where it is.
-    no_room: bool,
-}
-
-impl Tried {
-    /// Notes that a plan was given up.
-    pub(super) fn add(&mut self, lots: &[Planned]) {
-        let half = lots.len() / 2;
-        self.most.extend(lots.iter().map(|planned| (name_of(planned), half)));
-    }
-
-    /// Notes that a copy of the register of holds is out of reach.
-    pub(super) const fn leave_holds(&mut self) {
-        self.holds_wait = true;
-    }
-
-    /// Notes that the disk has no room for copies, so that not each of them is tried.
-    pub(super) const fn leave_held(&mut self) {
-        self.no_room = true;
-    }
-
-    /// Whether what is on hold waits for a copy of the register of holds.
-    pub(super) const fn holds_wait(&self) -> bool {
-        self.holds_wait
-    }
-
-    /// Whether something is left alone in this run.
-    fn is_over(&self, one: &Standing) -> bool {
-        let of_holds = one.hold.is_some() || !one.holds.is_empty();
-        let needs_room = !one.holds.is_empty();
-        (of_holds && self.holds_wait)
-            || (needs_room && self.no_room)
-            || self.most.get(&one.name()) == Some(&0)
-    }
-
-    /// How many of those that failed in a plan as large as this one's are tried together; `None`
-    /// for what was not tried.
-    fn most(&self, one: &Standing) -> Option<usize> {
-        self.most.get(&one.name()).copied()
-    }
-}
 
 /// A lot, or a copy in hold storage, and what is decided of it.
 #[derive(Clone, Debug)]
@@ -255,8 +205,8 @@ impl Inner {
         let mut left = LeftAlone::default();
         for one in self.free(now)?.iter().filter(|one| tried.is_over(one)) {
             let of = match (tried.most(one), one.holds.is_empty()) {
-                (Some(0), true) => &mut left.refused,
-                (_, false) if !tried.holds_wait => &mut left.held,
+                (Some(0), true) if !tried.waits_alone(one) => &mut left.refused,
+                (_, false) if !tried.holds_wait() => &mut left.held,
                 _ => &mut left.waiting,
             };
             *of += 1;

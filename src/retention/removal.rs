@@ -24,7 +24,7 @@ use crate::model::ids::SiteId;
 use crate::model::retention::Lot;
 use crate::model::site::{MonthSpan, Site};
 use crate::model::time::{DAY_MS, Day, Month, Timestamp};
-use crate::wire::retention::rows::{Asked, Planned, RemovalRow};
+use crate::wire::retention::rows::{Asked, Planned, RemovalRow, RunRow};
 use crate::wire::retention::view::{RunView, removal_requested_to_json};
 use crate::wire::retention::{REMOVAL_REASONS, RemovalRequest};
 
@@ -97,7 +97,7 @@ impl Inner {
         let name = format!("{ROWS}{site}/{month}");
         let actor = Actor::Credential(by.clone());
         let asked = self.asked_before(&name, now, &request)?;
-        let row = {
+        let (row, first) = {
             // From here to the intent no hold comes in between.
             let _deciding = self.deciding.lock().await;
             let lots = self.removable(&found, month, now, request)?;
@@ -108,35 +108,51 @@ impl Inner {
                 return Err(DeskError::SamePerson);
             }
             let requested_by = Credential::parse(&asked.by).ok_or(DeskError::Failed)?;
+            let RemovalRequest { reason, late_refused } = request;
+            let first =
+                RemovalRow { reason: reason.to_owned(), late_refused, asked: asked.clone() };
             // Before anything else: after a cut two people are needed again.
-            self.vault.delete_row(name).await?;
-            let reason = Word::of(request.reason);
+            self.vault.delete_row(name.clone()).await?;
+            let reason = Word::of(reason);
             let event = Event::RemovalConfirmed { site, month, reason, requested_by };
             self.append(Entry::new(now, actor.clone(), event)).await?;
-            match lots.is_empty() {
+            let row = match lots.is_empty() {
                 true => None,
                 false => {
                     let removal = Some((request.reason, asked.by.as_str()));
                     Some(self.intend(&actor, now, lots, removal).await?)
                 }
-            }
+            };
+            (row, first)
         };
-        let gone = match row {
-            Some(row) => match self.carry_on(row, false, &mut view).await? {
-                End::Certified => true,
-                // Nothing went, and no run goes on with it: both ask again.
-                End::NotKept | End::NoRoom | End::OutOfReach => return Err(DeskError::Failed),
-                End::Waiting | End::Failed | End::Withdrawn => false,
-            },
-            None => true,
-        };
-        if gone {
+        if self.gone(row, (name, first), &mut view).await? {
             self.end_copies(&actor, &found, month, &mut view).await?;
         }
         self.look().await?;
         view.left_days = self.left_days(&found, month);
         // While a copy off the host is waited for, the next run goes on.
         Ok((!view.waiting, view.to_json()))
+    }
+
+    /// Whether a removal that two people agreed on is done. Where nothing went, and no run goes on
+    /// with it, the first person's request is put back, as old as it was: what is in the way is
+    /// not theirs to mend, and only the second one asks again.
+    async fn gone(
+        &self,
+        row: Option<RunRow>,
+        (name, first): (String, RemovalRow),
+        view: &mut RunView,
+    ) -> Result<bool, DeskError> {
+        let Some(row) = row else { return Ok(true) };
+        let why = match self.carry_on(row, false, view).await? {
+            End::Certified => return Ok(true),
+            End::Waiting | End::Failed | End::Withdrawn => return Ok(false),
+            End::NotKept => DeskError::Unremovable,
+            End::NoRoom => DeskError::DiskFull,
+            End::OutOfReach => DeskError::HoldsAway,
+        };
+        self.vault.put_row(name, first.to_bytes()?).await?;
+        Err(why)
     }
 
     /// The first person's request, if it is the same and not too old.

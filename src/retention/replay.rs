@@ -95,6 +95,21 @@ async fn policy(vault: &dyn Vault, entries: &[Recorded]) -> Result<Option<Digest
     Ok(Some(digest))
 }
 
+/// Takes a review over that the ledger has and the row has not; whether it was one. A row that
+/// knows this one, or a later one, has what was said about it, too.
+pub(super) fn reviewed(row: &mut HoldRow, entry: &Recorded) -> bool {
+    let Event::HoldReviewed { hold, review_at, .. } = &entry.event else { return false };
+    let known = row.reviewed.as_ref().map(|last| last.entry);
+    let is_new = *hold == row.number && known < Some(entry.number);
+    if is_new {
+        row.review_at = *review_at;
+        (row.alarmed, row.alarmed_at) = (false, None);
+        let by = Asked { by: entry.actor.to_string(), at: entry.time };
+        row.reviewed = Some(Reviewed { entry: entry.number, by, reason: None });
+    }
+    is_new
+}
+
 fn take(rows: &mut BTreeMap<u64, HoldRow>, entry: &Recorded) {
     let asked = || Asked { by: entry.actor.to_string(), at: entry.time };
     match &entry.event {
@@ -118,14 +133,9 @@ fn take(rows: &mut BTreeMap<u64, HoldRow>, entry: &Recorded) {
             });
             row.in_ledger = true;
         }
-        Event::HoldReviewed { hold, review_at, .. } => {
-            let known = |row: &HoldRow| row.reviewed.as_ref().map(|last| last.entry);
-            // A row that knows this one, or a later one, has what was said about it, too.
-            if let Some(row) = rows.get_mut(hold).filter(|row| known(row) < Some(entry.number)) {
-                row.review_at = *review_at;
-                (row.alarmed, row.alarmed_at) = (false, None);
-                let (entry, by) = (entry.number, asked());
-                row.reviewed = Some(Reviewed { entry, by, reason: None });
+        Event::HoldReviewed { hold, .. } => {
+            if let Some(row) = rows.get_mut(hold) {
+                reviewed(row, entry);
             }
         }
         Event::HoldReleaseRequested { hold, .. } => {

@@ -2,12 +2,12 @@
 //! look at it again: within twelve months at most. Past that date it stays in force, and a run says
 //! so each week, until a review gives it the next date or two people release it.
 //!
-//! The ledger is told first, then the row changes: a cut between the two leaves a hold whose missed
-//! review is said again, and never one that nobody is told of.
+//! The ledger is told first, then the row changes. What a cut kept from the row is taken over from
+//! the ledger by the first run after a start, so that the two agree.
 
 use super::due::add_months;
-use super::{Desk, DeskError, Inner, credential};
-use crate::ledger::{Actor, Credential, Entry, Event};
+use super::{Desk, DeskError, Inner, credential, replay};
+use crate::ledger::{Actor, Credential, Entry, Event, LedgerError, Recorded};
 use crate::model::caller::Caller;
 use crate::model::ids::SiteId;
 use crate::model::reason::Reason;
@@ -56,7 +56,52 @@ impl Desk {
     }
 }
 
+/// Entries that are read from the ledger at once.
+const READ_ENTRIES: u64 = 1_000;
+/// What a line of the ledger about a review has in it.
+const LINE: &str = "\"kind\":\"hold_reviewed\"";
+
 impl Inner {
+    /// Takes over what a cut kept from the rows of holds: once after a start, and after a row
+    /// that could not be written.
+    pub(super) async fn take_reviews(&self) -> Result<(), DeskError> {
+        let holds: Vec<HoldRow> = {
+            let state = self.state();
+            if state.reviews_known {
+                return Ok(());
+            }
+            state.holds.values().filter(|hold| hold.released.is_none()).cloned().collect()
+        };
+        let told = if holds.is_empty() { Vec::new() } else { self.reviews().await? };
+        for mut hold in holds {
+            let new = told.iter().filter(|entry| replay::reviewed(&mut hold, entry)).count();
+            if new > 0 {
+                self.keep_hold(hold).await?;
+            }
+        }
+        self.state().reviews_known = true;
+        Ok(())
+    }
+
+    /// Every review that the ledger has.
+    async fn reviews(&self) -> Result<Vec<Recorded>, DeskError> {
+        self.ask(|ledger| {
+            let (mut from, size, mut reviews) = (0, ledger.head()?.size, Vec::new());
+            while from < size {
+                let lines = ledger.read(from, READ_ENTRIES.min(size - from))?;
+                for (line, entry) in lines.iter().zip(from..) {
+                    if line.contains(LINE) {
+                        let read = Recorded::decode(line.as_bytes());
+                        reviews.push(read.map_err(|_| LedgerError::Changed { entry })?);
+                    }
+                }
+                from += lines.len().max(1) as u64;
+            }
+            Ok(reviews)
+        })
+        .await
+    }
+
     async fn review_hold(
         &self,
         by: Credential,
@@ -81,7 +126,11 @@ impl Inner {
         let by = Asked { by: by.to_string(), at: now };
         let reviewed = Some(Reviewed { entry: told.index, by, reason: Some(reason) });
         let hold = HoldRow { review_at, reviewed, alarmed: false, alarmed_at: None, ..hold };
-        self.keep_hold(hold.clone()).await?;
+        let kept = self.keep_hold(hold.clone()).await;
+        if kept.is_err() {
+            self.state().reviews_known = false;
+        }
+        kept?;
         Ok(view::hold_to_json(&hold, now))
     }
 }

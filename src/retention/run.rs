@@ -13,12 +13,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::aside::Tried;
 use super::certificate::{self, Issue};
 use super::figures::Look;
 use super::holds::is_unreviewed;
-use super::plan::{
-    Standing, Tried, buckets, committed, digest_of, doom_of, keys_of, name_of, rule_name,
-};
+use super::plan::{Standing, buckets, committed, digest_of, doom_of, keys_of, name_of, rule_name};
 use super::policy::Profile;
 use super::vault::{DestroyReport, LotReport, Verification};
 use super::{Desk, DeskError, Inner, credential, everywhere, removal};

@@ -70,6 +70,11 @@ pub trait Vault: Send + Sync + 'static {
     fn is_destroyed(&self, keys: &[KeyId], epoch: u64) -> bool;
     /// Lots whose destruction began and has not ended.
     fn unfinished_destruction(&self) -> Vec<Doom>;
+    /// The keys of a destruction that has begun and not ended, listed or not.
+    ///
+    /// # Errors
+    /// When its row cannot be read.
+    fn unfinished_keys(&self) -> Result<Vec<KeyInfo>, EngineError>;
     /// The report of the destruction that ended last.
     ///
     /// # Errors
@@ -241,6 +246,10 @@ impl Vault for Engine {
 
     fn unfinished_destruction(&self) -> Vec<Doom> {
         Self::unfinished_destruction(self)
+    }
+
+    fn unfinished_keys(&self) -> Result<Vec<KeyInfo>, EngineError> {
+        Self::unfinished_keys(self)
     }
 
     fn last_destruction(&self) -> Result<Option<DestroyReport>, EngineError> {

@@ -87,9 +87,19 @@ impl World {
         clock.set("2026-06-20T00:00:00Z");
         post_canary(&app, &producer, "2026-06-19T00:00:00Z").await;
         let tags = [tags_of(&app, "2026-05"), tags_of(&app, "2026-06")].concat();
-        let hold = r#"{"months":["2026-06"],"ground":"unpaid","review_at":"2027-05-01T00:00:00Z"}"#;
-        let hold = with_body(Method::POST, "/v1/sites/ACME/holds", hold.to_owned());
+        // Somebody writes a name where they may write freely.
+        let [name, ..] = CANARIES;
+        let hold = format!(
+            r#"{{"months":["2026-06"],"ground":"unpaid","review_at":"2027-05-01T00:00:00Z",
+                "reason":"{name} does not pay"}}"#
+        );
+        let hold = with_body(Method::POST, "/v1/sites/ACME/holds", hold);
         assert_eq!(ask(&app, &privacy, hold).await.0, 201);
+        let review =
+            format!(r#"{{"review_at":"2027-05-01T00:00:00Z","reason":"{name} still does not"}}"#);
+        let review = with_body(Method::POST, "/v1/sites/ACME/holds/h1/review", review);
+        let (status, reviewed) = ask(&app, &privacy, review).await;
+        assert!(status == 200 && reviewed.matches(name).count() == 2, "{reviewed}");
         for time in ["2026-09-05T00:00:00Z", "2027-02-01T00:00:00Z"] {
             clock.set(time);
             // The first run of this start may not have seen a time before; then there is no jump.
@@ -176,6 +186,7 @@ async fn a_pack_holds_what_an_auditor_needs_and_checks_offline() {
     assert_eq!(stated["policy"]["profile"], "kr-pipa");
     assert_eq!(stated["policy_history"].as_array().unwrap().len(), 1, "{text}");
     assert_eq!(stated["holds"][0]["months"][0], "2026-06");
+    assert!(stated["holds"][0]["reviewed"]["entry"].is_u64());
     assert_eq!(stated["all_sites"], true);
     assert_eq!(stated["sites"][0]["site_id"], "ACME");
     assert_eq!(stated["configuration_sha256"].as_str().unwrap().len(), 64);
@@ -225,6 +236,19 @@ async fn a_pack_holds_what_an_auditor_needs_and_checks_offline() {
         let (good, said) = second(&world.key(), &pack);
         assert!(good, "{from} to {to}: {said}");
     }
+    // A statement that is proved under another checkpoint may be of another ledger.
+    let parts = ["one", "two"].map(|name| format!("under-{name}"));
+    let [one, two] =
+        [world.export_until(&parts[0], 0, 9).await, world.export_until(&parts[1], 0, 9).await];
+    for name in ["statement.json", "stated.json"] {
+        std::fs::copy(two.join(name), one.join(name)).unwrap();
+    }
+    reindex(&one);
+    let report = pack::run(&one, Some(&world.key()));
+    let found = |said: &String| said.starts_with("stated.json: proved under another checkpoint");
+    assert!(report.findings.iter().any(found), "{report:?}");
+    let (good, said) = second(&world.key(), &one);
+    assert!(!good && said.contains("stated.json"), "{said}");
     // Another ledger's key.
     let other = tempfile::tempdir().unwrap();
     start(other.path()).await.drain().await;

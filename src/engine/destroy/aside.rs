@@ -7,11 +7,26 @@ use std::sync::PoisonError;
 
 use super::DestroyReport;
 use super::run::{Run, is_of_holds, load};
-use crate::engine::{EngineError, hold};
+use crate::engine::{Engine, EngineError, hold};
+use crate::keys::{KeyInfo, LedgerMark};
 use crate::model::ids::{HoldNo, KeyId};
 use crate::model::retention::Lot;
-use crate::store::destruction::{DoomedLot, Stage, UnderWay};
+use crate::store::destruction::{DoomedKey, DoomedLot, Stage, UnderWay};
 use crate::store::{Changes, Table, keys};
+
+/// The keys of the destruction under way: its row goes when all of it has ended.
+///
+/// # Errors
+/// When the row cannot be read.
+pub(super) fn doomed_keys(engine: &Engine) -> Result<Vec<KeyInfo>, EngineError> {
+    let shared = &engine.shared;
+    let Some(row) = load(&shared.store, &shared.ring)? else { return Ok(Vec::new()) };
+    let run = Run { engine, mark: LedgerMark::default(), steps: &() };
+    let of = |doomed: &DoomedLot, key: &DoomedKey| Some(run.victim(doomed, key)?.key);
+    let pairs = row.lots.iter().flat_map(|lot| lot.keys.iter().map(move |key| (lot, key)));
+    let keys = pairs.map(|(lot, key)| of(lot, key));
+    keys.collect::<Option<_>>().ok_or_else(|| EngineError::Damaged("a destruction's row".into()))
+}
 
 impl Run<'_> {
     /// Whether there is something to copy and no room for it.

@@ -466,7 +466,7 @@ impl Run<'_> {
         Ok(DestroyReport { waiting_for: paths, verification, ..report })
     }
 
-    fn victim(&self, doomed: &DoomedLot, key: &DoomedKey) -> Option<Victim> {
+    pub(super) fn victim(&self, doomed: &DoomedLot, key: &DoomedKey) -> Option<Victim> {
         let lot = &doomed.lot;
         let site = match lots::site_of(lot) {
             Some(no) => Some(self.engine.shared.directory.by_no(no)?.id.clone()),

@@ -397,10 +397,16 @@ fn nothing_is_reported_while_the_register_waits_for_a_copy() {
         assert_eq!(report.waiting_for, world.copies);
         assert_eq!(report.verification, Verification::KeyStillOpens);
         assert_eq!(world.engine().unfinished_destruction().len(), lots.len());
+        // The register lists none of their keys any more, and they are known all the same.
+        let listed = world.engine().ring().list();
+        let going = world.engine().unfinished_keys().unwrap();
+        assert!(going.len() >= lots.len() && going.iter().all(|key| key.kind != KeyKind::Node));
+        assert!(going.iter().all(|key| !listed.iter().any(|one| one.id == key.id)), "{going:?}");
         world.reopen();
     }
     std::fs::rename(&away, &shelf).unwrap();
     world.finish(&lots);
+    assert_eq!(world.engine().unfinished_keys().unwrap(), []);
     world.lose(&lots);
     world.opens_all_but(&rows, &lots);
     world.check_blocks();

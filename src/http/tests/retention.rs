@@ -114,6 +114,7 @@ async fn every_use_is_in_the_access_log() {
     harness.get(Role::Privacy, "/v1/sites/ACME/holds?kim@example.com").await;
     harness.get(Role::Privacy, "/v1/sites/viewer-81231/holds").await;
     harness.get(Role::Producer, "/v1/receipts").await;
+    harness.get(Role::Producer, "/v1/ledger").await;
     harness.send(request("GET", "/v1/certificates"), "").await;
     let read = harness.get(Role::Auditor, "/v1/access?day=2026-11-22").await;
     assert_eq!(read.status, 200, "{}", read.body);
@@ -140,6 +141,8 @@ async fn every_use_is_in_the_access_log() {
             "billing certificate_list - 403 1",
             "privacy hold_list - 404 1",
             "privacy hold_list ACME 200 1",
+            "producer ledger_list - 403 1",
+            "producer receipt - 400 1",
         ]
     );
     assert!(!read.body.contains("kim") && !read.body.contains("viewer"), "{}", read.body);

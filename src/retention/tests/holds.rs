@@ -371,3 +371,32 @@ async fn a_missed_review_is_shown_and_an_alarm() {
     }
     assert_eq!(world.alarms(), ["hold_unreviewed"; 3]);
 }
+
+/// Lots that no hold covers, and that keys of a copy would open which was given up: they wait, and
+/// nobody refused them. Once they are found no run tries them until the copy is back.
+#[tokio::test]
+async fn what_waits_for_a_copy_of_the_register_of_holds_is_not_refused() {
+    let world = World::at("2026-06-01T00:00:00Z");
+    world.run().await.unwrap();
+    let away = |away| {
+        world.vault.with(|inside| {
+            inside.no_hold_copy = away;
+            inside.fault = Some(fake::Fault::GivenUp(1)).filter(|_| away);
+        });
+    };
+    away(true);
+    world.live_until(at("2026-12-02T00:00:00Z")).await;
+    let buckets = BTreeSet::from(["ACME detections".to_owned(), "ACME records".to_owned()]);
+    assert_eq!(world.living(), buckets, "all else went");
+    let entries = world.kinds().len();
+    for _ in 0..3 {
+        let ran = world.run().await.unwrap();
+        assert!(ran.waiting && ran.destroyed == 0, "{ran:?}");
+    }
+    assert_eq!(world.kinds().len(), entries, "no intent that must fail");
+    assert_eq!(world.desk.0.figures.left(), 2);
+    assert_eq!(world.alarms(), ["register_copy_unreachable"], "nobody refused");
+    away(false);
+    let ran = world.run().await.unwrap();
+    assert_eq!((ran.destroyed, ran.waiting, world.desk.0.figures.left()), (2, false, 0));
+}

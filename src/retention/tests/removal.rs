@@ -260,3 +260,40 @@ async fn a_removal_cut_anywhere_is_whole_or_needs_two_again() {
     }
     assert!(finished > 10, "{finished}");
 }
+
+/// What is in the way of a removal is not for those to mend who agreed on it: their agreement
+/// stands, and each hears what to wait for.
+#[tokio::test]
+async fn a_removal_that_cannot_be_made_says_why_and_uses_up_no_agreement() {
+    use crate::retention::fake::Fault;
+    for (fault, why, alarm) in [
+        (Fault::Refuses(1), DeskError::Unremovable, "destruction_failed"),
+        (Fault::GivenUp(1), DeskError::HoldsAway, "register_copy_unreachable"),
+    ] {
+        let world = World::at("2026-07-20T00:00:00Z");
+        world.remove(0, "2026-05", WHY).await.unwrap();
+        for tries in 1..=2 {
+            world.vault.with(|inside| inside.fault = Some(fault));
+            assert_eq!(world.remove(1, "2026-05", WHY).await, Err(why));
+            assert_eq!((world.living().len(), world.alarms().len()), (12, tries));
+            assert_eq!(world.alarms()[0], alarm);
+            assert!(world.ledger.unfinished().unwrap().is_empty());
+            // A run in between goes on with nothing of it.
+            world.vault.with(|inside| inside.fault = None);
+            world.run().await.unwrap();
+            assert_eq!(world.living().len(), 12);
+        }
+        assert_eq!(world.remove(0, "2026-05", WHY).await, Err(DeskError::SamePerson));
+        assert!(world.remove(1, "2026-05", WHY).await.unwrap().0, "the second one alone");
+        assert_eq!(world.living().len(), 6);
+        // As old as it was: it lapses when it would have.
+        let world = World::at("2026-07-20T00:00:00Z");
+        world.remove(0, "2026-05", WHY).await.unwrap();
+        world.clock.set(at("2026-07-26T00:00:00Z"));
+        world.vault.with(|inside| inside.fault = Some(fault));
+        assert_eq!(world.remove(1, "2026-05", WHY).await, Err(why));
+        world.vault.with(|inside| inside.fault = None);
+        world.clock.set(at("2026-07-28T00:00:00Z"));
+        assert!(!world.remove(1, "2026-05", WHY).await.unwrap().0, "it began anew");
+    }
+}

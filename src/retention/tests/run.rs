@@ -325,3 +325,27 @@ async fn what_its_month_still_needs_waits_for_the_close() {
     world.run().await.unwrap();
     assert_eq!(world.living(), BTreeSet::new());
 }
+
+/// Once the register is written it lists none of the keys that go; as long as they open, evidence
+/// does.
+#[tokio::test]
+async fn evidence_has_the_keys_of_a_destruction_that_waits() {
+    let world = World::at("2026-08-03T00:00:00Z");
+    let auditor = caller(Role::Auditor, 1);
+    let stated = async || {
+        let text = world.desk.evidence(&auditor).await.unwrap();
+        let said: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        let keys = said["key_list"].as_array().unwrap();
+        let of = |state: &str| keys.iter().filter(|key| key["state"] == state).count();
+        (said["keys"]["bucket"].as_u64(), of("living"), of("destroying"))
+    };
+    assert_eq!(stated().await, (Some(14), 14, 0));
+    world.vault.with(|inside| inside.fault = Some(Fault::Waiting));
+    assert!(world.run().await.unwrap().waiting);
+    let listed = world.vault.with(|inside| inside.lots.iter().map(|lot| lot.keys.len()).sum());
+    let listed: usize = listed;
+    assert_eq!(listed, 10, "the register has let go of those of two sets");
+    assert_eq!(stated().await, (Some(14), 10, 4));
+    assert_eq!(world.run().await.unwrap().destroyed, 2);
+    assert_eq!(stated().await, (Some(10), 10, 0));
+}

@@ -9,9 +9,17 @@ use serde_json::{Value, json};
 use super::{BadForm, read, written};
 use crate::model::time::Day;
 
-/// Most lines of a day. What would be more is counted together: a day has few credentials, and
-/// whoever makes many must not fill the disk.
+/// Lines of a day from which on none is added that is not the only one of its credential.
 pub const LINES_MAX: usize = 10_000;
+/// The same for lines that name a site, so that there is room for those that name none.
+pub const SITED_MAX: usize = LINES_MAX / 2;
+/// Most lines of one credential that name a site: a job that asks of each of ten thousand sites
+/// must leave room for everybody else. What would be more is counted without the site.
+pub const SITED_OF_ONE_MAX: usize = 500;
+/// Most lines beyond [`LINES_MAX`], each the only one of its credential.
+pub const CREDENTIALS_MAX: usize = 1_000;
+/// In the place of a route: those that have no line of their own.
+pub const OTHER_ROUTES: &str = "others";
 
 /// What is counted as one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -50,21 +58,48 @@ struct Row {
 pub struct AccessDay {
     /// The lines, in their order.
     pub lines: BTreeMap<AccessLine, u64>,
-    /// Uses beyond [`LINES_MAX`] lines.
+    /// Uses that no line has, not even one of their credential.
     pub others: u64,
 }
 
 impl AccessDay {
-    /// Counts uses.
+    /// Counts uses. Where there is no room for a line of their own, the line without the site has
+    /// them, then the one of other routes, so that whoever floods the day hides nobody else.
     pub fn add(&mut self, line: AccessLine, count: u64) {
-        let is_full = self.lines.len() >= LINES_MAX;
-        match self.lines.get_mut(&line) {
+        let AccessLine { by, role, .. } = &line;
+        let rest = AccessLine {
+            by: by.clone(),
+            role: role.clone(),
+            route: OTHER_ROUTES.to_owned(),
+            site: None,
+            status: 0,
+        };
+        let whole = AccessLine { site: None, ..line.clone() };
+        let place = [line, whole, rest].into_iter().find(|line| self.has_room(line));
+        match place.map(|line| self.lines.entry(line).or_insert(0)) {
             Some(known) => *known = known.saturating_add(count),
-            None if is_full => self.others = self.others.saturating_add(count),
-            None => {
-                self.lines.insert(line, count);
-            }
+            None => self.others = self.others.saturating_add(count),
         }
+    }
+
+    fn has_room(&self, line: &AccessLine) -> bool {
+        if self.lines.contains_key(line) {
+            return true;
+        }
+        let size = self.lines.len();
+        if line.site.is_some() {
+            return size < SITED_MAX && self.sited_of(&line.by) < SITED_OF_ONE_MAX;
+        }
+        let last = line.route == OTHER_ROUTES;
+        size < if last { LINES_MAX + CREDENTIALS_MAX } else { LINES_MAX }
+    }
+
+    /// How many lines with a site a credential has.
+    fn sited_of(&self, by: &str) -> usize {
+        let (role, route) = (String::new(), String::new());
+        let first = AccessLine { by: by.to_owned(), role, route, site: None, status: 0 };
+        let own = self.lines.range(first..).take_while(|(line, _)| line.by == by);
+        own.filter(|(line, _)| line.site.is_some()).count()
     }
 
     /// Counts all that another one counts.
@@ -92,7 +127,7 @@ impl AccessDay {
     pub fn parse(bytes: &[u8]) -> Result<Self, BadForm> {
         let Row { lines, others } = read(bytes)?;
         let in_order = lines.windows(2).all(|pair| pair[0].line < pair[1].line);
-        if !in_order || lines.len() > LINES_MAX {
+        if !in_order || lines.len() > LINES_MAX + CREDENTIALS_MAX {
             return Err(BadForm);
         }
         let lines = lines.into_iter().map(|one| (one.line, one.count)).collect();
@@ -145,6 +180,17 @@ impl AccessSummary {
         }
     }
 
+    /// Counts what another one counts.
+    pub fn merge(&mut self, other: &Self) {
+        let both = [self.days, other.days].into_iter().flatten();
+        self.days = both.reduce(|(from, to), (first, last)| (from.min(first), to.max(last)));
+        self.others = self.others.saturating_add(other.others);
+        for (key, count) in &other.uses {
+            let uses = self.uses.entry(key.clone()).or_insert(0);
+            *uses = uses.saturating_add(*count);
+        }
+    }
+
     /// As JSON.
     pub fn to_value(&self) -> Value {
         let uses = self.uses.iter().map(|((role, route, status), count)| {
@@ -187,16 +233,47 @@ mod tests {
         let text = String::from_utf8(bytes).unwrap();
         let swapped = text.replace("evidence", "zzz");
         assert_eq!(AccessDay::parse(swapped.as_bytes()), Err(BadForm), "out of order");
-        for no in 0..LINES_MAX {
-            day.add(line(&format!("r{no}"), 200), 1);
-        }
-        assert_eq!((day.lines.len(), day.others), (LINES_MAX, 3), "what is beyond is counted");
-        day.add(line("evidence", 200), 1);
-        assert_eq!(day.lines[&line("evidence", 200)], 4, "what is known has its line");
         let mut both = AccessDay::default();
         both.merge(day.clone());
-        both.merge(day);
-        assert_eq!((both.others, both.lines[&line("evidence", 200)]), (6, 8));
+        both.merge(AccessDay { others: 3, ..day });
+        assert_eq!((both.others, both.lines[&line("evidence", 200)]), (3, 6));
+    }
+
+    fn of(person: usize, site: Option<usize>) -> AccessLine {
+        let site = site.map(|no| format!("S{no:05}"));
+        AccessLine { by: format!("{person:016}"), site, ..line("site_usage", 200) }
+    }
+
+    #[test]
+    fn whoever_floods_a_day_hides_nobody_else() {
+        let mut day = AccessDay::default();
+        for no in 0..20_000 {
+            day.add(of(1, Some(no)), 1);
+        }
+        assert_eq!((day.lines.len(), day.others), (SITED_OF_ONE_MAX + 1, 0));
+        assert_eq!(day.lines[&of(1, None)], 20_000 - SITED_OF_ONE_MAX as u64, "without the site");
+        let release = AccessLine { route: "hold_release".to_owned(), ..of(2, Some(7)) };
+        day.add(release.clone(), 1);
+        assert_eq!(day.lines[&release], 1, "another one has its line, with the site");
+        // Many credentials, each with as many sites as it may have.
+        for (person, no) in (3..200).flat_map(|person| (0..600).map(move |no| (person, no))) {
+            day.add(of(person, Some(no)), 1);
+        }
+        assert!((SITED_MAX..SITED_MAX + 200).contains(&day.lines.len()), "{}", day.lines.len());
+        let late = AccessLine { route: "hold_release".to_owned(), ..of(200, Some(7)) };
+        day.add(late.clone(), 1);
+        assert_eq!(day.lines[&AccessLine { site: None, ..late }], 1, "who, what and how it ended");
+        // And as many as nobody has: the first thousand beyond have a line each.
+        for person in 1_000..15_000 {
+            day.add(of(person, None), 1);
+        }
+        assert_eq!(day.lines.len(), LINES_MAX + CREDENTIALS_MAX);
+        let named: u64 = day.lines.values().sum();
+        assert_eq!(named + day.others, 20_000 + 1 + 197 * 600 + 1 + 14_000, "nothing is lost");
+        let known = AccessLine { route: "evidence".to_owned(), ..of(2, None) };
+        day.add(known.clone(), 1);
+        assert!(!day.lines.contains_key(&known), "a full day");
+        assert_eq!(AccessDay::parse(&day.to_bytes().unwrap()), Ok(day));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::access::AccessSummary;
 use super::rows::HoldRow;
-use super::view::{LotView, RuleView, TurnView, hold_id, hold_to_value};
+use super::view::{LotView, RuleView, TurnView, hold_id, hold_to_stated};
 use super::{BadForm, read, written};
 use crate::ledger::Digest;
 use crate::model::time::Timestamp;
@@ -159,8 +159,9 @@ pub struct KeyView {
     pub epoch: u32,
     /// The hold that it is kept for, in the register of the holds.
     pub hold: Option<u64>,
-    /// `living`, `destroying` while a destruction of it is under way, or `held`: in the register of
-    /// the holds. A key that ended is in no register.
+    /// `living`, `destroying` while a destruction of it is planned or under way, or `held`: in the
+    /// register of the holds. A key that ended is in no register; one that is being destroyed may
+    /// be in none, and still open something.
     pub state: &'static str,
 }
 
@@ -294,7 +295,7 @@ impl Statement {
             "sites": self.sites.iter().map(SiteView::to_value).collect::<Vec<_>>(),
             "lots": self.lots.iter().map(LotView::to_value).collect::<Vec<_>>(),
             "holds": self.holds.iter()
-                .map(|hold| hold_to_value(hold, self.made_at)).collect::<Vec<_>>(),
+                .map(|hold| hold_to_stated(hold, self.clock.0)).collect::<Vec<_>>(),
         });
         value.to_string().into_bytes()
     }

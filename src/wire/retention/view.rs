@@ -109,6 +109,18 @@ pub fn hold_to_value(hold: &HoldRow, now: Timestamp) -> Value {
     })
 }
 
+/// A hold as a statement has it: without what somebody wrote freely, which may name a person. A
+/// pack leaves the house, and others keep it.
+pub fn hold_to_stated(hold: &HoldRow, now: Timestamp) -> Value {
+    let mut value = hold_to_value(hold, now);
+    for free in ["", "/reviewed"] {
+        if let Some(Value::Object(members)) = value.pointer_mut(free) {
+            members.remove("reason");
+        }
+    }
+    value
+}
+
 /// A site's holds.
 pub fn holds_to_json(holds: &[HoldRow], now: Timestamp) -> Vec<u8> {
     let items: Vec<Value> = holds.iter().map(|hold| hold_to_value(hold, now)).collect();
