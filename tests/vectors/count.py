@@ -316,7 +316,9 @@ class World:
             of["site_id"]: {member: of[member] for member in wanted["members"].get(of["site_id"], of)}
             for of in said["members"]
         }
-        wanted["closes_at"], found["closes_at"] = group.due, ms(said["closes_at"])
+        # Where somebody joined since the close, no word of the contract says what this is then.
+        if group.in_time.issuperset(of for of, one in own.items() if one["records"]):
+            wanted["closes_at"], found["closes_at"] = group.due, ms(said["closes_at"])
         if destroyed and any(one["records"] for one in own.values()):
             wanted["evidence"] = self.evidence(group.members, month, now)
             found["evidence"] = said["evidence"]

@@ -255,9 +255,13 @@ class Group:
 
     def __init__(self, sites, name, month):
         self.members = sorted(of for of, site in sites.items() if site.group(month) == name)
-        # A site that was made after the month is not waited for.
+        # A site that was made after the month is not waited for, unless all of them were; and none
+        # that was made after the close.
         older = [of for of in self.members if sites[of].is_older(month)] or self.members
-        self.due = max((sites[of].due(month) for of in older), default=0)
+        self.due = 0
+        for of in sorted(older, key=lambda of: sites[of].said["created_at"]):
+            if self.due == 0 or sites[of].said["created_at"] < self.due:
+                self.due = max(self.due, sites[of].due(month))
         self.in_time = {of for of in self.members if sites[of].due(month) <= self.due}
         self.users, self.late, self.by_drm = set(), set(), {}
 
