@@ -43,6 +43,7 @@ class World:
         self.times = sorted(times)
         # The digest over the users of a closed month, which stays what it was.
         self.digests = {}
+        self.ended = set(given["ended"])
         self.checked, self.wrong = 0, []
         # Of each statement the best that was found: its body, and the quality of its ids.
         self.best = {}
@@ -103,6 +104,9 @@ class World:
             label = f"answer at {come}"
             self.compare(label, {**found, "errors": listed}, {**sums, "errors": errors})
 
+    def terminated(self, event):
+        self.ended.add(event["site_id"])
+
     def unreadable(self, event):
         name = event["credential"]
         self.arrivals.row(event["at"], name, name)["unreadable_requests"] += 1
@@ -112,8 +116,7 @@ class World:
         record, reason = read(line)
         names = credential["producers"]
         names = None if names is None else {*names, credential["name"]}
-        ended = self.given["ended"]
-        return record, reason or place(record, come, names, self.sites, ended)
+        return record, reason or place(record, come, names, self.sites, self.ended)
 
     def judge(self, record, producer, come, ages=True):
         """Counts a record: a duplicate, too old, or whether it came late and is kept."""
@@ -289,14 +292,14 @@ class World:
         """Compares what the server says of a billing group."""
         name, month = said["group"], said["month"]
         group = self.group(name, month)
-        tallied = [self.tally(of, month) for of in group.members]
-        own = [one.figures() for one in tallied]
+        tallied = {of: self.tally(of, month) for of in group.members}
+        own = {of: one.figures() for of, one in tallied.items()}
         over = all(self.sites[of].span(month)[1] <= now for of in group.members)
         sums = ("licenses_issued", "licenses_failed", "unattributed_licenses")
         _, _, _, by_drm = statement(tallied, group)
         wanted = {
             "mau": len(group.users),
-            **{member: sum(one[member] for one in own) for member in sums},
+            **{member: sum(own[of][member] for of in group.in_time) for member in sums},
             "by_drm_type": {
                 drm: {"mau": users, "licenses_issued": issued}
                 for drm, (users, issued) in by_drm.items()
@@ -305,7 +308,7 @@ class World:
             "state": "closed" if group.due <= now else "closing" if over else "open",
             "members": {
                 of: {member: one[member] for member in ("mau", "device_users", "corrections", *sums)}
-                for of, one in zip(group.members, own)
+                for of, one in own.items()
             },
         }
         found = {member: said[member] for member in wanted}
@@ -313,13 +316,31 @@ class World:
             of["site_id"]: {member: of[member] for member in wanted["members"].get(of["site_id"], of)}
             for of in said["members"]
         }
-        wanted["closes_at"], found["closes_at"] = group.due, ms(said["closes_at"])
-        if destroyed and any(one.figures()["records"] for one in tallied):
+        # Where somebody joined since the close, no word of the contract says what this is then.
+        if group.in_time.issuperset(of for of, one in own.items() if one["records"]):
+            wanted["closes_at"], found["closes_at"] = group.due, ms(said["closes_at"])
+        if destroyed and any(one["records"] for one in own.values()):
             wanted["evidence"] = self.evidence(group.members, month, now)
             found["evidence"] = said["evidence"]
         self.compare(f"group {name} {month}", found, wanted)
 
     # ------------------------------------------------------------------ statements
+
+    def stated(self, event):
+        """A statement is there once its month has closed, but of a time before the site."""
+        name, month, now = event["of"], event["month"], event["at"]
+        if name.startswith("+"):
+            of = self.group(name[1:], month)
+            due, has = of.due, any(self.has_records(each, month) for each in of.members)
+        else:
+            site = self.sites[name]
+            due, has = site.due(month), site.is_older(month) or self.has_records(name, month)
+        wanted = 409 if now < due else 200 if has else 404
+        self.compare(f"{name} {month} stated at {now}", event["status"], wanted)
+
+    def has_records(self, name, month):
+        tally = self.tally(name, month)
+        return tally.own.records + tally.late.records > 0
 
     def settle(self, before, last, now):
         """Compares the statements that were issued when the last thing had happened and this one
@@ -327,7 +348,7 @@ class World:
         clock before the figures, so one thing more may have happened in between."""
         for number, said in enumerate(self.given["statements"]):
             if before <= ms(said["issued_at"]) <= now:
-                self.keep((number, "body"), self.stated(said))
+                self.keep((number, "body"), self.statement(said))
             quality = said.get("quality")
             if quality is None:
                 continue
@@ -350,11 +371,11 @@ class World:
         label = f"{name} {month} statement {said['version']} quality"
         return label, figures_of(said["quality"]), wanted
 
-    def stated(self, said):
+    def statement(self, said):
         month, name, version = said["month"], said.get("site_id"), said["version"]
         group = self.group(said["billing_group"], month) if name is None else None
-        members = [name] if group is None else group.members
-        own = [self.tally(of, month) for of in members]
+        members = [name] if group is None else self.members(group, ms(said["issued_at"]))
+        own = {of: self.tally(of, month) for of in members}
         figures, excluded, late, by_drm = statement(own, group)
         bills = {
             "mau": late["users"], "licenses_issued": late["licenses_issued"],
@@ -363,7 +384,9 @@ class World:
         # The first version bills the month as it closed.
         bills = bills if version > 1 else dict.fromkeys(bills, 0)
         label = f"{name or said['billing_group']} {month}"
-        evidence = self.evidence(members, month, ms(said["issued_at"]))
+        # Where nothing ever came there are no sets: none to count again, and none to destroy.
+        has = any(self.has_records(of, month) for of in members)
+        evidence = self.evidence(members, month, ms(said["issued_at"])) if has else "live"
         # Who they are is not told; that it is the same set as before is.
         digest = (said["recount"] or {}).get("user_set")
         digest = self.digests.setdefault((name or "+" + said["billing_group"], month), digest)
@@ -375,7 +398,7 @@ class World:
             "excluded": excluded,
             "by_drm_type": by_drm,
             "billable": {each: figures[each] + more for each, more in bills.items()},
-            "recount": again if evidence == "live" and figures["records"] else None,
+            "recount": again if evidence == "live" and has else None,
             "group": self.sites[name].group(month) if group is None else said["billing_group"],
             "late": late,
             "earlier": self.earlier(said, members),
@@ -412,6 +435,10 @@ class World:
             found["members"] = {of["site_id"]: self.said_member(of, month) for of in said["members"]}
         return f"{label} statement {version}", found, wanted
 
+    def members(self, group, at):
+        """The members of a group's month that there were at a time."""
+        return [of for of in group.members if self.sites[of].said["created_at"] <= at]
+
     def is_close(self, closed_at, due):
         """Whether a month closed when it was due, or when the server first looked again: a record
         that came after is late already. Nothing closes at a time at which the clock never stood."""
@@ -420,7 +447,7 @@ class World:
         return closed_at in (due, *self.clock[first:first + 2]) and closed_at <= self.times[after]
 
     def member(self, name, month):
-        figures, _, late, _ = statement([self.tally(name, month)], None)
+        figures, _, late, _ = statement({name: self.tally(name, month)}, None)
         begin, end = self.sites[name].span(month)
         return {
             "figures": figures, "late": late, "span": [begin, end],
@@ -457,7 +484,7 @@ class World:
                 late = self.tally(members[0], before).corrections()
             else:
                 group = self.group(said["billing_group"], before)
-                late = late_of(group, [self.tally(of, before) for of in group.members])
+                late = late_of(group, {of: self.tally(of, before) for of in group.members})
             if late["records"] or late["users"]:
                 wanted[before] = {"licenses_issued": 0, **late}
         return wanted
@@ -465,6 +492,8 @@ class World:
 
 def statement(own, group):
     """What a statement of these months says; of a group with the group's users."""
+    late = late_of(group, own) if group else own[next(iter(own))].corrections()
+    own = [one for of, one in own.items() if group is None or of in group.in_time]
     counts = [{**one.own.counts(), "duplicates": one.duplicates} for one in own]
     alone = ("mau", "devices", "watermark_users")
     total = {name: sum(one[name] for one in counts) for name in counts[0] if name not in alone}
@@ -479,9 +508,8 @@ def statement(own, group):
                 row[1] += licenses
     if group is None:
         total.update({name: counts[0][name] for name in alone})
-        late = own[0].corrections()
     else:
-        total["mau"], late = len(group.users), late_of(group, own)
+        total["mau"] = len(group.users)
         for drm in list(by_drm) + list(group.by_drm):
             by_drm.setdefault(drm, [0, 0])[0] = len(group.by_drm.get(drm, ()))
     return total, excluded, {"licenses_issued": 0, **late}, by_drm

@@ -77,6 +77,9 @@ class Site:
     def span(self, month):
         return next((begin, end) for name, begin, end in self.months if name == month)
 
+    def is_older(self, month):
+        return self.said["created_at"] < self.span(month)[1]
+
     def due(self, month):
         hours = self.counting(month)["closing_hours"] * HOUR
         return max(self.span(month)[1] + hours, self.said["created_at"] + 72 * HOUR)
@@ -252,7 +255,14 @@ class Group:
 
     def __init__(self, sites, name, month):
         self.members = sorted(of for of, site in sites.items() if site.group(month) == name)
-        self.due = max((sites[of].due(month) for of in self.members), default=0)
+        # A site that was made after the month is not waited for, unless all of them were; and none
+        # that was made after the close.
+        older = [of for of in self.members if sites[of].is_older(month)] or self.members
+        self.due = 0
+        for of in sorted(older, key=lambda of: sites[of].said["created_at"]):
+            if self.due == 0 or sites[of].said["created_at"] < self.due:
+                self.due = max(self.due, sites[of].due(month))
+        self.in_time = {of for of in self.members if sites[of].due(month) <= self.due}
         self.users, self.late, self.by_drm = set(), set(), {}
 
     def take(self, user, drm, come):
@@ -264,8 +274,12 @@ class Group:
 
 
 def late_of(group, own):
-    """What came late for a group: its own users, and the sums of its members."""
-    corrections = [one.corrections() for one in own]
+    """What came late for a group: its own users, and the sums of its members; of one that joined
+    after the close all that it has."""
+    corrections = [one.corrections() for one in own.values()]
+    for of, one in own.items():
+        if of not in group.in_time:
+            corrections.append({**one.own.counts(), "excluded": one.own.excluded()})
     said = {"records": sum(one["records"] for one in corrections), "users": len(group.late)}
     names = [
         "licenses_issued", "licenses_failed", "failures_counted", "unattributed_licenses",

@@ -15,13 +15,28 @@ use crate::support::{Random, seed};
 use bites::bites;
 use blindtally::config::Settings;
 use maker::Maker;
-use run::{Run, groups};
+use run::{Run, groups, statement_path};
 
 const HOUR: i64 = 3_600;
 const DAY: i64 = 24 * HOUR;
 /// The first days of winter time in Berlin and New York lie behind this, and two turns of a month.
 const BEGIN: &str = "2026-10-22T07:30:00Z";
 const END: &str = "2027-01-15T00:00:00Z";
+/// The records of the first days are of months that are closed by now everywhere.
+const CLOSED: &str = "2026-11-12T00:00:00Z";
+/// What is compared of a statement: all that is no name, no time and no text of a credential.
+const STATED: [&str; 10] = [
+    "figures",
+    "by_drm_type",
+    "excluded",
+    "corrections",
+    "earlier_corrections",
+    "billable",
+    "members",
+    "evidence",
+    "recount",
+    "quality",
+];
 
 /// The second count has its own time zone data, of another year: these are zones whose rules have
 /// not changed for long.
@@ -59,6 +74,20 @@ const SITES: [(&str, &str); 6] = [
             "sentinel_user_ids":["Guest"]}"#,
     ),
 ];
+/// A site that nothing is ever sent to.
+const QUIET: (&str, &str) = ("quiet", r#"{"time_zone":"Asia/Tokyo"}"#);
+/// A member of the group that is made in mid-run.
+const JOINER: (&str, &str) = (
+    "joiner",
+    r#"{"time_zone":"America/New_York","billing_group":"acme","user_id_trim":true,
+        "user_id_nfc":true,"user_id_lower":true}"#,
+);
+/// A member of the group whose collection ends in mid-run.
+const PARTED: (&str, &str) = (
+    "parted",
+    r#"{"time_zone":"Europe/Berlin","billing_group":"acme","user_id_trim":true,
+        "user_id_nfc":true,"user_id_lower":true}"#,
+);
 /// What is changed of the options while records come; it holds from the next month on.
 const CHANGES: [(&str, &str); 3] = [
     ("seoul", r#"{"device_as_user":false,"include_failures":true,"closing_hours":96}"#),
@@ -150,13 +179,14 @@ fn all_settings(
     let moved = json!([["2026-01", "UTC"], [zone, "Asia/Seoul"]]);
     SITES
         .iter()
+        .chain(&[QUIET, JOINER, PARTED])
         .map(|(site, body)| {
             let first = serde_json::from_str::<Value>(body).unwrap()["time_zone"].clone();
             let zones = if *site == "utc" { moved.clone() } else { json!([["2026-01", first]]) };
             let mut said = settings_of(server, site, zones);
             said["counting"] = counting(site, body, changed);
             said["groups"] = match *site {
-                "utc" => json!([["2026-01", "acme"]]),
+                "utc" | "joiner" | "parted" => json!([["2026-01", "acme"]]),
                 "york" => json!([["2026-01", "acme"], left]),
                 "berlin" => json!([["2026-01", null], joined]),
                 _ => json!([["2026-01", null]]),
@@ -295,12 +325,13 @@ fn every_figure_agrees_with_a_second_count() {
     run.server.end();
 }
 
-/// Without what says when it was asked and how often something came again.
+/// Without what says when it was asked, how often something came again, and what the keys of a
+/// server make of a set.
 fn settled(mut value: Value) -> Value {
     match &mut value {
         Value::Array(items) => items.iter_mut().for_each(|item| *item = settled(item.take())),
         Value::Object(members) => {
-            members.retain(|name, _| !["as_of", "duplicates"].contains(&name.as_str()));
+            members.retain(|name, _| !["as_of", "duplicates", "user_set"].contains(&name.as_str()));
             members.values_mut().for_each(|member| *member = settled(member.take()));
         }
         _ => {}
@@ -308,35 +339,100 @@ fn settled(mut value: Value) -> Value {
     value
 }
 
-/// What all months say after these lines, so many a request.
-fn figures_of(lines: &[String], size: usize) -> Value {
-    let server = Clocked::with(BEGIN, odd);
-    for (site, body) in SITES {
-        assert_eq!(server.operate("PUT", &format!("/v1/sites/{site}"), body).status, 201);
-    }
+/// Posts lines, so many a request.
+fn post_all(server: &Clocked, lines: &[String], size: usize) {
     for batch in lines.chunks(size) {
         let answer = server.lines(&batch.concat());
         assert_eq!((answer.status, answer.count("rejected")), (200, 0), "{answer:?}");
     }
-    let usage = server.operate("GET", "/v1/usage?from=2026-09&to=2027-02&limit=1000", "").json();
-    let said = json!({"usage": usage["items"], "groups": groups(&server)});
-    server.end();
-    settled(said)
 }
 
-/// The same records in another order, in other batches and twice count the same.
+/// What the usage says of all months, and what the statements say that are asked for here, under
+/// the names of the months; `restate` asks for a version more.
+fn all_said(server: &Clocked, restate: bool) -> (Value, Value) {
+    let usage = server.operate("GET", "/v1/usage?from=2026-09&to=2027-02&limit=1000", "").json();
+    let billing = server.token("billing", 365);
+    let mut statements = json!({});
+    for owner in SITES.map(|(site, _)| site).into_iter().chain(["+acme"]) {
+        for month in ["2026-09", "2026-10"] {
+            let path = statement_path(owner, month);
+            let (said, wanted) = if restate {
+                let body = r#"{"reason":"what came late"}"#;
+                (server.operate("POST", &format!("{path}/restate"), body), 201)
+            } else {
+                (server.send(&billing, "GET", &path, &[], ""), 200)
+            };
+            assert_eq!(said.status, wanted, "{path}: {said:?}");
+            let body = &said.json()["body"];
+            assert_eq!(body["version"], json!(1 + u8::from(restate)), "{path}");
+            statements[format!("{owner} {month}")] = STATED
+                .iter()
+                .map(|name| (String::from(*name), body[*name].clone()))
+                .collect::<serde_json::Map<_, _>>()
+                .into();
+        }
+    }
+    (json!({"usage": usage["items"], "groups": groups(server)}), statements)
+}
+
+/// What all months say after these lines, after their close and after the late ones, so many a
+/// request.
+fn figures_of(lines: &[String], late: &[String], size: usize) -> Value {
+    let server = Clocked::with(BEGIN, odd);
+    for (site, body) in SITES {
+        assert_eq!(server.operate("PUT", &format!("/v1/sites/{site}"), body).status, 201);
+    }
+    post_all(&server, lines, size);
+    let usage = server.operate("GET", "/v1/usage?from=2026-09&to=2027-02&limit=1000", "").json();
+    let open = json!({"usage": usage["items"], "groups": groups(&server)});
+    server.until(CLOSED);
+    let (closed, first) = all_said(&server, false);
+    // The set of a month is the same one after another start.
+    let server = server.again();
+    post_all(&server, late, size);
+    let (corrected, second) = all_said(&server, true);
+    let mut sets = std::collections::BTreeSet::new();
+    for (name, said) in first.as_object().unwrap() {
+        let set = said["recount"]["user_set"].as_str().unwrap();
+        assert_eq!(second[name]["recount"]["user_set"], set, "{name}");
+        assert!(sets.insert(set.to_owned()), "{name}");
+    }
+    server.end();
+    settled(json!([open, closed, first, corrected, second]))
+}
+
+/// The same records in another order, in other batches and twice count the same, and so do those
+/// that come after the close.
 #[test]
 fn order_batches_and_repeats_change_nothing() {
     let mut maker = Maker::new();
-    let mut lines: Vec<String> =
-        (0..1_200).map(|_| format!("{}\n", maker.record(second(BEGIN)))).collect();
-    let once = figures_of(&lines, 40);
-    let counted = |item: &Value| item["mau"].as_u64().unwrap();
-    let users: u64 = once["usage"].as_array().unwrap().iter().map(counted).sum();
-    assert!(users > 100, "{users}");
-    lines.extend(lines.clone());
-    for at in (1..lines.len()).rev() {
-        lines.swap(at, maker.random.below(at as u64 + 1) as usize);
+    let mut make = |count: usize, now: &str| -> Vec<String> {
+        (0..count).map(|_| format!("{}\n", maker.record(second(now)))).collect()
+    };
+    let (mut lines, mut late) = (make(1_200, BEGIN), make(600, CLOSED));
+    let once = figures_of(&lines, &late, 40);
+    let sum = |list: &Value, name: &str| {
+        let counted = |item: &Value| item.pointer(name).and_then(Value::as_u64).unwrap_or(0);
+        match list {
+            Value::Array(items) => items.iter().map(counted).sum::<u64>(),
+            list => list.as_object().unwrap().values().map(counted).sum(),
+        }
+    };
+    assert!(sum(&once[0]["usage"], "/mau") > 100);
+    for name in ["/figures/mau", "/recount/devices", "/recount/watermark_users"] {
+        assert!(sum(&once[2], name) > 20, "{name}");
     }
-    assert_eq!(figures_of(&lines, 333), once);
+    for name in ["/recount/late_users", "/recount/late_device_users", "/corrections/records"] {
+        assert!(sum(&once[4], name) > 0, "{name}");
+    }
+    for lines in [&mut lines, &mut late] {
+        lines.extend(lines.clone());
+        for at in (1..lines.len()).rev() {
+            lines.swap(at, maker.random.below(at as u64 + 1) as usize);
+        }
+    }
+    let again = figures_of(&lines, &late, 333);
+    for (at, part) in ["open", "closed", "first", "corrected", "second"].iter().enumerate() {
+        assert_eq!(again[at], once[at], "{part}");
+    }
 }

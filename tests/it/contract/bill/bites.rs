@@ -5,12 +5,17 @@ use super::*;
 /// Where a figure stands, and how the second count begins what it says of it.
 type Wrong = (String, String);
 
-/// Raises many figures by one and has every one of them found.
+/// Raises many figures by one, changes what else is said, and has every one of them found.
 pub(super) fn bites(mut given: Value) {
     let wrong = [asked(&given), events(&given), statements(&given)].concat();
     for (path, _) in &wrong {
         let figure = given.pointer_mut(path).unwrap_or_else(|| panic!("no {path}"));
-        *figure = (figure.as_u64().unwrap() + 1).into();
+        *figure = match figure {
+            Value::Number(count) => (count.as_u64().unwrap() + 1).into(),
+            Value::String(word) if word == "live" => "destroyed".into(),
+            Value::String(digest) => digest.chars().rev().collect::<String>().into(),
+            _ => Value::Null,
+        };
     }
     let (agrees, said) = recount(&given);
     assert!(!agrees);
@@ -70,9 +75,14 @@ fn events(given: &Value) -> Vec<Wrong> {
     let at = place(&given["events"], |of| of["kind"] == "closed");
     let label = format!("backfill at {} accepted", given["events"][at]["at"]);
     let closed = (format!("/events/{at}/answer/accepted"), label);
+    let at = place(&given["events"], |of| of["kind"] == "stated" && of["status"] == 200);
+    let event = &given["events"][at];
+    let (owner, month) = (event["of"].as_str().unwrap(), event["month"].as_str().unwrap());
+    let label = format!("{owner} {month} stated at {}", event["at"]);
+    let stated = (format!("/events/{at}/status"), label);
     let at = place(&given["events"], |of| of["answer"]["records_erased"].as_u64() > Some(0));
     let label = format!("erasure at {}", given["events"][at]["at"]);
-    vec![posted, closed, (format!("/events/{at}/answer/records_erased"), label)]
+    vec![posted, closed, stated, (format!("/events/{at}/answer/records_erased"), label)]
 }
 
 /// Figures of a second version of the group and of a site.
@@ -85,6 +95,7 @@ fn statements(given: &Value) -> Vec<Wrong> {
         "corrections/records",
         "corrections/watermark_sessions",
         "recount/late_users",
+        "recount/mau",
         "members/0/corrections/records",
     ];
     let of_site = [
@@ -92,6 +103,12 @@ fn statements(given: &Value) -> Vec<Wrong> {
         "quality/records_seen",
         "quality/unattributed_share_ppm",
         "method/closing_hours",
+        "recount/devices",
+        "recount/watermark_users",
+        "recount/device_users",
+        "recount/late_users",
+        "recount/late_device_users",
+        "recount/user_set",
     ];
     let mut wrong = Vec::new();
     for (owner, name, parts) in
@@ -105,13 +122,19 @@ fn statements(given: &Value) -> Vec<Wrong> {
         let month = said["month"].as_str().unwrap();
         let first = said["members"][0]["site_id"].as_str().unwrap_or_default();
         for part in parts {
-            let label = match *part {
-                "recount/late_users" => "late_recount".to_owned(),
-                part => part.replace("corrections", "late").replace('/', " "),
-            };
+            let label = part.replace("corrections", "late").replace('/', " ");
             let label = label.replace("members 0", &format!("members {first}"));
             let label = format!("{name} {month} statement 2 {label}: ");
             wrong.push((format!("/statements/{at}/{part}"), label));
+        }
+        // A month that says it was never counted again.
+        let next = place(&given["statements"], |of| {
+            let is_own = of["site_id"] == said["site_id"] && of[owner] == name;
+            is_own && of["version"] == 1 && of["month"] == "2026-11"
+        });
+        for part in ["recount", "evidence"] {
+            let label = format!("{name} 2026-11 statement 1 {part}: ");
+            wrong.push((format!("/statements/{next}/{part}"), label));
         }
     }
     wrong

@@ -34,6 +34,8 @@ const AGAIN: i64 = 34 * DAY;
 /// Makes records.
 pub(super) struct Maker {
     pub(super) random: Random,
+    /// The sites that records are of.
+    pub(super) sites: Vec<&'static str>,
     sent: Vec<Value>,
     made: u64,
     /// The users who were erased: what is not kept of them cannot be compared with late logs.
@@ -42,7 +44,13 @@ pub(super) struct Maker {
 
 impl Maker {
     pub(super) fn new() -> Self {
-        Self { random: Random::new(seed()), sent: Vec::new(), made: 0, gone: Vec::new() }
+        Self {
+            random: Random::new(seed()),
+            sites: SITES.map(|(site, _)| site).to_vec(),
+            sent: Vec::new(),
+            made: 0,
+            gone: Vec::new(),
+        }
     }
 
     fn pick<T: Copy>(&mut self, list: &[T]) -> T {
@@ -134,10 +142,11 @@ impl Maker {
 
     fn fresh(&mut self, now: i64) -> Value {
         self.made += 1;
+        let site = self.random.below(self.sites.len() as u64) as usize;
         let mut record = json!({
             "event_id": format!("b-{}", self.made),
             "type": "drm.license.issued",
-            "site_id": self.pick(&SITES).0,
+            "site_id": self.sites[site],
             "occurred_at": self.time(now),
             "outcome": self.pick(&["success", "success", "success", "fail"]),
             "environment": self.pick(&["production", "production", "production", "trial", "test"]),

@@ -11,6 +11,11 @@ use crate::support::PATIENCE;
 pub(super) const MONTHS: [&str; 5] = ["2026-09", "2026-10", "2026-11", "2026-12", "2027-01"];
 /// A site whose collection has ended.
 const ENDED: &str = "ended";
+/// When a site is made that is a member of the group's closed months, too, and when it has records
+/// of; and when another one ends.
+const JOINS: &str = "2026-11-15T00:00:00Z";
+const OLD: &str = "2026-10-25T10:00:00Z";
+const PARTS: &str = "2026-11-18T00:00:00Z";
 /// Records of a request, and lines of one that loads a backfill.
 const ROWS: usize = 40;
 const LATE_ROWS: usize = 12;
@@ -49,7 +54,9 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn begin() -> Self {
         let server = Clocked::outside(BEGIN);
-        for (site, body) in SITES.into_iter().chain([(ENDED, "{}")]) {
+        let mut maker = Maker::new();
+        maker.sites.push(PARTED.0);
+        for (site, body) in SITES.into_iter().chain([(ENDED, "{}"), QUIET, PARTED]) {
             assert_eq!(server.operate("PUT", &format!("/v1/sites/{site}"), body).status, 201);
         }
         let ended = server.operate("POST", &format!("/v1/sites/{ENDED}/terminate"), "");
@@ -66,7 +73,7 @@ impl Run {
             custodians: [server.token("custodian", 365), server.token("custodian", 365)],
             server,
             events: Vec::new(),
-            maker: Maker::new(),
+            maker,
             now: second(BEGIN),
             jobs: Vec::new(),
             hold: String::new(),
@@ -75,6 +82,7 @@ impl Run {
 
     /// Everything of a turn; whether there is time for another one.
     pub(super) fn turn(mut self, turn: u64) -> (Self, bool) {
+        self.come_and_go();
         let lines: Vec<String> = (0..ROWS).map(|_| self.maker.line(self.now)).collect();
         let is_killed = turn % 6 == 2;
         if is_killed {
@@ -143,6 +151,35 @@ impl Run {
         assert_eq!(answer.status, 400, "{answer:?}");
         self.happened("unreadable", json!({"credential": "limited"}));
         self.post("producer", &["[]".to_owned()], false);
+    }
+
+    /// A site is made in mid-run, and brings the group, closed already, users of October; another
+    /// one ends.
+    fn come_and_go(&mut self) {
+        let has = |maker: &Maker, (site, _): (&str, &str)| maker.sites.contains(&site);
+        if self.now >= second(JOINS) && !has(&self.maker, JOINER) {
+            let (site, body) = JOINER;
+            assert_eq!(self.server.operate("PUT", &format!("/v1/sites/{site}"), body).status, 201);
+            self.maker.sites.push(site);
+            let late = |user| {
+                let mut record = self.maker.of(self.now, site, user);
+                record["occurred_at"] = OLD.into();
+                record["outcome"] = "success".into();
+                record["environment"] = "production".into();
+                record["request_type"] = "new".into();
+                record.to_string()
+            };
+            let lines: Vec<String> = [90, 91].map(late).to_vec();
+            self.post("producer", &lines, false);
+        }
+        if self.now >= second(PARTS) && has(&self.maker, PARTED) {
+            self.confirm_clock();
+            let path = format!("/v1/sites/{}/terminate", PARTED.0);
+            let ended = self.server.operate("POST", &path, "");
+            assert_eq!(ended.status, 200, "{ended:?}");
+            self.maker.sites.retain(|site| *site != PARTED.0);
+            self.happened("terminated", json!({"site_id": PARTED.0}));
+        }
     }
 
     fn backfills(&mut self, turn: u64) {
@@ -301,13 +338,18 @@ impl Run {
         for (site, _) in SITES {
             self.is_erased(site);
         }
+        self.confirm_clock();
         let custodian = &self.custodians[0];
-        let time = json!({"time": END}).to_string();
-        let path = "/v1/retention/confirm-clock";
-        let confirmed = self.server.send(custodian, "POST", path, &[JSON], &time);
-        assert!(matches!(confirmed.status, 200 | 409), "{confirmed:?}");
         let ran = self.server.send(custodian, "POST", "/v1/retention/run", &[JSON], "");
         assert_eq!((ran.status, ran.count("failed")), (200, 0), "{ran:?}");
+    }
+
+    /// Whatever the clock did, it is right.
+    fn confirm_clock(&self) {
+        let time = json!({"time": text(self.now)}).to_string();
+        let path = "/v1/retention/confirm-clock";
+        let confirmed = self.server.send(&self.custodians[0], "POST", path, &[JSON], &time);
+        assert!(matches!(confirmed.status, 200 | 409), "{confirmed:?}");
     }
 
     /// What arrived, and what the licences of each month were.
@@ -368,9 +410,12 @@ impl Run {
     /// Restates every month that is closed, of the sites and of the group.
     pub(super) fn restate(&mut self, reason: &str) {
         let body = json!({"reason": reason}).to_string();
-        for path in statement_paths() {
+        for (owner, month) in stated() {
+            let path = statement_path(&owner, month);
             let first = self.server.send(&self.billing, "GET", &path, &[], "");
-            if first.status == 409 {
+            let status = first.status;
+            self.happened("stated", json!({"of": owner, "month": month, "status": status}));
+            if status != 200 {
                 continue;
             }
             let restated = self.server.operate("POST", &format!("{path}/restate"), &body);
@@ -381,9 +426,10 @@ impl Run {
     /// All versions of all statements.
     fn statements(&self) -> Vec<Value> {
         let mut statements = Vec::new();
-        for path in statement_paths() {
-            let path = format!("{path}/versions");
+        for (owner, month) in stated() {
+            let path = format!("{}/versions", statement_path(&owner, month));
             let all = self.server.send(&self.billing, "GET", &path, &[], "");
+            // Whether there should be some says the second count.
             if all.status == 200 {
                 let all = all.json();
                 let of = |item: &Value| item["body"].clone();
@@ -406,11 +452,19 @@ impl Run {
     }
 }
 
-fn statement_paths() -> Vec<String> {
-    let owners = SITES.map(|(site, _)| format!("/v1/sites/{site}"));
-    let owners = owners.into_iter().chain(["/v1/groups/acme".to_owned()]);
-    let months = ["2026-10", "2026-11", "2026-12"];
-    owners.flat_map(|of| months.map(|month| format!("{of}/statements/{month}"))).collect()
+/// The months of sites and of the group, `+acme`, that a statement is asked for of.
+fn stated() -> Vec<(String, &'static str)> {
+    let owners = SITES.into_iter().chain([QUIET, JOINER, PARTED]).map(|(site, _)| site.to_owned());
+    let owners = owners.chain(["+acme".to_owned()]);
+    let months = ["2026-09", "2026-10", "2026-11", "2026-12"];
+    owners.flat_map(|of| months.map(|month| (of.clone(), month))).collect()
+}
+
+pub(super) fn statement_path(owner: &str, month: &str) -> String {
+    match owner.strip_prefix('+') {
+        Some(group) => format!("/v1/groups/{group}/statements/{month}"),
+        None => format!("/v1/sites/{owner}/statements/{month}"),
+    }
 }
 
 /// A billing group's months.
