@@ -19,6 +19,9 @@ use crate::model::time::{Clock, Month, Timestamp};
 use crate::model::usage::{Counters, Evidence, State, Tally};
 use crate::wire::explained::IdQuality;
 
+/// What happens while the sets of a statement are counted.
+type Meanwhile = Box<dyn Fn(&Memory) + Send>;
+
 /// No site, or one whose months are all alike.
 #[derive(Default)]
 pub struct Memory {
@@ -33,7 +36,7 @@ pub struct Memory {
     /// What the sets hold.
     pub recount: Mutex<Option<Recount>>,
     /// What happens while they are counted.
-    pub meanwhile: Mutex<Option<Box<dyn Fn(&Self) + Send>>>,
+    pub meanwhile: Mutex<Option<Meanwhile>>,
     /// The keys of every month.
     pub keys: Mutex<Option<Arc<SiteMonthKeys>>>,
     /// The users of every month.
@@ -95,11 +98,11 @@ impl Months for Memory {
         if self.deserted.lock().unwrap().contains(&month) {
             return Ok(None);
         }
-        if self.is_silent(month) {
-            if let Some(known) = &mut known {
-                known.tally = Tally::default();
-                known.members.iter_mut().for_each(|of| of.tally = Tally::default());
-            }
+        if self.is_silent(month)
+            && let Some(known) = &mut known
+        {
+            known.tally = Tally::default();
+            known.members.iter_mut().for_each(|of| of.tally = Tally::default());
         }
         Ok(known.filter(|month| month.group == *group))
     }

@@ -118,7 +118,7 @@ mod tests {
         for tags in [[0; 3], [1, 0, 2], [900, 300, 0]] {
             let header = over(1_000, tags);
             let padded = header.encode();
-            let used = 1 + 2 + 2 * 6 + header.filters.iter().map(|f| prefixed(f)).sum::<usize>();
+            let used = 1 + 2 + 2 * 6 + header.filters.iter().map(prefixed).sum::<usize>();
             let mut before = padded[..used].to_vec();
             assert!(Header::decode(&before).is_err(), "a header of today is whole");
             before[0] = UNPADDED;

@@ -215,7 +215,8 @@ mod tests {
             *paper = Some(Paper { name, sha256: None, text: None });
         };
         let mut without = good.clone();
-        (unread(&mut without.processors), unread(&mut without.test_report));
+        unread(&mut without.processors);
+        unread(&mut without.test_report);
         let said = report(&without, 0, &entries()).unchecked;
         assert!(
             said.len() == 2 && said.iter().all(|one| one.contains("could not read")),

@@ -238,8 +238,8 @@ fn a_version_bills_what_the_first_one_did() {
     for bills in [true, false] {
         let first = Body { version: 1, replaces: None, ..next(&first, bills) };
         let (same, other) = (next(&first, bills), next(&first, !bills));
-        assert_eq!(said(&same, &[first.clone()]), Vec::<String>::new());
-        assert!(said(&other, &[first.clone()])[0].contains("unlike the first version"));
+        assert_eq!(said(&same, std::slice::from_ref(&first)), Vec::<String>::new());
+        assert!(said(&other, std::slice::from_ref(&first))[0].contains("unlike the first version"));
         let third = next(&other, bills);
         assert_eq!(said(&third, &[first, other]), Vec::<String>::new(), "it is mended");
     }

@@ -15,7 +15,7 @@ impl World {
         let site = self.engine().site(&site_id(site)).unwrap();
         let of =
             |month: &&str| site.settings_in(Month::parse(month.as_bytes()).unwrap()).records_days;
-        MONTHS.iter().map(|month| of(&month)).collect()
+        MONTHS.iter().map(of).collect()
     }
 }
 
