@@ -8,11 +8,10 @@ printed, one figure a line. Shares no code with the server.
 
 import json
 import sys
-from bisect import bisect_left
 from hashlib import sha256
 
 from explain import Explained
-from judge import AGE, DAY, HOUR, Arrivals, ms, outside, place, read
+from judge import AGE, DAY, Arrivals, ms, outside, place, read
 from tally import FIRST, REASONS, Group, Site, Tally, active, late_of, license, session
 
 # The digest over no user at all.
@@ -37,10 +36,6 @@ class World:
         self.sites = {said["site_id"]: Site(said) for said in given["sites"]}
         self.tallies, self.groups, self.kept, self.seen = {}, {}, {}, set()
         self.arrivals, self.jobs, self.suppressed = Arrivals(), {}, []
-        # The clock stood at these times only: at what happened, and an hour before each.
-        times = {event["at"] for event in given["events"]}
-        self.clock = sorted(times | {at - HOUR for at in times})
-        self.times = sorted(times)
         # The digest over the users of a closed month, which stays what it was.
         self.digests = {}
         self.ended = set(given["ended"])
@@ -357,7 +352,12 @@ class World:
             as_of = ms(quality["as_of"])
             earliest = as_of if said["version"] > 1 else ms(said["closed_at"])
             if earliest <= now and before <= as_of:
-                self.keep((number, "quality"), self.stated_quality(said))
+                label, found, wanted = self.stated_quality(said)
+                # What was counted is of that fold; who is to be erased is left out of what was seen
+                # since it was asked for.
+                counted = [[of.pop("records_counted")] for of in (found, wanted)]
+                self.keep((number, "counted"), (f"{label} records_counted", *counted))
+                self.keep((number, "quality"), (label, found, wanted))
 
     def keep(self, name, compared):
         tried = differences(*compared)
@@ -374,7 +374,7 @@ class World:
     def statement(self, said):
         month, name, version = said["month"], said.get("site_id"), said["version"]
         group = self.group(said["billing_group"], month) if name is None else None
-        members = [name] if group is None else self.members(group, ms(said["issued_at"]))
+        members = [name] if group is None else self.members(group, said)
         own = {of: self.tally(of, month) for of in members}
         figures, excluded, late, by_drm = statement(own, group)
         bills = {
@@ -422,7 +422,7 @@ class World:
                 each["month"]: plain(each["corrections"]) for each in said["earlier_corrections"]
             },
             "span": [ms(said["from"]), ms(said["to"])],
-            "closed": self.is_close(said["closed_at"], due),
+            "closed": self.is_close(said["closed_at"], due, said),
             "replaces": (said["replaces"] or {"version": 0})["version"],
             "evidence": said["evidence"],
         }
@@ -432,19 +432,22 @@ class World:
             wanted["has quality"], found["has quality"] = True, said["quality"] is not None
         else:
             wanted["members"] = {of: self.member(of, month) for of in members}
-            found["members"] = {of["site_id"]: self.said_member(of, month) for of in said["members"]}
+            found["members"] = {
+                of["site_id"]: self.said_member(of, month, said) for of in said["members"]
+            }
         return f"{label} statement {version}", found, wanted
 
-    def members(self, group, at):
-        """The members of a group's month that there were at a time."""
-        return [of for of in group.members if self.sites[of].said["created_at"] <= at]
+    def members(self, group, said):
+        """The members of a group's month that there were when it was stated. Of one that was made
+        at that instant nobody knows which was first."""
+        at, there = ms(said["issued_at"]), {of["site_id"] for of in said["members"]}
+        made = {of: self.sites[of].said["created_at"] for of in group.members}
+        return [of for of in made if made[of] < at or made[of] == at and of in there]
 
-    def is_close(self, closed_at, due):
-        """Whether a month closed when it was due, or when the server first looked again: a record
-        that came after is late already. Nothing closes at a time at which the clock never stood."""
-        after, closed_at = bisect_left(self.times, due), ms(closed_at)
-        first = bisect_left(self.clock, due)
-        return closed_at in (due, *self.clock[first:first + 2]) and closed_at <= self.times[after]
+    def is_close(self, closed_at, due, said):
+        """Whether a month closed when it was due or when the server next looked, and before it was
+        stated: a record that came after it was due is late already."""
+        return due <= ms(closed_at) <= ms(said["issued_at"])
 
     def member(self, name, month):
         figures, _, late, _ = statement({name: self.tally(name, month)}, None)
@@ -455,12 +458,12 @@ class World:
             "closed": True,
         }
 
-    def said_member(self, said, month):
-        due = self.sites[said["site_id"]].due(month)
+    def said_member(self, of, month, said):
+        due = self.sites[of["site_id"]].due(month)
         return {
-            "figures": said["figures"], "late": plain(said["corrections"]),
-            "span": [ms(said["from"]), ms(said["to"])], "zone": said["time_zone"],
-            "method": said["method"], "closed": self.is_close(said["closed_at"], due),
+            "figures": of["figures"], "late": plain(of["corrections"]),
+            "span": [ms(of["from"]), ms(of["to"])], "zone": of["time_zone"],
+            "method": of["method"], "closed": self.is_close(of["closed_at"], due, said),
         }
 
     def method(self, name, month):

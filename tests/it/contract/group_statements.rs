@@ -209,14 +209,14 @@ fn a_list_is_answered_for_a_group() {
     let late = ["version", "billed_late", "late", "challenges_left"];
     assert_eq!(late.map(|name| told[name].as_u64().unwrap()), [2, 1, 1, 3]);
     assert_eq!(told["counted_late"], Value::Null, "few are not told");
-    // A site's budget is another one, and the ledger names the group.
+    // A member's list is of the same budget, and the ledger names the group.
     let own = path.replace("groups/acme", "sites/A");
     let own = server.send(&billing, "POST", &own, &[NDJSON], &list(0..130)).json();
-    assert_eq!((&own["challenges_left"], &own["counted"]), (&json!(4), &json!(120)));
+    assert_eq!((&own["challenges_left"], &own["counted"]), (&json!(2), &json!(120)));
     let auditor = server.token("auditor", 30);
     let read = server.send(&auditor, "GET", "/v1/ledger?from=0&limit=1000", &[], "").text();
     assert!(read.contains(r#"restatement_challenged"#) && read.contains("+acme"), "{read}");
-    for _ in 0..3 {
+    for _ in 0..2 {
         assert_eq!(post(&billing, &list(0..130)).status, 200);
     }
     problem(&post(&billing, &list(0..130)), 409, "challenge-budget");
