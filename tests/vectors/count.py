@@ -36,6 +36,10 @@ class World:
         self.sites = {said["site_id"]: Site(said) for said in given["sites"]}
         self.tallies, self.groups, self.kept, self.seen = {}, {}, {}, set()
         self.arrivals, self.jobs, self.suppressed = Arrivals(), {}, []
+        # When the erasure of somebody of a site was asked for.
+        self.erased = [
+            (event["site_id"], event["at"]) for event in given["events"] if event["kind"] == "erase"
+        ]
         # The digest over the users of a closed month, which stays what it was.
         self.digests = {}
         self.ended = set(given["ended"])
@@ -311,9 +315,8 @@ class World:
             of["site_id"]: {member: of[member] for member in wanted["members"].get(of["site_id"], of)}
             for of in said["members"]
         }
-        # Where somebody joined since the close, no word of the contract says what this is then.
-        if group.in_time.issuperset(of for of, one in own.items() if one["records"]):
-            wanted["closes_at"], found["closes_at"] = group.due, ms(said["closes_at"])
+        # Who joined since the close moves nothing.
+        wanted["closes_at"], found["closes_at"] = group.due, ms(said["closes_at"])
         if destroyed and any(one["records"] for one in own.values()):
             wanted["evidence"] = self.evidence(group.members, month, now)
             found["evidence"] = said["evidence"]
@@ -353,10 +356,12 @@ class World:
             earliest = as_of if said["version"] > 1 else ms(said["closed_at"])
             if earliest <= now and before <= as_of:
                 label, found, wanted = self.stated_quality(said)
-                # What was counted is of that fold; who is to be erased is left out of what was seen
-                # since it was asked for.
-                counted = [[of.pop("records_counted")] for of in (found, wanted)]
-                self.keep((number, "counted"), (f"{label} records_counted", *counted))
+                # Who is to be erased is left out since it was asked for, also of what an older fold
+                # says: that is no moment of this count, but for what was counted.
+                asked = (at for site, at in self.erased if site == said["site_id"])
+                if earliest < as_of and any(earliest <= at <= as_of for at in asked):
+                    found, wanted = ({"records_counted": of["records_counted"]}
+                                     for of in (found, wanted))
                 self.keep((number, "quality"), (label, found, wanted))
 
     def keep(self, name, compared):
@@ -446,7 +451,10 @@ class World:
 
     def is_close(self, closed_at, due, said):
         """Whether a month closed when it was due or when the server next looked, and before it was
-        stated: a record that came after it was due is late already."""
+        stated: a record that came after it was due is late already. That of a member who was made
+        later may be open still."""
+        if closed_at is None:
+            return due > ms(said["issued_at"])
         return due <= ms(closed_at) <= ms(said["issued_at"])
 
     def member(self, name, month):
