@@ -9,6 +9,7 @@ mod process;
 mod recount;
 mod restore;
 mod rooms;
+mod signals;
 #[cfg(test)]
 mod tests;
 pub mod verify;
@@ -16,8 +17,6 @@ mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::{Book, Scribe, Sites, Tokens};
 use crate::audit::Audit;
@@ -40,6 +39,7 @@ use crate::webhooks::{StartError as WebhookError, Webhooks};
 pub use first_token::TokenFileError;
 pub use rooms::OpenError;
 use rooms::Rooms;
+use signals::Signals;
 
 /// Why the server did not start, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +95,7 @@ impl AppError {
 /// A running server with everything below it.
 pub struct App {
     server: Server,
+    signals: Signals,
     engine: Engine,
     audit: Audit,
     retention: Desk,
@@ -154,10 +155,12 @@ impl App {
             let known = (tokens.clone(), audit.clone(), retention.clone(), others);
             let desks = desks(&engine, ingest, known);
             first_token::ensure(&tokens, &keys).await?;
+            // Before anybody is told that it is ready: from then on, a signal drains.
+            let signals = Signals::listen().map_err(AppError::Signals)?;
             let server = Server::start(http, desks, &registry).await?;
-            Ok::<_, AppError>((server, retention, webhooks, people))
+            Ok::<_, AppError>(((server, signals), retention, webhooks, people))
         };
-        let (server, retention, webhooks, (subjects, backfills)) = match served.await {
+        let ((server, signals), retention, webhooks, (subjects, backfills)) = match served.await {
             Ok(served) => served,
             Err(error) => {
                 rooms::close(engine).await;
@@ -177,7 +180,17 @@ impl App {
             tokio::spawn(backfills.clone().watch()),
         ];
         server.addresses().iter().for_each(|address| tracing::info!(%address, "ready"));
-        Ok(Self { server, engine, audit, retention, billing, subjects, backfills, watches })
+        Ok(Self {
+            server,
+            signals,
+            engine,
+            audit,
+            retention,
+            billing,
+            subjects,
+            backfills,
+            watches,
+        })
     }
 
     /// The addresses that are listened on.
@@ -188,14 +201,11 @@ impl App {
     /// Serves until SIGTERM or SIGINT, then drains.
     ///
     /// # Errors
-    /// [`AppError::Signals`]; [`AppError::Failed`] or [`AppError::LedgerFailed`] when the engine or
-    /// the ledger failed, after the drain.
-    pub async fn run(self) -> Result<(), AppError> {
-        let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signals)?;
+    /// [`AppError::Failed`] or [`AppError::LedgerFailed`] when the engine or the ledger failed,
+    /// after the drain.
+    pub async fn run(mut self) -> Result<(), AppError> {
         let failure = tokio::select! {
-            _ = terminate.recv() => None,
-            _ = interrupt.recv() => None,
+            () = self.signals.end() => None,
             error = self.engine.failed() => Some(AppError::Failed(error.to_string())),
             error = self.audit.failed() => Some(AppError::LedgerFailed(error)),
         };

@@ -159,6 +159,16 @@ fn damaged_tables_are_refused() {
 }
 
 #[test]
+fn a_server_that_says_it_is_ready_drains_when_it_is_told_to_end() {
+    let place = Place::new();
+    for _ in 0..4 {
+        let ended = start(&place, &[]).terminate();
+        assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+        assert!(ended.output.contains("stopped"), "{ended:?}");
+    }
+}
+
+#[test]
 fn a_second_process_on_the_same_directory_is_refused() {
     let place = Place::new();
     let _running = start(&place, &[]);

@@ -35,6 +35,9 @@ struct Job {
     counts: bool,
 }
 
+/// The months of the hold that is released.
+const HELD_MONTHS: [&str; 2] = ["2026-10", "2026-11"];
+
 /// The server, and what happened to it.
 pub(super) struct Run {
     pub(super) server: Clocked,
@@ -304,7 +307,10 @@ impl Run {
 
     fn holds(&mut self, turn: u64) {
         match turn {
-            29 => self.hold = self.open("berlin", &["2026-10", "2026-11"]),
+            // As soon as there is a record of each: a month without one cannot be held.
+            29..36 if self.hold.is_empty() && self.has_records("berlin", &HELD_MONTHS) => {
+                self.hold = self.open("berlin", &HELD_MONTHS);
+            }
             55 => {
                 for (custodian, status) in self.custodians.iter().zip([202, 200]) {
                     let path = format!("/v1/sites/berlin/holds/{}", self.hold);
@@ -316,6 +322,13 @@ impl Run {
             60 => drop(self.open(HELD.0, &[HELD.1])),
             _ => {}
         }
+    }
+
+    fn has_records(&self, site: &str, months: &[&str]) -> bool {
+        months.iter().all(|month| {
+            let path = format!("/v1/sites/{site}/usage/{month}");
+            self.server.operate("GET", &path, "").json()["records"].as_u64() > Some(0)
+        })
     }
 
     fn open(&self, site: &str, months: &[&str]) -> String {
