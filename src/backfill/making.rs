@@ -57,8 +57,8 @@ impl Inner {
     /// is said once.
     pub(super) async fn unmade(&self) -> Result<(), BackfillError> {
         let Some((_, row)) = self.engine.desk_rows(ROW)?.into_iter().next() else { return Ok(()) };
-        // What was asked of the engine before is done or refused when this is written; an engine that
-        // has stopped cannot tell which, and the next start can.
+        // What was asked of the engine before is done or refused when this is written; an engine
+        // that has stopped cannot tell which, and the next start can.
         self.engine.put_desk_row(ROW, &row).await?;
         let entries = std::str::from_utf8(&row).ok().and_then(|digits| digits.parse().ok());
         let entries: u64 = entries.ok_or(BackfillError::Failed)?;

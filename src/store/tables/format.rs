@@ -11,8 +11,8 @@ use super::{Changes, Store, StoreError, Table};
 const FORMAT: &[u8] = b"blindtally data format 5";
 /// Those that it reads beside it. Format 4 had no rule set of a month; format 3 had no padding in
 /// blocks and headers; format 2 had no site with an algorithm or options of user ids, and of a
-/// suppressed person one tag; format 1 had no sealed value of another version than 1. Later programs of format 1 wrote some all the same:
-/// every version is read under each number.
+/// suppressed person one tag; format 1 had no sealed value of another version than 1. Later
+/// programs of format 1 wrote some all the same: every version is read under each number.
 const EARLIER: [&[u8]; 4] = [
     b"blindtally data format 1",
     b"blindtally data format 2",
