@@ -8,6 +8,7 @@
 //! when one has ended, its key is destroyed before its end is called done, and the desk tries again
 //! until it is (R1). No answer and no entry holds anything of a person (P1).
 
+mod making;
 #[cfg(test)]
 mod tests;
 mod work;

@@ -21,6 +21,7 @@ mod months;
 mod subject;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod turns;
 
 use std::collections::BTreeMap;
@@ -49,13 +50,25 @@ const EVERY: Duration = Duration::from_secs(600);
 /// one: it may have been lost with its data.
 const MONTHS_BACK: usize = 3;
 
+/// Figures by DRM system about fewer users are left out of statements.
+const SUBJECTS_LEAST: u64 = 10;
+
 /// The settings of the desk.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// Figures by DRM system about fewer users are left out of statements; 0 leaves out nothing.
+    pub subjects_least: u64,
     /// What a customer may ask.
     pub challenge: Challenges,
     /// What billing systems call things.
     pub names: Names,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let (challenge, names) = Default::default();
+        Self { subjects_least: SUBJECTS_LEAST, challenge, names }
+    }
 }
 
 /// Why there is no statement.

@@ -313,6 +313,7 @@ impl Engine {
             folding_bytes: 0,
             fold_waiters: Vec::new(),
             folded_through: position.folded_through,
+            last_cut: (position.folded_through, position.believed),
             barrier: writer::Barrier::default(),
             closing,
         };

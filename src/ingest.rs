@@ -500,9 +500,11 @@ impl Drop for Running<'_> {
 mod tests {
     use super::*;
     use crate::engine::erase::Order;
+    use crate::engine::fake;
     use crate::identity::{Job, PseudonymQueue, RawId, UserRules};
     use crate::model::caller::{Role, Token};
     use crate::model::pseudonym::{Algorithm, UserForm};
+    use crate::model::rules::RuleSet;
     use crate::model::site::SiteSettings;
     use crate::model::time::Timestamp;
     use std::sync::mpsc;
@@ -570,6 +572,40 @@ mod tests {
         let again = Posted::Receipt { status: 200, body, replayed: true };
         assert_eq!(post("1", Some("k")).await, again);
         assert_eq!(post("2", Some("k")).await, Posted::IdempotencyMismatch);
+        desk.engine.stop();
+    }
+
+    /// A month that closed under rules which this program does not have is counted by no others.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_month_of_rules_that_are_not_known_takes_nothing_late() {
+        let dir = tempfile::tempdir().unwrap();
+        let desk = desk(dir.path()).await;
+        let site = SiteId::parse(b"A").unwrap();
+        let caller = crate::admin::fake::caller(Role::Producer, SiteScope::All);
+        let post = |event: &str| {
+            let body = format!(
+                "{{\"event_id\":\"{event}\",\"type\":\"drm.license.issued\",\"site_id\":\"A\",\
+                 \"occurred_at\":\"2026-11-22T04:16:00Z\",\"outcome\":\"success\",\
+                 \"user_id\":\"u\"}}"
+            );
+            let (media, body) = (Media::NdJson, WipedVec::from(body.into_bytes()));
+            desk.post(Post { caller: &caller, media, body, idempotency_key: None, ce_headers: &[] })
+        };
+        let answer = |posted: Posted| match posted {
+            Posted::Receipt { status, body, .. } => {
+                (status, serde_json::from_slice::<serde_json::Value>(&body).unwrap())
+            }
+            other => panic!("no receipt: {other:?}"),
+        };
+        assert_eq!(answer(post("1").await).0, 200);
+        for (rules, status) in [(RuleSet::CURRENT, 200), (RuleSet::of(2), 422)] {
+            fake::closed_under(&desk.engine, &site, rules);
+            let (found, said) = answer(post(&format!("late {rules}").replace(' ', "-")).await);
+            assert_eq!(found, status, "{rules}: {said}");
+            if status == 422 {
+                assert_eq!(said["errors"][0]["code"], "too_old");
+            }
+        }
         desk.engine.stop();
     }
 

@@ -219,6 +219,7 @@ impl Usage {
             month: usage.span.month,
             time_zone: usage.time_zone,
             pseudonyms: usage.span.pseudonyms,
+            rule_set: usage.span.rule_set,
             state: usage.state,
             closes_at: usage.closes_at,
             corrections: usage.tally.corrections,

@@ -19,6 +19,7 @@ use blindtally::model::person::Person;
 use blindtally::model::pseudonym::{Algorithm, Pseudonyms, UserForm};
 use blindtally::model::reason::Reason;
 use blindtally::model::retention::Lot;
+use blindtally::model::rules::RuleSet;
 use blindtally::model::site::{Counting, MonthSpan, Site, SiteSettings};
 use blindtally::model::time::{Day, Month, Timestamp};
 use blindtally::model::usage::{Counters, Extent, Tally};
@@ -260,7 +261,7 @@ fn a_site() -> Site {
         algorithm: Algorithm::Blake3,
         created_at: AT,
         terminated_at: None,
-        pending: Some((Month(MONTH.0 + 1), SiteSettings::default())),
+        pending: vec![(Month(MONTH.0 + 1), SiteSettings::default())],
         past: vec![(MONTH, SiteSettings::default())],
         settings,
         months: vec![MonthSpan {
@@ -269,6 +270,7 @@ fn a_site() -> Site {
             to: AT,
             partitions: 1,
             pseudonyms: Pseudonyms::default(),
+            rule_set: RuleSet::CURRENT,
         }],
         closed_through: Some(MONTH),
     }

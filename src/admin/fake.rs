@@ -132,7 +132,7 @@ impl Book for Memory {
                 created_at: Timestamp(0),
                 terminated_at: None,
                 settings: change.settings,
-                pending: None,
+                pending: Vec::new(),
                 past: Vec::new(),
                 months: Vec::new(),
                 closed_through: None,

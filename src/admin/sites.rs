@@ -47,7 +47,7 @@ impl Sites {
         let patch = SitePatch::parse(text)?;
         let _changing = self.changing.lock().await;
         let before = self.book.site(&id);
-        let said = before.as_deref().map(last_said).unwrap_or_default();
+        let said = before.as_deref().map(|site| site.last_said().clone()).unwrap_or_default();
         let settings = merge(&said, &patch)?;
         if settings.billing_group != said.billing_group {
             self.may_regroup(caller, before.as_deref(), settings.billing_group.as_ref())?;
@@ -106,11 +106,6 @@ impl Sites {
         sites.retain(|site| caller.sites.holds(&site.id));
         list(sites.iter().map(|site| site_text(site)))
     }
-}
-
-/// What an operator said last, whether it holds already or not: later changes build on it.
-fn last_said(site: &Site) -> SiteSettings {
-    site.pending.as_ref().map_or_else(|| site.settings.clone(), |(_, pending)| pending.clone())
 }
 
 /// Every group that a site is, was or will be in: the months of before are still read and billed.
@@ -219,7 +214,7 @@ mod tests {
         assert_eq!(told.collect::<Vec<_>>(), [Some(7), None]);
         book.break_notes();
         assert!(put(&sites, r#"{"retention":{"records_days":30}}"#).await.is_err());
-        assert_eq!(last_said(&book.sites()[0]).records_days, None);
+        assert_eq!(book.sites()[0].last_said().records_days, None);
     }
 
     /// What was said of a change that was refused is taken back: a restore goes by the last word.
@@ -303,7 +298,7 @@ mod tests {
             created_at: crate::model::time::Timestamp(0),
             terminated_at: None,
             settings: of("now"),
-            pending: Some((month("2026-12"), of("later"))),
+            pending: vec![(month("2026-12"), of("later"))],
             past: vec![(month("2026-10"), of("before"))],
             months: Vec::new(),
             closed_through: None,

@@ -157,6 +157,7 @@ fn group_news(found: &GroupMonth) -> GroupNews {
         from: spans().map(|span| span.from).min().unwrap_or_default(),
         to: spans().map(|span| span.to).max().unwrap_or_default(),
         closed_at: found.tally.closed_at.unwrap_or(found.closes_at),
+        rule_set: found.rule_set(),
         counters: found.sums().0,
     }
 }

@@ -253,9 +253,10 @@ fn counts(body: &Body, found: &Recount) -> Vec<(String, u64, u64)> {
     ];
     let said =
         |(what, said, stored): (&str, Option<u64>, u64)| Some((what.to_owned(), said?, stored));
-    let by_drm = DrmType::ALL.iter().zip(found.users_by_drm).map(|(drm, stored)| {
+    let by_drm = DrmType::ALL.iter().zip(found.users_by_drm).filter_map(|(drm, stored)| {
         let row = body.by_drm_type.iter().find(|row| row.drm_type == drm.name());
-        (format!("users of {drm}"), row.map_or(0, |row| row.mau), stored)
+        // What is left out says nothing, and a system without a row that nobody has it.
+        Some((format!("users of {drm}"), row.map_or(Some(0), |row| row.mau)?, stored))
     });
     counts.into_iter().chain(recounted).filter_map(said).chain(by_drm).collect()
 }

@@ -129,6 +129,68 @@ async fn a_backfill_is_made_in_its_time_and_is_in_the_ledger() {
     assert!(house.engine.ring().by_id(key).is_some());
 }
 
+/// Between the entry and the engine's own look another member of the group came to read user ids
+/// otherwise, or the process ended: the ledger says of both that there is no such backfill, once.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ledger_claims_no_backfill_that_is_not_there() {
+    let ends = [("backfill_abandoned", "intent"), ("backfill_abandoned", "result")]
+        .map(|(kind, phase)| (kind, phase.to_owned()));
+    // Cut behind the entry, behind the intent, behind the result.
+    for cut in 1..=3 {
+        let house = House::new().await;
+        let kept = house.made().await;
+        let size = house.ledger.head().unwrap().size;
+        house.engine.put_desk_row("backfill-making", size.to_string().as_bytes()).await.unwrap();
+        let at = Timestamp(START);
+        let reason = crate::ledger::Note::parse("kept with the backfill").unwrap();
+        let made = Event::BackfillMade { site: site("ACME"), from: at, to: at, reason };
+        let number = house.ledger.append(Entry::new(at, Actor::Server, made)).unwrap().operation;
+        let why = Word::of("not_there");
+        let (backfill, site) = (number, site("ACME"));
+        let intent = Event::BackfillAbandonIntent { backfill, site, why };
+        if cut > 1 {
+            let intent = Entry::new(at, Actor::Server, intent);
+            let operation = house.ledger.append(intent).unwrap().operation;
+            if cut > 2 {
+                let (outcome, keys) = (Word::of("not_there"), crate::ledger::Keys::of([]));
+                let result = Event::BackfillAbandonResult { backfill, outcome, records: 0, keys };
+                let result = Entry::result(at, Actor::Server, operation, result);
+                house.ledger.append(result).unwrap();
+            }
+        }
+        house.desk.pass().await.unwrap();
+        house.desk.pass().await.unwrap();
+        let told = house.told();
+        assert_eq!(told[told.len() - 2..], ends, "cut {cut}");
+        assert_eq!(told.len(), 4, "cut {cut}: {told:?}");
+        let Some(Event::BackfillAbandonResult { backfill, outcome, .. }) = house.events().pop()
+        else {
+            panic!("cut {cut}")
+        };
+        assert_eq!((backfill, outcome.as_str()), (number, "not_there"));
+        assert!(house.engine.desk_rows("backfill-making").unwrap().is_empty());
+        assert_eq!(house.view(&kept)["state"], "loading", "it is there, and goes on");
+        assert!(house.ledger.unfinished().unwrap().is_empty());
+    }
+    // A backfill that was made is not ended, whenever the row is found.
+    let house = House::new().await;
+    house.engine.put_desk_row("backfill-making", b"0").await.unwrap();
+    let kept = house.made().await;
+    house.engine.put_desk_row("backfill-making", b"0").await.unwrap();
+    house.desk.pass().await.unwrap();
+    assert_eq!((house.told().len(), &house.view(&kept)["state"]), (1, &json!("loading")));
+    // Refused by the engine behind the entry: the same is said at once.
+    let job = house.engine.backfill(backfill_number(&kept).unwrap()).unwrap();
+    let nowhere = Job { site: crate::model::ids::SiteNo(999), ..Job::clone(&job) };
+    let by = actor(&operator()).unwrap();
+    let refused = house.desk.0.make(by, site("ACME"), nowhere).await;
+    assert_eq!(refused.unwrap_err(), BackfillError::NotFound);
+    let told = house.told();
+    assert_eq!((told.len(), &told[2..]), (4, &ends[..]));
+    assert!(house.engine.desk_rows("backfill-making").unwrap().is_empty());
+    assert_eq!(house.engine.backfills().len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_is_an_operation_of_the_ledger_and_takes_the_key() {
     let house = House::new().await;

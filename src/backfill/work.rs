@@ -11,7 +11,7 @@ use super::{BackfillError, Inner, actor};
 use crate::engine::EngineError;
 use crate::engine::backfill::Change;
 use crate::keys::LedgerMark;
-use crate::ledger::{Actor, Alarm, Entry, Event, Keys, Note, Receipt, Recorded, Word};
+use crate::ledger::{Actor, Alarm, Entry, Event, Keys, Receipt, Recorded, Word};
 use crate::model::backfill::{
     ATTEMPTS_MAX, BACK_MS_MAX, CLOSING_MS_MAX, FIGURES_MS, Job, OPEN_MAX, Outcomes, Stage, Why,
 };
@@ -20,9 +20,6 @@ use crate::model::reason::Reason;
 use crate::model::time::Timestamp;
 use crate::wire::backfill::BackfillRequest;
 use crate::wire::fault::{Flaw, Pointer};
-
-/// What the ledger has in the place of a reason.
-const REASON_KEPT: &str = "kept with the backfill";
 
 impl Inner {
     pub(super) async fn create(
@@ -45,7 +42,7 @@ impl Inner {
         if self.engine.backfills().iter().filter(|job| job.is_open()).count() >= OPEN_MAX {
             return Err(BackfillError::TooMany);
         }
-        let mut job = Job {
+        let job = Job {
             number: 0,
             site: known.no,
             producer: producer.map(String::into_boxed_str),
@@ -73,13 +70,7 @@ impl Inner {
         if !self.engine.reads_alike(&job)? {
             return Err(BackfillError::UserIdsDiffer);
         }
-        // What somebody wrote freely may name a person, and the ledger never forgets: the text is
-        // in the backfill's row, and goes with it.
-        let note = Note::parse(REASON_KEPT).ok_or(BackfillError::Failed)?;
-        let event = Event::BackfillMade { site, from, to, reason: note };
-        let told = self.note(actor(caller)?, event).await?;
-        job.number = told.operation;
-        Ok(self.engine.make_backfill(job).await?)
+        self.make(actor(caller)?, site, job).await
     }
 
     pub(super) async fn close(&self, by: Actor, number: u64) -> Result<Arc<Job>, BackfillError> {
@@ -210,6 +201,7 @@ impl Inner {
 
     /// Intents that were cut before anything was changed.
     pub(super) async fn tidy(&self) -> Result<(), BackfillError> {
+        self.unmade().await?;
         for intent in self.open()? {
             let (number, closes) = match &intent.event {
                 Event::BackfillCloseIntent { backfill, .. } => (*backfill, true),
@@ -307,7 +299,7 @@ impl Inner {
         Ok(self.ledger.unfinished()?.into_iter().filter(own).collect())
     }
 
-    async fn note(&self, by: Actor, event: Event) -> Result<Receipt, BackfillError> {
+    pub(super) async fn note(&self, by: Actor, event: Event) -> Result<Receipt, BackfillError> {
         self.append(Entry::new(self.clock.now(), by, event)).await
     }
 
@@ -317,7 +309,7 @@ impl Inner {
         self.note(Actor::Server, event).await.map(drop)
     }
 
-    async fn append(&self, entry: Entry) -> Result<Receipt, BackfillError> {
+    pub(super) async fn append(&self, entry: Entry) -> Result<Receipt, BackfillError> {
         let ledger = Arc::clone(&self.ledger);
         let appended = tokio::task::spawn_blocking(move || ledger.append(entry)).await;
         Ok(appended.map_err(|_| BackfillError::Failed)??)

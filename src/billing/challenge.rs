@@ -195,6 +195,7 @@ impl Inner {
         let event = told_as((&site, month), listed, (told, mau), &stated, late);
         let entry = Entry::new(self.clock.now(), by, event);
         let entry = self.ask(move |ledger| ledger.append(entry)).await?.index;
+        let suppressed = told.is_none() || late.is_some_and(|late| late.counted_late.is_none());
         let answer = Answer {
             billing_group: site.group(),
             site_id: (!site.is_group()).then_some(site),
@@ -209,6 +210,7 @@ impl Inner {
             not_counted: told.map(|counted| listed - counted),
             counted_not_listed: told.map(|counted| mau - counted),
             late,
+            suppressed,
             counted_min,
             challenges_left: answered.left_of(self.settings.challenge.budget),
             entry,

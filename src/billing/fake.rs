@@ -14,10 +14,10 @@ use crate::keys::{SiteMonthIds, SiteMonthKeys};
 use crate::model::explained::{Explained, Limits};
 use crate::model::ids::{GroupId, KeyId, ShortTag, SiteId, SiteNo};
 use crate::model::pseudonym::{Algorithm, Pseudonyms};
+use crate::model::rules::RuleSet;
 use crate::model::site::{MonthSpan, Site, SiteSettings};
 use crate::model::time::{Clock, Month, Timestamp};
 use crate::model::usage::{Counters, Evidence, State, Tally};
-use crate::wire::explained::IdQuality;
 
 /// What happens while the sets of a statement are counted.
 type Meanwhile = Box<dyn Fn(&Memory) + Send>;
@@ -137,8 +137,12 @@ impl Months for Memory {
         Box::pin(async move { Ok(found) })
     }
 
-    fn quality(&self, site: SiteId, month: Month) -> Change<'_, IdQuality> {
-        let usage = self.usage.lock().unwrap().clone();
+    fn quality(&self, site: SiteId, month: Month) -> Change<'_, Arc<Explained>> {
+        let group = self.group.lock().unwrap();
+        let members = group.iter().flat_map(|group| &group.members);
+        let member = members.filter(|of| of.site.id == site).next().cloned();
+        let usage = member.or_else(|| self.usage.lock().unwrap().clone());
+        drop(group);
         let unread = *self.unread.lock().unwrap();
         let stuck = *self.stuck.lock().unwrap() == Some(month);
         self.asked.fetch_add(1, Ordering::SeqCst);
@@ -151,7 +155,7 @@ impl Months for Memory {
             }
             let usage = usage.ok_or(EngineError::NoSite)?;
             let now = (usage.as_of, usage.tally);
-            Ok(IdQuality::of(&Explained::new((site, month), now, Limits::default())))
+            Ok(Arc::new(Explained::new((site, month), now, Limits::default())))
         })
     }
 
@@ -195,7 +199,7 @@ pub fn usage() -> UsageMonth {
         created_at: Timestamp(0),
         terminated_at: None,
         settings: SiteSettings::default(),
-        pending: None,
+        pending: Vec::new(),
         past: Vec::new(),
         months: Vec::new(),
         closed_through: Some(november),
@@ -212,6 +216,7 @@ pub fn usage() -> UsageMonth {
             to,
             partitions: 1,
             pseudonyms: Pseudonyms::default(),
+            rule_set: RuleSet::default(),
         },
         time_zone: "UTC".to_owned(),
         state: State::Closed,

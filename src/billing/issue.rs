@@ -1,19 +1,17 @@
 //! How a statement comes to be, so that a cut anywhere leaves one version or none.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::months::Recount;
 use super::subject::Subject;
+use super::trust::Trust;
 use super::{BillingError, Inner, Known, Restated};
 use crate::crypto::sha256;
-use crate::engine::EngineError;
 use crate::ledger::{Actor, Alarm, Digest, Entry, Event, Ledger, LedgerError, Recorded};
 use crate::model::ids::SiteId;
 use crate::model::time::Month;
 use crate::model::usage::{Evidence, Tally};
-use crate::wire::explained::IdQuality;
-use crate::wire::statement::{Billable, Body, Draft, Recounted, Replaced, Statement};
+use crate::wire::statement::{Billable, Body, Draft, Member, Recounted, Replaced, Statement};
 
 /// Before the names of statements' rows.
 pub(super) const ROWS: &str = "statement/";
@@ -21,10 +19,6 @@ pub(super) const ROWS: &str = "statement/";
 const DRAFTS: &str = "statement-draft/";
 /// The reason of the first version after one that only the ledger knows.
 const RESTORED: &str = "the data was put back from a backup older than the version before";
-/// How long the quality of ids is waited for, until a statement is issued without it.
-const QUALITY_WITHIN: Duration = Duration::from_secs(3_600);
-/// How long after its close a month that is busy is asked again, milliseconds.
-const BUSY_MS: i64 = 86_400_000;
 /// Entries that are read at once.
 const READ_ENTRIES: u64 = 1_000;
 
@@ -142,16 +136,19 @@ impl Inner {
     }
 
     /// Whether another version would say what the last one says.
-    fn says_the_same(
+    pub(super) fn says_the_same(
         &self,
         site: &SiteId,
         month: Month,
         last: &Body,
     ) -> Result<bool, BillingError> {
-        let said = self.closed(site, month)?.said(month, Some(last));
+        let said = self.closed(site, month)?.said(month, Some(last), self.settings.subjects_least);
+        let members = last.members.clone();
+        let members: Option<Vec<_>> =
+            members.map(|of| of.into_iter().map(Member::counted).collect());
         Ok(said.figures == last.figures
             && said.corrections == last.corrections
-            && said.members == last.members
+            && said.members == members
             && self.earlier(site, month)? == last.earlier_corrections)
     }
 
@@ -186,15 +183,15 @@ impl Inner {
         let draft_row = version_row(DRAFTS, site, month, version);
         let kept = self.months.load_rows(&draft_row)?.into_iter().next();
         // It may take minutes, or come to nothing: nothing is half-way meanwhile.
-        let quality = match kept {
-            Some(_) => None,
-            None => self.quality(site, month).await?,
+        let trust = match kept {
+            Some(_) => Trust::default(),
+            None => self.trust(site, month).await?,
         };
         let _writing = self.writing.read().await;
         let draft = match kept {
             Some((_, bytes)) => Draft::parse(&bytes)?,
             None => {
-                let body = self.body(site, month, &by, (version, replaces), quality).await?;
+                let body = self.body(site, month, &by, (version, replaces), trust).await?;
                 if body.quality == Some(None) {
                     let alarm = Event::Alarm { reason: Alarm::StatementWithoutQuality };
                     let entry = Entry::new(body.issued_at, Actor::Server, alarm);
@@ -225,41 +222,13 @@ impl Inner {
         Ok(statement)
     }
 
-    /// How far the ids can be trusted. Nobody's bill waits for ever for it: where it cannot be told
-    /// the statement is issued without, and the ledger has an alarm.
-    async fn quality(
-        &self,
-        site: &SiteId,
-        month: Month,
-    ) -> Result<Option<Option<IdQuality>>, BillingError> {
-        let closed_at = match self.closed(site, month)? {
-            // The ids are its members', whose statements have it.
-            Subject::Group(_) | Subject::Left(_) => return Ok(None),
-            subject @ Subject::Site(_) => subject.closed_at(),
-        };
-        let asked = self.months.quality(site.clone(), month);
-        let why = match tokio::time::timeout(QUALITY_WITHIN, asked).await {
-            Ok(Ok(quality)) => return Ok(Some(Some(quality))),
-            Ok(Err(EngineError::Busy)) if self.clock.now().0 < closed_at.0 + BUSY_MS => {
-                return Err(BillingError::Busy);
-            }
-            Ok(Err(
-                passing @ (EngineError::Stopped | EngineError::DiskFull | EngineError::NoSite),
-            )) => return Err(passing.into()),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "it took too long".to_owned(),
-        };
-        tracing::error!(%site, %month, why, "a statement is issued without the quality of its ids");
-        Ok(Some(None))
-    }
-
     async fn body(
         &self,
         site: &SiteId,
         month: Month,
         by: &Actor,
         (version, replaces): (u32, Option<(Replaced, String)>),
-        quality: Option<Option<IdQuality>>,
+        trust: Trust,
     ) -> Result<Body, BillingError> {
         // First the time: everything that came until then is stated, however long the sets take.
         let issued_at = self.clock.now();
@@ -274,7 +243,9 @@ impl Inner {
             (None, None) => true,
         };
         let before = before.pop().map(|last| last.body);
-        let said = subject.said(month, before.as_ref());
+        let subjects_least = self.settings.subjects_least;
+        let said = subject.said(month, before.as_ref(), subjects_least);
+        let (quality, members) = trust.said(said.members);
         let (replaces, reason) = replaces.unzip();
         let billable = Billable::of(version, &said.figures, &said.corrections);
         Ok(Body {
@@ -291,19 +262,21 @@ impl Inner {
             time_zone: said.time_zone,
             from: said.from,
             to: said.to,
-            closed_at: subject.closed_at(),
+            // A group that nobody was counted of closed with its members, and some may be new.
+            closed_at: before.map_or_else(|| subject.closed_at(), |first| first.closed_at),
             method: said.method,
             pseudonym_algorithm: said.pseudonym_algorithm,
             billable: billable.as_before(bills_devices),
             figures: said.figures,
             by_drm_type: said.by_drm_type,
+            subjects_least: Some(subjects_least),
             excluded: said.excluded,
             corrections: said.corrections,
             earlier_corrections,
             evidence: Some(evidence),
             recount,
             quality,
-            members: said.members,
+            members,
         })
     }
 
@@ -323,7 +296,7 @@ impl Inner {
         };
         for (_, row) in self.months.load_rows(&format!("{ROWS}{site}/"))? {
             let Statement { body, issued } = Statement::parse(&row)?;
-            if body.is_of_newest_form() && issued.index < lost.number {
+            if body.is_of_form_with_devices() && issued.index < lost.number {
                 return Ok(true);
             }
         }

@@ -9,10 +9,10 @@ pub use crate::engine::recount::{Compared, Recount};
 use crate::engine::{Engine, EngineError, UsageMonth};
 use crate::identity::Listed;
 use crate::keys::{GroupMonthKeys, SiteMonthKeys};
+use crate::model::explained::Explained;
 use crate::model::ids::{GroupId, SiteId};
 use crate::model::site::Site;
 use crate::model::time::Month;
-use crate::wire::explained::IdQuality;
 
 /// A change of state that is under way.
 pub type Change<'a, T> = Pin<Box<dyn Future<Output = Result<T, EngineError>> + Send + 'a>>;
@@ -67,8 +67,8 @@ pub trait Months: Send + Sync + 'static {
     fn compare(&self, site: SiteId, month: Month, list: Listed) -> Change<'_, Option<Compared>>;
     /// The stored sets of a month, counted again; `None` where they are gone.
     fn recount(&self, site: SiteId, month: Month) -> Change<'_, Option<Recount>>;
-    /// How far the ids of a month can be trusted, of what is folded.
-    fn quality(&self, site: SiteId, month: Month) -> Change<'_, IdQuality>;
+    /// What says how far the ids of a site's month can be trusted, of what is folded.
+    fn quality(&self, site: SiteId, month: Month) -> Change<'_, Arc<Explained>>;
     /// The desk's rows whose name begins so, in the order of their names.
     ///
     /// # Errors
@@ -116,8 +116,8 @@ impl Months for Engine {
         Box::pin(Self::recount(self, site, month))
     }
 
-    fn quality(&self, site: SiteId, month: Month) -> Change<'_, IdQuality> {
-        Box::pin(async move { Ok(IdQuality::of(&*self.explain_folded(site, month).await?)) })
+    fn quality(&self, site: SiteId, month: Month) -> Change<'_, Arc<Explained>> {
+        Box::pin(self.explain_folded(site, month))
     }
 
     fn load_rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, EngineError> {

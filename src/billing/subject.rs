@@ -14,14 +14,14 @@ use crate::identity::UserRules;
 use crate::model::caller::Caller;
 use crate::model::ids::{GroupId, SiteId};
 use crate::model::pseudonym::Algorithm;
+use crate::model::site::MonthSpan;
+use crate::model::systems::Hidden;
 use crate::model::time::{Month, Timestamp};
 use crate::model::usage::{Counters, Evidence, State, Tally};
-use crate::model::vocab::DrmType;
 use crate::wire::statement::{
     Body, ByDrm, Corrected, Earlier, Excluded, FORMAT, Figures, GROUP_FORMAT, Member, Method,
     Statement,
 };
-use crate::wire::usage::RULE_SET;
 
 /// How many months before may have had late records since the last statement: as many as a month's
 /// sets are kept for, since what is older takes no records.
@@ -161,12 +161,15 @@ impl Subject {
         }
     }
 
-    /// What a version says; `before` is the version that it follows, where it is stored.
-    pub fn said(&self, month: Month, before: Option<&Body>) -> Said {
+    /// What a version says; `before` is the version that it follows, where it is stored. What by
+    /// DRM system is about fewer users than `least` is left out.
+    pub fn said(&self, month: Month, before: Option<&Body>, least: u64) -> Said {
         match self {
-            Self::Site(usage) => of_site(usage, month),
-            Self::Group(group) => of_group(group, before),
-            Self::Left(group) => Said { members: Some(Vec::new()), ..of_group(group, before) },
+            Self::Site(usage) => of_site(usage, month, least),
+            Self::Group(group) => of_group(group, before, least),
+            Self::Left(group) => {
+                Said { members: Some(Vec::new()), ..of_group(group, before, least) }
+            }
         }
     }
 }
@@ -298,7 +301,7 @@ impl Inner {
         let stated = self.stored(scope, month)?.pop().map(|last| last.body);
         // Who joined after the close has a month that is open, and the group's stays closed.
         let closed = found.state == State::Closed || stated.is_some();
-        Ok(closed.then(|| of_group(&found, stated.as_ref()).corrections))
+        Ok(closed.then(|| of_group(&found, stated.as_ref(), 0).corrections))
     }
 }
 
@@ -310,7 +313,7 @@ fn kept<T>(found: Result<Option<T>, EngineError>) -> Result<Option<T>, EngineErr
     }
 }
 
-fn of_site(usage: &UsageMonth, month: Month) -> Said {
+fn of_site(usage: &UsageMonth, month: Month, least: u64) -> Said {
     let counters = &usage.tally.counters;
     Said {
         format: FORMAT,
@@ -322,25 +325,30 @@ fn of_site(usage: &UsageMonth, month: Month) -> Said {
         method: Some(method(usage, month)),
         pseudonym_algorithm: None,
         figures: counters.into(),
-        by_drm_type: by_drm(counters),
+        by_drm_type: ByDrm::of(counters, &Hidden::of(counters, least)),
         excluded: excluded(counters),
         corrections: (&usage.tally.corrections).into(),
         members: None,
     }
 }
 
-fn of_group(group: &GroupMonth, before: Option<&Body>) -> Said {
+fn of_group(group: &GroupMonth, before: Option<&Body>, least: u64) -> Said {
     let members = &group.members;
     let (all, late) = group.sums();
+    let in_time = members.iter().filter(|member| group.is_in_time(member));
+    let parts: Vec<Hidden> =
+        in_time.map(|member| Hidden::of(&member.tally.counters, least)).collect();
+    let hidden = Hidden::of(&all, least).and_parts(parts.iter());
     let said = |of: &Counters| Figures { devices: None, watermark_users: None, ..of.into() };
     let (figures, by_drm_type, excluded, corrections) = match before {
-        None => (said(&all), by_drm(&all), excluded(&all), Corrected::from(&late)),
+        None => (said(&all), ByDrm::of(&all, &hidden), excluded(&all), Corrected::from(&late)),
         Some(first) => {
             // All that the members count by now, less what was stated.
             let mut now = all;
             now.add_sums(&late);
             let more = Corrected::beyond(&now, &late, &first.figures, &first.excluded);
             let Body { figures, by_drm_type, excluded, .. } = first.clone();
+            let by_drm_type = by_drm_type.into_iter().map(|of| of.told(&hidden)).collect();
             (figures, by_drm_type, excluded, more)
         }
     };
@@ -374,21 +382,15 @@ fn member(usage: &UsageMonth, month: Month) -> Member {
         method: method(usage, month),
         figures: (&usage.tally.counters).into(),
         corrections: (&usage.tally.corrections).into(),
+        // It is read apart, since that takes its time.
+        quality: None,
     }
 }
 
 fn method(usage: &UsageMonth, month: Month) -> Method {
     let settings = usage.site.settings_in(month);
-    Method::new(RULE_SET, usage.span.pseudonyms, settings.closing_hours, settings.counting)
-}
-
-fn by_drm(counters: &Counters) -> Vec<ByDrm> {
-    let row = |(drm, mau, licenses_issued): (DrmType, u64, u64)| ByDrm {
-        drm_type: drm.name().to_owned(),
-        mau,
-        licenses_issued,
-    };
-    counters.by_drm().map(row).collect()
+    let MonthSpan { rule_set, pseudonyms, .. } = usage.span;
+    Method::new(rule_set, pseudonyms, settings.closing_hours, settings.counting)
 }
 
 fn excluded(counters: &Counters) -> Vec<Excluded> {

@@ -3,6 +3,7 @@
 mod apart;
 mod challenge;
 mod export;
+mod few;
 mod groups;
 mod older;
 mod silent;

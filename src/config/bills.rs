@@ -23,7 +23,9 @@ pub(super) fn settings(file: &File) -> Result<billing::Settings, ConfigError> {
         counted_min,
         budget: whole("[challenge] budget", said.budget, 0, 1_000)?,
     };
-    Ok(billing::Settings { challenge, names: export_names(&file.export)? })
+    let least = file.explain.subjects_least;
+    let subjects_least = whole("[explain] subjects_least", least, 1, 1_000)?;
+    Ok(billing::Settings { subjects_least, challenge, names: export_names(&file.export)? })
 }
 
 fn export_names(said: &Export) -> Result<billing::Names, ConfigError> {

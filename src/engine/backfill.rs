@@ -210,7 +210,14 @@ impl Engine {
             let secret = Secret::random();
             job.mark = key.seal(&mark_aad(job.number), secret.expose());
             job.key = Some(key.id());
-            engine.wait_for(|reply| Message::Backfill(Order::Make(Box::new(job), reply)))
+            let id = key.id();
+            let made =
+                engine.wait_for(|reply| Message::Backfill(Order::Make(Box::new(job), reply)));
+            if let Err(EngineError::Conflict(_)) = made {
+                // It sealed nothing that is kept, and no row knows of it.
+                engine.shared.ring.retire(&[id])?;
+            }
+            made
         })
         .await
     }

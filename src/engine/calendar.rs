@@ -5,6 +5,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::model::limits;
+use crate::model::rules::RuleSet;
 use crate::model::site::{MonthSpan, Site};
 use crate::model::time::{Month, Timestamp};
 
@@ -54,7 +55,8 @@ pub fn span(site: &Site, month: Month) -> Result<MonthSpan, NoZone> {
         from = last.to;
     }
     let pseudonyms = site.pseudonyms_in(month);
-    Ok(MonthSpan { month, from, to: to.max(from), partitions: PARTITIONS, pseudonyms })
+    let (to, rule_set) = (to.max(from), RuleSet::CURRENT);
+    Ok(MonthSpan { month, from, to, partitions: PARTITIONS, pseudonyms, rule_set })
 }
 
 /// The stored months with those added that make the table reach the instant.
@@ -146,7 +148,7 @@ mod tests {
             created_at: Timestamp(0),
             terminated_at: None,
             settings: SiteSettings { time_zone: zone.into(), ..SiteSettings::default() },
-            pending: None,
+            pending: Vec::new(),
             past: Vec::new(),
             months: Vec::new(),
             closed_through: None,
@@ -179,7 +181,7 @@ mod tests {
         past.past.push((month("2026-10"), unknown.settings.clone()));
         assert_eq!(check(&past), Err(NoZone));
         let mut announced = site("UTC");
-        announced.pending = Some((month("2026-12"), unknown.settings));
+        announced.pending = vec![(month("2026-12"), unknown.settings)];
         assert_eq!(check(&announced), Err(NoZone));
         assert_eq!(check(&site("Asia/Seoul")), Ok(()));
     }
@@ -205,7 +207,7 @@ mod tests {
         assert_eq!(closes_at(&site, month("2026-01")), Ok(at("2026-12-03T00:00:00Z")));
         // The hours of a month are those that it was counted with.
         let long = SiteSettings { closing_hours: 240, ..site.settings.clone() };
-        site.pending = Some((month("2026-12"), long));
+        site.pending = vec![(month("2026-12"), long)];
         assert_eq!(closes_at(&site, month("2026-12")), Ok(at("2027-01-10T15:00:00Z")));
         assert_eq!(closes_at(&site, month("2026-11")), Ok(at("2026-12-03T00:00:00Z")));
     }
@@ -227,7 +229,7 @@ mod tests {
         let mut site = site("Asia/Seoul");
         site.months = reaching(&site, at("2026-11-22T00:00:00Z")).unwrap();
         let later = SiteSettings { time_zone: "America/New_York".into(), ..Default::default() };
-        site.pending = Some((month("2026-12"), later));
+        site.pending = vec![(month("2026-12"), later)];
         site.months = reaching(&site, at("2026-12-22T00:00:00Z")).unwrap();
         assert_eq!(site.months[1].from, at("2026-11-30T15:00:00Z"));
         assert_eq!(site.months[1].to, at("2027-01-01T05:00:00Z"));

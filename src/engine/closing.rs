@@ -250,7 +250,7 @@ mod tests {
             created_at: at(created_at),
             terminated_at: None,
             settings: SiteSettings { time_zone: zone.into(), ..SiteSettings::default() },
-            pending: None,
+            pending: Vec::new(),
             past: Vec::new(),
             months: Vec::new(),
             closed_through: None,

@@ -179,7 +179,12 @@ impl Writer {
                 });
             }
             DeskOrder::List(order) => {
-                self.folder.send(FoldOrder::List(order)).map_err(|_| EngineError::Stopped)?;
+                let (through, at) = self.last_cut;
+                let is_whole = through + 1 == self.next_group;
+                // What is folded then is what was counted until now, or until the last cut.
+                let as_of = if is_whole { self.shared.clock.now() } else { at };
+                let order = FoldOrder::List(order, as_of);
+                self.folder.send(order).map_err(|_| EngineError::Stopped)?;
             }
         }
         Ok(())

@@ -55,6 +55,7 @@ impl Directory {
                     site.id
                 ))
             })?;
+            refuse_unknown_rules(&site)?;
             lists.put_site(Arc::new(site));
         }
         for row in store.scan(Table::Meta, keys::TOKENS, Some(keys::TOKENS_END))? {
@@ -123,7 +124,7 @@ impl Directory {
             created_at: now,
             terminated_at: None,
             settings: SiteSettings::default(),
-            pending: None,
+            pending: Vec::new(),
             past: Vec::new(),
             months: Vec::new(),
             closed_through: None,
@@ -260,6 +261,21 @@ impl Lists {
     }
 }
 
+/// A month that is not closed is counted on by the rules that it was begun with, or not at all. One
+/// that is closed keeps its name and figures, and takes nothing any more (`Places`).
+fn refuse_unknown_rules(site: &Site) -> Result<(), EngineError> {
+    let open = site.months.iter().filter(|span| !site.is_closed(span.month));
+    let Some(span) = open.filter(|span| !span.rule_set.is_known()).min_by_key(|span| span.month)
+    else {
+        return Ok(());
+    };
+    Err(EngineError::Refused(format!(
+        "site {} counts {} by the rule set {}, which this program does not have; start it with \
+         the release that the month was begun with, or a newer one",
+        site.id, span.month, span.rule_set
+    )))
+}
+
 fn aad(row: &[u8]) -> Aad {
     Aad::new("meta/1").bytes(row)
 }
@@ -269,10 +285,21 @@ fn aad(row: &[u8]) -> Aad {
 /// # Errors
 /// [`NoZone`].
 pub fn settings_at(site: &Site, now: Timestamp) -> Result<&SiteSettings, NoZone> {
-    Ok(match &site.pending {
-        Some((month, settings)) if calendar::span(site, *month)?.from <= now => settings,
-        _ => &site.settings,
-    })
+    let begun = begun(site, now)?;
+    let announced = site.pending.iter().take(begun).next_back();
+    Ok(announced.map_or(&site.settings, |(_, settings)| settings))
+}
+
+/// How many announced changes hold by a time.
+fn begun(site: &Site, now: Timestamp) -> Result<usize, NoZone> {
+    let mut begun = 0;
+    for (month, _) in &site.pending {
+        if calendar::span(site, *month)?.from > now {
+            break;
+        }
+        begun += 1;
+    }
+    Ok(begun)
 }
 
 /// The site as it stands at a time: once the month has begun that a change was announced for, the
@@ -282,13 +309,13 @@ pub fn settings_at(site: &Site, now: Timestamp) -> Result<&SiteSettings, NoZone>
 /// # Errors
 /// [`NoZone`].
 pub fn as_of(site: &Arc<Site>, now: Timestamp) -> Result<Arc<Site>, NoZone> {
-    let settings = settings_at(site, now)?;
-    Ok(match &site.pending {
-        Some((_, pending)) if pending == settings => {
-            Arc::new(Site { settings: settings.clone(), pending: None, ..Site::clone(site) })
-        }
-        _ => Arc::clone(site),
-    })
+    let begun = begun(site, now)?;
+    if begun == 0 {
+        return Ok(Arc::clone(site));
+    }
+    let settings = settings_at(site, now)?.clone();
+    let pending = site.pending.iter().skip(begun).cloned().collect();
+    Ok(Arc::new(Site { settings, pending, ..Site::clone(site) }))
 }
 
 /// Whether what is frozen inside a month is the same in both.
@@ -306,10 +333,10 @@ pub fn frozen_alike(left: &SiteSettings, right: &SiteSettings) -> bool {
 /// opened for records which were refused are made anew when they are needed. A month that is
 /// closed stays as it is.
 pub fn changed_at_once(site: &Site, settings: SiteSettings) -> Site {
-    if frozen_alike(&site.settings, &settings) && site.pending.is_none() {
+    if frozen_alike(&site.settings, &settings) && site.pending.is_empty() {
         return Site { settings, ..site.clone() };
     }
-    let mut changed = Site { settings, pending: None, ..site.clone() };
+    let mut changed = Site { settings, pending: Vec::new(), ..site.clone() };
     changed.months.retain(|span| site.is_closed(span.month));
     changed.past.retain(|(until, _)| site.is_closed(*until));
     if let Some(last) = site.closed_through {
@@ -325,9 +352,10 @@ fn keeps_longer(before: &SiteSettings, after: &SiteSettings) -> bool {
     days(after) > days(before)
 }
 
-/// A site with new settings: what is frozen inside a month holds from the next month on. Settings
-/// that keep records longer hold from the first month that begins after the notice of a material
-/// change, so what is collected before keeps its own period. Answers the month.
+/// A site with new settings: what is frozen inside a month holds from the next month on. A longer
+/// retention of records holds from the first month that begins after the notice of a material
+/// change, so what is collected before keeps its own period; nothing else waits for that. Answers
+/// the first month that is changed.
 ///
 /// # Errors
 /// [`NoZone`].
@@ -337,23 +365,19 @@ pub fn changed(
     now: Timestamp,
 ) -> Result<(Site, Option<Month>), NoZone> {
     let mut site = site.clone();
-    // A month that a record opened ahead of time has begun, too.
-    let opened = |month: &Month| site.months.last().is_some_and(|last| last.month >= *month);
-    let has_begun = match &site.pending {
-        Some((month, _)) => opened(month) || calendar::span(&site, *month)?.from <= now,
-        None => false,
-    };
-    let current = match &site.pending {
-        Some((_, pending)) if has_begun => pending.clone(),
-        _ => site.settings.clone(),
-    };
-    if has_begun {
-        let until = site.pending.take().map(|(month, _)| month);
-        let before = std::mem::replace(&mut site.settings, current.clone());
-        site.past.extend(until.map(|until| (until, before)));
+    while let Some((month, _)) = site.pending.first() {
+        // A month that a record opened ahead of time has begun, too.
+        let is_open = site.months.last().is_some_and(|last| last.month >= *month);
+        if !is_open && calendar::span(&site, *month)?.from > now {
+            break;
+        }
+        let (until, announced) = site.pending.remove(0);
+        let before = std::mem::replace(&mut site.settings, announced);
+        site.past.push((until, before));
     }
+    let current = site.settings.clone();
     if frozen_alike(&current, &settings) {
-        site.pending = None;
+        site.pending.clear();
         site.settings = settings;
         return Ok((site, None));
     }
@@ -361,23 +385,40 @@ pub fn changed(
     // what it was opened with stays.
     let last = site.months.last().map_or(now.day().month(), |span| span.month);
     let zone = calendar::zone(&current.time_zone)?;
-    let mut from = last.max(calendar::month_in(&zone, now)).next();
+    let from = last.max(calendar::month_in(&zone, now)).next();
+    let mut pending = Vec::new();
+    let mut whole = from;
     if keeps_longer(&current, &settings) {
-        let announced = site.pending.as_ref();
-        match announced.filter(|(_, said)| !keeps_longer(said, &settings)) {
-            // Its notice runs already.
-            Some((month, _)) => from = from.max(*month),
-            None => {
-                let notice = i64::from(limits::MATERIAL_NOTICE_DAYS) * DAY_MS;
-                let known = Timestamp(now.0.saturating_add(notice));
-                while calendar::span(&site, from)?.from < known {
-                    from = from.next();
-                }
-            }
+        whole = noticed(&site, &settings, from, now)?;
+        let sooner = SiteSettings { records_days: current.records_days, ..settings.clone() };
+        if whole > from && !frozen_alike(&current, &sooner) {
+            pending.push((from, sooner));
         }
     }
     site.settings.name.clone_from(&settings.name);
     site.settings.plan_mau = settings.plan_mau;
-    site.pending = Some((from, settings));
-    Ok((site, Some(from)))
+    pending.push((whole, settings));
+    let first = pending.first().map(|(month, _)| *month);
+    site.pending = pending;
+    Ok((site, first))
+}
+
+/// The first month from one on that begins after the notice of a longer retention.
+fn noticed(
+    site: &Site,
+    settings: &SiteSettings,
+    from: Month,
+    now: Timestamp,
+) -> Result<Month, NoZone> {
+    if let Some((month, _)) = site.pending.iter().find(|(_, said)| !keeps_longer(said, settings)) {
+        // Its notice runs already.
+        return Ok(from.max(*month));
+    }
+    let notice = i64::from(limits::MATERIAL_NOTICE_DAYS) * DAY_MS;
+    let known = Timestamp(now.0.saturating_add(notice));
+    let mut month = from;
+    while calendar::span(site, month)?.from < known {
+        month = month.next();
+    }
+    Ok(month)
 }

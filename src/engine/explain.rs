@@ -293,7 +293,7 @@ impl<'e> Work<'e> {
     pub(super) fn read(&self, listing: &Listing) -> Result<Option<Explained>, EngineError> {
         let counting = self.site.settings_in(self.span.month).counting;
         let Settings { memory_bytes, limits, subjects, .. } = self.settings;
-        let mut explained = self.empty(listing.tally.clone());
+        let mut explained = self.empty(listing.as_of, listing.tally.clone());
         let mut parts = vec![Part::ALL];
         let mut totals = Some(Totals::new(subjects));
         let mut crowd = Crowd::new(subjects);
@@ -366,16 +366,16 @@ impl<'e> Work<'e> {
 
     /// What there is to say of a month without a record.
     fn nothing(&self, tally: Tally) -> Explained {
-        let mut explained = self.empty(tally);
+        let mut explained = self.empty(self.shared.clock.now(), tally);
         let least = self.settings.subjects;
         explained.hidden = hidden::hidden(&explained, &Crowd::new(least), least as u64);
         explained
     }
 
-    fn empty(&self, tally: Tally) -> Explained {
+    fn empty(&self, as_of: Timestamp, tally: Tally) -> Explained {
         Explained::new(
             (self.site.id.clone(), self.span.month),
-            (self.shared.clock.now(), tally),
+            (as_of, tally),
             self.settings.limits,
         )
     }

@@ -6,8 +6,19 @@ use std::sync::Arc;
 
 use super::{Engine, Settings};
 use crate::keys::{self, KeyRing};
+use crate::model::ids::SiteId;
+use crate::model::rules::RuleSet;
+use crate::model::site::Site;
 use crate::model::time::Clock;
 use crate::store::{self, Store};
+
+/// Closes all months of a site as a program with such rules would have left them.
+pub fn closed_under(engine: &Engine, id: &SiteId, rules: RuleSet) {
+    let mut site = Site::clone(&engine.site(id).unwrap());
+    site.months.iter_mut().for_each(|span| span.rule_set = rules);
+    site.closed_through = site.months.last().map(|span| span.month);
+    engine.shared.directory.put_site(&engine.shared.store, site).unwrap();
+}
 
 /// A running engine that ends with this: its threads, memory and files would else stay until the
 /// last test has ended.

@@ -127,7 +127,7 @@ impl Reach {
     /// With those from which on something is announced: it holds from there on.
     fn months_of(self, site: &Site, others: &[Arc<Site>]) -> BTreeSet<Month> {
         let all = others.iter().map(AsRef::as_ref).chain([site]);
-        let announced = all.filter_map(|site| site.pending.as_ref().map(|(month, _)| *month));
+        let announced = all.flat_map(|site| site.pending.iter().map(|(month, _)| *month));
         let mut months: BTreeSet<Month> = announced.collect();
         let mut month = self.first;
         while month <= self.last {

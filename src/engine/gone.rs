@@ -253,6 +253,8 @@ mod tests {
     use super::*;
     use crate::model::ids::SiteId;
     use crate::model::pseudonym::{Algorithm, Pseudonyms};
+
+    use crate::model::rules::RuleSet;
     use crate::model::site::SiteSettings;
     use crate::model::time::DAY_MS;
 
@@ -265,7 +267,7 @@ mod tests {
             created_at: Timestamp(0),
             terminated_at: None,
             settings: SiteSettings { records_days: days, ..SiteSettings::default() },
-            pending: None,
+            pending: Vec::new(),
             past: Vec::new(),
             months: vec![MonthSpan {
                 month,
@@ -273,6 +275,7 @@ mod tests {
                 to: Timestamp(Day(20_021).start().0 - DAY_MS / 2),
                 partitions: 1,
                 pseudonyms: Pseudonyms::default(),
+                rule_set: RuleSet::default(),
             }],
             closed_through: None,
         }

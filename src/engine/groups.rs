@@ -23,6 +23,7 @@ use crate::model::batch::{Batch, SiteMonth};
 use crate::model::ids::{GroupId, ShortTag, SiteId, SiteNo};
 use crate::model::limits;
 use crate::model::pseudonym::Algorithm;
+use crate::model::rules::RuleSet;
 use crate::model::site::Site;
 use crate::model::time::{Month, Timestamp};
 use crate::model::usage::{Counters, Evidence, State as MonthLife, Tally};
@@ -46,7 +47,7 @@ pub struct GroupMonth {
     pub tally: Tally,
     /// How far the group's month is.
     pub state: MonthLife,
-    /// When the last member closes, or was due to.
+    /// When the last member closes, or was due to; who joins after the close does not move it.
     pub closes_at: Timestamp,
     /// What the group's figures rest on.
     pub evidence: Evidence,
@@ -71,9 +72,14 @@ impl GroupMonth {
         (figures, late)
     }
 
+    /// The rules that its members' months are counted by; where these differ, the newest.
+    pub fn rule_set(&self) -> RuleSet {
+        self.members.iter().map(|member| member.span.rule_set).max().unwrap_or_default()
+    }
+
     /// Whether a member's own month closed no later than the group's. Another one joined after the
     /// group had closed, or had no record until then.
-    fn is_in_time(&self, member: &UsageMonth) -> bool {
+    pub fn is_in_time(&self, member: &UsageMonth) -> bool {
         let closed_at = |tally: &Tally| tally.closed_at.unwrap_or(Timestamp::END);
         closed_at(&member.tally) <= closed_at(&self.tally)
     }
@@ -133,6 +139,16 @@ fn awaited(members: &[Arc<Site>], month: Month) -> Vec<Arc<Site>> {
     let first = members.iter().map(|site| site.created_at.0).min().unwrap_or_default();
     let until = first.saturating_add(i64::from(limits::NEW_SITE_HOURS) * HOUR_MS);
     members.iter().filter(|site| site.created_at.0 < until).cloned().collect()
+}
+
+/// When a group's month closes, or was due to. Once it has closed, who joins later with a month
+/// that is open still moves it no more: whoever was waited for was due by then.
+fn closes_at(due: &[Timestamp], closed_at: Option<Timestamp>) -> Timestamp {
+    let due = due.iter().copied();
+    match closed_at {
+        Some(at) => due.filter(|due| *due <= at).max().unwrap_or(at),
+        None => due.max().unwrap_or_default(),
+    }
 }
 
 impl Shared {
@@ -233,7 +249,8 @@ impl Engine {
             None if own.iter().any(|of| of.state == MonthLife::Open) => MonthLife::Open,
             None => MonthLife::Closing,
         };
-        let closes_at = own.iter().map(|of| of.closes_at).max().unwrap_or_default();
+        let due: Vec<Timestamp> = own.iter().map(|of| of.closes_at).collect();
+        let closes_at = closes_at(&due, tally.closed_at);
         Ok(Some(GroupMonth {
             group: group.clone(),
             month,
@@ -288,5 +305,24 @@ impl Engine {
     /// The key scope of a billing group; `None` where no site was ever a member.
     pub fn group_scope(&self, group: &GroupId) -> Option<Arc<Site>> {
         self.site(&SiteId::of_group(group))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A member whose own month is open still when it joins is due later than the group closed.
+    #[test]
+    fn who_joins_after_the_close_moves_nothing() {
+        let [first, last, late] = [10, 20, 90].map(Timestamp);
+        let own = [first, last];
+        assert_eq!(closes_at(&own, None), Timestamp(20));
+        assert_eq!(closes_at(&own, Some(Timestamp(21))), Timestamp(20));
+        let joined = [first, last, late];
+        assert_eq!(closes_at(&joined, Some(Timestamp(21))), Timestamp(20));
+        assert_eq!(closes_at(&joined, None), Timestamp(90), "it is waited for");
+        assert_eq!(closes_at(&[late], Some(Timestamp(21))), Timestamp(21));
+        assert_eq!(closes_at(&[], None), Timestamp::default());
     }
 }

@@ -47,7 +47,7 @@ impl Writer {
                     created_at: now,
                     terminated_at: None,
                     settings,
-                    pending: None,
+                    pending: Vec::new(),
                     past: Vec::new(),
                     months: Vec::new(),
                     closed_through: None,

@@ -151,6 +151,8 @@ pub struct Writer {
     pub fold_waiters: Vec<(u64, Reply<()>)>,
     /// The last group that is folded.
     pub folded_through: u64,
+    /// The last group of the last fold that was begun, and when that was.
+    pub last_cut: (u64, Timestamp),
     /// A backup that waits for everything to be folded.
     pub barrier: Barrier,
     /// The time that is believed, and which months close next.
@@ -364,6 +366,7 @@ impl Writer {
         let through = self.next_group - 1;
         let floor = self.state.floor();
         let believed = self.closing.believed();
+        self.last_cut = (through, self.shared.clock.now());
         let half = self.half;
         self.half = half.other();
         let arrivals = self.shared.arrivals.cut();

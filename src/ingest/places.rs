@@ -259,6 +259,10 @@ impl<'e> Places<'e> {
             }
         };
         let name = SiteMonth { site: place.site.no, month: span.month };
+        // It closed under a program with other rules, and is counted by no others.
+        if !span.rule_set.is_known() {
+            return Err(Reason::TooOld.into());
+        }
         // Asked before: a month that lost a key must not get new ones. And after: it may lose one
         // at this moment.
         let keys = match self.engine.takes_records(name) {

@@ -200,7 +200,7 @@ pub struct Explained {
     pub site: SiteId,
     /// The month.
     pub month: Month,
-    /// When the records were what is said here.
+    /// The time of the last fold before the reading began: figures and records are as of then.
     pub as_of: Timestamp,
     /// The figures of the bill as of the same moment.
     pub tally: Tally,

@@ -3,6 +3,7 @@
 use super::ids::{GroupId, SiteId, SiteNo};
 use super::limits;
 use super::pseudonym::{Algorithm, CANONICALIZER_VERSION, Pseudonyms, UserForm};
+use super::rules::RuleSet;
 use super::time::{Month, Timestamp};
 
 /// How a site's months are counted under rule set `mau/1`; frozen inside a month.
@@ -109,6 +110,8 @@ pub struct MonthSpan {
     pub partitions: u16,
     /// How its ids become pseudonyms.
     pub pseudonyms: Pseudonyms,
+    /// The rules that it is counted by.
+    pub rule_set: RuleSet,
 }
 
 impl MonthSpan {
@@ -134,8 +137,9 @@ pub struct Site {
     pub terminated_at: Option<Timestamp>,
     /// The settings in force.
     pub settings: SiteSettings,
-    /// Settings that take effect at the start of a month.
-    pub pending: Option<(Month, SiteSettings)>,
+    /// Settings that take effect at the start of a month, in the order of these: a longer retention
+    /// of records waits for its notice, and nothing else that was said with it.
+    pub pending: Vec<(Month, SiteSettings)>,
     /// Settings that held before, each with the first month that it no longer holds for; in order.
     /// What a month was counted with stays what it is counted with.
     pub past: Vec<(Month, SiteSettings)>,
@@ -151,10 +155,13 @@ impl Site {
         if let Some((_, settings)) = self.past.iter().find(|(until, _)| month < *until) {
             return settings;
         }
-        match &self.pending {
-            Some((from, settings)) if *from <= month => settings,
-            _ => &self.settings,
-        }
+        let announced = self.pending.iter().rev().find(|(from, _)| *from <= month);
+        announced.map_or(&self.settings, |(_, settings)| settings)
+    }
+
+    /// What was said last, whether it holds already or not: later changes build on it.
+    pub fn last_said(&self) -> &SiteSettings {
+        self.pending.last().map_or(&self.settings, |(_, settings)| settings)
     }
 
     /// How the ids of a month become pseudonyms: as its row says, or as it would.

@@ -722,7 +722,7 @@ pub fn desk(folder: &std::path::Path, sites: &[&str], now: Timestamp) -> super::
             created_at: Timestamp(0),
             terminated_at: None,
             settings: SiteSettings::default(),
-            pending: None,
+            pending: Vec::new(),
             past: Vec::new(),
             months: Vec::new(),
             closed_through: Some(month),

@@ -112,6 +112,7 @@ pub const ROWS: &[(&str, Life)] = &[
 /// The life of each kind of row of the desk; a name ends with its first slash.
 pub const DESK_ROWS: &[(&str, Life)] = &[
     ("access/", Life::Class(RetentionClass::AccessLog, By::Sweep(Sweep::Access))),
+    ("backfill-making", Life::Engine("until a backfill is made, or was not")),
     ("certificate/", Life::Class(RetentionClass::Proofs, By::Nobody)),
     ("challenge/", Life::Class(RetentionClass::Statements, By::Sweep(Sweep::Statements))),
     ("clock", Life::Engine("as long as the data directory")),

@@ -64,7 +64,7 @@ fn site(id: &str, no: u32, zone: &str, records_days: Option<u32>) -> Site {
         created_at: at("2025-12-01T00:00:00Z"),
         terminated_at: None,
         settings,
-        pending: None,
+        pending: Vec::new(),
         past: Vec::new(),
         months: Vec::new(),
         closed_through: Some(month("2026-12")),

@@ -7,12 +7,16 @@ use super::codec::{Corrupt, Put, Reader};
 use crate::model::caller::{Role, SiteScope, Token};
 use crate::model::ids::{GroupId, SiteId, SiteNo};
 use crate::model::pseudonym::{Algorithm, CANONICALIZER_VERSION, Pseudonyms, UserForm};
+use crate::model::rules::RuleSet;
 use crate::model::site::{Counting, MonthSpan, Site, SiteSettings};
 use crate::model::time::{Month, Timestamp};
 
 const VERSION: u8 = 1;
 /// Of a site's row.
-const VERSION_SITE: u8 = 2;
+const VERSION_SITE: u8 = 3;
+/// Sites of this version say nothing of the rules that their months are counted by: they are the
+/// first ones.
+const VERSION_SITE_RULES: u8 = 2;
 /// Sites of this version say nothing of algorithm and form of their pseudonyms: they have the
 /// default ones.
 const VERSION_SITE_PLAIN: u8 = 1;
@@ -28,14 +32,12 @@ pub fn encode_site(site: &Site) -> Vec<u8> {
     out.zigzag(site.created_at.0);
     put_option(&mut out, site.terminated_at.as_ref(), |out, at| out.zigzag(at.0));
     encode_settings(&mut out, &site.settings);
-    put_option(&mut out, site.pending.as_ref(), |out, (month, settings)| {
-        out.varint(u64::from(month.0));
-        encode_settings(out, settings);
-    });
-    out.varint(site.past.len() as u64);
-    for (until, settings) in &site.past {
-        out.varint(u64::from(until.0));
-        encode_settings(&mut out, settings);
+    for other in [&site.pending, &site.past] {
+        out.varint(other.len() as u64);
+        for (month, settings) in other {
+            out.varint(u64::from(month.0));
+            encode_settings(&mut out, settings);
+        }
     }
     out.varint(site.months.len() as u64);
     for span in &site.months {
@@ -45,6 +47,7 @@ pub fn encode_site(site: &Site) -> Vec<u8> {
         out.varint(u64::from(span.partitions));
         let Pseudonyms { algorithm, canonicalizer, users } = span.pseudonyms;
         out.extend_from_slice(&[algorithm.code(), canonicalizer, users.code()]);
+        out.varint(u64::from(span.rule_set.number()));
     }
     put_option(&mut out, site.closed_through.as_ref(), |out, month| out.varint(u64::from(month.0)));
     out
@@ -57,9 +60,10 @@ pub fn encode_site(site: &Site) -> Vec<u8> {
 pub fn decode_site(bytes: &[u8]) -> Result<Site, Corrupt> {
     let mut reader = Reader::new("site", bytes);
     let corrupt = reader.corrupt();
-    let says = match reader.byte()? {
-        VERSION_SITE => true,
-        VERSION_SITE_PLAIN => false,
+    let (says, rules) = match reader.byte()? {
+        VERSION_SITE => (true, true),
+        VERSION_SITE_RULES => (true, false),
+        VERSION_SITE_PLAIN => (false, false),
         _ => return Err(corrupt),
     };
     let id = SiteId::parse_scope(reader.prefixed()?).ok_or(corrupt)?;
@@ -68,12 +72,12 @@ pub fn decode_site(bytes: &[u8]) -> Result<Site, Corrupt> {
     let created_at = Timestamp(reader.zigzag()?);
     let terminated_at = option(&mut reader, |reader| Ok(Timestamp(reader.zigzag()?)))?;
     let settings = decode_settings(&mut reader, says)?;
-    let pending = option(&mut reader, |reader| {
-        Ok((Month(reader.number32()?), decode_settings(reader, says)?))
-    })?;
-    let mut past = Vec::new();
-    for _ in 0..reader.count_of(8)? {
-        past.push((Month(reader.number32()?), decode_settings(&mut reader, says)?));
+    // Where there could be one only, its number was a byte 0 or 1: the same bytes.
+    let [mut pending, mut past] = [const { Vec::new() }; 2];
+    for other in [&mut pending, &mut past] {
+        for _ in 0..reader.count_of(8)? {
+            other.push((Month(reader.number32()?), decode_settings(&mut reader, says)?));
+        }
     }
     let mut months = Vec::new();
     for _ in 0..reader.count_of(4)? {
@@ -83,6 +87,7 @@ pub fn decode_site(bytes: &[u8]) -> Result<Site, Corrupt> {
             to: Timestamp(reader.zigzag()?),
             partitions: u16::try_from(reader.varint()?).map_err(|_| corrupt)?,
             pseudonyms: if says { pseudonyms(&mut reader)? } else { Pseudonyms::default() },
+            rule_set: if rules { RuleSet::of(reader.number32()?) } else { RuleSet::default() },
         });
     }
     let closed_through = option(&mut reader, |reader| Ok(Month(reader.number32()?)))?;
@@ -393,10 +398,16 @@ mod tests {
             to: Timestamp(1),
             partitions: 256,
             pseudonyms: Pseudonyms::default(),
+            rule_set: RuleSet::default(),
         };
         assert_eq!(site.months, [span]);
         let now = encode_site(&site);
-        assert_eq!((now[0], decode_site(&now)), (2, Ok(site)));
+        assert_eq!((now[0], decode_site(&now).as_ref()), (3, Ok(&site)));
+        // Between the two a month said how ids are read, and nothing of the rules.
+        let mut second = now.clone();
+        second[0] = 2;
+        let rules = second.len() - 2;
+        assert_eq!((second.remove(rules), decode_site(&second)), (1, Ok(site)));
         for cut in 0..bytes.len() {
             assert!(decode_site(&bytes[..cut]).is_err(), "{cut}");
         }
@@ -407,20 +418,23 @@ mod tests {
         fn sites_round_trip(
             now in settings(), later in proptest::option::of(settings()), at in any::<i64>(),
             months in 0u32..4, closed in proptest::option::of(any::<u32>()), form in 0u8..8,
-            blake3 in any::<bool>(),
+            blake3 in any::<bool>(), rules in any::<u32>(),
         ) {
             let algorithm = if blake3 { Algorithm::Blake3 } else { Algorithm::HmacSha256 };
             let users = UserForm::from_code(form).unwrap();
             let span = |no| MonthSpan {
                 month: Month(no), from: Timestamp(at), to: Timestamp(!at), partitions: 256,
                 pseudonyms: Pseudonyms { algorithm, users, ..Pseudonyms::default() },
+                rule_set: RuleSet::of(rules),
             };
             let site = Site {
                 id: SiteId::parse(b"A-1").unwrap(), no: SiteNo(7), algorithm,
                 created_at: Timestamp(at),
                 terminated_at: (at > 0).then_some(Timestamp(1)), settings: now,
                 past: later.iter().map(|settings| (Month(24_300), settings.clone())).collect(),
-                pending: later.map(|settings| (Month(24_322), settings)),
+                pending: later.iter().flat_map(|settings| {
+                    (0..2).map(|more| (Month(24_322 + more), settings.clone()))
+                }).collect(),
                 months: (0..months).map(span).collect(),
                 closed_through: closed.map(Month),
             };

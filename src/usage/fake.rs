@@ -9,6 +9,7 @@ use crate::model::caller::{Caller, Role, SiteScope, Token};
 use crate::model::explained::Explained;
 use crate::model::ids::{GroupId, SiteId, SiteNo};
 use crate::model::pseudonym::{Algorithm, Pseudonyms};
+use crate::model::rules::RuleSet;
 use crate::model::site::{MonthSpan, Site, SiteSettings};
 use crate::model::time::{Month, Timestamp};
 use crate::model::usage::{Counters, State, Tally};
@@ -45,7 +46,7 @@ impl Figures {
                 created_at: Timestamp(0),
                 terminated_at: None,
                 settings: SiteSettings::default(),
-                pending: None,
+                pending: Vec::new(),
                 past: Vec::new(),
                 months: Vec::new(),
                 closed_through: None,
@@ -71,6 +72,7 @@ impl Counts for Figures {
             to: start(month.next()),
             partitions: 1,
             pseudonyms: Pseudonyms::default(),
+            rule_set: RuleSet::default(),
         };
         let counters = Counters { mau: 7, ..Counters::default() };
         Ok(Some(UsageMonth {

@@ -24,10 +24,12 @@ impl Usage {
             return Err(UsageError::NotFound);
         }
         let (figures, corrections) = found.sums();
+        let rule_set = found.rule_set();
         let usage = GroupUsage {
             group: found.group,
             month,
             algorithm: found.algorithm,
+            rule_set,
             state: found.state,
             closes_at: found.closes_at,
             figures,
@@ -45,6 +47,7 @@ fn member(usage: UsageMonth) -> Member {
         site_id: usage.site.id.clone(),
         time_zone: usage.time_zone,
         pseudonyms: usage.span.pseudonyms,
+        rule_set: usage.span.rule_set,
         state: usage.state,
         counters: usage.tally.counters,
         corrections: usage.tally.corrections,

@@ -19,6 +19,7 @@ use super::*;
 use crate::model::caller::{Caller, Role, SiteScope};
 use crate::model::ids::SiteId;
 use crate::model::pseudonym::Pseudonyms;
+use crate::model::rules::RuleSet;
 use crate::model::site::MonthSpan;
 use crate::model::time::{Clock, Month, Timestamp};
 use crate::model::usage::Counters;
@@ -62,6 +63,7 @@ fn november(id: &str, mau: u64) -> MonthNews {
             to: at("2026-12-01T00:00:00Z"),
             partitions: 1,
             pseudonyms: Pseudonyms::default(),
+            rule_set: RuleSet::default(),
         },
         time_zone: "UTC".to_owned(),
         closed_at: None,

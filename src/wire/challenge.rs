@@ -150,6 +150,9 @@ pub struct Answer {
     /// What the version bills beyond the users of the close; the first one bills nothing.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub late: Option<Late>,
+    /// Whether a count of listed users, and all that follows from it, is not told because it is
+    /// below the least one.
+    pub suppressed: bool,
     /// Fewer counted users than this are not told.
     pub counted_min: u64,
     /// How many more lists may be sent of this month.

@@ -19,7 +19,8 @@ const MILLION: u128 = 1_000_000;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IdQuality {
-    /// When the records were what is said here.
+    /// The fold that the figures are of, and the records are those until then. Whoever was to be
+    /// erased by the time of the reading is among what was counted and not among what was seen.
     #[serde(with = "text")]
     pub as_of: Timestamp,
     /// Records that were counted until then.
@@ -111,6 +112,39 @@ impl IdQuality {
         let all = [("as_of", Some(said.as_of.to_string()))].into_iter().chain(counts);
         let cell = |cell: Option<String>| cell.filter(|_| of.is_some()).unwrap_or_default();
         all.map(|(name, value)| (format!("quality_{name}"), cell(value))).collect()
+    }
+
+    /// What the explanations of a group's members say together; nothing without any. A licence is
+    /// of one member, so licences, records and their shares are sums. Whether a user of one member
+    /// is one of another nobody can tell, so suspects are counted at each: one who looks like many
+    /// at two of them is two. Where one member's are unknown, so are all.
+    pub fn of_members(of: &[Arc<Explained>]) -> Option<Self> {
+        let members: Vec<Self> = of.iter().map(|of| Self::of(of)).collect();
+        let sum = |figure: fn(&Self) -> u64| members.iter().map(figure).sum::<u64>();
+        let known =
+            |figure: fn(&Self) -> Option<u64>| members.iter().map(figure).sum::<Option<u64>>();
+        let issued = of.iter().map(|of| of.tally.counters.licenses_issued).sum();
+        let read = of.iter().map(|of| of.licenses_issued()).sum();
+        let (sentinel, nobodys) =
+            (sum(|of| of.sentinel_licenses), sum(|of| of.unattributed_licenses));
+        let suspect = known(|of| of.suspect_user_licenses);
+        Some(Self {
+            as_of: members.iter().map(|of| of.as_of).min()?,
+            records_counted: sum(|of| of.records_counted),
+            records_seen: sum(|of| of.records_seen),
+            sentinel_licenses: sentinel,
+            sentinel_share_ppm: share(sentinel, issued),
+            unattributed_licenses: nobodys,
+            unattributed_share_ppm: share(nobodys, issued),
+            suspect_shared_users: known(|of| of.suspect_shared_users),
+            suspect_users_by_devices: known(|of| of.suspect_users_by_devices),
+            suspect_users_by_share: known(|of| of.suspect_users_by_share),
+            suspect_user_licenses: suspect,
+            suspect_user_share_ppm: suspect.map(|licenses| share(licenses, read)),
+            suspect_shared_devices: known(|of| of.suspect_shared_devices),
+            suspect_device_licenses: known(|of| of.suspect_device_licenses),
+            limits: members.first()?.limits.clone(),
+        })
     }
 
     /// What an explanation says of the ids.

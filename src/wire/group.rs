@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::usage::{RULE_SET, corrections};
+use super::usage::corrections;
 use crate::model::ids::{GroupId, SiteId};
 use crate::model::pseudonym::{Algorithm, Pseudonyms};
+use crate::model::rules::RuleSet;
 use crate::model::time::{Month, Timestamp};
 use crate::model::usage::{Counters, Evidence, State};
 use crate::model::vocab::DrmType;
@@ -18,6 +19,8 @@ pub struct Member {
     pub time_zone: String,
     /// How its own ids become pseudonyms.
     pub pseudonyms: Pseudonyms,
+    /// The rules that its own month is counted by.
+    pub rule_set: RuleSet,
     /// How far its own month is.
     pub state: State,
     /// Its own figures.
@@ -35,6 +38,8 @@ pub struct GroupUsage {
     pub month: Month,
     /// What makes the pseudonyms of its users.
     pub algorithm: Algorithm,
+    /// The rules that its members are counted by; where these differ, the newest.
+    pub rule_set: RuleSet,
     /// How far the group's month is.
     pub state: State,
     /// When the last member closes, or was due to.
@@ -64,7 +69,7 @@ impl GroupUsage {
             "group": self.group.as_str(),
             "month": self.month.to_string(),
             "state": self.state.name(),
-            "rule_set": RULE_SET,
+            "rule_set": self.rule_set.to_string(),
             "pseudonym_algorithm": self.algorithm.name(),
             "mau": figures.mau,
             "by_drm_type": by_drm,
@@ -94,6 +99,7 @@ impl Member {
             "unattributed_licenses": counters.unattributed_licenses,
             "device_users": counters.device_users,
             "corrections": corrections(&self.corrections),
+            "rule_set": self.rule_set.to_string(),
             "pseudonym_algorithm": self.pseudonyms.algorithm.name(),
             "canonicalizer": self.pseudonyms.canonicalizer,
             "user_id_trim": self.pseudonyms.users.trim,
@@ -116,6 +122,7 @@ mod tests {
                 site_id: SiteId::parse(id.as_bytes()).unwrap(),
                 time_zone: "UTC".to_owned(),
                 pseudonyms: Pseudonyms::default(),
+                rule_set: RuleSet::default(),
                 state: State::Closed,
                 counters,
                 corrections: Counters { records: 3, mau: 1, ..Counters::default() },
@@ -127,6 +134,7 @@ mod tests {
             group: GroupId::parse(b"acme").unwrap(),
             month: Month::new(2026, 11).unwrap(),
             algorithm: Algorithm::Blake3,
+            rule_set: RuleSet::of(3),
             state: State::Closing,
             closes_at: Timestamp(1_796_342_400_000),
             figures,
@@ -140,6 +148,8 @@ mod tests {
         assert_eq!(read["by_drm_type"], json!({"widevine": {"mau": 4, "licenses_issued": 12}}));
         assert_eq!(read["corrections"], json!({"users": 1, "records": 6}));
         assert_eq!(read["members"][1]["mau"], json!(2));
+        let rules = (&read["rule_set"], &read["members"][1]["rule_set"]);
+        assert_eq!(rules, (&json!("mau/3"), &json!("mau/1")));
         assert_eq!((&read["group"], &read["state"]), (&json!("acme"), &json!("closing")));
     }
 }

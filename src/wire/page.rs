@@ -198,12 +198,23 @@ impl Page {
         self.end();
         if !body.by_drm_type.is_empty() {
             self.section("By DRM system");
+            let told = |count: Option<u64>| count.map_or_else(|| "not shown".to_owned(), number);
             let row = |of: &super::statement::ByDrm| {
-                (of.drm_type.clone(), vec![number(of.mau), number(of.licenses_issued)])
+                (of.drm_type.clone(), vec![told(of.mau), told(of.licenses_issued)])
             };
             let rows: Vec<_> = body.by_drm_type.iter().map(row).collect();
             self.table(&["System", "Users", "Licences"], &rows);
             self.element("p", "One user of two systems is in both rows, so users do not add up.");
+            let of = &body.by_drm_type;
+            if let Some(least) = body.subjects_least
+                && of.iter().any(|of| of.mau.is_none() || of.licenses_issued.is_none())
+            {
+                let what = format!(
+                    "Not shown is what is about fewer than {least} users, or would tell of them. \
+                     The figures above have all of it."
+                );
+                self.element("p", &what);
+            }
             self.end();
         }
     }
@@ -312,7 +323,27 @@ impl Page {
             ),
         };
         self.element("p", &suspects);
+        self.quality_of_members(body);
         self.end();
+    }
+
+    /// The same of each member of a group.
+    fn quality_of_members(&mut self, body: &Body) {
+        let Some(members) = &body.members else { return };
+        let told = |count: Option<u64>| count.map_or_else(|| "not known".to_owned(), number);
+        let row = |of: &super::statement::Member| {
+            let known = of.quality.as_ref().and_then(Option::as_ref);
+            let sentinel = known.map(|of| of.sentinel_licenses);
+            let users = known.and_then(|of| of.suspect_shared_users);
+            let devices = known.and_then(|of| of.suspect_shared_devices);
+            (of.site_id.to_string(), [sentinel, users, devices].map(told).to_vec())
+        };
+        let rows: Vec<_> = members.iter().map(row).collect();
+        let heads = ["Site", "Licences under a placeholder id", "Suspect users", "Suspect devices"];
+        self.table(&heads, &rows);
+        let what = "Above are the sums of the members: who looks like many at two sites is counted \
+                    at both.";
+        self.element("p", what);
     }
 
     fn method(&mut self, body: &Body) {

@@ -21,14 +21,18 @@ pub use parts::{
 };
 
 /// What the form is called.
-pub const FORMAT: &str = "blindtally/statement/3";
+pub const FORMAT: &str = "blindtally/statement/4";
+/// What it was called before figures by DRM system about too few were left out.
+const WITH_ALL_SYSTEMS: &str = "blindtally/statement/3";
 /// What it was called before devices that stand for users were billed. Statements of an older form
 /// stay as they are.
 const WITHOUT_DEVICE_USERS: &str = "blindtally/statement/2";
 /// What it was called before it had the quality of the ids.
 const WITHOUT_QUALITY: &str = "blindtally/statement/1";
 /// What the form of a billing group's statement is called.
-pub const GROUP_FORMAT: &str = "blindtally/group-statement/2";
+pub const GROUP_FORMAT: &str = "blindtally/group-statement/3";
+/// What it was called before it had the quality of the ids, and left out what is about too few.
+const GROUP_WITHOUT_QUALITY: &str = "blindtally/group-statement/2";
 /// What it was called before devices that stand for users were billed.
 const GROUP_WITHOUT_DEVICE_USERS: &str = "blindtally/group-statement/1";
 /// Longest statement that is read, bytes.
@@ -96,6 +100,10 @@ pub struct Body {
     pub figures: Figures,
     /// By DRM system; not additive.
     pub by_drm_type: Vec<ByDrm>,
+    /// Figures by DRM system about fewer users are left out, and what would tell them. Older forms
+    /// left out nothing and do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subjects_least: Option<u64>,
     /// Licence records that made nobody active.
     pub excluded: Vec<Excluded>,
     /// What came after the close, until the issue.
@@ -111,7 +119,9 @@ pub struct Body {
     /// by nobody.
     pub recount: Option<Recounted>,
     /// How far the ids of the month can be trusted, as of the issue; `null` where that could not be
-    /// told. Statements of the first form do not have it.
+    /// told. Of a group these are the sums of its members, so that a user who looks like many at
+    /// two of them is two; one that nobody is a member of does not have it, nor do statements of
+    /// older forms.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub quality: Option<Option<IdQuality>>,
     /// The members of a group, in the order of their ids.
@@ -144,6 +154,17 @@ pub struct Member {
     /// What came after its own close, until the issue. A user of these that came before the group
     /// closed is among the group's.
     pub corrections: Corrected,
+    /// How far its ids can be trusted; `null` where that could not be told. Older forms do not have
+    /// it.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Option<IdQuality>>,
+}
+
+impl Member {
+    /// The same without what is not counted.
+    pub fn counted(self) -> Self {
+        Self { quality: None, ..self }
+    }
 }
 
 /// What a statement is of, as it is said: `site ACME`, `group acme`.
@@ -168,19 +189,43 @@ impl Body {
     /// Whether it is of a form that is known, and has what that form has.
     pub fn is_of_known_form(&self) -> bool {
         let (quality, group) = (self.quality.is_some(), self.billing_group.is_some());
+        let (leaves_out, all) = (self.subjects_least.is_some(), self.has_all_systems());
+        let of_members = self.members.iter().flatten().any(|of| of.quality.is_some());
+        let older_group = self.is_of_group() && !quality && !of_members && all;
         match self.format.as_str() {
-            FORMAT => self.is_of_site() && quality && self.bills_devices(),
-            WITHOUT_DEVICE_USERS => self.is_of_site() && quality && self.is_older(),
-            WITHOUT_QUALITY => self.is_of_site() && !quality && !group && self.is_older(),
-            GROUP_FORMAT => self.is_of_group() && !quality && self.bills_devices(),
-            GROUP_WITHOUT_DEVICE_USERS => self.is_of_group() && !quality && self.is_older(),
+            FORMAT => self.is_of_site() && quality && self.bills_devices() && leaves_out,
+            WITH_ALL_SYSTEMS => self.is_of_site() && quality && self.bills_devices() && all,
+            WITHOUT_DEVICE_USERS => self.is_of_site() && quality && self.is_older() && all,
+            WITHOUT_QUALITY => self.is_of_site() && !quality && !group && self.is_older() && all,
+            GROUP_FORMAT => {
+                self.is_of_group()
+                    && self.has_members_quality()
+                    && self.bills_devices()
+                    && leaves_out
+            }
+            GROUP_WITHOUT_QUALITY => older_group && self.bills_devices(),
+            GROUP_WITHOUT_DEVICE_USERS => older_group && self.is_older(),
             _ => false,
         }
     }
 
-    /// Whether it is of the form that is issued today.
-    pub fn is_of_newest_form(&self) -> bool {
-        [FORMAT, GROUP_FORMAT].contains(&self.format.as_str())
+    /// Whether it is of a form that bills devices that stand for users.
+    pub fn is_of_form_with_devices(&self) -> bool {
+        [FORMAT, WITH_ALL_SYSTEMS, GROUP_FORMAT, GROUP_WITHOUT_QUALITY]
+            .contains(&self.format.as_str())
+    }
+
+    /// Whether no figure by DRM system is left out, as in older forms.
+    fn has_all_systems(&self) -> bool {
+        let is_told = |of: &ByDrm| of.mau.is_some() && of.licenses_issued.is_some();
+        self.subjects_least.is_none() && self.by_drm_type.iter().all(is_told)
+    }
+
+    /// Whether it says of each member how far the ids can be trusted, and so of all of them.
+    fn has_members_quality(&self) -> bool {
+        let members = || self.members.iter().flatten();
+        self.quality.is_some() == members().next().is_some()
+            && members().all(|of| of.quality.is_some())
     }
 
     /// Whether it has what the newest form has beyond the older ones. A version that follows one of

@@ -5,13 +5,11 @@ use serde_json::{Map, Value, json};
 use super::explained::IdQuality;
 use crate::model::ids::SiteId;
 use crate::model::pseudonym::Pseudonyms;
+use crate::model::rules::RuleSet;
 use crate::model::time::{Month, Timestamp};
 use crate::model::usage::Counters;
 pub use crate::model::usage::{Evidence, State};
 use crate::model::vocab::DrmType;
-
-/// The counting rules that the figures follow (reference/domain.md §8).
-pub const RULE_SET: &str = "mau/1";
 
 /// The figures of one site and month, with all that is said about them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +22,8 @@ pub struct Usage {
     pub time_zone: String,
     /// How its ids become pseudonyms.
     pub pseudonyms: Pseudonyms,
+    /// The rules that it is counted by.
+    pub rule_set: RuleSet,
     /// How far the month is.
     pub state: State,
     /// The figures.
@@ -59,7 +59,7 @@ impl Usage {
             "month": self.month.to_string(),
             "time_zone": self.time_zone,
             "state": self.state.name(),
-            "rule_set": RULE_SET,
+            "rule_set": self.rule_set.to_string(),
             "mau": counters.mau,
             "licenses_issued": counters.licenses_issued,
             "licenses_failed": counters.licenses_failed,
@@ -109,7 +109,7 @@ impl Usage {
             self.month.to_string(),
             self.time_zone.clone(),
             self.state.to_string(),
-            RULE_SET.to_owned(),
+            self.rule_set.to_string(),
         ];
         let figures = [
             counters.mau,
@@ -256,6 +256,7 @@ mod tests {
             month: Month::new(2026, 11).unwrap(),
             time_zone: "UTC".to_owned(),
             pseudonyms: Pseudonyms::default(),
+            rule_set: RuleSet::of(7),
             state: State::Open,
             counters,
             closes_at: Timestamp(1_796_342_400_000),
@@ -362,7 +363,7 @@ mod tests {
         let rows: Vec<&str> = text.split_terminator("\r\n").collect();
         assert_eq!(rows.len(), 2);
         assert_eq!(rows[0].split(',').count(), rows[1].split(',').count());
-        assert!(rows[1].starts_with("'-ACME,2026-11,UTC,open,mau/1,3,5,"));
+        assert!(rows[1].starts_with("'-ACME,2026-11,UTC,open,mau/7,3,5,"));
         assert_eq!(csv_cell("a\"b,c"), "\"a\"\"b,c\"");
         assert_eq!(csv_cell("=1"), "'=1");
     }

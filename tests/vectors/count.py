@@ -16,6 +16,14 @@ from tally import FIRST, REASONS, Group, Site, Tally, active, late_of, license, 
 
 # The digest over no user at all.
 NOBODY = sha256(b"").hexdigest()
+# The order in which the server has the DRM systems: of two equally small ones the first is taken.
+SYSTEMS = ["widevine", "playready", "fairplay", "ncg", "wiseplay", "clearkey", "oma", "other"]
+# What of the quality of ids is the sum of a group's members.
+SUMS = [
+    "records_counted", "records_seen", "sentinel_licenses", "unattributed_licenses",
+    "suspect_shared_users", "suspect_users_by_devices", "suspect_users_by_share",
+    "suspect_user_licenses", "suspect_shared_devices", "suspect_device_licenses",
+]
 ALGORITHMS = {"hmac-sha-256", "blake3"}
 
 
@@ -347,34 +355,31 @@ class World:
         for number, said in enumerate(self.given["statements"]):
             if before <= ms(said["issued_at"]) <= now:
                 self.keep((number, "body"), self.statement(said))
-            quality = said.get("quality")
-            if quality is None:
-                continue
-            # Who asks for a version waits for a fold; the first one is made of the last fold,
-            # which came after the close.
-            as_of = ms(quality["as_of"])
-            earliest = as_of if said["version"] > 1 else ms(said["closed_at"])
-            if earliest <= now and before <= as_of:
-                label, found, wanted = self.stated_quality(said)
-                # Who is to be erased is left out since it was asked for, also of what an older fold
-                # says: that is no moment of this count, but for what was counted.
-                asked = (at for site, at in self.erased if site == said["site_id"])
-                if earliest < as_of and any(earliest <= at <= as_of for at in asked):
-                    found, wanted = ({"records_counted": of["records_counted"]}
-                                     for of in (found, wanted))
-                self.keep((number, "quality"), (label, found, wanted))
+            for of in said["members"] if said.get("site_id") is None else [said]:
+                if of["quality"] is not None:
+                    self.settle_quality(number, said, of, (before, now))
+
+    def settle_quality(self, number, said, of, span):
+        """Compares how far the ids of a site are trusted, as of the fold that says so."""
+        name, quality = of["site_id"], of["quality"]
+        as_of, (before, now) = ms(quality["as_of"]), span
+        if not before <= as_of <= now:
+            return
+        one, tally = self.explain(name, said["month"]), self.tally(name, said["month"])
+        wanted = one.quality(tally, quality["limits"])
+        label, found = f"{name} {said['month']} statement {said['version']} quality", quality
+        # Who is to be erased is left out since it was asked for, also of what an older fold says:
+        # that is no moment of this count, but for what was counted.
+        asked = (at for site, at in self.erased if site == name)
+        if any(as_of <= at <= ms(said["issued_at"]) for at in asked):
+            found, wanted = ({"records_counted": each["records_counted"]} for each in (found, wanted))
+        label = label if said.get("site_id") else f"{said['billing_group']} of {label}"
+        self.keep((number, "quality", name), (label, figures_of(found), wanted))
 
     def keep(self, name, compared):
         tried = differences(*compared)
         best = self.best.get(name, tried)
         self.best[name] = min(best, tried, key=lambda of: len(of[0]))
-
-    def stated_quality(self, said):
-        name, month = said["site_id"], said["month"]
-        one, tally = self.explain(name, month), self.tally(name, month)
-        wanted = one.quality(tally, said["quality"]["limits"])
-        label = f"{name} {month} statement {said['version']} quality"
-        return label, figures_of(said["quality"]), wanted
 
     def statement(self, said):
         month, name, version = said["month"], said.get("site_id"), said["version"]
@@ -382,6 +387,8 @@ class World:
         members = [name] if group is None else self.members(group, said)
         own = {of: self.tally(of, month) for of in members}
         figures, excluded, late, by_drm = statement(own, group)
+        alone = [] if group is None else [of for of in members if of in group.in_time]
+        parts = [statement({of: own[of]}, None)[3] for of in alone]
         bills = {
             "mau": late["users"], "licenses_issued": late["licenses_issued"],
             "device_users": late.get("device_users", 0),
@@ -401,7 +408,7 @@ class World:
         wanted = {
             "figures": figures,
             "excluded": excluded,
-            "by_drm_type": by_drm,
+            "by_drm_type": told(by_drm, figures["mau"], said["subjects_least"], parts),
             "billable": {each: figures[each] + more for each, more in bills.items()},
             "recount": again if evidence == "live" and has else None,
             "group": self.sites[name].group(month) if group is None else said["billing_group"],
@@ -436,6 +443,7 @@ class World:
             wanted["zone"], found["zone"] = self.sites[name].zone(month), said["time_zone"]
             wanted["has quality"], found["has quality"] = True, said["quality"] is not None
         else:
+            wanted["quality"], found["quality"] = sums_of(said)
             wanted["members"] = {of: self.member(of, month) for of in members}
             found["members"] = {
                 of["site_id"]: self.said_member(of, month, said) for of in said["members"]
@@ -526,6 +534,30 @@ def statement(own, group):
     return total, excluded, {"licenses_issued": 0, **late}, by_drm
 
 
+def left_out(by_drm, least):
+    """The systems whose licences are not told: those of too few users, and where their sum is about
+    too few with them the smallest of the others."""
+    few = {drm for drm, (users, _) in by_drm.items() if users < least}
+    rest = [(users, SYSTEMS.index(drm), drm) for drm, (users, _) in by_drm.items() if drm not in few]
+    if few and rest and all(by_drm[drm][0] < least for drm in few):
+        few.add(min(rest)[2])
+    return few
+
+
+def told(by_drm, mau, least, members=()):
+    """What a statement tells by DRM system. Of users also not whose others are few; of a group's
+    licences nothing that a member does not tell."""
+    own = left_out(by_drm, least)
+    without = own.union(*(left_out(each, least) for each in members))
+    return {
+        drm: [
+            None if drm in own or 0 < mau - users < least else users,
+            None if drm in without else licenses,
+        ]
+        for drm, (users, licenses) in by_drm.items()
+    }
+
+
 def counted_again(figures, late, version, digest):
     """What a second count of the live sets says: of a group its users only, and of what came late
     only where it is billed."""
@@ -559,6 +591,20 @@ def months_before(month):
         of = f"{year - (number == 1)}-{(number + 10) % 12 + 1:02}"
         found.append(of)
     return [of for of in found if of >= FIRST]
+
+
+def sums_of(said):
+    """The quality of a group's ids from that of its members, and as it is said."""
+    members = [of["quality"] for of in said["members"]]
+    quality = said.get("quality")
+    if not members or None in members:
+        return None, quality
+    sums = {
+        name: None if any(of[name] is None for of in members) else sum(of[name] for of in members)
+        for name in SUMS
+    }
+    sums["as_of"] = min(of["as_of"] for of in members)
+    return sums, quality and {name: quality[name] for name in sums}
 
 
 def figures_of(quality):

@@ -25,10 +25,16 @@ fn body() -> Body {
         from: Timestamp(0),
         to: Timestamp(0),
         closed_at: Timestamp(0),
-        method: Some(Method::new("mau/1", Pseudonyms::default(), 72, Counting::default())),
+        method: Some(Method::new(
+            Default::default(),
+            Pseudonyms::default(),
+            72,
+            Counting::default(),
+        )),
         pseudonym_algorithm: None,
         figures: (&counters).into(),
         by_drm_type: Vec::new(),
+        subjects_least: Some(2),
         excluded: Vec::new(),
         corrections: Default::default(),
         earlier_corrections: Vec::new(),
@@ -126,12 +132,17 @@ fn every_difference_is_a_finding() {
         assert_eq!(compared(&other, &Found::Sets(found())).0.len(), 1, "{other:?}");
     }
     let mut said = body();
-    let row = |drm_type: &str| ByDrm { drm_type: drm_type.to_owned(), mau: 2, licenses_issued: 9 };
-    said.by_drm_type = vec![row("ncg")];
+    let row = |mau| ByDrm { drm_type: "ncg".to_owned(), mau, licenses_issued: Some(9) };
+    said.by_drm_type = vec![row(Some(2))];
     assert_eq!(compared(&said, &Found::Sets(found())).0.len(), 1);
     let mut of_ncg = found();
     of_ncg.users_by_drm[3] = 2;
-    assert_eq!(compared(&said, &Found::Sets(of_ncg)).0, Vec::<String>::new());
+    assert_eq!(compared(&said, &Found::Sets(of_ncg.clone())).0, Vec::<String>::new());
+    // What is left out says nothing; a system that has no row has no user.
+    said.by_drm_type = vec![row(None)];
+    assert_eq!(compared(&said, &Found::Sets(of_ncg.clone())).0, Vec::<String>::new());
+    said.by_drm_type = Vec::new();
+    assert_eq!(compared(&said, &Found::Sets(of_ncg)).0.len(), 1);
     for (gone, why) in [(Found::Nothing, "are destroyed"), (Found::Held, "are on hold")] {
         let (findings, checked, unchecked) = compared(&body(), &gone);
         assert!(findings.is_empty() && checked == 0 && unchecked[0].contains(why));

@@ -78,7 +78,8 @@ async fn counts_are_told_and_nothing_else() {
     let expected = json!({
         "site_id": "A", "month": "2026-11", "version": 1, "mau": 150, "lines": 204, "repeated": 1,
         "unattributed": 3, "listed": 200, "counted": 100, "not_counted": 100,
-        "counted_not_listed": 50, "counted_min": 10, "challenges_left": 4, "entry": 0,
+        "counted_not_listed": 50,
+        "suppressed": false, "counted_min": 10, "challenges_left": 4, "entry": 0,
     });
     assert_eq!(answer, expected);
     let fields = json!({
@@ -107,7 +108,8 @@ async fn late_users_that_a_version_bills_are_counted_apart() {
         "site_id": "A", "month": "2026-11", "version": 2, "mau": 150, "lines": 190, "repeated": 0,
         "unattributed": 0, "listed": 190, "counted": 150, "not_counted": 40,
         "counted_not_listed": 0, "billed_late": 40, "late": 40, "counted_late": 40,
-        "late_not_listed": 0, "counted_min": 10, "challenges_left": 3, "entry": 3,
+        "late_not_listed": 0,
+        "suppressed": false, "counted_min": 10, "challenges_left": 3, "entry": 3,
     });
     assert_eq!(answer, expected);
     // What comes after the version is late, and not billed.
@@ -122,6 +124,7 @@ async fn late_users_that_a_version_bills_are_counted_apart() {
         (told(&answer, "counted_late"), told(&answer, "late_not_listed")),
         Default::default()
     );
+    assert_eq!(answer["suppressed"], json!(true), "something of it is not told");
     let (kind, fields) = world.told().pop().unwrap();
     let fields_of = json!({
         "site": "A", "month": "2026-11", "version": 2, "listed": 159, "counted": 150,
@@ -146,7 +149,9 @@ async fn a_few_counted_users_are_not_told() {
         let world = world(150);
         let mut answer =
             world.challenge(&list((0..known).chain(1_000..1_200 - known))).await.unwrap();
-        assert_eq!(answer["counted"], Value::Null);
+        let unknown = ["counted", "not_counted", "counted_not_listed"];
+        assert_eq!(unknown.map(|name| answer[name].clone()), [(); 3].map(|()| Value::Null));
+        assert_eq!((&answer["suppressed"], &answer["counted_min"]), (&json!(true), &json!(10)));
         assert_eq!(world.told()[0].1["counted"], Value::Null);
         assert_eq!(world.told()[0].1["counted_not_listed"], Value::Null);
         answer.as_object_mut().unwrap().remove("entry");
@@ -155,6 +160,10 @@ async fn a_few_counted_users_are_not_told() {
     assert!(told.iter().all(|answer| *answer == told[0]), "{told:?}");
     let answer = world(150).challenge(&list((0..10).chain(1_000..1_200))).await.unwrap();
     assert_eq!((&answer["counted"], &answer["not_counted"]), (&json!(10), &json!(200)));
+    assert_eq!(answer["suppressed"], json!(false));
+    // A month with fewer users than that tells nobody how many of them a list has.
+    let few = world(9).challenge(&list(0..200)).await.unwrap();
+    assert_eq!((&few["counted"], &few["suppressed"]), (&Value::Null, &json!(true)));
 }
 
 #[tokio::test]
@@ -287,7 +296,8 @@ async fn a_list_against_a_group_is_of_its_own_set() {
     let expected = json!({
         "billing_group": "acme", "month": "2026-11", "version": 1, "mau": 150, "lines": 161,
         "repeated": 0, "unattributed": 1, "listed": 160, "counted": 150, "not_counted": 10,
-        "counted_not_listed": 0, "counted_min": 10, "challenges_left": 4, "entry": 0,
+        "counted_not_listed": 0,
+        "suppressed": false, "counted_min": 10, "challenges_left": 4, "entry": 0,
     });
     assert_eq!(answer, expected);
     let (kind, fields) = world.told().pop().unwrap();

@@ -6,6 +6,19 @@ use super::*;
 use crate::model::usage::Counters;
 use crate::wire::statement::{Excluded, FORMAT, GROUP_FORMAT};
 
+/// Left out nothing, and said nothing of a group's ids.
+pub(super) fn older(body: &mut Body) {
+    body.subjects_least = None;
+    for of in &mut body.by_drm_type {
+        let told = (of.mau.unwrap_or_default(), of.licenses_issued.unwrap_or_default());
+        (of.mau, of.licenses_issued) = (Some(told.0), Some(told.1));
+    }
+    if let Some(members) = &mut body.members {
+        body.quality = None;
+        members.iter_mut().for_each(|of| of.quality = None);
+    }
+}
+
 /// What an earlier program issued in the place of the only statement of a month.
 fn issued_before(world: &World, scope: &SiteId, format: &str) -> Body {
     let name = format!("statement/{scope}/2026-11/0000000001");
@@ -14,6 +27,7 @@ fn issued_before(world: &World, scope: &SiteId, format: &str) -> Body {
     let mut statement = Statement::parse(row).unwrap();
     let body = &mut statement.body;
     body.format = format.to_owned();
+    older(body);
     (body.billable.device_users, body.evidence) = (None, None);
     let figures = &mut body.figures;
     figures.licenses_by_device = None;

@@ -12,6 +12,7 @@ use crate::engine::EngineError;
 use crate::engine::writer::Reply;
 use crate::keys::KeyRing;
 use crate::model::batch::{Bucket, SiteMonth};
+use crate::model::time::Timestamp;
 use crate::model::usage::Tally;
 use crate::store::block::OwnedRow;
 use crate::store::codec::Corrupt;
@@ -31,6 +32,8 @@ pub struct Fragment {
 
 /// What is stored of a site's month as of the last fold.
 pub struct Listing {
+    /// When all that was counted was in that fold.
+    pub as_of: Timestamp,
     /// The figures as of that fold.
     pub tally: Tally,
     /// The full blocks.
@@ -50,9 +53,11 @@ pub struct ListOrder {
 }
 
 impl ListOrder {
-    /// Answers it. That a list cannot be read is the matter of who asked.
-    pub fn answer(self, folder: &Folder) {
-        let _ = self.reply.send(folder.list(self.at, &self.buckets).map_err(EngineError::from));
+    /// Answers it, with the time that what is folded is of. That a list cannot be read is the
+    /// matter of who asked.
+    pub fn answer(self, folder: &Folder, as_of: Timestamp) {
+        let listed = folder.list(self.at, &self.buckets, as_of);
+        let _ = self.reply.send(listed.map_err(EngineError::from));
     }
 }
 
@@ -61,10 +66,15 @@ impl Folder {
     ///
     /// # Errors
     /// When the disk refuses, or a row is missing.
-    fn list(&self, at: SiteMonth, buckets: &[Bucket]) -> Result<Listing, FoldError> {
+    fn list(
+        &self,
+        at: SiteMonth,
+        buckets: &[Bucket],
+        as_of: Timestamp,
+    ) -> Result<Listing, FoldError> {
         let row = self.store.get(Table::Counters, &keys::counters(at))?;
         let tally = row.as_deref().map(decode_tally).transpose()?.unwrap_or_default();
-        let mut listing = Listing { tally, blocks: Vec::new(), fragments: Vec::new() };
+        let mut listing = Listing { as_of, tally, blocks: Vec::new(), fragments: Vec::new() };
         for bucket in buckets {
             for place in blocks_of(&self.store, *bucket)? {
                 if !place.fragment {

@@ -45,7 +45,7 @@ pub(super) fn sites(
     };
     for said in replay.periods.iter().filter(|said| said.number > operation) {
         let Some(site) = known(&sites, &said.site, said.at) else { continue };
-        let last = site.pending.as_ref().map_or(&site.settings, |(_, pending)| pending);
+        let last = site.last_said();
         if last.records_days == said.records_days {
             continue;
         }

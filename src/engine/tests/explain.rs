@@ -365,9 +365,17 @@ fn what_changes_while_it_is_read_is_noticed() {
     let work = Work::new(&engine, &site, november()).unwrap();
     let listing = work.list().unwrap();
     assert_eq!((listing.blocks.len(), listing.fragments.len()), (0, 1));
+    // All that was counted is folded, now and a moment later; then it is what was until the fold.
+    let folded_at = told.world.now();
+    assert_eq!(listing.as_of, Timestamp(folded_at));
+    told.world.clock.0.fetch_add(1_000, Ordering::SeqCst);
+    assert_eq!(work.list().unwrap().as_of, Timestamp(folded_at + 1_000));
     // The fragment is taken into other blocks, and read all the same; what is new is not.
     for rows in &rows[1..] {
         told.submit(0, rows);
+        let now = work.list().unwrap();
+        let (as_of, before) = (now.as_of, Timestamp(folded_at));
+        assert!(as_of == before || now.tally.counters.records > 80, "{as_of}");
         fold(&told);
     }
     let now = work.list().unwrap();

@@ -35,7 +35,7 @@ impl World {
     /// Puts a site into a group; from when on.
     fn join(&self, site: u8, name: Option<&str>) -> Option<Month> {
         let known = self.engine().site(&site_id(site)).unwrap();
-        let settings = known.pending.as_ref().map_or(&known.settings, |(_, later)| later).clone();
+        let settings = known.last_said().clone();
         self.put(site, SiteSettings { billing_group: name.map(group), ..settings }).effective
     }
 

@@ -307,7 +307,7 @@ fn bare(zone: &str) -> Site {
         created_at: Timestamp(0),
         terminated_at: None,
         settings: SiteSettings { time_zone: zone.into(), ..SiteSettings::default() },
-        pending: None,
+        pending: Vec::new(),
         past: Vec::new(),
         months: Vec::new(),
         closed_through: None,

@@ -10,7 +10,7 @@ use crate::model::arrival::Hour;
 use crate::model::batch::SiteMonth;
 use crate::model::ids::KeyId;
 use crate::model::retention::Lot;
-use crate::model::time::Day;
+use crate::model::time::{Day, Timestamp};
 use crate::store::erasure::Erasure;
 
 /// What the fold thread is asked to do.
@@ -32,8 +32,9 @@ pub enum FoldOrder {
     /// End the slots of days before the first of these two, and drop the answers of those before
     /// the other.
     Expire(Day, Day, Reply<()>),
-    /// List blocks; between two folds nothing is half there.
-    List(ListOrder),
+    /// List blocks; between two folds nothing is half there. All that was counted until then is
+    /// folded.
+    List(ListOrder, Timestamp),
 }
 
 /// Runs the fold thread until the writer ends.
@@ -62,8 +63,8 @@ pub fn fold_thread(mut folder: Folder, orders: &Receiver<FoldOrder>, writer: &Se
                 let _ = reply.send(Ok(()));
                 None
             }),
-            FoldOrder::List(order) => {
-                order.answer(&folder);
+            FoldOrder::List(order, as_of) => {
+                order.answer(&folder, as_of);
                 Ok(None)
             }
         };

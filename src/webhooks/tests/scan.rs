@@ -133,6 +133,7 @@ async fn a_group_is_told_to_whoever_has_every_member() {
         from: at("2026-10-31T15:00:00Z"),
         to: at("2026-12-01T00:00:00Z"),
         closed_at: world.clock.now(),
+        rule_set: RuleSet::default(),
         counters: Counters { mau: 7, licenses_issued: 12, ..Counters::default() },
     };
     world.source.with(|inside| inside.groups = vec![news.clone()]);

@@ -1,6 +1,6 @@
 //! The body of a request that makes or changes a site, and a site as it is answered.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Form, NAME_BYTES_MAX, PLAN_MAU_MAX, RECORDS_DAYS_MAX};
 use crate::model::ids::GroupId;
@@ -196,13 +196,20 @@ pub fn site_to_value(site: &Site) -> Value {
     if let Some(at) = site.terminated_at {
         members.insert("terminated_at".to_owned(), json!(at.to_string()));
     }
-    if let Some((month, pending)) = &site.pending {
-        members.insert("effective".to_owned(), effective(settings, *month, pending));
+    let mut effective = Map::new();
+    let mut before = settings;
+    for (month, pending) in &site.pending {
+        effective.extend(changes(before, *month, pending));
+        before = pending;
+    }
+    if !site.pending.is_empty() {
+        members.insert("effective".to_owned(), effective.into());
     }
     value
 }
 
-fn effective(now: &SiteSettings, month: Month, pending: &SiteSettings) -> Value {
+/// What a month changes, each with its name.
+fn changes(now: &SiteSettings, month: Month, pending: &SiteSettings) -> Vec<(String, Value)> {
     let month = json!(month.to_string());
     let changed = [
         ("name", now.name != pending.name),

@@ -4,6 +4,7 @@ use super::*;
 use crate::ledger::Proof;
 use crate::model::ids::{GroupId, SiteId};
 use crate::model::pseudonym::Pseudonyms;
+use crate::model::rules::RuleSet;
 use crate::model::site::Counting;
 use crate::model::time::{Month, Timestamp};
 use crate::wire::explained::{IdQuality, QualityLimits};
@@ -39,6 +40,10 @@ fn quality() -> IdQuality {
             license_share_least: 10_000,
         },
     }
+}
+
+fn method() -> Method {
+    Method::new(RuleSet::default(), Pseudonyms::default(), 72, Counting::default())
 }
 
 fn figures() -> Figures {
@@ -87,10 +92,15 @@ fn statement(text: &str) -> Statement {
         from: at("2026-11-01T00:00:00Z"),
         to: at("2026-12-01T00:00:00Z"),
         closed_at: at("2026-12-04T00:00:00Z"),
-        method: Some(Method::new(text, Pseudonyms::default(), 72, Counting::default())),
+        method: Some(Method { rule_set: text.to_owned(), ..method() }),
         pseudonym_algorithm: None,
         figures: figures(),
-        by_drm_type: vec![ByDrm { drm_type: text.to_owned(), mau: 5, licenses_issued: 6 }],
+        by_drm_type: vec![ByDrm {
+            drm_type: text.to_owned(),
+            mau: None,
+            licenses_issued: Some(6_113),
+        }],
+        subjects_least: Some(13),
         excluded: vec![
             Excluded { reason: text.to_owned(), records: 7 },
             Excluded { reason: "sentinel_user_id".to_owned(), records: 8 },
@@ -217,16 +227,18 @@ fn a_group_is_shown_with_its_members() {
             method: body.method.take().unwrap(),
             figures: body.figures.clone(),
             corrections: body.corrections.clone(),
+            quality: body.quality.clone(),
         };
         (body.billing_group, body.members) = (GroupId::parse(b"all"), Some(vec![member]));
-        (body.figures.devices, body.quality) = (None, None);
+        body.figures.devices = None;
         String::from_utf8(statement.to_page(Digest([0x12; 32]))).unwrap()
     };
     let (plain, hostile) = (of_group("plain"), of_group(HOSTILE));
-    for text in ["Usage statement group all", "Members of the group", "Of the member", "ACME"] {
+    let shown = ["Usage statement group all", "Members of the group", "Of the member", "ACME"];
+    for text in shown.into_iter().chain(["Suspect users", "is counted at both"]) {
         assert!(plain.contains(text), "{text}");
     }
-    assert!(!plain.contains("Active devices") && !plain.contains("can be trusted"));
+    assert!(!plain.contains("Active devices") && plain.contains("can be trusted"));
     assert_eq!(tags(&plain), tags(&hostile));
     assert_eq!(hostile.matches("&lt;img").count(), 9);
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{Body, Corrected, Member, Method};
 use crate::ledger::Digest;
+use crate::wire::explained::IdQuality;
 use crate::wire::usage::csv_cell;
 
 /// A row's name and its value.
@@ -16,14 +17,14 @@ impl Body {
         let mut rows = self.heads(digest);
         rows.extend(self.counts());
         rows.extend(late("corrected", &self.corrections));
-        if let Some(Some(quality)) = &self.quality {
-            let known = quality.figures().into_iter();
-            let known = known.filter_map(|(name, count)| Some((name, count?)));
-            rows.extend(known.map(|(name, count)| row(format!("quality_{name}"), count)));
-        }
+        rows.extend(of_quality(self.quality.as_ref()));
+        rows.extend(self.subjects_least.map(|least| row("subjects_least", least)));
         for of in &self.by_drm_type {
-            rows.push(row(format!("mau_{}", of.drm_type), of.mau));
-            rows.push(row(format!("licenses_issued_{}", of.drm_type), of.licenses_issued));
+            for (name, count) in [("mau", of.mau), ("licenses_issued", of.licenses_issued)] {
+                // What is left out has a row all the same, with nothing in it.
+                let told = count.map_or_else(String::new, |count| count.to_string());
+                rows.push((format!("{name}_{}", of.drm_type), told));
+            }
         }
         for of in &self.excluded {
             rows.push(row(format!("excluded_{}", of.reason), of.records));
@@ -141,6 +142,14 @@ fn late<'c>(name: &str, of: &'c Corrected) -> impl Iterator<Item = Row> + use<'c
         .chain(excluded.map(move |of| row(format!("{reasons}_excluded_{}", of.reason), of.records)))
 }
 
+/// How far ids can be trusted, when that was so and from where on a member is suspect; nothing of
+/// what is unknown.
+fn of_quality(said: Option<&Option<IdQuality>>) -> impl Iterator<Item = Row> + use<> {
+    let known = said.and_then(Option::as_ref);
+    let rows = known.map(|known| IdQuality::columns(Some(known)));
+    rows.into_iter().flatten().filter(|(_, value)| !value.is_empty())
+}
+
 /// How a month was counted; `of` stands behind each name. What older statements do not say is not
 /// there.
 fn of_method(of: &str, method: &Method) -> Vec<Row> {
@@ -180,6 +189,9 @@ fn of_member(member: &Member) -> Vec<Row> {
     ];
     rows.extend(member.closed_at.map(|at| (format!("closed_at{of}"), at.to_string())));
     rows.extend(of_method(&of, &member.method));
-    rows.extend(late("corrected", &member.corrections).map(|(name, count)| (name + &of, count)));
+    // That of a site stands among the heads.
+    rows.push((format!("rule_set{of}"), member.method.rule_set.clone()));
+    let others = late("corrected", &member.corrections).chain(of_quality(member.quality.as_ref()));
+    rows.extend(others.map(|(name, count)| (name + &of, count)));
     rows
 }

@@ -5,9 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::ledger::Digest;
 use crate::model::pseudonym::Pseudonyms;
+use crate::model::rules::RuleSet;
 use crate::model::site::Counting;
+use crate::model::systems::Hidden;
 use crate::model::time::Month;
 use crate::model::usage::Counters;
+use crate::model::vocab::DrmType;
 use crate::wire::retention::spoken::text;
 
 /// An earlier version.
@@ -71,9 +74,9 @@ impl Method {
     }
 
     /// The method of a month's settings.
-    pub fn new(rule_set: &str, ids: Pseudonyms, closing_hours: u32, of: Counting) -> Self {
+    pub fn new(rule_set: RuleSet, ids: Pseudonyms, closing_hours: u32, of: Counting) -> Self {
         Self {
-            rule_set: rule_set.to_owned(),
+            rule_set: rule_set.to_string(),
             canonicalizer: u32::from(ids.canonicalizer),
             pseudonym_algorithm: Some(ids.algorithm.name().to_owned()),
             user_id_trim: Some(ids.users.trim),
@@ -151,16 +154,35 @@ impl From<&Counters> for Figures {
     }
 }
 
-/// The figures of a DRM system.
+/// The figures of a DRM system; `null` for what is left out because it is about too few, or would
+/// tell of them ([`Hidden`]). Older forms left out nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ByDrm {
     /// The system.
     pub drm_type: String,
     /// Distinct users.
-    pub mau: u64,
+    pub mau: Option<u64>,
     /// Issued licences.
-    pub licenses_issued: u64,
+    pub licenses_issued: Option<u64>,
+}
+
+impl ByDrm {
+    /// The figures of a month, so far as they are told.
+    pub fn of(counters: &Counters, hidden: &Hidden) -> Vec<Self> {
+        let row = |(drm, users, licenses): (DrmType, u64, u64)| {
+            let (mau, licenses_issued) = hidden.told(drm, (Some(users), Some(licenses)));
+            Self { drm_type: drm.name().to_owned(), mau, licenses_issued }
+        };
+        counters.by_drm().map(row).collect()
+    }
+
+    /// The same of what an earlier version told, so far as it is told now.
+    pub fn told(self, hidden: &Hidden) -> Self {
+        let Some(drm) = DrmType::from_name(self.drm_type.as_bytes()) else { return self };
+        let (mau, licenses_issued) = hidden.told(drm, (self.mau, self.licenses_issued));
+        Self { mau, licenses_issued, ..self }
+    }
 }
 
 /// Excluded licence records of one reason.

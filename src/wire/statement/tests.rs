@@ -72,6 +72,27 @@ fn a_statement_of_the_third_form_keeps_its_bytes() {
     }
 }
 
+/// What is left out is `null`, and how few that is stands beside.
+#[test]
+fn a_statement_of_the_fourth_form_keeps_its_bytes() {
+    let rows = concat!(
+        r#""by_drm_type":[{"drm_type":"ncg","mau":null,"licenses_issued":7},"#,
+        r#"{"drm_type":"oma","mau":null,"licenses_issued":null}],"subjects_least":10"#,
+    );
+    let fourth = THIRD.replace("statement/3", "statement/4").replace(r#""by_drm_type":[]"#, rows);
+    let body = Body::parse(fourth.as_bytes()).unwrap();
+    assert!(body.is_of_known_form() && body.bills_what_it_says());
+    assert_eq!(String::from_utf8(body.to_bytes().unwrap()).unwrap(), fourth);
+    for (from, to) in [("statement/4", "statement/3"), (r#","subjects_least":10"#, "")] {
+        let other = fourth.replace(from, to);
+        assert!(!Body::parse(other.as_bytes()).unwrap().is_of_known_form(), "{from}");
+    }
+    // A figure that is not there is not one that is left out.
+    let other = fourth.replace(r#""mau":null,"licenses_issued":7"#, r#""licenses_issued":7"#);
+    assert_ne!(other, fourth);
+    assert!(Body::parse(other.as_bytes()).is_err());
+}
+
 /// Two versions differ in it where they differ, and what came late of other months is in it.
 #[test]
 fn a_csv_says_what_the_statement_says() {

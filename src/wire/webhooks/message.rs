@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::Topic;
 use crate::model::explained::Suspects;
 use crate::model::ids::{GroupId, SiteId};
+use crate::model::rules::RuleSet;
 use crate::model::site::MonthSpan;
 use crate::model::time::{Month, Timestamp};
 use crate::model::usage::Counters;
-use crate::wire::usage::RULE_SET;
 
 /// Largest message, bytes; the specification asks for less than 20 KB.
 pub const MESSAGE_BYTES_MAX: usize = 20_000;
@@ -48,7 +48,7 @@ impl MonthNews {
             "from": self.span.from.to_string(),
             "to": self.span.to.to_string(),
             "closed_at": self.closed_at.map(|at| at.to_string()),
-            "rule_set": RULE_SET,
+            "rule_set": self.span.rule_set.to_string(),
             "mau": counters.mau,
             "device_users": counters.device_users,
             "licenses_issued": counters.licenses_issued,
@@ -106,6 +106,8 @@ pub struct GroupNews {
     pub to: Timestamp,
     /// When its figures became final.
     pub closed_at: Timestamp,
+    /// The rules that its members are counted by.
+    pub rule_set: RuleSet,
     /// Its users, and the sums of its members.
     pub counters: Counters,
 }
@@ -121,7 +123,7 @@ impl GroupNews {
             "from": self.from.to_string(),
             "to": self.to.to_string(),
             "closed_at": self.closed_at.to_string(),
-            "rule_set": RULE_SET,
+            "rule_set": self.rule_set.to_string(),
             "mau": counters.mau,
             "device_users": counters.device_users,
             "licenses_issued": counters.licenses_issued,

@@ -6,6 +6,7 @@ use super::*;
 use crate::model::explained::Suspects;
 use crate::model::ids::SiteId;
 use crate::model::pseudonym::Pseudonyms;
+use crate::model::rules::RuleSet;
 use crate::model::site::MonthSpan;
 use crate::model::time::{Month, Timestamp};
 use crate::model::usage::Counters;
@@ -121,6 +122,7 @@ fn the_longest_message_is_short() {
         to: Timestamp(i64::MAX / 2),
         partitions: 1,
         pseudonyms: Pseudonyms::default(),
+        rule_set: RuleSet::default(),
     };
     let figures = vec![u64::MAX; Counters::default().figures().count()];
     let news = MonthNews {

@@ -149,6 +149,8 @@ fn recount(given: &Value) -> (bool, String) {
 pub(super) fn odd(settings: &mut Settings) {
     let explain = &mut settings.engine.explain;
     (explain.subjects, explain.fresh_ms, explain.memory_bytes) = (1, 0, 3_000);
+    // Few enough for statements that tell something, and leave something out.
+    settings.billing.subjects_least = 4;
     let limits = &mut explain.limits;
     (limits.devices_per_user, limits.users_per_device) = (2, 2);
     (limits.license_share_ppm, limits.share_least) = (50_000, 30);

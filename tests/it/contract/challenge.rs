@@ -61,6 +61,7 @@ fn a_list_is_answered_in_counts() {
     let counts = counts.map(|name| told[name].as_u64().unwrap());
     assert_eq!(counts, [130, 145, 2, 1, 142, 130, 12]);
     assert_eq!((&told["counted_not_listed"], &told["challenges_left"]), (&json!(0), &json!(4)));
+    assert_eq!((&told["suppressed"], &told["counted_min"]), (&json!(false), &json!(10)));
     // The same list compressed, after a start: the same answer.
     server = server.again();
     let coded = [NDJSON, ("content-encoding", "gzip")];

@@ -117,7 +117,7 @@ fn the_quality_of_ids_stands_in_usage_and_statement() {
     let path = "/v1/sites/A/statements/2026-11";
     let statement = server.send(&billing, "GET", path, &[], "");
     let body = verify(&statement.body, &server.verifier_key()).unwrap();
-    assert_eq!(body.format, "blindtally/statement/3");
+    assert_eq!(body.format, "blindtally/statement/4");
     let stated = body.quality.unwrap().unwrap();
     assert_eq!((stated.suspect_shared_users, stated.sentinel_share_ppm), (Some(1), 200_000));
     // What comes later changes an explanation, and no statement.

@@ -49,7 +49,7 @@ fn months_have_the_periods_that_they_would_have_had() {
         for (number, (site, days, records_days)) in (8..).zip(&SAID[..said]) {
             world.clock.0.store(start + days * DAY, Ordering::SeqCst);
             let before = world.engine().site(&site_id(*site)).unwrap();
-            let last = before.pending.as_ref().map_or(&before.settings, |(_, later)| later);
+            let last = before.last_said();
             let settings = SiteSettings { records_days: *records_days, ..last.clone() };
             let put = world.engine().put_site(site_id(*site), settings);
             world.runtime.block_on(put).unwrap();
