@@ -5,7 +5,6 @@ mod checked;
 mod checks;
 mod counts;
 mod evidence;
-mod fixture;
 mod people;
 
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! A use of a route by a credential that was proven, from then until the access log has it. A read
 //! whose connection drops is no task of its own: it ends where it waits, and what it had looked up
-//! by then nobody can tell. So it is in the log all the same, with a status that says so.
+//! by then nobody can tell. So it is in the log all the same, with a status that says so. (One
+//! whose connection drops with its last byte is not begun: nothing is looked up for it.)
 
 use hyper::Method;
 

@@ -212,8 +212,8 @@ impl Slot {
     }
 }
 
-/// What a slot with these bytes says, written again; zeros where it is free, nothing where it is torn,
-/// damaged, or of another place or vault. Bytes that mean nothing are not written again.
+/// What a slot with these bytes says, written again; zeros where it is free, nothing where it is
+/// torn, damaged, or of another place or vault. Bytes that mean nothing are not written again.
 pub fn written_again(
     vault: VaultId,
     no: u32,

@@ -13,7 +13,7 @@ pub(super) const ROW: &str = "told";
 const READ_ENTRIES: u64 = 1_000;
 /// Entries after which the row is written anew. A start reads no more of the ledger than these and
 /// what came since the last run.
-const WRITE_ENTRIES: u64 = 1_000;
+const WRITE_ENTRIES: u64 = if cfg!(test) { 50 } else { 1_000 };
 /// Most entries that one run reads on, so that the first one over an old ledger ends.
 const RUN_ENTRIES_MAX: u64 = 100_000;
 /// What a line of the ledger about a policy, or about a read, has in it.

@@ -1,8 +1,8 @@
 //! What stands in no other's way. Destructions that end before a key went: there is no room for a
-//! copy, a copy cannot be made, or one of the register of holds is out of reach. Their lots stay. And
-//! the destruction of copies whose keys went before that copy was lost: it cannot be taken back, so
-//! its row is put aside until the copy is there. There is one of these at most, because nothing
-//! else of that vault begins while a turn-over of it waits.
+//! copy, a copy cannot be made, or one of the register of holds is out of reach. Their lots stay.
+//! And the destruction of copies whose keys went before that copy was lost: it cannot be taken
+//! back, so its row is put aside until the copy is there. There is one of these at most, because
+//! nothing else of that vault begins while a turn-over of it waits.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -330,9 +330,9 @@ pub struct ToldRow {
 }
 
 impl Default for ToldRow {
-    /// Nothing was read: the root is that of a tree without leaves (RFC 6962, 2.1).
+    /// Nothing was read, and there is no root of nothing.
     fn default() -> Self {
-        let root = Digest(crate::crypto::sha256(&[]));
+        let root = Digest([0; 32]);
         Self { entries: 0, root, policies: Vec::new(), reads: BTreeMap::new() }
     }
 }
