@@ -38,7 +38,7 @@ mod rewrap;
 pub mod ring;
 pub mod root;
 mod settle;
-mod slot;
+pub mod slot;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tree;

@@ -39,8 +39,10 @@ mod sweep;
 mod termination;
 #[cfg(test)]
 mod tests;
+mod told;
 mod turn_over;
 pub mod vault;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -242,6 +244,8 @@ struct State {
     /// The latest time that this process believed: what the believed time goes on from.
     seen: Option<clock::Anchor>,
     run: Option<RunRow>,
+    /// A destruction of copies that was put aside while it waits.
+    waits: Option<RunRow>,
     /// When policy files were seen first, by the names of their rows.
     notices: BTreeMap<String, NoticeRow>,
     turn: Option<TurnRow>,
@@ -278,6 +282,8 @@ struct Inner {
     report: papers::KnownReport,
     /// Who is told when the ledger cannot be written any more.
     told: OnceLock<Tell>,
+    /// What the ledger tells of the past, as far as it was read.
+    past: told::Past,
 }
 
 /// Hears why the ledger cannot be written any more.
@@ -334,6 +340,7 @@ impl Desk {
             access: access::AccessLog::default(),
             report,
             told: OnceLock::new(),
+            past: told::Past::default(),
         });
         late::judge(&inner);
         Ok(Self(inner))
@@ -420,6 +427,13 @@ fn load(vault: &dyn Vault) -> Result<State, StartError> {
     }
     for (_, row) in vault.load_rows(run::ROW)? {
         state.run = Some(RunRow::parse(&row)?);
+    }
+    for (_, row) in vault.load_rows(waiting::ROW)? {
+        state.waits = Some(RunRow::parse(&row)?);
+    }
+    // A cut may have come between the two.
+    if state.run.as_ref().is_some_and(|row| state.is_aside(row)) {
+        state.run = None;
     }
     state.sweeping = !vault.load_rows(sweep::ROW)?.is_empty();
     for (_, row) in vault.load_rows(turn_over::ROW)? {

@@ -146,7 +146,7 @@ impl Inner {
         let Some(row) = row else { return Ok(true) };
         let why = match self.carry_on(row, false, view).await? {
             End::Certified => return Ok(true),
-            End::Waiting | End::Failed | End::Withdrawn => return Ok(false),
+            End::Waiting | End::PutAside | End::Failed | End::Withdrawn => return Ok(false),
             End::NotKept => DeskError::Unremovable,
             End::NoRoom => DeskError::DiskFull,
             End::OutOfReach => DeskError::HoldsAway,

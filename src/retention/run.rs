@@ -20,7 +20,7 @@ use super::holds::is_unreviewed;
 use super::plan::{Standing, buckets, committed, digest_of, doom_of, keys_of, name_of, rule_name};
 use super::policy::Profile;
 use super::vault::{DestroyReport, LotReport, Verification};
-use super::{Desk, DeskError, Inner, credential, everywhere, removal};
+use super::{Desk, DeskError, Inner, credential, everywhere, removal, waiting};
 use crate::engine::EngineError;
 use crate::ledger::{
     Actor, Alarm, Credential, Digest, Entry, Event, Keys, Ledger, LedgerError, Phase, Recorded,
@@ -57,6 +57,8 @@ pub(super) enum End {
     NoRoom,
     /// Given up before a key went, because a copy of the register of holds is out of reach.
     OutOfReach,
+    /// Put aside, because that copy was lost after keys had left the register.
+    PutAside,
 }
 
 impl Desk {
@@ -102,6 +104,9 @@ impl Inner {
         if let Err(error) = self.turn_over_in_time(now).await {
             tracing::error!(%error, "the turn-over of the vault epoch did not end");
         }
+        if let Err(error) = self.keep_told().await {
+            tracing::error!(%error, "what the ledger tells of the past was not read on");
+        }
         // Whatever became of it, somebody may be waiting to see what is overdue.
         self.look().await?;
         if ran.is_ok() {
@@ -145,6 +150,12 @@ impl Inner {
         now: Timestamp,
         view: &mut RunView,
     ) -> Result<bool, DeskError> {
+        match self.finish_waiting(view).await {
+            Err(DeskError::Stopped) => return Err(DeskError::Stopped),
+            // Its alarm was given, and it stands in no other's way.
+            Err(error) => tracing::error!(%error, "retention: what was put aside did not go on"),
+            Ok(()) => {}
+        }
         let left = self.state().run.clone();
         if let Some(row) = left
             && let Some(row) = self.found_again(row).await?
@@ -234,7 +245,7 @@ impl Inner {
             *commitments == wanted && entry.time == begun_at
         });
         let Some(entry) = own else {
-            self.drop_run().await?;
+            self.drop_run(&row).await?;
             return Ok(None);
         };
         row.operation = Some(entry.number);
@@ -287,7 +298,7 @@ impl Inner {
         }
         let result = self.result(&row, &reported, operation).await?;
         if reported.withdrawn {
-            self.drop_run().await?;
+            self.drop_run(&row).await?;
             return Ok(End::Withdrawn);
         }
         if !reported.passed {
@@ -296,9 +307,9 @@ impl Inner {
             self.alarm(reason).await?;
             let name = format!("{FAILED}{operation:020}");
             let ended_at = reported.ended_at;
-            let failed = FailedRow { operation, ended_at, lots: row.lots };
+            let failed = FailedRow { operation, ended_at, lots: row.lots.clone() };
             self.vault.put_row(name, failed.to_bytes()?).await?;
-            self.drop_run().await?;
+            self.drop_run(&row).await?;
             view.failed += 1;
             return Ok(End::Failed);
         }
@@ -308,7 +319,7 @@ impl Inner {
         self.figures.destroyed(destroyed);
         let issue = Issue { row: &row, reported: &reported, operation, result };
         view.certificates.push(self.certify(issue).await?);
-        self.drop_run().await?;
+        self.drop_run(&row).await?;
         Ok(End::Certified)
     }
 
@@ -317,7 +328,7 @@ impl Inner {
     async fn is_held_meanwhile(&self, row: &mut RunRow) -> Result<bool, DeskError> {
         // From here until the row is written no hold comes in between, and none ends.
         let _deciding = self.deciding.lock().await;
-        if row.report.is_some() || !self.vault.unfinished_destruction().is_empty() {
+        if row.report.is_some() || self.is_begun(row) {
             return Ok(false);
         }
         let plan: BTreeMap<_, &Planned> =
@@ -343,7 +354,7 @@ impl Inner {
     /// the engine has not begun. Then the row says that the plan is given up. Once the row is there
     /// no erasure begins with its lots ([`Desk::stays`]).
     async fn has_other_keys(&self, row: &mut RunRow) -> Result<bool, DeskError> {
-        if row.report.is_some() || !self.vault.unfinished_destruction().is_empty() {
+        if row.report.is_some() || self.is_begun(row) {
             return Ok(false);
         }
         let keys: BTreeSet<u64> = all_keys(row).iter().map(|key| key.key).collect();
@@ -378,7 +389,7 @@ impl Inner {
         let kept = |planned: &Planned| {
             planned.heirs.iter().all(|heir| living.contains(&(Some(*heir), planned.lot)))
         };
-        let ended = self.vault.unfinished_destruction().is_empty();
+        let ended = !self.is_begun(row);
         let of_holds = row.lots.iter().any(|planned| planned.hold.is_some());
         let dead = match of_holds {
             true => self.vault.is_held_destroyed(&keys, row.vek_before),
@@ -437,7 +448,7 @@ impl Inner {
     /// The engine refused, perhaps because of the root provider, and the next run tries again. One
     /// that has stopped or is busy for a minute needs nobody who looks at this.
     async fn not_destroyed(&self, mut row: RunRow, error: EngineError) -> Result<End, DeskError> {
-        if self.is_given_up(&error) {
+        if self.is_given_up(&row, &error) {
             return self.not_kept(row, error).await;
         }
         if !matches!(error, EngineError::Stopped | EngineError::Busy) {
@@ -490,8 +501,12 @@ impl Inner {
     /// Intents that this data directory knows nothing of: it was put back from an older time. What
     /// they meant is destroyed again by its due time; here they get their result.
     async fn close_strangers(&self, now: Timestamp) -> Result<(), DeskError> {
+        let aside = self.state().waits.as_ref().and_then(|row| row.operation);
         for entry in self.ask(Ledger::unfinished).await? {
             let Event::DestructionIntent { buckets, keys, .. } = &entry.event else { continue };
+            if aside == Some(entry.number) {
+                continue;
+            }
             let event = Event::DestructionResult {
                 buckets: buckets.len() as u64,
                 records: 0,
@@ -560,18 +575,25 @@ impl Inner {
     }
 
     pub(super) async fn keep_run(&self, row: &RunRow) -> Result<(), DeskError> {
-        self.vault.put_row(ROW.to_owned(), row.to_bytes()?).await?;
-        self.state().run = Some(row.clone());
+        let is_aside = self.state().is_aside(row);
+        let name = if is_aside { waiting::ROW } else { ROW };
+        self.vault.put_row(name.to_owned(), row.to_bytes()?).await?;
+        let mut state = self.state();
+        let place = if is_aside { &mut state.waits } else { &mut state.run };
+        *place = Some(row.clone());
         Ok(())
     }
 
-    pub(super) async fn drop_run(&self) -> Result<(), DeskError> {
-        let operation = self.state().run.as_ref().and_then(|run| run.operation);
-        if let Some(operation) = operation {
+    pub(super) async fn drop_run(&self, row: &RunRow) -> Result<(), DeskError> {
+        if let Some(operation) = row.operation {
             self.vault.delete_row(certificate::draft_row(operation)).await?;
         }
-        self.vault.delete_row(ROW.to_owned()).await?;
-        self.state().run = None;
+        let is_aside = self.state().is_aside(row);
+        let name = if is_aside { waiting::ROW } else { ROW };
+        self.vault.delete_row(name.to_owned()).await?;
+        let mut state = self.state();
+        let place = if is_aside { &mut state.waits } else { &mut state.run };
+        *place = None;
         Ok(())
     }
 }

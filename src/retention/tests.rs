@@ -14,7 +14,9 @@ mod reviews;
 mod run;
 mod seen;
 mod sweep;
+mod told;
 mod turn_over;
+mod waiting;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

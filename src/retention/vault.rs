@@ -70,6 +70,9 @@ pub trait Vault: Send + Sync + 'static {
     fn is_destroyed(&self, keys: &[KeyId], epoch: u64) -> bool;
     /// Lots whose destruction began and has not ended.
     fn unfinished_destruction(&self) -> Vec<Doom>;
+    /// What a destruction of copies took that waits for a copy of the register of holds, in no
+    /// other's way.
+    fn waiting_destruction(&self) -> Vec<Doom>;
     /// The keys of a destruction that has begun and not ended, listed or not.
     ///
     /// # Errors
@@ -246,6 +249,10 @@ impl Vault for Engine {
 
     fn unfinished_destruction(&self) -> Vec<Doom> {
         Self::unfinished_destruction(self)
+    }
+
+    fn waiting_destruction(&self) -> Vec<Doom> {
+        Self::waiting_destruction(self)
     }
 
     fn unfinished_keys(&self) -> Result<Vec<KeyInfo>, EngineError> {

@@ -169,3 +169,78 @@ async fn a_site_ends_once() {
     let again = harness.send(harness.request(Role::Operator, "POST", path), body).await;
     assert_eq!(again.body, ended.body);
 }
+
+/// Who hangs up before the answer is there has used the route all the same, and the log says so.
+#[tokio::test]
+async fn a_read_whose_connection_drops_is_in_the_access_log() {
+    let harness = start(settings()).await;
+    // Both places of those who look something up are taken.
+    let (mut gates, mut readers) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        let (gate, wait) = std::sync::mpsc::channel::<()>();
+        let (desk, (begun, has_begun)) =
+            (harness.retention.clone(), tokio::sync::oneshot::channel());
+        readers.push(tokio::spawn(async move {
+            let look = move |_: &Desk| {
+                let _ = begun.send(());
+                let _ = wait.recv();
+                Ok(())
+            };
+            desk.look_up(look).await
+        }));
+        has_begun.await.unwrap();
+        gates.push(gate);
+    }
+    for (role, path) in [
+        (Role::Auditor, "/v1/certificates?cursor=0"),
+        (Role::Auditor, "/v1/sites/ACME/holds"),
+        (Role::Billing, "/v1/certificates"),
+    ] {
+        let mut stream = TcpStream::connect(harness.address).await.unwrap();
+        let token = &harness.tokens[&role];
+        let head =
+            format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // It is there before this one, so it has begun when this one is answered.
+        assert_eq!(harness.send(request("GET", "/livez"), "").await.status, 200);
+        drop(stream);
+    }
+    let text = || harness.registry.render(crate::observe::metrics::Exposition::Prometheus);
+    tokio::time::timeout(Duration::from_secs(10), async {
+        let closed = |text: &str| {
+            text.contains("blindtally_http_connections 0\n")
+                && text.contains("blindtally_http_connections_accepted_total 6\n")
+        };
+        while !closed(&text()) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await
+    .unwrap();
+    drop(gates);
+    for reader in readers {
+        reader.await.unwrap().unwrap();
+    }
+    let read = harness.get(Role::Auditor, "/v1/access").await;
+    let said: serde_json::Value = serde_json::from_str(&read.body).unwrap();
+    let line = |line: &serde_json::Value| {
+        format!(
+            "{} {} {} {} {}",
+            line["role"].as_str().unwrap(),
+            line["route"].as_str().unwrap(),
+            line["site_id"].as_str().unwrap_or("-"),
+            line["status"],
+            line["count"]
+        )
+    };
+    let mut lines: Vec<String> = said["lines"].as_array().unwrap().iter().map(line).collect();
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        [
+            "auditor certificate_list - 499 1",
+            "auditor hold_list ACME 499 1",
+            "billing certificate_list - 403 1"
+        ]
+    );
+}

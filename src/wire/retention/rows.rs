@@ -1,5 +1,7 @@
 //! The rows that the desk keeps (sealed by the engine): holds, the clock, a destruction under way.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::spoken::{classes, lot, maybe, text, texts};
@@ -32,7 +34,7 @@ macro_rules! row {
         }
     )*};
 }
-row!(HoldRow, ClockRow, NoticeRow, TurnRow, RemovalRow, RunRow, FailedRow);
+row!(HoldRow, ClockRow, NoticeRow, TurnRow, RemovalRow, RunRow, FailedRow, ToldRow);
 
 /// Who asked for something, and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -311,4 +313,41 @@ pub struct FailedRow {
     pub ended_at: Timestamp,
     /// What was to be destroyed.
     pub lots: Vec<Planned>,
+}
+
+/// What the ledger tells of the past, as far as it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToldRow {
+    /// How many entries were read.
+    pub entries: u64,
+    /// The root of the ledger's tree over them.
+    pub root: Digest,
+    /// Every policy that was taken up, in order.
+    pub policies: Vec<PolicyTold>,
+    /// How often few read what few may read, by route.
+    pub reads: BTreeMap<String, u64>,
+}
+
+impl Default for ToldRow {
+    /// Nothing was read, and there is no root of nothing.
+    fn default() -> Self {
+        let root = Digest([0; 32]);
+        Self { entries: 0, root, policies: Vec::new(), reads: BTreeMap::new() }
+    }
+}
+
+/// A policy that was taken up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyTold {
+    /// The number of its entry.
+    pub entry: u64,
+    /// When it was taken up.
+    #[serde(with = "text")]
+    pub at: Timestamp,
+    /// Profile, published, effective.
+    pub said: [String; 3],
+    /// Its SHA-256.
+    pub digest: Digest,
 }
