@@ -31,7 +31,8 @@ impl Service {
             Route::SiteTerminate => {
                 let site = site(caller, first)?;
                 let mut text = self.small_body(caller, parts, body).await?;
-                ok(desk.terminate(caller, site, &mut text).await?)
+                let (ended, text) = desk.terminate(caller, site, &mut text).await?;
+                Ok(json(if ended { StatusCode::OK } else { StatusCode::ACCEPTED }, text))
             }
             Route::HoldOpen => {
                 let site = site(caller, first)?;

@@ -212,6 +212,12 @@ impl Slot {
     }
 }
 
+/// The numbers of key and parent and the wrapped bytes as they stand in a slot, whatever it is.
+pub(super) fn slot_words(bytes: &[u8; SLOT_BYTES]) -> (KeyId, KeyId, [u8; WRAPPED_BYTES]) {
+    let wrapped = std::array::from_fn(|i| bytes[WRAPPED_AT + i]);
+    (KeyId(number(bytes, 8)), KeyId(number(bytes, 16)), wrapped)
+}
+
 /// The checksum as it stands in a slot's bytes.
 pub(super) fn stored_sum(bytes: &[u8; SLOT_BYTES]) -> [u8; 32] {
     std::array::from_fn(|i| bytes[SLOT_SUM_AT + i])

@@ -173,6 +173,7 @@ fn one_of_each() -> Vec<Event> {
     all.extend(of_holds(&site, month, &token, reason.clone()));
     all.extend([
         Event::SiteTerminated { site: site.clone(), terminated_at: NOW, reason },
+        Event::TerminationRequested { site: site.clone() },
         Event::SiteRetention { site: site.clone(), records_days: Some(30) },
     ]);
     all.extend(removals(&site, &token));

@@ -1,7 +1,9 @@
-//! The end of a site: collection stops at once, and what is left is due within six months.
+//! The end of a site: collection stops at once, and what is left is due within six months. Where
+//! the settings want two people for it, the first one's request waits, as that of a removal does.
 
 use std::collections::BTreeSet;
 
+use super::removal::{self, WAITS_MS};
 use super::{Desk, DeskError, Inner, credential};
 use crate::ledger::{Actor, Credential, Entry, Event};
 use crate::model::caller::Caller;
@@ -9,9 +11,19 @@ use crate::model::ids::SiteId;
 use crate::model::time::Timestamp;
 use crate::wire::admin::site_to_value;
 use crate::wire::retention::TerminateRequest;
+use crate::wire::retention::rows::{Asked, RemovalRow};
+use crate::wire::retention::view::termination_requested_to_json;
 
 /// Before the name of the row that says that the ledger has a site's end.
 const ROWS: &str = "terminated/";
+
+/// The reason in the row of a request that waits: no removal of a month has it.
+const REASON: &str = "termination";
+
+/// The name of the row of a request that waits; no month is written so.
+fn request_of(site: &SiteId) -> String {
+    format!("{}{site}/site", removal::ROWS)
+}
 
 /// The name of that row.
 pub(super) fn row_of(site: &SiteId) -> String {
@@ -19,10 +31,11 @@ pub(super) fn row_of(site: &SiteId) -> String {
 }
 
 impl Desk {
-    /// Ends a site's collection. A site that has ended keeps its time. The request's text is used
-    /// up.
+    /// Ends a site's collection, or asks for it where two people are needed: whether it has ended,
+    /// and the answer. A site that has ended keeps its time. The request's text is used up.
     ///
     /// # Errors
+    /// [`DeskError::SamePerson`] for a second request by the first person.
     /// [`DeskError::ClockAhead`] while a jump of the clock waits for its confirmation: what is left
     /// of the site would be due by a time that nobody believes.
     pub async fn terminate(
@@ -30,7 +43,7 @@ impl Desk {
         caller: &Caller,
         site: SiteId,
         text: &mut [u8],
-    ) -> Result<Vec<u8>, DeskError> {
+    ) -> Result<(bool, Vec<u8>), DeskError> {
         let request = TerminateRequest::parse(text)?;
         let (inner, by) = (self.0.clone(), credential(caller)?);
         self.whole(async move { inner.terminate(by, site, request).await }).await
@@ -64,12 +77,20 @@ impl Inner {
         by: Credential,
         site: SiteId,
         request: TerminateRequest,
-    ) -> Result<Vec<u8>, DeskError> {
+    ) -> Result<(bool, Vec<u8>), DeskError> {
         let _deciding = self.deciding.lock().await;
         // Not the clock: set back by half a year it would make everything of the site due at once.
         let (now, is_believed) = self.believed();
         if !is_believed {
             return Err(DeskError::ClockAhead);
+        }
+        let found = self.vault.site(&site).filter(|found| !found.id.is_group());
+        let lives = found.ok_or(DeskError::NotFound)?.terminated_at.is_none();
+        if lives
+            && self.settings.two_to_terminate
+            && let Some(waits) = self.first_of_two(&by, &site, now).await?
+        {
+            return Ok((false, waits));
         }
         let ended = self.vault.terminate(site.clone(), now).await?;
         let row = row_of(&site);
@@ -83,6 +104,36 @@ impl Inner {
             self.append(Entry::new(now, Actor::Credential(by), event)).await?;
             self.vault.put_row(row, said).await?;
         }
-        Ok(site_to_value(&ended).to_string().into_bytes())
+        Ok((true, site_to_value(&ended).to_string().into_bytes()))
+    }
+
+    /// What the first of two people is answered; `None` for the second one, whose request ends the
+    /// site. The request goes before the end comes: after a cut two are needed again.
+    async fn first_of_two(
+        &self,
+        by: &Credential,
+        site: &SiteId,
+        now: Timestamp,
+    ) -> Result<Option<Vec<u8>>, DeskError> {
+        let name = request_of(site);
+        let rows = self.vault.load_rows(&name)?.into_iter();
+        let row = rows.filter(|(row, _)| *row == name).map(|(_, bytes)| RemovalRow::parse(&bytes));
+        let asked = row.last().transpose()?.map(|row| row.asked);
+        let waits_until = |at: Timestamp| Timestamp(at.0.saturating_add(WAITS_MS));
+        match asked.filter(|asked| now <= waits_until(asked.at)) {
+            Some(asked) if asked.by == by.to_string() => Err(DeskError::SamePerson),
+            Some(_) => {
+                self.vault.delete_row(name).await?;
+                Ok(None)
+            }
+            None => {
+                let event = Event::TerminationRequested { site: site.clone() };
+                self.append(Entry::new(now, Actor::Credential(by.clone()), event)).await?;
+                let asked = Asked { by: by.to_string(), at: now };
+                let row = RemovalRow { reason: REASON.to_owned(), late_refused: false, asked };
+                self.vault.put_row(name, row.to_bytes()?).await?;
+                Ok(Some(termination_requested_to_json(waits_until(now))))
+            }
+        }
     }
 }

@@ -232,7 +232,7 @@ async fn a_site_ends_at_the_believed_time() {
     let operator = caller(Role::Operator, 3);
     let end = async |site| {
         let ended = world.desk.terminate(&operator, site_id(site), &mut []).await;
-        ended.map(|text| String::from_utf8(text).unwrap())
+        ended.map(|(_, text)| String::from_utf8(text).unwrap())
     };
     // By this clock six months after the end are over, by the believed time they begin.
     world.clock.set(at("2025-12-01T00:00:00Z"));

@@ -196,6 +196,15 @@ pub fn removal_requested_to_json(until: Timestamp) -> Vec<u8> {
     }))
 }
 
+/// A site's end that waits for a second person, and until when.
+pub fn termination_requested_to_json(until: Timestamp) -> Vec<u8> {
+    text(&json!({
+        "state": "termination_requested",
+        "needs": "second person",
+        "until": until.to_string(),
+    }))
+}
+
 /// A confirmed jump of the clock.
 pub fn confirmed_to_json(from: Timestamp, to: Timestamp) -> Vec<u8> {
     text(&json!({"confirmed": {"from": from.to_string(), "to": to.to_string()}}))
