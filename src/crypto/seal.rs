@@ -211,7 +211,8 @@ pub fn key_id(sealed: &[u8]) -> Result<KeyId, OpenError> {
     Ok(KeyId(u64::from_be_bytes(id)))
 }
 
-/// Counts what this thread had the cipher do, for tests of what is tried and of what a subkey seals.
+/// Counts what this thread had the cipher do, for tests of what is tried and of what a subkey
+/// seals.
 #[cfg(test)]
 pub mod counts {
     use std::cell::Cell;

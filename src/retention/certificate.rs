@@ -157,6 +157,30 @@ impl Inner {
         Ok(id_of(operation))
     }
 
+    /// The lots of a certificate.
+    fn certified_of(
+        &self,
+        row: &RunRow,
+        reported: &Reported,
+    ) -> Result<Vec<CertifiedLot>, DeskError> {
+        let (profile, policy) = (profile_of(row)?, self.policy_at(row.begun_at));
+        let removal = row.removal.as_deref().and_then(removal::rule_of).map(|(_, ground)| ground);
+        let lots = row.lots.iter().enumerate().map(|(at, planned)| CertifiedLot {
+            class: word_of_planned(planned).to_owned(),
+            site: planned.site.clone(),
+            epoch: epoch_of(planned.lot),
+            rule: rule_of(row, profile, planned.lot).to_owned(),
+            ground: removal.unwrap_or(ground_of(policy, planned.lot)).to_owned(),
+            due: planned.due,
+            records: reported.records.as_ref().and_then(|records| *records.get(at)?),
+            keys: planned.keys.clone(),
+            released_holds: planned.released_holds.clone(),
+            hold: planned.hold,
+            held_by: planned.heirs.clone(),
+        });
+        Ok(lots.collect())
+    }
+
     async fn body(&self, issue: &Issue<'_>) -> Result<Body, DeskError> {
         let Issue { row, reported, operation, result } = issue;
         let (operation, result) = (*operation, *result);
@@ -173,22 +197,7 @@ impl Inner {
         }
         let covered = row.lots.iter().filter(|planned| !planned.heirs.is_empty()).count() as u64;
         let check = |open| HoldCheck { checked_at: row.begun_at, open, covered };
-        let profile = profile_of(row)?;
-        let policy = self.policy_at(row.begun_at);
-        let removal = row.removal.as_deref().and_then(removal::rule_of).map(|(_, ground)| ground);
-        let lots = row.lots.iter().enumerate().map(|(at, planned)| CertifiedLot {
-            class: word_of_planned(planned).to_owned(),
-            site: planned.site.clone(),
-            epoch: epoch_of(planned.lot),
-            rule: rule_of(row, profile, planned.lot).to_owned(),
-            ground: removal.unwrap_or(ground_of(policy, planned.lot)).to_owned(),
-            due: planned.due,
-            records: reported.records.as_ref().and_then(|records| *records.get(at)?),
-            keys: planned.keys.clone(),
-            released_holds: planned.released_holds.clone(),
-            hold: planned.hold,
-            held_by: planned.heirs.clone(),
-        });
+        let lots = self.certified_of(row, reported)?;
         let copies = if reported.home_copy_opens { COPIES_FILE } else { COPIES_DEVICE };
         let body = Body {
             format: FORMAT.to_owned(),
@@ -202,7 +211,7 @@ impl Inner {
             begun_at: row.begun_at,
             ended_at: reported.ended_at,
             hold_check: row.open_holds.map(check),
-            lots: lots.collect(),
+            lots,
             vek: Vek {
                 destroyed_epoch: reported.old_epoch,
                 new_epoch: reported.new_epoch,

@@ -10,7 +10,8 @@ use crate::wire::retention::processing::{CategoryView, ControllerView, Processin
 
 /// What leaves the server by the program's own doing.
 const LEAVES: [&str; 2] = [
-    "webhooks: sites, months and counts to addresses that an operator named; no id and no pseudonym",
+    "webhooks: sites, months and counts to addresses that an operator named; no id of a person and \
+     no pseudonym",
     "nothing else: answers go to whoever asks with a credential, and backups and copies of keys to \
      places of the configuration, sealed",
 ];

@@ -365,18 +365,10 @@ impl Inner {
         Ok(true)
     }
 
-    /// The engine's report, and what the desk finds itself: no planned lot lives, every planned key
-    /// is gone, each had the commitment that the ledger has, each hold has its copy, and a search in
-    /// the register finds none of the keys.
-    fn looked_at(
-        &self,
-        row: &RunRow,
-        report: &DestroyReport,
-        again: bool,
-        register: RegisterSearch,
-    ) -> Result<Reported, DeskError> {
-        let planned = all_keys(row);
-        let keys: Vec<KeyId> = planned.iter().map(|key| KeyId(key.key)).collect();
+    /// What the desk finds itself: no planned lot lives, every planned key is gone, each hold has
+    /// its copy, and a search in the register finds none of the keys.
+    fn is_gone(&self, row: &RunRow, register: RegisterSearch) -> Result<bool, DeskError> {
+        let keys: Vec<KeyId> = all_keys(row).iter().map(|key| KeyId(key.key)).collect();
         let lots = self.vault.lots().into_iter().map(|info| (None, info.lot));
         let copies = self.vault.held()?.into_iter().map(|held| (Some(held.hold.0), held.lot));
         let living: BTreeSet<(Option<u64>, Lot)> = lots.chain(copies).collect();
@@ -390,7 +382,20 @@ impl Inner {
             true => self.vault.is_held_destroyed(&keys, row.vek_before),
             false => self.vault.is_destroyed(&keys, row.vek_before),
         };
-        let destroyed = gone && ended && dead && register.found == 0 && row.lots.iter().all(kept);
+        Ok(gone && ended && dead && register.found == 0 && row.lots.iter().all(kept))
+    }
+
+    /// The engine's report, and what the desk finds itself ([`Inner::is_gone`]); each key had the
+    /// commitment that the ledger has.
+    fn looked_at(
+        &self,
+        row: &RunRow,
+        report: &DestroyReport,
+        again: bool,
+        register: RegisterSearch,
+    ) -> Result<Reported, DeskError> {
+        let planned = all_keys(row);
+        let destroyed = self.is_gone(row, register)?;
         let register = Some(register);
         // A start may have finished what a cut had left: then there is nothing to do any more.
         let finished = again && report.nothing && destroyed;

@@ -298,8 +298,8 @@ async fn a_removal_that_cannot_be_made_says_why_and_uses_up_no_agreement() {
     }
 }
 
-/// Where the settings want it, one person alone ends no site: collection goes on and nothing of it is
-/// due earlier until another one asks for the same.
+/// Where the settings want it, one person alone ends no site: collection goes on and nothing of it
+/// is due earlier until another one asks for the same.
 #[tokio::test]
 async fn check_30_one_person_alone_ends_no_site_and_two_do() {
     let settings = Settings { two_to_terminate: true, ..Settings::default() };
