@@ -36,6 +36,7 @@ mod removal;
 mod replay;
 mod reviews;
 mod run;
+mod second;
 mod sweep;
 mod termination;
 #[cfg(test)]
@@ -78,8 +79,8 @@ pub struct Settings {
     pub jump_days: u32,
     /// The longest time from the retirement of a key to the turn-over of the vault epoch.
     pub turn_over: Duration,
-    /// Whether the end of a site needs two people.
-    pub two_to_terminate: bool,
+    /// Whether the end of a site and the confirmation of a jump of the clock need two people.
+    pub two_people: bool,
     /// The text about processors that evidence passes on.
     pub processors: Option<PathBuf>,
     /// The report of the tests whose SHA-256 evidence has.
@@ -98,7 +99,7 @@ impl Default for Settings {
             every: Duration::from_secs(3_600),
             jump_days: 3,
             turn_over: Duration::from_secs(24 * 3_600),
-            two_to_terminate: false,
+            two_people: false,
             processors: None,
             test_report: None,
             processing: ProcessingSaid::default(),

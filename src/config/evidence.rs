@@ -28,7 +28,7 @@ pub(super) fn settings(file: &File) -> Result<retention::Settings, ConfigError> 
         every: Duration::from_secs(minutes * 60),
         jump_days: u32::try_from(jump).unwrap_or(1),
         turn_over: Duration::from_secs(hours * 3_600),
-        two_to_terminate: said.two_to_terminate,
+        two_people: said.two_people,
         processors: path(&file.evidence.processors),
         test_report: path(&file.evidence.test_report),
         processing: processing(&file.evidence)?,

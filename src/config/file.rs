@@ -252,7 +252,7 @@ pub(super) struct Retention {
     pub run_minutes: u64,
     pub clock_jump_days: u64,
     pub turn_over_hours: u64,
-    pub two_to_terminate: bool,
+    pub two_people: bool,
 }
 
 impl Default for Retention {
@@ -263,7 +263,7 @@ impl Default for Retention {
             run_minutes: 60,
             clock_jump_days: 3,
             turn_over_hours: 24,
-            two_to_terminate: false,
+            two_people: false,
         }
     }
 }

@@ -67,7 +67,7 @@ impl Service {
             }
             Route::ClockConfirm => {
                 let mut text = self.small_body(caller, parts, body).await?;
-                ok(desk.confirm_clock(caller, &mut text).await?)
+                Ok(done_or_waits(desk.confirm_clock(caller, &mut text).await?))
             }
             Route::Evidence => ok(desk.evidence(caller).await?),
             Route::AccessLog => {

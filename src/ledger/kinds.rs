@@ -195,6 +195,12 @@ kinds! {
         #[serde(with = "text")] published: Day,
         #[serde(with = "text")] effective: Day,
     }
+    /// The first of two people says that a jump of the clock is right; `clock_confirmed` is the
+    /// second.
+    ClockConfirmationRequested "clock_confirmation_requested" Done {
+        #[serde(with = "text")] from: Timestamp,
+        #[serde(with = "text")] to: Timestamp,
+    }
     /// A jump of the clock was confirmed.
     ClockConfirmed "clock_confirmed" Done {
         #[serde(with = "text")] from: Timestamp,

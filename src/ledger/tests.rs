@@ -185,6 +185,7 @@ fn one_of_each() -> Vec<Event> {
             published: day,
             effective: Day(20_786),
         },
+        Event::ClockConfirmationRequested { from: NOW, to: Timestamp(NOW.0 + 1) },
         Event::ClockConfirmed { from: NOW, to: Timestamp(NOW.0 + 1) },
     ]);
     all.extend(of_backups(digest));

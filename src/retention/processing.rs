@@ -48,7 +48,7 @@ impl Inner {
         let settings = &self.settings;
         let hours = settings.turn_over.as_secs() / 3_600;
         let minutes = settings.every.as_secs() / 60;
-        let people = if settings.two_to_terminate { "two people" } else { "one person" };
+        let people = if settings.two_people { "two people" } else { "one person" };
         vec![
             "ids are made pseudonyms in memory, by a keyed hash (HMAC-SHA-256, or BLAKE3 where a \
              site chose it) under random keys of the site and the month, before anything is stored"
@@ -67,7 +67,7 @@ impl Inner {
             ),
             format!(
                 "the release of a hold and the removal of a month take two people, the end of a \
-                 site {people}; a clock that is more than {} days ahead waits for a person",
+                 site {people}; a clock that is more than {} days ahead waits for {people}",
                 settings.jump_days
             ),
             "each credential has one role and its sites; no role has both records and keys; uses \

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use super::removal::{self, WAITS_MS};
 use super::{Desk, DeskError, Inner, credential};
 use crate::ledger::{Actor, Credential, Entry, Event};
 use crate::model::caller::Caller;
@@ -11,19 +10,13 @@ use crate::model::ids::SiteId;
 use crate::model::time::Timestamp;
 use crate::wire::admin::site_to_value;
 use crate::wire::retention::TerminateRequest;
-use crate::wire::retention::rows::{Asked, RemovalRow};
-use crate::wire::retention::view::termination_requested_to_json;
+use crate::wire::retention::view::waits_to_json;
 
 /// Before the name of the row that says that the ledger has a site's end.
 const ROWS: &str = "terminated/";
 
-/// The reason in the row of a request that waits: no removal of a month has it.
+/// What stands in the row of a request that waits: no removal of a month has this reason.
 const REASON: &str = "termination";
-
-/// The name of the row of a request that waits; no month is written so.
-fn request_of(site: &SiteId) -> String {
-    format!("{}{site}/site", removal::ROWS)
-}
 
 /// The name of that row.
 pub(super) fn row_of(site: &SiteId) -> String {
@@ -86,11 +79,13 @@ impl Inner {
         }
         let found = self.vault.site(&site).filter(|found| !found.id.is_group());
         let lives = found.ok_or(DeskError::NotFound)?.terminated_at.is_none();
+        let event = Event::TerminationRequested { site: site.clone() };
+        let what = format!("{site}/site");
         if lives
-            && self.settings.two_to_terminate
-            && let Some(waits) = self.first_of_two(&by, &site, now).await?
+            && let Some(until) =
+                self.waits_for_second(&by, (&what, REASON), |of| of == REASON, now, event).await?
         {
-            return Ok((false, waits));
+            return Ok((false, waits_to_json("termination_requested", until)));
         }
         let ended = self.vault.terminate(site.clone(), now).await?;
         let row = row_of(&site);
@@ -105,35 +100,5 @@ impl Inner {
             self.vault.put_row(row, said).await?;
         }
         Ok((true, site_to_value(&ended).to_string().into_bytes()))
-    }
-
-    /// What the first of two people is answered; `None` for the second one, whose request ends the
-    /// site. The request goes before the end comes: after a cut two are needed again.
-    async fn first_of_two(
-        &self,
-        by: &Credential,
-        site: &SiteId,
-        now: Timestamp,
-    ) -> Result<Option<Vec<u8>>, DeskError> {
-        let name = request_of(site);
-        let rows = self.vault.load_rows(&name)?.into_iter();
-        let row = rows.filter(|(row, _)| *row == name).map(|(_, bytes)| RemovalRow::parse(&bytes));
-        let asked = row.last().transpose()?.map(|row| row.asked);
-        let waits_until = |at: Timestamp| Timestamp(at.0.saturating_add(WAITS_MS));
-        match asked.filter(|asked| now <= waits_until(asked.at)) {
-            Some(asked) if asked.by == by.to_string() => Err(DeskError::SamePerson),
-            Some(_) => {
-                self.vault.delete_row(name).await?;
-                Ok(None)
-            }
-            None => {
-                let event = Event::TerminationRequested { site: site.clone() };
-                self.append(Entry::new(now, Actor::Credential(by.clone()), event)).await?;
-                let asked = Asked { by: by.to_string(), at: now };
-                let row = RemovalRow { reason: REASON.to_owned(), late_refused: false, asked };
-                self.vault.put_row(name, row.to_bytes()?).await?;
-                Ok(Some(termination_requested_to_json(waits_until(now))))
-            }
-        }
     }
 }

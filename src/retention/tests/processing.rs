@@ -63,7 +63,7 @@ async fn what_the_operator_says_is_passed_on() {
         transfers: said("none"),
         measures: said("locked rooms"),
     };
-    let settings = Settings { processing, two_to_terminate: true, ..Settings::default() };
+    let settings = Settings { processing, two_people: true, ..Settings::default() };
     let world = World::over(Memory::default(), at("2026-06-01T00:00:00Z"), settings);
     let stated = stated(&world, SiteScope::All).await;
     let record = &stated["processing_record"];

@@ -302,7 +302,7 @@ async fn a_removal_that_cannot_be_made_says_why_and_uses_up_no_agreement() {
 /// is due earlier until another one asks for the same.
 #[tokio::test]
 async fn check_30_one_person_alone_ends_no_site_and_two_do() {
-    let settings = Settings { two_to_terminate: true, ..Settings::default() };
+    let settings = Settings { two_people: true, ..Settings::default() };
     let plain = World::at("2026-06-01T00:00:00Z");
     let vault = Memory::default();
     vault.with(|inside| {
