@@ -463,12 +463,16 @@ impl Inner {
         Ok(RegisterSearch { copies, places, keys, wrapped, found })
     }
 
-    /// Holds that are open now, of the sites of a plan.
+    /// Holds that are open now, of the sites of a plan; those of its heirs among them, because a
+    /// billing group is on hold by the holds of its members.
     fn open_holds(&self, lots: &[Planned]) -> u64 {
         let sites: BTreeSet<_> = lots.iter().map(|planned| &planned.site).collect();
+        let heirs: BTreeSet<u64> =
+            lots.iter().flat_map(|planned| &planned.heirs).copied().collect();
         let state = self.state();
         let open = state.holds.values().filter(|hold| hold.released.is_none());
-        open.filter(|hold| sites.contains(&hold.site)).count() as u64
+        let own = open.filter(|hold| sites.contains(&hold.site) || heirs.contains(&hold.number));
+        own.count() as u64
     }
 
     /// The engine refused, perhaps because of the root provider, and the next run tries again. One

@@ -201,3 +201,32 @@ async fn check_25_the_metrics_show_that_no_subkey_seals_twice() {
     assert!(after.1 >= before.1 + 1_001 && after.1 <= after.0, "{before:?} {after:?}");
     app.drain().await;
 }
+
+/// Check 30, the whole server: where the root key is in two shares it starts with both, and says
+/// which one is not there.
+#[tokio::test(flavor = "multi_thread")]
+async fn check_30_a_server_with_two_shares_starts_with_both_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let shares = ["one", "two"].map(|person| {
+        let medium = directory.path().join(person);
+        std::fs::create_dir(&medium).unwrap();
+        medium.join("root.share")
+    });
+    let open = async || {
+        let mut settings = settings(directory.path());
+        settings.keys.shares = Some(shares.clone());
+        App::start(settings, Arc::new(SystemClock)).await
+    };
+    open().await.unwrap().drain().await;
+    assert!(!directory.path().join("data-keys/root.key").exists());
+    for share in &shares {
+        // Its person took the medium away.
+        let away = share.with_extension("away");
+        std::fs::rename(share, &away).unwrap();
+        let said = open().await.err().unwrap().to_string();
+        let named = format!("the root key file {} is missing", share.display());
+        assert!(said.contains(&named), "{said}");
+        std::fs::rename(&away, share).unwrap();
+    }
+    open().await.unwrap().drain().await;
+}

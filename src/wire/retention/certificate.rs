@@ -140,7 +140,7 @@ pub struct HoldCheck {
     /// When.
     #[serde(with = "text")]
     pub checked_at: Timestamp,
-    /// Holds that were open then, of the sites of the list.
+    /// Holds that were open then, of the sites of the list and of those by which they are held.
     pub open: u64,
     /// Lots of the list that one of them covered: each of these says so in `held_by`, and is not
     /// gone. 0 where nothing was on hold.
