@@ -31,10 +31,12 @@ mod notice;
 mod papers;
 mod plan;
 pub mod policy;
+mod processing;
 mod removal;
 mod replay;
 mod reviews;
 mod run;
+mod second;
 mod sweep;
 mod termination;
 #[cfg(test)]
@@ -57,6 +59,7 @@ use crate::model::time::Clock;
 use crate::observe::Registry;
 use crate::wire::fault::Flaw;
 use crate::wire::retention::BadForm;
+use crate::wire::retention::processing::ProcessingSaid;
 use crate::wire::retention::rows::{ClockRow, HoldRow, NoticeRow, RunRow, TurnRow};
 use figures::Figures;
 pub use list::Question;
@@ -78,10 +81,14 @@ pub struct Settings {
     pub jump_days: u32,
     /// The longest time from the retirement of a key to the turn-over of the vault epoch.
     pub turn_over: Duration,
+    /// Whether the end of a site and the confirmation of a jump of the clock need two people.
+    pub two_people: bool,
     /// The text about processors that evidence passes on.
     pub processors: Option<PathBuf>,
     /// The report of the tests whose SHA-256 evidence has.
     pub test_report: Option<PathBuf>,
+    /// What the operator says of the processing, for evidence.
+    pub processing: ProcessingSaid,
     /// The SHA-256 of all settings in force, for evidence.
     pub configuration: [u8; 32],
 }
@@ -94,8 +101,10 @@ impl Default for Settings {
             every: Duration::from_secs(3_600),
             jump_days: 3,
             turn_over: Duration::from_secs(24 * 3_600),
+            two_people: false,
             processors: None,
             test_report: None,
+            processing: ProcessingSaid::default(),
             configuration: [0; 32],
         }
     }

@@ -236,6 +236,12 @@ pub fn header_written_again(letter: u8, bytes: &[u8]) -> Option<[u8; HEADER_BYTE
     }
 }
 
+/// The numbers of key and parent and the wrapped bytes as they stand in a slot, whatever it is.
+pub(super) fn slot_words(bytes: &[u8; SLOT_BYTES]) -> (KeyId, KeyId, [u8; WRAPPED_BYTES]) {
+    let wrapped = std::array::from_fn(|i| bytes[WRAPPED_AT + i]);
+    (KeyId(number(bytes, 8)), KeyId(number(bytes, 16)), wrapped)
+}
+
 /// The checksum as it stands in a slot's bytes.
 pub(super) fn stored_sum(bytes: &[u8; SLOT_BYTES]) -> [u8; 32] {
     std::array::from_fn(|i| bytes[SLOT_SUM_AT + i])

@@ -48,7 +48,10 @@ impl Inner {
         // What is told of the ledger is told of the same entries that the statement names.
         let (head, told) = self.told().await?;
         let all = caller.sites == SiteScope::All;
-        let access = if all { Some(self.access_summary().await?) } else { None };
+        let access = match &caller.sites {
+            SiteScope::All => self.access_summary().await?,
+            own @ SiteScope::Some(_) => self.access_summary_of(own.clone()).await?,
+        };
         // The vaults are locked while they are turned over.
         let vault = Arc::clone(&self.vault);
         let listed = tokio::task::spawn_blocking(move || key_views(vault.as_ref()));
@@ -70,7 +73,8 @@ impl Inner {
         lots.retain(|lot| own(&lot.site));
         self.certified_lots(&mut lots, &|lot| own(&lot.site))?;
         let holds = self.state().holds.values().filter(|hold| own(&hold.site)).cloned().collect();
-        let sites = self.vault.sites();
+        let mut sites = self.vault.sites();
+        sites.retain(|site| own(&site.id));
         let next = self.next.as_ref();
         let policy = self.policy_at(believed);
         Ok(Statement {
@@ -93,8 +97,9 @@ impl Inner {
             test_report: papers.test_report,
             reads: all.then_some(told.reads),
             access,
+            processing: self.processing_record(&sites, policy),
             turn_over: self.turn_view()?,
-            sites: sites.iter().filter(|site| own(&site.id)).map(|site| site_view(site)).collect(),
+            sites: sites.iter().map(|site| site_view(site)).collect(),
             lots,
             holds,
         })

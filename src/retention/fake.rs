@@ -13,7 +13,7 @@ use super::vault::{
 use crate::crypto::sha256;
 use crate::engine::EngineError;
 use crate::keys::vek::LedgerMark;
-use crate::keys::{EpochStanding, KeyInfo, KeyKind, Victim};
+use crate::keys::{EpochStanding, KeyInfo, KeyKind, RegisterScan, Victim};
 use crate::model::arrival::Hour;
 use crate::model::ids::{HoldNo, KeyId, SiteId};
 use crate::model::limits;
@@ -147,6 +147,8 @@ pub struct Inside {
     pub held_gone: BTreeSet<KeyId>,
     /// VEK epoch of the vault of the holds.
     pub held_epoch: u64,
+    /// Wrapped forms of destroyed keys that a search in the register finds.
+    pub forms_left: u64,
     /// The next destruction misbehaves.
     pub fault: Option<Fault>,
     /// The latest time that it was told to drop by what it keeps by itself.
@@ -591,6 +593,18 @@ impl Vault for Memory {
             let ended = inside.held_epoch > epoch && inside.held_turned.is_empty();
             !keys.is_empty() && all && ended
         })
+    }
+
+    fn scan_register(&self, gone: &[KeyId], of_holds: bool) -> Result<RegisterScan, EngineError> {
+        Ok(self.with(|inside| {
+            let (ended, count) = match of_holds {
+                true => (&inside.held_gone, gone.len() as u64),
+                false => (&inside.gone, gone.len() as u64),
+            };
+            let left = gone.iter().filter(|key| !ended.contains(key)).count() as u64;
+            let found = left + inside.forms_left;
+            RegisterScan { copies: 2, places: 2_048, keys: count, wrapped: count, found }
+        }))
     }
 
     fn unfinished_destruction(&self) -> Vec<Doom> {

@@ -22,6 +22,7 @@ use super::policy::Profile;
 use super::vault::{DestroyReport, LotReport, Verification};
 use super::{Desk, DeskError, Inner, credential, everywhere, removal, waiting};
 use crate::engine::EngineError;
+use crate::keys::RegisterScan;
 use crate::ledger::{
     Actor, Alarm, Credential, Digest, Entry, Event, Keys, Ledger, LedgerError, Phase, Recorded,
     Verification as Said, Word,
@@ -30,6 +31,7 @@ use crate::model::caller::Caller;
 use crate::model::ids::KeyId;
 use crate::model::retention::{Doom, Lot};
 use crate::model::time::Timestamp;
+use crate::wire::retention::certificate::RegisterSearch;
 use crate::wire::retention::rows::{Committed, FailedRow, Planned, Reported, RunRow};
 use crate::wire::retention::view::RunView;
 
@@ -206,6 +208,7 @@ impl Inner {
             profile: policy.profile.name().to_owned(),
             policy: Digest(policy.digest),
             vek_before: self.epoch_of_plan(&lots)?,
+            open_holds: Some(self.open_holds(&lots)),
             lots,
             alarmed: false,
             report: None,
@@ -289,7 +292,8 @@ impl Inner {
                 view.failed += 1;
                 return Ok(End::Failed);
             }
-            row.report = Some(self.looked_at(&row, &report, again)?);
+            let register = self.searched(&row).await?;
+            row.report = Some(self.looked_at(&row, &report, again, register)?);
             self.keep_run(&row).await?;
         }
         let Some(reported) = row.report.clone() else { return Err(DeskError::Failed) };
@@ -372,16 +376,10 @@ impl Inner {
         Ok(true)
     }
 
-    /// The engine's report, and what the desk finds itself: no planned lot lives, every planned key
-    /// is gone, each had the commitment that the ledger has, and each hold has its copy.
-    fn looked_at(
-        &self,
-        row: &RunRow,
-        report: &DestroyReport,
-        again: bool,
-    ) -> Result<Reported, DeskError> {
-        let planned = all_keys(row);
-        let keys: Vec<KeyId> = planned.iter().map(|key| KeyId(key.key)).collect();
+    /// What the desk finds itself: no planned lot lives, every planned key is gone, each hold has
+    /// its copy, and a search in the register finds none of the keys.
+    fn is_gone(&self, row: &RunRow, register: RegisterSearch) -> Result<bool, DeskError> {
+        let keys: Vec<KeyId> = all_keys(row).iter().map(|key| KeyId(key.key)).collect();
         let lots = self.vault.lots().into_iter().map(|info| (None, info.lot));
         let copies = self.vault.held()?.into_iter().map(|held| (Some(held.hold.0), held.lot));
         let living: BTreeSet<(Option<u64>, Lot)> = lots.chain(copies).collect();
@@ -395,7 +393,21 @@ impl Inner {
             true => self.vault.is_held_destroyed(&keys, row.vek_before),
             false => self.vault.is_destroyed(&keys, row.vek_before),
         };
-        let destroyed = gone && ended && dead && row.lots.iter().all(kept);
+        Ok(gone && ended && dead && register.found == 0 && row.lots.iter().all(kept))
+    }
+
+    /// The engine's report, and what the desk finds itself ([`Inner::is_gone`]); each key had the
+    /// commitment that the ledger has.
+    fn looked_at(
+        &self,
+        row: &RunRow,
+        report: &DestroyReport,
+        again: bool,
+        register: RegisterSearch,
+    ) -> Result<Reported, DeskError> {
+        let planned = all_keys(row);
+        let destroyed = self.is_gone(row, register)?;
+        let register = Some(register);
         // A start may have finished what a cut had left: then there is nothing to do any more.
         let finished = again && report.nothing && destroyed;
         let ended_at = self.clock.now().max(row.begun_at);
@@ -410,6 +422,7 @@ impl Inner {
                 files_removed: 0,
                 bytes_reclaimed: 0,
                 files_searched: 0,
+                register,
                 home_copy_opens: true,
                 passed: finished,
                 nothing: !finished,
@@ -437,12 +450,40 @@ impl Inner {
             files_removed: report.files_removed,
             bytes_reclaimed: report.bytes_reclaimed,
             files_searched: report.files_searched,
+            register,
             home_copy_opens: report.home_copy_opens,
             passed: destroyed && same,
             nothing: false,
             withdrawn: false,
             ended_at,
         })
+    }
+
+    /// What a search for the keys of a plan finds in the register.
+    pub(super) async fn searched(&self, row: &RunRow) -> Result<RegisterSearch, DeskError> {
+        let keys: Vec<KeyId> = all_keys(row).iter().map(|key| KeyId(key.key)).collect();
+        let of_holds = row.lots.iter().any(|planned| planned.hold.is_some());
+        let vault = Arc::clone(&self.vault);
+        // Both files are read whole.
+        let found = tokio::task::spawn_blocking(move || vault.scan_register(&keys, of_holds));
+        let found = found.await.map_err(|_| DeskError::Failed)??;
+        if found.found > 0 {
+            tracing::error!(places = found.found, "the register still has what was destroyed");
+        }
+        let RegisterScan { copies, places, keys, wrapped, found } = found;
+        Ok(RegisterSearch { copies, places, keys, wrapped, found })
+    }
+
+    /// Holds that are open now, of the sites of a plan; those of its heirs among them, because a
+    /// billing group is on hold by the holds of its members.
+    fn open_holds(&self, lots: &[Planned]) -> u64 {
+        let sites: BTreeSet<_> = lots.iter().map(|planned| &planned.site).collect();
+        let heirs: BTreeSet<u64> =
+            lots.iter().flat_map(|planned| &planned.heirs).copied().collect();
+        let state = self.state();
+        let open = state.holds.values().filter(|hold| hold.released.is_none());
+        let own = open.filter(|hold| sites.contains(&hold.site) || heirs.contains(&hold.number));
+        own.count() as u64
     }
 
     /// The engine refused, perhaps because of the root provider, and the next run tries again. One

@@ -8,6 +8,7 @@ mod due;
 mod groups;
 mod holds;
 mod policy;
+mod processing;
 mod removal;
 mod replay;
 mod reviews;

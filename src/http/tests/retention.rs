@@ -93,7 +93,7 @@ async fn runs_lots_and_certificates() {
     let id: String = certificates[at..].chars().take_while(|c| *c != '"').collect();
     let path = format!("/v1/certificates/{id}");
     let certificate = harness.get(Role::Auditor, &path).await;
-    assert!(certificate.body.starts_with("{\"body\":{\"format\":\"blindtally/certificate/2\""));
+    assert!(certificate.body.starts_with("{\"body\":{\"format\":\"blindtally/certificate/3\""));
     assert_eq!(harness.get(Role::Auditor, "/v1/certificates/c9999").await.status, 404);
     for bad in ["?limit=0", "?state=x", "?x=1"] {
         let got = harness.get(Role::Auditor, &format!("/v1/retention{bad}")).await;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::certificate::RegisterSearch;
 use super::spoken::{classes, lot, maybe, text, texts};
 use super::{BadForm, read, written};
 use crate::ledger::{Digest, Keys};
@@ -231,6 +232,10 @@ pub struct Reported {
     /// Files that were searched.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub files_searched: u64,
+    /// What a search for the keys in the register found; absent where it was not made, and in rows
+    /// of earlier builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub register: Option<RegisterSearch>,
     /// Whether a copy of the VEK home of before, with the root key, would open old registers.
     pub home_copy_opens: bool,
     /// Whether everything that was checked is gone.
@@ -262,6 +267,7 @@ impl Reported {
             files_removed: 0,
             bytes_reclaimed: 0,
             files_searched: 0,
+            register: None,
             home_copy_opens: true,
             passed: false,
             nothing: false,
@@ -288,6 +294,10 @@ pub struct RunRow {
     pub policy: Digest,
     /// The VEK epoch before it.
     pub vek_before: u64,
+    /// Holds that were open when it was planned, of the sites of its lots; absent in rows of
+    /// earlier builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_holds: Option<u64>,
     /// What is to be destroyed.
     pub lots: Vec<Planned>,
     /// Whether the alarm was given of what keeps it from ending.
