@@ -424,16 +424,13 @@ fn destroy(inside: &mut Inside, lots: &[Doom]) -> Result<DestroyReport, EngineEr
         Some(Fault::Nothing) => return Ok(report(inside, Vec::new(), old_epoch)),
         // It did not even begin.
         Some(Fault::Lies) => return Ok(report(inside, done, old_epoch)),
-        Some(Fault::Waiting | Fault::CopyLost | Fault::GivenUp(_)) => {
-            if fault == Some(Fault::Waiting) {
-                turn(inside, lots, &living);
+        Some(Fault::Waiting | Fault::CopyLost | Fault::GivenUp(_) | Fault::LostBehind) => {
+            match fault {
+                Some(Fault::Waiting) => turn(inside, lots, &living),
+                Some(Fault::LostBehind) => turn_held(inside, lots, &living),
+                _ => {}
             }
             let waiting_for = vec![PathBuf::from("elsewhere")];
-            return Ok(DestroyReport { waiting_for, ..report(inside, Vec::new(), old_epoch) });
-        }
-        Some(Fault::LostBehind) => {
-            turn_held(inside, lots, &living);
-            let waiting_for = vec![PathBuf::from("elsewhere.hold")];
             return Ok(DestroyReport { waiting_for, ..report(inside, Vec::new(), old_epoch) });
         }
         Some(Fault::StillOpens) => {
