@@ -141,7 +141,7 @@ fn newer(to: &Path) -> io::Result<()> {
     write(to, "vek-home", b'0' + 24, &home)?;
     // Vault and number of the slot, then a bucket's key: site `A`, records, October 2026.
     let mut slot = vec![0; 20 + 256];
-    slot[20..24].copy_from_slice(&[1, 7, 0, 1]);
+    slot[20..24].copy_from_slice(&[1, 7, 0, 2]);
     slot[24..28].copy_from_slice(&MONTH.0.to_be_bytes());
     (slot[35], slot[43], slot[51], slot[52]) = (9, 3, 4, b'A');
     write(to, "register-slot", b'0' + 27, &slot)?;

@@ -172,15 +172,15 @@ impl Engine {
         self.shared.unfinished.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What a destruction of copies took whose keys have left the register of holds, while a copy of
-    /// it off the host is waited for. It stands in no other's way; to be destroyed again, with the
-    /// same lots, until it has ended.
+    /// What a destruction of copies took whose keys have left the register of holds, while a copy
+    /// of it off the host is waited for. It stands in no other's way; to be destroyed again, with
+    /// the same lots, until it has ended.
     pub fn waiting_destruction(&self) -> Vec<Doom> {
         self.shared.waiting.read().unwrap_or_else(PoisonError::into_inner).dooms.clone()
     }
 
-    /// The keys of the destructions that have begun and not ended. The register may not list them any
-    /// more, and until the end nobody may say that they are gone.
+    /// The keys of the destructions that have begun and not ended. The register may not list them
+    /// any more, and until the end nobody may say that they are gone.
     ///
     /// # Errors
     /// When its row cannot be read.

@@ -261,8 +261,9 @@ fn turn(inside: &mut Inside, lots: &[Doom], living: &[(Doom, LotInfo)]) {
     inside.unfinished = lots.to_vec();
 }
 
-/// The same of the register of holds.
-fn turn_held(inside: &mut Inside, lots: &[Doom]) {
+/// The same of the register of holds, once each heir has its copy.
+fn turn_held(inside: &mut Inside, lots: &[Doom], living: &[(Doom, LotInfo)]) {
+    keep(inside, living);
     if !inside.waiting.is_empty() {
         return;
     }
@@ -388,6 +389,14 @@ fn fault_of(inside: &mut Inside, lots: &[Doom]) -> Result<Option<Fault>, EngineE
     }
 }
 
+/// The epoch that the keys of a vault lived in, or live in where nothing of it waits.
+fn epoch_of(inside: &Inside, of_holds: bool) -> u64 {
+    match of_holds {
+        true => inside.held_epoch - u64::from(!inside.held_turned.is_empty()),
+        false => inside.epoch - u64::from(!inside.turned.is_empty()),
+    }
+}
+
 /// What a destruction says that finds its lots without keys.
 fn emptied(lots: &[Doom]) -> Vec<LotReport> {
     let of = |doom: &Doom| LotReport {
@@ -402,9 +411,7 @@ fn emptied(lots: &[Doom]) -> Vec<LotReport> {
 
 fn destroy(inside: &mut Inside, lots: &[Doom]) -> Result<DestroyReport, EngineError> {
     let of_holds = lots.iter().any(|doom| doom.hold.is_some());
-    let turned = u64::from(!inside.turned.is_empty());
-    let held_turned = u64::from(!inside.held_turned.is_empty());
-    let old_epoch = if of_holds { inside.held_epoch - held_turned } else { inside.epoch - turned };
+    let old_epoch = epoch_of(inside, of_holds);
     let living = living(inside, lots);
     let report_of = living.iter().map(|(doom, info)| LotReport {
         lot: info.lot,
@@ -419,18 +426,13 @@ fn destroy(inside: &mut Inside, lots: &[Doom]) -> Result<DestroyReport, EngineEr
         Some(Fault::Nothing) => return Ok(report(inside, Vec::new(), old_epoch)),
         // It did not even begin.
         Some(Fault::Lies) => return Ok(report(inside, done, old_epoch)),
-        Some(Fault::Waiting | Fault::CopyLost | Fault::GivenUp(_)) => {
-            if fault == Some(Fault::Waiting) {
-                turn(inside, lots, &living);
+        Some(Fault::Waiting | Fault::CopyLost | Fault::GivenUp(_) | Fault::LostBehind) => {
+            match fault {
+                Some(Fault::Waiting) => turn(inside, lots, &living),
+                Some(Fault::LostBehind) => turn_held(inside, lots, &living),
+                _ => {}
             }
             let waiting_for = vec![PathBuf::from("elsewhere")];
-            return Ok(DestroyReport { waiting_for, ..report(inside, Vec::new(), old_epoch) });
-        }
-        Some(Fault::LostBehind) => {
-            // Copies for heirs are made before a key goes.
-            keep(inside, &living);
-            turn_held(inside, lots);
-            let waiting_for = vec![PathBuf::from("elsewhere.hold")];
             return Ok(DestroyReport { waiting_for, ..report(inside, Vec::new(), old_epoch) });
         }
         Some(Fault::StillOpens) => {

@@ -26,7 +26,7 @@ pub const DESK: &[u8] = b"desk/";
 
 /// The row of a destruction under way.
 pub const DESTRUCTION: &[u8] = b"destruction";
-/// The row of a destruction of copies that was begun, and waits for a copy of the register of holds.
+/// The row of a destruction of copies on hold that waits for a copy of their register.
 pub const WAITING: &[u8] = b"destruction.waits";
 /// What became of the destruction that ended last.
 pub const DESTROYED: &[u8] = b"destroyed";

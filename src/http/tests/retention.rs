@@ -1,6 +1,11 @@
 //! The routes of the retention desk: holds with two people, runs, certificates, pages.
 
+use std::sync::mpsc::{Sender, channel};
+
+use tokio::task::JoinHandle;
+
 use super::*;
+use crate::retention::DeskError;
 
 const HOLD: &str =
     r#"{"months":["2026-11"],"ground":"billing_dispute","review_at":"2027-01-01T00:00:00Z"}"#;
@@ -170,16 +175,12 @@ async fn a_site_ends_once() {
     assert_eq!(again.body, ended.body);
 }
 
-/// Who hangs up before the answer is there has used the route all the same, and the log says so.
-#[tokio::test]
-async fn a_read_whose_connection_drops_is_in_the_access_log() {
-    let harness = start(settings()).await;
-    // Both places of those who look something up are taken.
+/// Takes both places of those who look something up; they are given back with the gates.
+async fn occupied(retention: &Desk) -> (Vec<Sender<()>>, Vec<JoinHandle<Result<(), DeskError>>>) {
     let (mut gates, mut readers) = (Vec::new(), Vec::new());
     for _ in 0..2 {
-        let (gate, wait) = std::sync::mpsc::channel::<()>();
-        let (desk, (begun, has_begun)) =
-            (harness.retention.clone(), tokio::sync::oneshot::channel());
+        let (gate, wait) = channel::<()>();
+        let (desk, (begun, has_begun)) = (retention.clone(), tokio::sync::oneshot::channel());
         readers.push(tokio::spawn(async move {
             let look = move |_: &Desk| {
                 let _ = begun.send(());
@@ -191,6 +192,14 @@ async fn a_read_whose_connection_drops_is_in_the_access_log() {
         has_begun.await.unwrap();
         gates.push(gate);
     }
+    (gates, readers)
+}
+
+/// Who hangs up before the answer is there has used the route all the same, and the log says so.
+#[tokio::test]
+async fn a_read_whose_connection_drops_is_in_the_access_log() {
+    let harness = start(settings()).await;
+    let (gates, readers) = occupied(&harness.retention).await;
     for (role, path) in [
         (Role::Auditor, "/v1/certificates?cursor=0"),
         (Role::Auditor, "/v1/sites/ACME/holds"),
