@@ -44,6 +44,7 @@ mod tests;
 mod told;
 mod turn_over;
 pub mod vault;
+mod verification;
 mod waiting;
 
 use std::collections::BTreeMap;
