@@ -1,5 +1,5 @@
-//! What the desk looks at itself after a destruction, beside what the engine reports: lots, keys, the
-//! copies for heirs, and both files of the register.
+//! What the desk looks at itself after a destruction, beside what the engine reports: lots, keys,
+//! the copies for heirs, and both files of the register.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
