@@ -18,6 +18,8 @@ mod watch;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::task::JoinHandle;
+
 use crate::admin::{Book, Scribe, Sites, Tokens};
 use crate::audit::Audit;
 use crate::backfill::Backfills;
@@ -29,7 +31,7 @@ use crate::http::{Desks, Intake, Server, StartError};
 use crate::ingest::Ingest;
 use crate::model::reason::Reason;
 use crate::model::time::Clock;
-use crate::observe::{RecordCounters, Registry};
+use crate::observe::{Gauge, RecordCounters, Registry};
 use crate::reconciliation::Reconciliation;
 use crate::retention::{self, Desk, StartError as RetentionError};
 use crate::subjects::{SubjectError, Subjects};
@@ -100,9 +102,8 @@ pub struct App {
     audit: Audit,
     retention: Desk,
     billing: Billing,
-    subjects: Subjects,
-    backfills: Backfills,
-    watches: [tokio::task::JoinHandle<()>; 10],
+    people: (Subjects, Backfills),
+    watches: Vec<JoinHandle<()>>,
 }
 
 impl App {
@@ -127,11 +128,7 @@ impl App {
         }
         let scribe: Arc<dyn Scribe> = Arc::new(audit.clone());
         let tokens = Tokens::new(Arc::new(engine.clone()), scribe, Arc::clone(&clock));
-        let registry = Registry::default();
-        rooms::register(&engine, &registry);
-        ledger::register(&audit, &registry);
-        let behind = watch::behind(&registry);
-        let records = RecordCounters::register(&registry, Reason::ALL.iter().map(|it| it.name()));
+        let (registry, records, behind) = figures(&engine, &audit);
         let ingest = Ingest::new(engine.clone(), ingest, records);
         let vault = Arc::new(engine.clone());
         let ledger = Arc::clone(audit.ledger());
@@ -160,37 +157,24 @@ impl App {
             let server = Server::start(http, desks, &registry).await?;
             Ok::<_, AppError>(((server, signals), retention, webhooks, people))
         };
-        let ((server, signals), retention, webhooks, (subjects, backfills)) = match served.await {
+        let ((server, signals), retention, webhooks, people) = match served.await {
             Ok(served) => served,
             Err(error) => {
                 rooms::close(engine).await;
                 return Err(error);
             }
         };
-        let watches = [
-            tokio::spawn(watch::disk(engine.clone(), data, place.free_bytes_min)),
-            tokio::spawn(watch::copies(engine.clone(), audit.clone(), behind)),
-            tokio::spawn(watch::second_copy(audit.clone())),
-            tokio::spawn(watch::explanations(engine.clone())),
+        let mut watches = watch::rooms(&engine, &audit, behind, (data, place.free_bytes_min));
+        watches.extend([
             tokio::spawn(retention.clone().watch()),
             tokio::spawn(retention.clone().keep_access()),
             tokio::spawn(webhooks.watch()),
             tokio::spawn(billing.clone().watch()),
-            tokio::spawn(subjects.clone().watch()),
-            tokio::spawn(backfills.clone().watch()),
-        ];
+            tokio::spawn(people.0.clone().watch()),
+            tokio::spawn(people.1.clone().watch()),
+        ]);
         server.addresses().iter().for_each(|address| tracing::info!(%address, "ready"));
-        Ok(Self {
-            server,
-            signals,
-            engine,
-            audit,
-            retention,
-            billing,
-            subjects,
-            backfills,
-            watches,
-        })
+        Ok(Self { server, signals, engine, audit, retention, billing, people, watches })
     }
 
     /// The addresses that are listened on.
@@ -233,13 +217,24 @@ impl App {
         }
         rooms::close(self.engine).await;
         self.retention.rest().await;
-        self.subjects.rest().await;
-        self.backfills.rest().await;
+        let (subjects, backfills) = self.people;
+        subjects.rest().await;
+        backfills.rest().await;
         let ledger = Arc::clone(self.audit.ledger());
         let _ = tokio::task::spawn_blocking(move || ledger.finish_second_copy()).await;
         self.billing.rest().await;
         tracing::info!("stopped");
     }
+}
+
+/// What is shown of the rooms and of the records that come.
+fn figures(engine: &Engine, audit: &Audit) -> (Registry, RecordCounters, Gauge) {
+    let registry = Registry::default();
+    rooms::register(engine, &registry);
+    ledger::register(audit, &registry);
+    let records = RecordCounters::register(&registry, Reason::ALL.iter().map(|it| it.name()));
+    let behind = watch::behind(&registry);
+    (registry, records, behind)
 }
 
 /// The desks that are there before the others.

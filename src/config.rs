@@ -329,14 +329,15 @@ fn keys_settings(file: &File) -> Result<keys::Settings, ConfigError> {
     }
     settings.copies = file.keys.copies.iter().map(PathBuf::from).collect();
     settings.pkcs11 = pkcs11_settings(file)?;
+    settings.shares = shares_settings(file)?;
     Ok(settings)
 }
 
 fn backup_settings(file: &File) -> Result<backup::Settings, ConfigError> {
     let dir = Some(&file.backup.dir).filter(|path| !path.is_empty()).map(PathBuf::from);
     let (keys, ledger) = (keys_settings(file)?, ledger_settings(file)?);
-    let mut apart = vec![PathBuf::from(&file.storage.data), keys.dir, keys.vek_home, ledger.dir];
-    apart.push(keys.root_key);
+    let mut apart: Vec<PathBuf> = keys.root_files().into_iter().cloned().collect();
+    apart.extend([PathBuf::from(&file.storage.data), keys.dir, keys.vek_home, ledger.dir]);
     apart.extend(keys.copies);
     let nested = |dir: &PathBuf| apart.iter().any(|it| dir.starts_with(it) || it.starts_with(dir));
     if dir.as_ref().is_some_and(nested) {
@@ -403,8 +404,8 @@ fn pkcs11_settings(file: &File) -> Result<Option<keys::Pkcs11Settings>, ConfigEr
     let keys = &file.keys;
     let parts = [&keys.pkcs11_module, &keys.pkcs11_token, &keys.pkcs11_pin_file];
     match keys.root.as_str() {
-        "key-file" if parts.iter().all(|part| part.is_empty()) => Ok(None),
-        "key-file" => Err(ConfigError::new(
+        "key-file" | "split" if parts.iter().all(|part| part.is_empty()) => Ok(None),
+        "key-file" | "split" => Err(ConfigError::new(
             "[keys] pkcs11_module, pkcs11_token and pkcs11_pin_file need [keys] root = \"pkcs11\".",
         )),
         "pkcs11" if parts.iter().any(|part| part.is_empty()) => Err(ConfigError::new(
@@ -422,7 +423,25 @@ fn pkcs11_settings(file: &File) -> Result<Option<keys::Pkcs11Settings>, ConfigEr
             label: keys.pkcs11_token.clone(),
             pin_file: PathBuf::from(&keys.pkcs11_pin_file),
         })),
-        _ => Err(ConfigError::new("[keys] root must be \"key-file\" or \"pkcs11\".")),
+        _ => Err(ConfigError::new("[keys] root must be \"key-file\", \"split\" or \"pkcs11\".")),
+    }
+}
+
+/// The two shares, where they are the root.
+fn shares_settings(file: &File) -> Result<Option<[PathBuf; 2]>, ConfigError> {
+    let shares = &file.keys.root_shares;
+    match (file.keys.root.as_str(), shares.as_slice()) {
+        ("split", _) if !file.storage.root_key.is_empty() => Err(ConfigError::new(
+            "[storage] root_key belongs to [keys] root = \"key-file\"; leave out one of the two.",
+        )),
+        ("split", [one, two]) if one != two && !one.is_empty() && !two.is_empty() => {
+            Ok(Some([PathBuf::from(one), PathBuf::from(two)]))
+        }
+        ("split", _) => Err(ConfigError::new(
+            "[keys] root = \"split\" needs root_shares with two different paths.",
+        )),
+        (_, []) => Ok(None),
+        _ => Err(ConfigError::new("[keys] root_shares needs [keys] root = \"split\".")),
     }
 }
 

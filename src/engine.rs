@@ -224,6 +224,7 @@ fn load_marks(shared: &mut Shared) -> Result<(), EngineError> {
     shared.gone = RwLock::new(Gone::load(&store)?);
     shared.ended = RwLock::new(ended::load(&store)?);
     shared.unfinished = RwLock::new(destroy::unfinished(&store, &ring)?);
+    shared.waiting = RwLock::new(destroy::Waiting::load(&store, &ring)?);
     shared.held = RwLock::new(hold::load(&store, &ring.state_key())?);
     shared.erasing = RwLock::new(erase::load(&store, &ring.state_key())?);
     let gone = shared.gone.get_mut().unwrap_or_else(PoisonError::into_inner);

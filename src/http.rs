@@ -23,6 +23,7 @@ mod inflate;
 mod key;
 mod ledger;
 mod lists;
+mod noted;
 mod peers;
 mod problem;
 mod query;

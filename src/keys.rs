@@ -37,8 +37,9 @@ mod restore;
 mod rewrap;
 pub mod ring;
 pub mod root;
+pub mod scan;
 mod settle;
-mod slot;
+pub mod slot;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tree;
@@ -61,6 +62,7 @@ pub use restore::{Restored, restore};
 pub use ring::{KeyInfo, KeyRing, SeenKeys, SiteMonthIds, SiteMonthKeys, WatermarkKeys};
 pub use root::pkcs11::{PinFault, Pkcs11Fault, Pkcs11Root, Pkcs11Settings};
 pub use root::{KeyFile, RootError, RootProvider, VekId};
+pub use scan::RegisterScan;
 pub use slot::KeyKind;
 pub use vek::{LedgerMark, VekError};
 pub use witness::{Known, NoWitness, RegisterWrite, Unwitnessed, Witness};
@@ -83,6 +85,8 @@ pub struct Settings {
     pub vek_home: PathBuf,
     /// The root key file, for the default root provider.
     pub root_key: PathBuf,
+    /// Two shares that make the root key together, instead of the root key file.
+    pub shares: Option<[PathBuf; 2]>,
     /// A PKCS#11 token instead of the root key file.
     pub pkcs11: Option<Pkcs11Settings>,
     /// Copies of the register on other media: files that are made where there are none, in
@@ -97,10 +101,29 @@ impl Settings {
         Self {
             vek_home: dir.join("vek.home"),
             root_key: dir.join("root.key"),
+            shares: None,
             pkcs11: None,
             copies: Vec::new(),
             dir,
         }
+    }
+
+    /// The root key in its file or in its shares; made where there is none, if `make` says so.
+    ///
+    /// # Errors
+    /// When a file of it is missing, readable by others, or of another form.
+    fn key_file(&self, make: bool) -> Result<KeyFile, RootError> {
+        match (&self.shares, make) {
+            (None, false) => KeyFile::load(&self.root_key),
+            (None, true) => KeyFile::load_or_create(&self.root_key),
+            (Some(shares), false) => KeyFile::load_shares(shares),
+            (Some(shares), true) => KeyFile::load_or_create_shares(shares),
+        }
+    }
+
+    /// The files that the root key lies in.
+    pub fn root_files(&self) -> Vec<&PathBuf> {
+        self.shares.as_ref().map_or(vec![&self.root_key], |shares| shares.iter().collect())
     }
 }
 

@@ -31,16 +31,21 @@ mod notice;
 mod papers;
 mod plan;
 pub mod policy;
+mod processing;
 mod removal;
 mod replay;
 mod reviews;
 mod run;
+mod second;
 mod sweep;
 mod termination;
 #[cfg(test)]
 mod tests;
+mod told;
 mod turn_over;
 pub mod vault;
+mod verification;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -55,6 +60,7 @@ use crate::model::time::Clock;
 use crate::observe::Registry;
 use crate::wire::fault::Flaw;
 use crate::wire::retention::BadForm;
+use crate::wire::retention::processing::ProcessingSaid;
 use crate::wire::retention::rows::{ClockRow, HoldRow, NoticeRow, RunRow, TurnRow};
 use figures::Figures;
 pub use list::Question;
@@ -76,10 +82,14 @@ pub struct Settings {
     pub jump_days: u32,
     /// The longest time from the retirement of a key to the turn-over of the vault epoch.
     pub turn_over: Duration,
+    /// Whether the end of a site and the confirmation of a jump of the clock need two people.
+    pub two_people: bool,
     /// The text about processors that evidence passes on.
     pub processors: Option<PathBuf>,
     /// The report of the tests whose SHA-256 evidence has.
     pub test_report: Option<PathBuf>,
+    /// What the operator says of the processing, for evidence.
+    pub processing: ProcessingSaid,
     /// The SHA-256 of all settings in force, for evidence.
     pub configuration: [u8; 32],
 }
@@ -92,8 +102,10 @@ impl Default for Settings {
             every: Duration::from_secs(3_600),
             jump_days: 3,
             turn_over: Duration::from_secs(24 * 3_600),
+            two_people: false,
             processors: None,
             test_report: None,
+            processing: ProcessingSaid::default(),
             configuration: [0; 32],
         }
     }
@@ -242,6 +254,8 @@ struct State {
     /// The latest time that this process believed: what the believed time goes on from.
     seen: Option<clock::Anchor>,
     run: Option<RunRow>,
+    /// A destruction of copies that was put aside while it waits.
+    waits: Option<RunRow>,
     /// When policy files were seen first, by the names of their rows.
     notices: BTreeMap<String, NoticeRow>,
     turn: Option<TurnRow>,
@@ -278,6 +292,8 @@ struct Inner {
     report: papers::KnownReport,
     /// Who is told when the ledger cannot be written any more.
     told: OnceLock<Tell>,
+    /// What the ledger tells of the past, as far as it was read.
+    past: told::Past,
 }
 
 /// Hears why the ledger cannot be written any more.
@@ -334,6 +350,7 @@ impl Desk {
             access: access::AccessLog::default(),
             report,
             told: OnceLock::new(),
+            past: told::Past::default(),
         });
         late::judge(&inner);
         Ok(Self(inner))
@@ -420,6 +437,13 @@ fn load(vault: &dyn Vault) -> Result<State, StartError> {
     }
     for (_, row) in vault.load_rows(run::ROW)? {
         state.run = Some(RunRow::parse(&row)?);
+    }
+    for (_, row) in vault.load_rows(waiting::ROW)? {
+        state.waits = Some(RunRow::parse(&row)?);
+    }
+    // A cut may have come between the two.
+    if state.run.as_ref().is_some_and(|row| state.is_aside(row)) {
+        state.run = None;
     }
     state.sweeping = !vault.load_rows(sweep::ROW)?.is_empty();
     for (_, row) in vault.load_rows(turn_over::ROW)? {

@@ -17,7 +17,7 @@ pub mod erasure;
 pub mod filter;
 pub mod header;
 pub mod keys;
-mod padding;
+pub mod padding;
 pub mod pages;
 pub mod rows;
 pub mod shapes;

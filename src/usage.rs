@@ -233,11 +233,12 @@ impl Usage {
 }
 
 /// The last site and month of a page, opaque to callers so that it may change.
-fn write_cursor(site: &SiteId, month: Month) -> String {
+pub fn write_cursor(site: &SiteId, month: Month) -> String {
     BASE64URL_NOPAD.encode(format!("{month} {site}").as_bytes())
 }
 
-fn read_cursor(cursor: &str) -> Option<(SiteId, Month)> {
+/// Reads what [`write_cursor`] wrote; nothing else is a cursor.
+pub fn read_cursor(cursor: &str) -> Option<(SiteId, Month)> {
     let bytes = BASE64URL_NOPAD.decode(cursor.as_bytes()).ok()?;
     let (month, site) = bytes.split_at_checked(7)?;
     Some((SiteId::parse(site.strip_prefix(b" ")?)?, Month::parse(month)?))

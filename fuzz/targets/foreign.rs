@@ -17,6 +17,7 @@ use blindtally::model::ids::SiteId;
 use blindtally::model::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 use blindtally::model::site::{Site, SiteChange};
 use blindtally::model::time::{Clock, Timestamp};
+use blindtally::usage;
 use blindtally::wire::Media;
 use blindtally::wire::arrivals::{place_from_bytes, place_to_bytes};
 use blindtally::wire::backup::Manifest;
@@ -68,6 +69,9 @@ fuzz_target!(|data: &[u8]| {
             let text = String::from_utf8_lossy(bytes);
             if let Some(number) = hook_number(&text) {
                 assert_eq!(hook_id(number), text);
+            }
+            if let Some((site, month)) = usage::read_cursor(&text) {
+                assert_eq!(usage::write_cursor(&site, month), text);
             }
         }
     }

@@ -6,9 +6,9 @@
 use blindtally::retention::certificate::verify;
 use blindtally::retention::policy::{Policy, Profile};
 use blindtally::wire::fault::Flaw;
-use blindtally::wire::retention::certificate::{Body, Certificate};
 use blindtally::wire::retention::access::AccessDay;
-use blindtally::wire::retention::rows::{ClockRow, FailedRow, HoldRow, NoticeRow, RunRow};
+use blindtally::wire::retention::certificate::{Body, Certificate};
+use blindtally::wire::retention::rows::{ClockRow, FailedRow, HoldRow, NoticeRow, RunRow, ToldRow};
 use blindtally::wire::retention::{
     ConfirmRequest, HOLD_MONTHS_MAX, HoldRequest, ReviewRequest, TerminateRequest,
 };
@@ -52,6 +52,7 @@ fuzz_target!(|data: &[u8]| {
         4 => {
             again(NoticeRow::parse(bytes).map(|row| row.to_bytes()), bytes);
             again(ClockRow::parse(bytes).map(|row| row.to_bytes()), bytes);
+            again(ToldRow::parse(bytes).map(|row| row.to_bytes()), bytes);
             again(AccessDay::parse(bytes).map(|day| day.to_bytes()), bytes);
         }
         5 => again(RunRow::parse(bytes).map(|row| row.to_bytes()), bytes),

@@ -139,6 +139,18 @@ fn newer(to: &Path) -> io::Result<()> {
     home[33] = 1;
     home[75] = 73;
     write(to, "vek-home", b'0' + 24, &home)?;
+    // Vault and number of the slot, then a bucket's key: site `A`, records, October 2026.
+    let mut slot = vec![0; 20 + 256];
+    slot[20..24].copy_from_slice(&[1, 7, 0, 2]);
+    slot[24..28].copy_from_slice(&MONTH.0.to_be_bytes());
+    (slot[35], slot[43], slot[51], slot[52]) = (9, 3, 4, b'A');
+    write(to, "register-slot", b'0' + 27, &slot)?;
+    // The letter of the copy, then a header of 1,024 slots, 3 of them live.
+    let mut header = vec![0; 1 + 160];
+    header[..11].copy_from_slice(b"ABTREGSTR\0\x01");
+    (header[11], header[15]) = (b'A', 1);
+    (header[47], header[56], header[64], header[72]) = (4, 3, 1, 9);
+    write(to, "register-header", b'0' + 27, &header)?;
     write(to, "spent", b'0' + 24, br#"{"challenges":2,"refused_on":20779}"#)
 }
 

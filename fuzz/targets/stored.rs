@@ -7,9 +7,10 @@ use std::fmt::Debug;
 use std::io;
 
 use blindtally::crypto;
-use blindtally::keys::VekError;
 use blindtally::keys::medium::{FileId, Medium};
+use blindtally::keys::slot::{self, HEADER_BYTES, SLOT_BYTES};
 use blindtally::keys::vek::VekHome;
+use blindtally::keys::{VaultId, VekError};
 use blindtally::model::batch::Item;
 use blindtally::model::ids::{ShortTag, Tag};
 use blindtally::model::time::Timestamp;
@@ -40,7 +41,7 @@ const ROWS_MAX: usize = 10_000;
 const DETAILS_BYTES_MAX: usize = 1 << 20;
 
 fuzz_target!(|data: &[u8]| {
-    let Some((format, bytes)) = choose(data, 27) else { return };
+    let Some((format, bytes)) = choose(data, 28) else { return };
     match format {
         0 => batches(bytes),
         1 => {
@@ -74,6 +75,10 @@ fuzz_target!(|data: &[u8]| {
         25 => round_trip(bytes, backfill::decode, backfill::encode),
         26 => round_trip(bytes, backfill::decode_staged, backfill::encode_staged),
         23 => round_trip(bytes, HeldRow::decode, HeldRow::encode),
+        27 => {
+            register_slot(bytes);
+            register_header(bytes);
+        }
         24 => {
             vek_home(bytes);
             texts(bytes);
@@ -119,6 +124,53 @@ impl Medium for Memory {
 
     fn sync(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// A slot of the register as it comes, and under a checksum that is right.
+fn register_slot(bytes: &[u8]) {
+    const SUM_AT: usize = SLOT_BYTES - 32;
+    let Some((place, rest)) = bytes.split_first_chunk::<20>() else { return };
+    let (vault, no) = place.split_at(16);
+    let vault = VaultId(vault.try_into().expect("16 bytes"));
+    let no = u32::from_be_bytes(no.try_into().expect("4 bytes"));
+    let mut stored = [0; SLOT_BYTES];
+    let length = rest.len().min(SLOT_BYTES);
+    stored[..length].copy_from_slice(&rest[..length]);
+    let check = |stored: &[u8; SLOT_BYTES]| {
+        let Some(written) = slot::written_again(vault, no, stored) else { return };
+        assert_eq!(slot::written_again(vault, no, &written), Some(written));
+        if written.iter().any(|byte| *byte != 0) {
+            // Everywhere else it is no slot.
+            assert_eq!(slot::written_again(vault, no.wrapping_add(1), &written), None);
+            let mut other = written;
+            other[SUM_AT - 1] ^= 1;
+            assert_eq!(slot::written_again(vault, no, &other), None);
+        }
+    };
+    check(&stored);
+    let sum = crypto::digest(&[&place[..], &stored[..SUM_AT]].concat());
+    stored[SUM_AT..].copy_from_slice(&sum);
+    check(&stored);
+}
+
+/// The header of a copy of the register, likewise.
+fn register_header(bytes: &[u8]) {
+    const SUM_AT: usize = HEADER_BYTES - 32;
+    let Some((letter, rest)) = bytes.split_first() else { return };
+    let mut stored = [0; HEADER_BYTES];
+    let length = rest.len().min(HEADER_BYTES);
+    stored[..length].copy_from_slice(&rest[..length]);
+    for letter in [*letter, b'A', b'B', b'C'] {
+        stored[10] = letter;
+        // What is shorter than a page is no header.
+        assert_eq!(slot::header_written_again(letter, rest.get(..SUM_AT).unwrap_or(rest)), None);
+        let sum = crypto::digest(&stored[..SUM_AT]);
+        stored[SUM_AT..].copy_from_slice(&sum);
+        if let Some(written) = slot::header_written_again(letter, &stored) {
+            assert_eq!(written[10], letter);
+            assert_eq!(slot::header_written_again(letter, &written), Some(written));
+        }
     }
 }
 

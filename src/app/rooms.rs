@@ -8,6 +8,7 @@ use super::ledger::{self, RegisterWitness};
 use super::restore::{self, Restored};
 use crate::audit::{Audit, AuditError};
 use crate::config::Settings;
+use crate::crypto::seal;
 use crate::engine::restore::{Replay, Replayed};
 use crate::engine::{Engine, EngineError, EngineFigures};
 use crate::keys::{self, KeyRing, KeysError};
@@ -105,8 +106,9 @@ fn open_now(settings: Settings, clock: Arc<dyn Clock>) -> Result<Rooms, OpenErro
     }
     make_directory(&dir)?;
     make_directory(&data)?;
-    let homes = [&settings.keys.vek_home, &settings.keys.root_key];
-    let apart = homes.into_iter().map(|file| device_of_file(file)).chain([device(&dir)]);
+    let homes = settings.keys.root_files();
+    let homes = homes.into_iter().chain([&settings.keys.vek_home]);
+    let apart = homes.map(|file| device_of_file(file)).chain([device(&dir)]);
     let apart = apart.collect::<Result<Vec<u64>, _>>()?;
     if apart.contains(&device(&data)?) {
         if !settings.place.allow_same_device {
@@ -201,6 +203,10 @@ pub fn register(engine: &Engine, registry: &Registry) {
     gauge("blindtally_tally_members", help, |f| f.sizes.tally_members);
     let help = "Memory of the slots that know duplicates, bytes, as of the last fold.";
     gauge("blindtally_seen_bytes", help, |f| f.sizes.seen_bytes as u64);
+    let help = "Subkeys that were made to seal with; each may seal one value.";
+    registry.total("blindtally_seal_subkeys", help, || seal::budget_used().0);
+    let help = "Values that were sealed; never more than subkeys.";
+    registry.total("blindtally_seal_values", help, || seal::budget_used().1);
     let files = engine.clone();
     registry.probe("blindtally_file_bytes", "Bytes of all files of the tables.", move || {
         i64::try_from(files.store().file_bytes()).unwrap_or(i64::MAX)

@@ -5,6 +5,7 @@ mod checked;
 mod checks;
 mod counts;
 mod evidence;
+mod fixture;
 mod people;
 
 use std::path::Path;

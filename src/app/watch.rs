@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinHandle;
+
 use super::process;
 use crate::audit::Audit;
 use crate::engine::{Engine, EngineError};
@@ -18,9 +20,25 @@ const COPIES_LOOK: Duration = Duration::from_secs(2);
 /// How long it rests after a month was explained that nobody asked for, in times of what that took.
 const RESTS: u32 = 9;
 
+/// Begins to look after the rooms: the data disk of this directory with the room that it must keep,
+/// bytes, both copies, and the months.
+pub fn rooms(
+    engine: &Engine,
+    audit: &Audit,
+    behind: Gauge,
+    (data, free_bytes_min): (PathBuf, u64),
+) -> Vec<JoinHandle<()>> {
+    vec![
+        tokio::spawn(disk(engine.clone(), data, free_bytes_min)),
+        tokio::spawn(copies(engine.clone(), audit.clone(), behind)),
+        tokio::spawn(second_copy(audit.clone())),
+        tokio::spawn(explanations(engine.clone())),
+    ]
+}
+
 /// Tells the engine when the disk has little room, so that records are refused (507) while there is
 /// still enough for the fold and for RocksDB's own work.
-pub async fn disk(engine: Engine, data: PathBuf, free_bytes_min: u64) {
+async fn disk(engine: Engine, data: PathBuf, free_bytes_min: u64) {
     let mut was_low = false;
     loop {
         let path = data.clone();
@@ -38,7 +56,7 @@ pub async fn disk(engine: Engine, data: PathBuf, free_bytes_min: u64) {
 }
 
 /// Looks after the second copy of the ledger's checkpoints, which leaves its alarms there.
-pub async fn second_copy(audit: Audit) {
+async fn second_copy(audit: Audit) {
     loop {
         // An error stops the process by itself.
         let _ = audit.watch_second_copy().await;
@@ -54,7 +72,7 @@ pub fn behind(registry: &Registry) -> Gauge {
 
 /// Counts the copies of both registers that are behind, and leaves an alarm in the ledger when the
 /// first of them begins to be.
-pub async fn copies(engine: Engine, audit: Audit, behind: Gauge) {
+async fn copies(engine: Engine, audit: Audit, behind: Gauge) {
     let mut was_behind = false;
     loop {
         let ring = Arc::clone(engine.ring());
@@ -81,7 +99,7 @@ pub async fn copies(engine: Engine, audit: Audit, behind: Gauge) {
 
 /// Explains each open month once a day, so that ids that look shared are seen before the bill: one
 /// month at a time, behind all other threads, and for a tenth of the time at most.
-pub async fn explanations(engine: Engine) {
+async fn explanations(engine: Engine) {
     loop {
         tokio::time::sleep(engine.settings().explain.look).await;
         let asked = engine.clone();

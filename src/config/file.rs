@@ -107,6 +107,7 @@ impl Default for Storage {
 pub(super) struct Keys {
     pub copies: Vec<String>,
     pub root: String,
+    pub root_shares: Vec<String>,
     pub pkcs11_module: String,
     pub pkcs11_token: String,
     pub pkcs11_pin_file: String,
@@ -117,6 +118,7 @@ impl Default for Keys {
         Self {
             copies: Vec::new(),
             root: "key-file".to_owned(),
+            root_shares: Vec::new(),
             pkcs11_module: String::new(),
             pkcs11_token: String::new(),
             pkcs11_pin_file: String::new(),
@@ -250,6 +252,7 @@ pub(super) struct Retention {
     pub run_minutes: u64,
     pub clock_jump_days: u64,
     pub turn_over_hours: u64,
+    pub two_people: bool,
 }
 
 impl Default for Retention {
@@ -260,6 +263,7 @@ impl Default for Retention {
             run_minutes: 60,
             clock_jump_days: 3,
             turn_over_hours: 24,
+            two_people: false,
         }
     }
 }
@@ -270,6 +274,12 @@ impl Default for Retention {
 pub(super) struct Evidence {
     pub processors: String,
     pub test_report: String,
+    pub processor: String,
+    pub representative: String,
+    pub protection_officer: String,
+    pub controllers: String,
+    pub transfers: String,
+    pub measures: String,
 }
 
 /// `[backup]`.

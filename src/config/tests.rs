@@ -151,10 +151,31 @@ fn the_root_is_a_key_file_or_a_token_and_never_half_of_both() {
     for (name, value, says) in [
         ("STORAGE__ROOT_KEY", "/root.key", "leave out one of the two"),
         ("KEYS__PKCS11_MODULE", "token.so", "a path from the root"),
-        ("KEYS__ROOT", "hsm", "must be \"key-file\" or \"pkcs11\""),
+        ("KEYS__ROOT", "hsm", "must be \"key-file\", \"split\" or \"pkcs11\""),
         ("KEYS__ROOT", "key-file", "need [keys] root"),
     ] {
         let sentence = refusal(token, &[(&format!("{ENV_PREFIX}{name}"), value)]);
+        assert!(sentence.contains(says), "{sentence}");
+    }
+}
+
+#[test]
+fn the_root_is_in_two_shares_or_not_at_all() {
+    let split = "[keys]\nroot = \"split\"\nroot_shares = [\"/m/a/share\", \"/m/b/share\"]\n";
+    let keys = compose_with(split, &[]).unwrap().keys;
+    assert_eq!(keys.shares, Some(["/m/a/share", "/m/b/share"].map(PathBuf::from)));
+    assert_eq!(keys.root_files(), [&PathBuf::from("/m/a/share"), &PathBuf::from("/m/b/share")]);
+    let keys = compose_with("", &[]).unwrap().keys;
+    assert_eq!((keys.root_files(), &keys.shares), (vec![&keys.root_key], &None));
+    for (name, value, says) in [
+        ("KEYS__ROOT_SHARES", "/m/a/share", "two different paths"),
+        ("KEYS__ROOT_SHARES", "/m/a/share, /m/a/share", "two different paths"),
+        ("KEYS__ROOT", "key-file", "root_shares needs"),
+        ("STORAGE__ROOT_KEY", "/root.key", "leave out one of the two"),
+        ("KEYS__PKCS11_TOKEN", "bt", "need [keys] root"),
+        ("BACKUP__DIR", "/m/a", "[backup] dir must lie apart"),
+    ] {
+        let sentence = refusal(split, &[(&format!("{ENV_PREFIX}{name}"), value)]);
         assert!(sentence.contains(says), "{sentence}");
     }
 }

@@ -4,7 +4,11 @@
 //! HMAC-SHA-256(key, "blindtally/seal/1" ‖ salt) with 128 random bits of salt, the nonce is zero:
 //! the pair repeats only if the salt does, and there is no counter that a restored backup could
 //! roll back. The key id is read before anything is opened; keys are never tried in turn.
+//!
+//! So the budget of a subkey is [`SUBKEY_BUDGET`], one value: a [`Subkey`] is used up by the seal
+//! that it makes, and both are counted, so that it can be seen from outside ([`budget_used`]).
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad as LcAad, LessSafeKey, Nonce, UnboundKey};
@@ -19,6 +23,33 @@ const SALT_BYTES: usize = 16;
 const GCM_TAG_BYTES: usize = 16;
 /// What sealing adds to the length of a value, bytes.
 pub const OVERHEAD_BYTES: usize = HEAD_BYTES + GCM_TAG_BYTES;
+
+/// Values that a subkey may seal: its nonce is always the same one.
+pub const SUBKEY_BUDGET: u64 = 1;
+
+/// Subkeys that were made to seal with, and values that were sealed, in this process.
+static SUBKEYS: AtomicU64 = AtomicU64::new(0);
+static VALUES: AtomicU64 = AtomicU64::new(0);
+
+/// How many subkeys this process has made to seal with, and how many values it has sealed under
+/// them. With more values than [`SUBKEY_BUDGET`] allows so many subkeys one was used twice.
+pub fn budget_used() -> (u64, u64) {
+    // In this order: a value is counted after its subkey.
+    let values = VALUES.load(Ordering::Acquire);
+    (SUBKEYS.load(Ordering::Acquire), values)
+}
+
+/// A subkey that has sealed nothing. Sealing takes it, so it cannot seal twice.
+struct Subkey([u8; 32]);
+
+impl Subkey {
+    fn new(bytes: [u8; 32]) -> Self {
+        SUBKEYS.fetch_add(1, Ordering::AcqRel);
+        #[cfg(test)]
+        counts::SUBKEYS.one_more();
+        Self(bytes)
+    }
+}
 
 /// Sealed bytes did not open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,9 +109,9 @@ impl SealKey {
     /// When the key was destroyed.
     pub fn try_seal(&self, aad: &Aad, plain: &[u8]) -> Result<Vec<u8>, KeyDestroyed> {
         let salt: [u8; SALT_BYTES] = random_bytes();
-        let mut subkey = self.subkey(&salt).ok_or(KeyDestroyed(self.id))?;
+        let subkey = Subkey::new(self.subkey(&salt).ok_or(KeyDestroyed(self.id))?);
         let mut out = Vec::with_capacity(plain.len() + OVERHEAD_BYTES);
-        self.seal_under(&mut subkey, &salt, (aad, plain), &mut out);
+        self.seal_under(subkey, &salt, (aad, plain), &mut out);
         Ok(out)
     }
 
@@ -95,13 +126,13 @@ impl SealKey {
     /// Seals a value onto the end of `out`.
     pub fn seal_into(&self, aad: &Aad, plain: &[u8], out: &mut Vec<u8>) {
         let salt: [u8; SALT_BYTES] = random_bytes();
-        let mut subkey = self.subkey(&salt).unwrap_or_else(random_bytes);
-        self.seal_under(&mut subkey, &salt, (aad, plain), out);
+        let subkey = Subkey::new(self.subkey(&salt).unwrap_or_else(random_bytes));
+        self.seal_under(subkey, &salt, (aad, plain), out);
     }
 
     fn seal_under(
         &self,
-        subkey: &mut [u8; 32],
+        mut subkey: Subkey,
         salt: &[u8; SALT_BYTES],
         (aad, plain): (&Aad, &[u8]),
         out: &mut Vec<u8>,
@@ -112,7 +143,10 @@ impl SealKey {
         let at = out.len();
         out.extend_from_slice(plain);
         let body = out.split_at_mut(at).1;
-        let tag = cipher(subkey).and_then(|cipher| {
+        VALUES.fetch_add(1, Ordering::AcqRel);
+        #[cfg(test)]
+        counts::VALUES.one_more();
+        let tag = cipher(&mut subkey.0).and_then(|cipher| {
             let nonce = Nonce::assume_unique_for_key([0; 12]);
             cipher.seal_in_place_separate_tag(nonce, LcAad::from(aad.as_bytes()), body).ok()
         });
@@ -141,7 +175,7 @@ impl SealKey {
         let mut plain = body.to_vec();
         let nonce = Nonce::assume_unique_for_key([0; 12]);
         #[cfg(test)]
-        decrypts::one_more();
+        counts::DECRYPTS.one_more();
         let opened = cipher.open_in_place(nonce, LcAad::from(aad.as_bytes()), &mut plain);
         let length = opened.map_err(|_| OpenError::Changed)?.len();
         plain.truncate(length);
@@ -177,24 +211,40 @@ pub fn key_id(sealed: &[u8]) -> Result<KeyId, OpenError> {
     Ok(KeyId(u64::from_be_bytes(id)))
 }
 
-/// Counts how often this thread had the cipher decrypt something, for tests of what is tried.
+/// Counts what this thread had the cipher do, for tests of what is tried and of what a subkey
+/// seals.
 #[cfg(test)]
-pub mod decrypts {
+pub mod counts {
     use std::cell::Cell;
+    use std::thread::LocalKey;
 
-    thread_local! {
-        static COUNT: Cell<u64> = const { Cell::new(0) };
+    /// A count of a thread.
+    pub struct Count(&'static LocalKey<Cell<u64>>);
+
+    macro_rules! count {
+        ($name:ident, $cell:ident) => {
+            thread_local! {
+                static $cell: Cell<u64> = const { Cell::new(0) };
+            }
+            /// How often this thread did it.
+            pub const $name: Count = Count(&$cell);
+        };
     }
+    count!(DECRYPTS, OPENED);
+    count!(SUBKEYS, DERIVED);
+    count!(VALUES, SEALED);
 
-    pub(super) fn one_more() {
-        COUNT.with(|count| count.set(count.get() + 1));
-    }
+    impl Count {
+        pub(super) fn one_more(&self) {
+            self.0.with(|count| count.set(count.get() + 1));
+        }
 
-    /// What some work answers, and how often it decrypted.
-    pub fn during<T>(work: impl FnOnce() -> T) -> (T, u64) {
-        let before = COUNT.with(Cell::get);
-        let done = work();
-        (done, COUNT.with(Cell::get) - before)
+        /// What some work answers, and how often it was done.
+        pub fn during<T>(&self, work: impl FnOnce() -> T) -> (T, u64) {
+            let before = self.0.get();
+            let done = work();
+            (done, self.0.get() - before)
+        }
     }
 }
 
@@ -233,7 +283,8 @@ mod tests {
     fn check_23_another_key_is_named_not_tried() {
         let (aad, own) = (Aad::new("test/1"), key(4));
         let mut sealed = own.seal(&aad, b"x");
-        let open = |key: &SealKey, sealed: &[u8]| decrypts::during(|| key.open(&aad, sealed));
+        let open =
+            |key: &SealKey, sealed: &[u8]| counts::DECRYPTS.during(|| key.open(&aad, sealed));
         assert_eq!(open(&own, &sealed), (Ok(b"x".to_vec()), 1));
         assert_eq!(open(&key(3), &sealed), (Err(OpenError::OtherKey(KeyId(4))), 0));
         assert_eq!(open(&own, &sealed[..8]), (Err(OpenError::Form), 0));
@@ -266,14 +317,33 @@ mod tests {
         assert!(salts.windows(2).all(|pair| pair[0] != pair[1]));
     }
 
-    /// The budget of a subkey is one value: whoever seals 1,001 uses as many subkeys, so that none
-    /// comes near the limits of the cipher.
+    /// The budget of a subkey is one value. Whoever seals 1,001, in whatever way, has made as many
+    /// subkeys, which is what the metrics count, and each has another salt in its head.
     #[test]
     fn check_25_a_subkey_seals_one_value() {
+        const SEALS: u64 = 1_001;
         let (key, aad) = (key(3), Aad::new("test/1"));
-        let salt = |_| key.seal(&aad, b"value")[9..HEAD_BYTES].to_vec();
-        let salts: std::collections::BTreeSet<Vec<u8>> = (0..1_001).map(salt).collect();
-        assert_eq!(salts.len(), 1_001);
+        let seal = |at: u64| {
+            let mut out = Vec::new();
+            match at % 3 {
+                0 => out = key.seal(&aad, b"value"),
+                1 => out = key.try_seal(&aad, b"value").unwrap(),
+                _ => key.seal_into(&aad, b"value", &mut out),
+            }
+            out[9..HEAD_BYTES].to_vec()
+        };
+        let all = || (0..SEALS).map(seal).collect::<std::collections::BTreeSet<Vec<u8>>>();
+        let before = budget_used();
+        let ((salts, subkeys), values) =
+            counts::VALUES.during(|| counts::SUBKEYS.during(|| all().len() as u64));
+        assert_eq!((salts, subkeys, values), (SEALS, SEALS, SEALS * SUBKEY_BUDGET));
+        // Other tests of this process seal as well.
+        let after = budget_used();
+        assert!(after.0 - before.0 >= SEALS && after.1 - before.1 >= SEALS);
+        assert!(after.1 <= after.0 * SUBKEY_BUDGET, "{after:?}");
+        // Opening uses none of it.
+        let sealed = key.seal(&aad, b"value");
+        assert_eq!(counts::SUBKEYS.during(|| key.open(&aad, &sealed).unwrap()).1, 0);
     }
 
     /// The Galois/Counter Mode of Operation (McGrew, Viega), appendix B, test cases 13 to 16:

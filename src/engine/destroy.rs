@@ -24,6 +24,7 @@ pub(super) mod trial;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
+pub(super) use aside::Waiting;
 pub(super) use lots::lot_of;
 use tokio::sync::oneshot;
 
@@ -130,7 +131,8 @@ pub struct DestroyReport {
     pub generation: u64,
     /// Copies of the register that are waited for. While there are any nothing is destroyed, and
     /// the same call goes on. Where it ended before a key went, because a copy of the register of
-    /// holds is out of reach, nothing is unfinished, and the same call begins anew.
+    /// holds is out of reach, nothing is unfinished, and the same call begins anew. Where keys of
+    /// copies went before that copy was lost it is a [`Engine::waiting_destruction`].
     pub waiting_for: Vec<PathBuf>,
     /// No lot had a living key: an alarm, not a success.
     pub nothing: bool,
@@ -154,7 +156,7 @@ pub struct DestroyReport {
 /// # Errors
 /// When its row cannot be read.
 pub fn unfinished(store: &Store, ring: &KeyRing) -> Result<Vec<Doom>, EngineError> {
-    let row = run::load(store, ring)?;
+    let row = run::load(store, ring, crate::store::keys::DESTRUCTION)?;
     Ok(row.map_or(Vec::new(), |row| run::dooms(&row)))
 }
 
@@ -170,8 +172,15 @@ impl Engine {
         self.shared.unfinished.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The keys of a destruction that has begun and not ended. The register may not list them any
-    /// more, and until the end nobody may say that they are gone.
+    /// What a destruction of copies took whose keys have left the register of holds, while a copy
+    /// of it off the host is waited for. It stands in no other's way; to be destroyed again, with
+    /// the same lots, until it has ended.
+    pub fn waiting_destruction(&self) -> Vec<Doom> {
+        self.shared.waiting.read().unwrap_or_else(PoisonError::into_inner).dooms.clone()
+    }
+
+    /// The keys of the destructions that have begun and not ended. The register may not list them
+    /// any more, and until the end nobody may say that they are gone.
     ///
     /// # Errors
     /// When its row cannot be read.

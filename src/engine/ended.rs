@@ -85,6 +85,9 @@ impl Shared {
         let unfinished = self.unfinished.read().unwrap_or_else(PoisonError::into_inner);
         living.extend(unfinished.iter().map(|doom| doom.lot));
         drop(unfinished);
+        let waiting = self.waiting.read().unwrap_or_else(PoisonError::into_inner);
+        living.extend(waiting.dooms.iter().map(|doom| doom.lot));
+        drop(waiting);
         let mut months = HashSet::new();
         for lot in living {
             if matches!(lot, Lot::Suppression(_)) {

@@ -90,7 +90,9 @@ pub fn load(store: &Store, key: &SealKey) -> Result<Copies, EngineError> {
 pub fn check(shared: &Shared) -> Result<(), EngineError> {
     let ring = shared.ring.hold_existing()?;
     let living = ring.map_or(lots::Living::new(), |ring| living(&shared.directory, &ring));
-    let going = shared.unfinished.read().unwrap_or_else(PoisonError::into_inner).clone();
+    let mut going = shared.unfinished.read().unwrap_or_else(PoisonError::into_inner).clone();
+    let waiting = shared.waiting.read().unwrap_or_else(PoisonError::into_inner);
+    going.extend(waiting.dooms.iter().cloned());
     let copies = shared.held.read().unwrap_or_else(PoisonError::into_inner);
     for (hold, lot) in copies.keys() {
         let copy = (Some(*hold), *lot);

@@ -4,6 +4,9 @@
 //! `version ‖ number of batches ‖ (serial ‖ length ‖ sealed batch)… ‖ sealed verdict`. A batch is
 //! sealed before its group is known, so its place is a serial of its process; the verdict is sealed
 //! with the group's number and the serials, which ties the two together.
+//!
+//! Both are padded before they are sealed, since the row of one request with one record would show
+//! how long its texts are until the fold. Rows of version 1 were not; they are read as they are.
 
 use std::sync::Arc;
 
@@ -12,10 +15,13 @@ use crate::model::batch::Batch;
 use crate::model::ids::KeyId;
 use crate::store::batch as batch_format;
 use crate::store::codec::{Corrupt, Put, Reader};
+use crate::store::padding::Steps;
 use crate::store::verdict::GroupVerdict;
 use crate::store::{Half, Store, StoreError, Table, keys};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Of rows whose parts are not padded.
+const VERSION_BEFORE_PADDING: u8 = 1;
 
 /// A journal key in use; how many batches still hold it tells when it can be retired.
 pub struct JournalKey {
@@ -35,16 +41,25 @@ pub struct SealedBatch {
 
 /// Seals a batch.
 pub fn seal(batch: &Batch, serial: [u8; 16], key: Arc<JournalKey>) -> SealedBatch {
-    let bytes = key.key.seal(&batch_aad(&serial), &batch_format::encode(batch));
+    let plain = Steps::Block.closed(batch_format::encode(batch));
+    let bytes = key.key.seal(&batch_aad(VERSION, &serial), &plain);
     SealedBatch { serial, key, bytes }
 }
 
-fn batch_aad(serial: &[u8; 16]) -> Aad {
-    Aad::new("journal batch/1").bytes(serial)
+fn batch_aad(version: u8, serial: &[u8; 16]) -> Aad {
+    let label = match version {
+        VERSION_BEFORE_PADDING => "journal batch/1",
+        _ => "journal batch/2",
+    };
+    Aad::new(label).bytes(serial)
 }
 
-fn verdict_aad<'a>(group: u64, serials: impl Iterator<Item = &'a [u8; 16]>) -> Aad {
-    serials.fold(Aad::new("journal verdict/1").number(group), |aad, serial| aad.bytes(serial))
+fn verdict_aad<'a>(version: u8, group: u64, serials: impl Iterator<Item = &'a [u8; 16]>) -> Aad {
+    let label = match version {
+        VERSION_BEFORE_PADDING => "journal verdict/1",
+        _ => "journal verdict/2",
+    };
+    serials.fold(Aad::new(label).number(group), |aad, serial| aad.bytes(serial))
 }
 
 /// The row of a group.
@@ -62,8 +77,8 @@ pub fn encode_group(
         out.extend_from_slice(&batch.serial);
         out.prefixed(&batch.bytes);
     }
-    let aad = verdict_aad(group, batches.iter().map(|batch| &batch.serial));
-    key.seal_into(&aad, &verdict.encode(), &mut out);
+    let aad = verdict_aad(VERSION, group, batches.iter().map(|batch| &batch.serial));
+    key.seal_into(&aad, &Steps::Block.closed(verdict.encode()), &mut out);
     out
 }
 
@@ -139,24 +154,26 @@ pub fn decode_group(
     key_of: &dyn Fn(KeyId) -> Option<Arc<SealKey>>,
 ) -> Result<OpenGroup, JournalError> {
     let mut reader = Reader::new("journal entry", row);
-    if reader.byte()? != VERSION {
+    let version = reader.byte()?;
+    if ![VERSION, VERSION_BEFORE_PADDING].contains(&version) {
         return Err(reader.corrupt().into());
     }
     let mut keys = Vec::new();
     let mut open = |sealed: &[u8], aad: &Aad| -> Result<Vec<u8>, JournalError> {
         let id = seal::key_id(sealed)?;
         keys.push(id);
-        Ok(key_of(id).ok_or(JournalError::NoKey(id))?.open(aad, sealed)?)
+        let plain = key_of(id).ok_or(JournalError::NoKey(id))?.open(aad, sealed)?;
+        Ok(if version == VERSION { Steps::Block.opened(plain)? } else { plain })
     };
     let mut batches = Vec::new();
     let mut serials = Vec::new();
     for _ in 0..reader.count_of(17)? {
         let serial = reader.array()?;
         let sealed = reader.prefixed()?;
-        batches.push(batch_format::decode(&open(sealed, &batch_aad(&serial))?)?);
+        batches.push(batch_format::decode(&open(sealed, &batch_aad(version, &serial))?)?);
         serials.push(serial);
     }
-    let plain = open(reader.rest(), &verdict_aad(group, serials.iter()))?;
+    let plain = open(reader.rest(), &verdict_aad(version, group, serials.iter()))?;
     let rows_max = batches.iter().map(|batch| batch.claims.len()).max().unwrap_or(0);
     let verdict = GroupVerdict::decode(&plain, rows_max)?;
     let fits = verdict.batches.len() == batches.len()
@@ -189,6 +206,31 @@ pub fn changed(
     let sealed = reader.rest();
     let key = key_of(seal::key_id(sealed).unwrap()).unwrap();
     let mut out = row[..row.len() - sealed.len()].to_vec();
-    key.seal_into(&verdict_aad(group, serials.iter()), &verdict.encode(), &mut out);
+    let plain = Steps::Block.closed(verdict.encode());
+    key.seal_into(&verdict_aad(VERSION, group, serials.iter()), &plain, &mut out);
+    out
+}
+
+/// The row of a group as builds wrote it that did not pad.
+#[cfg(test)]
+pub fn before_padding(
+    group: u64,
+    row: &[u8],
+    key_of: &dyn Fn(KeyId) -> Option<Arc<SealKey>>,
+) -> Vec<u8> {
+    let OpenGroup { batches, verdict, keys } = decode_group(group, row, key_of).unwrap();
+    let mut out = vec![VERSION_BEFORE_PADDING];
+    out.varint(batches.len() as u64);
+    let mut serials = Vec::new();
+    for (no, batch) in (0..).zip(&batches) {
+        let serial = [no; 16];
+        let key = key_of(keys[usize::from(no)]).unwrap();
+        let aad = batch_aad(VERSION_BEFORE_PADDING, &serial);
+        out.extend_from_slice(&serial);
+        out.prefixed(&key.seal(&aad, &batch_format::encode(batch)));
+        serials.push(serial);
+    }
+    let aad = verdict_aad(VERSION_BEFORE_PADDING, group, serials.iter());
+    key_of(keys[batches.len()]).unwrap().seal_into(&aad, &verdict.encode(), &mut out);
     out
 }

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::arrivals::Arrivals;
 use super::backfill::Backfills;
 use super::backup::Lease;
+use super::destroy::Waiting;
 use super::directory::Directory;
 use super::ended::Ended;
 use super::erase::{Erasures, Suppressed};
@@ -49,6 +50,8 @@ pub struct Shared {
     pub(super) copying: Mutex<Option<Lease>>,
     /// What of a destruction has not ended.
     pub(super) unfinished: RwLock<Vec<Doom>>,
+    /// What of a destruction waits for a copy of the register of holds, in nobody's way.
+    pub(super) waiting: RwLock<Waiting>,
     /// The copies in hold storage.
     pub(super) held: RwLock<Copies>,
     /// Erasures that have not ended.
@@ -99,6 +102,7 @@ impl Shared {
             destroying: Mutex::default(),
             copying: Mutex::default(),
             unfinished: RwLock::default(),
+            waiting: RwLock::default(),
             held: RwLock::default(),
             erasing: RwLock::default(),
             suppressed: RwLock::default(),

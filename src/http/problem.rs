@@ -109,7 +109,7 @@ kinds! {
     /// A month that still counts.
     MonthOpen = "month-open", CONFLICT, "The month is not closed yet.";
     /// The second request to release a hold by the same person.
-    SamePerson = "same-person", CONFLICT, "Another person must release the hold.";
+    SamePerson = "same-person", CONFLICT, "Another person must agree.";
     /// The hold has ended.
     HoldReleased = "hold-released", CONFLICT, "The hold has ended.";
     /// An open hold covers what is to be removed.

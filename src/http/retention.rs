@@ -31,7 +31,7 @@ impl Service {
             Route::SiteTerminate => {
                 let site = site(caller, first)?;
                 let mut text = self.small_body(caller, parts, body).await?;
-                ok(desk.terminate(caller, site, &mut text).await?)
+                Ok(done_or_waits(desk.terminate(caller, site, &mut text).await?))
             }
             Route::HoldOpen => {
                 let site = site(caller, first)?;
@@ -63,12 +63,11 @@ impl Service {
                 let site = site(caller, first)?;
                 let month = Month::parse(second.as_bytes()).ok_or(Kind::BadMonth)?;
                 let mut text = self.small_body(caller, parts, body).await?;
-                let (done, text) = desk.remove(caller, site, month, &mut text).await?;
-                Ok(json(if done { StatusCode::OK } else { StatusCode::ACCEPTED }, text))
+                Ok(done_or_waits(desk.remove(caller, site, month, &mut text).await?))
             }
             Route::ClockConfirm => {
                 let mut text = self.small_body(caller, parts, body).await?;
-                ok(desk.confirm_clock(caller, &mut text).await?)
+                Ok(done_or_waits(desk.confirm_clock(caller, &mut text).await?))
             }
             Route::Evidence => ok(desk.evidence(caller).await?),
             Route::AccessLog => {
@@ -88,6 +87,11 @@ impl Service {
             _ => Err(Kind::NotFound.into()),
         }
     }
+}
+
+/// What is done, or waits for a second person or a copy.
+fn done_or_waits((done, text): (bool, Vec<u8>)) -> Answer {
+    json(if done { StatusCode::OK } else { StatusCode::ACCEPTED }, text)
 }
 
 /// The UTC day that is asked for, YYYY-MM-DD.

@@ -18,6 +18,7 @@ use super::connection::Phase;
 use super::counters::Counters;
 use super::inflate::Coding;
 use super::lists::Lists;
+use super::noted::Use;
 use super::problem::{Kind, Refusal};
 use super::query::{Query, choose};
 use super::router::{Access, Found, Route, Row, find};
@@ -204,13 +205,13 @@ impl Service {
         body: &mut Incoming,
     ) -> Result<Answer, Refusal> {
         let Some(caller) = self.caller(row, parts)? else { return self.open(row.route) };
+        let site = row.path.contains("/{site}").then_some(captures[0]);
+        let noted = Use::new(&self.desks.retention, &caller, row, site);
         let answered = match may(row, &caller) {
             Ok(()) => self.go(row.route, &caller, captures, (parts, body)).await,
             Err(kind) => Err(kind.into()),
         };
-        let status = answered.as_ref().map_or_else(Refusal::status, Answer::status).as_u16();
-        let site = row.path.contains("/{site}").then_some(captures[0]);
-        self.desks.retention.note_access(&caller, row.name, site, status);
+        noted.answered(answered.as_ref().map_or_else(Refusal::status, Answer::status).as_u16());
         answered
     }
 

@@ -98,6 +98,8 @@ pub struct Harness {
     pub tokens: BTreeMap<Role, String>,
     /// The ingest desk.
     pub intake: Arc<StubIntake>,
+    /// The retention desk.
+    pub retention: Desk,
     /// Tokens, sites and what was said of them.
     pub book: Arc<Memory>,
     /// The metrics.
@@ -188,7 +190,7 @@ pub async fn start_with(settings: Settings, months: crate::billing::fake::Memory
         intake: Arc::new(StubDoor(Arc::clone(&intake))),
         subjects: subjects(&engine, Arc::clone(&log), clock.clone()),
         backfills: backfills(&engine, log, clock.clone()),
-        retention,
+        retention: retention.clone(),
         backups: crate::backup::fake::desk(None, Arc::clone(audit.ledger()), clock.clone()),
         webhooks: crate::webhooks::fake::desk(clock),
         tokens: desk,
@@ -207,6 +209,7 @@ pub async fn start_with(settings: Settings, months: crate::billing::fake::Memory
         address,
         tokens,
         intake,
+        retention,
         book,
         registry,
         _engine: engine,

@@ -31,6 +31,7 @@ use super::copies::CopyStatus;
 use super::medium::Medium;
 use super::rewrap::{Plan, commitment};
 use super::root::RootProvider;
+use super::scan::Forms;
 use super::slot::{Copy, Slot};
 use super::tree::{Core, VEK};
 use super::vek::{LedgerMark, VekHome};
@@ -158,6 +159,8 @@ pub(super) struct Turning {
     pub(super) pending: Option<Pending>,
     /// How many keys had ended when the register was written under today's VEK.
     pub(super) ended_before: Option<u64>,
+    /// What the slots of destroyed keys held, for whoever looks for it.
+    pub(super) forms: Forms,
 }
 
 /// A turn-over whose register is written.
@@ -378,7 +381,7 @@ impl KeyRing {
         (plan, missing, mark): (Plan, Vec<KeyId>, LedgerMark),
         steps: &dyn Steps,
     ) -> Result<(), KeysError> {
-        let Turning { home, root, pending, ended_before } = turning;
+        let Turning { home, root, pending, ended_before, .. } = turning;
         if home.turning() {
             // An attempt before this one ended between home and register.
             self.note(home.discard_next(root.as_ref()).map_err(KeysError::from))?;
@@ -422,7 +425,7 @@ impl KeyRing {
         turning: &mut Turning,
         steps: &dyn Steps,
     ) -> Result<Destruction, KeysError> {
-        let Turning { home, root, pending, .. } = turning;
+        let Turning { home, root, pending, forms, .. } = turning;
         let Some(open) = pending.as_mut() else { return Err(KeysError::Unfinished) };
         let confirmed = core.confirm();
         if !confirmed.waiting.is_empty() {
@@ -438,9 +441,11 @@ impl KeyRing {
         steps.done(Step::CachesDropped);
         self.note(verify(core, home, open))?;
         steps.done(Step::Verified);
-        let Some(Pending { mut draft, .. }) = pending.take() else {
+        let Some(Pending { mut draft, old, .. }) = pending.take() else {
             return Err(KeysError::Unfinished);
         };
+        let gone: BTreeSet<KeyId> = draft.victims.iter().map(|victim| victim.key.id).collect();
+        forms.remember(old.iter().map(|(_, slot)| slot).filter(|slot| gone.contains(&slot.id)));
         draft.generation = core.register.generation();
         draft.mark = core.register.mark();
         draft.read_back += confirmed.slots;

@@ -50,6 +50,7 @@ impl Settings {
             dir: self.dir.join(HOLD),
             vek_home: beside_dir(&self.vek_home, HOLD),
             root_key: self.root_key.clone(),
+            shares: self.shares.clone(),
             pkcs11: self.pkcs11.clone(),
             copies: copies.collect(),
         }

@@ -10,7 +10,6 @@ use super::home::{self, at};
 use super::medium::{FileId, Medium};
 use super::opening::Parts;
 use super::register::CHUNK_SLOTS;
-use super::root::KeyFile;
 use super::witness::NoWitness;
 use super::{KeyRing, KeysError, Settings};
 
@@ -83,7 +82,7 @@ impl KeyRing {
             register: [Shadow::of(&a)?, Shadow::of(&b)?],
             copies: Vec::new(),
             chunk: CHUNK_SLOTS,
-            root: Arc::new(KeyFile::load(&settings.root_key)?),
+            root: Arc::new(settings.key_file(false)?),
             witness: Arc::new(NoWitness),
             settings: settings.clone(),
             lock: Some(lock),

@@ -9,7 +9,8 @@ use super::destroy::{Destruction, Pending, Turning};
 use super::home::{self, Found, Lock};
 use super::medium::Medium;
 use super::register::{CHUNK_SLOTS, FileRegister};
-use super::root::{KeyFile, RootProvider};
+use super::root::RootProvider;
+use super::scan::Forms;
 use super::slot::KeyName;
 use super::tree::{Core, Made, VEK, broken};
 use super::vek::VekHome;
@@ -93,8 +94,7 @@ impl KeyRing {
         let token = || settings.pkcs11.clone().map(|token| Arc::new(Pkcs11Root::new(token)) as _);
         let root = match (root.or_else(token), found) {
             (Some(root), _) => root,
-            (None, Found::Nothing) => Arc::new(KeyFile::load_or_create(&settings.root_key)?),
-            (None, Found::Vault) => Arc::new(KeyFile::load(&settings.root_key)?),
+            (None, found) => Arc::new(settings.key_file(found == Found::Nothing)?),
         };
         if found == Found::Nothing {
             home::create(settings, root.as_ref())?;
@@ -144,7 +144,7 @@ impl KeyRing {
         }
         core.register.follow(parts.copies);
         refuse_copies(&core)?;
-        let turning = Turning { home, root, pending, ended_before: None };
+        let turning = Turning { home, root, pending, ended_before: None, forms: Forms::default() };
         let ring = Self::assemble(core, turning, settings, lock)?;
         match ring.resume(&())? {
             None => {}

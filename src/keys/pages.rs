@@ -82,7 +82,7 @@ pub(super) fn carry(from: &dyn Medium, into: &mut dyn Medium, slots: u32) -> io:
 }
 
 /// Reads all slots, some at a time.
-fn passes<E: From<io::Error>>(
+pub(super) fn passes<E: From<io::Error>>(
     medium: &dyn Medium,
     slots: u32,
     mut each: impl FnMut(u32, &[u8]) -> Result<(), E>,

@@ -1,7 +1,9 @@
-//! The root key: what wraps the vault epoch key. The default is a key file; a PKCS#11 token is the
-//! other choice ([`pkcs11`]), and KMS and Vault would stand behind the same trait.
+//! The root key: what wraps the vault epoch key. The default is a key file, or two that make one
+//! together ([`shares`]); a PKCS#11 token is the other choice ([`pkcs11`]), and KMS and Vault would
+//! stand behind the same trait.
 
 pub mod pkcs11;
+mod shares;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -39,6 +41,17 @@ pub enum RootError {
         .0.display()
     )]
     Form(PathBuf),
+    /// A share of the root key in the place of the other one.
+    #[error(
+        "the root key file {} is the share of the other person, and nobody gives both; put share \
+         {needed} of 2 there", .path.display()
+    )]
+    Share {
+        /// The file.
+        path: PathBuf,
+        /// Which share belongs there.
+        needed: usize,
+    },
     /// The file system said no.
     #[error(
         "the root key file {} cannot be used ({source}); check its disk and its rights, then \
@@ -146,9 +159,12 @@ pub trait RootProvider: Send + Sync {
 }
 
 const HEADER: &[u8] = b"blindtally root key, format 1; keep secret, keep a copy offline\n";
-const FILE_BYTES: usize = HEADER.len() + 64 + 1;
+/// Behind the header: the digits and a newline, bytes.
+const DIGITS_BYTES: usize = 64 + 1;
+/// Longest file of a root key or a share, bytes.
+const FILE_BYTES_MAX: usize = 100 + DIGITS_BYTES;
 
-/// The root key in a file that only its owner reads.
+/// The root key in a file that only its owner reads, or in two of them.
 pub struct KeyFile {
     name: String,
     key: SealKey,
@@ -160,34 +176,7 @@ impl KeyFile {
     /// # Errors
     /// When it is missing, readable by others, or of another form.
     pub fn load(path: &Path) -> Result<Self, RootError> {
-        let io = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => RootError::Missing(path.to_owned()),
-            _ => RootError::Io { path: path.to_owned(), source },
-        };
-        let mut file = File::open(path).map_err(io)?;
-        let mode = file.metadata().map_err(io)?.mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(RootError::Exposed { path: path.to_owned(), mode });
-        }
-        // One byte more than allowed, so that a longer file shows. A buffer of a fixed place, so
-        // that no copy is left behind by growing.
-        let mut text = [0; FILE_BYTES + 1];
-        let mut length = 0;
-        loop {
-            match file.read(&mut text[length..]) {
-                Ok(0) => break,
-                Ok(read) => length += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    wipe(&mut text);
-                    return Err(io(error));
-                }
-            }
-        }
-        let secret = parse(&text[..length]);
-        wipe(&mut text);
-        let secret = secret.ok_or_else(|| RootError::Form(path.to_owned()))?;
-        Ok(Self::new(path, &secret))
+        Ok(Self::new(path, &read_secret(path, HEADER)?))
     }
 
     /// Reads the file, or makes one where there is none: only for the very first start, when no
@@ -201,15 +190,7 @@ impl KeyFile {
             return Self::load(path);
         }
         let secret = Secret::random();
-        let mut text = [0; FILE_BYTES];
-        text[..HEADER.len()].copy_from_slice(HEADER);
-        for (pair, byte) in text[HEADER.len()..].chunks_exact_mut(2).zip(secret.expose()) {
-            pair.copy_from_slice(&[hex_digit(byte >> 4), hex_digit(byte & 15)]);
-        }
-        text[FILE_BYTES - 1] = b'\n';
-        let written = write_new(path, &text);
-        wipe(&mut text);
-        written.map_err(io)?;
+        write_secret(path, HEADER, &secret)?;
         Ok(Self::new(path, &secret))
     }
 
@@ -238,6 +219,51 @@ impl RootProvider for KeyFile {
     }
 }
 
+/// Reads a secret from a file that only its owner reads, behind its header line.
+fn read_secret(path: &Path, header: &[u8]) -> Result<Secret, RootError> {
+    let io = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => RootError::Missing(path.to_owned()),
+        _ => RootError::Io { path: path.to_owned(), source },
+    };
+    let mut file = File::open(path).map_err(io)?;
+    let mode = file.metadata().map_err(io)?.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(RootError::Exposed { path: path.to_owned(), mode });
+    }
+    // One byte more than allowed, so that a longer file shows. A buffer of a fixed place, so
+    // that no copy is left behind by growing.
+    let mut text = [0; FILE_BYTES_MAX + 1];
+    let mut length = 0;
+    loop {
+        match file.read(&mut text[length..]) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                wipe(&mut text);
+                return Err(io(error));
+            }
+        }
+    }
+    let secret = parse(&text[..length], header);
+    wipe(&mut text);
+    secret.ok_or_else(|| RootError::Form(path.to_owned()))
+}
+
+/// Writes a secret into a file of its own, behind a header line.
+fn write_secret(path: &Path, header: &[u8], secret: &Secret) -> Result<(), RootError> {
+    let mut text = [0; FILE_BYTES_MAX];
+    let length = header.len() + DIGITS_BYTES;
+    text[..header.len()].copy_from_slice(header);
+    for (pair, byte) in text[header.len()..].chunks_exact_mut(2).zip(secret.expose()) {
+        pair.copy_from_slice(&[hex_digit(byte >> 4), hex_digit(byte & 15)]);
+    }
+    text[length - 1] = b'\n';
+    let written = write_new(path, &text[..length]);
+    wipe(&mut text);
+    written.map_err(|source| RootError::Io { path: path.to_owned(), source })
+}
+
 /// Writes beside and renames: a first start cut short leaves no half root key. A file left over
 /// from one holds a key that never wrapped anything.
 fn write_new(path: &Path, text: &[u8]) -> io::Result<()> {
@@ -251,11 +277,12 @@ fn write_new(path: &Path, text: &[u8]) -> io::Result<()> {
 }
 
 /// By hand rather than by a crate: no copy may be left that is not wiped.
-fn parse(text: &[u8]) -> Option<Secret> {
-    if text.len() < FILE_BYTES - 1 || text.len() > FILE_BYTES {
+fn parse(text: &[u8], header: &[u8]) -> Option<Secret> {
+    let length = header.len() + DIGITS_BYTES;
+    if text.len() < length - 1 || text.len() > length {
         return None;
     }
-    let rest = text.strip_prefix(HEADER)?;
+    let rest = text.strip_prefix(header)?;
     let (digits, end) = rest.split_at_checked(64)?;
     if !matches!(end, b"" | b"\n") {
         return None;
@@ -327,7 +354,7 @@ mod tests {
         }
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         let good = fs::read(&path).unwrap();
-        let mut bad = vec![Vec::new(), good[..good.len() - 2].to_vec(), b"\n".repeat(FILE_BYTES)];
+        let mut bad = vec![Vec::new(), good[..good.len() - 2].to_vec(), b"\n".repeat(good.len())];
         bad.push([good.as_slice(), b"00"].concat());
         bad.push([HEADER, "Z".repeat(64).as_bytes(), b"\n"].concat());
         for text in bad {

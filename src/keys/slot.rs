@@ -8,9 +8,9 @@ use crate::model::limits::SITE_ID_BYTES_MAX;
 use crate::model::vocab::{Class, vocabulary};
 
 /// Size of the header page, bytes.
-pub(super) const HEADER_BYTES: usize = 4096;
+pub const HEADER_BYTES: usize = 4096;
 /// Size of a slot, bytes.
-pub(super) const SLOT_BYTES: usize = 256;
+pub const SLOT_BYTES: usize = 256;
 /// Size of a wrapped key, bytes.
 pub(super) const WRAPPED_BYTES: usize = 32 + seal::OVERHEAD_BYTES;
 
@@ -210,6 +210,36 @@ impl Slot {
             wrapped: std::array::from_fn(|i| bytes[WRAPPED_AT + i]),
         })
     }
+}
+
+/// What a slot with these bytes says, written again; zeros where it is free, nothing where it is
+/// torn, damaged, or of another place or vault. Bytes that mean nothing are not written again.
+pub fn written_again(
+    vault: VaultId,
+    no: u32,
+    bytes: &[u8; SLOT_BYTES],
+) -> Option<[u8; SLOT_BYTES]> {
+    match Slot::parse(vault, no, bytes) {
+        SlotRead::Free => Some([0; SLOT_BYTES]),
+        SlotRead::Live(slot) => Some(slot.encode(vault, no)),
+        SlotRead::Bad => None,
+    }
+}
+
+/// The same of the header of a copy, by its letter; nothing where it is none of this version.
+pub fn header_written_again(letter: u8, bytes: &[u8]) -> Option<[u8; HEADER_BYTES]> {
+    let copies = [Copy::A, Copy::B, Copy::Off];
+    let copy = copies.into_iter().find(|copy| copy.letter() == letter)?;
+    match Header::parse(copy, bytes) {
+        HeaderRead::Good(header) => Some(header.encode(copy)),
+        HeaderRead::Bad { .. } | HeaderRead::Version(_) | HeaderRead::OtherCopy => None,
+    }
+}
+
+/// The numbers of key and parent and the wrapped bytes as they stand in a slot, whatever it is.
+pub(super) fn slot_words(bytes: &[u8; SLOT_BYTES]) -> (KeyId, KeyId, [u8; WRAPPED_BYTES]) {
+    let wrapped = std::array::from_fn(|i| bytes[WRAPPED_AT + i]);
+    (KeyId(number(bytes, 8)), KeyId(number(bytes, 16)), wrapped)
 }
 
 /// The checksum as it stands in a slot's bytes.

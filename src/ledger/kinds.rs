@@ -149,6 +149,10 @@ kinds! {
         /// Nothing is written here any more.
         reason: Option<Note>,
     }
+    /// The first of two people wants a site's collection to end; that of the end is the second.
+    TerminationRequested "termination_requested" Done {
+        #[serde(with = "text")] site: SiteId,
+    }
     /// A site's own period of records is to be another one. One that keeps them longer holds from
     /// the first month on that begins thirty days later, any other from the next month on.
     SiteRetention "site_retention" Done {
@@ -190,6 +194,12 @@ kinds! {
         profile: Word,
         #[serde(with = "text")] published: Day,
         #[serde(with = "text")] effective: Day,
+    }
+    /// The first of two people says that a jump of the clock is right; `clock_confirmed` is the
+    /// second.
+    ClockConfirmationRequested "clock_confirmation_requested" Done {
+        #[serde(with = "text")] from: Timestamp,
+        #[serde(with = "text")] to: Timestamp,
     }
     /// A jump of the clock was confirmed.
     ClockConfirmed "clock_confirmed" Done {

@@ -173,6 +173,7 @@ fn one_of_each() -> Vec<Event> {
     all.extend(of_holds(&site, month, &token, reason.clone()));
     all.extend([
         Event::SiteTerminated { site: site.clone(), terminated_at: NOW, reason },
+        Event::TerminationRequested { site: site.clone() },
         Event::SiteRetention { site: site.clone(), records_days: Some(30) },
     ]);
     all.extend(removals(&site, &token));
@@ -184,6 +185,7 @@ fn one_of_each() -> Vec<Event> {
             published: day,
             effective: Day(20_786),
         },
+        Event::ClockConfirmationRequested { from: NOW, to: Timestamp(NOW.0 + 1) },
         Event::ClockConfirmed { from: NOW, to: Timestamp(NOW.0 + 1) },
     ]);
     all.extend(of_backups(digest));

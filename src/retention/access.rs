@@ -16,7 +16,7 @@ use super::plan::COPY_WAIT_DAYS;
 use super::policy::RetentionClass;
 use super::vault::Vault;
 use super::{Desk, DeskError, Inner, everywhere};
-use crate::model::caller::Caller;
+use crate::model::caller::{Caller, SiteScope};
 use crate::model::ids::SiteId;
 use crate::model::time::{DAY_MS, Day, Timestamp};
 use crate::wire::retention::access::{AccessDay, AccessLine, AccessSummary};
@@ -178,6 +178,33 @@ impl Inner {
         Ok(summary)
     }
 
+    /// All days together, of the uses whose line names one of these sites. The sums do not know
+    /// sites, so the days are read, one at a time.
+    pub(super) async fn access_summary_of(
+        &self,
+        sites: SiteScope,
+    ) -> Result<AccessSummary, DeskError> {
+        // Nothing is between rows and memory then.
+        let _one = self.access.writing.lock().await;
+        let noted = self.access.noted().clone();
+        let vault = Arc::clone(&self.vault);
+        let read = move || {
+            let mut summary = AccessSummary::default();
+            let mut add = |day, known: AccessDay| {
+                let is_own =
+                    |text: &str| SiteId::parse(text.as_bytes()).is_some_and(|id| sites.holds(&id));
+                let own = known.of_sites(is_own);
+                if !own.lines.is_empty() {
+                    summary.add(day, &own);
+                }
+            };
+            each_day(vault.as_ref(), &mut add)?;
+            noted.into_iter().for_each(|(day, known)| add(day, known));
+            Ok::<_, DeskError>(summary)
+        };
+        tokio::task::spawn_blocking(read).await.map_err(|_| DeskError::Failed)?
+    }
+
     /// Days whose period is over; how many.
     pub(super) async fn access_due(&self, now: Timestamp) -> Result<u64, DeskError> {
         let months = self.policy_at(now).years_as_months(RetentionClass::AccessLog);
@@ -214,14 +241,22 @@ fn access_of(vault: &dyn Vault, day: Day) -> Result<AccessDay, DeskError> {
 
 /// What is written, in sum; one day at a time is in memory.
 fn sums_of(vault: &dyn Vault) -> Result<BTreeMap<Day, AccessSummary>, DeskError> {
-    let (mut sums, mut from) = (BTreeMap::new(), ROWS.to_owned());
-    while let Some((name, bytes)) = vault.load_row_from(ROWS, &from)? {
-        let day = day_of(&name).ok_or(DeskError::Failed)?;
+    let mut sums = BTreeMap::new();
+    each_day(vault, &mut |day, known| {
         let mut sum = AccessSummary::default();
-        sum.add(day, &AccessDay::parse(&bytes)?);
+        sum.add(day, &known);
         sums.insert(day, sum);
+    })?;
+    Ok(sums)
+}
+
+/// What is written of each day, one after the other.
+fn each_day(vault: &dyn Vault, see: &mut dyn FnMut(Day, AccessDay)) -> Result<(), DeskError> {
+    let mut from = ROWS.to_owned();
+    while let Some((name, bytes)) = vault.load_row_from(ROWS, &from)? {
+        see(day_of(&name).ok_or(DeskError::Failed)?, AccessDay::parse(&bytes)?);
         // The next name after one is it with a zero behind it.
         from = format!("{name}\0");
     }
-    Ok(sums)
+    Ok(())
 }

@@ -119,7 +119,11 @@ impl Inner {
         }
         let mut tried = Tried::default();
         let waited = std::mem::take(&mut self.state().waiting);
-        if (!waited.is_empty() || self.needs_holds(now)?) && !self.reaches_holds().await {
+        if self.left_waiting() > 0 {
+            // It was asked for just now.
+            tried.leave_holds();
+            tried.leave(waited);
+        } else if (!waited.is_empty() || self.needs_holds(now)?) && !self.reaches_holds().await {
             tried.leave_holds();
             // They were looked for once; no intent of them until the copy is back.
             tried.leave(waited);
@@ -134,16 +138,25 @@ impl Inner {
                     tried.leave_holds();
                     tried.waits(&lots);
                 }
+                End::PutAside => tried.leave_holds(),
                 End::Waiting | End::Failed | End::Withdrawn => return Ok(()),
             }
         }
         self.state().waiting = tried.waiting();
         let left = self.left_alone(now, &tried)?;
-        self.figures.left_alone(left);
+        let waiting = left.waiting + self.left_waiting();
+        self.figures.left_alone(LeftAlone { waiting, ..left });
         view.waiting |= tried.holds_wait();
         self.lasting(Alarm::RegisterCopyUnreachable, tried.holds_wait()).await?;
-        self.lasting(Alarm::HoldNotKept, left.held > 0).await?;
-        self.lasting(Alarm::DestructionFailed, left.refused > 0).await
+        // What waits was not tried, so nobody knows whether it could go: nothing is over by that.
+        let tells = |count: usize| count > 0 || !tried.holds_wait();
+        if tells(left.held) {
+            self.lasting(Alarm::HoldNotKept, left.held > 0).await?;
+        }
+        if tells(left.refused) {
+            self.lasting(Alarm::DestructionFailed, left.refused > 0).await?;
+        }
+        Ok(())
     }
 
     /// Whether every copy of the register of holds can be had. Where nobody can tell, none can.
@@ -180,9 +193,9 @@ impl Inner {
     }
 
     /// Whether the engine has ended a destruction by itself before a key went.
-    pub(super) fn is_given_up(&self, error: &EngineError) -> bool {
+    pub(super) fn is_given_up(&self, row: &RunRow, error: &EngineError) -> bool {
         let can_be = !matches!(error, EngineError::Stopped | EngineError::Busy);
-        can_be && self.vault.unfinished_destruction().is_empty()
+        can_be && !self.is_left_waiting(row) && self.vault.unfinished_destruction().is_empty()
     }
 
     /// What the engine refused stays where it is; nothing else waits for it.
@@ -198,13 +211,18 @@ impl Inner {
 
     /// A copy off the host is out of reach. Where the engine has not begun it is one of the
     /// register of holds, lost after the run had asked for it; else this destruction goes on when
-    /// it is back.
+    /// it is back, and only one of copies stands in no other's way until then.
     pub(super) async fn waits(
         &self,
         mut row: RunRow,
         view: &mut RunView,
     ) -> Result<End, DeskError> {
         view.waiting = true;
+        if self.is_left_waiting(&row) {
+            self.lasting(Alarm::RegisterCopyUnreachable, true).await?;
+            self.put_aside(&row).await?;
+            return Ok(End::PutAside);
+        }
         if !self.vault.unfinished_destruction().is_empty() {
             self.alarm_once(&mut row, Alarm::RegisterCopyUnreachable).await?;
             return Ok(End::Waiting);
@@ -232,6 +250,6 @@ impl Inner {
         row.report = Some(reported.clone());
         self.keep_run(&row).await?;
         self.result(&row, &reported, operation).await?;
-        self.drop_run().await
+        self.drop_run(&row).await
     }
 }

@@ -15,13 +15,15 @@ use crate::ledger::{
 };
 use crate::model::caller::Caller;
 use crate::wire::retention::certificate::{
-    Body, Certificate, CertifiedLot, Checked, FORMAT, Method, Vek,
+    Backups, Body, Certificate, CertifiedLot, Checked, FORMAT, HoldCheck, Method, Vek,
 };
 use crate::wire::retention::rows::{Reported, RunRow};
 use crate::wire::retention::view::{CertificateView, certificates_to_json};
 
 /// Most certificates that are opened for a page of their list.
 const PAGE_MAX: usize = if cfg!(test) { 3 } else { 100 };
+/// Copies of the register that a search reads.
+const COPIES: u64 = 2;
 /// Before the names of certificates' rows.
 pub(super) const ROWS: &str = "certificate/";
 /// Before the name of the row of a body whose entry may not be in the ledger yet.
@@ -155,14 +157,13 @@ impl Inner {
         Ok(id_of(operation))
     }
 
-    async fn body(&self, issue: &Issue<'_>) -> Result<Body, DeskError> {
-        let Issue { row, reported, operation, result } = issue;
-        let (operation, result) = (*operation, *result);
-        let intent = self.ask(move |ledger| ledger.proof(operation)).await?;
-        let proof = self.ask(move |ledger| ledger.proof(result)).await?;
-        let backups = self.backups_before(operation).await?;
-        let profile = profile_of(row)?;
-        let policy = self.policy_at(row.begun_at);
+    /// The lots of a certificate.
+    fn certified_of(
+        &self,
+        row: &RunRow,
+        reported: &Reported,
+    ) -> Result<Vec<CertifiedLot>, DeskError> {
+        let (profile, policy) = (profile_of(row)?, self.policy_at(row.begun_at));
         let removal = row.removal.as_deref().and_then(removal::rule_of).map(|(_, ground)| ground);
         let lots = row.lots.iter().enumerate().map(|(at, planned)| CertifiedLot {
             class: word_of_planned(planned).to_owned(),
@@ -177,8 +178,28 @@ impl Inner {
             hold: planned.hold,
             held_by: planned.heirs.clone(),
         });
+        Ok(lots.collect())
+    }
+
+    async fn body(&self, issue: &Issue<'_>) -> Result<Body, DeskError> {
+        let Issue { row, reported, operation, result } = issue;
+        let (operation, result) = (*operation, *result);
+        let intent = self.ask(move |ledger| ledger.proof(operation)).await?;
+        let proof = self.ask(move |ledger| ledger.proof(result)).await?;
+        let backups = self.backups_before(operation, self.rows_from(row)).await?;
+        let register = match reported.register {
+            Some(register) => register,
+            // Reported by a build that did not look.
+            None => self.searched(row).await?,
+        };
+        if register.found > 0 {
+            return Err(DeskError::Failed);
+        }
+        let covered = row.lots.iter().filter(|planned| !planned.heirs.is_empty()).count() as u64;
+        let check = |open| HoldCheck { checked_at: row.begun_at, open, covered };
+        let lots = self.certified_of(row, reported)?;
         let copies = if reported.home_copy_opens { COPIES_FILE } else { COPIES_DEVICE };
-        Ok(Body {
+        let body = Body {
             format: FORMAT.to_owned(),
             id: id_of(operation),
             ledger: self.ledger.verifier_key().name().to_owned(),
@@ -189,7 +210,8 @@ impl Inner {
             requested_by: row.requested_by.clone(),
             begun_at: row.begun_at,
             ended_at: reported.ended_at,
-            lots: lots.collect(),
+            hold_check: row.open_holds.map(check),
+            lots,
             vek: Vek {
                 destroyed_epoch: reported.old_epoch,
                 new_epoch: reported.new_epoch,
@@ -210,11 +232,13 @@ impl Inner {
                 files_removed: reported.files_removed,
                 bytes_reclaimed: reported.bytes_reclaimed,
                 files_searched: Some(reported.files_searched),
+                register: Some(register),
             },
             limits: self.limits_of(row, reported)?,
             intent,
             result: proof,
-        })
+        };
+        Ok(if body.hold_check.is_some() { body } else { body.in_format_2() })
     }
 }
 
@@ -254,6 +278,12 @@ pub enum CertificateError {
          nothing, ask whoever runs the server how it came about"
     )]
     Differs(&'static str),
+    /// It says two things.
+    #[error(
+        "the certificate does not agree with itself: {0} differ; it certifies nothing, ask whoever \
+         runs the server how it came about"
+    )]
+    Itself(&'static str),
     /// Not issued after a passed verification.
     #[error(
         "the destruction's verification did not pass, so this certifies nothing; the next run \
@@ -289,9 +319,39 @@ pub fn verify(text: &[u8], key: &str) -> Result<Body, CertificateError> {
             if destruction == intent.number && said == digest => {}
         _ => return Err(CertificateError::Digest),
     }
+    agrees_with_itself(&body, intent.number)?;
     agrees_with_intent(&body, &intent)?;
     agrees_with_result(&body, &intent, &result)?;
     Ok(body)
+}
+
+/// What format 3 says twice, or of what nothing may be there.
+fn agrees_with_itself(body: &Body, intent: u64) -> Result<(), CertificateError> {
+    let held = body.lots.iter().filter(|lot| !lot.held_by.is_empty()).count() as u64;
+    let holds = body.hold_check.is_none_or(|check| {
+        // A hold may cover many lots, and a lot may be on many holds.
+        let any = check.open > 0 || held == 0;
+        check.covered == held && any && check.checked_at <= body.begun_at
+    });
+    let keys: usize = body.lots.iter().map(|lot| lot.keys.len()).sum();
+    let register = body.verification.register.is_none_or(|search| {
+        let whole = search.copies == COPIES && search.found == 0;
+        whole && search.keys == keys as u64 && search.wrapped <= search.keys
+    });
+    let listed = |backups: &Backups| {
+        let covered = backups.covered.as_deref().unwrap_or_default();
+        let rising = covered.windows(2).all(|two| two[0].operation < two[1].operation);
+        let before = covered.iter().all(|backup| backup.operation < intent);
+        rising && before && covered.len() as u64 <= backups.made
+    };
+    let backups = body.backups.as_ref().is_none_or(listed);
+    for (same, what) in [(holds, "holds"), (register, "keys in the register"), (backups, "backups")]
+    {
+        if !same {
+            return Err(CertificateError::Itself(what));
+        }
+    }
+    Ok(())
 }
 
 fn agrees_with_intent(body: &Body, intent: &Recorded) -> Result<(), CertificateError> {

@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use super::{Desk, DeskError, Inner, credential, everywhere};
-use crate::ledger::{Actor, Alarm, Digest, Entry, Event};
+use crate::ledger::{Actor, Alarm, Credential, Digest, Entry, Event};
 use crate::model::caller::Caller;
 use crate::model::reason::Reason;
 use crate::model::time::{DAY_MS, Timestamp};
@@ -23,6 +23,9 @@ use crate::wire::retention::{ConfirmRequest, view};
 
 /// The row's name.
 pub(super) const ROW: &str = "clock";
+/// Name and reason of a confirmation that waits for a second person; behind the reason stands how
+/// far the clock was ahead, milliseconds.
+const REQUEST: &str = "clock";
 /// How far back a clock may go without an alarm: ordinary corrections do.
 const BACK_MS: i64 = 60_000;
 /// What a clock that is put right now and then may lag behind one that nobody can set, for each
@@ -51,9 +54,10 @@ impl Anchor {
 
 impl Desk {
     /// A custodian says that a jump of the clock is right, and which time it is. The request's text
-    /// is used up.
+    /// is used up. Whether it is confirmed, or waits for a second person, and the answer.
     ///
     /// # Errors
+    /// [`DeskError::SamePerson`] for a second request by the first person where two are needed.
     /// [`DeskError::NeedsAllSites`] for a credential of some sites: a time makes lots of all sites
     /// due. [`DeskError::NothingToConfirm`] when there is none; [`DeskError::Unfit`] when the clock
     /// says another time than the custodian.
@@ -61,11 +65,11 @@ impl Desk {
         &self,
         caller: &Caller,
         text: &mut [u8],
-    ) -> Result<Vec<u8>, DeskError> {
+    ) -> Result<(bool, Vec<u8>), DeskError> {
         everywhere(caller)?;
         let named = ConfirmRequest::parse(text)?.time;
         let (inner, by) = (self.0.clone(), credential(caller)?);
-        self.whole(async move { inner.confirm(Actor::Credential(by), named).await }).await
+        self.whole(async move { inner.confirm(by, named).await }).await
     }
 }
 
@@ -168,7 +172,11 @@ impl Inner {
         Ok(())
     }
 
-    async fn confirm(&self, actor: Actor, named: Timestamp) -> Result<Vec<u8>, DeskError> {
+    async fn confirm(
+        &self,
+        by: Credential,
+        named: Timestamp,
+    ) -> Result<(bool, Vec<u8>), DeskError> {
         let _one = self.running.lock().await;
         let real = self.clock.now();
         let known = self.state().clock.clone();
@@ -185,15 +193,29 @@ impl Inner {
             return Err(DeskError::Unfit(Flaw { reason: Reason::BadValue, pointer }));
         }
         let from = self.passed(&row);
+        let asked = Event::ClockConfirmationRequested { from, to: real };
+        // Not by the clock, which is in question.
+        let ahead = real.0.saturating_sub(from.0);
+        let reason = format!("{REQUEST} {ahead}");
+        // Whoever spoke of another jump said nothing of this one.
+        let is_same = |of: &str| {
+            let other = of.strip_prefix(REQUEST).and_then(|rest| rest.trim().parse::<i64>().ok());
+            other.is_some_and(|other| other.abs_diff(ahead) <= CONFIRM_MS.unsigned_abs())
+        };
+        let request = (REQUEST, reason.as_str());
+        let waits = self.waits_for_second(&by, request, is_same, from, asked).await?;
+        if let Some(until) = waits {
+            return Ok((false, view::waits_to_json("confirmation_requested", until)));
+        }
         let event = Event::ClockConfirmed { from, to: real };
-        self.append(Entry::new(real, actor, event)).await?;
+        self.append(Entry::new(real, Actor::Credential(by), event)).await?;
         row.high_water = from.max(real);
         row.jump = None;
         self.seen(row.high_water);
         self.keep_clock(row).await?;
         self.anchor(real);
         self.vault.believe(real).await?;
-        Ok(view::confirmed_to_json(from, real))
+        Ok((true, view::confirmed_to_json(from, real)))
     }
 }
 

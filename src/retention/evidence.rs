@@ -12,18 +12,12 @@ use super::vault::Vault;
 use super::{Desk, DeskError, Inner, credential, sees};
 use crate::crypto::sha256;
 use crate::keys::KeyInfo;
-use crate::ledger::{Actor, Digest, Entry, Event, LedgerError, Recorded};
+use crate::ledger::{Actor, Digest, Entry, Event};
 use crate::model::caller::{Caller, SiteScope};
 use crate::model::ids::{KeyId, SiteId};
 use crate::model::site::Site;
 use crate::wire::retention::evidence::{KeyView, PastPolicy, PolicyView, SiteView, Statement};
-use crate::wire::retention::rows::Planned;
-
-/// Entries that are read from the ledger at once.
-const READ_ENTRIES: u64 = 1_000;
-/// What a line of the ledger about a policy, or about a read, has in it.
-const LINES: [&str; 3] =
-    ["\"kind\":\"policy_adopted\"", "\"kind\":\"policy_loaded\"", "\"kind\":\"privileged_read\""];
+use crate::wire::retention::rows::{Planned, PolicyTold};
 
 impl Desk {
     /// The statement about the caller's sites, after its digest is in the ledger.
@@ -51,11 +45,13 @@ impl Inner {
         caller: &Caller,
         (build, papers): (Option<Digest>, Papers),
     ) -> Result<Statement, DeskError> {
-        let head = self.ask(|ledger| ledger.head()).await?;
         // What is told of the ledger is told of the same entries that the statement names.
-        let (history, reads) = self.told(head.size).await?;
+        let (head, told) = self.told().await?;
         let all = caller.sites == SiteScope::All;
-        let access = if all { Some(self.access_summary().await?) } else { None };
+        let access = match &caller.sites {
+            SiteScope::All => self.access_summary().await?,
+            own @ SiteScope::Some(_) => self.access_summary_of(own.clone()).await?,
+        };
         // The vaults are locked while they are turned over.
         let vault = Arc::clone(&self.vault);
         let listed = tokio::task::spawn_blocking(move || key_views(vault.as_ref()));
@@ -77,7 +73,8 @@ impl Inner {
         lots.retain(|lot| own(&lot.site));
         self.certified_lots(&mut lots, &|lot| own(&lot.site))?;
         let holds = self.state().holds.values().filter(|hold| own(&hold.site)).cloned().collect();
-        let sites = self.vault.sites();
+        let mut sites = self.vault.sites();
+        sites.retain(|site| own(&site.id));
         let next = self.next.as_ref();
         let policy = self.policy_at(believed);
         Ok(Statement {
@@ -90,7 +87,7 @@ impl Inner {
             ledger: (head.origin.clone(), head.size, Digest(head.root)),
             policy: policy_view(policy),
             next_policy: next.filter(|next| *next != policy).map(policy_view),
-            history,
+            history: told.policies.into_iter().map(past).collect(),
             types: TYPES.iter().map(|(kind, class)| (kind.name(), class.name())).collect(),
             stored: stored(),
             build,
@@ -98,10 +95,11 @@ impl Inner {
             key_list,
             processors: papers.processors,
             test_report: papers.test_report,
-            reads: all.then_some(reads),
+            reads: all.then_some(told.reads),
             access,
+            processing: self.processing_record(&sites, policy),
             turn_over: self.turn_view()?,
-            sites: sites.iter().filter(|site| own(&site.id)).map(|site| site_view(site)).collect(),
+            sites: sites.iter().map(|site| site_view(site)).collect(),
             lots,
             holds,
         })
@@ -110,39 +108,13 @@ impl Inner {
     /// The keys that are planned to be destroyed, with whether they are of the vault of the holds.
     fn planned_keys(&self) -> BTreeSet<(bool, KeyId)> {
         let state = self.state();
-        let lots = state.run.iter().flat_map(|run| &run.lots);
+        let lots = state.planned();
         let of = |planned: &Planned| {
             let of_holds = planned.hold.is_some();
             let keys: Vec<_> = planned.keys.iter().map(|key| (of_holds, KeyId(key.key))).collect();
             keys
         };
         lots.flat_map(of).collect()
-    }
-
-    /// What the ledger tells of the past: every policy that was taken up, and how often few read
-    /// what few may read, by route.
-    async fn told(&self, size: u64) -> Result<(Vec<PastPolicy>, BTreeMap<String, u64>), DeskError> {
-        self.ask(move |ledger| {
-            let (mut from, mut history, mut reads) = (0, Vec::new(), BTreeMap::new());
-            while from < size {
-                let lines = ledger.read(from, READ_ENTRIES.min(size - from))?;
-                for (line, entry) in lines.iter().zip(from..) {
-                    if LINES.iter().any(|kind| line.contains(kind)) {
-                        let read = Recorded::decode(line.as_bytes());
-                        let read = read.map_err(|_| LedgerError::Changed { entry })?;
-                        match read.event {
-                            Event::PrivilegedRead { route, .. } => {
-                                *reads.entry(route.to_string()).or_insert(0) += 1;
-                            }
-                            _ => history.extend(past(read)),
-                        }
-                    }
-                }
-                from += lines.len().max(1) as u64;
-            }
-            Ok((history, reads))
-        })
-        .await
     }
 }
 
@@ -193,15 +165,9 @@ fn build() -> Option<Digest> {
     *BUILD.get_or_init(|| digest_of(std::fs::File::open(OWN_PROGRAM).ok()?, PROGRAM_BYTES_MAX))
 }
 
-fn past(entry: Recorded) -> Option<PastPolicy> {
-    let (Event::PolicyLoaded { digest, profile, published, effective }
-    | Event::PolicyAdopted { digest, profile, published, in_force_from: effective, .. }) =
-        entry.event
-    else {
-        return None;
-    };
-    let said = [profile.to_string(), published.to_string(), effective.to_string()];
-    Some(PastPolicy { entry: entry.number, taken_up: entry.time, said, digest })
+fn past(policy: PolicyTold) -> PastPolicy {
+    let PolicyTold { entry, at, said, digest } = policy;
+    PastPolicy { entry, taken_up: at, said, digest }
 }
 
 fn policy_view(policy: &Policy) -> PolicyView {

@@ -13,7 +13,7 @@ use super::vault::{
 use crate::crypto::sha256;
 use crate::engine::EngineError;
 use crate::keys::vek::LedgerMark;
-use crate::keys::{EpochStanding, KeyInfo, KeyKind, Victim};
+use crate::keys::{EpochStanding, KeyInfo, KeyKind, RegisterScan, Victim};
 use crate::model::arrival::Hour;
 use crate::model::ids::{HoldNo, KeyId, SiteId};
 use crate::model::limits;
@@ -85,6 +85,9 @@ pub enum Fault {
     KeepsNothing,
     /// A copy of the register of holds is lost while what is on hold is copied: nothing is begun.
     CopyLost,
+    /// A copy of the register of holds is lost when the keys of copies have left the register: they
+    /// wait, in nobody's way.
+    LostBehind,
     /// A hold got keys that open what is left of this site, for a copy that was given up, and a
     /// copy of the register of holds is away: nothing is begun.
     GivenUp(u32),
@@ -136,10 +139,16 @@ pub struct Inside {
     pub staged: BTreeMap<(SiteId, Month), u64>,
     /// Copies in hold storage.
     pub held: Vec<HeldInfo>,
+    /// Copies whose keys the register of holds has let go of while their epoch lives.
+    pub held_turned: Vec<HeldInfo>,
+    /// What a destruction of copies took that waits for a copy of that register.
+    pub waiting: Vec<Doom>,
     /// Keys of holds that were destroyed.
     pub held_gone: BTreeSet<KeyId>,
     /// VEK epoch of the vault of the holds.
     pub held_epoch: u64,
+    /// Wrapped forms of destroyed keys that a search in the register finds.
+    pub forms_left: u64,
     /// The next destruction misbehaves.
     pub fault: Option<Fault>,
     /// The latest time that it was told to drop by what it keeps by itself.
@@ -252,6 +261,20 @@ fn turn(inside: &mut Inside, lots: &[Doom], living: &[(Doom, LotInfo)]) {
     inside.unfinished = lots.to_vec();
 }
 
+/// The same of the register of holds, once each heir has its copy.
+fn turn_held(inside: &mut Inside, lots: &[Doom], living: &[(Doom, LotInfo)]) {
+    keep(inside, living);
+    if !inside.waiting.is_empty() {
+        return;
+    }
+    inside.held_epoch += 1;
+    let names: BTreeSet<Name> = lots.iter().map(|doom| (doom.hold, doom.lot)).collect();
+    let goes = |held: &HeldInfo| names.contains(&(Some(held.hold), held.lot));
+    let (gone, stays) = std::mem::take(&mut inside.held).into_iter().partition(goes);
+    (inside.held_turned, inside.held) = (gone, stays);
+    inside.waiting = lots.to_vec();
+}
+
 /// A name of what is destroyed: a hold for a copy, and the lot.
 type Name = (Option<HoldNo>, Lot);
 
@@ -261,7 +284,8 @@ fn living(inside: &Inside, dooms: &[Doom]) -> Vec<(Doom, LotInfo)> {
     let of = |doom: &Doom| match doom.hold {
         None => known.clone().find(|info| info.lot == doom.lot).cloned(),
         Some(hold) => {
-            let copy = inside.held.iter().find(|held| (held.hold, held.lot) == (hold, doom.lot));
+            let mut known = inside.held_turned.iter().chain(&inside.held);
+            let copy = known.find(|held| (held.hold, held.lot) == (hold, doom.lot));
             copy.map(|held| LotInfo {
                 lot: held.lot,
                 site: held.site.clone(),
@@ -306,7 +330,9 @@ fn take(inside: &mut Inside, living: &[(Doom, LotInfo)]) {
     let keys = || living.iter().flat_map(|(_, info)| info.keys.iter().copied());
     let names: BTreeSet<Name> = living.iter().map(|(doom, _)| (doom.hold, doom.lot)).collect();
     if living.iter().any(|(doom, _)| doom.hold.is_some()) {
-        inside.held_epoch += 1;
+        inside.held_epoch += u64::from(inside.held_turned.is_empty());
+        inside.held_turned.clear();
+        inside.waiting.clear();
         inside.held_gone.extend(keys());
         inside.held.retain(|held| !names.contains(&(Some(held.hold), held.lot)));
     } else {
@@ -351,12 +377,23 @@ fn fault_of(inside: &mut Inside, lots: &[Doom]) -> Result<Option<Fault>, EngineE
             Ok(None)
         }
         Some(Fault::CopyLost) => Ok(inside.fault),
+        Some(Fault::LostBehind) => {
+            Ok(inside.fault.filter(|_| lots.iter().all(|doom| doom.hold.is_some())))
+        }
         Some(Fault::NoRoom) if lots.iter().any(|doom| !doom.heirs.is_empty()) => {
             Err(EngineError::DiskFull)
         }
         Some(Fault::NoRoom) => Ok(None),
         Some(Fault::KeepsNothing) if lots.iter().all(|doom| doom.heirs.is_empty()) => Ok(None),
         _ => Ok(inside.fault.take()),
+    }
+}
+
+/// The epoch that the keys of a vault lived in, or live in where nothing of it waits.
+fn epoch_of(inside: &Inside, of_holds: bool) -> u64 {
+    match of_holds {
+        true => inside.held_epoch - u64::from(!inside.held_turned.is_empty()),
+        false => inside.epoch - u64::from(!inside.turned.is_empty()),
     }
 }
 
@@ -374,8 +411,7 @@ fn emptied(lots: &[Doom]) -> Vec<LotReport> {
 
 fn destroy(inside: &mut Inside, lots: &[Doom]) -> Result<DestroyReport, EngineError> {
     let of_holds = lots.iter().any(|doom| doom.hold.is_some());
-    let turned = u64::from(!inside.turned.is_empty());
-    let old_epoch = if of_holds { inside.held_epoch } else { inside.epoch - turned };
+    let old_epoch = epoch_of(inside, of_holds);
     let living = living(inside, lots);
     let report_of = living.iter().map(|(doom, info)| LotReport {
         lot: info.lot,
@@ -390,9 +426,11 @@ fn destroy(inside: &mut Inside, lots: &[Doom]) -> Result<DestroyReport, EngineEr
         Some(Fault::Nothing) => return Ok(report(inside, Vec::new(), old_epoch)),
         // It did not even begin.
         Some(Fault::Lies) => return Ok(report(inside, done, old_epoch)),
-        Some(Fault::Waiting | Fault::CopyLost | Fault::GivenUp(_)) => {
-            if fault == Some(Fault::Waiting) {
-                turn(inside, lots, &living);
+        Some(Fault::Waiting | Fault::CopyLost | Fault::GivenUp(_) | Fault::LostBehind) => {
+            match fault {
+                Some(Fault::Waiting) => turn(inside, lots, &living),
+                Some(Fault::LostBehind) => turn_held(inside, lots, &living),
+                _ => {}
             }
             let waiting_for = vec![PathBuf::from("elsewhere")];
             return Ok(DestroyReport { waiting_for, ..report(inside, Vec::new(), old_epoch) });
@@ -554,8 +592,21 @@ impl Vault for Memory {
     fn is_held_destroyed(&self, keys: &[KeyId], epoch: u64) -> bool {
         self.with(|inside| {
             let all = keys.iter().all(|key| inside.held_gone.contains(key));
-            !keys.is_empty() && all && inside.held_epoch > epoch
+            let ended = inside.held_epoch > epoch && inside.held_turned.is_empty();
+            !keys.is_empty() && all && ended
         })
+    }
+
+    fn scan_register(&self, gone: &[KeyId], of_holds: bool) -> Result<RegisterScan, EngineError> {
+        Ok(self.with(|inside| {
+            let (ended, count) = match of_holds {
+                true => (&inside.held_gone, gone.len() as u64),
+                false => (&inside.gone, gone.len() as u64),
+            };
+            let left = gone.iter().filter(|key| !ended.contains(key)).count() as u64;
+            let found = left + inside.forms_left;
+            RegisterScan { copies: 2, places: 2_048, keys: count, wrapped: count, found }
+        }))
     }
 
     fn unfinished_destruction(&self) -> Vec<Doom> {
@@ -565,8 +616,17 @@ impl Vault for Memory {
     fn unfinished_keys(&self) -> Result<Vec<KeyInfo>, EngineError> {
         Ok(self.with(|inside| {
             let lots = inside.turned.iter().filter(|_| !inside.unfinished.is_empty());
-            lots.flat_map(|lot| &lot.keys).map(|key| victim(*key).key).collect()
+            let own = lots.flat_map(|lot| &lot.keys).map(|key| victim(*key).key);
+            let held = inside.held_turned.iter().flat_map(|held| {
+                let of = |key: &KeyId| KeyInfo { hold: Some(held.hold), ..victim(*key).key };
+                held.keys.iter().map(of).collect::<Vec<_>>()
+            });
+            own.chain(held).collect()
         }))
+    }
+
+    fn waiting_destruction(&self) -> Vec<Doom> {
+        self.with(|inside| inside.waiting.clone())
     }
 
     fn last_destruction(&self) -> Result<Option<DestroyReport>, EngineError> {
@@ -579,7 +639,14 @@ impl Vault for Memory {
 
     fn holds_out_of_reach(&self) -> Change<'_, Vec<PathBuf>> {
         // Nothing that a test cuts.
-        let away = self.with(|inside| inside.no_hold_copy && inside.fault != Some(Fault::CopyLost));
+        let away = self.with(|inside| {
+            let is_lost_later = match inside.fault {
+                Some(Fault::CopyLost) => true,
+                Some(Fault::LostBehind) => inside.waiting.is_empty(),
+                _ => false,
+            };
+            inside.no_hold_copy && !is_lost_later
+        });
         let paths = if away { vec![PathBuf::from("elsewhere.hold")] } else { Vec::new() };
         Box::pin(std::future::ready(Ok(paths)))
     }

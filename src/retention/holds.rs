@@ -70,8 +70,7 @@ impl Desk {
     /// that has not ended has told the ledger their keys, so that they must not get others.
     pub fn stays(&self, site: &Site, bucket: Bucket) -> bool {
         let lot = Lot::Records(bucket);
-        let of = |run: &RunRow| run.lots.iter().any(|planned| planned.lot == lot);
-        let is_planned = self.0.state().run.as_ref().is_some_and(of);
+        let is_planned = self.0.state().planned().any(|planned| planned.lot == lot);
         is_planned || self.is_held(site, bucket)
     }
 
@@ -174,7 +173,7 @@ impl Inner {
         let own = living.chain(copies).filter(|(of, _)| of == site);
         let mut lots: BTreeSet<Lot> = own.map(|(_, lot)| lot).collect();
         let state = self.state();
-        let going = state.run.iter().flat_map(|run| &run.lots);
+        let going = state.planned();
         lots.extend(going.filter(|planned| planned.site == *site).map(|planned| planned.lot));
         Ok(lots)
     }
@@ -203,7 +202,7 @@ impl Inner {
         let terms = Terms { policy: self.policy_at(now), site, age_ms: self.vault.age_ms() };
         let going: BTreeSet<Lot> = {
             let state = self.state();
-            let all = state.run.iter().flat_map(|run| &run.lots);
+            let all = state.planned();
             // What goes to hold storage is there for this hold, too.
             all.filter(|planned| planned.heirs.is_empty()).map(|planned| planned.lot).collect()
         };

@@ -96,6 +96,7 @@ pub const ROWS: &[(&str, Life)] = &[
     ("mark", Life::Engine("as long as the data directory")),
     ("backup", Life::Engine("until data that was put back is taken over")),
     ("destruction", Life::Engine("until the end of a destruction")),
+    ("destruction.waits", Life::Engine("until the end of a destruction")),
     ("destroyed", Life::Engine("until the end of the next destruction")),
     ("reclaim", Life::Engine("it is never written")),
     ("gone/", Life::Class(RetentionClass::Proofs, By::Nobody)),
@@ -128,7 +129,9 @@ pub const DESK_ROWS: &[(&str, Life)] = &[
     ("statement-draft/", Life::Engine("until the statement is issued")),
     ("statement/", Life::Class(RetentionClass::Statements, By::Sweep(Sweep::Statements))),
     ("terminated/", Life::Class(RetentionClass::Statements, By::Sweep(Sweep::Sites))),
+    ("told", Life::Engine("as long as the data directory")),
     ("turn", Life::Engine("as long as the data directory")),
+    ("waiting", Life::Engine("until the end of a destruction")),
 ];
 
 /// What there is to have a rule.

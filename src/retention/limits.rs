@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 
 use super::plan::epoch_of;
 use super::{DeskError, Inner};
+use crate::engine::calendar;
 use crate::ledger::{Epoch, Event, LedgerError, Phase, Recorded};
 use crate::model::ids::SiteId;
 use crate::model::retention::Lot;
 use crate::model::site::Site;
-use crate::model::time::Month;
-use crate::wire::retention::certificate::Backups;
-use crate::wire::retention::rows::{Reported, RunRow};
+use crate::model::time::{DAY_MS, Month, Timestamp};
+use crate::wire::retention::certificate::{Backups, CoveredBackup};
+use crate::wire::retention::rows::{Planned, Reported, RunRow};
 
 const LIMITS: [&str; 3] = [
     "It says nothing about data that left this server before: answers, exports, the customer's own \
@@ -33,6 +34,15 @@ const UNTRIED: &str = "Not every key was tried at the end: a start finished the 
 const BACKUPS: &str = "Backups that were made before hold sealed rows of this and no key; how many \
     copies of them there are, and where, this program does not know. They open nothing of it, on \
     the terms that \"copies\" names.";
+
+/// Why backups of before open nothing of what was destroyed.
+const DEAD: &str = "A backup holds sealed rows and no key. The keys that open these rows were in \
+    the register only, wrapped under the vault epoch that \"vek\" names as destroyed; they were \
+    zeroed in its copies, and with that epoch every older copy of the register became noise. What \
+    a copy of the VEK home from before would change, \"copies\" says.";
+/// How much earlier than its first day a row may have come at most, milliseconds: a record a little
+/// ahead of its time, in a zone ahead of UTC.
+const EARLY_MS: i64 = 2 * DAY_MS;
 
 /// Entries that are read from the ledger at once.
 const READ_ENTRIES: u64 = 1_000;
@@ -120,10 +130,14 @@ impl Inner {
         ))
     }
 
-    /// The backups that were made before an entry.
-    pub(super) async fn backups_before(&self, entry: u64) -> Result<Backups, DeskError> {
+    /// The backups that were made before an entry; those with a barrier from a time on by name.
+    pub(super) async fn backups_before(
+        &self,
+        entry: u64,
+        first: Timestamp,
+    ) -> Result<Backups, DeskError> {
         self.ask(move |ledger| {
-            let (mut from, mut backups) = (0, Backups { made: 0, last: None });
+            let (mut from, mut made, mut last, mut covered) = (0, 0, None, Vec::new());
             while from < entry {
                 let lines = ledger.read(from, READ_ENTRIES.min(entry - from))?;
                 for (line, number) in lines.iter().zip(from..) {
@@ -132,18 +146,44 @@ impl Inner {
                     }
                     let read = Recorded::decode(line.as_bytes());
                     let read = read.map_err(|_| LedgerError::Changed { entry: number })?;
-                    if let (Phase::Result, Event::BackupResult { outcome, .. }) =
+                    if let (Phase::Result, Event::BackupResult { outcome, barrier, manifest, .. }) =
                         (read.event.phase(), &read.event)
                         && outcome.as_str() == "made"
                     {
-                        backups = Backups { made: backups.made + 1, last: Some(read.operation) };
+                        let operation = read.operation;
+                        (made, last) = (made + 1, Some(operation));
+                        // One that was found made after a cut has both, too.
+                        if let (Some(barrier), Some(manifest)) = (*barrier, *manifest)
+                            && barrier >= first
+                        {
+                            covered.push(CoveredBackup { operation, barrier, manifest });
+                        }
                     }
                 }
                 from += lines.len().max(1) as u64;
             }
-            Ok(backups)
+            covered.sort_unstable_by_key(|backup| backup.operation);
+            let (covered, dead) = (Some(covered), Some(DEAD.to_owned()));
+            Ok(Backups { made, last, covered, dead })
         })
         .await
+    }
+
+    /// From when on a backup can hold rows of what is destroyed.
+    pub(super) fn rows_from(&self, row: &RunRow) -> Timestamp {
+        let of = |planned: &Planned| {
+            let site = self.vault.site(&planned.site);
+            let first = match (planned.lot, epoch_of(planned.lot)) {
+                // Persons are suppressed for all months.
+                (Lot::Suppression(_), _) => None,
+                (_, Epoch::Day(day)) => Some(day.start()),
+                (_, Epoch::Month(month)) => {
+                    site.and_then(|site| calendar::span(&site, month).ok()).map(|span| span.from)
+                }
+            };
+            first.map_or(Timestamp(i64::MIN), |first| Timestamp(first.0.saturating_sub(EARLY_MS)))
+        };
+        row.lots.iter().map(of).min().unwrap_or(Timestamp(i64::MIN))
     }
 }
 

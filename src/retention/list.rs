@@ -135,8 +135,11 @@ impl Inner {
     pub(super) fn lot_views(&self, believed: Timestamp) -> Result<Vec<LotView>, DeskError> {
         let now = believed.max(self.clock.now());
         let mut going: BTreeMap<(Option<u64>, Lot), Option<&'static str>> = BTreeMap::new();
-        let run = self.state().run.clone();
-        if let Some(run) = &run {
+        let under_way = {
+            let state = self.state();
+            [state.run.clone(), state.waits.clone()]
+        };
+        for run in under_way.iter().flatten() {
             let state = self.run_state(run)?;
             let ends = run.lots.iter().filter(|planned| planned.heirs.is_empty());
             going.extend(ends.map(|planned| ((planned.hold, planned.lot), state)));

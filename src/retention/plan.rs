@@ -132,7 +132,8 @@ impl Inner {
     pub(super) fn all_standings(&self, now: Timestamp) -> Result<Vec<Standing>, DeskError> {
         let mut standings = self.standings(now)?;
         let begun: BTreeMap<(Lot, Option<HoldNo>), Vec<HoldNo>> = {
-            let dooms = self.vault.unfinished_destruction().into_iter();
+            let waiting = self.vault.waiting_destruction();
+            let dooms = self.vault.unfinished_destruction().into_iter().chain(waiting);
             dooms.map(|doom| ((doom.lot, doom.hold), doom.heirs)).collect()
         };
         for standing in &mut standings {
@@ -143,8 +144,7 @@ impl Inner {
         let living: BTreeSet<(Lot, Option<HoldNo>)> =
             standings.iter().map(Standing::name).collect();
         let state = self.state();
-        let lots = state.run.iter().flat_map(|run| &run.lots);
-        for planned in lots.filter(|planned| !living.contains(&name_of(planned))) {
+        for planned in state.planned().filter(|planned| !living.contains(&name_of(planned))) {
             let released = planned.released_holds.iter().filter_map(|hold| state.holds.get(hold));
             let ends = released.filter_map(|hold| Some(hold.released.as_ref()?.at));
             standings.push(Standing {
@@ -195,7 +195,8 @@ impl Inner {
     /// What a run may take now.
     fn free(&self, now: Timestamp) -> Result<Vec<Standing>, DeskError> {
         let mut standings = self.standings(now)?;
-        standings.retain(|one| one.is_free(now));
+        let aside = self.names_aside();
+        standings.retain(|one| one.is_free(now) && !aside.contains(&one.name()));
         self.leave_to_copy(&mut standings, now);
         Ok(standings)
     }

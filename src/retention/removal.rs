@@ -25,7 +25,7 @@ use crate::model::retention::Lot;
 use crate::model::site::{MonthSpan, Site};
 use crate::model::time::{DAY_MS, Day, Month, Timestamp};
 use crate::wire::retention::rows::{Asked, Planned, RemovalRow, RunRow};
-use crate::wire::retention::view::{RunView, removal_requested_to_json};
+use crate::wire::retention::view::{RunView, waits_to_json};
 use crate::wire::retention::{REMOVAL_REASONS, RemovalRequest};
 
 /// Before the names of the rows of removals that wait for a second person.
@@ -146,7 +146,7 @@ impl Inner {
         let Some(row) = row else { return Ok(true) };
         let why = match self.carry_on(row, false, view).await? {
             End::Certified => return Ok(true),
-            End::Waiting | End::Failed | End::Withdrawn => return Ok(false),
+            End::Waiting | End::PutAside | End::Failed | End::Withdrawn => return Ok(false),
             End::NotKept => DeskError::Unremovable,
             End::NoRoom => DeskError::DiskFull,
             End::OutOfReach => DeskError::HoldsAway,
@@ -186,7 +186,7 @@ impl Inner {
         self.append(Entry::new(now, Actor::Credential(by), event)).await?;
         self.vault.put_row(name, row.to_bytes()?).await?;
         let until = Timestamp(now.0.saturating_add(WAITS_MS));
-        Ok((false, removal_requested_to_json(until)))
+        Ok((false, waits_to_json("removal_requested", until)))
     }
 
     /// Destroys the copies of a month whose hold was released, as the next run would. Of one that

@@ -19,15 +19,14 @@ use super::figures::Look;
 use super::holds::is_unreviewed;
 use super::plan::{Standing, buckets, committed, digest_of, doom_of, keys_of, name_of, rule_name};
 use super::policy::Profile;
-use super::vault::{DestroyReport, LotReport, Verification};
-use super::{Desk, DeskError, Inner, credential, everywhere, removal};
+use super::vault::{DestroyReport, Verification};
+use super::{Desk, DeskError, Inner, credential, everywhere, removal, waiting};
 use crate::engine::EngineError;
 use crate::ledger::{
-    Actor, Alarm, Credential, Digest, Entry, Event, Keys, Ledger, LedgerError, Phase, Recorded,
+    Actor, Alarm, Credential, Digest, Entry, Event, Ledger, LedgerError, Phase, Recorded,
     Verification as Said, Word,
 };
 use crate::model::caller::Caller;
-use crate::model::ids::KeyId;
 use crate::model::retention::{Doom, Lot};
 use crate::model::time::Timestamp;
 use crate::wire::retention::rows::{Committed, FailedRow, Planned, Reported, RunRow};
@@ -57,6 +56,8 @@ pub(super) enum End {
     NoRoom,
     /// Given up before a key went, because a copy of the register of holds is out of reach.
     OutOfReach,
+    /// Put aside, because that copy was lost after keys had left the register.
+    PutAside,
 }
 
 impl Desk {
@@ -102,6 +103,9 @@ impl Inner {
         if let Err(error) = self.turn_over_in_time(now).await {
             tracing::error!(%error, "the turn-over of the vault epoch did not end");
         }
+        if let Err(error) = self.keep_told().await {
+            tracing::error!(%error, "what the ledger tells of the past was not read on");
+        }
         // Whatever became of it, somebody may be waiting to see what is overdue.
         self.look().await?;
         if ran.is_ok() {
@@ -145,6 +149,12 @@ impl Inner {
         now: Timestamp,
         view: &mut RunView,
     ) -> Result<bool, DeskError> {
+        match self.finish_waiting(view).await {
+            Err(DeskError::Stopped) => return Err(DeskError::Stopped),
+            // Its alarm was given, and it stands in no other's way.
+            Err(error) => tracing::error!(%error, "retention: what was put aside did not go on"),
+            Ok(()) => {}
+        }
         let left = self.state().run.clone();
         if let Some(row) = left
             && let Some(row) = self.found_again(row).await?
@@ -195,6 +205,7 @@ impl Inner {
             profile: policy.profile.name().to_owned(),
             policy: Digest(policy.digest),
             vek_before: self.epoch_of_plan(&lots)?,
+            open_holds: Some(self.open_holds(&lots)),
             lots,
             alarmed: false,
             report: None,
@@ -234,7 +245,7 @@ impl Inner {
             *commitments == wanted && entry.time == begun_at
         });
         let Some(entry) = own else {
-            self.drop_run().await?;
+            self.drop_run(&row).await?;
             return Ok(None);
         };
         row.operation = Some(entry.number);
@@ -278,7 +289,8 @@ impl Inner {
                 view.failed += 1;
                 return Ok(End::Failed);
             }
-            row.report = Some(self.looked_at(&row, &report, again)?);
+            let register = self.searched(&row).await?;
+            row.report = Some(self.looked_at(&row, &report, again, register)?);
             self.keep_run(&row).await?;
         }
         let Some(reported) = row.report.clone() else { return Err(DeskError::Failed) };
@@ -287,7 +299,7 @@ impl Inner {
         }
         let result = self.result(&row, &reported, operation).await?;
         if reported.withdrawn {
-            self.drop_run().await?;
+            self.drop_run(&row).await?;
             return Ok(End::Withdrawn);
         }
         if !reported.passed {
@@ -296,9 +308,9 @@ impl Inner {
             self.alarm(reason).await?;
             let name = format!("{FAILED}{operation:020}");
             let ended_at = reported.ended_at;
-            let failed = FailedRow { operation, ended_at, lots: row.lots };
+            let failed = FailedRow { operation, ended_at, lots: row.lots.clone() };
             self.vault.put_row(name, failed.to_bytes()?).await?;
-            self.drop_run().await?;
+            self.drop_run(&row).await?;
             view.failed += 1;
             return Ok(End::Failed);
         }
@@ -308,7 +320,7 @@ impl Inner {
         self.figures.destroyed(destroyed);
         let issue = Issue { row: &row, reported: &reported, operation, result };
         view.certificates.push(self.certify(issue).await?);
-        self.drop_run().await?;
+        self.drop_run(&row).await?;
         Ok(End::Certified)
     }
 
@@ -317,7 +329,7 @@ impl Inner {
     async fn is_held_meanwhile(&self, row: &mut RunRow) -> Result<bool, DeskError> {
         // From here until the row is written no hold comes in between, and none ends.
         let _deciding = self.deciding.lock().await;
-        if row.report.is_some() || !self.vault.unfinished_destruction().is_empty() {
+        if row.report.is_some() || self.is_begun(row) {
             return Ok(false);
         }
         let plan: BTreeMap<_, &Planned> =
@@ -343,7 +355,7 @@ impl Inner {
     /// the engine has not begun. Then the row says that the plan is given up. Once the row is there
     /// no erasure begins with its lots ([`Desk::stays`]).
     async fn has_other_keys(&self, row: &mut RunRow) -> Result<bool, DeskError> {
-        if row.report.is_some() || !self.vault.unfinished_destruction().is_empty() {
+        if row.report.is_some() || self.is_begun(row) {
             return Ok(false);
         }
         let keys: BTreeSet<u64> = all_keys(row).iter().map(|key| key.key).collect();
@@ -361,83 +373,22 @@ impl Inner {
         Ok(true)
     }
 
-    /// The engine's report, and what the desk finds itself: no planned lot lives, every planned key
-    /// is gone, each had the commitment that the ledger has, and each hold has its copy.
-    fn looked_at(
-        &self,
-        row: &RunRow,
-        report: &DestroyReport,
-        again: bool,
-    ) -> Result<Reported, DeskError> {
-        let planned = all_keys(row);
-        let keys: Vec<KeyId> = planned.iter().map(|key| KeyId(key.key)).collect();
-        let lots = self.vault.lots().into_iter().map(|info| (None, info.lot));
-        let copies = self.vault.held()?.into_iter().map(|held| (Some(held.hold.0), held.lot));
-        let living: BTreeSet<(Option<u64>, Lot)> = lots.chain(copies).collect();
-        let gone = row.lots.iter().all(|planned| !living.contains(&(planned.hold, planned.lot)));
-        let kept = |planned: &Planned| {
-            planned.heirs.iter().all(|heir| living.contains(&(Some(*heir), planned.lot)))
-        };
-        let ended = self.vault.unfinished_destruction().is_empty();
-        let of_holds = row.lots.iter().any(|planned| planned.hold.is_some());
-        let dead = match of_holds {
-            true => self.vault.is_held_destroyed(&keys, row.vek_before),
-            false => self.vault.is_destroyed(&keys, row.vek_before),
-        };
-        let destroyed = gone && ended && dead && row.lots.iter().all(kept);
-        // A start may have finished what a cut had left: then there is nothing to do any more.
-        let finished = again && report.nothing && destroyed;
-        let ended_at = self.clock.now().max(row.begun_at);
-        if report.nothing {
-            return Ok(Reported {
-                records: None,
-                keys: if finished { keys_of(&planned) } else { Keys::default() },
-                keys_tried: 0,
-                old_epoch: row.vek_before,
-                new_epoch: self.epoch_of_plan(&row.lots).unwrap_or(row.vek_before),
-                generation: None,
-                files_removed: 0,
-                bytes_reclaimed: 0,
-                files_searched: 0,
-                home_copy_opens: true,
-                passed: finished,
-                nothing: !finished,
-                withdrawn: false,
-                ended_at,
-            });
-        }
-        let victims = report.lots.iter().flat_map(|lot| &lot.keys);
-        let same = victims.clone().all(|victim| {
-            let own = planned.iter().find(|key| key.key == victim.key.id.0);
-            own.is_none_or(|own| own.commitment.0 == victim.commitment)
-        });
-        let records = |planned: &Planned| {
-            let of = |done: &&LotReport| (done.lot, done.hold) == name_of(planned);
-            report.lots.iter().find(of).map(|done| done.records)
-        };
-        let records: Option<Vec<Option<u64>>> = row.lots.iter().map(records).collect();
-        Ok(Reported {
-            records,
-            keys: keys_of(&planned),
-            keys_tried: report.keys_tried,
-            old_epoch: report.old_epoch,
-            new_epoch: report.new_epoch,
-            generation: Some(report.generation),
-            files_removed: report.files_removed,
-            bytes_reclaimed: report.bytes_reclaimed,
-            files_searched: report.files_searched,
-            home_copy_opens: report.home_copy_opens,
-            passed: destroyed && same,
-            nothing: false,
-            withdrawn: false,
-            ended_at,
-        })
+    /// Holds that are open now, of the sites of a plan; those of its heirs among them, because a
+    /// billing group is on hold by the holds of its members.
+    fn open_holds(&self, lots: &[Planned]) -> u64 {
+        let sites: BTreeSet<_> = lots.iter().map(|planned| &planned.site).collect();
+        let heirs: BTreeSet<u64> =
+            lots.iter().flat_map(|planned| &planned.heirs).copied().collect();
+        let state = self.state();
+        let open = state.holds.values().filter(|hold| hold.released.is_none());
+        let own = open.filter(|hold| sites.contains(&hold.site) || heirs.contains(&hold.number));
+        own.count() as u64
     }
 
     /// The engine refused, perhaps because of the root provider, and the next run tries again. One
     /// that has stopped or is busy for a minute needs nobody who looks at this.
     async fn not_destroyed(&self, mut row: RunRow, error: EngineError) -> Result<End, DeskError> {
-        if self.is_given_up(&error) {
+        if self.is_given_up(&row, &error) {
             return self.not_kept(row, error).await;
         }
         if !matches!(error, EngineError::Stopped | EngineError::Busy) {
@@ -490,8 +441,12 @@ impl Inner {
     /// Intents that this data directory knows nothing of: it was put back from an older time. What
     /// they meant is destroyed again by its due time; here they get their result.
     async fn close_strangers(&self, now: Timestamp) -> Result<(), DeskError> {
+        let aside = self.state().waits.as_ref().and_then(|row| row.operation);
         for entry in self.ask(Ledger::unfinished).await? {
             let Event::DestructionIntent { buckets, keys, .. } = &entry.event else { continue };
+            if aside == Some(entry.number) {
+                continue;
+            }
             let event = Event::DestructionResult {
                 buckets: buckets.len() as u64,
                 records: 0,
@@ -560,18 +515,25 @@ impl Inner {
     }
 
     pub(super) async fn keep_run(&self, row: &RunRow) -> Result<(), DeskError> {
-        self.vault.put_row(ROW.to_owned(), row.to_bytes()?).await?;
-        self.state().run = Some(row.clone());
+        let is_aside = self.state().is_aside(row);
+        let name = if is_aside { waiting::ROW } else { ROW };
+        self.vault.put_row(name.to_owned(), row.to_bytes()?).await?;
+        let mut state = self.state();
+        let place = if is_aside { &mut state.waits } else { &mut state.run };
+        *place = Some(row.clone());
         Ok(())
     }
 
-    pub(super) async fn drop_run(&self) -> Result<(), DeskError> {
-        let operation = self.state().run.as_ref().and_then(|run| run.operation);
-        if let Some(operation) = operation {
+    pub(super) async fn drop_run(&self, row: &RunRow) -> Result<(), DeskError> {
+        if let Some(operation) = row.operation {
             self.vault.delete_row(certificate::draft_row(operation)).await?;
         }
-        self.vault.delete_row(ROW.to_owned()).await?;
-        self.state().run = None;
+        let is_aside = self.state().is_aside(row);
+        let name = if is_aside { waiting::ROW } else { ROW };
+        self.vault.delete_row(name.to_owned()).await?;
+        let mut state = self.state();
+        let place = if is_aside { &mut state.waits } else { &mut state.run };
+        *place = None;
         Ok(())
     }
 }

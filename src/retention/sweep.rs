@@ -38,7 +38,8 @@ impl Inner {
         let (mut swept, mut in_use) = (0, false);
         // The registers do not list the keys of what is being destroyed, so nobody can tell that
         // nothing is left of its months and sites.
-        let destroying = !self.vault.unfinished_destruction().is_empty();
+        let destroying = !self.vault.unfinished_destruction().is_empty()
+            || !self.vault.waiting_destruction().is_empty();
         for sweep in Sweep::ALL {
             swept += match sweep {
                 Sweep::Rejects => match self.rejects_due(now).await {

@@ -1,4 +1,5 @@
-//! The end of a site: collection stops at once, and what is left is due within six months.
+//! The end of a site: collection stops at once, and what is left is due within six months. Where
+//! the settings want two people for it, the first one's request waits, as that of a removal does.
 
 use std::collections::BTreeSet;
 
@@ -9,9 +10,13 @@ use crate::model::ids::SiteId;
 use crate::model::time::Timestamp;
 use crate::wire::admin::site_to_value;
 use crate::wire::retention::TerminateRequest;
+use crate::wire::retention::view::waits_to_json;
 
 /// Before the name of the row that says that the ledger has a site's end.
 const ROWS: &str = "terminated/";
+
+/// What stands in the row of a request that waits: no removal of a month has this reason.
+const REASON: &str = "termination";
 
 /// The name of that row.
 pub(super) fn row_of(site: &SiteId) -> String {
@@ -19,10 +24,11 @@ pub(super) fn row_of(site: &SiteId) -> String {
 }
 
 impl Desk {
-    /// Ends a site's collection. A site that has ended keeps its time. The request's text is used
-    /// up.
+    /// Ends a site's collection, or asks for it where two people are needed: whether it has ended,
+    /// and the answer. A site that has ended keeps its time. The request's text is used up.
     ///
     /// # Errors
+    /// [`DeskError::SamePerson`] for a second request by the first person.
     /// [`DeskError::ClockAhead`] while a jump of the clock waits for its confirmation: what is left
     /// of the site would be due by a time that nobody believes.
     pub async fn terminate(
@@ -30,7 +36,7 @@ impl Desk {
         caller: &Caller,
         site: SiteId,
         text: &mut [u8],
-    ) -> Result<Vec<u8>, DeskError> {
+    ) -> Result<(bool, Vec<u8>), DeskError> {
         let request = TerminateRequest::parse(text)?;
         let (inner, by) = (self.0.clone(), credential(caller)?);
         self.whole(async move { inner.terminate(by, site, request).await }).await
@@ -64,12 +70,22 @@ impl Inner {
         by: Credential,
         site: SiteId,
         request: TerminateRequest,
-    ) -> Result<Vec<u8>, DeskError> {
+    ) -> Result<(bool, Vec<u8>), DeskError> {
         let _deciding = self.deciding.lock().await;
         // Not the clock: set back by half a year it would make everything of the site due at once.
         let (now, is_believed) = self.believed();
         if !is_believed {
             return Err(DeskError::ClockAhead);
+        }
+        let found = self.vault.site(&site).filter(|found| !found.id.is_group());
+        let lives = found.ok_or(DeskError::NotFound)?.terminated_at.is_none();
+        let event = Event::TerminationRequested { site: site.clone() };
+        let what = format!("{site}/site");
+        if lives
+            && let Some(until) =
+                self.waits_for_second(&by, (&what, REASON), |of| of == REASON, now, event).await?
+        {
+            return Ok((false, waits_to_json("termination_requested", until)));
         }
         let ended = self.vault.terminate(site.clone(), now).await?;
         let row = row_of(&site);
@@ -83,6 +99,6 @@ impl Inner {
             self.append(Entry::new(now, Actor::Credential(by), event)).await?;
             self.vault.put_row(row, said).await?;
         }
-        Ok(site_to_value(&ended).to_string().into_bytes())
+        Ok((true, site_to_value(&ended).to_string().into_bytes()))
     }
 }

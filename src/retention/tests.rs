@@ -8,13 +8,16 @@ mod due;
 mod groups;
 mod holds;
 mod policy;
+mod processing;
 mod removal;
 mod replay;
 mod reviews;
 mod run;
 mod seen;
 mod sweep;
+mod told;
 mod turn_over;
+mod waiting;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

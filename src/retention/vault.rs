@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::engine::{Engine, EngineError};
 use crate::keys::vek::LedgerMark;
-use crate::keys::{EpochStanding, KeyInfo};
+use crate::keys::{EpochStanding, KeyInfo, RegisterScan};
 use crate::model::arrival::Hour;
 use crate::model::ids::{GroupId, KeyId, SiteId};
 use crate::model::retention::Doom;
@@ -68,8 +68,16 @@ pub trait Vault: Send + Sync + 'static {
     fn turn_over(&self, mark: LedgerMark) -> Change<'_, Vec<PathBuf>>;
     /// Whether keys that lived in a VEK epoch are destroyed now.
     fn is_destroyed(&self, keys: &[KeyId], epoch: u64) -> bool;
+    /// Looks for destroyed keys in both copies of the register, or of that of the holds.
+    ///
+    /// # Errors
+    /// When a copy cannot be read.
+    fn scan_register(&self, gone: &[KeyId], of_holds: bool) -> Result<RegisterScan, EngineError>;
     /// Lots whose destruction began and has not ended.
     fn unfinished_destruction(&self) -> Vec<Doom>;
+    /// What a destruction of copies took that waits for a copy of the register of holds, in no
+    /// other's way.
+    fn waiting_destruction(&self) -> Vec<Doom>;
     /// The keys of a destruction that has begun and not ended, listed or not.
     ///
     /// # Errors
@@ -244,8 +252,20 @@ impl Vault for Engine {
         ring.is_some_and(|ring| ring.is_destroyed(keys, epoch))
     }
 
+    fn scan_register(&self, gone: &[KeyId], of_holds: bool) -> Result<RegisterScan, EngineError> {
+        if !of_holds {
+            return Ok(self.ring().scan(gone)?);
+        }
+        let none = || EngineError::Refused("there is no register of holds".into());
+        Ok(self.ring().hold_existing()?.ok_or_else(none)?.scan(gone)?)
+    }
+
     fn unfinished_destruction(&self) -> Vec<Doom> {
         Self::unfinished_destruction(self)
+    }
+
+    fn waiting_destruction(&self) -> Vec<Doom> {
+        Self::waiting_destruction(self)
     }
 
     fn unfinished_keys(&self) -> Result<Vec<KeyInfo>, EngineError> {

@@ -26,6 +26,8 @@ pub const DESK: &[u8] = b"desk/";
 
 /// The row of a destruction under way.
 pub const DESTRUCTION: &[u8] = b"destruction";
+/// The row of a destruction of copies on hold that waits for a copy of their register.
+pub const WAITING: &[u8] = b"destruction.waits";
 /// What became of the destruction that ended last.
 pub const DESTROYED: &[u8] = b"destroyed";
 /// A row that is only ever removed, to begin a new log.
@@ -61,7 +63,7 @@ pub const ENDED_END: &[u8] = b"ended0";
 pub const ENDED_RECORDS: &[u8] = b"ended";
 
 /// Every kind of row of the default table; the store writes `format` itself.
-pub const META_ROWS: [&str; 18] = [
+pub const META_ROWS: [&str; 19] = [
     "format",
     "position",
     "vault",
@@ -69,6 +71,7 @@ pub const META_ROWS: [&str; 18] = [
     "mark",
     "backup",
     "destruction",
+    "destruction.waits",
     "destroyed",
     "reclaim",
     "gone/",

@@ -1,6 +1,6 @@
 //! Padding: what is sealed shows its length, so a block of one record would show how long its texts
-//! are and which members were there (reference: check 27 of the privacy study). Blocks and headers
-//! are filled up with zeros to whole steps before they are sealed.
+//! are and which members were there (reference: check 27 of the privacy study). Blocks, headers and
+//! the parts of the journal are filled up with zeros to whole steps before they are sealed.
 //!
 //! A block of few records has a long step, which all that one record says fits into. One of a
 //! thousand shows the sum of a thousand records anyhow, and its step is short, so that it costs
@@ -15,10 +15,14 @@ const STEP_BYTES: usize = 1 << 8;
 /// Length from which on a value is long, bytes.
 const LONG_BYTES: usize = 16 << 10;
 
+/// Stands between a value and its padding, where the value does not say where it ends (as in
+/// ISO/IEC 7816-4).
+const CLOSED: u8 = 0x80;
+
 /// How a value is padded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Steps {
-    /// A block.
+    /// A block, and a part of the journal.
     Block,
     /// A header: three filters and three numbers.
     Header,
@@ -39,6 +43,28 @@ impl Steps {
         value.resize(self.padded(value.len()), 0);
     }
 
+    /// A value with its end marked, filled up.
+    pub fn closed(self, mut value: Vec<u8>) -> Vec<u8> {
+        value.reserve_exact(self.padded(value.len() + 1) - value.len());
+        value.push(CLOSED);
+        self.pad(&mut value);
+        value
+    }
+
+    /// The value of [`Steps::closed`].
+    ///
+    /// # Errors
+    /// When it is none, or is longer than it would have been padded to.
+    pub fn opened(self, mut value: Vec<u8>) -> Result<Vec<u8>, Corrupt> {
+        let corrupt = Corrupt("padding");
+        let end = value.iter().rposition(|byte| *byte != 0).ok_or(corrupt)?;
+        if value[end] != CLOSED || self.padded(end + 1) != value.len() {
+            return Err(corrupt);
+        }
+        value.truncate(end);
+        Ok(value)
+    }
+
     /// Checks that what is left of a value of this length is its padding and nothing else.
     ///
     /// # Errors
@@ -54,6 +80,29 @@ impl Steps {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_closed_value_comes_back_and_nothing_else_does() {
+        for bytes in [0, 1, 63, 1_022, 1_023, 1_024, 16_383, 16_384, 20_000] {
+            // Zeros, and the mark itself, may stand at the end of a value.
+            for end in [0, 7, CLOSED] {
+                let value = [vec![9; bytes], vec![end]].concat();
+                let closed = Steps::Block.closed(value.clone());
+                assert_eq!(closed.len(), Steps::Block.padded(value.len() + 1));
+                assert_eq!(Steps::Block.opened(closed.clone()), Ok(value));
+                for bad in [
+                    [&closed[..], &[0; 256]].concat(),
+                    closed[..closed.len() - 1].to_vec(),
+                    [&closed[..closed.len() - 1], &[1]].concat(),
+                    vec![0; closed.len()],
+                ] {
+                    let length = bad.len();
+                    assert!(Steps::Block.opened(bad).is_err(), "{bytes} {end} {length}");
+                }
+            }
+        }
+        assert_eq!(Steps::Block.opened(Vec::new()), Err(Corrupt("padding")));
+    }
 
     #[test]
     fn every_length_has_one_padded_form_that_ends_where_it_should() {

@@ -5,6 +5,7 @@
 pub mod access;
 pub mod certificate;
 pub mod evidence;
+pub mod processing;
 mod request;
 pub mod rows;
 pub(super) mod spoken;

@@ -132,6 +132,30 @@ def check_lines(files, index, key, say):
     return entries
 
 
+def whole(body, intent):
+    """Whether a certificate has the members of its format, and they agree with each other."""
+    backups, search = body.get("backups") or {}, body["verification"].get("register")
+    since_2 = ["backups" in body, "home" in body["vek"], "files_searched" in body["verification"]]
+    since_3 = ["hold_check" in body, "covered" in backups, "dead" in backups, search is not None]
+    forms = {"1": (False, False), "2": (True, False), "3": (True, True)}
+    name, _, number = body["format"].rpartition("/")
+    if name != "blindtally/certificate" or number not in forms:
+        return False
+    for members, there in zip((since_2, since_3), forms[number]):
+        if members != [there] * len(members):
+            return False
+    if number != "3":
+        return number == "2" or "requested_by" not in body
+    check, held = body["hold_check"], sum(bool(lot.get("held_by")) for lot in body["lots"])
+    keys = sum(len(lot["keys"]) for lot in body["lots"])
+    covered = [backup["operation"] for backup in backups["covered"]]
+    good = check["covered"] == held and (check["open"] > 0 or not held)
+    good = good and (search["copies"], search["keys"], search["found"]) == (2, keys, 0)
+    good = good and 0 <= search["wrapped"] <= keys
+    good = good and covered == sorted(set(covered)) and len(covered) <= backups["made"]
+    return good and all(operation < intent for operation in covered)
+
+
 def check_certificate(name, data, key, say):
     """What a certificate says must be what the entries in its proofs say."""
     try:
@@ -150,6 +174,7 @@ def check_certificate(name, data, key, say):
         keys = sorted((key["key"], key["commitment"]) for lot in body["lots"] for key in lot["keys"])
         told = sha256(*(n.to_bytes(8, "big") + bytes.fromhex(c) for n, c in keys)).hex()
         good = good and intent["fields"]["commitments"] == told
+        good = good and whole(body, intent["number"])
         good = good and name == f"{CERTIFICATE}{body['id']}.json"
         good = good and text == json.dumps(certificate, separators=(",", ":"), ensure_ascii=False)
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -191,6 +216,11 @@ def check_statement(files, index, entries, key, say):
         if paper and paper["sha256"]:
             if hashlib.sha256(paper["text"].encode()).hexdigest() != paper["sha256"]:
                 say("statement.json: the text about processors has another SHA-256")
+        record = said.get("processing_record")
+        if record is not None:
+            named = sorted(one["site_id"] for one in record["controllers"])
+            if named != sorted(site["site_id"] for site in said["sites"]):
+                say("statement.json: its record of processing is of other sites")
         whole = index["from"] == 0 and entries and entries[-1]["number"] + 1 >= size
         if whole and said["privileged_reads"] is not None:
             reads = collections.Counter(

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::app::verify::Report;
 use crate::crypto::sha256;
 use crate::ledger::{Digest, Event, Recorded};
-use crate::wire::retention::evidence::{Paper, STATEMENT_FILE, Said};
+use crate::wire::retention::evidence::{Paper, STATEMENT_FILE, Said, SaidSite};
 
 /// What to do where the server's own words do not agree.
 const ASK: &str = "ask whoever runs the server how that came about, and take nothing from this \
@@ -19,6 +19,7 @@ pub(super) fn check(said: &Said, from: u64, entries: &[Recorded], report: &mut R
     reads(said, from, entries, report);
     processors(said.processors.as_ref(), report);
     test_report(said.test_report.as_ref(), report);
+    processing(said, report);
     if let Some(build) = said.build_sha256 {
         let sentence = format!("it names a program with SHA-256 {build}");
         report.checked.push(sentence);
@@ -114,6 +115,39 @@ fn test_report(paper: Option<&Paper>, report: &mut Report) {
     }
 }
 
+/// The record of processing names the sites of the statement, and says what is missing of it.
+fn processing(said: &Said, report: &mut Report) {
+    let Some(record) = &said.processing_record else {
+        report.unchecked.push(
+            "the record of processing: an earlier build made the statement; have the pack exported \
+             anew by the server of today"
+                .to_owned(),
+        );
+        return;
+    };
+    let sorted = |sites: &[SaidSite]| {
+        let mut sites = sites.to_vec();
+        sites.sort_unstable();
+        sites
+    };
+    if sorted(&record.controllers) != sorted(&said.sites) {
+        report.find(
+            format!("{STATEMENT_FILE}: its record of processing is not of the sites that it names"),
+            ASK,
+        );
+    }
+    let count = record.controllers.len();
+    if record.missing.is_empty() {
+        report.checked.push(format!("its record of processing names {count} controllers"));
+    } else {
+        let missing = record.missing.join(", ");
+        report.unchecked.push(format!(
+            "parts of the record of processing that only whoever runs the server can say: nothing \
+             is said in {missing}; ask for it"
+        ));
+    }
+}
+
 fn unread(what: &str, name: &str) -> String {
     format!(
         "{what}: the server could not read {name} when it made the statement; have the file put \
@@ -126,7 +160,11 @@ mod tests {
     use super::*;
     use crate::ledger::{Actor, Word};
     use crate::model::time::Timestamp;
-    use crate::wire::retention::evidence::{SaidKey, SaidLedger};
+    use crate::wire::retention::evidence::{SaidKey, SaidLedger, SaidProcessing};
+
+    fn sites(ids: &[&str]) -> Vec<SaidSite> {
+        ids.iter().map(|id| SaidSite { site_id: (*id).to_owned() }).collect()
+    }
 
     fn said() -> Said {
         let key = |kind: &str, state: &str| SaidKey { kind: kind.into(), state: state.into() };
@@ -149,6 +187,11 @@ mod tests {
             processors: Some(paper("processors.txt", Some("Hosting Ltd\n"))),
             test_report: Some(paper("report.xml", None)),
             privileged_reads: Some([("ledger".to_owned(), 1)].into()),
+            sites: sites(&["A", "B"]),
+            processing_record: Some(SaidProcessing {
+                controllers: sites(&["B", "A"]),
+                missing: Vec::new(),
+            }),
         }
     }
 
@@ -174,7 +217,7 @@ mod tests {
     fn a_statement_that_agrees_has_no_findings() {
         let report = report(&said(), 0, &entries());
         assert_eq!((report.findings, report.unchecked), (Vec::new(), Vec::new()));
-        assert_eq!(report.checked.len(), 5, "{:?}", report.checked);
+        assert_eq!(report.checked.len(), 6, "{:?}", report.checked);
     }
 
     #[test]
@@ -197,6 +240,13 @@ mod tests {
                 "the text of processors.txt",
             ),
             (other(&|said| said.processors.as_mut().unwrap().text = None), "the text of"),
+            (other(&|said| drop(said.sites.pop())), "its record of processing"),
+            (
+                other(&|said| {
+                    said.processing_record.as_mut().unwrap().controllers = sites(&["A", "C"]);
+                }),
+                "its record of processing",
+            ),
         ] {
             let [finding] = &report.findings[..] else { panic!("{report:?}") };
             assert!(finding.contains(what) && finding.ends_with(ASK), "{finding}");
@@ -222,6 +272,13 @@ mod tests {
             said.len() == 2 && said.iter().all(|one| one.contains("could not read")),
             "{said:?}"
         );
+        let mut part = good.clone();
+        part.processing_record.as_mut().unwrap().missing = vec!["[evidence] transfers".into()];
+        let said = report(&part, 0, &entries()).unchecked;
+        assert!(said.len() == 1 && said[0].contains("[evidence] transfers; ask"), "{said:?}");
+        let old = Said { processing_record: None, ..good.clone() };
+        let said = report(&old, 0, &entries()).unchecked;
+        assert!(said.len() == 1 && said[0].contains("exported anew"), "{said:?}");
         let none = Said { processors: None, test_report: None, ..good };
         let said = report(&none, 0, &entries()).unchecked;
         assert!(said.len() == 2 && said.iter().all(|one| one.contains("[evidence]")), "{said:?}");

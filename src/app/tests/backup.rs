@@ -43,6 +43,25 @@ impl House {
         (house, app)
     }
 
+    /// One that was made before, with its tokens in the order of [`House::tokens`].
+    pub(super) fn with_tokens(
+        place: tempfile::TempDir,
+        clock: Arc<SetClock>,
+        tokens: Vec<String>,
+    ) -> Self {
+        let [operator, producer, custodian, auditor, privacy] = tokens.try_into().unwrap();
+        Self { place, clock, operator, producer, custodian, auditor, privacy }
+    }
+
+    pub(super) fn tokens(&self) -> [&str; 5] {
+        let Self { operator, producer, custodian, auditor, privacy, .. } = self;
+        [operator, producer, custodian, auditor, privacy].map(|token| token.trim())
+    }
+
+    pub(super) fn auditor(&self) -> &str {
+        &self.auditor
+    }
+
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.place.path().join(name)
     }

@@ -84,7 +84,7 @@ impl House {
     }
 
     /// A month with a row of every kind: May and June 2026, and the end of the site on 20 June.
-    async fn furnish(&self, app: &App) {
+    pub(super) async fn furnish(&self, app: &App) {
         // With a billing group, which ends with its only member.
         let settings = r#"{"billing_group":"G1"}"#.to_owned();
         let put = with_body(Method::PUT, &format!("/v1/sites/{SITE}"), settings);

@@ -14,6 +14,7 @@ use crate::model::ids::SiteId;
 use crate::model::pseudonym::Algorithm;
 use crate::model::time::Month;
 use crate::wire::retention::evidence::{INDEX_FILE, Index};
+use crate::wire::retention::processing::ProcessingSaid;
 
 /// Ids that the records carry; none of them may be in a pack.
 pub(super) const CANARIES: [&str; 3] = ["viewer-canary-81231", "a1b2c3d4e5f60718", "cid-canary-7"];
@@ -75,6 +76,15 @@ impl World {
         }
         settings.retention.processors = Some(directory.path().join(PROCESSORS));
         settings.retention.test_report = Some(directory.path().join(REPORT));
+        let said = || Some("said by the operator".to_owned());
+        settings.retention.processing = ProcessingSaid {
+            processor: said(),
+            representative: None,
+            protection_officer: said(),
+            controllers: said(),
+            transfers: said(),
+            measures: said(),
+        };
         let app = App::start(settings, clock.clone()).await.unwrap();
         let file = directory.path().join("data-keys/operator.token");
         let operator = std::fs::read_to_string(&file).unwrap();

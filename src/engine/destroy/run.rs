@@ -58,17 +58,17 @@ impl Steps for Follow<'_> {
     }
 }
 
-fn aad() -> Aad {
-    Aad::new("meta/1").bytes(keys::DESTRUCTION)
+fn aad(name: &[u8]) -> Aad {
+    Aad::new("meta/1").bytes(name)
 }
 
-/// The destruction that has not ended.
+/// The destruction that has not ended, by the name of its row.
 ///
 /// # Errors
 /// When its row cannot be read.
-pub fn load(store: &Store, ring: &KeyRing) -> Result<Option<UnderWay>, EngineError> {
-    let Some(sealed) = store.get(Table::Meta, keys::DESTRUCTION)? else { return Ok(None) };
-    let plain = ring.state_key().open(&aad(), &sealed).map_err(FoldError::from)?;
+pub fn load(store: &Store, ring: &KeyRing, name: &[u8]) -> Result<Option<UnderWay>, EngineError> {
+    let Some(sealed) = store.get(Table::Meta, name)? else { return Ok(None) };
+    let plain = ring.state_key().open(&aad(name), &sealed).map_err(FoldError::from)?;
     Ok(Some(UnderWay::decode(&plain)?))
 }
 
@@ -103,14 +103,8 @@ impl Run<'_> {
         lots.sort_unstable();
         lots.dedup_by_key(|doom| (doom.lot, doom.hold));
         let shared = &self.engine.shared;
-        let name = |doom: &Doom| (doom.lot, doom.hold);
-        let row = match load(&shared.store, &shared.ring)? {
-            Some(row) if dooms(&row).iter().map(name).eq(lots.iter().map(name)) => row,
-            Some(_) => {
-                return Err(EngineError::Refused(
-                    "a destruction of other lots has not ended; finish it before the next".into(),
-                ));
-            }
+        let row = match self.begun_with(&lots)? {
+            Some(row) => row,
             None => self.plan(&lots)?,
         };
         // Not shut before it can be copied: what is on hold is nobody's to lose.
@@ -306,7 +300,12 @@ impl Run<'_> {
         let held: Vec<Arc<SealKey>> = ids.iter().filter_map(handed_out).collect();
         let done = match self.destroy_keys(row, ring, &ids)? {
             KeysEnd::Destroyed(done) => done,
-            KeysEnd::Waiting(paths) => return self.waiting(row, paths),
+            KeysEnd::Waiting(paths) => {
+                if of_holds {
+                    self.leave_waiting(row, ring)?;
+                }
+                return self.waiting(row, paths);
+            }
             KeysEnd::StillOpens => {
                 let report = self.report(row, Destroyed::default())?;
                 return Ok(DestroyReport { verification: Verification::KeyStillOpens, ..report });
@@ -332,10 +331,7 @@ impl Run<'_> {
         };
         if report.verification == Verification::Passed {
             self.steps.begins(DestroyStep::End);
-            let mut changes = self.ended(row, &report);
-            changes.delete(Table::Meta, keys::DESTRUCTION);
-            self.write(&changes)?;
-            shared.unfinished.write().unwrap_or_else(PoisonError::into_inner).clear();
+            self.close(row, self.ended(row, &report))?;
         }
         Ok(report)
     }
@@ -491,9 +487,14 @@ impl Run<'_> {
     }
 
     fn sealed(&self, row: &UnderWay) -> Changes {
+        self.sealed_as(keys::DESTRUCTION, row)
+    }
+
+    /// A row under a name.
+    pub(super) fn sealed_as(&self, name: &[u8], row: &UnderWay) -> Changes {
         let mut changes = Changes::default();
-        let sealed = self.engine.shared.ring.state_key().seal(&aad(), &row.encode());
-        changes.put(Table::Meta, keys::DESTRUCTION, sealed);
+        let sealed = self.engine.shared.ring.state_key().seal(&aad(name), &row.encode());
+        changes.put(Table::Meta, name, sealed);
         changes
     }
 

@@ -7,12 +7,13 @@
 //! whoever destroys or erases something of their lots sees to them first ([`clear`]).
 
 use std::path::PathBuf;
+use std::sync::PoisonError;
 
 use super::{EngineError, living};
 use crate::engine::Shared;
 use crate::keys::{Destruction, LedgerMark};
 use crate::model::ids::{HoldNo, KeyId};
-use crate::model::retention::Lot;
+use crate::model::retention::{Doom, Lot};
 use crate::store::destruction::UnderWay;
 use crate::store::{Changes, Table, keys};
 
@@ -53,6 +54,7 @@ pub fn clear(
     let Some(ring) = shared.ring.hold_existing()? else { return Ok(Vec::new()) };
     // A call before this one may have been cut: its victims are listed no more.
     if ring.may_open_victims()?
+        && may_open(shared, ring.vek_epoch()?, &is_of)
         && let Some(Destruction::Waiting(paths)) = ring.resume(&())?
     {
         return Ok(paths);
@@ -75,6 +77,14 @@ pub fn clear(
     }
 }
 
+/// Whether the turn-over that waits, to this vault epoch, may have victims that are meant: it is
+/// known whose they are where it is the end of copies, and else nobody can tell.
+fn may_open(shared: &Shared, epoch: u64, is_of: &impl Fn(HoldNo, &Lot) -> bool) -> bool {
+    let waiting = shared.waiting.read().unwrap_or_else(PoisonError::into_inner);
+    let is_meant = |doom: &Doom| doom.hold.is_some_and(|hold| is_of(hold, &doom.lot));
+    !waiting.began(epoch) || waiting.dooms.iter().any(is_meant)
+}
+
 fn remove_rows(shared: &Shared, copies: &[(HoldNo, Lot)]) -> Result<(), EngineError> {
     let mut changes = Changes::default();
     for (hold, lot) in copies {
@@ -82,7 +92,7 @@ fn remove_rows(shared: &Shared, copies: &[(HoldNo, Lot)]) -> Result<(), EngineEr
         if shared.store.has(Table::HoldKeys) {
             changes.delete_range(Table::HoldKeys, from, to);
         }
-        let held = shared.held.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let held = shared.held.read().unwrap_or_else(PoisonError::into_inner);
         let is_needed = held.keys().any(|(_, of)| of == lot);
         drop(held);
         if !is_needed && shared.store.has(Table::HoldRows) {

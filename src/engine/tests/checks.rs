@@ -1,7 +1,7 @@
 //! Checks of the privacy study on what a fold leaves.
 
 use super::*;
-use crate::crypto::seal::decrypts;
+use crate::crypto::seal::counts::DECRYPTS;
 use crate::engine::fold::{
     FoldError, block_key_opens, blocks_of, key_of, open_block_key, read_block,
 };
@@ -81,7 +81,7 @@ fn check_23_an_unknown_key_is_looked_up_and_not_tried() {
     let [.., (table, at)] = place.rows();
     let mut wrapped = store.get(table, &at).unwrap().unwrap();
     let open = |wrapped: &[u8]| {
-        decrypts::during(|| {
+        DECRYPTS.during(|| {
             let key = key_of(ring, wrapped)?;
             open_block_key(place, &key, wrapped).map(|_| ())
         })
@@ -90,7 +90,7 @@ fn check_23_an_unknown_key_is_looked_up_and_not_tried() {
     assert!(opened.is_ok() && tried == 1, "{tried}");
     // Of a block: its key and its body.
     let key = ring.by_id(keys[0]).unwrap();
-    let (rows, tried) = decrypts::during(|| read_block(store, &key, place).unwrap().len());
+    let (rows, tried) = DECRYPTS.during(|| read_block(store, &key, place).unwrap().len());
     assert_eq!((rows, tried), (1, 2));
     // Another living key, and a number that nobody has.
     let state = ring.state_key().id();

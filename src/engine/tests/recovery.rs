@@ -103,3 +103,32 @@ fn every_group_is_synced_before_it_is_answered() {
     }
     world.close();
 }
+
+/// What an earlier build acknowledged, and did not fold, lies unpadded in the journal.
+#[test]
+fn a_journal_from_before_padding_is_read() {
+    let mut world = World::new(settings(false));
+    world.run(Op::Submit((0..40).map(row).collect()));
+    world.run(Op::Submit((30..50).map(row).collect()));
+    let figures =
+        |world: &World| world.engine().usage(&site_id(0), november().month).unwrap().unwrap().tally;
+    let counted = figures(&world);
+    assert_eq!(counted.counters.records, 50);
+    let key_of = |id| world.engine().ring().by_id(id);
+    let stored: Vec<_> =
+        journal::stored(world.engine().store(), 0, u64::MAX).unwrap().map(Result::unwrap).collect();
+    assert!(!stored.is_empty());
+    let mut changes = Changes::default();
+    for journal::StoredGroup { number, half, row } in stored {
+        let old = journal::before_padding(number, &row, &key_of);
+        assert!(old[0] == 1 && old.len() < row.len());
+        changes.put(Table::Journal(half), row_keys::group(number), old);
+    }
+    world.engine().store().apply(&changes).unwrap();
+    world.close();
+    world.open();
+    assert_eq!(figures(&world), counted);
+    world.run(Op::Fold);
+    assert_eq!(figures(&world), counted);
+    world.close();
+}

@@ -1,6 +1,11 @@
 //! The routes of the retention desk: holds with two people, runs, certificates, pages.
 
+use std::sync::mpsc::{Sender, channel};
+
+use tokio::task::JoinHandle;
+
 use super::*;
+use crate::retention::DeskError;
 
 const HOLD: &str =
     r#"{"months":["2026-11"],"ground":"billing_dispute","review_at":"2027-01-01T00:00:00Z"}"#;
@@ -93,7 +98,7 @@ async fn runs_lots_and_certificates() {
     let id: String = certificates[at..].chars().take_while(|c| *c != '"').collect();
     let path = format!("/v1/certificates/{id}");
     let certificate = harness.get(Role::Auditor, &path).await;
-    assert!(certificate.body.starts_with("{\"body\":{\"format\":\"blindtally/certificate/2\""));
+    assert!(certificate.body.starts_with("{\"body\":{\"format\":\"blindtally/certificate/3\""));
     assert_eq!(harness.get(Role::Auditor, "/v1/certificates/c9999").await.status, 404);
     for bad in ["?limit=0", "?state=x", "?x=1"] {
         let got = harness.get(Role::Auditor, &format!("/v1/retention{bad}")).await;
@@ -168,4 +173,83 @@ async fn a_site_ends_once() {
     let body = r#"{"reason":"the contract ended"}"#;
     let again = harness.send(harness.request(Role::Operator, "POST", path), body).await;
     assert_eq!(again.body, ended.body);
+}
+
+/// Takes both places of those who look something up; they are given back with the gates.
+async fn occupied(retention: &Desk) -> (Vec<Sender<()>>, Vec<JoinHandle<Result<(), DeskError>>>) {
+    let (mut gates, mut readers) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        let (gate, wait) = channel::<()>();
+        let (desk, (begun, has_begun)) = (retention.clone(), tokio::sync::oneshot::channel());
+        readers.push(tokio::spawn(async move {
+            let look = move |_: &Desk| {
+                let _ = begun.send(());
+                let _ = wait.recv();
+                Ok(())
+            };
+            desk.look_up(look).await
+        }));
+        has_begun.await.unwrap();
+        gates.push(gate);
+    }
+    (gates, readers)
+}
+
+/// Who hangs up before the answer is there has used the route all the same, and the log says so.
+#[tokio::test]
+async fn a_read_whose_connection_drops_is_in_the_access_log() {
+    let harness = start(settings()).await;
+    let (gates, readers) = occupied(&harness.retention).await;
+    for (role, path) in [
+        (Role::Auditor, "/v1/certificates?cursor=0"),
+        (Role::Auditor, "/v1/sites/ACME/holds"),
+        (Role::Billing, "/v1/certificates"),
+    ] {
+        let mut stream = TcpStream::connect(harness.address).await.unwrap();
+        let token = &harness.tokens[&role];
+        let head =
+            format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // It is there before this one, so it has begun when this one is answered.
+        assert_eq!(harness.send(request("GET", "/livez"), "").await.status, 200);
+        drop(stream);
+    }
+    let text = || harness.registry.render(crate::observe::metrics::Exposition::Prometheus);
+    tokio::time::timeout(Duration::from_secs(10), async {
+        let closed = |text: &str| {
+            text.contains("blindtally_http_connections 0\n")
+                && text.contains("blindtally_http_connections_accepted_total 6\n")
+        };
+        while !closed(&text()) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await
+    .unwrap();
+    drop(gates);
+    for reader in readers {
+        reader.await.unwrap().unwrap();
+    }
+    let read = harness.get(Role::Auditor, "/v1/access").await;
+    let said: serde_json::Value = serde_json::from_str(&read.body).unwrap();
+    let line = |line: &serde_json::Value| {
+        format!(
+            "{} {} {} {} {}",
+            line["role"].as_str().unwrap(),
+            line["route"].as_str().unwrap(),
+            line["site_id"].as_str().unwrap_or("-"),
+            line["status"],
+            line["count"]
+        )
+    };
+    let mut lines: Vec<String> = said["lines"].as_array().unwrap().iter().map(line).collect();
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        [
+            "auditor certificate_list - 499 1",
+            "auditor hold_list ACME 499 1",
+            "billing certificate_list - 403 1"
+        ]
+    );
 }

@@ -14,8 +14,9 @@ use super::destroy::{done, filled, live_of, victims};
 use super::*;
 use crate::keys::image::{LoopImage, Needles, not_possible};
 use crate::keys::medium::{FileId, Medium};
+use crate::keys::register::CHUNK_SLOTS;
 use crate::keys::slot::{HEADER_BYTES, SLOT_BYTES};
-use crate::keys::{KeyFile, LedgerMark};
+use crate::keys::{KeyFile, LedgerMark, RegisterScan};
 
 /// A step that a destroyer leaves out, or does in a wrong way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +138,8 @@ fn of_use(needles: &Needles) -> BTreeSet<&str> {
     needles.names().into_iter().filter(|name| name.ends_with("wrapped")).collect()
 }
 
-fn destroy(settings: &Settings, shortcut: Shortcut) {
+/// What the search in the register finds afterwards.
+fn destroy(settings: &Settings, shortcut: Shortcut) -> RegisterScan {
     let liar = |path: &Path| -> Box<dyn Medium> { Liar::open(path.to_owned(), shortcut) };
     let (ring, _) = KeyRing::from_parts(Parts {
         home: liar(&settings.vek_home),
@@ -150,36 +152,43 @@ fn destroy(settings: &Settings, shortcut: Shortcut) {
         lock: None,
     })
     .unwrap();
-    done(ring.destroy(&victims(&ring), LedgerMark::default(), &()));
+    let due = victims(&ring);
+    done(ring.destroy(&due, LedgerMark::default(), &()));
+    let scan = ring.scan(&due).unwrap();
+    assert_eq!((scan.copies, scan.keys, scan.wrapped), (2, 4, 4));
+    assert_eq!(scan.places, 2 * u64::from(CHUNK_SLOTS));
+    scan
 }
 
 /// Destroys in a directory, and searches its files.
-fn files_after(dir: &Path, shortcut: Shortcut) -> BTreeSet<String> {
+fn files_after(dir: &Path, shortcut: Shortcut) -> (BTreeSet<String>, u64) {
     let (settings, needles) = prepare(dir);
     let before = needles.found_below(dir);
     assert_eq!(before, of_use(&needles), "the search finds what is there before");
-    destroy(&settings, shortcut);
-    needles.found_below(dir).into_iter().map(str::to_owned).collect()
+    let scan = destroy(&settings, shortcut);
+    (needles.found_below(dir).into_iter().map(str::to_owned).collect(), scan.found)
 }
 
 fn victims_wrapped(found: &BTreeSet<String>) -> usize {
     found.iter().filter(|name| name.starts_with('k') && name.ends_with("wrapped")).count()
 }
 
-/// Check 45 on the files alone, so that it runs everywhere.
+/// Check 45 on the files alone, so that it runs everywhere. The search in the register that a
+/// certificate speaks of finds the same: each key in each copy that still has it.
 #[test]
 fn check_45_the_search_in_files_catches_every_shortcut() {
-    for (shortcut, keys, vek) in [
-        (Shortcut::None, 0, false),
-        (Shortcut::DeletesTheRow, 4, false),
-        (Shortcut::SkipsTheOverwrite, 4, false),
-        (Shortcut::SkipsTheVek, 0, true),
-        (Shortcut::SkipsCopyB, 4, false),
+    for (shortcut, keys, vek, places) in [
+        (Shortcut::None, 0, false, 0),
+        (Shortcut::DeletesTheRow, 4, false, 8),
+        (Shortcut::SkipsTheOverwrite, 4, false, 8),
+        (Shortcut::SkipsTheVek, 0, true, 0),
+        (Shortcut::SkipsCopyB, 4, false, 4),
         // This is what no search in files can see.
-        (Shortcut::RenamesOver, 0, false),
+        (Shortcut::RenamesOver, 0, false, 0),
     ] {
         let dir = tempfile::tempdir().unwrap();
-        let found = files_after(dir.path(), shortcut);
+        let (found, in_register) = files_after(dir.path(), shortcut);
+        assert_eq!(in_register, places, "{shortcut:?}");
         let has_vek = found.contains("the VEK wrapped");
         assert_eq!((victims_wrapped(&found), has_vek), (keys, vek), "{shortcut:?}: {found:?}");
         assert_eq!(found.len(), keys + usize::from(vek), "{shortcut:?}: {found:?}");

@@ -99,6 +99,7 @@ fn root_errors() -> Vec<RootError> {
         E::Missing(path.clone()),
         E::Exposed { path: path.clone(), mode: 0o644 },
         E::Form(path.clone()),
+        E::Share { path: path.clone(), needed: 2 },
         E::Io { path, source: io_error() },
         E::Provider { name: "test".to_owned(), why: "busy".to_owned() },
         E::Ended("test".to_owned()),
@@ -107,6 +108,7 @@ fn root_errors() -> Vec<RootError> {
     for error in &all {
         match error {
             E::Missing(_) | E::Exposed { .. } | E::Form(_) | E::Io { .. } | E::Provider { .. } => {}
+            E::Share { .. } => {}
             E::Ended(_) | E::Other(_) | E::Pkcs11 { .. } => {}
         }
     }

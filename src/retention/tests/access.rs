@@ -156,11 +156,47 @@ async fn evidence_has_a_summary_that_names_nobody() {
     assert_eq!(uses, ["auditor evidence 200 1", "custodian hold_release 202 2"]);
     // Neither who nor of which site.
     assert!(uses.len() == 2 && !said.to_string().contains("ACME"), "{said}");
-    let mut of_some = Token::clone(&auditor);
-    of_some.sites = SiteScope::Some([site_id("ACME")].into());
-    let text = world.desk.evidence(&Arc::new(of_some)).await.unwrap();
-    let stated: serde_json::Value = serde_json::from_slice(&text).unwrap();
-    assert!(stated["access"].is_null() && stated["privileged_reads"].is_null());
+}
+
+/// An auditor of some sites reads how often who used what of these, and nothing of others, nor of
+/// uses that name no site.
+#[tokio::test]
+async fn an_auditor_of_some_sites_has_the_summary_of_these() {
+    let world = World::at("2026-06-01T10:00:00Z");
+    world.run().await.unwrap();
+    let (auditor, custodian) = (caller(Role::Auditor, 1), caller(Role::Custodian, 2));
+    world.desk.note_access(&auditor, "evidence", None, 200);
+    world.desk.note_access(&custodian, "hold_release", Some("ACME"), 202);
+    world.clock.set(at("2026-06-02T00:00:00Z"));
+    // A day of other sites only, written; then one of both, in memory.
+    world.desk.note_access(&custodian, "hold_release", Some("B.C"), 202);
+    world.desk.write_access().await.unwrap();
+    world.clock.set(at("2026-06-03T00:00:00Z"));
+    world.desk.note_access(&custodian, "hold_release", Some("ACME"), 404);
+    world.desk.note_access(&custodian, "hold_release", Some("ACME"), 202);
+    world.desk.note_access(&custodian, "site_usage", Some("B.C"), 403);
+    let summary = async |sites: &[&str]| {
+        let mut of_some = Token::clone(&auditor);
+        of_some.sites = SiteScope::Some(sites.iter().map(|id| site_id(id)).collect());
+        let text = world.desk.evidence(&Arc::new(of_some)).await.unwrap();
+        let stated: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        assert!(stated["privileged_reads"].is_null());
+        stated["access"].to_string()
+    };
+    let line = |count: u32, route: &str, status: u16| {
+        format!(r#"{{"count":{count},"role":"custodian","route":"{route}","status":{status}}}"#)
+    };
+    let of = |days: [&str; 2], lines: &[String]| {
+        let [from, to] = days;
+        let lines = lines.join(",");
+        format!(r#"{{"from":"{from}","others":0,"to":"{to}","uses":[{lines}]}}"#)
+    };
+    let acme = [line(2, "hold_release", 202), line(1, "hold_release", 404)];
+    assert_eq!(summary(&["ACME"]).await, of(["2026-06-01", "2026-06-03"], &acme));
+    let other = [line(1, "hold_release", 202), line(1, "site_usage", 403)];
+    assert_eq!(summary(&["B.C"]).await, of(["2026-06-02", "2026-06-03"], &other));
+    let none = r#"{"from":null,"others":0,"to":null,"uses":[]}"#;
+    assert_eq!(summary(&["NONE"]).await, none);
 }
 
 /// The rows of the log are many and large, so neither a start nor a second statement reads them.

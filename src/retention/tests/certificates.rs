@@ -4,7 +4,9 @@ use super::*;
 use crate::crypto::sha256;
 use crate::retention::certificate::{CertificateError, verify};
 use crate::retention::fake::Fault;
-use crate::wire::retention::certificate::Body;
+use crate::wire::retention::certificate::{
+    Backups, Body, CoveredBackup, HoldCheck, RegisterSearch,
+};
 
 async fn issued() -> (World, Vec<u8>) {
     let world = World::at("2026-08-03T00:00:00Z");
@@ -28,6 +30,10 @@ async fn it_says_what_was_destroyed_and_proves_it() {
     assert!(body.method.copies.contains("copy of the VEK home"));
     assert!(body.method.medium.contains("logical overwrite"));
     assert!(body.verification.passed && body.verification.keys_tried == 4);
+    let search = body.verification.register.unwrap();
+    assert_eq!((search.copies, search.keys, search.wrapped, search.found), (2, 4, 4, 0));
+    let check = body.hold_check.unwrap();
+    assert_eq!((check.checked_at, check.open, check.covered), (body.begun_at, 0, 0));
     let listed = world.desk.certificates(&caller(Role::Auditor, 0), 0).unwrap();
     assert!(String::from_utf8(listed).unwrap().contains(&format!("\"id\":\"{}\"", body.id)));
 }
@@ -43,6 +49,7 @@ fn every_reason_why_it_certifies_nothing_says_what_to_do() {
         CertificateError::Proof("entry of the intent", ProofError::Path),
         CertificateError::Digest,
         CertificateError::Differs("keys"),
+        CertificateError::Itself("holds"),
         CertificateError::NotPassed,
     ];
     for error in all {
@@ -53,7 +60,9 @@ fn every_reason_why_it_certifies_nothing_says_what_to_do() {
             CertificateError::OtherLedger => "take the verifier.key of the server",
             CertificateError::Proof(..) => "fetch the certificate anew",
             CertificateError::Digest => "fetch it anew from GET /v1/certificates",
-            CertificateError::Differs(_) => "ask whoever runs the server",
+            CertificateError::Differs(_) | CertificateError::Itself(_) => {
+                "ask whoever runs the server"
+            }
             CertificateError::NotPassed => "fetch that one",
         };
         let said = error.to_string();
@@ -84,20 +93,28 @@ async fn it_says_what_it_does_not_end() {
         inside.sites.insert(scope.id.clone(), Arc::new(scope));
         inside.lots.push(set);
     });
-    let backups = [(8, "made"), (10, "failed"), (12, "made")];
-    for (generation, outcome) in backups {
+    // The sets are of May 2026, in UTC.
+    let backups = [
+        (8, "made", "2026-04-28T23:00:00Z"),
+        (10, "failed", "2026-05-02T00:00:00Z"),
+        (12, "made", "2026-04-29T01:00:00Z"),
+        (14, "made", "2026-07-31T00:00:00Z"),
+    ];
+    let mut made = Vec::new();
+    for (generation, outcome, barrier) in backups {
         let now = world.clock.now();
         let intent = Event::BackupIntent { register_generation: generation };
         let told = world.ledger.append(Entry::new(now, Actor::Server, intent)).unwrap();
         let result = Event::BackupResult {
             outcome: crate::ledger::Word::of(outcome),
-            barrier: None,
-            manifest: None,
+            barrier: Some(at(barrier)),
+            manifest: Some(crate::ledger::Digest([generation as u8; 32])),
             files: 0,
             bytes: 0,
         };
         let entry = Entry::result(now, Actor::Server, told.operation, result);
         world.ledger.append(entry).unwrap();
+        made.push((told.operation, at(barrier), crate::ledger::Digest([generation as u8; 32])));
     }
     let ran = world.run().await.unwrap();
     let text = world.desk.certificate(&caller(Role::Auditor, 0), &ran.certificates[0]).unwrap();
@@ -107,15 +124,20 @@ async fn it_says_what_it_does_not_end() {
     assert!(says("(+G 2026-05)"), "{:?}", body.limits);
     assert!(says("Backups that were made before"));
     let backups = body.backups.unwrap();
-    assert_eq!((backups.made, backups.last.is_some()), (2, true));
+    assert_eq!((backups.made, backups.last), (3, Some(made[3].0)));
+    // What is older than the first day of the month cannot hold a row of it.
+    let covered = backups.covered.unwrap().into_iter();
+    let covered: Vec<_> = covered.map(|one| (one.operation, one.barrier, one.manifest)).collect();
+    assert_eq!(covered, made[2..]);
+    assert!(backups.dead.unwrap().contains("no key"));
     assert_eq!(body.vek.home.as_deref(), Some("a home in memory"));
     assert_eq!((body.verification.files_searched, body.requested_by), (Some(9), None));
 }
 
 /// A certificate that an earlier build issued is one for ever; one of the new form without its
-/// members is none.
+/// members, or that does not agree with itself, is none.
 #[tokio::test]
-async fn a_certificate_of_the_first_form_still_verifies() {
+async fn certificates_of_earlier_forms_still_verify() {
     use crate::wire::retention::certificate::Certificate;
     let (world, text) = issued().await;
     let now = Certificate::parse(&text).unwrap().body;
@@ -128,9 +150,15 @@ async fn a_certificate_of_the_first_form_still_verifies() {
     };
     let old = reissue(now.clone().in_format_1()).unwrap();
     assert_eq!(old.format, "blindtally/certificate/1");
+    let second = reissue(now.clone().in_format_2()).unwrap();
+    assert_eq!(second.format, "blindtally/certificate/2");
+    let mixed = Body { hold_check: now.hold_check, ..now.clone().in_format_2() };
+    assert_eq!(reissue(mixed), Err(CertificateError::Form));
+    let mixed = Body { hold_check: None, ..now.clone() };
+    assert_eq!(reissue(mixed), Err(CertificateError::Form));
     let mixed = Body { backups: None, ..now.clone() };
     assert_eq!(reissue(mixed), Err(CertificateError::Form));
-    let mixed = Body { backups: now.backups, ..now.clone().in_format_1() };
+    let mixed = Body { backups: now.backups.clone(), ..now.clone().in_format_1() };
     assert_eq!(reissue(mixed), Err(CertificateError::Form));
     let other = Body {
         verification: crate::wire::retention::certificate::Checked {
@@ -140,6 +168,61 @@ async fn a_certificate_of_the_first_form_still_verifies() {
         ..now.clone()
     };
     assert_eq!(reissue(other), Err(CertificateError::Differs("searched files")));
+    let search = |change: &dyn Fn(&mut RegisterSearch)| {
+        let mut other = now.clone();
+        change(other.verification.register.as_mut().unwrap());
+        reissue(other).unwrap_err()
+    };
+    let register = CertificateError::Itself("keys in the register");
+    assert_eq!(search(&|search| search.found = 1), register);
+    assert_eq!(search(&|search| search.copies = 1), register);
+    assert_eq!(search(&|search| search.keys = 3), register);
+    assert_eq!(search(&|search| search.wrapped = 5), register);
+    let holds = |check| Body { hold_check: Some(check), ..now.clone() };
+    let check = now.hold_check.unwrap();
+    for other in [
+        HoldCheck { covered: 1, open: 1, ..check },
+        HoldCheck { checked_at: Timestamp(now.begun_at.0 + 1), ..check },
+    ] {
+        assert_eq!(reissue(holds(other)), Err(CertificateError::Itself("holds")));
+    }
+    let (barrier, manifest) = (now.begun_at, crate::ledger::Digest([1; 32]));
+    let covered = |operations: &[u64]| {
+        let one = |operation: &u64| CoveredBackup { operation: *operation, barrier, manifest };
+        let covered = Some(operations.iter().map(one).collect());
+        let made = now.intent.index;
+        Backups { made, covered, ..now.backups.clone().unwrap() }
+    };
+    for (operations, good) in [
+        (vec![0], true),
+        (vec![0, 0], false),
+        (vec![now.intent.index], false),
+        (vec![0, now.intent.index + 1], false),
+    ] {
+        let told = reissue(Body { backups: Some(covered(&operations)), ..now.clone() });
+        let said = told.map(|_| ()).map_err(|error| error == CertificateError::Itself("backups"));
+        assert_eq!(said, if good { Ok(()) } else { Err(true) }, "{operations:?}");
+    }
+}
+
+/// A destruction that a build began which did not note its holds gets the certificate that it would
+/// have got, in the form of then: what was not noted is not made up.
+#[tokio::test]
+async fn what_was_begun_before_is_certified_in_the_form_of_then() {
+    use crate::wire::retention::rows::RunRow;
+    let mut world = World::at("2026-08-03T00:00:00Z");
+    world.vault.with(|inside| inside.fault = Some(Fault::Waiting));
+    assert!(world.run().await.unwrap().waiting);
+    let row = world.vault.load_rows("run").unwrap().remove(0).1;
+    let row = RunRow { open_holds: None, ..RunRow::parse(&row).unwrap() };
+    world.vault.with(|inside| {
+        inside.rows.insert("run".to_owned(), row.to_bytes().unwrap());
+    });
+    world.restart();
+    let ran = world.run().await.unwrap();
+    let text = world.desk.certificate(&caller(Role::Auditor, 0), &ran.certificates[0]).unwrap();
+    let body = verify(&text, &world.key()).unwrap();
+    assert_eq!(body.format, "blindtally/certificate/2");
 }
 
 /// The records of each bucket in a certificate, and their sum by the ledger's result.

@@ -158,7 +158,10 @@ async fn a_jump_that_was_a_mistake_leaves_no_trace_in_what_is_due() {
 pub(super) async fn confirm(world: &World, time: &str) -> Result<String, DeskError> {
     let mut text = format!("{{\"time\":\"{time}\"}}").into_bytes();
     let confirmed = world.desk.confirm_clock(&caller(Role::Custodian, 5), &mut text).await;
-    confirmed.map(|text| String::from_utf8(text).unwrap())
+    confirmed.map(|(done, text)| {
+        assert!(done);
+        String::from_utf8(text).unwrap()
+    })
 }
 
 #[tokio::test]
@@ -232,7 +235,7 @@ async fn a_site_ends_at_the_believed_time() {
     let operator = caller(Role::Operator, 3);
     let end = async |site| {
         let ended = world.desk.terminate(&operator, site_id(site), &mut []).await;
-        ended.map(|text| String::from_utf8(text).unwrap())
+        ended.map(|(_, text)| String::from_utf8(text).unwrap())
     };
     // By this clock six months after the end are over, by the believed time they begin.
     world.clock.set(at("2025-12-01T00:00:00Z"));
@@ -266,4 +269,58 @@ async fn what_the_engine_keeps_by_itself_goes_by_the_believed_time() {
     world.clock.jump(at("2026-06-21T00:00:00Z"));
     world.run().await.unwrap();
     assert_eq!(told(), Some(at("2026-06-21T00:00:00Z")));
+}
+
+/// Where the settings want it, one person alone does not say that a clock is right which jumped:
+/// nothing is due by it before another one has said so, too.
+#[tokio::test]
+async fn check_30_one_person_alone_confirms_no_jump_and_two_do() {
+    let vault = Memory::default();
+    let plain = World::at("2026-06-01T00:00:00Z");
+    vault.with(|inside| {
+        inside.epoch = 7;
+        (inside.sites, inside.lots) =
+            plain.vault.with(|from| (from.sites.clone(), from.lots.clone()));
+    });
+    let settings = Settings { two_people: true, ..Settings::default() };
+    let mut world = World::over(vault, at("2026-06-01T00:00:00Z"), settings);
+    world.run().await.unwrap();
+    let say = async |world: &World, person, time: &str| {
+        let mut text = format!("{{\"time\":\"{time}\"}}").into_bytes();
+        let said = world.desk.confirm_clock(&caller(Role::Custodian, person), &mut text).await;
+        said.map(|(done, text)| (done, String::from_utf8(text).unwrap()))
+    };
+    world.clock.jump(at("2027-08-03T00:00:00Z"));
+    assert_eq!(world.run().await, Err(DeskError::ClockAhead));
+    let (done, said) = say(&world, 1, "2027-08-03T00:00:00Z").await.unwrap();
+    assert!(!done && said.contains("\"needs\":\"second person\""), "{said}");
+    assert!(said.contains("\"until\":\"2026-06-08T00:00:00Z\""), "by the believed time: {said}");
+    for _ in 0..2 {
+        let again = say(&world, 1, "2027-08-03T00:00:00Z").await;
+        assert_eq!(again, Err(DeskError::SamePerson));
+        assert_eq!(world.run().await, Err(DeskError::ClockAhead));
+        assert_eq!(world.living().len(), 12);
+        world.restart();
+    }
+    // Somebody sets it further: of that nobody has said anything yet.
+    world.clock.jump(at("2027-09-03T00:00:00Z"));
+    assert!(!say(&world, 2, "2027-09-03T00:00:00Z").await.unwrap().0);
+    world.clock.jump(at("2027-08-03T00:00:00Z"));
+    assert!(!say(&world, 1, "2027-08-03T00:00:00Z").await.unwrap().0);
+    assert_eq!(world.living().len(), 12);
+    // The second one names the time as well.
+    let refused = say(&world, 2, "2027-08-04T00:00:00Z").await.unwrap_err();
+    assert!(matches!(refused, DeskError::Unfit(_)), "{refused}");
+    let (done, said) = say(&world, 2, "2027-08-03T00:00:00Z").await.unwrap();
+    assert!(done && said.contains("\"to\":\"2027-08-03T00:00:00Z\""), "{said}");
+    assert_eq!(world.run().await.unwrap().destroyed, 12);
+    let entries = world.entries();
+    let by = |kind: &str| {
+        let own = entries.iter().filter(|entry| entry.event.kind() == kind);
+        own.map(|entry| entry.actor.to_string()).collect::<Vec<_>>()
+    };
+    let asked = ["b", "c", "b"].map(|person| person.repeat(16));
+    assert_eq!(by("clock_confirmation_requested"), asked);
+    assert_eq!(by("clock_confirmed"), ["c".repeat(16)]);
+    assert!(world.vault.load_rows("removal/").unwrap().is_empty());
 }

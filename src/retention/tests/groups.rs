@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::ids::GroupId;
+use crate::wire::retention::certificate::Body;
 
 /// The world of two sites in one group, the second in another zone and with longer hours.
 fn world(closed: Option<Month>) -> World {
@@ -112,6 +113,16 @@ async fn a_hold_on_a_member_holds_the_group() {
     world.desk.open_hold(&caller(Role::Privacy, 7), site_id("B.C"), &mut body).await.unwrap();
     assert!(standings(&world, 3).iter().all(|(_, _, holds)| *holds == [1]));
     assert!(standings(&world, 1).iter().all(|(_, _, holds)| holds.is_empty()));
+    // Its certificate names the hold, which is of no site of its list, and certifies.
+    world.live_until(at("2026-08-12T00:00:00Z")).await;
+    let rows = world.vault.load_rows("certificate/").unwrap();
+    let verified = |(_, row): &(String, Vec<u8>)| certificate::verify(row, &world.key()).unwrap();
+    let bodies: Vec<_> = rows.iter().map(verified).collect();
+    let of_group = |body: &&Body| body.lots.iter().any(|lot| lot.site.is_group());
+    let body = bodies.iter().find(of_group).unwrap();
+    assert!(body.lots.iter().all(|lot| lot.site.is_group() && lot.held_by == [1]));
+    let check = body.hold_check.unwrap();
+    assert_eq!((check.open, check.covered), (1, body.lots.len() as u64));
 }
 
 #[tokio::test]

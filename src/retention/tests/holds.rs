@@ -111,6 +111,9 @@ async fn another_hold_of_the_same_lot_keeps_its_own() {
     let body = certificate::verify(&text, &world.key()).unwrap();
     assert_eq!(body.lots.iter().filter(|lot| lot.held_by == [2]).count(), 2);
     assert!(body.limits.iter().any(|limit| limit.contains("held_by")));
+    // Hold 2 is of this site, and of no other lot of the list.
+    let check = body.hold_check.unwrap();
+    assert_eq!((check.open, check.covered, check.checked_at), (1, 2, body.begun_at));
     // And the second ends on its own.
     for person in [1, 2] {
         let custodian = caller(Role::Custodian, person);

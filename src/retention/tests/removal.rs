@@ -297,3 +297,55 @@ async fn a_removal_that_cannot_be_made_says_why_and_uses_up_no_agreement() {
         assert!(!world.remove(1, "2026-05", WHY).await.unwrap().0, "it began anew");
     }
 }
+
+/// Where the settings want it, one person alone ends no site: collection goes on and nothing of it
+/// is due earlier until another one asks for the same.
+#[tokio::test]
+async fn check_30_one_person_alone_ends_no_site_and_two_do() {
+    let settings = Settings { two_people: true, ..Settings::default() };
+    let plain = World::at("2026-06-01T00:00:00Z");
+    let vault = Memory::default();
+    vault.with(|inside| {
+        inside.epoch = 7;
+        (inside.sites, inside.lots) =
+            plain.vault.with(|from| (from.sites.clone(), from.lots.clone()));
+    });
+    let mut world = World::over(vault, at("2026-06-01T00:00:00Z"), settings);
+    world.run().await.unwrap();
+    let lives = |world: &World| world.vault.site(&site_id("ACME")).unwrap().terminated_at.is_none();
+    let end = async |world: &World, person| {
+        let operator = caller(Role::Operator, person);
+        let mut text = br#"{"reason":"contract ended"}"#.to_vec();
+        let ended = world.desk.terminate(&operator, site_id("ACME"), &mut text).await;
+        ended.map(|(done, text)| (done, String::from_utf8(text).unwrap()))
+    };
+    let (done, said) = end(&world, 0).await.unwrap();
+    assert!(!done && said.contains("\"until\":\"2026-06-08T00:00:00Z\""), "{said}");
+    // The same person again, also after a start, and one whose request came a week ago.
+    for _ in 0..2 {
+        assert_eq!(end(&world, 0).await, Err(DeskError::SamePerson));
+        assert!(lives(&world) && !world.kinds().contains(&"site_terminated"));
+        world.restart();
+    }
+    world.clock.set(at("2026-06-08T00:00:01Z"));
+    assert!(!end(&world, 1).await.unwrap().0, "the first request has lapsed, this is a first one");
+    assert!(lives(&world));
+    let (done, said) = end(&world, 0).await.unwrap();
+    assert!(done && said.contains("\"terminated_at\":\"2026-06-08T00:00:01Z\""), "{said}");
+    assert!(!lives(&world));
+    // Both are in the ledger, the second one with the end; and there is nothing to end twice.
+    let entries = world.entries();
+    let of = |kind: &str| {
+        let own = entries.iter().filter(|entry| entry.event.kind() == kind);
+        own.map(|entry| entry.actor.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(of("termination_requested"), ["a".repeat(16), "b".repeat(16)]);
+    assert_eq!(of("site_terminated"), ["a".repeat(16)]);
+    assert!(end(&world, 1).await.unwrap().0);
+    assert!(world.vault.load_rows("removal/").unwrap().is_empty());
+    // A request that nobody joined goes with a week, and says nothing of a month.
+    world.desk.terminate(&caller(Role::Operator, 1), site_id("B.C"), &mut []).await.unwrap();
+    assert_eq!(world.vault.load_rows("removal/").unwrap().len(), 1);
+    world.desk.0.sweep(at("2026-06-16T00:00:00Z")).await.unwrap();
+    assert!(world.vault.load_rows("removal/").unwrap().is_empty());
+}

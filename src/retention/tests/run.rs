@@ -69,6 +69,22 @@ async fn a_lie_of_the_engine_is_found_out() {
     assert_eq!(world.run().await.unwrap().destroyed, 2);
 }
 
+/// Whatever the destroyer says: where the register still has the wrapped form of a key, nothing is
+/// certified.
+#[tokio::test]
+async fn what_the_search_in_the_register_finds_is_not_certified() {
+    let world = World::at("2026-08-03T00:00:00Z");
+    world.vault.with(|inside| inside.forms_left = 1);
+    let ran = world.run().await.unwrap();
+    assert_eq!((ran.destroyed, ran.failed, ran.certificates.len()), (0, 1, 0));
+    assert_eq!(world.alarms(), ["verification_failed"]);
+    let passed = world.entries().into_iter().find_map(|entry| match entry.event {
+        Event::DestructionResult { verification, .. } => Some(verification.passed),
+        _ => None,
+    });
+    assert_eq!(passed, Some(false));
+}
+
 #[tokio::test]
 async fn what_still_opens_stays_under_destruction() {
     let world = World::at("2026-08-03T00:00:00Z");
@@ -156,14 +172,15 @@ async fn termination_brings_everything_forward() {
     let operator = caller(Role::Operator, 3);
     let site = site_id("ACME");
     let mut text = br#"{"reason":"contract ended"}"#.to_vec();
-    let ended = world.desk.terminate(&operator, site.clone(), &mut text).await.unwrap();
+    let (done, ended) = world.desk.terminate(&operator, site.clone(), &mut text).await.unwrap();
+    assert!(done);
     assert!(
         String::from_utf8(ended).unwrap().contains("\"terminated_at\":\"2026-06-01T00:00:00Z\"")
     );
     // Again: the same time, and no second entry.
     world.clock.set(at("2026-06-02T00:00:00Z"));
     let again = world.desk.terminate(&operator, site.clone(), &mut Vec::new()).await.unwrap();
-    assert!(String::from_utf8(again).unwrap().contains("2026-06-01T00:00:00Z"));
+    assert!(String::from_utf8(again.1).unwrap().contains("2026-06-01T00:00:00Z"));
     assert_eq!(world.kinds().iter().filter(|kind| **kind == "site_terminated").count(), 1);
     let none = world.desk.terminate(&operator, site_id("NONE"), &mut Vec::new()).await;
     assert_eq!(none, Err(DeskError::NotFound));

@@ -110,6 +110,15 @@ impl AccessDay {
         }
     }
 
+    /// What is known of the uses whose line names one of these sites. Of what no line has nobody
+    /// knows whose it was.
+    #[must_use]
+    pub fn of_sites(mut self, is_own: impl Fn(&str) -> bool) -> Self {
+        self.lines.retain(|line, _| line.site.as_deref().is_some_and(&is_own));
+        self.others = 0;
+        self
+    }
+
     /// Its bytes.
     ///
     /// # Errors

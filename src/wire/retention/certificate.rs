@@ -10,9 +10,13 @@ use crate::model::ids::SiteId;
 use crate::model::time::Timestamp;
 
 /// What the form is called.
-pub const FORMAT: &str = "blindtally/certificate/2";
+pub const FORMAT: &str = "blindtally/certificate/3";
+/// What it was called before it said against how many holds it was held, which backups it covers
+/// and why they are dead, and what a search in the register found. Such certificates are read for
+/// ever, and issued where a destruction was begun by a build that did not note its holds.
+pub const FORMAT_2: &str = "blindtally/certificate/2";
 /// What it was called before it said where the vault epoch key lived, which backups there were, who
-/// approved and how many files were searched. Such certificates are read for ever.
+/// approved and how many files were searched. Read for ever.
 const FORMAT_1: &str = "blindtally/certificate/1";
 /// Longest certificate that is read, bytes.
 pub const CERTIFICATE_BYTES_MAX: usize = 64 << 20;
@@ -31,7 +35,7 @@ pub struct Certificate {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Body {
-    /// [`FORMAT`], or the one before.
+    /// [`FORMAT`], or one of those before.
     pub format: String,
     /// Its id.
     pub id: String,
@@ -55,6 +59,9 @@ pub struct Body {
     /// When it had ended.
     #[serde(with = "text")]
     pub ended_at: Timestamp,
+    /// What came of the look at holds before it; absent in formats 1 and 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_check: Option<HoldCheck>,
     /// What was destroyed.
     pub lots: Vec<CertifiedLot>,
     /// The key above all keys.
@@ -126,14 +133,65 @@ pub struct Vek {
     pub home: Option<String>,
 }
 
-/// Backups that the ledger knows of.
+/// The look at holds before a destruction: no hold is opened between it and the intent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HoldCheck {
+    /// When.
+    #[serde(with = "text")]
+    pub checked_at: Timestamp,
+    /// Holds that were open then, of the sites of the list and of those by which they are held.
+    pub open: u64,
+    /// Lots of the list that one of them covered: each of these says so in `held_by`, and is not
+    /// gone. 0 where nothing was on hold.
+    pub covered: u64,
+}
+
+/// Backups that the ledger knows of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Backups {
     /// How many were made before the destruction began.
     pub made: u64,
     /// The number of the intent of the last of them.
     pub last: Option<u64>,
+    /// Those of them that can hold rows of the list, in their order: not older than the first day
+    /// of its lots. Absent in format 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covered: Option<Vec<CoveredBackup>>,
+    /// Why they open nothing of it; absent in format 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead: Option<String>,
+}
+
+/// A backup, as the ledger and its own `manifest.json` name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CoveredBackup {
+    /// The number of its intent in the ledger.
+    pub operation: u64,
+    /// Up to when it holds what was acknowledged.
+    #[serde(with = "text")]
+    pub barrier: Timestamp,
+    /// The SHA-256 of its manifest.
+    pub manifest: Digest,
+}
+
+/// The search for the destroyed keys in the bytes of the register's own files, after it was over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterSearch {
+    /// Copies that were read back whole: both.
+    pub copies: u64,
+    /// Places for a key in them, the free ones included.
+    pub places: u64,
+    /// Numbers of keys that were looked for: all of the list.
+    pub keys: u64,
+    /// Wrapped forms from before that were looked for; fewer than keys where a start finished the
+    /// destruction and had none.
+    pub wrapped: u64,
+    /// Places that name one of the keys or hold one of the forms: 0.
+    pub found: u64,
 }
 
 /// How it was done.
@@ -166,30 +224,55 @@ pub struct Checked {
     /// Files that were looked at when it was verified; absent in format 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files_searched: Option<u64>,
+    /// What a search in the register found; absent in formats 1 and 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub register: Option<RegisterSearch>,
 }
 
 impl Body {
     /// Whether it has the members of its format.
     pub fn is_whole(&self) -> bool {
-        let new = [
+        let since_2 = [
             self.backups.is_some(),
             self.vek.home.is_some(),
             self.verification.files_searched.is_some(),
         ];
+        let backups = self.backups.as_ref();
+        let since_3 = [
+            self.hold_check.is_some(),
+            backups.is_some_and(|backups| backups.covered.is_some()),
+            backups.is_some_and(|backups| backups.dead.is_some()),
+            self.verification.register.is_some(),
+        ];
+        let all = |new: &[bool]| new.iter().all(|there| *there);
+        let none = |new: &[bool]| new.iter().all(|there| !there);
         match self.format.as_str() {
-            FORMAT => new.iter().all(|there| *there),
-            FORMAT_1 => new.iter().all(|there| !there) && self.requested_by.is_none(),
+            FORMAT => all(&since_2) && all(&since_3),
+            FORMAT_2 => all(&since_2) && none(&since_3),
+            FORMAT_1 => none(&since_2) && none(&since_3) && self.requested_by.is_none(),
             _ => false,
         }
     }
 
+    /// The same as builds wrote it that knew format 2: what was not noted cannot be said.
+    #[must_use]
+    pub fn in_format_2(mut self) -> Self {
+        self.format = FORMAT_2.to_owned();
+        (self.hold_check, self.verification.register) = (None, None);
+        if let Some(backups) = &mut self.backups {
+            (backups.covered, backups.dead) = (None, None);
+        }
+        self
+    }
+
     /// The same as builds wrote it that knew format 1 only.
     #[cfg(test)]
-    pub fn in_format_1(mut self) -> Self {
-        self.format = FORMAT_1.to_owned();
-        (self.backups, self.requested_by, self.vek.home) = (None, None, None);
-        self.verification.files_searched = None;
-        self
+    pub fn in_format_1(self) -> Self {
+        let mut old = self.in_format_2();
+        old.format = FORMAT_1.to_owned();
+        (old.backups, old.requested_by, old.vek.home) = (None, None, None);
+        old.verification.files_searched = None;
+        old
     }
 
     /// The bytes that its digest is made of.

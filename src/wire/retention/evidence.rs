@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::access::AccessSummary;
+use super::processing::ProcessingRecord;
 use super::rows::HoldRow;
 use super::view::{LotView, RuleView, TurnView, hold_id, hold_to_stated};
 use super::{BadForm, read, written};
@@ -247,8 +248,11 @@ pub struct Statement {
     pub test_report: Option<Paper>,
     /// How often few may read what they read, by route, as the ledger has it; for all sites only.
     pub reads: Option<BTreeMap<String, u64>>,
-    /// How often who used which route, all days and credentials together; for all sites only.
-    pub access: Option<AccessSummary>,
+    /// How often who used which route, all days and credentials together; of some sites those uses
+    /// whose line names one of them.
+    pub access: AccessSummary,
+    /// The record of processing.
+    pub processing: ProcessingRecord,
     /// The turn-over of the vault epoch.
     pub turn_over: TurnView,
     /// The sites.
@@ -290,7 +294,8 @@ impl Statement {
             "processors": self.processors,
             "test_report": self.test_report,
             "privileged_reads": self.reads,
-            "access": self.access.as_ref().map(AccessSummary::to_value),
+            "access": self.access.to_value(),
+            "processing_record": self.processing.to_value(),
             "turn_over": self.turn_over.to_value(),
             "sites": self.sites.iter().map(SiteView::to_value).collect::<Vec<_>>(),
             "lots": self.lots.iter().map(LotView::to_value).collect::<Vec<_>>(),
@@ -398,6 +403,28 @@ pub struct Said {
     /// Reads of few, by route.
     #[serde(default)]
     pub privileged_reads: Option<BTreeMap<String, u64>>,
+    /// The sites.
+    #[serde(default)]
+    pub sites: Vec<SaidSite>,
+    /// The record of processing; `None` where an earlier build made the statement.
+    #[serde(default)]
+    pub processing_record: Option<SaidProcessing>,
+}
+
+/// A site, or a controller, that a statement names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub struct SaidSite {
+    /// Its id.
+    pub site_id: String,
+}
+
+/// What a check reads of a record of processing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct SaidProcessing {
+    /// On whose behalf.
+    pub controllers: Vec<SaidSite>,
+    /// What the operator has not said.
+    pub missing: Vec<String>,
 }
 
 /// The ledger that a statement names.

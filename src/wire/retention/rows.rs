@@ -1,7 +1,10 @@
 //! The rows that the desk keeps (sealed by the engine): holds, the clock, a destruction under way.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use super::certificate::RegisterSearch;
 use super::spoken::{classes, lot, maybe, text, texts};
 use super::{BadForm, read, written};
 use crate::ledger::{Digest, Keys};
@@ -32,7 +35,7 @@ macro_rules! row {
         }
     )*};
 }
-row!(HoldRow, ClockRow, NoticeRow, TurnRow, RemovalRow, RunRow, FailedRow);
+row!(HoldRow, ClockRow, NoticeRow, TurnRow, RemovalRow, RunRow, FailedRow, ToldRow);
 
 /// Who asked for something, and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -229,6 +232,10 @@ pub struct Reported {
     /// Files that were searched.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub files_searched: u64,
+    /// What a search for the keys in the register found; absent where it was not made, and in rows
+    /// of earlier builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub register: Option<RegisterSearch>,
     /// Whether a copy of the VEK home of before, with the root key, would open old registers.
     pub home_copy_opens: bool,
     /// Whether everything that was checked is gone.
@@ -260,6 +267,7 @@ impl Reported {
             files_removed: 0,
             bytes_reclaimed: 0,
             files_searched: 0,
+            register: None,
             home_copy_opens: true,
             passed: false,
             nothing: false,
@@ -286,6 +294,10 @@ pub struct RunRow {
     pub policy: Digest,
     /// The VEK epoch before it.
     pub vek_before: u64,
+    /// Holds that were open when it was planned, of the sites of its lots; absent in rows of
+    /// earlier builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_holds: Option<u64>,
     /// What is to be destroyed.
     pub lots: Vec<Planned>,
     /// Whether the alarm was given of what keeps it from ending.
@@ -311,4 +323,41 @@ pub struct FailedRow {
     pub ended_at: Timestamp,
     /// What was to be destroyed.
     pub lots: Vec<Planned>,
+}
+
+/// What the ledger tells of the past, as far as it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToldRow {
+    /// How many entries were read.
+    pub entries: u64,
+    /// The root of the ledger's tree over them.
+    pub root: Digest,
+    /// Every policy that was taken up, in order.
+    pub policies: Vec<PolicyTold>,
+    /// How often few read what few may read, by route.
+    pub reads: BTreeMap<String, u64>,
+}
+
+impl Default for ToldRow {
+    /// Nothing was read, and there is no root of nothing.
+    fn default() -> Self {
+        let root = Digest([0; 32]);
+        Self { entries: 0, root, policies: Vec::new(), reads: BTreeMap::new() }
+    }
+}
+
+/// A policy that was taken up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyTold {
+    /// The number of its entry.
+    pub entry: u64,
+    /// When it was taken up.
+    #[serde(with = "text")]
+    pub at: Timestamp,
+    /// Profile, published, effective.
+    pub said: [String; 3],
+    /// Its SHA-256.
+    pub digest: Digest,
 }

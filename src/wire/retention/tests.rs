@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::certificate::Body;
+use super::certificate::{Body, RegisterSearch};
 use super::rows::*;
 use super::*;
 use crate::ledger::{Digest, Keys};
@@ -193,6 +193,13 @@ proptest! {
             files_removed: 3,
             bytes_reclaimed: u64::MAX,
             files_searched: operation.unwrap_or(0),
+            register: operation.map(|found| RegisterSearch {
+                copies: 2,
+                places: 2_048,
+                keys: 3,
+                wrapped: 1,
+                found,
+            }),
             home_copy_opens: true,
             passed: true,
             nothing: false,
@@ -206,6 +213,7 @@ proptest! {
             profile: "kr-pipa".to_owned(),
             policy: Digest([9; 32]),
             vek_before: 7,
+            open_holds: operation,
             lots,
             alarmed: false,
             report: reported.then_some(report),

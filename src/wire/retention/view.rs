@@ -187,10 +187,10 @@ impl RunView {
     }
 }
 
-/// A first request to remove a month: it waits for another person until then.
-pub fn removal_requested_to_json(until: Timestamp) -> Vec<u8> {
+/// What waits for a second person, and until when.
+pub fn waits_to_json(state: &str, until: Timestamp) -> Vec<u8> {
     text(&json!({
-        "state": "removal_requested",
+        "state": state,
         "needs": "second person",
         "until": until.to_string(),
     }))

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::engine::erase::{Order, Waits};
-use crate::keys::{Destruction, KeyInfo, KeyKind};
+use crate::keys::{Destruction, KeyInfo, KeyKind, Step};
 use crate::model::person::Person;
 
 /// A world whose register has a copy off the host, and where that of the register of holds lies.
@@ -52,6 +52,16 @@ impl DestroySteps for Lost {
         if step == self.1 {
             self.0.take_away();
         }
+    }
+}
+
+/// The same, and the process ends at another step.
+struct LostAndCut(Lost, DestroyStep);
+
+impl DestroySteps for LostAndCut {
+    fn begins(&self, step: DestroyStep) {
+        self.0.begins(step);
+        assert!(step != self.1, "cut at {step:?}");
     }
 }
 
@@ -215,6 +225,122 @@ fn a_copy_that_ended_is_put_aside_as_long_as_its_keys_live() {
     shelf.put_back();
     world.released(&lots, ONE, &[]);
     assert_eq!(world.engine().held().unwrap(), []);
+}
+
+impl World {
+    /// The end of copies has begun, cannot be taken back, and stands in nobody's way.
+    fn check_waits_alone(&self, report: &DestroyReport, ended: &[Doom], shelf: &Shelf) {
+        assert_eq!(report.waiting_for, std::slice::from_ref(&shelf.0));
+        assert_eq!(report.verification, Verification::KeyStillOpens);
+        assert_eq!(self.engine().unfinished_destruction(), [], "it stands in nobody's way");
+        let mut ended = ended.to_vec();
+        ended.sort_unstable();
+        assert_eq!(self.engine().waiting_destruction(), ended);
+        let going = self.engine().unfinished_keys().unwrap();
+        assert!(going.len() >= ended.len(), "nobody says that they are gone: {going:?}");
+        assert_ne!(self.hold_rows(), []);
+    }
+}
+
+/// The copy of the register is lost after it was asked for, and when the keys of a copy that ended
+/// have left the register: that cannot be taken back. It waits, whatever is cut and however often
+/// the process starts, and nothing else does.
+#[test]
+fn what_was_released_waits_alone_when_its_keys_went_before_the_copy_was_lost() {
+    for cut in [None, Some(Step::VekWritten), Some(Step::CopyA), Some(Step::CopyB)] {
+        let (mut world, shelf) = with_a_copy();
+        let (at, lots) = world.month_lots(0);
+        let (_, others) = world.month_lots(1);
+        let events = world.events_of(&lots);
+        world.moved(&lots, &[ONE]);
+        world.check_held(ONE, &events);
+        let ended = copies(&lots, ONE, &[]);
+        let lost = Lost(shelf.clone(), DestroyStep::Keys);
+        let report = match cut {
+            None => world.destroy(&ended, Arc::new(lost)).unwrap(),
+            Some(step) => {
+                let steps = Arc::new(LostAndCut(lost, DestroyStep::After(step)));
+                assert!(world.destroy(&ended, steps).is_none());
+                world.reopen();
+                world.destroy(&ended, Arc::new(())).unwrap()
+            }
+        };
+        if cut == Some(Step::VekWritten) {
+            // No key went, so it is put aside as a whole.
+            world.check_aside(&report, &shelf);
+            world.check_held(ONE, &events);
+            continue;
+        }
+        for turn in 0..3 {
+            world.check_waits_alone(&report, &ended, &shelf);
+            assert_ne!(world.evidence(at, 0), Evidence::Destroyed, "{turn}");
+            // What needs the vault of the holds waits as well, and all else goes.
+            let again = world.destroy(&kept(&others, &[TWO]), Arc::new(())).unwrap();
+            world.check_aside(&again, &shelf);
+            world.destroy_another(&[lots.clone(), others.clone()].concat());
+            world.check_waits_alone(&report, &ended, &shelf);
+            world.reopen();
+            let report = world.destroy(&ended, Arc::new(())).unwrap();
+            world.check_waits_alone(&report, &ended, &shelf);
+        }
+        shelf.put_back();
+        let report = world.released(&lots, ONE, &[]);
+        assert_eq!(report.new_epoch, report.old_epoch + 1);
+        assert!(report.lots.iter().all(|lot| !lot.keys.is_empty()));
+        assert_eq!(world.engine().waiting_destruction(), []);
+        assert_eq!(world.engine().unfinished_keys().unwrap(), []);
+        assert_eq!((world.engine().held().unwrap(), world.hold_rows()), (vec![], vec![]));
+        assert_eq!(world.evidence(at, 0), Evidence::Destroyed);
+        world.reopen();
+        assert_eq!(world.engine().waiting_destruction(), []);
+        world.moved(&others, &[TWO]);
+        let last = world.engine().last_destruction().unwrap().unwrap();
+        assert_eq!(last.lots.len(), others.len());
+    }
+}
+
+/// Cut behind the end of its keys, when the copy is back: it goes on from there.
+#[test]
+fn a_start_goes_on_with_what_waited() {
+    for step in [DestroyStep::After(Step::VekDestroyed), DestroyStep::Rows, DestroyStep::End] {
+        let (mut world, shelf) = with_a_copy();
+        let (at, lots) = world.month_lots(0);
+        world.moved(&lots, &[ONE]);
+        let ended = copies(&lots, ONE, &[]);
+        let lost = Arc::new(Lost(shelf.clone(), DestroyStep::Keys));
+        let report = world.destroy(&ended, lost).unwrap();
+        world.check_waits_alone(&report, &ended, &shelf);
+        shelf.put_back();
+        assert!(world.destroy(&ended, Arc::new(CutAt(step))).is_none());
+        world.reopen();
+        let waiting = world.engine().waiting_destruction();
+        assert_eq!(waiting.len(), ended.len(), "{step:?}");
+        world.destroy_another(&lots);
+        world.released(&lots, ONE, &[]);
+        assert_eq!(world.engine().waiting_destruction(), []);
+        assert_eq!((world.hold_rows(), world.evidence(at, 0)), (vec![], Evidence::Destroyed));
+    }
+}
+
+/// An erasure at another site goes on beside it, and one at this site waits with it.
+#[test]
+fn an_erasure_waits_with_the_copies_of_its_own_site_only() {
+    let (mut world, shelf) = with_a_copy();
+    let (_, lots) = world.month_lots(0);
+    world.moved(&lots, &[ONE]);
+    let ended = copies(&lots, ONE, &[]);
+    let lost = Arc::new(Lost(shelf.clone(), DestroyStep::Keys));
+    world.destroy(&ended, lost).unwrap();
+    let nobody = || -> Waits { Arc::new(|_| false) };
+    let erase = |site: u8, number: u64| {
+        let user = Person { users: vec![Tag(tag("user record", 3))], devices: Vec::new() };
+        let order = Order { person: user, number, ..Order::default() };
+        world.runtime.block_on(world.engine().hide(&site_id(site), order)).unwrap();
+        let erased = world.engine().erase(number, nobody(), MARK, Arc::new(()));
+        world.runtime.block_on(erased).unwrap()
+    };
+    assert_eq!(erase(1, 41).waiting_for, [] as [PathBuf; 0]);
+    assert_eq!(erase(0, 42).waiting_for, std::slice::from_ref(&shelf.0));
 }
 
 /// Keys that a hold got for a copy that was given up, cut in the middle of their end: the register
