@@ -139,8 +139,8 @@ impl Months for Memory {
 
     fn quality(&self, site: SiteId, month: Month) -> Change<'_, Arc<Explained>> {
         let group = self.group.lock().unwrap();
-        let members = group.iter().flat_map(|group| &group.members);
-        let member = members.filter(|of| of.site.id == site).next().cloned();
+        let mut members = group.iter().flat_map(|group| &group.members);
+        let member = members.find(|of| of.site.id == site).cloned();
         let usage = member.or_else(|| self.usage.lock().unwrap().clone());
         drop(group);
         let unread = *self.unread.lock().unwrap();
