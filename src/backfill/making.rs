@@ -35,6 +35,8 @@ impl Inner {
         site: SiteId,
         mut job: Job,
     ) -> Result<Arc<Job>, BackfillError> {
+        // A row that is left speaks of a backfill before this one, which may be none.
+        self.unmade().await?;
         let entries = self.ledger.head()?.size;
         self.engine.put_desk_row(ROW, entries.to_string().as_bytes()).await?;
         // What somebody wrote freely may name a person, and the ledger never forgets: the text is

@@ -129,6 +129,32 @@ async fn a_backfill_is_made_in_its_time_and_is_in_the_ledger() {
     assert!(house.engine.ring().by_id(key).is_some());
 }
 
+/// Who makes a backfill before the next pass finds the row of one that is not there writes another
+/// row in its place: what is not there is said first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_is_taken_back_before_the_next_one_is_made() {
+    let house = House::new().await;
+    let size = house.ledger.head().unwrap().size;
+    house.engine.put_desk_row("backfill-making", size.to_string().as_bytes()).await.unwrap();
+    let (at, made) = (Timestamp(START), "backfill_made");
+    let reason = crate::ledger::Note::parse("kept with the backfill").unwrap();
+    let claim = Event::BackfillMade { site: site("ACME"), from: at, to: at, reason };
+    let number = house.ledger.append(Entry::new(at, Actor::Server, claim)).unwrap().operation;
+    let kept = house.made().await;
+    let told = [(made, "done"), ("backfill_abandoned", "intent"), ("backfill_abandoned", "result")];
+    let told = told.into_iter().chain([(made, "done")]).map(|(kind, of)| (kind, of.to_owned()));
+    assert_eq!(house.told(), told.collect::<Vec<_>>());
+    let ends = house.events().into_iter().filter_map(|event| match event {
+        Event::BackfillAbandonResult { backfill, .. } => Some(backfill),
+        _ => None,
+    });
+    assert_eq!(ends.collect::<Vec<_>>(), [number]);
+    assert!(house.engine.desk_rows("backfill-making").unwrap().is_empty());
+    house.desk.pass().await.unwrap();
+    assert_eq!((house.told().len(), &house.view(&kept)["state"]), (4, &json!("loading")));
+    assert!(house.ledger.unfinished().unwrap().is_empty());
+}
+
 /// Between the entry and the engine's own look another member of the group came to read user ids
 /// otherwise, or the process ended: the ledger says of both that there is no such backfill, once.
 #[tokio::test(flavor = "multi_thread")]

@@ -22,6 +22,17 @@ use crate::model::usage::{Counters, Evidence, State, Tally};
 /// What happens while the sets of a statement are counted.
 type Meanwhile = Box<dyn Fn(&Memory) + Send>;
 
+/// What keeps the quality of a site's ids from being told at once.
+#[derive(Clone, Copy)]
+pub enum Trouble {
+    /// It is never done.
+    Stuck,
+    /// It is done when somebody comes back for it.
+    Slow,
+    /// It was asked for too soon, the first time.
+    Busy,
+}
+
 /// No site, or one whose months are all alike.
 #[derive(Default)]
 pub struct Memory {
@@ -47,6 +58,8 @@ pub struct Memory {
     pub unread: Mutex<Option<&'static str>>,
     /// The month whose quality of ids is never done.
     pub stuck: Mutex<Option<Month>>,
+    /// What keeps that of a site's ids from being told at once.
+    pub troubles: Mutex<BTreeMap<SiteId, Trouble>>,
     /// How often it was asked for the quality of ids.
     pub asked: AtomicU32,
     /// How often rows were asked for.
@@ -145,10 +158,21 @@ impl Months for Memory {
         drop(group);
         let unread = *self.unread.lock().unwrap();
         let stuck = *self.stuck.lock().unwrap() == Some(month);
+        let mut troubles = self.troubles.lock().unwrap();
+        let trouble = troubles.get(&site).copied();
+        if matches!(trouble, Some(Trouble::Busy)) {
+            troubles.remove(&site);
+        }
+        drop(troubles);
         self.asked.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {
-            if stuck {
+            if stuck || matches!(trouble, Some(Trouble::Stuck)) {
                 std::future::pending::<()>().await;
+            }
+            match trouble {
+                Some(Trouble::Busy) => return Err(EngineError::Busy),
+                Some(Trouble::Slow) => tokio::task::yield_now().await,
+                Some(Trouble::Stuck) | None => {}
             }
             if let Some(why) = unread {
                 return Err(EngineError::Damaged(why.into()));

@@ -11,7 +11,9 @@ use crate::ledger::{Actor, Alarm, Digest, Entry, Event, Ledger, LedgerError, Rec
 use crate::model::ids::SiteId;
 use crate::model::time::Month;
 use crate::model::usage::{Evidence, Tally};
-use crate::wire::statement::{Billable, Body, Draft, Member, Recounted, Replaced, Statement};
+use crate::wire::statement::{
+    BODY_BYTES_MAX, Billable, Body, Draft, Member, Recounted, Replaced, Statement,
+};
 
 /// Before the names of statements' rows.
 pub(super) const ROWS: &str = "statement/";
@@ -142,7 +144,7 @@ impl Inner {
         month: Month,
         last: &Body,
     ) -> Result<bool, BillingError> {
-        let said = self.closed(site, month)?.said(month, Some(last), self.settings.subjects_least);
+        let said = self.closed(site, month)?.said(month, Some(last), self.least(Some(last)));
         let members = last.members.clone();
         let members: Option<Vec<_>> =
             members.map(|of| of.into_iter().map(Member::counted).collect());
@@ -150,6 +152,13 @@ impl Inner {
             && said.corrections == last.corrections
             && said.members == members
             && self.earlier(site, month)? == last.earlier_corrections)
+    }
+
+    /// Of how few users a version tells nothing by DRM system: never less than the one before,
+    /// since what that one left out is not told by lowering the setting.
+    fn least(&self, before: Option<&Body>) -> u64 {
+        let before = before.and_then(|body| body.subjects_least).unwrap_or_default();
+        before.max(self.settings.subjects_least)
     }
 
     /// What the next version takes the place of: the last one that is stored, or a later one that
@@ -192,6 +201,8 @@ impl Inner {
             Some((_, bytes)) => Draft::parse(&bytes)?,
             None => {
                 let body = self.body(site, month, &by, (version, replaces), trust).await?;
+                // Nothing of what nobody could read again is left behind.
+                fitting(&body)?;
                 if body.quality == Some(None) {
                     let alarm = Event::Alarm { reason: Alarm::StatementWithoutQuality };
                     let entry = Entry::new(body.issued_at, Actor::Server, alarm);
@@ -204,7 +215,7 @@ impl Inner {
             }
         };
         let Draft { entries, body } = draft;
-        let digest = Digest(sha256(&[&body.to_bytes()?]));
+        let digest = Digest(sha256(&[&fitting(&body)?]));
         let event = Event::StatementIssued { site: site.clone(), month, version, digest };
         let wanted = event.clone();
         let index = match self.find(entries, move |entry| entry.event == wanted).await? {
@@ -243,7 +254,7 @@ impl Inner {
             (None, None) => true,
         };
         let before = before.pop().map(|last| last.body);
-        let subjects_least = self.settings.subjects_least;
+        let subjects_least = self.least(before.as_ref());
         let said = subject.said(month, before.as_ref(), subjects_least);
         let (quality, members) = trust.said(said.members);
         let (replaces, reason) = replaces.unzip();
@@ -355,6 +366,20 @@ impl Inner {
     ) -> Result<Option<Recorded>, BillingError> {
         self.ask(move |ledger| search(ledger, from, |read| wanted(&read).then_some(read))).await
     }
+}
+
+/// The bytes of a body that is issued.
+///
+/// # Errors
+/// When they are more than are read again: then every version of the month would be lost with it.
+fn fitting(body: &Body) -> Result<Vec<u8>, BillingError> {
+    let bytes = body.to_bytes()?;
+    if bytes.len() <= BODY_BYTES_MAX {
+        return Ok(bytes);
+    }
+    let (of, most) = (body.subject(), BODY_BYTES_MAX);
+    tracing::error!(%of, bytes = bytes.len(), most, "a statement is too long to be issued");
+    Err(BillingError::Failed)
 }
 
 /// What the ledger says of all months, from where it was read to before.

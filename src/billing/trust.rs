@@ -25,7 +25,15 @@ const BUSY_MS: i64 = 86_400_000;
 
 /// What was read of the sites of a statement; nothing of one where it could not be.
 #[derive(Default)]
-pub(super) struct Trust(BTreeMap<SiteId, Option<Arc<Explained>>>);
+pub(super) struct Trust(pub(super) BTreeMap<SiteId, Option<Arc<Explained>>>);
+
+/// What came of reading a site.
+enum Answer {
+    Read(Arc<Explained>),
+    Busy,
+    TooLong,
+    Unreadable(String),
+}
 
 impl Trust {
     /// What a statement says of the ids, and its members with what is said of theirs. A group that
@@ -63,11 +71,47 @@ impl Inner {
             Subject::Group(group) => group.members.iter().map(|of| of.site.id.clone()).collect(),
             Subject::Left(_) => Vec::new(),
         };
-        let until = Instant::now() + QUALITY_WITHIN;
+        self.read_all(sites, month, (subject.closed_at(), QUALITY_WITHIN)).await
+    }
+
+    /// Reads each of the sites, within a time for all of them together. One that is busy or takes
+    /// more than its share keeps no other from being read, and is asked once more behind them.
+    pub(super) async fn read_all(
+        &self,
+        sites: Vec<SiteId>,
+        month: Month,
+        (closed_at, within): (Timestamp, Duration),
+    ) -> Result<Trust, BillingError> {
+        let until = Instant::now() + within;
         let mut trust = Trust::default();
-        for site in sites {
-            let read = self.read(&site, month, (subject.closed_at(), until)).await?;
-            trust.0.insert(site, read);
+        let (mut left, mut is_last) = (sites, false);
+        while !left.is_empty() {
+            // Of one alone nobody waits behind.
+            is_last |= left.len() == 1;
+            let (mut again, count) = (Vec::new(), left.len());
+            for (at, site) in left.into_iter().enumerate() {
+                let rest = until.saturating_duration_since(Instant::now());
+                let share = rest / u32::try_from(count - at).unwrap_or(u32::MAX);
+                let why = match self.read(&site, month, share).await? {
+                    Answer::Read(read) => {
+                        trust.0.insert(site, Some(read));
+                        continue;
+                    }
+                    Answer::Busy | Answer::TooLong if !is_last => {
+                        again.push(site);
+                        continue;
+                    }
+                    Answer::Busy if self.clock.now().0 < closed_at.0 + BUSY_MS => {
+                        return Err(BillingError::Busy);
+                    }
+                    Answer::Busy => EngineError::Busy.to_string(),
+                    Answer::TooLong => "it took too long".to_owned(),
+                    Answer::Unreadable(why) => why,
+                };
+                tracing::error!(%site, %month, why, "the quality of a site's ids is not stated");
+                trust.0.insert(site, None);
+            }
+            (left, is_last) = (again, true);
         }
         Ok(trust)
     }
@@ -76,21 +120,17 @@ impl Inner {
         &self,
         site: &SiteId,
         month: Month,
-        (closed_at, until): (Timestamp, Instant),
-    ) -> Result<Option<Arc<Explained>>, BillingError> {
+        within: Duration,
+    ) -> Result<Answer, BillingError> {
         let asked = self.months.quality(site.clone(), month);
-        let why = match tokio::time::timeout_at(until, asked).await {
-            Ok(Ok(read)) => return Ok(Some(read)),
-            Ok(Err(EngineError::Busy)) if self.clock.now().0 < closed_at.0 + BUSY_MS => {
-                return Err(BillingError::Busy);
-            }
+        match tokio::time::timeout(within, asked).await {
+            Ok(Ok(read)) => Ok(Answer::Read(read)),
+            Ok(Err(EngineError::Busy)) => Ok(Answer::Busy),
             Ok(Err(
                 passing @ (EngineError::Stopped | EngineError::DiskFull | EngineError::NoSite),
-            )) => return Err(passing.into()),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "it took too long".to_owned(),
-        };
-        tracing::error!(%site, %month, why, "a statement is issued without the quality of its ids");
-        Ok(None)
+            )) => Err(passing.into()),
+            Ok(Err(error)) => Ok(Answer::Unreadable(error.to_string())),
+            Err(_) => Ok(Answer::TooLong),
+        }
     }
 }

@@ -389,8 +389,8 @@ pub fn changed(
     let mut pending = Vec::new();
     let mut whole = from;
     if keeps_longer(&current, &settings) {
-        whole = noticed(&site, &settings, from, now)?;
         let sooner = SiteSettings { records_days: current.records_days, ..settings.clone() };
+        whole = noticed(&site, (&settings, &sooner), from, now)?;
         if whole > from && !frozen_alike(&current, &sooner) {
             pending.push((from, sooner));
         }
@@ -403,21 +403,25 @@ pub fn changed(
     Ok((site, first))
 }
 
-/// The first month from one on that begins after the notice of a longer retention.
+/// The first month from one on that begins after the notice of a longer retention. Months begin by
+/// the zone that holds from that one on, which may be a day earlier than by the one before.
 fn noticed(
     site: &Site,
-    settings: &SiteSettings,
+    (settings, sooner): (&SiteSettings, &SiteSettings),
     from: Month,
     now: Timestamp,
 ) -> Result<Month, NoZone> {
-    if let Some((month, _)) = site.pending.iter().find(|(_, said)| !keeps_longer(said, settings)) {
-        // Its notice runs already.
-        return Ok(from.max(*month));
-    }
-    let notice = i64::from(limits::MATERIAL_NOTICE_DAYS) * DAY_MS;
-    let known = Timestamp(now.0.saturating_add(notice));
-    let mut month = from;
-    while calendar::span(site, month)?.from < known {
+    let ahead = Site { pending: vec![(from, sooner.clone())], ..site.clone() };
+    let said = site.pending.iter().find(|(_, said)| !keeps_longer(said, settings));
+    let (known, mut month) = match said {
+        // Its notice runs already, until the instant that was said with it.
+        Some((month, _)) => (calendar::span(site, *month)?.from, from.max(*month)),
+        None => {
+            let notice = i64::from(limits::MATERIAL_NOTICE_DAYS) * DAY_MS;
+            (Timestamp(now.0.saturating_add(notice)), from)
+        }
+    };
+    while calendar::span(&ahead, month)?.from < known {
         month = month.next();
     }
     Ok(month)

@@ -142,7 +142,9 @@ fn awaited(members: &[Arc<Site>], month: Month) -> Vec<Arc<Site>> {
 }
 
 /// When a group's month closes, or was due to. Once it has closed, who joins later with a month
-/// that is open still moves it no more: whoever was waited for was due by then.
+/// that is open still moves it no more: whoever was waited for was due by then. That is also so of
+/// members without a record, who have no close of their own in the figures
+/// (docs/decisions/0045-the-bill-to-the-letter.md has what this leaves).
 fn closes_at(due: &[Timestamp], closed_at: Option<Timestamp>) -> Timestamp {
     let due = due.iter().copied();
     match closed_at {

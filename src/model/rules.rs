@@ -19,6 +19,11 @@ impl RuleSet {
         Self(number)
     }
 
+    /// The rule set of a name, as it is written in what is handed out.
+    pub fn named(name: &str) -> Option<Self> {
+        name.strip_prefix("mau/")?.parse().ok().map(Self)
+    }
+
     /// The number that is stored.
     pub const fn number(self) -> u32 {
         self.0
@@ -54,5 +59,7 @@ mod tests {
         let newer = RuleSet::of(RuleSet::CURRENT.number() + 1);
         assert!(!newer.is_known() && newer > RuleSet::CURRENT);
         assert_eq!(newer.to_string(), "mau/2");
+        assert_eq!(RuleSet::named("mau/2"), Some(newer));
+        assert!(["mau/", "mau2", "2", "mau/x"].map(RuleSet::named).iter().all(Option::is_none));
     }
 }

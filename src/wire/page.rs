@@ -290,7 +290,10 @@ impl Page {
         let Some(quality) = &body.quality else { return };
         self.section("How far the ids can be trusted");
         let Some(of) = quality else {
-            return self.element("p", "It could not be told when this was issued.");
+            self.element("p", "It could not be told when this was issued.");
+            // What is known of a member is said all the same.
+            self.quality_of_members(body);
+            return self.end();
         };
         let row = |name: &str, licenses: u64, ppm: u64| {
             (name.to_owned(), vec![number(licenses), percent(ppm)])
@@ -341,9 +344,11 @@ impl Page {
         let rows: Vec<_> = members.iter().map(row).collect();
         let heads = ["Site", "Licences under a placeholder id", "Suspect users", "Suspect devices"];
         self.table(&heads, &rows);
-        let what = "Above are the sums of the members: who looks like many at two sites is counted \
-                    at both.";
-        self.element("p", what);
+        if body.quality.as_ref().is_some_and(Option::is_some) {
+            let what = "Above are the sums of the members: who looks like many at two sites is \
+                        counted at both.";
+            self.element("p", what);
+        }
     }
 
     fn method(&mut self, body: &Body) {

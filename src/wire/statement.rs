@@ -35,8 +35,13 @@ pub const GROUP_FORMAT: &str = "blindtally/group-statement/3";
 const GROUP_WITHOUT_QUALITY: &str = "blindtally/group-statement/2";
 /// What it was called before devices that stand for users were billed.
 const GROUP_WITHOUT_DEVICE_USERS: &str = "blindtally/group-statement/1";
-/// Longest statement that is read, bytes.
-pub const STATEMENT_BYTES_MAX: usize = 1 << 20;
+/// Longest statement that is read, bytes: that of a group has about 1,300 for each member, and a
+/// client takes an answer of twice as many.
+pub const STATEMENT_BYTES_MAX: usize = 32 << 20;
+/// What of it is left for the ledger's proof, bytes.
+const PROOF_BYTES_MAX: usize = 64 << 10;
+/// Longest body that is issued, bytes: with its proof it can be read again.
+pub const BODY_BYTES_MAX: usize = STATEMENT_BYTES_MAX - PROOF_BYTES_MAX;
 
 /// A statement: what it says, and the proof that the ledger has its digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -213,6 +218,11 @@ impl Body {
     pub fn is_of_form_with_devices(&self) -> bool {
         [FORMAT, WITH_ALL_SYSTEMS, GROUP_FORMAT, GROUP_WITHOUT_QUALITY]
             .contains(&self.format.as_str())
+    }
+
+    /// Whether it is of the form that is issued now.
+    fn is_of_newest_form(&self) -> bool {
+        [FORMAT, GROUP_FORMAT].contains(&self.format.as_str())
     }
 
     /// Whether no figure by DRM system is left out, as in older forms.

@@ -388,7 +388,8 @@ class World:
         own = {of: self.tally(of, month) for of in members}
         figures, excluded, late, by_drm = statement(own, group)
         alone = [] if group is None else [of for of in members if of in group.in_time]
-        parts = [statement({of: own[of]}, None)[3] for of in alone]
+        parts = [statement({of: own[of]}, None) for of in alone]
+        parts = [(each[3], each[0]["mau"]) for each in parts]
         bills = {
             "mau": late["users"], "licenses_issued": late["licenses_issued"],
             "device_users": late.get("device_users", 0),
@@ -545,17 +546,22 @@ def left_out(by_drm, least):
 
 
 def told(by_drm, mau, least, members=()):
-    """What a statement tells by DRM system. Of users also not whose others are few; of a group's
-    licences nothing that a member does not tell."""
-    own = left_out(by_drm, least)
-    without = own.union(*(left_out(each, least) for each in members))
+    """What a statement tells by DRM system; of a group nothing that a member does not tell."""
+    whole, parts = silent(by_drm, mau, least), [silent(*each, least) for each in members]
+    no_users, no_licenses = (set().union(*each) for each in zip(whole, *parts))
     return {
-        drm: [
-            None if drm in own or 0 < mau - users < least else users,
-            None if drm in without else licenses,
-        ]
+        drm: [None if drm in no_users else users, None if drm in no_licenses else licenses]
         for drm, (users, licenses) in by_drm.items()
     }
+
+
+def silent(by_drm, mau, least):
+    """The systems whose users are not told, and those whose licences are not. Of users also those
+    of whom few are without the system, and all where few have more than one."""
+    out = left_out(by_drm, least)
+    more = sum(users for users, _ in by_drm.values()) - mau
+    few = {drm for drm, (users, _) in by_drm.items() if 0 < mau - users < least}
+    return out | (set(by_drm) if not out and 0 < more < least else few), out
 
 
 def counted_again(figures, late, version, digest):

@@ -1,5 +1,6 @@
 //! What one month costs no other, and what a bill does not wait for.
 
+use super::fake::Trouble;
 use super::*;
 use crate::wire::explained::IdQuality;
 
@@ -76,6 +77,30 @@ async fn a_bill_does_not_hang_on_the_quality_of_its_ids() {
     let quality: Option<IdQuality> = second.body.quality.unwrap();
     assert!(quality.is_some());
     assert!(world.desk.versions(site_id(), november()).await.unwrap().len() > bytes.len());
+}
+
+/// A member that is never read to the end takes its share of the time, and a busy one is asked
+/// again behind the others.
+#[tokio::test]
+async fn a_member_that_cannot_be_read_keeps_no_other_from_being_read() {
+    let world = World::grouped();
+    let site = |id: &str| SiteId::parse(id.as_bytes()).unwrap();
+    let troubled = |id: &str, trouble: Trouble| {
+        world.memory.troubles.lock().unwrap().insert(site(id), trouble);
+    };
+    troubled("A", Trouble::Stuck);
+    troubled("B", Trouble::Slow);
+    let (closed_at, within) = (Timestamp(0), Duration::from_secs(2));
+    let sites = vec![site("A"), site("B")];
+    let read = world.desk.0.read_all(sites, november(), (closed_at, within));
+    let read = soon(read).await.unwrap();
+    assert_eq!(["A", "B"].map(|id| read.0[&site(id)].is_some()), [false, true]);
+    assert_eq!(world.memory.asked.load(Ordering::SeqCst), 3, "the first one twice");
+    // Busy is not for ever: nobody waits for the next look at all months.
+    troubled("A", Trouble::Busy);
+    let body = world.desk.statement(groups::scope(), november()).await.unwrap().body;
+    assert!(body.quality.is_some_and(|of| of.is_some()));
+    assert_eq!(world.memory.asked.load(Ordering::SeqCst), 6);
 }
 
 /// A statement without the member is of the first form, one with `null` of the second.

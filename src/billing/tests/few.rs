@@ -78,7 +78,8 @@ async fn a_system_of_few_users_is_in_no_statement_table_or_page() {
     }
 }
 
-/// The sum of two members, less what one of them tells, is what the other one does not tell.
+/// What two members have together, less what one of them tells, is what the other one does not
+/// tell: the totals show that nobody is a user of both.
 #[tokio::test]
 async fn a_group_tells_nothing_that_a_member_does_not() {
     let world = World::grouped();
@@ -96,11 +97,73 @@ async fn a_group_tells_nothing_that_a_member_does_not() {
     let names: Vec<&str> = body.by_drm_type.iter().map(|of| of.drm_type.as_str()).collect();
     let all = [DrmType::Widevine, DrmType::PlayReady, DrmType::FairPlay];
     assert_eq!(names, all.map(DrmType::name));
-    assert_eq!(told(&body), [(Some(80), Some(180)), (Some(33), None), (Some(12), None)]);
+    assert_eq!(told(&body), [(None, Some(180)), (None, None), (None, None)]);
     let second = world.restate_group().await.unwrap().body;
     assert_eq!((second.version, &second.by_drm_type), (2, &body.by_drm_type));
+    // A first statement from before members were asked told more, and no later one does.
+    let name = format!("statement/{}/2026-11/0000000001", scope());
+    let mut first = Statement::parse(&world.memory.rows.lock().unwrap()[&name]).unwrap();
+    for (of, users) in first.body.by_drm_type.iter_mut().zip([80, 33, 12]) {
+        of.mau = Some(users);
+    }
+    world.memory.rows.lock().unwrap().retain(|row, _| *row == name);
+    world.memory.rows.lock().unwrap().insert(name, first.to_bytes().unwrap());
+    let again = world.restate_group().await.unwrap().body;
+    assert_eq!(told(&again), told(&body));
     let exact = |of: &ByDrm| of.licenses_issued.unwrap_or_default();
     assert!(body.by_drm_type.iter().map(exact).sum::<u64>() < body.figures.licenses_issued);
+}
+
+/// What was left out of a version is left out of those that follow it, whatever the setting says by
+/// then, and each of them says below how many.
+#[tokio::test]
+async fn a_later_version_tells_no_more_than_the_one_before() {
+    let settings = |least| Settings { subjects_least: least, ..Settings::default() };
+    let desk = |world: &World, least| {
+        let clock = Arc::new(Ticking(1_798_000_000_000.into()));
+        Billing::new(world.memory.clone(), world.ledger.clone(), settings(least), clock)
+    };
+    for of_group in [false, true] {
+        let (world, of) = match of_group {
+            true => (World::grouped(), scope()),
+            false => (World::new(), site_id()),
+        };
+        let own = [(90, 401), (70, 130), (60, 202), (55, 40)];
+        let set = |counters: &mut Counters| {
+            counters.mau = 180;
+            for (at, (users, licenses)) in own.into_iter().enumerate() {
+                (counters.mau_by_drm[at], counters.licenses_by_drm[at]) = (users, licenses);
+            }
+        };
+        world.memory.usage.lock().unwrap().iter_mut().for_each(|of| set(&mut of.tally.counters));
+        let mut found = world.memory.recount.lock().unwrap().clone().unwrap();
+        (found.users, found.users_by_drm) = (180, [90, 70, 60, 55, 0, 0, 0, 0]);
+        *world.memory.recount.lock().unwrap() = Some(found);
+        if of_group {
+            world.change(|group| {
+                set(&mut group.members[0].tally.counters);
+                group.members.truncate(1);
+                set(&mut group.tally.counters);
+                group.tally.counters.licenses_by_drm = [0; 8];
+            });
+        }
+        let first = desk(&world, 58).statement(of.clone(), november()).await.unwrap().body;
+        let hidden = [(Some(90), Some(401)), (Some(70), Some(130)), (None, None), (None, None)];
+        assert_eq!((told(&first), first.subjects_least), (hidden.to_vec(), Some(58)));
+        // Lowered, raised, and lowered again.
+        let all = [(None, None); 4].to_vec();
+        let said = [(10, 58, hidden.to_vec()), (100, 100, all.clone()), (10, 100, all)];
+        for (version, (least, effective, wanted)) in (2..).zip(said) {
+            let mut text = format!(r#"{{"reason":"late {version}"}}"#).into_bytes();
+            let desk = desk(&world, least);
+            let caller = caller(Role::Operator);
+            let restated = desk.restate(&caller, of.clone(), november(), &mut text).await.unwrap();
+            let body = restated.statement.body;
+            assert_eq!((body.version, body.subjects_least), (version, Some(effective)));
+            assert_eq!(told(&body), wanted, "{version} of {of}");
+            assert!(desk.0.says_the_same(&of, november(), &body).unwrap());
+        }
+    }
 }
 
 #[tokio::test]

@@ -119,6 +119,39 @@ async fn a_group_is_stated_with_its_own_users_and_its_members_sums() {
     assert_eq!(world.entries(), [1, 2]);
 }
 
+/// Each member has a quality, a method and figures of its own: the statement of many is long, and
+/// what was issued is read again.
+#[tokio::test]
+async fn a_group_of_many_members_is_stated_and_read_again() {
+    const MEMBERS: usize = 1_500;
+    let world = World::grouped();
+    world.change(|group| {
+        let more = (group.members.len()..MEMBERS).map(|at| member(&format!("M{at}"), [0, 3, 0, 0]));
+        group.members.extend(more);
+    });
+    let first = world.desk.statement(scope(), november()).await.unwrap();
+    let bytes = first.to_bytes().unwrap();
+    assert!(bytes.len() > MEMBERS * 1_000, "{}", bytes.len());
+    let body = verify(&bytes, &world.key()).unwrap();
+    assert_eq!(body.members.map(|of| of.len()), Some(MEMBERS));
+    assert_eq!(world.desk.statement(scope(), november()).await.unwrap(), first);
+    assert_eq!(world.restate_group().await.unwrap().body.version, 2);
+    world.desk.versions(scope(), november()).await.unwrap();
+}
+
+/// A statement that could not be read again would take all versions of its month with it.
+#[tokio::test]
+async fn a_statement_too_long_to_be_read_is_not_issued() {
+    use crate::wire::statement::BODY_BYTES_MAX;
+    let world = World::grouped();
+    world.change(|group| group.members[0].time_zone = "x".repeat(BODY_BYTES_MAX));
+    let refused = world.desk.statement(scope(), november()).await;
+    assert_eq!(refused, Err(BillingError::Failed));
+    assert!(world.entries().is_empty() && world.memory.rows.lock().unwrap().is_empty());
+    world.change(|group| group.members[0].time_zone = "UTC".to_owned());
+    assert_eq!(world.desk.statement(scope(), november()).await.unwrap().body.version, 1);
+}
+
 /// The figures of a later version are those of the first, whoever joined meanwhile.
 #[tokio::test]
 async fn a_site_that_joins_after_the_close_adds_to_the_corrections() {

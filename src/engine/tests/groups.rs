@@ -217,6 +217,33 @@ fn a_group_closes_with_its_last_member() {
     world.close();
 }
 
+/// Its close is that of its last member, with records or without, and a late record of that one
+/// moves nothing.
+#[test]
+fn a_group_is_due_with_its_last_member_which_may_have_no_record() {
+    let mut world = World::grouped(settings(false), [Some("G"), Some("G"), None]);
+    world.run(Op::Submit(vec![row(1, 1, 1, 1)]));
+    let due = |world: &World| {
+        let found = world.group("G", november());
+        let own = found.members.iter().map(|one| one.closes_at).collect::<Vec<_>>();
+        assert!(own[1] < own[0]);
+        assert_eq!(found.closes_at, own[0]);
+        (found.closes_at, found.state)
+    };
+    let (at, state) = due(&world);
+    assert_eq!(state, State::Open);
+    // The server was off, so it closes later than it was due.
+    world.run(Op::Advance(400));
+    assert_eq!(due(&world), (at, State::Closed));
+    assert!(world.group("G", november()).tally.closed_at.is_some_and(|closed| closed > at));
+    world.run(Op::Submit(vec![row(0, 2, 2, 401)]));
+    for op in [Op::Restart, Op::Fold, Op::Restart] {
+        world.run(op);
+        assert_eq!(due(&world), (at, State::Closed));
+    }
+    world.close();
+}
+
 /// A month that nobody was counted in has no figures of its own, and stays closed all the same:
 /// else whoever joins then would be among figures that are stated already.
 #[test]

@@ -215,7 +215,7 @@ fn whatever_stands_in_it_is_text() {
 /// The same of a group, whose members say what is said of a site elsewhere.
 #[test]
 fn a_group_is_shown_with_its_members() {
-    let of_group = |text: &str| {
+    let grouped = |text: &str| {
         let mut statement = statement(text);
         let body = &mut statement.body;
         let member = Member {
@@ -231,13 +231,27 @@ fn a_group_is_shown_with_its_members() {
         };
         (body.billing_group, body.members) = (GroupId::parse(b"all"), Some(vec![member]));
         body.figures.devices = None;
-        String::from_utf8(statement.to_page(Digest([0x12; 32]))).unwrap()
+        statement
     };
+    let of_group =
+        |text: &str| String::from_utf8(grouped(text).to_page(Digest([0x12; 32]))).unwrap();
     let (plain, hostile) = (of_group("plain"), of_group(HOSTILE));
     let shown = ["Usage statement group all", "Members of the group", "Of the member", "ACME"];
     for text in shown.into_iter().chain(["Suspect users", "is counted at both"]) {
         assert!(plain.contains(text), "{text}");
     }
+    // Where that of one member is not known, that of the others is said all the same.
+    let mut unread = grouped("plain");
+    let mut other = unread.body.members.as_ref().unwrap()[0].clone();
+    (other.site_id, other.quality) = (SiteId::parse(b"B").unwrap(), Some(None));
+    unread.body.members.as_mut().unwrap().push(other);
+    unread.body.quality = Some(None);
+    let unread = String::from_utf8(unread.to_page(Digest([0x12; 32]))).unwrap();
+    for text in ["could not be told", "Suspect users", ">9<", "not known"] {
+        assert!(unread.contains(text), "{text}: {unread}");
+    }
+    assert!(!unread.contains("is counted at both"), "there is no sum");
+    assert_eq!(unread.matches("<section").count(), unread.matches("</section>").count());
     assert!(!plain.contains("Active devices") && plain.contains("can be trusted"));
     assert_eq!(tags(&plain), tags(&hostile));
     assert_eq!(hostile.matches("&lt;img").count(), 9);

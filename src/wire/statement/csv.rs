@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{Body, Corrected, Member, Method};
 use crate::ledger::Digest;
+use crate::model::rules::RuleSet;
 use crate::wire::explained::IdQuality;
 use crate::wire::usage::csv_cell;
 
@@ -17,7 +18,7 @@ impl Body {
         let mut rows = self.heads(digest);
         rows.extend(self.counts());
         rows.extend(late("corrected", &self.corrections));
-        rows.extend(of_quality(self.quality.as_ref()));
+        rows.extend(self.of_quality(self.quality.as_ref()));
         rows.extend(self.subjects_least.map(|least| row("subjects_least", least)));
         for of in &self.by_drm_type {
             for (name, count) in [("mau", of.mau), ("licenses_issued", of.licenses_issued)] {
@@ -34,7 +35,7 @@ impl Body {
         }
         rows.extend(self.recounted());
         for of in self.members.iter().flatten() {
-            rows.extend(of_member(of));
+            rows.extend(self.of_member(of));
         }
         let mut text = "figure,value\r\n".to_owned();
         for (name, value) in rows {
@@ -118,11 +119,52 @@ impl Body {
         rows
     }
 
-    /// The rule set: its own, or that of the members.
+    /// The rule set: its own, or the newest of the members', as the usage has it.
     fn rule_set(&self) -> Option<&str> {
         let of_members = self.members.iter().flatten().map(|member| &member.method);
-        let method = self.method.iter().chain(of_members).next();
-        method.map(|method| method.rule_set.as_str())
+        let methods = self.method.iter().chain(of_members);
+        let names = methods.map(|method| method.rule_set.as_str());
+        // Of what is none that has a number, the first.
+        names
+            .reduce(|first, of| if RuleSet::named(of) > RuleSet::named(first) { of } else { first })
+    }
+
+    /// How far ids can be trusted; nothing of what is unknown. When that was so and from where on a
+    /// member is suspect is not in tables of older forms, which stay as they were.
+    fn of_quality(&self, said: Option<&Option<IdQuality>>) -> Vec<Row> {
+        let Some(known) = said.and_then(Option::as_ref) else { return Vec::new() };
+        if self.is_of_newest_form() {
+            let rows = IdQuality::columns(Some(known)).into_iter();
+            return rows.filter(|(_, value)| !value.is_empty()).collect();
+        }
+        let figures = known.figures().into_iter();
+        let figures = figures.filter_map(|(name, count)| Some((name, count?)));
+        figures.map(|(name, count)| row(format!("quality_{name}"), count)).collect()
+    }
+
+    /// A member of a group, with its own figures.
+    fn of_member(&self, member: &Member) -> Vec<Row> {
+        let of = format!("_of_{}", member.site_id);
+        let figures = &member.figures;
+        let mut rows = vec![
+            row(format!("mau{of}"), figures.mau),
+            row(format!("licenses_issued{of}"), figures.licenses_issued),
+            row(format!("device_users{of}"), figures.device_users),
+            row(format!("records{of}"), figures.records),
+            (format!("time_zone{of}"), member.time_zone.clone()),
+            (format!("from{of}"), member.from.to_string()),
+            (format!("to{of}"), member.to.to_string()),
+        ];
+        rows.extend(member.closed_at.map(|at| (format!("closed_at{of}"), at.to_string())));
+        rows.extend(of_method(&of, &member.method));
+        if self.is_of_newest_form() {
+            // That of a site stands among the heads.
+            rows.push((format!("rule_set{of}"), member.method.rule_set.clone()));
+        }
+        let late = late("corrected", &member.corrections);
+        let others = late.chain(self.of_quality(member.quality.as_ref()));
+        rows.extend(others.map(|(name, count)| (name + &of, count)));
+        rows
     }
 }
 
@@ -140,14 +182,6 @@ fn late<'c>(name: &str, of: &'c Corrected) -> impl Iterator<Item = Row> + use<'c
     let excluded = of.excluded.iter();
     figures
         .chain(excluded.map(move |of| row(format!("{reasons}_excluded_{}", of.reason), of.records)))
-}
-
-/// How far ids can be trusted, when that was so and from where on a member is suspect; nothing of
-/// what is unknown.
-fn of_quality(said: Option<&Option<IdQuality>>) -> impl Iterator<Item = Row> + use<> {
-    let known = said.and_then(Option::as_ref);
-    let rows = known.map(|known| IdQuality::columns(Some(known)));
-    rows.into_iter().flatten().filter(|(_, value)| !value.is_empty())
 }
 
 /// How a month was counted; `of` stands behind each name. What older statements do not say is not
@@ -171,27 +205,5 @@ fn of_method(of: &str, method: &Method) -> Vec<Row> {
     ] {
         rows.extend(option.map(|option| row(name, &option)));
     }
-    rows
-}
-
-/// A member of a group, with its own figures.
-fn of_member(member: &Member) -> Vec<Row> {
-    let of = format!("_of_{}", member.site_id);
-    let figures = &member.figures;
-    let mut rows = vec![
-        row(format!("mau{of}"), figures.mau),
-        row(format!("licenses_issued{of}"), figures.licenses_issued),
-        row(format!("device_users{of}"), figures.device_users),
-        row(format!("records{of}"), figures.records),
-        (format!("time_zone{of}"), member.time_zone.clone()),
-        (format!("from{of}"), member.from.to_string()),
-        (format!("to{of}"), member.to.to_string()),
-    ];
-    rows.extend(member.closed_at.map(|at| (format!("closed_at{of}"), at.to_string())));
-    rows.extend(of_method(&of, &member.method));
-    // That of a site stands among the heads.
-    rows.push((format!("rule_set{of}"), member.method.rule_set.clone()));
-    let others = late("corrected", &member.corrections).chain(of_quality(member.quality.as_ref()));
-    rows.extend(others.map(|(name, count)| (name + &of, count)));
     rows
 }

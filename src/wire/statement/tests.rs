@@ -129,6 +129,80 @@ fn a_csv_says_what_the_statement_says() {
     assert_eq!(names.len(), rows.len(), "each name once: {csv}");
 }
 
+/// A quality as the third form had it.
+const QUALITY: &str = concat!(
+    r#""quality":{"as_of":"2026-12-09T00:00:00Z","records_counted":5,"records_seen":5,"#,
+    r#""sentinel_licenses":1,"sentinel_share_ppm":250000,"unattributed_licenses":1,"#,
+    r#""unattributed_share_ppm":250000,"suspect_shared_users":0,"suspect_users_by_devices":0,"#,
+    r#""suspect_users_by_share":0,"suspect_user_licenses":0,"suspect_user_share_ppm":0,"#,
+    r#""suspect_shared_devices":0,"suspect_device_licenses":0,"#,
+    r#""limits":{"devices_per_user":50,"users_per_device":20,"license_share_ppm":10000,"#,
+    r#""license_share_least":100}}"#,
+);
+
+/// A table that was fetched of a statement long ago is fetched again alike: what newer tables say
+/// is in those of the newest form only.
+#[test]
+fn a_csv_of_an_older_form_stays_as_it_was() {
+    let csv = |body: &Body| {
+        let csv = String::from_utf8(body.to_csv(crate::ledger::Digest([0xab; 32]))).unwrap();
+        csv.split_terminator("\r\n").map(str::to_owned).collect::<Vec<_>>()
+    };
+    let third = THIRD.replace(r#""quality":null"#, QUALITY);
+    let old = csv(&Body::parse(third.as_bytes()).unwrap());
+    let own: Vec<&str> =
+        old.iter().filter(|row| row.starts_with("quality_")).map(String::as_str).collect();
+    let wanted = [
+        "quality_records_counted,5",
+        "quality_records_seen,5",
+        "quality_sentinel_licenses,1",
+        "quality_sentinel_share_ppm,250000",
+        "quality_unattributed_licenses,1",
+        "quality_unattributed_share_ppm,250000",
+        "quality_suspect_shared_users,0",
+        "quality_suspect_users_by_devices,0",
+        "quality_suspect_users_by_share,0",
+        "quality_suspect_user_licenses,0",
+        "quality_suspect_user_share_ppm,0",
+        "quality_suspect_shared_devices,0",
+        "quality_suspect_device_licenses,0",
+    ];
+    assert_eq!(own, wanted);
+    let drm = r#""by_drm_type":[],"subjects_least":10"#;
+    let fourth = third.replace("statement/3", "statement/4").replace(r#""by_drm_type":[]"#, drm);
+    let new = csv(&Body::parse(fourth.as_bytes()).unwrap());
+    for row in ["quality_as_of,2026-12-09T00:00:00Z", "quality_limits_users_per_device,20"] {
+        assert!(new.iter().any(|of| of == row) && !old.iter().any(|of| of == row), "{row}");
+    }
+    // Of a group, too; and which rules its members were counted by.
+    let mut body = Body::parse(fourth.as_bytes()).unwrap();
+    let (site, method) = (body.site_id.take().unwrap(), body.method.take().unwrap());
+    let member = |id: &[u8], rules: &str| Member {
+        site_id: SiteId::parse(id).unwrap(),
+        time_zone: "UTC".to_owned(),
+        from: body.from,
+        to: body.to,
+        closed_at: None,
+        method: Method { rule_set: rules.to_owned(), ..method.clone() },
+        figures: body.figures.clone(),
+        corrections: body.corrections.clone(),
+        quality: body.quality.clone(),
+    };
+    let mut members = vec![member(site.as_str().as_bytes(), "mau/2")];
+    members.extend([member(b"B", "mau/10"), member(b"C", "mau/1")]);
+    (body.billing_group, body.members) = (GroupId::parse(b"all"), Some(members));
+    body.format = GROUP_FORMAT.to_owned();
+    let group = csv(&body);
+    // The newest, as the group's usage says.
+    for row in ["rule_set,mau/10", "rule_set_of_A,mau/2", "rule_set_of_C,mau/1"] {
+        assert!(group.iter().any(|of| of == row), "{row}: {group:?}");
+    }
+    body.format = "blindtally/group-statement/2".to_owned();
+    let older = csv(&body);
+    assert!(!older.iter().any(|row| row.starts_with("rule_set_of_")), "{older:?}");
+    assert!(!older.iter().any(|row| row.contains("quality_as_of")), "{older:?}");
+}
+
 /// All that the JSON form says of the method the other one says as well.
 #[test]
 fn a_csv_says_how_ids_were_read() {
