@@ -249,7 +249,7 @@ impl Inner {
                 let requested_by = parse(&first.by)?;
                 let event = Event::HoldReleased { hold: number, site: site.clone(), requested_by };
                 self.append(entry(event)).await?;
-                hold.released = Some(asked);
+                hold.released = Some(Asked { clock: None, ..asked });
                 self.keep_hold(hold.clone()).await?;
                 Ok((true, view::hold_to_json(&hold, now)))
             }

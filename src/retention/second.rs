@@ -23,12 +23,10 @@ const LINE_MS: i64 = 30 * DAY_MS;
 /// first request came: by it the tokens have their times.
 fn may_be_one(first: &Token, second: &Token, asked_at: Timestamp) -> bool {
     let name = |token: &Token| token.name.trim().to_lowercase();
-    let made = |of: &Token, by: &Token| {
-        of.issuer.as_ref().is_some_and(|issuer| issuer.by == by.key_id)
-    };
+    let made =
+        |of: &Token, by: &Token| of.issuer.as_ref().is_some_and(|issuer| issuer.by == by.key_id);
     let line = |token: &Token| token.issuer.as_ref().map(|Issuer { line, .. }| line.clone());
-    let is_young =
-        |token: &Token| token.created_at.0 > asked_at.0.saturating_sub(LINE_MS);
+    let is_young = |token: &Token| token.created_at.0 > asked_at.0.saturating_sub(LINE_MS);
     let one_line = line(first).is_some() && line(first) == line(second);
     first.key_id == second.key_id
         || name(first) == name(second)
@@ -42,7 +40,8 @@ impl Inner {
     /// Who asks now, as it is kept.
     pub(super) fn asks(&self, caller: &Caller, at: Timestamp) -> Result<Asked, DeskError> {
         let by = credential(caller)?.to_string();
-        Ok(Asked { by, at, clock: Some(self.clock.now()) })
+        let real = self.clock.now();
+        Ok(Asked { by, at, clock: (real != at).then_some(real) })
     }
 
     /// The first request, where this is the second one's. `None` where there is none any more: one
@@ -98,5 +97,57 @@ impl Inner {
         let row = RemovalRow { reason: reason.to_owned(), late_refused: false, asked };
         self.vault.put_row(name, row.to_bytes()?).await?;
         Ok(Some(until(now)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::retention::fake::token_of;
+
+    const ASKED: Timestamp = Timestamp(100 * DAY_MS);
+
+    fn token(key: &str, created_at: i64, issuer: Option<(&str, &str)>) -> Token {
+        let issuer = issuer.map(|(by, line)| Issuer { by: by.into(), line: line.into() });
+        Token { created_at: Timestamp(created_at), issuer, ..Token::clone(&token_of(key)) }
+    }
+
+    /// Each rule by itself, and at its edge.
+    #[test]
+    fn who_may_be_one_person() {
+        let old = ASKED.0 - LINE_MS;
+        let is_one = |a: &Token, b: &Token| may_be_one(a, b, ASKED);
+        let (a, b) = (token("a", 0, None), token("b", 0, None));
+        assert!(!is_one(&a, &b) && is_one(&a, &a));
+        assert!(is_one(&a, &Token { name: format!(" {}", a.name.to_uppercase()), ..b.clone() }));
+        // Younger than the request.
+        assert!(!is_one(&a, &token("b", ASKED.0, None)));
+        assert!(is_one(&a, &token("b", ASKED.0 + 1, None)));
+        // One made the other, whichever asks first, and however long ago.
+        let made = token("b", 0, Some(("a", "b")));
+        assert!(is_one(&a, &made) && is_one(&made, &a));
+        // One line: both are older than a month, or they may be one person's.
+        let of = |key: &str, at: i64, by: &str| token(key, at, Some((by, "x")));
+        assert!(!is_one(&of("c", old, "x"), &of("d", old, "y")));
+        assert!(is_one(&of("c", old + 1, "x"), &of("d", old, "y")));
+        assert!(is_one(&of("c", old, "x"), &of("d", old + 1, "x")));
+        // Two lines, also where the operator of the first start made both.
+        let other = token("e", ASKED.0, Some(("first", "e")));
+        assert!(!is_one(&token("f", ASKED.0, Some(("first", "f"))), &other));
+    }
+
+    /// A line begins with what the operator of the first start makes, and goes on from there.
+    #[test]
+    fn a_line_goes_on_with_what_is_made_in_it() {
+        let first = token("first", 0, None);
+        let child = |maker: &Token, key: &str| Token {
+            issuer: Some(Issuer::of(maker, key)),
+            ..token(key, 0, None)
+        };
+        let (a, b) = (child(&first, "a"), child(&first, "b"));
+        let deep = child(&child(&a, "c"), "d");
+        let line = |token: &Token| token.issuer.clone().unwrap().line;
+        assert_eq!([&a, &b, &deep].map(line), ["a", "b", "a"]);
+        assert_eq!(deep.issuer.unwrap().by, "c");
     }
 }

@@ -83,8 +83,9 @@ impl Inner {
         let event = Event::TerminationRequested { site: site.clone() };
         let what = format!("{site}/site");
         if lives
-            && let Some(until) =
-                self.waits_for_second(caller, (&what, REASON), |of| of == REASON, now, event).await?
+            && let Some(until) = self
+                .waits_for_second(caller, (&what, REASON), |of| of == REASON, now, event)
+                .await?
         {
             return Ok((false, waits_to_json("termination_requested", until)));
         }

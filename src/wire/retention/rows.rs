@@ -46,8 +46,8 @@ pub struct Asked {
     /// When, by the believed time.
     #[serde(with = "text")]
     pub at: Timestamp,
-    /// What the clock said then, by which tokens have their times; kept where a second person is
-    /// waited for.
+    /// What the clock said then, by which tokens have their times, where it is another time; kept
+    /// where a second person is waited for.
     #[serde(default, with = "maybe", skip_serializing_if = "Option::is_none")]
     pub clock: Option<Timestamp>,
 }
