@@ -217,6 +217,7 @@ async fn list(engine: &Engine, sites: u64) -> Result<()> {
         created_at: NOW,
         expires_at: Timestamp(i64::MAX),
         secret_hash: [0; 32],
+        issuer: None,
     };
     let caller: Caller = Arc::new(token);
     let month = NOW.day().month();

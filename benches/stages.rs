@@ -173,6 +173,7 @@ async fn post(desk: Ingest, body: Vec<u8>) -> std::result::Result<(), String> {
         producers: None,
         created_at: Timestamp(0),
         expires_at: Timestamp(i64::MAX),
+        issuer: None,
     });
     let post = Post {
         caller: &caller,

@@ -84,8 +84,9 @@ impl Inner {
         }
         let name = format!("{ROWS}{what}");
         let rows = self.vault.load_rows(&name)?.into_iter();
-        let row = rows.filter(|(row, _)| *row == name).map(|(_, bytes)| RemovalRow::parse(&bytes));
-        let asked = row.last().transpose()?.filter(|row| is_same(&row.reason));
+        let mut row =
+            rows.filter(|(row, _)| *row == name).map(|(_, bytes)| RemovalRow::parse(&bytes));
+        let asked = row.next_back().transpose()?.filter(|row| is_same(&row.reason));
         let until = |at: Timestamp| Timestamp(at.0.saturating_add(WAITS_MS));
         let asked = asked.map(|row| row.asked).filter(|asked| now <= until(asked.at));
         if self.first_of_two(asked, caller)?.is_some() {
