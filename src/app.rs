@@ -87,7 +87,7 @@ impl AppError {
         matches!(
             self,
             Self::Http(StartError::PlainHttp(_) | StartError::Tls(_))
-                | Self::Open(OpenError::SameDevice)
+                | Self::Open(OpenError::SameDevice | OpenError::SharesTogether)
                 | Self::Retention(RetentionError::Policy(_))
                 | Self::Webhooks(WebhookError::Roots(_))
         )

@@ -773,6 +773,7 @@ mod tests {
                 producers: None,
                 created_at: Timestamp(0),
                 expires_at: Timestamp(0),
+                issuer: None,
             });
             KeyName::new(&caller, "key")
         };
@@ -800,6 +801,7 @@ mod tests {
             producers: None,
             created_at: Timestamp(0),
             expires_at: Timestamp(0),
+            issuer: None,
         });
         let digest = |media: Media, headers: &[(&str, &str)]| {
             let value = |text: &str| Zeroizing::new(text.to_owned());

@@ -267,7 +267,7 @@ struct State {
     /// Whether the ledger was asked which reviews of holds it has.
     reviews_known: bool,
     /// What was wrong at the last run, and had its alarm then.
-    lasting: Vec<crate::ledger::Alarm>,
+    lasting: Vec<aside::Lasting>,
 }
 
 struct Inner {
@@ -281,13 +281,13 @@ struct Inner {
     next: Option<Policy>,
     state: Mutex<State>,
     /// Given to who looks through rows, lots and certificates, off the reactor.
-    reading: tokio::sync::Semaphore,
+    reading: Arc<tokio::sync::Semaphore>,
     /// Held for a whole run.
     running: Arc<tokio::sync::Mutex<()>>,
     /// Held while it is decided what goes and what stays, and while holds change.
     deciding: tokio::sync::Mutex<()>,
     figures: Figures,
-    access: access::AccessLog,
+    access: Arc<access::AccessLog>,
     /// The digest of the report of the tests, as it was read last.
     report: papers::KnownReport,
     /// Who is told when the ledger cannot be written any more.
@@ -343,11 +343,11 @@ impl Desk {
             policy,
             next,
             state: Mutex::new(state),
-            reading: tokio::sync::Semaphore::new(READERS_MAX),
+            reading: Arc::new(tokio::sync::Semaphore::new(READERS_MAX)),
             running: Arc::default(),
             deciding: tokio::sync::Mutex::default(),
             figures,
-            access: access::AccessLog::default(),
+            access: Arc::default(),
             report,
             told: OnceLock::new(),
             past: told::Past::default(),
@@ -393,11 +393,8 @@ impl Desk {
         &self,
         look: impl FnOnce(&Self) -> Result<T, DeskError> + Send + 'static,
     ) -> Result<T, DeskError> {
-        let _one_of_few = self.0.reading.acquire().await.map_err(|_| DeskError::Stopped)?;
         let desk = self.clone();
-        // An error means that it ended with a panic, which has been logged.
-        let looked = tokio::task::spawn_blocking(move || look(&desk)).await;
-        looked.unwrap_or(Err(DeskError::Failed))
+        self.0.in_turn(move || look(&desk)).await
     }
 
     /// Goes the whole way even when nobody waits for it any more.
@@ -407,6 +404,24 @@ impl Desk {
     ) -> Result<T, DeskError> {
         // An error means that it ended with a panic, which has been logged.
         tokio::spawn(work).await.unwrap_or(Err(DeskError::Failed))
+    }
+}
+
+impl Inner {
+    /// Looks through rows, one of a few at a time, off the reactor. Also one that nobody waits for
+    /// any more keeps its place until it has ended.
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        look: impl FnOnce() -> Result<T, DeskError> + Send + 'static,
+    ) -> Result<T, DeskError> {
+        let place = Arc::clone(&self.reading).acquire_owned().await;
+        let place = place.map_err(|_| DeskError::Stopped)?;
+        let looked = tokio::task::spawn_blocking(move || {
+            let _one_of_few = place;
+            look()
+        });
+        // An error means that it ended with a panic, which has been logged.
+        looked.await.unwrap_or(Err(DeskError::Failed))
     }
 }
 

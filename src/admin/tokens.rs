@@ -13,7 +13,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::{AdminError, Book, Scribe, list};
 use crate::crypto;
 use crate::ledger::{Actor, Credential, Event, Word};
-use crate::model::caller::{Caller, Role, SiteScope, Token};
+use crate::model::caller::{Caller, Issuer, Role, SiteScope, Token};
 use crate::model::time::Clock;
 use crate::wire::admin::{TOKEN_DAYS_MAX, TokenMade, TokenRequest, TokenView, token_end};
 
@@ -95,7 +95,8 @@ impl Tokens {
         if !covers(&caller.sites, &request.sites) {
             return Err(AdminError::BeyondCaller);
         }
-        let (token, secret) = self.mint(request);
+        let (mut token, secret) = self.mint(request);
+        token.issuer = Some(Issuer::of(caller, &token.key_id));
         let answer = TokenMade::new(&token, &token_text(&token, &secret)).to_json();
         self.write(actor(&caller.key_id), token).await?;
         Ok(answer)
@@ -180,6 +181,7 @@ impl Tokens {
             name: request.name,
             created_at: now,
             expires_at: token_end(now, request.expires_in_days),
+            issuer: None,
         };
         (token, secret)
     }

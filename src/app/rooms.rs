@@ -29,6 +29,13 @@ pub enum OpenError {
          one of them, or set [storage] allow_same_device"
     )]
     SameDevice,
+    /// Shares that no two people would have, when they are made, against the setting.
+    #[error(
+        "the two shares of the root key would lie on one device, or on that of the keys directory \
+         or the data; mount the medium of each person at its place and start again, or set \
+         [storage] allow_same_device"
+    )]
+    SharesTogether,
     /// Data without its keys.
     #[error(
         "{} holds data, but {} holds no keys; put the keys back, new ones would open nothing",
@@ -106,6 +113,8 @@ fn open_now(settings: Settings, clock: Arc<dyn Clock>) -> Result<Rooms, OpenErro
     }
     make_directory(&dir)?;
     make_directory(&data)?;
+    let vault_is_there = keys::exists(&settings.keys)?;
+    shares_apart(&settings, [device(&dir)?, device(&data)?], vault_is_there)?;
     let homes = settings.keys.root_files();
     let homes = homes.into_iter().chain([&settings.keys.vek_home]);
     let apart = homes.map(|file| device_of_file(file)).chain([device(&dir)]);
@@ -163,6 +172,28 @@ fn has_entries(path: &Path) -> Result<bool, OpenError> {
 fn device(path: &Path) -> Result<u64, OpenError> {
     let looked = std::fs::metadata(path);
     Ok(looked.map_err(|error| OpenError::Directory(path.to_owned(), error))?.dev())
+}
+
+/// Two shares of the root key on media of their own. Where one of them is not mounted when they are
+/// made, it would be written beside the data, and nobody would take it away.
+fn shares_apart(settings: &Settings, others: [u64; 2], made: bool) -> Result<(), OpenError> {
+    let Some([one, two]) = &settings.keys.shares else { return Ok(()) };
+    if are_apart([device_of_file(one)?, device_of_file(two)?], others) {
+        return Ok(());
+    }
+    if !made && !settings.place.allow_same_device {
+        return Err(OpenError::SharesTogether);
+    }
+    tracing::warn!(
+        "the two shares of the root key lie on one device, or on that of the keys or the data: \
+         whoever has it has both halves, or one without its person"
+    );
+    Ok(())
+}
+
+/// Whether each share is on a device of its own.
+fn are_apart([one, two]: [u64; 2], others: [u64; 2]) -> bool {
+    one != two && !others.contains(&one) && !others.contains(&two)
 }
 
 /// The device of a file; where there is none yet, that of the directory it will lie in.

@@ -7,6 +7,7 @@ mod counts;
 mod evidence;
 mod fixture;
 mod people;
+mod two;
 
 use std::path::Path;
 
@@ -163,6 +164,24 @@ async fn check_29_one_device_needs_the_setting() {
     apart.place.allow_same_device = false;
     let refused = App::start(apart, Arc::new(SystemClock)).await.err().unwrap();
     assert!(refused.is_configuration(), "{refused}");
+    // Nor are the two shares of a root key made on one, and once they are it is said.
+    let mut shared = settings(directory.path());
+    shared.keys.shares = Some(["one", "two"].map(|person| {
+        let medium = directory.path().join(person);
+        std::fs::create_dir(&medium).unwrap();
+        medium.join("root.share")
+    }));
+    let open = async |allow: bool| {
+        let mut shared = shared.clone();
+        shared.place.allow_same_device = allow;
+        App::start(shared, Arc::new(SystemClock)).await
+    };
+    let refused = open(false).await.err().unwrap();
+    assert!(matches!(refused, AppError::Open(OpenError::SharesTogether)), "{refused}");
+    assert!(refused.is_configuration() && !directory.path().join("one/root.share").exists());
+    open(true).await.unwrap().drain().await;
+    let refused = open(false).await.err().unwrap();
+    assert!(matches!(refused, AppError::Open(OpenError::SameDevice)), "{refused}");
 }
 
 struct SetClock(std::sync::atomic::AtomicI64);
@@ -237,9 +256,16 @@ impl SetClock {
 }
 
 /// Makes a token of a role and gives it back.
+/// Each is another person's.
 async fn token_of(app: &App, operator: &str, role: &str) -> String {
+    static PEOPLE: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let person = PEOPLE.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    named_token(app, operator, (role, &format!("{role} {person}"))).await
+}
+
+async fn named_token(app: &App, operator: &str, (role, name): (&str, &str)) -> String {
     let create =
-        format!(r#"{{"role":"{role}","sites":["*"],"name":"{role}","expires_in_days":3650}}"#);
+        format!(r#"{{"role":"{role}","sites":["*"],"name":"{name}","expires_in_days":3650}}"#);
     let (_, made) = ask(app, operator, with_body(Method::POST, "/v1/tokens", create)).await;
     made_token(&made)
 }

@@ -47,6 +47,7 @@ fn caller(role: Role, producer: &str, sites: SiteScope) -> Caller {
         producers: None,
         created_at: Timestamp(0),
         expires_at: Timestamp::END,
+        issuer: None,
     })
 }
 

@@ -57,6 +57,7 @@ fn caller(role: Role) -> Caller {
         producers: None,
         created_at: Timestamp(0),
         expires_at: Timestamp::END,
+        issuer: None,
     })
 }
 

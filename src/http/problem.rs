@@ -109,7 +109,11 @@ kinds! {
     /// A month that still counts.
     MonthOpen = "month-open", CONFLICT, "The month is not closed yet.";
     /// The second request to release a hold by the same person.
-    SamePerson = "same-person", CONFLICT, "Another person must agree.";
+    SamePerson = "same-person", CONFLICT,
+        "Another person must agree, with a token that is older than the first request, has another \
+         holder's name, was not made with the first one's, and, of the same line of makers, is \
+         more than 30 days old as the first one's is: see GET /v1/tokens and token_issued in the \
+         ledger, and let the operator of the first start make the tokens of such pairs.";
     /// The hold has ended.
     HoldReleased = "hold-released", CONFLICT, "The hold has ended.";
     /// An open hold covers what is to be removed.

@@ -64,6 +64,28 @@ pub struct Token {
     pub created_at: Timestamp,
     /// When it ends.
     pub expires_at: Timestamp,
+    /// Who made it; `None` for the one of the first start, which the server makes, and for one that
+    /// a build made which did not keep it.
+    pub issuer: Option<Issuer>,
+}
+
+/// Who made a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issuer {
+    /// The key id of the operator's token that made it.
+    pub by: String,
+    /// The line that it is of: the key id of the token in whose line of makers there is none but
+    /// those of unknown makers before it. Whoever has one operator's token makes tokens of one
+    /// line, but for the operator of the first start.
+    pub line: String,
+}
+
+impl Issuer {
+    /// Of a token with this key id that an operator makes.
+    pub fn of(maker: &Token, key_id: &str) -> Self {
+        let line = maker.issuer.as_ref().map_or(key_id, |own| &own.line);
+        Self { by: maker.key_id.clone(), line: line.to_owned() }
+    }
 }
 
 /// An authenticated caller: the token that proved itself.

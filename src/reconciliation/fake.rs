@@ -25,6 +25,7 @@ pub fn caller(role: Role, producer: &str, sites: SiteScope) -> Caller {
         producers: None,
         created_at: Timestamp(0),
         expires_at: Timestamp(0),
+        issuer: None,
     })
 }
 

@@ -35,7 +35,7 @@ const REFUSED_FROM: u16 = 400;
 pub(super) struct AccessLog {
     noted: Mutex<BTreeMap<Day, AccessDay>>,
     /// Held while rows are read, added to and written.
-    writing: tokio::sync::Mutex<()>,
+    pub(super) writing: tokio::sync::Mutex<()>,
     /// What is written of each day, in sum, once a statement has asked for it: a day has up to a
     /// megabyte, and a statement reads none of them again.
     sums: Mutex<Option<BTreeMap<Day, AccessSummary>>>,
@@ -115,11 +115,14 @@ impl Desk {
         everywhere(caller)?;
         let inner = &self.0;
         let day = day.unwrap_or_else(|| inner.believed().0.day());
-        // Nothing is between row and memory then.
-        let _one = inner.access.writing.lock().await;
-        let noted = inner.access.noted().get(&day).cloned().unwrap_or_default();
+        // Whoever has a place may wait for the writing, and never the other way round.
         let answer = self.look_up(move |desk| {
+            let log = &desk.0.access;
+            // Nothing is between row and memory then.
+            let one = log.writing.blocking_lock();
+            let noted = log.noted().get(&day).cloned().unwrap_or_default();
             let mut known = access_of(desk.0.vault.as_ref(), day)?;
+            drop(one);
             known.merge(noted);
             Ok(known.to_json(day))
         });
@@ -179,16 +182,20 @@ impl Inner {
     }
 
     /// All days together, of the uses whose line names one of these sites. The sums do not know
-    /// sites, so the days are read, one at a time.
+    /// sites, so the days are read, one at a time. Only the days that something is noted of are
+    /// read while nobody writes: no other one can get again what was seen in memory.
     pub(super) async fn access_summary_of(
         &self,
         sites: SiteScope,
     ) -> Result<AccessSummary, DeskError> {
-        // Nothing is between rows and memory then.
-        let _one = self.access.writing.lock().await;
-        let noted = self.access.noted().clone();
-        let vault = Arc::clone(&self.vault);
+        let (vault, log) = (Arc::clone(&self.vault), Arc::clone(&self.access));
         let read = move || {
+            let one = log.writing.blocking_lock();
+            let mut noted = log.noted().clone();
+            for (day, known) in &mut noted {
+                known.merge(access_of(vault.as_ref(), *day)?);
+            }
+            drop(one);
             let mut summary = AccessSummary::default();
             let mut add = |day, known: AccessDay| {
                 let is_own =
@@ -198,11 +205,15 @@ impl Inner {
                     summary.add(day, &own);
                 }
             };
-            each_day(vault.as_ref(), &mut add)?;
+            each_day(vault.as_ref(), &mut |day, known| {
+                if !noted.contains_key(&day) {
+                    add(day, known);
+                }
+            })?;
             noted.into_iter().for_each(|(day, known)| add(day, known));
             Ok::<_, DeskError>(summary)
         };
-        tokio::task::spawn_blocking(read).await.map_err(|_| DeskError::Failed)?
+        self.in_turn(read).await
     }
 
     /// Days whose period is over; how many.

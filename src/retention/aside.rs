@@ -23,8 +23,18 @@ pub(super) struct LeftAlone {
     pub(super) held: usize,
     /// Refused by the engine.
     pub(super) refused: usize,
+    /// Copies of holds that ended, refused likewise.
+    pub(super) copies: usize,
     /// Waiting for a copy of the register of holds.
     pub(super) waiting: usize,
+}
+
+/// What lasts, and had its alarm when it began. The same trouble of copies in hold storage is
+/// another one: neither hides the beginning of the other, nor ends with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lasting {
+    pub(super) reason: Alarm,
+    pub(super) of_copies: bool,
 }
 
 /// What was given up in this run before a key went, and in how large a plan it is tried once more:
@@ -153,10 +163,12 @@ impl Inner {
         if tells(left.held) {
             self.lasting(Alarm::HoldNotKept, left.held > 0).await?;
         }
-        if tells(left.refused) {
-            self.lasting(Alarm::DestructionFailed, left.refused > 0).await?;
+        if tells(left.copies) {
+            let what = Lasting { reason: Alarm::DestructionFailed, of_copies: true };
+            self.lasts(what, left.copies > 0).await?;
         }
-        Ok(())
+        // What no hold covers is tried whether or not the register of holds can be reached.
+        self.lasting(Alarm::DestructionFailed, left.refused > 0).await
     }
 
     /// Whether every copy of the register of holds can be had. Where nobody can tell, none can.
@@ -181,13 +193,18 @@ impl Inner {
 
     /// An alarm when something begins, and a line when it is over.
     pub(super) async fn lasting(&self, reason: Alarm, is: bool) -> Result<(), DeskError> {
-        let was = self.state().lasting.contains(&reason);
+        self.lasts(Lasting { reason, of_copies: false }, is).await
+    }
+
+    async fn lasts(&self, what: Lasting, is: bool) -> Result<(), DeskError> {
+        let was = self.state().lasting.contains(&what);
         if is && !was {
-            self.alarm(reason).await?;
-            self.state().lasting.push(reason);
+            self.alarm(what.reason).await?;
+            self.state().lasting.push(what);
         } else if was && !is {
-            tracing::info!(%reason, "retention: what this alarm was about is over");
-            self.state().lasting.retain(|known| *known != reason);
+            let Lasting { reason, of_copies } = what;
+            tracing::info!(%reason, of_copies, "retention: what this alarm was about is over");
+            self.state().lasting.retain(|known| *known != what);
         }
         Ok(())
     }
@@ -236,10 +253,12 @@ impl Inner {
     /// not say when what was in its way is over.
     async fn in_the_way(&self, row: &RunRow, reason: Alarm) -> Result<(), DeskError> {
         if row.removal.is_some() {
-            self.alarm(reason).await
-        } else {
-            self.lasting(reason, true).await
+            return self.alarm(reason).await;
         }
+        // That the register of holds is away, or keeps nothing, is one trouble, whoever meets it.
+        let of_copies = reason == Alarm::DestructionFailed
+            && row.lots.iter().any(|planned| planned.hold.is_some());
+        self.lasts(Lasting { reason, of_copies }, true).await
     }
 
     /// The ledger has the result of a plan that came to nothing.

@@ -6,6 +6,7 @@
 //! and of the result. So the body is as good as signed, and nobody can issue one without the
 //! ledger's knowing.
 
+use super::limits::HELD_WORD;
 use super::plan::{committed, digest_of, epoch_of, ground_of, keys_of, word_of_planned};
 use super::run::{profile_of, rule_of};
 use super::{Desk, DeskError, Inner, removal, sees};
@@ -186,12 +187,8 @@ impl Inner {
         let (operation, result) = (*operation, *result);
         let intent = self.ask(move |ledger| ledger.proof(operation)).await?;
         let proof = self.ask(move |ledger| ledger.proof(result)).await?;
-        let backups = self.backups_before(operation, self.rows_from(row)).await?;
-        let register = match reported.register {
-            Some(register) => register,
-            // Reported by a build that did not look.
-            None => self.searched(row).await?,
-        };
+        let backups = self.backups_before(operation, self.rows_from(row), self.dead(row)?);
+        let (backups, register) = (backups.await?, reported.register.ok_or(DeskError::Failed)?);
         if register.found > 0 {
             return Err(DeskError::Failed);
         }
@@ -342,7 +339,10 @@ fn agrees_with_itself(body: &Body, intent: u64) -> Result<(), CertificateError> 
         let covered = backups.covered.as_deref().unwrap_or_default();
         let rising = covered.windows(2).all(|two| two[0].operation < two[1].operation);
         let before = covered.iter().all(|backup| backup.operation < intent);
-        rising && before && covered.len() as u64 <= backups.made
+        let dead = backups.dead.as_deref().unwrap_or_default();
+        // A living key of a hold opens what a backup has of its lot.
+        let open = held == 0 || dead.contains(HELD_WORD);
+        rising && before && covered.len() as u64 <= backups.made && open
     };
     let backups = body.backups.as_ref().is_none_or(listed);
     for (same, what) in [(holds, "holds"), (register, "keys in the register"), (backups, "backups")]

@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use super::{Desk, DeskError, Inner, credential, everywhere};
-use crate::ledger::{Actor, Alarm, Credential, Digest, Entry, Event};
+use crate::ledger::{Actor, Alarm, Digest, Entry, Event};
 use crate::model::caller::Caller;
 use crate::model::reason::Reason;
 use crate::model::time::{DAY_MS, Timestamp};
@@ -68,8 +68,8 @@ impl Desk {
     ) -> Result<(bool, Vec<u8>), DeskError> {
         everywhere(caller)?;
         let named = ConfirmRequest::parse(text)?.time;
-        let (inner, by) = (self.0.clone(), credential(caller)?);
-        self.whole(async move { inner.confirm(by, named).await }).await
+        let (inner, caller) = (self.0.clone(), caller.clone());
+        self.whole(async move { inner.confirm(&caller, named).await }).await
     }
 }
 
@@ -174,9 +174,10 @@ impl Inner {
 
     async fn confirm(
         &self,
-        by: Credential,
+        caller: &Caller,
         named: Timestamp,
     ) -> Result<(bool, Vec<u8>), DeskError> {
+        let by = credential(caller)?;
         let _one = self.running.lock().await;
         let real = self.clock.now();
         let known = self.state().clock.clone();
@@ -203,7 +204,7 @@ impl Inner {
             other.is_some_and(|other| other.abs_diff(ahead) <= CONFIRM_MS.unsigned_abs())
         };
         let request = (REQUEST, reason.as_str());
-        let waits = self.waits_for_second(&by, request, is_same, from, asked).await?;
+        let waits = self.waits_for_second(caller, request, is_same, from, asked).await?;
         if let Some(until) = waits {
             return Ok((false, view::waits_to_json("confirmation_requested", until)));
         }

@@ -15,6 +15,7 @@ use crate::engine::EngineError;
 use crate::keys::vek::LedgerMark;
 use crate::keys::{EpochStanding, KeyInfo, KeyKind, RegisterScan, Victim};
 use crate::model::arrival::Hour;
+use crate::model::caller::{Caller, Role, SiteScope, Token};
 use crate::model::ids::{HoldNo, KeyId, SiteId};
 use crate::model::limits;
 use crate::model::pseudonym::Algorithm;
@@ -51,6 +52,22 @@ impl Clock for TestClock {
     fn running(&self) -> Duration {
         Duration::from_millis(self.1.load(Ordering::Relaxed).unsigned_abs())
     }
+}
+
+/// The token of a key id, as the desk's tests have it: each key id is another person's.
+pub fn token_of(key_id: &str) -> Caller {
+    Arc::new(Token {
+        key_id: key_id.to_owned(),
+        secret_hash: [0; 32],
+        role: Role::Custodian,
+        sites: SiteScope::All,
+        name: format!("person {key_id}"),
+        producer: "test".to_owned(),
+        producers: None,
+        created_at: Timestamp(0),
+        expires_at: Timestamp::END,
+        issuer: None,
+    })
 }
 
 /// Where the vault is cut: calls that change something are counted.
@@ -112,6 +129,10 @@ pub struct Inside {
     pub rows: BTreeMap<String, Vec<u8>>,
     /// Tokens and their ends.
     pub tokens: BTreeMap<String, Timestamp>,
+    /// Tokens that are not as [`token_of`] makes them; `None` for one that has gone.
+    pub callers: BTreeMap<String, Option<Caller>>,
+    /// The next search in the register cannot read it.
+    pub unreadable: bool,
     /// How often the files of removed rows were rewritten.
     pub rewritten: usize,
     /// Keys that were destroyed.
@@ -598,6 +619,9 @@ impl Vault for Memory {
     }
 
     fn scan_register(&self, gone: &[KeyId], of_holds: bool) -> Result<RegisterScan, EngineError> {
+        if self.with(|inside| inside.unreadable) {
+            return Err(EngineError::Refused("the register cannot be read".into()));
+        }
         Ok(self.with(|inside| {
             let (ended, count) = match of_holds {
                 true => (&inside.held_gone, gone.len() as u64),
@@ -710,6 +734,11 @@ impl Vault for Memory {
 
     fn token_ends(&self) -> Vec<(String, Timestamp)> {
         self.with(|inside| inside.tokens.clone().into_iter().collect())
+    }
+
+    fn token(&self, key_id: &str) -> Option<Caller> {
+        let made = self.with(|inside| inside.callers.get(key_id).cloned());
+        made.unwrap_or_else(|| Some(token_of(key_id)))
     }
 
     fn delete_token(&self, key_id: String) -> Change<'_, ()> {

@@ -121,7 +121,8 @@ impl Figures {
 
     /// Keeps what the last run left where it is.
     pub(super) fn left_alone(&self, left: LeftAlone) {
-        let all = i64::try_from(left.held + left.refused + left.waiting).unwrap_or(i64::MAX);
+        let all = left.held + left.refused + left.copies + left.waiting;
+        let all = i64::try_from(all).unwrap_or(i64::MAX);
         self.cells.left_alone.store(all, Ordering::Relaxed);
     }
 

@@ -146,7 +146,7 @@ impl Inner {
             ground: request.ground.to_owned(),
             review_at: request.review_at,
             reason: request.reason,
-            opened: Asked { by, at: now },
+            opened: Asked { by, at: now, clock: None },
             in_ledger: false,
             requested: None,
             released: None,
@@ -226,11 +226,11 @@ impl Inner {
         if hold.released.is_some() {
             return Err(DeskError::Released);
         }
-        let asked = Asked { by: by.to_string(), at: now };
+        let asked = self.asks(caller, now)?;
         let entry = |event| Entry::new(now, Actor::Credential(by.clone()), event);
         let asked_before = hold.requested.clone().filter(|_| hold.waits_for_release(now));
-        match asked_before {
-            None => {
+        match self.first_of_two(asked_before, caller) {
+            Ok(None) => {
                 let (hold_no, site) = (number, site.clone());
                 let event = Event::HoldReleaseRequested { hold: hold_no, site, reason: None };
                 self.append(entry(event)).await?;
@@ -238,17 +238,18 @@ impl Inner {
                 self.keep_hold(hold.clone()).await?;
                 Ok((false, view::requested_to_json(&hold, now)))
             }
-            Some(first) if first.by == asked.by => {
+            Err(DeskError::SamePerson) => {
                 let (hold, site) = (Some(number), site.clone());
                 let event = Event::HoldRefused { hold, site, why: Word::of("same_person") };
                 self.append(entry(event)).await?;
                 Err(DeskError::SamePerson)
             }
-            Some(first) => {
+            Err(error) => Err(error),
+            Ok(Some(first)) => {
                 let requested_by = parse(&first.by)?;
                 let event = Event::HoldReleased { hold: number, site: site.clone(), requested_by };
                 self.append(entry(event)).await?;
-                hold.released = Some(asked);
+                hold.released = Some(Asked { clock: None, ..asked });
                 self.keep_hold(hold.clone()).await?;
                 Ok((true, view::hold_to_json(&hold, now)))
             }

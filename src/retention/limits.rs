@@ -34,12 +34,27 @@ const UNTRIED: &str = "Not every key was tried at the end: a start finished the 
 const BACKUPS: &str = "Backups that were made before hold sealed rows of this and no key; how many \
     copies of them there are, and where, this program does not know. They open nothing of it, on \
     the terms that \"copies\" names.";
+/// The same where a copy of something on the list lives on in hold storage.
+const BACKUPS_HELD: &str = "Backups that were made before hold sealed rows of this and no key; how \
+    many copies of them there are, and where, this program does not know. Of what \"held_by\" \
+    names, and of what another hold keeps a copy of, hold storage has keys that open such rows \
+    until these holds end. Of the rest they open nothing, on the terms that \"copies\" names.";
 
 /// Why backups of before open nothing of what was destroyed.
 const DEAD: &str = "A backup holds sealed rows and no key. The keys that open these rows were in \
     the register only, wrapped under the vault epoch that \"vek\" names as destroyed; they were \
     zeroed in its copies, and with that epoch every older copy of the register became noise. What \
     a copy of the VEK home from before would change, \"copies\" says.";
+/// The same where a copy of something on the list lives on in hold storage.
+const DEAD_BUT_HELD: &str = "A backup holds sealed rows and no key. Rows of lots with \"held_by\", \
+    and of lots that another hold keeps a copy of, are not dead: the keys of their blocks, sets \
+    and pseudonyms live on in hold storage, under the register of holds, until these holds end, \
+    and they open the same rows in a backup. For all other rows the keys that open them were in \
+    the register only, wrapped under the vault epoch that \"vek\" names as destroyed; they were \
+    zeroed in its copies, and with that epoch every older copy of the register became noise. What \
+    a copy of the VEK home from before would change, \"copies\" says.";
+/// What a certificate says of its backups where lots of it are held: a word that [`DEAD`] lacks.
+pub(super) const HELD_WORD: &str = "\"held_by\"";
 /// How much earlier than its first day a row may have come at most, milliseconds: a record a little
 /// ahead of its time, in a zone ahead of UTC.
 const EARLY_MS: i64 = 2 * DAY_MS;
@@ -67,12 +82,25 @@ impl Inner {
             .chain(uncounted.then_some(UNCOUNTED))
             .chain((reported.keys_tried < reported.keys.count()).then_some(UNTRIED))
             .chain(held.then_some(HELD))
-            .chain([BACKUPS]);
+            .chain([if self.lives_on(row)? { BACKUPS_HELD } else { BACKUPS }]);
         let mut limits: Vec<String> = said.map(str::to_owned).collect();
         limits.extend(self.staged_line(row));
         limits.extend(self.group_line(row)?);
         limits.extend(self.days_line(row));
         Ok(limits)
+    }
+
+    /// Whether a copy of something that a plan destroys lives on in hold storage: for the heirs of
+    /// the plan, or for another hold than the one whose copies go.
+    fn lives_on(&self, row: &RunRow) -> Result<bool, DeskError> {
+        let lots: BTreeSet<Lot> = row.lots.iter().map(|planned| planned.lot).collect();
+        let moved = row.lots.iter().any(|planned| !planned.heirs.is_empty());
+        Ok(moved || self.vault.held()?.iter().any(|copy| lots.contains(&copy.lot)))
+    }
+
+    /// Why backups of before open nothing of what a plan destroyed, or of which of it they do.
+    pub(super) fn dead(&self, row: &RunRow) -> Result<&'static str, DeskError> {
+        Ok(if self.lives_on(row)? { DEAD_BUT_HELD } else { DEAD })
     }
 
     /// Records of the same month that an open backfill has put aside under a key of its own.
@@ -135,6 +163,7 @@ impl Inner {
         &self,
         entry: u64,
         first: Timestamp,
+        dead: &'static str,
     ) -> Result<Backups, DeskError> {
         self.ask(move |ledger| {
             let (mut from, mut made, mut last, mut covered) = (0, 0, None, Vec::new());
@@ -163,7 +192,7 @@ impl Inner {
                 from += lines.len().max(1) as u64;
             }
             covered.sort_unstable_by_key(|backup| backup.operation);
-            let (covered, dead) = (Some(covered), Some(DEAD.to_owned()));
+            let (covered, dead) = (Some(covered), Some(dead.to_owned()));
             Ok(Backups { made, last, covered, dead })
         })
         .await

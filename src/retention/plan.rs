@@ -206,7 +206,10 @@ impl Inner {
         let mut left = LeftAlone::default();
         for one in self.free(now)?.iter().filter(|one| tried.is_over(one)) {
             let of = match (tried.most(one), one.holds.is_empty()) {
-                (Some(0), true) if !tried.waits_alone(one) => &mut left.refused,
+                (Some(0), true) if !tried.waits_alone(one) => match one.hold {
+                    Some(_) => &mut left.copies,
+                    None => &mut left.refused,
+                },
                 (_, false) if !tried.holds_wait() => &mut left.held,
                 _ => &mut left.waiting,
             };

@@ -72,19 +72,20 @@ impl Desk {
         text: &mut [u8],
     ) -> Result<(bool, Vec<u8>), DeskError> {
         let request = RemovalRequest::parse(text)?;
-        let (inner, by) = (self.0.clone(), credential(caller)?);
-        self.whole(async move { inner.remove(by, site, month, request).await }).await
+        let (inner, caller) = (self.0.clone(), caller.clone());
+        self.whole(async move { inner.remove(&caller, site, month, request).await }).await
     }
 }
 
 impl Inner {
     async fn remove(
         &self,
-        by: Credential,
+        caller: &Caller,
         site: SiteId,
         month: Month,
         request: RemovalRequest,
     ) -> Result<(bool, Vec<u8>), DeskError> {
+        let by = credential(caller)?;
         let _one = self.running.lock().await;
         let found = self.vault.site(&site).ok_or(DeskError::NotFound)?;
         let mut view = RunView::default();
@@ -101,12 +102,10 @@ impl Inner {
             // From here to the intent no hold comes in between.
             let _deciding = self.deciding.lock().await;
             let lots = self.removable(&found, month, now, request)?;
-            let Some(asked) = asked else {
-                return self.first_person(name, (by, site, month), request, now).await;
+            let Some(asked) = self.first_of_two(asked, caller)? else {
+                let asked = self.asks(caller, now)?;
+                return self.first_person(name, asked, (by, site, month), request).await;
             };
-            if asked.by == by.to_string() {
-                return Err(DeskError::SamePerson);
-            }
             let requested_by = Credential::parse(&asked.by).ok_or(DeskError::Failed)?;
             let RemovalRequest { reason, late_refused } = request;
             let first =
@@ -175,12 +174,12 @@ impl Inner {
     async fn first_person(
         &self,
         name: String,
+        asked: Asked,
         (by, site, month): (Credential, SiteId, Month),
         request: RemovalRequest,
-        now: Timestamp,
     ) -> Result<(bool, Vec<u8>), DeskError> {
         let RemovalRequest { reason, late_refused } = request;
-        let asked = Asked { by: by.to_string(), at: now };
+        let now = asked.at;
         let row = RemovalRow { reason: reason.to_owned(), late_refused, asked };
         let event = Event::RemovalRequested { site, month, reason: Word::of(reason), late_refused };
         self.append(Entry::new(now, Actor::Credential(by), event)).await?;

@@ -104,14 +104,14 @@ pub(super) fn reviewed(row: &mut HoldRow, entry: &Recorded) -> bool {
     if is_new {
         row.review_at = *review_at;
         (row.alarmed, row.alarmed_at) = (false, None);
-        let by = Asked { by: entry.actor.to_string(), at: entry.time };
+        let by = Asked { by: entry.actor.to_string(), at: entry.time, clock: None };
         row.reviewed = Some(Reviewed { entry: entry.number, by, reason: None });
     }
     is_new
 }
 
 fn take(rows: &mut BTreeMap<u64, HoldRow>, entry: &Recorded) {
-    let asked = || Asked { by: entry.actor.to_string(), at: entry.time };
+    let asked = || Asked { by: entry.actor.to_string(), at: entry.time, clock: None };
     match &entry.event {
         Event::HoldOpened { hold, site, months, classes, ground, review_at, reason } => {
             let class = |word: &crate::ledger::Word| Class::from_name(word.as_str().as_bytes());

@@ -123,7 +123,7 @@ impl Inner {
         let hold = if hold.in_ledger { hold } else { self.note_hold(hold).await? };
         let event = Event::HoldReviewed { hold: number, site: site.clone(), review_at };
         let told = self.append(Entry::new(now, Actor::Credential(by.clone()), event)).await?;
-        let by = Asked { by: by.to_string(), at: now };
+        let by = Asked { by: by.to_string(), at: now, clock: None };
         let reviewed = Some(Reviewed { entry: told.index, by, reason: Some(reason) });
         let hold = HoldRow { review_at, reviewed, alarmed: false, alarmed_at: None, ..hold };
         let kept = self.keep_hold(hold.clone()).await;

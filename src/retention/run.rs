@@ -29,7 +29,7 @@ use crate::ledger::{
 use crate::model::caller::Caller;
 use crate::model::retention::{Doom, Lot};
 use crate::model::time::Timestamp;
-use crate::wire::retention::rows::{Committed, FailedRow, Planned, Reported, RunRow};
+use crate::wire::retention::rows::{Committed, Planned, Reported, RunRow};
 use crate::wire::retention::view::RunView;
 
 /// The row's name.
@@ -289,7 +289,9 @@ impl Inner {
                 view.failed += 1;
                 return Ok(End::Failed);
             }
-            let register = self.searched(&row).await?;
+            let Some(register) = self.searched_or_told(&mut row, view).await? else {
+                return Ok(End::Failed);
+            };
             row.report = Some(self.looked_at(&row, &report, again, register)?);
             self.keep_run(&row).await?;
         }
@@ -303,17 +305,11 @@ impl Inner {
             return Ok(End::Withdrawn);
         }
         if !reported.passed {
-            let failed = Alarm::VerificationFailed;
-            let reason = if reported.nothing { Alarm::NothingDestroyed } else { failed };
-            self.alarm(reason).await?;
-            let name = format!("{FAILED}{operation:020}");
-            let ended_at = reported.ended_at;
-            let failed = FailedRow { operation, ended_at, lots: row.lots.clone() };
-            self.vault.put_row(name, failed.to_bytes()?).await?;
-            self.drop_run(&row).await?;
-            view.failed += 1;
-            return Ok(End::Failed);
+            return self.not_passed(&row, &reported, operation, view).await;
         }
+        let Some(reported) = self.with_search(&mut row, reported, view).await? else {
+            return Ok(End::Failed);
+        };
         let moved = row.lots.iter().filter(|planned| !planned.heirs.is_empty()).count() as u64;
         let destroyed = row.lots.len() as u64 - moved;
         (view.destroyed, view.moved) = (view.destroyed + destroyed, view.moved + moved);

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::{Desk, DeskError, Inner, credential};
-use crate::ledger::{Actor, Credential, Entry, Event};
+use crate::ledger::{Actor, Entry, Event};
 use crate::model::caller::Caller;
 use crate::model::ids::SiteId;
 use crate::model::time::Timestamp;
@@ -38,8 +38,8 @@ impl Desk {
         text: &mut [u8],
     ) -> Result<(bool, Vec<u8>), DeskError> {
         let request = TerminateRequest::parse(text)?;
-        let (inner, by) = (self.0.clone(), credential(caller)?);
-        self.whole(async move { inner.terminate(by, site, request).await }).await
+        let (inner, caller) = (self.0.clone(), caller.clone());
+        self.whole(async move { inner.terminate(&caller, site, request).await }).await
     }
 }
 
@@ -67,10 +67,11 @@ impl Inner {
 
     async fn terminate(
         &self,
-        by: Credential,
+        caller: &Caller,
         site: SiteId,
         request: TerminateRequest,
     ) -> Result<(bool, Vec<u8>), DeskError> {
+        let by = credential(caller)?;
         let _deciding = self.deciding.lock().await;
         // Not the clock: set back by half a year it would make everything of the site due at once.
         let (now, is_believed) = self.believed();
@@ -82,8 +83,9 @@ impl Inner {
         let event = Event::TerminationRequested { site: site.clone() };
         let what = format!("{site}/site");
         if lives
-            && let Some(until) =
-                self.waits_for_second(&by, (&what, REASON), |of| of == REASON, now, event).await?
+            && let Some(until) = self
+                .waits_for_second(caller, (&what, REASON), |of| of == REASON, now, event)
+                .await?
         {
             return Ok((false, waits_to_json("termination_requested", until)));
         }

@@ -22,7 +22,7 @@ mod waiting;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::fake::{Memory, TestClock};
+use super::fake::{Memory, TestClock, token_of};
 use super::*;
 use crate::engine::calendar;
 use crate::ledger::Recorded;
@@ -101,17 +101,8 @@ fn lots_of(site: &Site, name: &str, first_key: u64) -> Vec<LotInfo> {
 }
 
 fn caller(role: Role, person: u8) -> Caller {
-    Arc::new(Token {
-        key_id: format!("{}", char::from(b'a' + person)).repeat(16),
-        secret_hash: [0; 32],
-        role,
-        sites: SiteScope::All,
-        name: "test".to_owned(),
-        producer: "test".to_owned(),
-        producers: None,
-        created_at: Timestamp(0),
-        expires_at: Timestamp::END,
-    })
+    let key_id = char::from(b'a' + person).to_string().repeat(16);
+    Arc::new(Token { role, ..Token::clone(&token_of(&key_id)) })
 }
 
 fn open_ledger(folder: &std::path::Path, now: Timestamp) -> Ledger {

@@ -8,6 +8,7 @@ use crate::engine::{Engine, EngineError};
 use crate::keys::vek::LedgerMark;
 use crate::keys::{EpochStanding, KeyInfo, RegisterScan};
 use crate::model::arrival::Hour;
+use crate::model::caller::Caller;
 use crate::model::ids::{GroupId, KeyId, SiteId};
 use crate::model::retention::Doom;
 use crate::model::site::Site;
@@ -140,6 +141,8 @@ pub trait Vault: Send + Sync + 'static {
     fn delete_row(&self, name: String) -> Change<'_, ()>;
     /// The public part of every token, and when it ends.
     fn token_ends(&self) -> Vec<(String, Timestamp)>;
+    /// The token of a key id, where it is written down still.
+    fn token(&self, key_id: &str) -> Option<Caller>;
     /// Removes a token.
     fn delete_token(&self, key_id: String) -> Change<'_, ()>;
     /// Every month that has figures.
@@ -326,6 +329,10 @@ impl Vault for Engine {
     fn token_ends(&self) -> Vec<(String, Timestamp)> {
         let ends = self.tokens();
         ends.iter().map(|token| (token.key_id.clone(), token.expires_at)).collect()
+    }
+
+    fn token(&self, key_id: &str) -> Option<Caller> {
+        Self::token(self, key_id)
     }
 
     fn delete_token(&self, key_id: String) -> Change<'_, ()> {

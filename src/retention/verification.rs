@@ -5,15 +5,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::plan::{keys_of, name_of};
-use super::run::all_keys;
+use super::run::{End, FAILED, all_keys};
 use super::vault::{DestroyReport, LotReport};
 use super::{DeskError, Inner};
 use crate::keys::RegisterScan;
-use crate::ledger::Keys;
+use crate::ledger::{Alarm, Keys};
 use crate::model::ids::KeyId;
 use crate::model::retention::Lot;
 use crate::wire::retention::certificate::RegisterSearch;
-use crate::wire::retention::rows::{Planned, Reported, RunRow};
+use crate::wire::retention::rows::{FailedRow, Planned, Reported, RunRow};
+use crate::wire::retention::view::RunView;
 
 impl Inner {
     /// What the desk finds itself: no planned lot lives, every planned key is gone, each hold has
@@ -99,6 +100,26 @@ impl Inner {
         })
     }
 
+    /// The ledger has a result that was not passed: an alarm, a row of what failed, and the plan ends.
+    pub(super) async fn not_passed(
+        &self,
+        row: &RunRow,
+        reported: &Reported,
+        operation: u64,
+        view: &mut RunView,
+    ) -> Result<End, DeskError> {
+        let failed = Alarm::VerificationFailed;
+        let reason = if reported.nothing { Alarm::NothingDestroyed } else { failed };
+        self.alarm(reason).await?;
+        let name = format!("{FAILED}{operation:020}");
+        let ended_at = reported.ended_at;
+        let failed = FailedRow { operation, ended_at, lots: row.lots.clone() };
+        self.vault.put_row(name, failed.to_bytes()?).await?;
+        self.drop_run(row).await?;
+        view.failed += 1;
+        Ok(End::Failed)
+    }
+
     /// What a search for the keys of a plan finds in the register.
     pub(super) async fn searched(&self, row: &RunRow) -> Result<RegisterSearch, DeskError> {
         let keys: Vec<KeyId> = all_keys(row).iter().map(|key| KeyId(key.key)).collect();
@@ -112,5 +133,47 @@ impl Inner {
         }
         let RegisterScan { copies, places, keys, wrapped, found } = found;
         Ok(RegisterSearch { copies, places, keys, wrapped, found })
+    }
+
+    /// The same; `None` where it could not be made, after an alarm. The row stays, and the next run
+    /// searches again: nothing that was destroyed is certified without.
+    pub(super) async fn searched_or_told(
+        &self,
+        row: &mut RunRow,
+        view: &mut RunView,
+    ) -> Result<Option<RegisterSearch>, DeskError> {
+        match self.searched(row).await {
+            Ok(search) => Ok(Some(search)),
+            Err(DeskError::Stopped) => Err(DeskError::Stopped),
+            Err(error) => {
+                tracing::error!(%error, "retention: the register could not be searched");
+                self.alarm_once(row, Alarm::VerificationFailed).await?;
+                view.failed += 1;
+                Ok(None)
+            }
+        }
+    }
+
+    /// A report with what the search found, made now where a build reported that did not look.
+    /// `None`, after an alarm, where it cannot be made or finds a key.
+    pub(super) async fn with_search(
+        &self,
+        row: &mut RunRow,
+        reported: Reported,
+        view: &mut RunView,
+    ) -> Result<Option<Reported>, DeskError> {
+        if reported.register.is_some() {
+            return Ok(Some(reported));
+        }
+        let Some(search) = self.searched_or_told(row, view).await? else { return Ok(None) };
+        if search.found > 0 {
+            self.alarm_once(row, Alarm::VerificationFailed).await?;
+            view.failed += 1;
+            return Ok(None);
+        }
+        let reported = Reported { register: Some(search), ..reported };
+        row.report = Some(reported.clone());
+        self.keep_run(row).await?;
+        Ok(Some(reported))
     }
 }

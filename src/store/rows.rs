@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::codec::{Corrupt, Put, Reader};
-use crate::model::caller::{Role, SiteScope, Token};
+use crate::model::caller::{Issuer, Role, SiteScope, Token};
 use crate::model::ids::{GroupId, SiteId, SiteNo};
 use crate::model::pseudonym::{Algorithm, CANONICALIZER_VERSION, Pseudonyms, UserForm};
 use crate::model::rules::RuleSet;
@@ -12,6 +12,8 @@ use crate::model::site::{Counting, MonthSpan, Site, SiteSettings};
 use crate::model::time::{Month, Timestamp};
 
 const VERSION: u8 = 1;
+/// Of a token's row: since it has who made it.
+const TOKEN_VERSION: u8 = 2;
 /// Of a site's row.
 const VERSION_SITE: u8 = 3;
 /// Sites of this version say nothing of the rules that their months are counted by: they are the
@@ -193,7 +195,7 @@ fn decode_settings(reader: &mut Reader<'_>, says: bool) -> Result<SiteSettings, 
 
 /// Encodes a token, which holds the hash of its secret only.
 pub fn encode_token(token: &Token) -> Vec<u8> {
-    let mut out = vec![VERSION];
+    let mut out = vec![TOKEN_VERSION];
     out.prefixed(token.key_id.as_bytes());
     out.extend_from_slice(&token.secret_hash);
     out.push(token.role.code());
@@ -211,6 +213,10 @@ pub fn encode_token(token: &Token) -> Vec<u8> {
     });
     out.zigzag(token.created_at.0);
     out.zigzag(token.expires_at.0);
+    put_option(&mut out, token.issuer.as_ref(), |out, issuer| {
+        out.prefixed(issuer.by.as_bytes());
+        out.prefixed(issuer.line.as_bytes());
+    });
     out
 }
 
@@ -221,7 +227,8 @@ pub fn encode_token(token: &Token) -> Vec<u8> {
 pub fn decode_token(bytes: &[u8]) -> Result<Token, Corrupt> {
     let mut reader = Reader::new("token", bytes);
     let corrupt = reader.corrupt();
-    if reader.byte()? != VERSION {
+    let version = reader.byte()?;
+    if !(VERSION..=TOKEN_VERSION).contains(&version) {
         return Err(corrupt);
     }
     let key_id = reader.text()?.to_owned();
@@ -240,6 +247,13 @@ pub fn decode_token(bytes: &[u8]) -> Result<Token, Corrupt> {
     let producers = option(&mut reader, texts)?;
     let created_at = Timestamp(reader.zigzag()?);
     let expires_at = Timestamp(reader.zigzag()?);
+    let issuer = match version {
+        // Of a build that did not keep it.
+        VERSION => None,
+        _ => option(&mut reader, |reader| {
+            Ok(Issuer { by: reader.text()?.to_owned(), line: reader.text()?.to_owned() })
+        })?,
+    };
     reader.end()?;
     Ok(Token {
         key_id,
@@ -251,6 +265,7 @@ pub fn decode_token(bytes: &[u8]) -> Result<Token, Corrupt> {
         producers,
         created_at,
         expires_at,
+        issuer,
     })
 }
 
@@ -461,6 +476,7 @@ mod tests {
         fn tokens_round_trip(
             hash in any::<[u8; 32]>(), all in any::<bool>(), at in any::<i64>(), name in ".{0,9}",
             producers in proptest::option::of(proptest::collection::btree_set(".{0,5}", 0..3)),
+            by in proptest::option::of((".{0,9}", ".{0,9}")),
         ) {
             let some = SiteScope::Some([SiteId::parse(b"A").unwrap()].into());
             let token = Token {
@@ -468,8 +484,15 @@ mod tests {
                 sites: if all { SiteScope::All } else { some },
                 name: name.clone(), producer: name, producers,
                 created_at: Timestamp(at), expires_at: Timestamp(0),
+                issuer: by.map(|(by, line)| Issuer { by, line }),
             };
-            prop_assert_eq!(decode_token(&encode_token(&token)), Ok(token));
+            prop_assert_eq!(decode_token(&encode_token(&token)), Ok(token.clone()));
+            // What an earlier build wrote ends before the issuer.
+            let token = Token { issuer: None, ..token };
+            let mut old = encode_token(&token);
+            old.pop();
+            old[0] = VERSION;
+            prop_assert_eq!(decode_token(&old), Ok(token));
         }
 
         #[test]

@@ -63,6 +63,7 @@ fn officer() -> Caller {
         producers: None,
         created_at: Timestamp(0),
         expires_at: Timestamp::END,
+        issuer: None,
     })
 }
 

@@ -26,6 +26,7 @@ pub fn caller(role: Role, sites: SiteScope) -> Caller {
         producers: None,
         created_at: Timestamp(0),
         expires_at: Timestamp(i64::MAX),
+        issuer: None,
     })
 }
 

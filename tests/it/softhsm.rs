@@ -119,7 +119,7 @@ fn roots_that_do_not_go_together_are_refused() {
     let (place, _token) = place();
     refused(&place, &[("KEYS__PKCS11_TOKEN", "")], 64, "needs pkcs11_module");
     refused(&place, &[("KEYS__ROOT", "key-file")], 64, "need [keys] root");
-    refused(&place, &[("KEYS__ROOT", "hsm")], 64, "\"key-file\" or \"pkcs11\"");
+    refused(&place, &[("KEYS__ROOT", "hsm")], 64, "\"split\" or \"pkcs11\"");
     refused(&place, &[("STORAGE__ROOT_KEY", "/root.key")], 64, "leave out one of the two");
     assert!(!place.keys().exists(), "nothing was made");
 }

@@ -152,6 +152,7 @@ def whole(body, intent):
     good = check["covered"] == held and (check["open"] > 0 or not held)
     good = good and (search["copies"], search["keys"], search["found"]) == (2, keys, 0)
     good = good and 0 <= search["wrapped"] <= keys
+    good = good and (not held or '"held_by"' in backups["dead"])
     good = good and covered == sorted(set(covered)) and len(covered) <= backups["made"]
     return good and all(operation < intent for operation in covered)
 

@@ -17,7 +17,7 @@ use crate::engine::hold::HeldInfo;
 use crate::model::retention::Lot;
 
 /// One for each format from the time on when they were kept.
-const FORMATS: [&str; 1] = ["4"];
+const FORMATS: [&str; 2] = ["4", "5"];
 /// Its tokens, a line for each role.
 const TOKENS: &str = "tokens";
 /// What belongs to a server.

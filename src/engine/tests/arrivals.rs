@@ -466,6 +466,7 @@ fn a_credential_is_known_by_its_producer_and_sites() {
         producers: None,
         created_at: Timestamp(0),
         expires_at: Timestamp(0),
+        issuer: None,
     };
     let of = |count: usize| SiteScope::Some((0..count).map(site).collect());
     let known = |scope| crate::engine::arrivals::credential(&token(scope)).sites;

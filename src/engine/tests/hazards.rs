@@ -52,8 +52,9 @@ impl World {
         found
     }
 
-    fn ends_within_a_second(&self) -> bool {
-        (0..100).any(|_| {
+    /// Whether it ends by itself; a busy machine has a minute for it.
+    fn ends(&self) -> bool {
+        (0..6_000).any(|_| {
             std::thread::sleep(Duration::from_millis(10));
             self.engine().ready().is_err()
         })
@@ -160,7 +161,7 @@ fn a_writer_that_panics_stops_the_engine() {
     let answer = Answer { render: Box::new(|_| panic!("in the writer")), ..answer() };
     let failed = world.runtime.block_on(world.engine().commit(batch, Vec::new(), Some(answer)));
     assert!(failed.is_err());
-    assert!(world.ends_within_a_second());
+    assert!(world.ends());
 }
 
 #[test]
@@ -173,7 +174,7 @@ fn a_fold_that_panics_stops_the_engine() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(engine.fold())
     });
-    let ended = world.ends_within_a_second();
+    let ended = world.ends();
     world.engine().store().fault.store(0, Ordering::SeqCst);
     assert!(ended, "the asker still waits: {}", !asked.is_finished());
 }
@@ -186,7 +187,7 @@ fn a_failed_write_of_the_register_stops_the_engine() {
     world.engine().ring().break_writes();
     let month = Month::parse(b"2026-11").unwrap();
     assert!(world.engine().ring().site_month(&site_id(0), month).is_err(), "no request gets by");
-    assert!(world.ends_within_a_second());
+    assert!(world.ends());
 }
 
 #[test]

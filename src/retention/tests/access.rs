@@ -233,3 +233,44 @@ async fn a_start_and_a_statement_do_not_read_all_days() {
     world.live_until(at("2028-06-02T00:00:00Z")).await;
     assert_eq!((rows(&world).len(), uses(&world).await), (27, 28));
 }
+
+/// Days are read by a few at a time, and whoever waits for a place keeps nobody from writing. What
+/// is noted and written meanwhile is counted once.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_auditor_of_some_sites_waits_for_a_place_and_keeps_nobody_from_writing() {
+    let world = World::at("2026-06-01T10:00:00Z");
+    let auditor = caller(Role::Auditor, 1);
+    let use_it = || world.desk.note_access(&auditor, "evidence", Some("ACME"), 200);
+    let sum = async || {
+        let sites = SiteScope::Some([site_id("ACME")].into());
+        let sum = world.desk.0.access_summary_of(sites).await.unwrap();
+        format!("{sum:?}")
+    };
+    use_it();
+    world.desk.write_access().await.unwrap();
+    use_it();
+    let two = sum().await;
+    world.desk.write_access().await.unwrap();
+    assert_eq!(sum().await, two, "written or noted, it is counted once");
+    use_it();
+    let places = world.desk.0.reading.available_permits();
+    let all = u32::try_from(places).unwrap();
+    let taken = Arc::clone(&world.desk.0.reading).acquire_many_owned(all).await.unwrap();
+    let mut waits = Box::pin(sum());
+    let waker = std::task::Waker::noop();
+    let mut context = std::task::Context::from_waker(waker);
+    assert!(Future::poll(waits.as_mut(), &mut context).is_pending());
+    world.desk.write_access().await.unwrap();
+    assert!(Future::poll(waits.as_mut(), &mut context).is_pending());
+    drop(taken);
+    assert_ne!(waits.await, two);
+    // One that nobody waits for any more keeps its place until it has ended.
+    let writing = world.desk.0.access.writing.lock().await;
+    let mut dropped = Box::pin(sum());
+    assert!(Future::poll(dropped.as_mut(), &mut context).is_pending());
+    drop(dropped);
+    assert_eq!(world.desk.0.reading.available_permits(), places - 1);
+    drop(writing);
+    let back = world.desk.0.reading.acquire_many(all).await.unwrap();
+    drop(back);
+}

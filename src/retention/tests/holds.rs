@@ -111,6 +111,35 @@ async fn another_hold_of_the_same_lot_keeps_its_own() {
     let body = certificate::verify(&text, &world.key()).unwrap();
     assert_eq!(body.lots.iter().filter(|lot| lot.held_by == [2]).count(), 2);
     assert!(body.limits.iter().any(|limit| limit.contains("held_by")));
+    // What a hold keeps opens what a backup has of it: of the first hold's copies, too, while the
+    // second one has the same keys.
+    let dead = |body: &crate::wire::retention::certificate::Body| {
+        body.backups.clone().unwrap().dead.unwrap()
+    };
+    for (at, id) in ran.certificates.iter().enumerate() {
+        let text = world.desk.certificate(&auditor, id).unwrap();
+        let body = certificate::verify(&text, &world.key()).unwrap();
+        assert_eq!(dead(&body).contains("are not dead"), at == 1, "{body:?}");
+        let says = body.limits.iter().any(|limit| limit.contains("open such rows until these"));
+        assert_eq!(says, at == 1);
+    }
+    // One that calls them dead all the same does not agree with itself.
+    let plain = world.desk.certificate(&auditor, &ran.certificates[0]).unwrap();
+    let plain = certificate::verify(&plain, &world.key()).unwrap();
+    let backups = Some(crate::wire::retention::certificate::Backups {
+        dead: Some(dead(&plain)),
+        ..body.backups.clone().unwrap()
+    });
+    let lie = crate::wire::retention::certificate::Body { backups, ..body.clone() };
+    let digest = crate::ledger::Digest(crate::crypto::sha256(&[&lie.to_bytes().unwrap()]));
+    let event = Event::CertificateIssued { destruction: lie.intent.index, digest };
+    let told = world.ledger.append(Entry::new(lie.issued_at, Actor::Server, event)).unwrap();
+    let issued = world.ledger.proof(told.index).unwrap();
+    let lie = crate::wire::retention::certificate::Certificate { body: lie, issued };
+    assert_eq!(
+        certificate::verify(&lie.to_bytes().unwrap(), &world.key()),
+        Err(certificate::CertificateError::Itself("backups"))
+    );
     // Hold 2 is of this site, and of no other lot of the list.
     let check = body.hold_check.unwrap();
     assert_eq!((check.open, check.covered, check.checked_at), (1, 2, body.begun_at));

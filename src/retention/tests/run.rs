@@ -366,3 +366,23 @@ async fn evidence_has_the_keys_of_a_destruction_that_waits() {
     assert_eq!(world.run().await.unwrap().destroyed, 2);
     assert_eq!(stated().await, (Some(10), 10, 0));
 }
+
+/// A register that cannot be searched certifies nothing and is an alarm, once; when it can be read
+/// again the same destruction is certified.
+#[tokio::test]
+async fn a_search_that_cannot_be_made_is_an_alarm_and_is_made_later() {
+    let mut world = World::at("2026-12-20T00:00:00Z");
+    world.vault.with(|inside| inside.unreadable = true);
+    for _ in 0..2 {
+        let ran = world.run().await.unwrap();
+        assert_eq!((ran.destroyed, ran.failed, ran.certificates.len()), (0, 1, 0));
+        world.restart();
+    }
+    let failed =
+        |world: &World| world.alarms().iter().filter(|of| **of == "verification_failed").count();
+    assert_eq!(failed(&world), 1);
+    world.vault.with(|inside| inside.unreadable = false);
+    let ran = world.run().await.unwrap();
+    assert!(ran.destroyed == 12 && ran.failed == 0, "{ran:?}");
+    assert_eq!((failed(&world), ran.certificates.len()), (1, 1));
+}

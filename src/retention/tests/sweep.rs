@@ -418,3 +418,28 @@ async fn files_in_use_are_one_alarm_as_long_as_it_lasts() {
     assert_eq!(world.vault.with(|inside| inside.rewritten), before + 2);
     assert_eq!(world.alarms().len(), 2);
 }
+
+/// A request that somebody makes anew while the sweep looks is not removed with the one before.
+#[tokio::test]
+async fn a_first_request_is_decided_before_the_sweep_or_after() {
+    use crate::wire::retention::rows::{Asked, RemovalRow};
+    let world = World::at("2026-07-20T00:00:00Z");
+    let row = |at: Timestamp| {
+        let asked = Asked { by: "a".repeat(16), at, clock: None };
+        RemovalRow { reason: "termination".to_owned(), late_refused: false, asked }
+    };
+    let name = "removal/ACME/site";
+    world.row(name, row(at("2026-07-01T00:00:00Z")).to_bytes().unwrap());
+    let deciding = world.desk.0.deciding.lock().await;
+    let mut sweep = Box::pin(world.desk.0.sweep(at("2026-07-20T00:00:00Z")));
+    for _ in 0..50 {
+        let waker = std::task::Waker::noop();
+        let mut context = std::task::Context::from_waker(waker);
+        assert!(Future::poll(sweep.as_mut(), &mut context).is_pending());
+        tokio::task::yield_now().await;
+    }
+    world.row(name, row(at("2026-07-20T00:00:00Z")).to_bytes().unwrap());
+    drop(deciding);
+    sweep.await.unwrap();
+    assert!(world.has_row(name));
+}

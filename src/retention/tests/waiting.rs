@@ -219,7 +219,10 @@ async fn what_waits_is_not_called_over() {
     open(&world, BODY).await;
     world.vault.with(|inside| inside.fault = Some(Fault::CannotKeep(1)));
     world.live_until(at("2026-12-20T00:00:00Z")).await;
-    let lasting = |world: &World| world.desk.0.state().lasting.clone();
+    let lasting = |world: &World| {
+        let all = world.desk.0.state().lasting.clone();
+        all.into_iter().map(|of| of.reason).collect::<Vec<_>>()
+    };
     let kept = |world: &World| world.alarms().iter().filter(|of| **of == "hold_not_kept").count();
     assert_eq!(lasting(&world), [crate::ledger::Alarm::HoldNotKept]);
     world.vault.with(|inside| inside.no_hold_copy = true);
@@ -233,4 +236,31 @@ async fn what_waits_is_not_called_over() {
     world.vault.with(|inside| inside.fault = None);
     assert!(world.run().await.unwrap().moved > 0);
     assert_eq!(lasting(&world), []);
+}
+
+/// What the engine refuses of the main vault has its alarm though copies were refused before, and
+/// nobody knows whether that is over while the register of holds is away.
+#[tokio::test]
+async fn copies_that_are_refused_hide_no_other_failure() {
+    let world = World::at("2026-06-01T00:00:00Z");
+    world.run().await.unwrap();
+    open(&world, BODY).await;
+    world.live_until(at("2026-12-20T00:00:00Z")).await;
+    for person in [1, 2] {
+        let custodian = caller(Role::Custodian, person);
+        world.desk.release_hold(&custodian, site_id("ACME"), "h1").await.unwrap();
+    }
+    world.vault.with(|inside| inside.fault = Some(Fault::Refuses(1)));
+    world.run().await.unwrap();
+    let failed =
+        |world: &World| world.alarms().iter().filter(|of| **of == "destruction_failed").count();
+    assert_eq!(failed(&world), 1);
+    world.vault.with(|inside| {
+        let site = site("B.C", 2, "UTC", None);
+        inside.lots.extend(lots_of(&site, "2026-06", 900));
+        inside.no_hold_copy = true;
+        inside.fault = Some(Fault::Refuses(2));
+    });
+    world.live_until(at("2027-02-20T00:00:00Z")).await;
+    assert_eq!(failed(&world), 2);
 }

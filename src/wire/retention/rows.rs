@@ -43,9 +43,13 @@ row!(HoldRow, ClockRow, NoticeRow, TurnRow, RemovalRow, RunRow, FailedRow, ToldR
 pub struct Asked {
     /// The public part of the credential.
     pub by: String,
-    /// When.
+    /// When, by the believed time.
     #[serde(with = "text")]
     pub at: Timestamp,
+    /// What the clock said then, by which tokens have their times, where it is another time; kept
+    /// where a second person is waited for.
+    #[serde(default, with = "maybe", skip_serializing_if = "Option::is_none")]
+    pub clock: Option<Timestamp>,
 }
 
 /// A hold.

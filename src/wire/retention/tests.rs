@@ -103,7 +103,12 @@ fn a_termination_may_have_no_body() {
 }
 
 fn asked() -> impl Strategy<Value = Asked> {
-    ("[a-z0-9]{16}", 0i64..4_000_000_000_000).prop_map(|(by, at)| Asked { by, at: Timestamp(at) })
+    let clock = proptest::option::of((0i64..4_000_000_000_000).prop_map(Timestamp));
+    ("[a-z0-9]{16}", 0i64..4_000_000_000_000, clock).prop_map(|(by, at, clock)| Asked {
+        by,
+        at: Timestamp(at),
+        clock,
+    })
 }
 
 fn lot() -> impl Strategy<Value = Lot> {

@@ -465,6 +465,7 @@ fn tokens_that_were_revoked_and_sites_that_ended_stay_so() {
         producers: None,
         created_at: Timestamp(0),
         expires_at: Timestamp::END,
+        issuer: None,
     };
     for id in ["kept", "revoked"] {
         world.runtime.block_on(world.engine().put_token(token(id))).unwrap();
