@@ -149,3 +149,37 @@ fn only_a_longer_period_waits_for_its_notice() {
         directory::changed(&both, site.settings.clone(), at("2026-11-21T00:00:00Z")).unwrap();
     assert_eq!((back, none), (site, None));
 }
+
+/// In Auckland a month begins nearly a day before it does in Los Angeles: where the zone changes in
+/// the same request, or once the notice runs, the notice is whole all the same.
+#[test]
+fn a_notice_is_whole_in_the_zone_that_its_month_begins_by() {
+    let at = |text: &str| Timestamp::parse(text.as_bytes()).unwrap();
+    let month = |text: &str| Month::parse(text.as_bytes()).unwrap();
+    let world = World::new(settings(false));
+    let mut site = Site::clone(&world.engine().site(&site_id(0)).unwrap());
+    site.settings.time_zone = "America/Los_Angeles".into();
+    site.settings.records_days = Some(7);
+    site.months = calendar::reaching(&site, at("2026-10-22T00:00:00Z")).unwrap();
+    let longer = SiteSettings { records_days: Some(30), ..site.settings.clone() };
+    let moved =
+        |of: &SiteSettings| SiteSettings { time_zone: "Pacific/Auckland".into(), ..of.clone() };
+    let begins = |site: &Site| {
+        let months = ["2026-12", "2027-01", "2027-02"].map(month).into_iter();
+        let first = months.into_iter().find(|of| site.settings_in(*of).records_days == Some(30));
+        calendar::span(site, first.unwrap()).unwrap().from
+    };
+    let (asked, notice) = (at("2026-11-01T06:59:00Z"), 30 * 86_400_000);
+    // December begins 30 days and an hour later in the old zone, and in the new one too soon.
+    let (stays, first) = directory::changed(&site, longer.clone(), asked).unwrap();
+    assert_eq!((first, begins(&stays)), (Some(month("2026-12")), at("2026-12-01T08:00:00Z")));
+    let (both, first) = directory::changed(&site, moved(&longer), asked).unwrap();
+    assert_eq!(first, Some(month("2026-11")), "the zone does not wait");
+    assert!(begins(&both).0 - asked.0 >= notice, "{}", begins(&both));
+    assert_eq!(begins(&both), at("2026-12-31T11:00:00Z"));
+    // The zone changes while the notice runs.
+    let later = at("2026-11-01T06:59:30Z");
+    let (after, _) = directory::changed(&stays, moved(&longer), later).unwrap();
+    assert!(begins(&after) >= begins(&stays), "{}", begins(&after));
+    assert_eq!(begins(&after), at("2026-12-31T11:00:00Z"));
+}
