@@ -27,6 +27,7 @@ pub mod inventory;
 mod late;
 mod limits;
 mod list;
+mod loading;
 mod notice;
 mod papers;
 mod plan;
@@ -319,11 +320,11 @@ impl Desk {
         settings: Settings,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
-        let (mut state, figures) = (load(vault.as_ref())?, Figures::default());
+        let (mut state, figures) = (loading::load(vault.as_ref())?, Figures::default());
         // From here on time goes on, whatever the clock says.
         let known = state.clock.as_ref();
         state.seen = known.map(|row| clock::Anchor::new(row.high_water, clock.running()));
-        if !has_known_rows(vault.as_ref())? {
+        if !loading::has_known_rows(vault.as_ref())? {
             return Err(PolicyError::DeskRow.into());
         }
         let report = papers::KnownReport::default();
@@ -423,48 +424,6 @@ impl Inner {
         // An error means that it ended with a panic, which has been logged.
         looked.await.unwrap_or(Err(DeskError::Failed))
     }
-}
-
-/// Whether every row of a desk is of a kind that has a rule. One of each kind is read: of some
-/// there are many, and they are large.
-fn has_known_rows(vault: &dyn Vault) -> Result<bool, StartError> {
-    let mut from = String::new();
-    while let Some((name, _)) = vault.load_row_from("", &from)? {
-        if !inventory::is_known(&name) {
-            return Ok(false);
-        }
-        from = inventory::after_kind_of(&name);
-    }
-    Ok(true)
-}
-
-fn load(vault: &dyn Vault) -> Result<State, StartError> {
-    let mut state = State::default();
-    for (_, row) in vault.load_rows(holds::ROWS)? {
-        let hold = HoldRow::parse(&row)?;
-        state.holds.insert(hold.number, hold);
-    }
-    for (name, row) in vault.load_rows(notice::ROWS)? {
-        state.notices.insert(name, NoticeRow::parse(&row)?);
-    }
-    for (_, row) in vault.load_rows(clock::ROW)? {
-        state.clock = Some(ClockRow::parse(&row)?);
-    }
-    for (_, row) in vault.load_rows(run::ROW)? {
-        state.run = Some(RunRow::parse(&row)?);
-    }
-    for (_, row) in vault.load_rows(waiting::ROW)? {
-        state.waits = Some(RunRow::parse(&row)?);
-    }
-    // A cut may have come between the two.
-    if state.run.as_ref().is_some_and(|row| state.is_aside(row)) {
-        state.run = None;
-    }
-    state.sweeping = !vault.load_rows(sweep::ROW)?.is_empty();
-    for (_, row) in vault.load_rows(turn_over::ROW)? {
-        state.turn = Some(TurnRow::parse(&row)?);
-    }
-    Ok(state)
 }
 
 impl Inner {
