@@ -8,7 +8,7 @@ use super::medium::Medium;
 use super::slot::{Copy, HEADER_BYTES, Header, HeaderRead, SLOT_BYTES, Slot, SlotRead, stored_sum};
 
 /// Slots that are read or written in one go.
-const PASS_SLOTS: u32 = 1024;
+pub(super) const PASS_SLOTS: u32 = 1024;
 
 /// Slots that a write touches, with the bytes they get.
 pub(super) type Touched = BTreeMap<u32, [u8; SLOT_BYTES]>;

@@ -12,8 +12,9 @@ use std::fs::File;
 use std::io;
 
 use super::medium::{DiskFile, Medium};
+use super::pages::{PASS_SLOTS, place};
 use super::slot::{Copy, HEADER_BYTES, SLOT_BYTES, Slot, WRAPPED_BYTES, slot_words};
-use super::{KeyRing, KeysError, pages};
+use super::{KeyRing, KeysError};
 use crate::model::ids::KeyId;
 
 /// Wrapped forms of destroyed keys that a process remembers for the search: some megabytes. The
@@ -43,16 +44,22 @@ struct Sought {
 }
 
 impl Sought {
-    /// Adds a copy of the register to a search.
-    fn look(&self, medium: &dyn Medium, scan: &mut RegisterScan) -> io::Result<()> {
+    /// Adds a copy of the register to a search. Whoever writes it is kept out of each part while
+    /// that is read, and of no more: what is written meanwhile has none of the keys in it.
+    fn look(&self, medium: &dyn Medium, ring: &KeyRing, scan: &mut RegisterScan) -> io::Result<()> {
         let places = medium.size()?.saturating_sub(HEADER_BYTES as u64) / SLOT_BYTES as u64;
         let places = u32::try_from(places).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        pages::passes(medium, places, |_, bytes| {
+        let mut buffer = vec![0; PASS_SLOTS as usize * SLOT_BYTES];
+        for no in (0..places).step_by(PASS_SLOTS as usize) {
+            let bytes = &mut buffer[..PASS_SLOTS.min(places - no) as usize * SLOT_BYTES];
+            {
+                let _core = ring.core().map_err(io::Error::other)?;
+                medium.read_at(place(no), bytes)?;
+            }
             for slot in bytes.as_chunks::<SLOT_BYTES>().0 {
                 scan.found += u64::from(self.is_in(slot));
             }
-            Ok::<_, io::Error>(())
-        })?;
+        }
         scan.copies += 1;
         scan.places += u64::from(places);
         Ok(())
@@ -91,14 +98,17 @@ impl KeyRing {
     /// When the keys cannot be used any more, or a copy cannot be read.
     pub fn scan(&self, gone: &[KeyId]) -> Result<RegisterScan, KeysError> {
         self.usable()?;
-        // Nothing is written meanwhile.
-        let _core = self.core()?;
-        let sought = self.turning()?.forms.sought(gone);
+        let sought = {
+            // What is being destroyed has its form remembered when this is free.
+            let _core = self.core()?;
+            self.turning()?.forms.sought(gone)
+        };
         let (keys, wrapped) = (sought.keys.len() as u64, sought.wrapped.len() as u64);
         let mut scan = RegisterScan { keys, wrapped, ..RegisterScan::default() };
         for copy in Copy::BOTH {
             let path = self.settings.dir.join(copy.file());
-            let looked = File::open(&path).and_then(|file| sought.look(&DiskFile(file), &mut scan));
+            let looked =
+                File::open(&path).and_then(|file| sought.look(&DiskFile(file), self, &mut scan));
             looked.map_err(|source| KeysError::Io { what: "read", path, source })?;
         }
         Ok(scan)

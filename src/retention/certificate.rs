@@ -339,9 +339,9 @@ fn agrees_with_itself(body: &Body, intent: u64) -> Result<(), CertificateError> 
         let covered = backups.covered.as_deref().unwrap_or_default();
         let rising = covered.windows(2).all(|two| two[0].operation < two[1].operation);
         let before = covered.iter().all(|backup| backup.operation < intent);
-        let dead = backups.dead.as_deref().unwrap_or_default();
         // A living key of a hold opens what a backup has of its lot.
-        let open = held == 0 || dead.contains(HELD_WORD);
+        let dead = backups.dead.as_deref();
+        let open = dead.is_none_or(|dead| held == 0 || dead.contains(HELD_WORD));
         rising && before && covered.len() as u64 <= backups.made && open
     };
     let backups = body.backups.as_ref().is_none_or(listed);

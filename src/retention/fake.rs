@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::tests::token_of;
 use super::vault::{
     Change, DestroyReport, Dues, FiguresInfo, HeldInfo, LotInfo, LotReport, Row, Vault,
     Verification,
@@ -15,7 +16,7 @@ use crate::engine::EngineError;
 use crate::keys::vek::LedgerMark;
 use crate::keys::{EpochStanding, KeyInfo, KeyKind, RegisterScan, Victim};
 use crate::model::arrival::Hour;
-use crate::model::caller::{Caller, Role, SiteScope, Token};
+use crate::model::caller::Caller;
 use crate::model::ids::{HoldNo, KeyId, SiteId};
 use crate::model::limits;
 use crate::model::pseudonym::Algorithm;
@@ -52,22 +53,6 @@ impl Clock for TestClock {
     fn running(&self) -> Duration {
         Duration::from_millis(self.1.load(Ordering::Relaxed).unsigned_abs())
     }
-}
-
-/// The token of a key id, as the desk's tests have it: each key id is another person's.
-pub fn token_of(key_id: &str) -> Caller {
-    Arc::new(Token {
-        key_id: key_id.to_owned(),
-        secret_hash: [0; 32],
-        role: Role::Custodian,
-        sites: SiteScope::All,
-        name: format!("person {key_id}"),
-        producer: "test".to_owned(),
-        producers: None,
-        created_at: Timestamp(0),
-        expires_at: Timestamp::END,
-        issuer: None,
-    })
 }
 
 /// Where the vault is cut: calls that change something are counted.
@@ -129,8 +114,6 @@ pub struct Inside {
     pub rows: BTreeMap<String, Vec<u8>>,
     /// Tokens and their ends.
     pub tokens: BTreeMap<String, Timestamp>,
-    /// Tokens that are not as [`token_of`] makes them; `None` for one that has gone.
-    pub callers: BTreeMap<String, Option<Caller>>,
     /// The next search in the register cannot read it.
     pub unreadable: bool,
     /// How often the files of removed rows were rewritten.
@@ -737,8 +720,7 @@ impl Vault for Memory {
     }
 
     fn token(&self, key_id: &str) -> Option<Caller> {
-        let made = self.with(|inside| inside.callers.get(key_id).cloned());
-        made.unwrap_or_else(|| Some(token_of(key_id)))
+        Some(token_of(key_id))
     }
 
     fn delete_token(&self, key_id: String) -> Change<'_, ()> {

@@ -104,7 +104,7 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::retention::fake::token_of;
+    use crate::retention::tests::token_of;
 
     const ASKED: Timestamp = Timestamp(100 * DAY_MS);
 

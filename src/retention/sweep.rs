@@ -199,7 +199,7 @@ impl Inner {
     }
 
     /// Requests for a removal whose second person did not come.
-    async fn removals_due(&self, now: Timestamp) -> Result<u64, DeskError> {
+    pub(super) async fn removals_due(&self, now: Timestamp) -> Result<u64, DeskError> {
         // A first request that takes the place of one that has lapsed comes before or after.
         let _deciding = self.deciding.lock().await;
         let mut swept = 0;

@@ -22,7 +22,7 @@ mod waiting;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::fake::{Memory, TestClock, token_of};
+use super::fake::{Memory, TestClock};
 use super::*;
 use crate::engine::calendar;
 use crate::ledger::Recorded;
@@ -98,6 +98,22 @@ fn lots_of(site: &Site, name: &str, first_key: u64) -> Vec<LotInfo> {
         LotInfo { lot, site: site.id.clone(), keys, ends_at }
     };
     lots.into_iter().map(info).collect()
+}
+
+/// The token of a key id, as the desk's tests have it: each key id is another person's.
+pub(super) fn token_of(key_id: &str) -> Caller {
+    Arc::new(Token {
+        key_id: key_id.to_owned(),
+        secret_hash: [0; 32],
+        role: Role::Custodian,
+        sites: SiteScope::All,
+        name: format!("person {key_id}"),
+        producer: "test".to_owned(),
+        producers: None,
+        created_at: Timestamp(0),
+        expires_at: Timestamp::END,
+        issuer: None,
+    })
 }
 
 fn caller(role: Role, person: u8) -> Caller {

@@ -100,7 +100,8 @@ impl Inner {
         })
     }
 
-    /// The ledger has a result that was not passed: an alarm, a row of what failed, and the plan ends.
+    /// The ledger has a result that was not passed: an alarm, a row of what failed, and the plan
+    /// ends.
     pub(super) async fn not_passed(
         &self,
         row: &RunRow,

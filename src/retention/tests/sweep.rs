@@ -431,7 +431,7 @@ async fn a_first_request_is_decided_before_the_sweep_or_after() {
     let name = "removal/ACME/site";
     world.row(name, row(at("2026-07-01T00:00:00Z")).to_bytes().unwrap());
     let deciding = world.desk.0.deciding.lock().await;
-    let mut sweep = Box::pin(world.desk.0.sweep(at("2026-07-20T00:00:00Z")));
+    let mut sweep = Box::pin(world.desk.0.removals_due(at("2026-07-20T00:00:00Z")));
     for _ in 0..50 {
         let waker = std::task::Waker::noop();
         let mut context = std::task::Context::from_waker(waker);
