@@ -595,25 +595,19 @@ impl Vault for Memory {
 
     fn is_held_destroyed(&self, keys: &[KeyId], epoch: u64) -> bool {
         self.with(|inside| {
-            let all = keys.iter().all(|key| inside.held_gone.contains(key));
             let ended = inside.held_epoch > epoch && inside.held_turned.is_empty();
-            !keys.is_empty() && all && ended
+            !keys.is_empty() && ended && keys.iter().all(|key| inside.held_gone.contains(key))
         })
     }
 
     fn scan_register(&self, gone: &[KeyId], of_holds: bool) -> Result<RegisterScan, EngineError> {
-        if self.with(|inside| inside.unreadable) {
-            return Err(EngineError::Refused("the register cannot be read".into()));
-        }
-        Ok(self.with(|inside| {
-            let (ended, count) = match of_holds {
-                true => (&inside.held_gone, gone.len() as u64),
-                false => (&inside.gone, gone.len() as u64),
-            };
+        self.with(|inside| {
+            let ended = if of_holds { &inside.held_gone } else { &inside.gone };
             let left = gone.iter().filter(|key| !ended.contains(key)).count() as u64;
-            let found = left + inside.forms_left;
-            RegisterScan { copies: 2, places: 2_048, keys: count, wrapped: count, found }
-        }))
+            let (keys, found) = (gone.len() as u64, left + inside.forms_left);
+            let scan = RegisterScan { copies: 2, places: 2_048, keys, wrapped: keys, found };
+            if inside.unreadable { Err(EngineError::Refused("away".into())) } else { Ok(scan) }
+        })
     }
 
     fn unfinished_destruction(&self) -> Vec<Doom> {
