@@ -184,7 +184,12 @@ impl Clocked {
     }
 
     pub(super) fn token(&self, role: &str, days: u32) -> String {
-        let body = json!({"role": role, "sites": ["*"], "name": role, "expires_in_days": days});
+        self.token_of(role, role, days)
+    }
+
+    /// A token of somebody of this name.
+    pub(super) fn token_of(&self, name: &str, role: &str, days: u32) -> String {
+        let body = json!({"role": role, "sites": ["*"], "name": name, "expires_in_days": days});
         let made = self.operate("POST", "/v1/tokens", &body.to_string());
         assert_eq!(made.status, 201, "{made:?}");
         made.json()["token"].as_str().unwrap().to_owned()

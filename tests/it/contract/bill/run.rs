@@ -73,7 +73,7 @@ impl Run {
             limited: limited["token"].as_str().unwrap().to_owned(),
             billing: server.token("billing", 365),
             privacy: server.token("privacy", 365),
-            custodians: [server.token("custodian", 365), server.token("custodian", 365)],
+            custodians: ["one", "two"].map(|name| server.token_of(name, "custodian", 365)),
             server,
             events: Vec::new(),
             maker,
