@@ -154,6 +154,7 @@ fn desk() -> &'static Tokens {
             producers: None,
             created_at: Timestamp(0),
             expires_at: Timestamp(1),
+            issuer: None,
         })));
         Tokens::new(one.clone(), one.clone(), one)
     })
