@@ -2,7 +2,8 @@
 # All tests. They are built without optimization, which takes a fifth of the time, and what they look
 # at is the same. The unit tests run while the program is built with it, which is what the
 # integration tests start (as it is shipped, but for being compiled in sixteen parts and not in
-# one, so that each core has one). What the unit tests print comes when these are through.
+# one, so that each core has one). Line tables would take a fifth of each build; a failed assertion
+# says its line without. What the unit tests print comes when these are through.
 #
 #   scripts/test.sh      after make setup; honors CARGO_TARGET_DIR and RUST_TEST_THREADS
 set -uo pipefail
@@ -10,14 +11,16 @@ cd "$(dirname "$0")/.."
 
 # Of this crate only: RocksDB and the other dependencies stay those of the one profile.
 of_this_crate=profile.release.package.blindtally
-plain=(--color never test --release --locked --config "$of_this_crate.opt-level=0")
-in_parts=(build --release --locked --config "$of_this_crate.codegen-units=16")
+how=(--release --locked --config "$of_this_crate.debug=false")
+plain=(--color never test "${how[@]}" --config "$of_this_crate.opt-level=0")
+in_parts=(build "${how[@]}" --config "$of_this_crate.codegen-units=16")
 # Most of them wait for the disk most of the time.
 threads=${RUST_TEST_THREADS:-$((3 * $(nproc)))}
 
 printed=$(mktemp)
+of_integration=$(mktemp)
 running=
-trap 'rm -f "$printed"; [ -z "$running" ] || kill "$running" 2>/dev/null' EXIT
+trap 'rm -f "$printed" "$of_integration"; [ -z "$running" ] || kill "$running" 2>/dev/null' EXIT
 
 cargo "${plain[@]}" --lib --test it --no-run 2>&1 | tee "$printed" || exit
 # Where cargo says that the tests of this file are.
@@ -30,10 +33,12 @@ running=$!
 
 status=0
 # In place of the program that was built with the tests.
-cargo "${in_parts[@]}" --bins || status=$?
-RUST_TEST_THREADS=$threads "$integration" || status=$?
+RUSTC_WORKSPACE_WRAPPER=$PWD/scripts/rustc-apart.sh cargo "${in_parts[@]}" --bins || status=$?
+RUST_TEST_THREADS=$threads "$integration" 2>&1 | tee "$of_integration" || status=$?
 cargo "${plain[@]}" --doc || status=$?
 wait "$running" || status=$?
 running=
 cat "$printed"
+# Once more at the end, where whoever reads only that finds it.
+[ "$status" -eq 0 ] || sed -n '/^failures:$/,/^test result/p' "$printed" "$of_integration"
 exit "$status"

@@ -37,6 +37,8 @@ use person::{Known, known};
 
 /// The pause between two tries of what waits.
 const EVERY: Duration = Duration::from_secs(600);
+/// How soon that is where keys were just being destroyed.
+const SOON: Duration = Duration::from_secs(5);
 /// The word of an erasure where it is refused.
 const ERASE: Word = Word::of("erase");
 
@@ -220,7 +222,7 @@ impl Subjects {
         Ok(standing_to_json(&own.map(view).collect::<Vec<_>>()))
     }
 
-    /// Says that a hold has ended.
+    /// Says that something has ended that erasures wait for.
     pub fn nudge(&self) {
         self.0.nudged.notify_one();
     }
@@ -244,13 +246,15 @@ impl Subjects {
     /// Tries what waits, now and then, as long as it is polled.
     pub async fn watch(self) {
         loop {
-            match self.pass().await {
-                Ok(()) | Err(SubjectError::Stopped) => {}
+            let wait = match self.pass().await {
+                Ok(()) | Err(SubjectError::Stopped) => EVERY,
+                Err(SubjectError::Busy) => SOON,
                 Err(error) => {
                     tracing::error!(%error, "not all erasures could be brought to an end");
+                    EVERY
                 }
-            }
-            let _ = tokio::time::timeout(EVERY, self.0.nudged.notified()).await;
+            };
+            let _ = tokio::time::timeout(wait, self.0.nudged.notified()).await;
         }
     }
 
@@ -355,7 +359,10 @@ impl Inner {
             }
             Ok(report) => ("waiting_for_hold", report),
             // The person is hidden, and the desk tries again by itself.
-            Err(SubjectError::Failed | SubjectError::Busy) => ("pending", EraseReport::default()),
+            Err(SubjectError::Failed | SubjectError::Busy) => {
+                self.nudged.notify_one();
+                ("pending", EraseReport::default())
+            }
             Err(error) => return Err(error),
         };
         // What was found goes on by itself; asked again, the month that began is searched, too.

@@ -412,6 +412,7 @@ fn order_batches_and_repeats_change_nothing() {
         (0..count).map(|_| format!("{}\n", maker.record(second(now)))).collect()
     };
     let (mut lines, mut late) = (make(1_200, BEGIN), make(600, CLOSED));
+    late.push(format!("{}\n", maker.nobodys(second(CLOSED))));
     let once = figures_of(&lines, &late, 40);
     let sum = |list: &Value, name: &str| {
         let counted = |item: &Value| item.pointer(name).and_then(Value::as_u64).unwrap_or(0);

@@ -112,6 +112,18 @@ impl Maker {
         record
     }
 
+    /// A license that a device got for nobody, of a site whose October has closed.
+    pub(super) fn nobodys(&mut self, now: i64) -> Value {
+        let mut record = self.of(now, "johns", 0);
+        record.as_object_mut().unwrap().remove("user_id");
+        record["occurred_at"] = "2026-10-25T10:00:00Z".into();
+        record["outcome"] = "success".into();
+        record["environment"] = "production".into();
+        record["request_type"] = "new".into();
+        record["device"] = device("00000abcdef01000".to_owned());
+        record
+    }
+
     /// A line for a backfill of a site and a range of times, some of which belong elsewhere.
     pub(super) fn late(&mut self, now: i64, (site, from, to): (&str, i64, i64)) -> String {
         let inside = |of: &Value| {

@@ -282,8 +282,13 @@ impl Run {
         let body = json!({"user_id": user, "suppress": suppress}).to_string();
         let path = format!("/v1/sites/{site}/subjects/erase");
         let erased = self.server.send(&self.privacy, "POST", &path, &[JSON], &body);
-        assert_eq!(erased.status, if state == "done" { 200 } else { 202 }, "{erased:?}");
-        assert_eq!(erased.json()["state"], json!(state), "{erased:?}");
+        // While keys are destroyed, once a day, it stands and is tried again.
+        let said = erased.json()["state"].clone();
+        assert!(said == state || said == "pending", "{erased:?}");
+        assert_eq!(erased.status, if said == "done" { 200 } else { 202 }, "{erased:?}");
+        if state == "done" {
+            self.is_erased(site);
+        }
         self.maker.gone.push(number);
         let answer = erased.json();
         self.happened(
