@@ -27,6 +27,7 @@ pub mod hold;
 pub mod journal;
 pub mod log;
 pub mod looking;
+pub mod names;
 pub mod partition;
 pub mod recount;
 mod recover;
@@ -265,6 +266,7 @@ impl Engine {
     ) -> Result<(Self, Replayed), EngineError> {
         let (store, ring) = (Arc::new(store), Arc::new(ring));
         check_vault(&store, &ring)?;
+        names::raise(&store, &ring.state_key())?;
         let directory = Arc::new(Directory::load(&store, ring.state_key())?);
         let (now, age_ms, generation) = (clock.now(), settings.age_ms, ring.generation()?);
         let (tables, keys, sites) = (&store, &ring, &directory);

@@ -5,6 +5,9 @@
 //! the pair repeats only if the salt does, and there is no counter that a restored backup could
 //! roll back. The key id is read before anything is opened; keys are never tried in turn.
 //!
+//! A key also names what row keys must not say ([`SealKey::name`]): HMAC-SHA-256 under
+//! HMAC-SHA-256(key, "blindtally/name/1"), a label of another length than those of subkeys.
+//!
 //! So the budget of a subkey is [`SUBKEY_BUDGET`], one value: a [`Subkey`] is used up by the seal
 //! that it makes, and both are counted, so that it can be seen from outside ([`budget_used`]).
 
@@ -180,6 +183,15 @@ impl SealKey {
         let length = opened.map_err(|_| OpenError::Changed)?.len();
         plain.truncate(length);
         Ok(plain)
+    }
+
+    /// Sixteen bytes that stand for a text in a row key: the same for the same text, and nobody
+    /// without this key can tell which. Of a destroyed key they are nobody's.
+    pub fn name(&self, text: &[u8]) -> [u8; 16] {
+        let mac = self.mac.read().unwrap_or_else(PoisonError::into_inner);
+        let whole = mac.as_ref().map(|mac| mac.subkey(b"blindtally/name/1").mac(text));
+        let whole = whole.unwrap_or_else(random_bytes);
+        whole.first_chunk().copied().unwrap_or_default()
     }
 
     /// `None` when the key was destroyed.

@@ -7,12 +7,11 @@ use std::sync::atomic::Ordering;
 use super::fold::ListOrder;
 use super::gone::Dues;
 use super::writer::{FoldOrder, Message, Reply, Writer};
-use super::{Engine, EngineError};
-use crate::crypto::{Aad, SealKey};
+use super::{Engine, EngineError, names};
 use crate::model::ids::SiteId;
 use crate::model::site::Site;
 use crate::model::time::Timestamp;
-use crate::store::{Changes, Table, keys};
+use crate::store::{Changes, Table};
 
 /// An order to the writer.
 pub enum DeskOrder {
@@ -39,10 +38,15 @@ impl Engine {
     /// # Errors
     /// When a row cannot be read or opened.
     pub fn desk_rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
-        self.desk_range(keys::desk(prefix), &keys::desk(prefix), usize::MAX)
+        let head = self.row_of(prefix);
+        let mut rows = self.desk_range(head.clone(), &head, usize::MAX)?;
+        // Those of one id are; of several they lie by the hashes of these.
+        rows.sort_unstable();
+        Ok(rows)
     }
 
-    /// The first of the desk's rows whose name begins so and comes after another.
+    /// The first of the desk's rows whose name begins so and comes after another; for kinds of rows
+    /// that are no site's, or those of one site.
     ///
     /// # Errors
     /// When a row cannot be read or opened.
@@ -53,8 +57,8 @@ impl Engine {
         limit: usize,
     ) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
         // The next text after a name is the name with a zero behind it.
-        let from = [&keys::desk(after)[..], &[0]].concat();
-        self.desk_range(from, &keys::desk(prefix), limit)
+        let from = [&self.row_of(after)[..], &[0]].concat();
+        self.desk_range(from, &self.row_of(prefix), limit)
     }
 
     fn desk_range(
@@ -71,7 +75,8 @@ impl Engine {
         Ok(rows)
     }
 
-    /// The desk's first row from a name on, of those whose name begins so.
+    /// The desk's first row from a name on, of those whose name begins so; as
+    /// [`Engine::desk_rows_after`].
     ///
     /// # Errors
     /// When the row cannot be read or opened.
@@ -80,13 +85,17 @@ impl Engine {
         prefix: &str,
         from: &str,
     ) -> Result<Option<(String, Vec<u8>)>, EngineError> {
-        let to = end_of(&keys::desk(prefix));
-        let mut rows = self.shared.store.scan(Table::Meta, &keys::desk(from), Some(&to))?;
+        let to = end_of(&self.row_of(prefix));
+        let mut rows = self.shared.store.scan(Table::Meta, &self.row_of(from), Some(&to))?;
         rows.next().map(|row| self.desk_row(row?)).transpose()
     }
 
     fn desk_row(&self, row: (Box<[u8]>, Box<[u8]>)) -> Result<(String, Vec<u8>), EngineError> {
-        open_row(&self.shared.ring.state_key(), row)
+        names::open(&self.shared.ring.state_key(), row)
+    }
+
+    fn row_of(&self, name: &str) -> Vec<u8> {
+        names::row_of(&self.shared.ring.state_key(), name)
     }
 
     /// Writes a row of the desk, whose name is ASCII; it is durable when this returns.
@@ -94,8 +103,7 @@ impl Engine {
     /// # Errors
     /// When the engine has stopped.
     pub async fn put_desk_row(&self, name: &str, bytes: &[u8]) -> Result<(), EngineError> {
-        let row = keys::desk(name);
-        let sealed = self.shared.ring.state_key().seal(&aad(&row), bytes);
+        let (row, sealed) = names::seal(&self.shared.ring.state_key(), name, bytes);
         self.ask(|reply| Message::Desk(DeskOrder::Put(row, sealed, reply))).await
     }
 
@@ -104,7 +112,7 @@ impl Engine {
     /// # Errors
     /// When the engine has stopped.
     pub async fn delete_desk_row(&self, name: &str) -> Result<(), EngineError> {
-        let row = keys::desk(name);
+        let row = self.row_of(name);
         self.ask(|reply| Message::Desk(DeskOrder::Delete(row, reply))).await
     }
 
@@ -203,19 +211,4 @@ impl Writer {
 /// What comes after all rows whose key begins so.
 pub(super) fn end_of(prefix: &[u8]) -> Vec<u8> {
     [prefix, &[AFTER_ALL]].concat()
-}
-
-/// Name and bytes of a sealed row of a desk.
-pub(super) fn open_row(
-    key: &SealKey,
-    (row, sealed): (Box<[u8]>, Box<[u8]>),
-) -> Result<(String, Vec<u8>), EngineError> {
-    let damaged = || EngineError::Damaged("a row of the retention desk".into());
-    let name = row.get(keys::DESK.len()..).map(<[u8]>::to_vec).ok_or_else(damaged)?;
-    let name = String::from_utf8(name).map_err(|_| damaged())?;
-    Ok((name, key.open(&aad(&row), &sealed).map_err(|_| damaged())?))
-}
-
-fn aad(row: &[u8]) -> Aad {
-    Aad::new("desk/1").bytes(row)
 }

@@ -15,7 +15,7 @@ use crate::model::time::{DAY_MS, Month, Timestamp};
 use crate::store::rows;
 use crate::store::{Changes, Store, Table, keys};
 
-use super::EngineError;
+use super::{EngineError, names};
 
 /// Sites and tokens.
 pub struct Directory {
@@ -194,10 +194,15 @@ impl Directory {
     /// Adds the rows of sites to a change set; [`Directory::show_sites`] is for when it is written.
     pub fn site_rows(&self, sites: &[Site], changes: &mut Changes) {
         for site in sites {
-            let name = keys::site(&site.id);
+            let name = names::site(&self.key, &site.id);
             let sealed = self.key.seal(&aad(&name), &rows::encode_site(site));
             changes.put(Table::Meta, name, sealed);
         }
+    }
+
+    /// The row of a site.
+    pub fn row_of(&self, id: &SiteId) -> Vec<u8> {
+        names::site(&self.key, id)
     }
 
     /// Shows sites whose rows are on the disk, all of them at once.
@@ -274,6 +279,21 @@ fn refuse_unknown_rules(site: &Site) -> Result<(), EngineError> {
          the release that the month was begun with, or a newer one",
         site.id, span.month, span.rule_set
     )))
+}
+
+/// A site's row from before format 6 under its new key.
+///
+/// # Errors
+/// When it does not open.
+pub fn renamed(
+    key: &SealKey,
+    (row, sealed): (Box<[u8]>, Box<[u8]>),
+) -> Result<(Vec<u8>, Vec<u8>), EngineError> {
+    let opened = key.open(&aad(&row), &sealed);
+    let opened = opened.map_err(|error| EngineError::Damaged(error.to_string()))?;
+    let name = names::site(key, &rows::decode_site(&opened)?.id);
+    let sealed = key.seal(&aad(&name), &opened);
+    Ok((name, sealed))
 }
 
 fn aad(row: &[u8]) -> Aad {

@@ -346,7 +346,7 @@ impl Writer {
         let mut changes = Changes::default();
         let (from, to) = (keys::ended_from(site.no), keys::ended_from(SiteNo(site.no.0 + 1)));
         changes.delete_range(Table::Meta, from, to);
-        changes.delete(Table::Meta, keys::site(id));
+        changes.delete(Table::Meta, self.shared.directory.row_of(id));
         self.shared.store.apply(&changes)?;
         self.shared.directory.remove_site(id);
         let mut ended = self.shared.ended.write().unwrap_or_else(PoisonError::into_inner);

@@ -13,16 +13,16 @@ use super::gone::Gone;
 use super::recount::Recount;
 use super::runs::{self, RunError};
 use super::state::{MonthState, TALLY_KINDS, TallyKind};
-use super::{EngineError, arrivals, desk, hold};
+use super::{EngineError, arrivals, hold, names};
 use crate::crypto::{SealKey, sha256};
 use crate::keys::KeyRing;
 use crate::model::batch::SiteMonth;
 use crate::model::ids::SiteId;
 use crate::model::retention::Lot;
 use crate::model::time::Month;
+use crate::store::Store;
 use crate::store::codec::Corrupt;
 use crate::store::pages::Entry;
-use crate::store::{Store, Table, keys};
 
 /// Data that nobody writes to.
 pub struct Looking {
@@ -47,11 +47,7 @@ impl Looking {
     /// # Errors
     /// When a row cannot be read or opened.
     pub fn rows(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
-        let from = keys::desk(prefix);
-        let to = desk::end_of(&from);
-        let key = self.ring.state_key();
-        let rows = self.store.scan(Table::Meta, &from, Some(&to))?;
-        rows.map(|row| desk::open_row(&key, row?)).collect()
+        names::look(&self.store, &self.ring.state_key(), prefix)
     }
 
     /// What arrived and what all months count ([`arrivals::stored_sums`]).

@@ -15,6 +15,7 @@ use super::policy::RetentionClass;
 use super::removal::{self, WAITS_MS};
 use super::{DeskError, Inner, holds};
 use crate::engine::EngineError;
+use crate::engine::names::REWRITE;
 use crate::ledger::{Actor, Alarm, Credential, Entry, Event};
 use crate::model::arrival::Hour;
 use crate::model::ids::SiteId;
@@ -23,7 +24,7 @@ use crate::wire::retention::rows::{HoldRow, RemovalRow};
 use crate::wire::statement::Statement;
 
 /// The row that says that rows were removed whose files are not rewritten yet.
-pub(super) const ROW: &str = "sweep";
+pub(super) const ROW: &str = REWRITE;
 /// Before the names of statements' rows, which go on with site, month and version.
 pub(super) const STATEMENTS: &str = "statement/";
 

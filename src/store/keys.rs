@@ -3,7 +3,7 @@
 use super::destruction::{LOT_BYTES, decode_lot, encode_lot};
 use crate::model::arrival::Hour;
 use crate::model::batch::SiteMonth;
-use crate::model::ids::{HoldNo, SiteId, SiteNo};
+use crate::model::ids::{HoldNo, SiteNo};
 use crate::model::retention::Lot;
 use crate::model::time::Month;
 
@@ -93,11 +93,6 @@ pub fn group(number: u64) -> [u8; 8] {
 /// The number of a journal group's key.
 pub fn group_number(key: &[u8]) -> Option<u64> {
     key.try_into().ok().map(u64::from_be_bytes)
-}
-
-/// A site's row.
-pub fn site(id: &SiteId) -> Vec<u8> {
-    [SITES, id.as_str().as_bytes()].concat()
 }
 
 /// A token's row.

@@ -209,7 +209,7 @@ impl Table {
 pub enum StoreError {
     /// Another version's format.
     #[error(
-        "the data directory has another format ({found}) than this program's (5); \
+        "the data directory has another format ({found}) than this program's (6); \
          run the program that wrote it, or start on another directory"
     )]
     Format {

@@ -93,9 +93,11 @@ async fn check_20_no_key_material_is_in_any_file() {
 }
 
 /// Whether a row key of the default table is of a form that FORMATS lists: words of the lists,
-/// numbers, times, digests, key ids, and the one site's id where a site has a row. Whatever else
-/// stood in one would be somebody's text.
-fn is_listed(key: &[u8], site: &str) -> bool {
+/// numbers, times, digests, key ids, and a keyed hash where a site has a row. Whatever else stood
+/// in one would be somebody's text.
+fn is_listed(key: &[u8]) -> bool {
+    let hex = |part: &str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let hash = |part: &str| part.len() == 33 && part.strip_prefix('=').is_some_and(hex);
     let numbers =
         [("gone/", 10), ("held/", 18), ("erasing/", 8), ("suppressed/", 12), ("ended/", 8)];
     if let Some((_, length)) = numbers.iter().find(|(head, _)| key.starts_with(head.as_bytes())) {
@@ -103,7 +105,7 @@ fn is_listed(key: &[u8], site: &str) -> bool {
     }
     let Ok(text) = std::str::from_utf8(key) else { return false };
     if let Some(id) = text.strip_prefix("site/") {
-        return id == site;
+        return hash(id);
     }
     if let Some(id) = text.strip_prefix("token/") {
         return id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
@@ -114,14 +116,14 @@ fn is_listed(key: &[u8], site: &str) -> bool {
     let known = |head: &str| DESK_ROWS.iter().any(|(row, _)| row.trim_end_matches('/') == head);
     let mut parts = name.split('/');
     let number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-    let digest = |part: &str| part.len() == 64 && part.bytes().all(|b| b.is_ascii_hexdigit());
-    known(parts.next().unwrap()) && parts.all(|part| number(part) || digest(part) || part == site)
+    let digest = |part: &str| part.len() == 64 && hex(part);
+    known(parts.next().unwrap()) && parts.all(|part| number(part) || digest(part) || hash(part))
 }
 
 /// Check 21: every row key of every table is dumped, and the MANIFEST, which has the first and last
 /// of each file in clear. Row keys are numbers; those of the default table are listed words with
-/// numbers, and the id of a site, which is the name of a customer. No key holds a pseudonym, an id
-/// of a person or a part of one, and neither does the MANIFEST.
+/// numbers, and a keyed hash for a site. No key holds a pseudonym, an id of a person or a part of
+/// one, or a site's id, and neither does the MANIFEST.
 #[tokio::test(flavor = "multi_thread")]
 async fn check_21_row_keys_hold_numbers_only() {
     let world = World::new().await;
@@ -143,8 +145,13 @@ async fn check_21_row_keys_hold_numbers_only() {
             "backfill" => 13,
             "roll" => 8,
             "default" => {
-                let planted = |key: &[u8]| is_listed(key, "ACME");
-                assert!(!planted(b"desk/removal/viewer-1/2026-05") && !planted(b"site/viewer-1"));
+                let planted: [&[u8]; 4] = [
+                    b"desk/removal/viewer-1/2026-05",
+                    b"desk/statement/ACME/2026-05/0000000001",
+                    b"site/viewer-1",
+                    b"site/ACME",
+                ];
+                assert!(planted.iter().all(|key| !is_listed(key)));
                 usize::MAX
             }
             other => panic!("what are the row keys of {other}?"),
@@ -153,7 +160,7 @@ async fn check_21_row_keys_hold_numbers_only() {
         for row in store.scan(table, &[], None).unwrap() {
             let (key, _) = row.unwrap();
             assert!(key.len() <= longest, "{} {key:?}", table.name());
-            let listed = table.kind() != "default" || is_listed(&key, "ACME");
+            let listed = table.kind() != "default" || is_listed(&key);
             assert!(listed, "{}", String::from_utf8_lossy(&key));
             rows += 1;
             keys.push((table.name(), key.to_vec()));
@@ -167,11 +174,14 @@ async fn check_21_row_keys_hold_numbers_only() {
     });
     wanted.extend(texts.map(|text| text.as_bytes()[..8].to_vec()));
     assert_eq!(find(&keys, &wanted), None);
+    let names_site = |bytes: &[u8]| bytes.windows(4).any(|part| part == b"ACME");
+    assert!(!keys.iter().any(|(_, key)| names_site(key)));
     let files = files_below(world.directory.path());
     let manifest: Vec<_> =
         files.into_iter().filter(|(name, _)| name.contains("MANIFEST")).collect();
     assert!(!manifest.is_empty());
     assert_eq!(find(&manifest, &wanted), None);
+    assert!(!manifest.iter().any(|(_, bytes)| names_site(bytes)));
     world.app.drain().await;
 }
 

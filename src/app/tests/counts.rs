@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::backup::House;
 use super::*;
+use crate::engine::names;
+use crate::model::ids::SiteId;
 use crate::retention::inventory::{By, DESK_ROWS, Life, ROWS, TABLES};
 use crate::store::{self, META_ROWS, Store, Table};
 
@@ -187,11 +189,19 @@ async fn every_rule_has_ended_its_rows_when_its_time_is_over() {
     for kind in ["statement_removed", "figures_removed", "site_removed"] {
         assert!(ledger.contains(kind), "{kind}");
     }
+    let key = app.engine.ring().state_key();
+    let row = |name: &str| String::from_utf8(names::row_of(&key, name)).unwrap();
+    let site = |id: &str| {
+        let id = SiteId::parse(id.as_bytes()).unwrap();
+        String::from_utf8(names::site(&key, &id)).unwrap()
+    };
     app.drain().await;
-    for text in ["site/", "terminated/", "statement/", "challenge/"] {
-        assert_eq!(house.files_with(&format!("{text}{SITE}")), [""; 0], "{text}");
+    let desk =
+        ["terminated/", "statement/", "challenge/"].map(|kind| row(&format!("{kind}{SITE}")));
+    for text in desk.into_iter().chain([site(SITE)]) {
+        assert_eq!(house.files_with(&text), [""; 0], "{text}");
     }
-    assert!(!house.files_with("site/ACME").is_empty(), "the search finds what is there");
+    assert!(!house.files_with(&site("ACME")).is_empty(), "the search finds what is there");
 
     nothing_comes_back(&house, &seen).await;
 }

@@ -15,6 +15,7 @@ use super::*;
 use crate::app::verify::{self, Request};
 use crate::engine::hold::HeldInfo;
 use crate::model::retention::Lot;
+use crate::store::Table;
 
 /// One for each format from the time on when they were kept.
 const FORMATS: [&str; 2] = ["4", "5"];
@@ -151,10 +152,27 @@ impl House {
         let ran = self.run(&app).await;
         assert!(!ran.contains("\"destroyed\":0"), "{ran}");
         self.says(&app, december, &json!({"mau": 11, "state": "closed"})).await;
+        self.names_no_site(&app);
         app.drain().await;
         let request = Request { recount: true, ..Request::default() };
         let report = verify::run(&settings(self.place.path()), &request);
         assert!(report.findings.is_empty(), "{report:#?}");
+    }
+
+    /// No row key has a site's id, whatever the format had, and RocksDB's list of files has none of
+    /// those that the rows had before.
+    fn names_no_site(&self, app: &App) {
+        let store = app.engine.store();
+        let rows = store.scan(Table::Meta, &[], None).unwrap();
+        let mut all: Vec<Vec<u8>> = rows.map(|row| row.unwrap().0.to_vec()).collect();
+        assert!(all.len() > 20);
+        let files = std::fs::read_dir(self.path("data")).unwrap().map(Result::unwrap);
+        let lists = files.filter(|file| file.file_name().to_string_lossy().contains("MANIFEST"));
+        all.extend(lists.map(|file| std::fs::read(file.path()).unwrap()));
+        for id in ["ACME", "QUAGGA.1", "G1"].map(str::as_bytes) {
+            let has = |bytes: &Vec<u8>| bytes.windows(id.len()).any(|part| part == id);
+            assert!(!all.iter().any(has), "{}", String::from_utf8_lossy(id));
+        }
     }
 
     async fn figures_are_what_they_were(&self, app: &App) {
