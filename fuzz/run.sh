@@ -56,7 +56,7 @@ for name in "${names[@]}"; do bins+=(--bin "$name"); done
 # is built in a third of the time. Seeds are tried all the same.
 level=()
 if [ "$seconds" != --seeds ] && [ "$seconds" -lt "$SHORT" ]; then
-    level=(opt-level=0 debug=false)
+    level=(opt-level=0 codegen-units=16 debug=false)
     level=("${level[@]/#/--config=profile.release.package.blindtally.}")
 fi
 # In the directory of the workspace, where cargo finds the flags of the C++ side as well.

@@ -11,9 +11,9 @@ cd "$(dirname "$0")/.."
 
 # Of this crate only: RocksDB and the other dependencies stay those of the one profile.
 of_this_crate=profile.release.package.blindtally
-how=(--release --locked --config "$of_this_crate.debug=false")
+how=(--release --locked)
+for option in codegen-units=16 debug=false; do how+=(--config "$of_this_crate.$option"); done
 plain=(--color never test "${how[@]}" --config "$of_this_crate.opt-level=0")
-in_parts=(build "${how[@]}" --config "$of_this_crate.codegen-units=16")
 # Most of them wait for the disk most of the time.
 threads=${RUST_TEST_THREADS:-$((3 * $(nproc)))}
 
@@ -33,7 +33,7 @@ running=$!
 
 status=0
 # In place of the program that was built with the tests.
-RUSTC_WORKSPACE_WRAPPER=$PWD/scripts/rustc-apart.sh cargo "${in_parts[@]}" --bins || status=$?
+RUSTC_WORKSPACE_WRAPPER=$PWD/scripts/rustc-apart.sh cargo build "${how[@]}" --bins || status=$?
 RUST_TEST_THREADS=$threads "$integration" 2>&1 | tee "$of_integration" || status=$?
 cargo "${plain[@]}" --doc || status=$?
 wait "$running" || status=$?

@@ -253,7 +253,7 @@ async fn a_site_that_is_made_again_is_another_one() {
     let app = house.start().await;
     let put = with_body(Method::PUT, &format!("/v1/sites/{SITE}"), "{}".to_owned());
     assert_eq!(ask(&app, &house.operator, put).await.0, 201);
-    let id = crate::model::ids::SiteId::parse(SITE.as_bytes()).unwrap();
+    let id = SiteId::parse(SITE.as_bytes()).unwrap();
     assert!(app.engine.site(&id).unwrap().no.0 > number, "rows of the first one name its number");
     house.record(&app, "viewer-one", "2031-06-19T00:00:00Z").await;
     let usage = house.get(&app, &format!("/v1/sites/{SITE}/usage/2031-06")).await;
