@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # All tests. They are built without optimization, which takes a fifth of the time, and what they look
 # at is the same. The unit tests run while the program is built with it, which is what the
-# integration tests start (as it is shipped, but for being compiled in sixteen parts and not in
-# one, so that each core has one). Line tables would take a fifth of each build; a failed assertion
+# integration tests start (optimized as it is shipped, but in sixteen parts, so that each core has
+# one, and each part by itself). Line tables would take a fifth of each build; a failed assertion
 # says its line without. What the unit tests print comes when these are through.
 #
 #   scripts/test.sh      after make setup; honors CARGO_TARGET_DIR and RUST_TEST_THREADS

@@ -4,7 +4,8 @@
 //! One erasure, in this order: the ledger is told that somebody is erased (never who), the person
 //! is hidden, the engine erases, the ledger is told what came of it. What waits, because it is on
 //! hold or a copy of the key register is out of reach, is tried again now and then, and at once
-//! when a hold ends.
+//! when a hold or a backfill ends. Where other keys are just being destroyed it is tried again soon,
+//! and then less and less often.
 //!
 //! Invariants: no answer, no entry and no log line holds an id or a pseudonym (P1, L1); a site has
 //! a budget of questions a day, so that nobody reads out who is a customer (check 51); asking again
@@ -141,7 +142,7 @@ struct Inner {
     erasing: tokio::sync::Mutex<()>,
     /// Erasures of which the ledger heard that a file is in use.
     told_in_use: Mutex<BTreeSet<u64>>,
-    /// A hold has ended.
+    /// Something has ended that an erasure waits for, or one could not begin.
     nudged: tokio::sync::Notify,
 }
 
@@ -238,22 +239,27 @@ impl Subjects {
     /// Tries what waits, once.
     ///
     /// # Errors
-    /// Of the last one that could not be tried.
+    /// Of one that could not be tried; [`SubjectError::Busy`] where all of these were busy.
     pub async fn pass(&self) -> Result<(), SubjectError> {
         self.whole(|inner| async move { inner.pass().await }).await
     }
 
     /// Tries what waits, now and then, as long as it is polled.
     pub async fn watch(self) {
+        let mut soon = SOON;
         loop {
-            let wait = match self.pass().await {
-                Ok(()) | Err(SubjectError::Stopped) => EVERY,
-                Err(SubjectError::Busy) => SOON,
+            let passed = self.pass().await;
+            let is_busy = matches!(passed, Err(SubjectError::Busy));
+            let wait = if is_busy { soon } else { EVERY };
+            soon = if is_busy { (2 * soon).min(EVERY) } else { SOON };
+            match passed {
+                Ok(()) | Err(SubjectError::Stopped) => {}
+                // Not yet.
+                Err(SubjectError::Busy) if wait < EVERY => {}
                 Err(error) => {
                     tracing::error!(%error, "not all erasures could be brought to an end");
-                    EVERY
                 }
-            };
+            }
             let _ = tokio::time::timeout(wait, self.0.nudged.notified()).await;
         }
     }
@@ -469,7 +475,11 @@ impl Inner {
             if of.stage != Stage::Lost {
                 let head = self.ledger.head()?;
                 let mark = LedgerMark { size: head.size, root: head.root };
-                failed = self.go_on(of.number, &site, mark).await.map(drop).and(failed);
+                // What is only busy is told where nothing else is.
+                failed = match (failed, self.go_on(of.number, &site, mark).await) {
+                    (Ok(()) | Err(SubjectError::Busy), Err(error)) => Err(error),
+                    (failed, _) => failed,
+                };
             }
         }
         failed

@@ -25,7 +25,7 @@ use crate::store::codec::Corrupt;
 use crate::store::rows::{ENDED_MARK, decode_count, encode_count};
 use crate::store::{Changes, RowRange, Store, Table, keys};
 
-/// Longest row key of the tables whose files are rewritten, bytes; a site's row has the longest.
+/// Longest row key of the tables whose files are rewritten, bytes; a desk's row has the longest.
 const ROW_KEY_MAX: usize = 128;
 
 /// The months whose figures have ended.

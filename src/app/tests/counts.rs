@@ -128,7 +128,7 @@ impl House {
     }
 
     /// Files of the data directory that hold a text.
-    fn files_with(&self, text: &str) -> Vec<String> {
+    pub(super) fn files_with(&self, text: &str) -> Vec<String> {
         let entries = std::fs::read_dir(self.path("data")).unwrap();
         let files = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
         let holds = |path: &std::path::PathBuf| {
