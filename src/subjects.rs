@@ -4,8 +4,7 @@
 //! One erasure, in this order: the ledger is told that somebody is erased (never who), the person
 //! is hidden, the engine erases, the ledger is told what came of it. What waits, because it is on
 //! hold or a copy of the key register is out of reach, is tried again now and then, and at once
-//! when a hold or a backfill ends. Where other keys are just being destroyed it is tried again soon,
-//! and then less and less often.
+//! when a hold or a backfill ends.
 //!
 //! Invariants: no answer, no entry and no log line holds an id or a pseudonym (P1, L1); a site has
 //! a budget of questions a day, so that nobody reads out who is a customer (check 51); asking again
@@ -14,10 +13,10 @@
 mod person;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use crate::crypto::WipedVec;
 use crate::engine::erase::{EraseReport, Order, Stage, Waits};
@@ -36,10 +35,6 @@ use crate::wire::fault::{Flaw, Pointer};
 use crate::wire::subjects::{EraseRequest, ErasureView, StandingView, Subject, standing_to_json};
 use person::{Known, known};
 
-/// The pause between two tries of what waits.
-const EVERY: Duration = Duration::from_secs(600);
-/// How soon that is where keys were just being destroyed.
-const SOON: Duration = Duration::from_secs(5);
 /// The word of an erasure where it is refused.
 const ERASE: Word = Word::of("erase");
 
@@ -242,26 +237,6 @@ impl Subjects {
     /// Of one that could not be tried; [`SubjectError::Busy`] where all of these were busy.
     pub async fn pass(&self) -> Result<(), SubjectError> {
         self.whole(|inner| async move { inner.pass().await }).await
-    }
-
-    /// Tries what waits, now and then, as long as it is polled.
-    pub async fn watch(self) {
-        let mut soon = SOON;
-        loop {
-            let passed = self.pass().await;
-            let is_busy = matches!(passed, Err(SubjectError::Busy));
-            let wait = if is_busy { soon } else { EVERY };
-            soon = if is_busy { (2 * soon).min(EVERY) } else { SOON };
-            match passed {
-                Ok(()) | Err(SubjectError::Stopped) => {}
-                // Not yet.
-                Err(SubjectError::Busy) if wait < EVERY => {}
-                Err(error) => {
-                    tracing::error!(%error, "not all erasures could be brought to an end");
-                }
-            }
-            let _ = tokio::time::timeout(wait, self.0.nudged.notified()).await;
-        }
     }
 
     /// Waits for an erasure that is under way.
