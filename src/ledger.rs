@@ -35,7 +35,6 @@ pub mod tree;
 pub mod verify;
 pub mod words;
 
-use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -48,7 +47,7 @@ use entry::LINE_BYTES_MAX;
 pub use entry::{Entry, Recorded};
 use error::io_error;
 pub use error::{LedgerError, Witness};
-use home::Home;
+use home::{Home, Lock};
 pub use key_file::KeyFileError;
 pub use kinds::Event;
 use note::Signer;
@@ -152,7 +151,7 @@ pub struct Ledger {
     published: RwLock<Published>,
     second: Option<Second>,
     noted: Noted,
-    _lock: Option<File>,
+    _lock: Option<Lock>,
 }
 
 impl Ledger {

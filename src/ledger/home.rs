@@ -19,7 +19,7 @@ pub(super) struct Home {
     pub(super) files: Files,
     pub(super) signer: Signer,
     pub(super) second: Option<Place>,
-    pub(super) lock: File,
+    pub(super) lock: Lock,
 }
 
 /// Opens all files, and makes those that are not there.
@@ -53,12 +53,23 @@ pub(super) fn open(settings: &Settings) -> Result<Home, LedgerError> {
     Ok(Home { files, signer, second, lock })
 }
 
-fn lock(dir: &Path) -> Result<File, LedgerError> {
+/// The lock of a ledger's directory, for as long as this lives.
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone would not do: a process that another thread is just starting has the file
+        // as well, until it runs its own program.
+        let _ = self.0.unlock();
+    }
+}
+
+fn lock(dir: &Path) -> Result<Lock, LedgerError> {
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let file = options.open(dir.join(LOCK)).map_err(io_error("open", LOCK))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(LedgerError::Locked(dir.to_owned())),
         Err(TryLockError::Error(source)) => Err(io_error("lock", LOCK)(source)),
     }
@@ -102,5 +113,22 @@ fn publish_key(dir: &Path, signer: &Signer) -> Result<(), LedgerError> {
             written.map_err(io_error("write", VERIFIER_KEY))
         }
         Err(error) => Err(io_error("read", VERIFIER_KEY)(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_let_go_of_is_free_whoever_has_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = lock(dir.path()).unwrap();
+        // As a process has it that is being started.
+        let inherited = first.0.try_clone().unwrap();
+        assert!(matches!(lock(dir.path()), Err(LedgerError::Locked(_))));
+        drop(first);
+        assert!(lock(dir.path()).is_ok());
+        drop(inherited);
     }
 }
