@@ -24,6 +24,14 @@ fn with_backups(place: &Path) -> Settings {
     settings
 }
 
+/// The ids of all certificates, in their order.
+pub(super) async fn certificates(app: &App, auditor: &str) -> Vec<String> {
+    let (_, listed) = ask(app, auditor, Ask::get("/v1/certificates".to_owned())).await;
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let ids = listed["items"].as_array().unwrap().iter();
+    ids.map(|one| one["id"].as_str().unwrap().to_owned()).collect()
+}
+
 impl House {
     /// A server with a site, a token of each role that is needed, and a record of May.
     pub(super) async fn new() -> (Self, App) {
@@ -102,6 +110,7 @@ impl House {
     }
 
     /// What is due is destroyed; its certificates.
+    /// What is due goes, with this run or with the server's own beside it, which may have been first.
     pub(super) async fn run(&self, app: &App) -> String {
         let post = |path: &str| with_body(Method::POST, path, String::new());
         let time = format!("{{\"time\":\"{}\"}}", self.clock.now());
@@ -146,8 +155,8 @@ async fn check_42_a_restored_server_has_destroyed_what_was_destroyed() {
     // The sets of May are due, and nothing of June is.
     house.clock.set("2026-08-20T00:00:00Z");
     let app = house.start().await;
-    let ran = house.run(&app).await;
-    assert!(ran.contains("[\"c"), "{ran}");
+    house.run(&app).await;
+    assert!(!certificates(&app, &house.auditor).await.is_empty());
     let before = house.usage(&app, "2026-05").await;
     assert!(before.contains("\"evidence\":\"destroyed\""), "{before}");
     app.drain().await;
@@ -187,8 +196,8 @@ async fn check_42_a_restored_server_has_destroyed_what_was_destroyed() {
     assert!(again.contains("\"destroyed\":0"), "nothing is due twice: {again}");
     // The hold that came after the backup keeps June when that is due.
     house.clock.set("2027-02-01T00:00:00Z");
-    let ran = house.run(&app).await;
-    assert!(ran.contains("\"moved_to_hold\":5"), "{ran}");
+    house.run(&app).await;
+    assert_eq!(app.engine.held().unwrap().len(), 5);
     app.drain().await;
 }
 
@@ -204,8 +213,8 @@ async fn records_on_hold_that_were_moved_after_the_backup_are_said_to_be_lost() 
     app.drain().await;
     house.clock.set("2027-01-20T00:00:00Z");
     let app = house.start().await;
-    let ran = house.run(&app).await;
-    assert!(ran.contains("\"moved_to_hold\":5"), "{ran}");
+    house.run(&app).await;
+    assert_eq!(app.engine.held().unwrap().len(), 5);
     let after = house.back_up(&app, "after").await;
     app.drain().await;
     let held = Ask::get("/v1/retention?state=held".to_owned());
