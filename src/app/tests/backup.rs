@@ -110,7 +110,7 @@ impl House {
     }
 
     /// What is due is destroyed; its certificates.
-    /// What is due goes, with this run or with the server's own beside it, which may have been first.
+    /// What is due goes, with this run or with the server's own beside it, which may be first.
     pub(super) async fn run(&self, app: &App) -> String {
         let post = |path: &str| with_body(Method::POST, path, String::new());
         let time = format!("{{\"time\":\"{}\"}}", self.clock.now());
