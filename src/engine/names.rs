@@ -23,8 +23,6 @@ const EVENTS: &str = "hook/event/";
 const HASH: &str = "=";
 /// After every hash.
 const AFTER_HASHES: &str = ">";
-/// After every key that begins with the text before it: keys are ASCII there.
-const AFTER_ALL: &str = "\x7f";
 /// Rows from before that are given their new keys with one write, and after how many bytes it is
 /// long enough.
 const ROWS_AT_ONCE: usize = 1_000;
@@ -114,8 +112,8 @@ pub fn raise(store: &Store, key: &SealKey) -> Result<(), EngineError> {
     let heads = OF_SITES.iter().map(|kind| keys::desk(kind)).chain([keys::SITES.to_vec()]);
     for head in heads {
         let key_of = |after: &str| [&head, after.as_bytes()].concat();
-        for (from, to) in [("", HASH), (AFTER_HASHES, AFTER_ALL)] {
-            let (from, to) = (key_of(from), key_of(to));
+        let behind = (key_of(AFTER_HASHES), desk::end_of(&head));
+        for (from, to) in [(head.clone(), key_of(HASH)), behind] {
             while raise_some(store, key, &from, &to)? {}
         }
     }
