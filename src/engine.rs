@@ -4,6 +4,7 @@
 //! counted. One writer thread judges and commits ([`writer`]); one fold thread turns the journal
 //! into blocks ([`fold`]); readers see counters that were published after their sync.
 
+mod access;
 pub mod arrivals;
 pub mod backfill;
 pub mod backup;
@@ -219,7 +220,7 @@ pub struct Engine {
     settings: Settings,
 }
 
-/// Loads what is stored of destructions, copies on hold, persons, and backfills.
+/// Loads what is stored of destructions, holds, persons and backfills; raises the access log.
 fn load_marks(shared: &mut Shared) -> Result<(), EngineError> {
     let (store, ring) = (Arc::clone(&shared.store), Arc::clone(&shared.ring));
     shared.gone = RwLock::new(Gone::load(&store)?);
@@ -234,7 +235,8 @@ fn load_marks(shared: &mut Shared) -> Result<(), EngineError> {
     let suppressed = erase::Suppressed::load(&store, &ring, &shared.directory, gone)?;
     shared.suppressed = RwLock::new(suppressed);
     shared.backfills = backfill::Backfills::load(&store, &ring)?;
-    hold::check(shared)
+    hold::check(shared)?;
+    access::raise(shared)
 }
 
 impl Engine {

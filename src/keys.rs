@@ -17,6 +17,7 @@
 //! (those off the host). How keys are destroyed: [`destroy`]. What is on hold lies in a vault of
 //! its own: [`hold`].
 
+mod access;
 mod cache;
 pub mod copies;
 pub mod destroy;

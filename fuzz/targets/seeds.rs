@@ -99,6 +99,7 @@ fn stored(to: &Path) -> io::Result<()> {
     write(to, "key-block", b'0' + 12, &keys::block(true, SiteNo(1), MONTH.0, 9))?;
     let at = SiteMonth { site: SiteNo(1), month: MONTH };
     write(to, "key-gone", b'0' + 12, &keys::gone(&Lot::Sets(at)))?;
+    write(to, "key-gone-access", b'0' + 12, &keys::gone(&Lot::Access(MONTH)))?;
     let key = DoomedKey { kind: 6, id: KeyId(9), parent: KeyId(3), commitment: [7; 32] };
     let sets = DoomedLot {
         lot: Lot::Sets(at),

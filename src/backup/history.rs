@@ -123,6 +123,7 @@ fn named(bucket: &Bucket, class: &str) -> Vec<Named> {
         "key.base" => NamedKind::BaseKey,
         "key.suppression" => NamedKind::Suppression,
         "seen" => NamedKind::Seen,
+        "access" => NamedKind::Access,
         word => match Class::from_name(word.as_bytes()) {
             Some(class) => NamedKind::Records(class),
             None => return Vec::new(),

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::fold::ListOrder;
 use super::gone::Dues;
 use super::writer::{FoldOrder, Message, Reply, Writer};
-use super::{Engine, EngineError, names};
+use super::{Engine, EngineError, access, names};
 use crate::model::ids::SiteId;
 use crate::model::site::Site;
 use crate::model::time::Timestamp;
@@ -69,8 +69,11 @@ impl Engine {
     ) -> Result<Vec<(String, Vec<u8>)>, EngineError> {
         let to = end_of(prefix);
         let mut rows = Vec::new();
-        for row in self.shared.store.scan(Table::Meta, &from, Some(&to))?.take(limit) {
-            rows.push(self.desk_row(row?)?);
+        for row in self.shared.store.scan(Table::Meta, &from, Some(&to))? {
+            if rows.len() >= limit {
+                break;
+            }
+            rows.extend(self.desk_row(row?)?);
         }
         Ok(rows)
     }
@@ -86,24 +89,31 @@ impl Engine {
         from: &str,
     ) -> Result<Option<(String, Vec<u8>)>, EngineError> {
         let to = end_of(&self.row_of(prefix));
-        let mut rows = self.shared.store.scan(Table::Meta, &self.row_of(from), Some(&to))?;
-        rows.next().map(|row| self.desk_row(row?)).transpose()
-    }
-
-    fn desk_row(&self, row: (Box<[u8]>, Box<[u8]>)) -> Result<(String, Vec<u8>), EngineError> {
-        names::open(&self.shared.ring.state_key(), row)
+        for row in self.shared.store.scan(Table::Meta, &self.row_of(from), Some(&to))? {
+            if let Some(row) = self.desk_row(row?)? {
+                return Ok(Some(row));
+            }
+        }
+        Ok(None)
     }
 
     fn row_of(&self, name: &str) -> Vec<u8> {
-        names::row_of(&self.shared.ring.state_key(), name)
+        access::row_of(name).unwrap_or_else(|| names::row_of(&self.shared.ring.state_key(), name))
     }
 
     /// Writes a row of the desk, whose name is ASCII; it is durable when this returns.
     ///
     /// # Errors
-    /// When the engine has stopped.
+    /// When the engine has stopped; [`EngineError::Ended`] for a day of the access log whose month
+    /// is destroyed.
     pub async fn put_desk_row(&self, name: &str, bytes: &[u8]) -> Result<(), EngineError> {
-        let (row, sealed) = names::seal(&self.shared.ring.state_key(), name, bytes);
+        let (row, sealed) = if access::row_of(name).is_some() {
+            // Its key may have to be made.
+            let (name, bytes) = (name.to_owned(), bytes.to_vec());
+            self.aside(move |engine| engine.shared.seal_desk_row(&name, &bytes)).await?
+        } else {
+            self.shared.seal_desk_row(name, bytes)?
+        };
         self.ask(|reply| Message::Desk(DeskOrder::Put(row, sealed, reply))).await
     }
 
@@ -163,6 +173,11 @@ impl Writer {
     pub fn desk(&mut self, order: DeskOrder) -> Result<(), EngineError> {
         match order {
             DeskOrder::Put(row, sealed, reply) => {
+                // Shut since it was sealed: it would be written behind the end of its month.
+                if access::month_of(&row).is_some_and(|month| self.shared.access_is_gone(month)) {
+                    let _ = reply.send(Err(EngineError::Ended));
+                    return Ok(());
+                }
                 let mut changes = Changes::default();
                 changes.put(Table::Meta, row, sealed);
                 self.shared.store.apply(&changes)?;

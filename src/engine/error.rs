@@ -23,8 +23,9 @@ pub enum EngineError {
     /// There is no such site.
     #[error("there is no such site")]
     NoSite,
-    /// The figures of the month were kept as long as they may be, and have ended.
-    #[error("the figures of the month are not kept any more")]
+    /// What is asked for of a month (its figures, its access log) was kept as long as it may be,
+    /// and has ended.
+    #[error("what is asked for of the month is not kept any more")]
     Ended,
     /// A site cannot be changed so; nothing was changed.
     #[error("the site cannot be changed so")]

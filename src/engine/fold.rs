@@ -42,7 +42,8 @@ pub use read::{
     open_header, read_block, read_header, rows_of, wrapped_key,
 };
 pub use remove::{
-    answers_of, blocks_of, rows_of_seen, rows_of_sets, rows_of_suppressed, tables_of,
+    answers_of, blocks_of, rows_of_access, rows_of_seen, rows_of_sets, rows_of_suppressed,
+    tables_of,
 };
 
 use ahead::{Ahead, Intent};

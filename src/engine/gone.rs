@@ -109,7 +109,7 @@ impl Gone {
                 let first = self.closed.entry(at).or_insert(from_group);
                 *first = from_group.min(*first);
             }
-            Lot::Suppression(_) | Lot::Seen(_) => {}
+            Lot::Suppression(_) | Lot::Seen(_) | Lot::Access(_) => {}
         }
     }
 

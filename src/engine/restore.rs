@@ -22,7 +22,7 @@ use super::destroy::lot_of;
 use super::directory::Directory;
 use super::fold::{Folder, tables_of};
 use super::gone::Gone;
-use super::{EngineError, hold, runs, writer};
+use super::{EngineError, access, hold, runs, writer};
 use crate::crypto::seal;
 use crate::keys::KeyRing;
 use crate::model::batch::{Bucket, Epoch, SiteMonth};
@@ -70,12 +70,16 @@ pub enum NamedKind {
     Suppression,
     /// The duplicates of a UTC day, of all sites.
     Seen,
+    /// The access log of a UTC month.
+    Access,
 }
 
 impl Named {
     fn lot(&self, directory: &Directory) -> Option<Lot> {
-        if let (NamedKind::Seen, Epoch::Day(day)) = (self.kind, self.epoch) {
-            return Some(Lot::Seen(day));
+        match (self.kind, self.epoch) {
+            (NamedKind::Seen, Epoch::Day(day)) => return Some(Lot::Seen(day)),
+            (NamedKind::Access, Epoch::Month(month)) => return Some(Lot::Access(month)),
+            _ => {}
         }
         let of = directory.site(&self.site)?;
         let site = of.no;
@@ -89,7 +93,7 @@ impl Named {
             // Of another site, which had the same id before.
             NamedKind::Suppression if at.month != of.created_at.day().month() => return None,
             NamedKind::Suppression => Lot::Suppression(at),
-            NamedKind::Seen => return None,
+            NamedKind::Seen | NamedKind::Access => return None,
         })
     }
 }
@@ -271,6 +275,13 @@ impl Parts<'_> {
                 if !known(&lot) {
                     return Err(older("the pseudonyms of", &month));
                 }
+            }
+        }
+        for (month, sealed) in access::stored(self.store)? {
+            let lot = Lot::Access(month);
+            let by = seal::key_id(&sealed).map_err(|error| damaged(&error.to_string()))?;
+            if !known(&lot) || (lives(&lot) && self.ring.by_id(by).is_none()) {
+                return Err(older("the access log of", &month.to_string()));
             }
         }
         let living: BTreeSet<Day> = self.ring.seen_days().into_iter().collect();

@@ -21,6 +21,7 @@ pub(super) struct Cache {
     pub(super) marks: HashMap<SiteId, BTreeMap<Month, Option<Arc<WatermarkKeys>>>>,
     pub(super) buckets: HashMap<(Class, u32), HashMap<SiteId, Arc<SealKey>>>,
     pub(super) seen: HashMap<Day, Arc<SeenKeys>>,
+    pub(super) access: HashMap<Month, Arc<SealKey>>,
     /// Every sealing key that was ever handed out, one object a key.
     seals: HashMap<KeyId, Arc<SealKey>>,
     /// Sealing keys that were retired or destroyed: wiped at the next turn-over.
@@ -111,6 +112,9 @@ impl Cache {
             (KeyKind::Seen, _) => {
                 let gone = self.seen.remove(&Day(name.epoch));
                 self.bury(gone.map(|keys| keys as _));
+            }
+            (KeyKind::Access, _) => {
+                self.access.remove(&Month(name.epoch));
             }
             (kind, Some(site)) => {
                 let month = Month(name.epoch);

@@ -234,9 +234,11 @@ impl KeyRing {
             KeyKind::Sets | KeyKind::Bucket | KeyKind::Journal | KeyKind::Hold => {
                 HeldKey::Seal(seal())
             }
-            KeyKind::Node | KeyKind::State | KeyKind::Suppression | KeyKind::Backfill => {
-                return Err(KeysError::NoKey(id));
-            }
+            KeyKind::Node
+            | KeyKind::State
+            | KeyKind::Suppression
+            | KeyKind::Backfill
+            | KeyKind::Access => return Err(KeysError::NoKey(id)),
         })
     }
 }

@@ -57,6 +57,8 @@ vocabulary! {
         Suppression = 12, "suppression";
         /// Seals the records of a backfill until it is closed or abandoned.
         Backfill = 13, "backfill";
+        /// Seals the days of the access log of a UTC month.
+        Access = 14, "access";
     }
 }
 
@@ -64,7 +66,7 @@ impl KeyKind {
     /// Whether keys of this kind seal values that name them.
     pub(super) fn seals(self) -> bool {
         match self {
-            Self::Sets | Self::Bucket | Self::Seen => true,
+            Self::Sets | Self::Bucket | Self::Seen | Self::Access => true,
             Self::Journal | Self::State | Self::Hold | Self::Backfill => true,
             Self::Node | Self::Base | Self::Tally | Self::Record | Self::Watermark => false,
             Self::Suppression => false,

@@ -2,7 +2,7 @@
 
 use super::batch::{Bucket, SiteMonth};
 use super::ids::HoldNo;
-use super::time::Day;
+use super::time::{Day, Month};
 
 /// A lot: what one decision destroys, because one key opens it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,6 +23,8 @@ pub enum Lot {
     /// What knows duplicates of a UTC day, of all sites; its seen key. It goes once the persisted
     /// floor is behind it.
     Seen(Day),
+    /// The access log of a month of UTC; its access key.
+    Access(Month),
 }
 
 /// What one destruction takes: a lot as it lives, or the copy that a hold keeps of one.

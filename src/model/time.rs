@@ -127,6 +127,12 @@ impl Month {
         i8::try_from(self.0 % 12 + 1).unwrap_or(1)
     }
 
+    /// The first instant of the month in UTC.
+    pub fn start(self) -> Timestamp {
+        let days = days_from_civil(i64::from(self.year()), i64::from(self.number()), 1);
+        Timestamp(days * DAY_MS)
+    }
+
     /// The month after.
     pub fn next(self) -> Self {
         Self(self.0 + 1)

@@ -4,22 +4,24 @@
 //! that was proven.
 //!
 //! It is counted in memory and written each minute and at the end: a kill loses a minute of it.
+//! The days of a month of UTC are under one key, and go with it as a lot ([`Lot::Access`]).
+//!
 //! What must not be lost (reads of few, and whatever changes what is kept) is an entry of the
 //! ledger, durable before its answer; this log is for whoever looks at what people do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::due::add_months;
-use super::plan::COPY_WAIT_DAYS;
-use super::policy::RetentionClass;
 use super::vault::Vault;
 use super::{Desk, DeskError, Inner, everywhere};
+use crate::engine::EngineError;
 use crate::model::caller::{Caller, SiteScope};
 use crate::model::ids::SiteId;
-use crate::model::time::{DAY_MS, Day, Timestamp};
+use crate::model::retention::Lot;
+use crate::model::time::{Day, Month, Timestamp};
 use crate::wire::retention::access::{AccessDay, AccessLine, AccessSummary};
+use crate::wire::retention::rows::Planned;
 
 /// Before the name of each day's row.
 pub(super) const ROWS: &str = "access/";
@@ -154,7 +156,13 @@ impl Inner {
         };
         let added = tokio::task::spawn_blocking(added).await;
         let (bytes, sum) = added.map_err(|_| DeskError::Failed)??;
-        self.vault.put_row(format!("{ROWS}{day}"), bytes).await?;
+        match self.vault.put_row(format!("{ROWS}{day}"), bytes).await {
+            Err(EngineError::Ended) => {
+                tracing::warn!(%day, "uses of a destroyed month of the access log are not written");
+                return Ok(());
+            }
+            written => written?,
+        }
         if let Some(sums) = self.access.sums().as_mut() {
             sums.insert(day, sum);
         }
@@ -216,30 +224,21 @@ impl Inner {
         self.in_turn(read).await
     }
 
-    /// Days whose period is over; how many.
-    pub(super) async fn access_due(&self, now: Timestamp) -> Result<u64, DeskError> {
-        let months = self.policy_at(now).years_as_months(RetentionClass::AccessLog);
-        let Some(months) = months else { return Ok(0) };
-        // Nobody adds a day up meanwhile that goes here.
-        let _one = self.access.writing.lock().await;
-        // It has the files rewritten, which would call a backup off.
-        let waits = if self.vault.is_copying() { i64::from(COPY_WAIT_DAYS) * DAY_MS } else { 0 };
-        let mut swept = 0;
-        // They come in the order of their days, so the first one is the oldest.
-        while let Some((name, _)) = self.vault.load_row_from(ROWS, ROWS)? {
-            let day = day_of(&name).ok_or(DeskError::Failed)?;
-            let ended = Timestamp(day.start().0.saturating_add(DAY_MS));
-            if add_months(ended, months).0.saturating_add(waits) > now.0 {
-                break;
-            }
-            self.removing().await?;
-            self.vault.delete_row(name).await?;
-            if let Some(sums) = self.access.sums().as_mut() {
-                sums.remove(&day);
-            }
-            swept += 1;
+    /// Forgets the sums of months that were destroyed.
+    pub(super) async fn forget_access(&self, lots: &[Planned]) {
+        let month_of = |planned: &Planned| match planned.lot {
+            Lot::Access(month) => Some(month),
+            _ => None,
+        };
+        let months: BTreeSet<Month> = lots.iter().filter_map(month_of).collect();
+        if months.is_empty() {
+            return;
         }
-        Ok(swept)
+        // Nobody adds up meanwhile what was read before.
+        let _one = self.access.writing.lock().await;
+        if let Some(sums) = self.access.sums().as_mut() {
+            sums.retain(|day, _| !months.contains(&day.month()));
+        }
     }
 }
 

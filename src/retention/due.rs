@@ -39,6 +39,12 @@ pub fn seen_due(ends_at: Timestamp, age_ms: i64) -> Timestamp {
     Timestamp(ends_at.0.saturating_add(life))
 }
 
+/// When a month of the access log is due that ends then. It is of no site.
+pub fn access_due(ends_at: Timestamp, policy: &Policy) -> Timestamp {
+    let months = policy.years_as_months(RetentionClass::AccessLog);
+    months.map_or(Timestamp::END, |months| add_months(ends_at, months))
+}
+
 impl Terms<'_> {
     /// The due time of each lot of the site.
     pub fn dues(&self, lots: &[LotInfo]) -> BTreeMap<Lot, Timestamp> {
@@ -52,7 +58,7 @@ impl Terms<'_> {
             let (at, ends_at) = match info.lot {
                 Lot::Records(_) => continue,
                 // As long as the site: whoever is suppressed asked that nothing be kept.
-                Lot::Suppression(_) | Lot::Seen(_) => {
+                Lot::Suppression(_) | Lot::Seen(_) | Lot::Access(_) => {
                     dues.insert(info.lot, Timestamp::END);
                     continue;
                 }
@@ -68,7 +74,7 @@ impl Terms<'_> {
             let due = match info.lot {
                 Lot::Sets(at) => self.sets(at.month, ends_at),
                 Lot::Records(_) | Lot::RecordKey(_) | Lot::WatermarkKey(_) => uses(),
-                Lot::Suppression(_) | Lot::Seen(_) => Timestamp::END,
+                Lot::Suppression(_) | Lot::Seen(_) | Lot::Access(_) => Timestamp::END,
                 Lot::BaseKey(at) => self.sets(at.month, ends_at).max(uses()),
             };
             dues.insert(info.lot, due);
@@ -155,7 +161,7 @@ impl Terms<'_> {
     /// record could be counted any more.
     pub fn waits_for_close(&self, lot: Lot) -> bool {
         match lot {
-            Lot::Records(_) | Lot::Suppression(_) | Lot::Seen(_) => false,
+            Lot::Records(_) | Lot::Suppression(_) | Lot::Seen(_) | Lot::Access(_) => false,
             Lot::Sets(at) | Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
                 !self.site.is_closed(at.month)
             }

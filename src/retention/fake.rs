@@ -1,10 +1,14 @@
 //! A vault in memory that can be cut anywhere, and a clock that tests move.
 
+mod fault;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+pub use fault::Fault;
 
 use super::tests::token_of;
 use super::vault::{
@@ -62,43 +66,6 @@ pub enum Cut {
     Before(usize),
     /// After it.
     After(usize),
-}
-
-/// How a destruction misbehaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// A copy off the host cannot be reached.
-    Waiting,
-    /// It says that it found nothing, and does nothing.
-    Nothing,
-    /// It says that a key still opens.
-    StillOpens,
-    /// It says that all is well, and does nothing.
-    Lies,
-    /// The keys go, and then the process ends, before the lots are done.
-    HalfWay,
-    /// A block of the first bucket cannot be read to count its records.
-    Uncounted,
-    /// It does not begin: a request holds an old journal key.
-    Busy,
-    /// The register lets go of the keys, and the root provider does not end their epoch.
-    Away,
-    /// The keys go, and no hold gets its copy.
-    KeepsNothing,
-    /// A copy of the register of holds is lost while what is on hold is copied: nothing is begun.
-    CopyLost,
-    /// A copy of the register of holds is lost when the keys of copies have left the register: they
-    /// wait, in nobody's way.
-    LostBehind,
-    /// A hold got keys that open what is left of this site, for a copy that was given up, and a
-    /// copy of the register of holds is away: nothing is begun.
-    GivenUp(u32),
-    /// There is no room on the disk for copies.
-    NoRoom,
-    /// It refuses whatever has a lot of this site, before it begins.
-    Refuses(u32),
-    /// What is on hold of a bucket of this site cannot be copied, and it gives up.
-    CannotKeep(u32),
 }
 
 /// What a vault is made of.
@@ -346,51 +313,32 @@ fn take(inside: &mut Inside, living: &[(Doom, LotInfo)]) {
         inside.ended_before = Some(inside.ended);
         inside.gone.extend(keys());
         inside.lots.retain(|info| !names.contains(&(None, info.lot)));
+        let months: Vec<Month> = names.iter().filter_map(|(_, lot)| access_of(*lot)).collect();
+        let goes = |name: &str| access_month(name).is_some_and(|month| months.contains(&month));
+        inside.rows.retain(|name, _| !goes(name));
     }
 }
 
-/// The fault that these lots meet.
-fn fault_of(inside: &mut Inside, lots: &[Doom]) -> Result<Option<Fault>, EngineError> {
-    match inside.fault {
-        // As long as the disk is damaged.
-        Some(Fault::CannotKeep(site)) => {
-            let is_it = |doom: &Doom| {
-                let own = matches!(doom.lot, Lot::Records(bucket) if bucket.site.0 == site);
-                own && !doom.heirs.is_empty()
-            };
-            match lots.iter().any(is_it) {
-                true => Err(EngineError::Damaged("a block of what is on hold".into())),
-                false => Ok(None),
-            }
-        }
-        Some(Fault::Refuses(site)) => {
-            let is_it =
-                |doom: &Doom| matches!(doom.lot, Lot::Records(bucket) if bucket.site.0 == site);
-            match lots.iter().any(is_it) {
-                true => Err(EngineError::Refused("not before its time".into())),
-                false => Ok(None),
-            }
-        }
-        Some(Fault::GivenUp(site)) => {
-            let is_it = |doom: &Doom| matches!(doom.lot, Lot::Records(of) if of.site.0 == site);
-            Ok(inside.fault.filter(|_| lots.iter().any(is_it)))
-        }
-        Some(Fault::CopyLost)
-            if lots.iter().all(|doom| doom.heirs.is_empty() && doom.hold.is_none()) =>
-        {
-            Ok(None)
-        }
-        Some(Fault::CopyLost) => Ok(inside.fault),
-        Some(Fault::LostBehind) => {
-            Ok(inside.fault.filter(|_| lots.iter().all(|doom| doom.hold.is_some())))
-        }
-        Some(Fault::NoRoom) if lots.iter().any(|doom| !doom.heirs.is_empty()) => {
-            Err(EngineError::DiskFull)
-        }
-        Some(Fault::NoRoom) => Ok(None),
-        Some(Fault::KeepsNothing) if lots.iter().all(|doom| doom.heirs.is_empty()) => Ok(None),
-        _ => Ok(inside.fault.take()),
+/// The month of a day's row of the access log.
+fn access_month(name: &str) -> Option<Month> {
+    Month::parse(name.strip_prefix("access/")?.get(..7)?.as_bytes())
+}
+
+fn access_of(lot: Lot) -> Option<Month> {
+    if let Lot::Access(month) = lot { Some(month) } else { None }
+}
+
+/// The key of a month of the access log is made with its first row, and once.
+fn make_access(inside: &mut Inside, month: Month) -> Result<(), EngineError> {
+    let (lot, key) = (Lot::Access(month), KeyId(10_000_000 + u64::from(month.0)));
+    if inside.gone.contains(&key) {
+        return Err(EngineError::Ended);
     }
+    if inside.lots.iter().all(|info| info.lot != lot) {
+        let (site, ends_at) = (SiteId::everywhere(), month.next().start());
+        inside.lots.push(LotInfo { lot, site, keys: vec![key], ends_at });
+    }
+    Ok(())
 }
 
 /// The epoch that the keys of a vault lived in, or live in where nothing of it waits.
@@ -425,7 +373,7 @@ fn destroy(inside: &mut Inside, lots: &[Doom]) -> Result<DestroyReport, EngineEr
         keys: info.keys.iter().copied().map(victim).collect(),
     });
     let mut done: Vec<LotReport> = report_of.collect();
-    let fault = fault_of(inside, lots)?;
+    let fault = fault::of(inside, lots)?;
     match fault {
         Some(Fault::Nothing) => return Ok(report(inside, Vec::new(), old_epoch)),
         // It did not even begin.
@@ -704,6 +652,7 @@ impl Vault for Memory {
 
     fn put_row(&self, name: String, bytes: Vec<u8>) -> Change<'_, ()> {
         self.change(|inside| {
+            access_month(&name).map_or(Ok(()), |month| make_access(inside, month))?;
             inside.rows.insert(name, bytes);
             Ok(())
         })

@@ -46,7 +46,7 @@ pub(super) fn covers(hold: &HoldRow, terms: &Terms<'_>, lot: Lot) -> bool {
             }
             Lot::BaseKey(at) => month(&at.month),
             // No record is opened with them.
-            Lot::Suppression(_) | Lot::Seen(_) => false,
+            Lot::Suppression(_) | Lot::Seen(_) | Lot::Access(_) => false,
         }
 }
 
@@ -189,7 +189,7 @@ impl Inner {
             Lot::Sets(at) | Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
                 at.month == month
             }
-            Lot::Suppression(_) | Lot::Seen(_) => false,
+            Lot::Suppression(_) | Lot::Seen(_) | Lot::Access(_) => false,
         };
         let stored = site.months.iter().any(|span| span.month == month);
         stored && left.iter().any(|lot| of_month(*lot))

@@ -32,8 +32,6 @@ vocabulary! {
         Sites = 6, "sites";
         /// Why records were refused.
         Rejects = 7, "rejects";
-        /// Days of the access log.
-        Access = 8, "access";
     }
 }
 
@@ -112,7 +110,7 @@ pub const ROWS: &[(&str, Life)] = &[
 
 /// The life of each kind of row of the desk; a name ends with its first slash.
 pub const DESK_ROWS: &[(&str, Life)] = &[
-    ("access/", Life::Class(RetentionClass::AccessLog, By::Sweep(Sweep::Access))),
+    ("access/", Life::Class(RetentionClass::AccessLog, By::Lots)),
     ("backfill-making", Life::Engine("until a backfill is made, or was not")),
     ("certificate/", Life::Class(RetentionClass::Proofs, By::Nobody)),
     ("challenge/", Life::Class(RetentionClass::Statements, By::Sweep(Sweep::Statements))),

@@ -53,6 +53,13 @@ const DEAD_BUT_HELD: &str = "A backup holds sealed rows and no key. Rows of lots
     the register only, wrapped under the vault epoch that \"vek\" names as destroyed; they were \
     zeroed in its copies, and with that epoch every older copy of the register became noise. What \
     a copy of the VEK home from before would change, \"copies\" says.";
+/// What both say beside that where days of the access log go: earlier programs had no key for them.
+const DEAD_LOG: &str = " Days of the access log that a program before data format 7 wrote were \
+    under the state key, which lives as long as the vault, until the first start of one of format \
+    7; a backup from before that start has them so, and is not dead in this.";
+const BACKUPS_LOG: &str = "Backups from before the first start of a program of data format 7 have \
+    days of the access log under the state key, which lives: whoever has that key and such a \
+    backup can read these days for as long as the backup is kept.";
 /// What a certificate says of its backups where lots of it are held: a word that [`DEAD`] lacks.
 pub(super) const HELD_WORD: &str = "\"held_by\"";
 /// How much earlier than its first day a row may have come at most, milliseconds: a record a little
@@ -84,6 +91,7 @@ impl Inner {
             .chain(held.then_some(HELD))
             .chain([if self.lives_on(row)? { BACKUPS_HELD } else { BACKUPS }]);
         let mut limits: Vec<String> = said.map(str::to_owned).collect();
+        limits.extend(has_log(row).then(|| BACKUPS_LOG.to_owned()));
         limits.extend(self.staged_line(row));
         limits.extend(self.group_line(row)?);
         limits.extend(self.days_line(row));
@@ -99,8 +107,10 @@ impl Inner {
     }
 
     /// Why backups of before open nothing of what a plan destroyed, or of which of it they do.
-    pub(super) fn dead(&self, row: &RunRow) -> Result<&'static str, DeskError> {
-        Ok(if self.lives_on(row)? { DEAD_BUT_HELD } else { DEAD })
+    pub(super) fn dead(&self, row: &RunRow) -> Result<String, DeskError> {
+        let dead = if self.lives_on(row)? { DEAD_BUT_HELD } else { DEAD };
+        let log = if has_log(row) { DEAD_LOG } else { "" };
+        Ok([dead, log].concat())
     }
 
     /// Records of the same month that an open backfill has put aside under a key of its own.
@@ -163,7 +173,7 @@ impl Inner {
         &self,
         entry: u64,
         first: Timestamp,
-        dead: &'static str,
+        dead: String,
     ) -> Result<Backups, DeskError> {
         self.ask(move |ledger| {
             let (mut from, mut made, mut last, mut covered) = (0, 0, None, Vec::new());
@@ -192,7 +202,7 @@ impl Inner {
                 from += lines.len().max(1) as u64;
             }
             covered.sort_unstable_by_key(|backup| backup.operation);
-            let (covered, dead) = (Some(covered), Some(dead.to_owned()));
+            let (covered, dead) = (Some(covered), Some(dead));
             Ok(Backups { made, last, covered, dead })
         })
         .await
@@ -205,6 +215,7 @@ impl Inner {
             let first = match (planned.lot, epoch_of(planned.lot)) {
                 // Persons are suppressed for all months.
                 (Lot::Suppression(_), _) => None,
+                (Lot::Access(month), _) => Some(month.start()),
                 (_, Epoch::Day(day)) => Some(day.start()),
                 (_, Epoch::Month(month)) => {
                     site.and_then(|site| calendar::span(&site, month).ok()).map(|span| span.from)
@@ -214,6 +225,11 @@ impl Inner {
         };
         row.lots.iter().map(of).min().unwrap_or(Timestamp(i64::MIN))
     }
+}
+
+/// Whether a destruction takes months of the access log.
+fn has_log(row: &RunRow) -> bool {
+    row.lots.iter().any(|planned| matches!(planned.lot, Lot::Access(_)))
 }
 
 /// The months of sites that a destruction is about, each once.

@@ -251,7 +251,7 @@ fn state_of(standing: &Standing, going: Option<&'static str>, now: Timestamp) ->
 
 /// What is gone; a lot that a hold keeps is not.
 fn certified(lot: &CertifiedLot, id: &str) -> Option<LotView> {
-    const WORDS: [&str; 8] = [
+    const WORDS: [&str; 9] = [
         "records",
         "detections",
         "sets",
@@ -260,6 +260,7 @@ fn certified(lot: &CertifiedLot, id: &str) -> Option<LotView> {
         "key.base",
         "key.suppression",
         "seen",
+        "access",
     ];
     let class = lot.class.strip_prefix("hold.").unwrap_or(&lot.class);
     if !lot.held_by.is_empty() {

@@ -91,8 +91,7 @@ impl Inner {
         let mut standings = Vec::new();
         for (site, lots) in by_site {
             if site.is_everywhere() {
-                let floor = self.vault.seen_floor();
-                let one = |(hold, info)| seen_standing((info, hold), age_ms, floor);
+                let one = |(hold, info)| self.everywhere_standing((info, hold), policy);
                 standings.extend(lots.into_iter().map(one));
                 continue;
             }
@@ -224,13 +223,27 @@ impl Inner {
         Ok(free.iter().any(|one| one.hold.is_some() || !one.holds.is_empty()))
     }
 
-    /// What knows duplicates is due every day and holds nobody's record; where nothing else is free
-    /// it waits a while for a backup that it would call off. What is on hold does not wait for it.
+    /// What decides when a lot goes that is of no site. No hold covers one.
+    fn everywhere_standing(
+        &self,
+        (info, hold): (LotInfo, Option<HoldNo>),
+        policy: &Policy,
+    ) -> Standing {
+        if let Lot::Access(_) = info.lot {
+            let due = due::access_due(info.ends_at, policy);
+            return standing((info, hold), (due, due), &[], false);
+        }
+        seen_standing((info, hold), self.vault.age_ms(), self.vault.seen_floor())
+    }
+
+    /// What knows duplicates is due every day, the access log every month, and they hold nobody's
+    /// record; where nothing else is free they wait a while for a backup that they would call off.
+    /// What is on hold does not wait for it.
     fn leave_to_copy(&self, standings: &mut Vec<Standing>, now: Timestamp) {
         let is_unheld = |one: &Standing| one.hold.is_none() && one.holds.is_empty();
         let may_wait = |one: &Standing| {
             let until = one.due.0.saturating_add(i64::from(COPY_WAIT_DAYS) * DAY_MS);
-            matches!(one.info.lot, Lot::Seen(_)) && now.0 < until
+            matches!(one.info.lot, Lot::Seen(_) | Lot::Access(_)) && now.0 < until
         };
         if self.vault.is_copying() && standings.iter().filter(|one| is_unheld(one)).all(may_wait) {
             standings.retain(|one| !is_unheld(one));
@@ -328,6 +341,7 @@ pub(super) const fn word_of_planned(planned: &Planned) -> &'static str {
         (Some(_), Lot::BaseKey(_)) => "hold.key.base",
         (Some(_), Lot::Suppression(_)) => "hold.key.suppression",
         (Some(_), Lot::Seen(_)) => "hold.seen",
+        (Some(_), Lot::Access(_)) => "hold.access",
     }
 }
 
@@ -341,6 +355,7 @@ pub(super) const fn word_of(lot: Lot) -> &'static str {
         Lot::BaseKey(_) => "key.base",
         Lot::Suppression(_) => "key.suppression",
         Lot::Seen(_) => "seen",
+        Lot::Access(_) => "access",
     }
 }
 
@@ -351,6 +366,7 @@ pub(super) fn class_of(lot: Lot) -> Option<RetentionClass> {
         Lot::Sets(_) => RetentionClass::Sets,
         Lot::WatermarkKey(_) => RetentionClass::Detections,
         Lot::RecordKey(_) | Lot::BaseKey(_) | Lot::Suppression(_) => RetentionClass::Records,
+        Lot::Access(_) => RetentionClass::AccessLog,
         Lot::Seen(_) => return None,
     })
 }
@@ -360,9 +376,11 @@ pub(super) fn rule_name(profile: Profile, lot: Lot) -> &'static str {
     let Some(class) = class_of(lot) else { return "limits/age" };
     match (profile, class) {
         (Profile::KrPipa, RetentionClass::Sets) => "kr-pipa/c3",
+        (Profile::KrPipa, RetentionClass::AccessLog) => "kr-pipa/c6",
         (Profile::KrPipa, RetentionClass::Detections) => "kr-pipa/c7",
         (Profile::KrPipa, _) => "kr-pipa/c2",
         (Profile::EuGdpr, RetentionClass::Sets) => "eu-gdpr/c3",
+        (Profile::EuGdpr, RetentionClass::AccessLog) => "eu-gdpr/c6",
         (Profile::EuGdpr, RetentionClass::Detections) => "eu-gdpr/c7",
         (Profile::EuGdpr, _) => "eu-gdpr/c2",
     }
@@ -381,6 +399,7 @@ pub(super) fn epoch_of(lot: Lot) -> Epoch {
         | Lot::BaseKey(at)
         | Lot::Suppression(at) => Epoch::Month(at.month),
         Lot::Seen(day) => Epoch::Day(day),
+        Lot::Access(month) => Epoch::Month(month),
     }
 }
 

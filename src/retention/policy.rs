@@ -457,7 +457,7 @@ fn rules_of(profile: Profile) -> Vec<Rule> {
         rule(
             C::AccessLog,
             access_log,
-            E::Day,
+            E::Month,
             [
                 "Standard of Measures for Securing Personal Information Art. 8",
                 "security of processing (GDPR Art. 32)",

@@ -295,6 +295,6 @@ fn is_of(lot: Lot, span: MonthSpan) -> bool {
         Lot::Sets(at) | Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
             at.month == span.month
         }
-        Lot::Suppression(_) | Lot::Seen(_) => false,
+        Lot::Suppression(_) | Lot::Seen(_) | Lot::Access(_) => false,
     }
 }

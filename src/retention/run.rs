@@ -275,6 +275,7 @@ impl Inner {
                 Ok(report) => report,
                 Err(error) => return self.not_destroyed(row, error).await,
             };
+            self.forget_access(&row.lots).await;
             if again && report.nothing {
                 // It may have ended before the cut, and nobody heard what it said.
                 let last = self.vault.last_destruction()?;

@@ -1,10 +1,9 @@
 //! What is due of the small rows: tokens that ended, holds that were released, requests for a
-//! removal that nobody confirmed, statements, plain counts ([`super::counts`]), and days of the
-//! access log ([`super::access`]). They hold names of credentials, an operator's words and counts,
-//! and nothing of an end user; they are in clear or sealed under the key that lives as long as the
-//! vault. So their end is that their rows go and the files that held them are rewritten; no
-//! certificate says more. A row says so until the files are rewritten: cut before, the next sweep
-//! does it.
+//! removal that nobody confirmed, statements, and plain counts ([`super::counts`]). They hold names
+//! of credentials, an operator's words and counts, and nothing of an end user; they are in clear or
+//! sealed under the key that lives as long as the vault. So their end is that their rows go and the
+//! files that held them are rewritten; no certificate says more. A row says so until the files are
+//! rewritten: cut before, the next sweep does it.
 
 use std::collections::BTreeSet;
 
@@ -27,11 +26,6 @@ use crate::wire::statement::Statement;
 pub(super) const ROW: &str = REWRITE;
 /// Before the names of statements' rows, which go on with site, month and version.
 pub(super) const STATEMENTS: &str = "statement/";
-
-/// The first instant of a month in UTC.
-fn month_start(month: Month) -> Result<Timestamp, DeskError> {
-    Timestamp::parse(format!("{month}-01T00:00:00Z").as_bytes()).ok_or(DeskError::Failed)
-}
 
 impl Inner {
     /// Removes what is due by this believed time; how many rows.
@@ -57,7 +51,6 @@ impl Inner {
                 Sweep::Figures | Sweep::Sites if destroying => 0,
                 Sweep::Figures => self.figures_due(now).await?,
                 Sweep::Sites => self.sites_due(now).await?,
-                Sweep::Access => self.access_due(now).await?,
             };
         }
         // Also what an earlier sweep removed that was cut here.
@@ -160,7 +153,7 @@ impl Inner {
                 let month = month.ok_or(DeskError::Failed)?;
                 // Nothing is issued before the end of its month, which is a day earlier at most
                 // than that of UTC.
-                let ended = Timestamp(month_start(month.next())?.0 - DAY_MS);
+                let ended = Timestamp(month.next().start().0 - DAY_MS);
                 if add_months(ended, months) > now {
                     break;
                 }

@@ -32,6 +32,7 @@ pub fn encode_lot(lot: &Lot) -> [u8; LOT_BYTES] {
         Lot::BaseKey(at) => (5, 0, at.site, at.month.0),
         Lot::Suppression(at) => (6, 0, at.site, at.month.0),
         Lot::Seen(day) => (7, 0, SiteNo(0), day.0),
+        Lot::Access(month) => (8, 0, SiteNo(0), month.0),
     };
     let mut bytes = [kind, class, 0, 0, 0, 0, 0, 0, 0, 0];
     bytes[2..6].copy_from_slice(&site.0.to_be_bytes());
@@ -57,6 +58,7 @@ pub fn decode_lot(bytes: &[u8]) -> Option<Lot> {
         5 => Lot::BaseKey(at),
         6 => Lot::Suppression(at),
         7 if site == SiteNo(0) => Lot::Seen(Day(epoch)),
+        8 if site == SiteNo(0) => Lot::Access(Month(epoch)),
         _ => return None,
     };
     (*class == 0).then_some(lot)
@@ -312,7 +314,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn lot() -> impl Strategy<Value = Lot> {
-        (0u8..8, any::<u32>(), any::<u32>()).prop_map(|(kind, site, epoch)| {
+        (0u8..9, any::<u32>(), any::<u32>()).prop_map(|(kind, site, epoch)| {
             let site = SiteNo(site);
             let at = SiteMonth { site, month: Month(epoch) };
             let bucket = |class| Bucket { class, site, epoch: Epoch::from_code(epoch) };
@@ -324,6 +326,7 @@ mod tests {
                 4 => Lot::WatermarkKey(at),
                 5 => Lot::Suppression(at),
                 6 => Lot::Seen(Day(epoch)),
+                7 => Lot::Access(Month(epoch)),
                 _ => Lot::BaseKey(at),
             }
         })

@@ -24,6 +24,13 @@ pub const TOKENS_END: &[u8] = b"token0";
 /// Before a row of a desk's own.
 pub const DESK: &[u8] = b"desk/";
 
+/// Before a day of the access log, sealed under the key of its month.
+pub const ACCESS: &[u8] = b"desk/access/=";
+/// After every such day.
+pub const ACCESS_END: &[u8] = b"desk/access0";
+/// The same of data from before format 7, under the state key: these come before all others.
+pub const ACCESS_BEFORE: &[u8] = b"desk/access/";
+
 /// The row of a destruction under way.
 pub const DESTRUCTION: &[u8] = b"destruction";
 /// The row of a destruction of copies on hold that waits for a copy of their register.
@@ -103,6 +110,14 @@ pub fn token(key_id: &str) -> Vec<u8> {
 /// A desk's row of a name.
 pub fn desk(name: &str) -> Vec<u8> {
     [DESK, name.as_bytes()].concat()
+}
+
+/// The days of a month in the access log, by what they begin with: from the first key up to, and
+/// without, the last.
+pub fn access_month(before: &[u8], month: Month) -> (Vec<u8>, Vec<u8>) {
+    // After the dash comes the day, and after the dash in the alphabet the dot.
+    let key = |end: &str| [before, format!("{month}{end}").as_bytes()].concat();
+    (key("-"), key("."))
 }
 
 /// The row of a destroyed lot.

@@ -209,7 +209,7 @@ impl Table {
 pub enum StoreError {
     /// Another version's format.
     #[error(
-        "the data directory has another format ({found}) than this program's (6); \
+        "the data directory has another format ({found}) than this program's (7); \
          run the program that wrote it, or start on another directory"
     )]
     Format {

@@ -66,13 +66,20 @@ fn tag(kind: &str, number: u32) -> Tag {
     Tag(std::array::from_fn(|at| hash[at]))
 }
 
-/// Records of three sites in two months; site 2 keeps its records by days.
+/// Days of the access log: one of a month that is destroyed, one of a month that stays.
+const DAYS: [&str; 2] = ["access/2024-11-03", "access/2026-11-22"];
+
+/// Records of three sites in two months; site 2 keeps its records by days. And two days of the
+/// access log.
 fn fill(place: &Path) {
     let engine = open(place);
     for number in 0..3 {
         let records_days = (number == 2).then_some(20);
         let settings = SiteSettings { records_days, ..SiteSettings::default() };
         run(engine.put_site(site(number), settings)).unwrap();
+    }
+    for day in DAYS {
+        run(engine.put_desk_row(day, day.as_bytes())).unwrap();
     }
     for part in 0..4 {
         let mut batch = Batch::default();
@@ -114,7 +121,8 @@ fn fill(place: &Path) {
     engine.stop();
 }
 
-/// Everything of site 0 in November, one day of site 2, and the records of site 1 in October.
+/// Everything of site 0 in November, one day of site 2, the records of site 1 in October, and the
+/// access log of two years ago.
 fn victims(engine: &Engine) -> Vec<Lot> {
     let no = |number| engine.site(&site(number)).unwrap().no;
     let november = Timestamp(NOW).day().month();
@@ -128,6 +136,7 @@ fn victims(engine: &Engine) -> Vec<Lot> {
         Lot::Sets(at) | Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
             (at.site, at.month) == (no(0), november)
         }
+        Lot::Access(month) => *month < november,
         Lot::Suppression(_) | Lot::Seen(_) => false,
     })
     .collect()
@@ -221,6 +230,13 @@ fn figures(engine: &Engine) -> Vec<(Counters, Evidence)> {
     usage.map(|usage| (usage.tally.counters, usage.evidence)).collect()
 }
 
+/// The days of the access log that can be read.
+fn days(engine: &Engine) -> Vec<String> {
+    let rows = engine.desk_rows("access/").unwrap();
+    assert!(rows.iter().all(|(name, bytes)| name.as_bytes() == bytes));
+    rows.into_iter().map(|(name, _)| name).collect()
+}
+
 /// What is expected of every round.
 struct Before {
     victims: Vec<Lot>,
@@ -249,6 +265,7 @@ impl Before {
         let destroyed = figures.iter().filter(|(_, evidence)| *evidence == Evidence::Destroyed);
         assert_eq!(destroyed.count(), 1, "the sets of one month");
         assert!(engine.lots().iter().all(|info| !self.victims.contains(&info.lot)));
+        assert_eq!(days(engine), DAYS[1..]);
         assert_eq!(records_held(engine), Some(self.held), "what is on hold is there, whole");
         if let Some(report) = report {
             let records: u64 = report.lots.iter().filter_map(|lot| lot.records).sum();
@@ -268,7 +285,7 @@ fn prepare(place: &Path) -> Before {
     let held = of.filter(|(place, _)| place.bucket.site == no).map(|(_, (_, rows))| *rows as u64);
     let held = held.sum();
     engine.stop();
-    assert_eq!(victims.len(), 7, "{victims:?}");
+    assert_eq!(victims.len(), 8, "{victims:?}");
     assert!(records > 0 && figures.iter().all(|(_, evidence)| *evidence == Evidence::Live));
     assert!(held > 0 && held < records);
     Before { victims, blocks, figures, records, held }
@@ -298,6 +315,7 @@ fn check_36_a_killed_destruction_is_finished_by_the_next_start() {
             assert_eq!(unfinished, [], "nothing had begun");
             assert_eq!(figures(&engine), before.figures);
             assert_eq!(records_held(&engine), None);
+            assert_eq!(days(&engine), DAYS);
             unfinished = dooms(&engine, &before.victims);
         }
         assert_eq!(unfinished.is_empty(), !killed, "{step}");

@@ -118,8 +118,10 @@ fn is_listed(key: &[u8]) -> bool {
     let number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
     let digest = |part: &str| part.len() == 64 && hex(part);
     let word = |part: &str| ["event", "endpoint", "secret", "last", "site"].contains(&part);
-    known(parts.next().unwrap())
-        && parts.all(|part| number(part) || digest(part) || hash(part) || word(part))
+    // A day of the access log, of today's form.
+    let day = |part: &str| part.len() == 11 && part.strip_prefix('=').is_some_and(number);
+    let listed = |part: &str| number(part) || digest(part) || hash(part) || word(part) || day(part);
+    known(parts.next().unwrap()) && parts.all(listed)
 }
 
 /// A name of each form that FORMATS lists with a site's id, as the desks write them.

@@ -15,12 +15,16 @@ use super::*;
 use crate::app::verify::{self, Request};
 use crate::engine::hold::HeldInfo;
 use crate::model::retention::Lot;
+use crate::model::time::Month;
 use crate::store::Table;
 
 /// One for each format from the time on when they were kept.
-const FORMATS: [&str; 3] = ["4", "5", "6"];
+const FORMATS: [&str; 4] = ["4", "5", "6", "7"];
 /// A site whose name comes by no chance.
 const SITE: &str = "QUAGGA.1";
+/// The row of a day of the access log before format 7, and the route that shows it.
+const OLD_DAY: &str = "desk/access/2026-05-20";
+const DAY: &str = "/v1/access?day=2026-05-20";
 /// Its tokens, a line for each role.
 const TOKENS: &str = "tokens";
 /// What belongs to a server.
@@ -135,9 +139,13 @@ impl House {
         self.clock.set(LATER);
         let app = self.start().await;
         self.figures_are_what_they_were(&app).await;
+        let day = self.told(&app, self.auditor(), DAY).await;
+        assert!(!day["lines"].as_array().unwrap().is_empty(), "{day}");
         // Nothing is due; the first run rewrites what had other names.
         self.run(&app).await;
         self.names_no_site(&app);
+        assert_eq!(self.files_with(OLD_DAY), [""; 0], "it is under the key of its month");
+        assert_eq!(self.told(&app, self.auditor(), DAY).await, day);
         // Duplicates are known, from the journal and from what was folded; the rest is new.
         let receipt = self.post_records(&app, 0..10).await;
         assert!(receipt.contains("\"accepted\":0,\"duplicates\":20"), "{receipt}");
@@ -158,10 +166,28 @@ impl House {
         self.run(&app).await;
         assert!(certificates(&app, self.auditor()).await.len() > before);
         self.says(&app, december, &json!({"mau": 11, "state": "closed"})).await;
+        self.log_ends(&app).await;
         app.drain().await;
         let request = Request { recount: true, ..Request::default() };
         let report = verify::run(&settings(self.place.path()), &request);
         assert!(report.findings.is_empty(), "{report:#?}");
+    }
+
+    /// The month of the access log goes by its key, two years after its end.
+    async fn log_ends(&self, app: &App) {
+        let lot = Lot::Access(Month::parse(b"2026-05").unwrap());
+        let lives = || app.engine.lots().iter().any(|info| info.lot == lot);
+        let lines = async || self.told(app, self.auditor(), DAY).await["lines"].take();
+        self.clock.set("2028-05-31T23:59:59Z");
+        self.run(app).await;
+        assert!(lives() && lines().await != json!([]));
+        self.clock.set("2028-06-01T00:00:00Z");
+        self.run(app).await;
+        assert!(!lives() && lines().await == json!([]));
+        let path = "/v1/retention?state=certified&limit=1000";
+        let certified = self.told(app, self.auditor(), path).await;
+        let of = |lot: &&Value| lot["class"] == "access" && lot["epoch"] == "2026-05";
+        assert_eq!(certified["lots"].as_array().unwrap().iter().filter(of).count(), 1);
     }
 
     /// No file of the data names a site, in a row key or in RocksDB's list of files, whatever the
@@ -218,7 +244,9 @@ async fn a_directory_of_each_format_goes_on() {
         assert!(size <= BYTES_MAX, "{size} bytes");
         let house = House::unpacked(&fixture);
         // The name is there to be found.
-        assert_eq!(house.files_with(SITE).is_empty(), format == "6", "{format}");
+        assert_eq!(house.files_with(SITE).is_empty(), ["6", "7"].contains(&format), "{format}");
+        // And so is the day that the access log has under the state key.
+        assert_eq!(house.files_with(OLD_DAY).is_empty(), format == "7", "{format}");
         house.goes_on().await;
     }
 }

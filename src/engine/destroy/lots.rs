@@ -14,8 +14,10 @@ use crate::model::time::{Day, Month, Timestamp};
 
 /// The lot that a key belongs to; `None` for keys of no lot, and of no known site.
 pub fn lot_of(directory: &Directory, key: &KeyInfo) -> Option<Lot> {
-    if key.kind == KeyKind::Seen {
-        return Some(Lot::Seen(Day(key.epoch)));
+    match key.kind {
+        KeyKind::Seen => return Some(Lot::Seen(Day(key.epoch))),
+        KeyKind::Access => return Some(Lot::Access(Month(key.epoch))),
+        _ => {}
     }
     let of = directory.site(key.site.as_ref()?)?;
     let site = of.no;
@@ -31,6 +33,7 @@ pub fn lot_of(directory: &Directory, key: &KeyInfo) -> Option<Lot> {
         KeyKind::Suppression => suppression_of(&of),
         KeyKind::Node
         | KeyKind::Seen
+        | KeyKind::Access
         | KeyKind::Journal
         | KeyKind::State
         | KeyKind::Hold
@@ -72,7 +75,7 @@ pub fn living(shared: &Shared) -> Living {
 /// The site of a lot; none for what is of all sites.
 pub fn site_of(lot: &Lot) -> Option<SiteNo> {
     Some(match lot {
-        Lot::Seen(_) => return None,
+        Lot::Seen(_) | Lot::Access(_) => return None,
         Lot::Records(bucket) => bucket.site,
         Lot::Sets(at)
         | Lot::RecordKey(at)
@@ -92,6 +95,7 @@ pub fn epoch_of(lot: &Lot) -> Epoch {
         | Lot::BaseKey(at)
         | Lot::Suppression(at) => Epoch::Month(at.month),
         Lot::Seen(day) => Epoch::Day(*day),
+        Lot::Access(month) => Epoch::Month(*month),
     }
 }
 
@@ -113,12 +117,25 @@ pub fn end_of(site: &Site, epoch: Epoch) -> Timestamp {
     }
 }
 
+/// When the epoch of a lot ends that is of all sites, by UTC; none for a lot of a site.
+fn end_everywhere(lot: &Lot) -> Option<Timestamp> {
+    match lot {
+        Lot::Seen(day) => Some(Day(day.0.saturating_add(1)).start()),
+        Lot::Access(month) => Some(month.next().start()),
+        Lot::Records(_)
+        | Lot::Sets(_)
+        | Lot::RecordKey(_)
+        | Lot::WatermarkKey(_)
+        | Lot::BaseKey(_)
+        | Lot::Suppression(_) => None,
+    }
+}
+
 /// The living lots, in their order. Who is suppressed at a site is one once the site has ended.
 pub fn list(shared: &Shared) -> Vec<LotInfo> {
     let info = |((_, lot), keys): ((Option<HoldNo>, Lot), Vec<KeyInfo>)| {
         let of_keys = |keys: Vec<KeyInfo>| keys.iter().map(|key| key.id).collect();
-        if let Lot::Seen(day) = lot {
-            let ends_at = Day(day.0.saturating_add(1)).start();
+        if let Some(ends_at) = end_everywhere(&lot) {
             return Some(LotInfo { lot, site: SiteId::everywhere(), keys: of_keys(keys), ends_at });
         }
         let site = shared.directory.by_no(site_of(&lot)?)?;

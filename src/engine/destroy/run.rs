@@ -10,7 +10,8 @@ use tokio::sync::oneshot;
 use super::{DestroyReport, DestroyStep, DestroySteps, LotReport, Verification, lots, trial};
 use crate::crypto::{Aad, SealKey};
 use crate::engine::fold::{
-    FoldError, count_records, ranges, rows_of_seen, rows_of_sets, rows_of_suppressed, tables_of,
+    FoldError, count_records, ranges, rows_of_access, rows_of_seen, rows_of_sets,
+    rows_of_suppressed, tables_of,
 };
 use crate::engine::hold::{self, Keeping};
 use crate::engine::writer::{Message, Order, Reply};
@@ -553,6 +554,7 @@ fn ranges_of(doomed: &DoomedLot) -> Vec<RowRange> {
         Lot::Sets(at) if !doomed.keys.is_empty() => vec![rows_of_sets(at)],
         Lot::Suppression(at) if !doomed.keys.is_empty() => vec![rows_of_suppressed(at.site)],
         Lot::Seen(day) if !doomed.keys.is_empty() => vec![rows_of_seen(day)],
+        Lot::Access(month) if !doomed.keys.is_empty() => vec![rows_of_access(month)],
         _ => Vec::new(),
     }
 }

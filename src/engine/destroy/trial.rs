@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use crate::crypto::{SealKey, seal};
 use crate::engine::fold::{
-    BlockPlace, answers_of, block_key_opens, blocks_of, rows_of_seen, rows_of_sets,
+    BlockPlace, answers_of, block_key_opens, blocks_of, rows_of_access, rows_of_seen, rows_of_sets,
     rows_of_suppressed,
 };
 use crate::engine::writer::answer_aad;
-use crate::engine::{EngineError, Shared, hold, runs};
+use crate::engine::{EngineError, Shared, access, hold, runs};
 use crate::keys::{HeldKey, KeyRing};
 use crate::model::ids::{HoldNo, KeyId};
 use crate::model::retention::Lot;
-use crate::model::time::Day;
+use crate::model::time::{Day, Month};
 use crate::store::destruction::{DoomedLot, UnderWay};
 use crate::store::{Table, keys};
 
@@ -87,6 +87,7 @@ pub fn all(
                 }
             }
             Lot::Seen(day) => found.slot(shared, day, held)?,
+            Lot::Access(month) => found.log(shared, month, held)?,
             Lot::Suppression(at) => {
                 // A tag in them says of whom it is with the key of the site only.
                 let (table, from, to) = rows_of_suppressed(at.site);
@@ -141,6 +142,25 @@ impl Found {
                 };
                 self.note(shared, &sealed, held, opens);
             }
+        }
+        Ok(())
+    }
+
+    /// The days of a month of the access log.
+    fn log(
+        &mut self,
+        shared: &Shared,
+        month: Month,
+        held: &[Arc<SealKey>],
+    ) -> Result<(), EngineError> {
+        let (table, from, to) = rows_of_access(month);
+        for row in shared.store.scan(table, &from, Some(&to))? {
+            let Ok((key, sealed)) = row else {
+                // Nothing behind it is reached.
+                self.unreadable();
+                break;
+            };
+            self.note(shared, &sealed, held, |by| access::row_opens(by, &key, &sealed));
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ pub fn tables_of(lot: &Lot) -> Vec<Table> {
         Lot::Records(bucket) => block_tables(bucket.class, bucket.epoch.month()),
         Lot::Sets(at) => vec![Table::Tally(at.month)],
         Lot::RecordKey(_) | Lot::WatermarkKey(_) | Lot::BaseKey(_) => Vec::new(),
-        Lot::Suppression(_) => vec![Table::Meta],
+        Lot::Suppression(_) | Lot::Access(_) => vec![Table::Meta],
         Lot::Seen(_) => vec![Table::Seen],
     }
 }
@@ -47,6 +47,18 @@ pub fn rows_of_suppressed(site: SiteNo) -> RowRange {
 pub fn rows_of_seen(day: Day) -> RowRange {
     let end = keys::page(day.0.saturating_add(1), 0, 0, 0);
     (Table::Seen, keys::page(day.0, 0, 0, 0), end)
+}
+
+/// The days of a month in the access log: from the first key up to, and without, the last.
+pub fn rows_of_access(month: Month) -> RowRange {
+    let (from, to) = keys::access_month(keys::ACCESS, month);
+    (Table::Meta, from, to)
+}
+
+/// The same in data from before format 7, as a restore may find them.
+fn rows_before_of_access(month: Month) -> RowRange {
+    let (from, to) = keys::access_month(keys::ACCESS_BEFORE, month);
+    (Table::Meta, from, to)
 }
 
 /// The kept answers under the key of a day's slot, likewise. They end weeks before it.
@@ -97,11 +109,10 @@ impl Folder {
                         self.store.apply(&changes)?;
                     }
                 }
-                Lot::Suppression(at) => {
-                    let (table, from, to) = rows_of_suppressed(at.site);
-                    let mut changes = Changes::default();
-                    changes.delete_range(table, from, to);
-                    self.store.apply(&changes)?;
+                Lot::Suppression(at) => self.remove_range(rows_of_suppressed(at.site))?,
+                Lot::Access(month) => {
+                    self.remove_range(rows_of_access(*month))?;
+                    self.remove_range(rows_before_of_access(*month))?;
                 }
                 Lot::Seen(day) => {
                     self.runs.retain(|set, _| set.table != Table::Seen || set.owner != day.0);
@@ -117,6 +128,12 @@ impl Folder {
             }
         }
         Ok(())
+    }
+
+    fn remove_range(&self, (table, from, to): RowRange) -> Result<(), StoreError> {
+        let mut changes = Changes::default();
+        changes.delete_range(table, from, to);
+        self.store.apply(&changes)
     }
 
     /// Removes the counters of months, which counted so many records, and notes that they had some;

@@ -145,12 +145,13 @@ impl Keeper<'_> {
                     }
                 }
             }
-            // No hold covers the last two.
+            // No hold covers the last three.
             Lot::RecordKey(_)
             | Lot::WatermarkKey(_)
             | Lot::BaseKey(_)
             | Lot::Suppression(_)
-            | Lot::Seen(_) => {}
+            | Lot::Seen(_)
+            | Lot::Access(_) => {}
         }
         Ok(store.apply_ahead(&piece)?)
     }
@@ -256,7 +257,8 @@ impl Keeper<'_> {
             | Lot::WatermarkKey(_)
             | Lot::BaseKey(_)
             | Lot::Suppression(_)
-            | Lot::Seen(_) => Ok(()),
+            | Lot::Seen(_)
+            | Lot::Access(_) => Ok(()),
         }
     }
 

@@ -4,6 +4,7 @@
 //! of today, a destruction that is reported while a key opens, a name that is given again, a row or
 //! file that is left. The numbers in names are those of the checks of the privacy study.
 
+mod access;
 mod backup;
 mod checks;
 mod ended;
@@ -78,6 +79,7 @@ impl World {
                 Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
                     self.model.shut.insert(*at);
                 }
+                Lot::Access(month) => self.model.end_log(*month),
                 Lot::Suppression(_) | Lot::Seen(_) => {}
             }
         }
@@ -200,7 +202,7 @@ impl World {
             Lot::Sets(at) | Lot::RecordKey(at) | Lot::WatermarkKey(at) | Lot::BaseKey(at) => {
                 (at.site, at.month) == (no, month)
             }
-            Lot::Suppression(_) | Lot::Seen(_) => false,
+            Lot::Suppression(_) | Lot::Seen(_) | Lot::Access(_) => false,
         };
         (SiteMonth { site: no, month }, lots.filter(of).collect())
     }
@@ -208,15 +210,21 @@ impl World {
 
 #[test]
 fn lots_come_from_the_register_with_the_end_of_their_epoch() {
-    let world = World::filled();
+    let mut world = World::filled();
     world.fold_now();
+    world.note(0);
     let lots = world.engine().lots();
+    assert!(lots.iter().any(|info| matches!(info.lot, Lot::Access(_))));
     for info in &lots {
         assert!(!info.keys.is_empty());
         let two = matches!(info.lot, Lot::Sets(_));
         assert_eq!(info.keys.len(), if two { 2 } else { 1 }, "{info:?}");
-        if let Lot::Seen(day) = info.lot {
-            assert_eq!((info.ends_at, info.site.as_str()), (Day(day.0 + 1).start(), "*"));
+        if let Lot::Seen(_) | Lot::Access(_) = info.lot {
+            let end = match info.lot {
+                Lot::Seen(day) => Day(day.0 + 1).start(),
+                _ => Timestamp::parse(b"2026-02-01T00:00:00Z").unwrap(),
+            };
+            assert_eq!((info.ends_at, info.site.as_str()), (end, "*"));
             continue;
         }
         let site = world.engine().site(&info.site).unwrap();
@@ -229,7 +237,7 @@ fn lots_come_from_the_register_with_the_end_of_their_epoch() {
                 calendar::named(&site, at.month).unwrap().to
             }
             Lot::Suppression(_) => panic!("no site has ended"),
-            Lot::Seen(_) => panic!("of no site"),
+            Lot::Seen(_) | Lot::Access(_) => panic!("of no site"),
         };
         assert_eq!(info.ends_at, end);
     }
@@ -238,9 +246,9 @@ fn lots_come_from_the_register_with_the_end_of_their_epoch() {
     );
     assert!(days.count() > 2, "site 2 keeps its records by days");
     let keys: BTreeSet<KeyId> = lots.iter().flat_map(|info| info.keys.iter().copied()).collect();
-    let seen = |key: &KeyInfo| key.kind == KeyKind::Seen;
+    let of_all = |key: &KeyInfo| matches!(key.kind, KeyKind::Seen | KeyKind::Access);
     let of_sites =
-        world.engine().ring().list().into_iter().filter(|key| key.site.is_some() || seen(key));
+        world.engine().ring().list().into_iter().filter(|key| key.site.is_some() || of_all(key));
     assert_eq!(keys, of_sites.map(|key| key.id).collect());
 }
 
@@ -418,6 +426,8 @@ enum Deed {
     /// Destroys some lots, cut at a step if there are so many.
     Destroy(u64, Option<u32>),
     TurnOver,
+    /// Something is written into the access log.
+    Note(u8),
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
@@ -426,6 +436,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         2 => (any::<u64>(), proptest::option::of(0..STEPS))
             .prop_map(|(seed, cut)| Deed::Destroy(seed, cut)),
         1 => Just(Deed::TurnOver),
+        2 => (0u8..4).prop_map(Deed::Note),
     ]
 }
 
@@ -433,6 +444,7 @@ impl World {
     fn run_deed(&mut self, deed: Deed) {
         match deed {
             Deed::Do(op) => self.run(op),
+            Deed::Note(at) => self.note(at),
             Deed::TurnOver => {
                 self.runtime.block_on(self.engine().turn_over(MARK)).unwrap();
             }
@@ -449,6 +461,7 @@ impl World {
             }
         }
         self.check();
+        self.check_log();
     }
 }
 

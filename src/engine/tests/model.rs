@@ -29,11 +29,20 @@ pub(super) struct Model {
     /// Months that take no rows any more, and those without sets.
     pub(super) shut: BTreeSet<SiteMonth>,
     pub(super) without_sets: BTreeSet<SiteMonth>,
+    /// Days of the access log by the names of their rows, and months that were destroyed.
+    pub(super) log: BTreeMap<String, Vec<u8>>,
+    pub(super) log_gone: BTreeSet<Month>,
     /// What arrived from whom.
     pub(super) arrivals: BTreeMap<(Hour, Sender), Received>,
 }
 
 impl Model {
+    /// A month of the access log is destroyed.
+    pub(super) fn end_log(&mut self, month: Month) {
+        self.log.retain(|name, _| !name.starts_with(&format!("access/{month}-")));
+        self.log_gone.insert(month);
+    }
+
     /// What was refused before it was a row.
     pub(super) fn refuse(&mut self, now: i64, rows: &[(Row, i64)]) {
         for (sender, received) in senders(rows) {

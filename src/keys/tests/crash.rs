@@ -17,6 +17,7 @@ enum Op {
     SiteMonth(u8, u8),
     Bucket(u8, u8),
     Seen(u8),
+    Access(u8),
     Journal,
     Retire(Vec<u16>),
 }
@@ -48,6 +49,9 @@ impl Op {
             }
             Self::Seen(day) => {
                 ring.seen(Day(20_000 + u32::from(*day) * 20)).map(drop).or_else(refused)?;
+            }
+            Self::Access(at) => {
+                ring.access(month(*at)).map(drop).or_else(refused)?;
             }
             Self::Journal => {
                 let key = ring.journal()?;
@@ -148,6 +152,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         3 => (0u8..3, 0u8..3).prop_map(|(s, m)| Op::SiteMonth(s, m)),
         2 => (0u8..3, 0u8..3).prop_map(|(s, e)| Op::Bucket(s, e)),
         1 => (0u8..4).prop_map(Op::Seen),
+        1 => (0u8..3).prop_map(Op::Access),
         3 => Just(Op::Journal),
         3 => prop::collection::vec(any::<u16>(), 1..12).prop_map(Op::Retire),
     ];
@@ -226,6 +231,7 @@ fn every_single_step_can_be_the_last() {
             Op::Bucket(0, 0),
             Op::Retire(vec![0]),
             Op::Seen(0),
+            Op::Access(0),
             Op::SiteMonth(1, 0),
             Op::SiteMonth(1, 1),
             Op::Retire(vec![1, 2, 5]),

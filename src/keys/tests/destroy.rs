@@ -29,6 +29,7 @@ pub(super) fn filled(ring: &KeyRing) {
     }
     ring.bucket(&site(0), Class::Detections, 5).unwrap();
     ring.seen(Day(20_000)).unwrap();
+    ring.access(month(1)).unwrap();
     ring.journal().unwrap();
 }
 
@@ -187,6 +188,27 @@ fn an_old_register_beside_todays_home_is_refused() {
     }
     let refused = open_under(&disk, Arc::new(OneKey)).err().unwrap();
     assert!(matches!(refused, KeysError::VekEpoch { register: 1, home: 2 }), "{refused}");
+}
+
+#[test]
+fn a_month_of_the_access_log_has_one_key_and_gets_no_other() {
+    let disk = disk();
+    let (ring, _) = open_under(&disk, Arc::new(OneKey)).unwrap();
+    assert!(ring.access_existing(month(1)).unwrap().is_none(), "a question makes none");
+    let (key, next) = (ring.access(month(1)).unwrap(), ring.access(month(2)).unwrap());
+    drop(ring);
+    let (ring, _) = open_under(&disk, Arc::new(OneKey)).unwrap();
+    let again = ring.access_existing(month(1)).unwrap().unwrap();
+    assert_eq!((again.id(), ring.access(month(1)).unwrap().id()), (key.id(), key.id()));
+    let aad = Aad::new("test/1");
+    let sealed = key.seal(&aad, b"day");
+    assert_eq!(again.open(&aad, &sealed).unwrap(), b"day");
+    assert!(ring.access(month(2)).unwrap().open(&aad, &sealed).is_err());
+    done(ring.destroy(&[key.id()], LedgerMark::default(), &()));
+    assert_eq!(again.open(&aad, &sealed), Err(OpenError::Destroyed(key.id())));
+    assert!(ring.access_existing(month(1)).unwrap().is_none());
+    assert!(matches!(ring.access(month(1)), Err(KeysError::Retired { kind: KeyKind::Access })));
+    assert_eq!(ring.access(month(2)).unwrap().id(), next.id());
 }
 
 #[test]

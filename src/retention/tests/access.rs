@@ -1,7 +1,11 @@
-//! The access log: counted by the day, written, swept with its class, and silent about ids.
+//! The access log: counted by the day, written, destroyed by the month, and silent about ids.
 
 use super::*;
+use crate::retention::certificate::verify;
 use crate::retention::fake::Cut;
+use crate::retention::policy::RetentionClass;
+use crate::retention::vault::Vault;
+use crate::wire::retention::access::AccessDay;
 
 async fn shown(world: &World, day: &str) -> serde_json::Value {
     let auditor = caller(Role::Auditor, 0);
@@ -88,50 +92,209 @@ async fn what_could_not_be_written_is_written_later() {
     assert_eq!(shown["lines"][0]["count"], 2);
 }
 
+/// Two days of June and one of July, written; a lot of no site for each of the months.
+async fn written(profile: Profile) -> World {
+    let settings = Settings { profile, ..Settings::default() };
+    let world = World::over(Memory::default(), at("2026-06-01T10:00:00Z"), settings);
+    world.run().await.unwrap();
+    let auditor = caller(Role::Auditor, 1);
+    for time in ["2026-06-01T10:00:00Z", "2026-06-30T23:59:59Z", "2026-07-01T00:00:00Z"] {
+        world.live_until(at(time)).await;
+        world.desk.note_access(&auditor, "evidence", None, 200);
+    }
+    world.desk.write_access().await.unwrap();
+    assert_eq!(rows(&world), ["access/2026-06-01", "access/2026-06-30", "access/2026-07-01"]);
+    assert_eq!(world.living(), ["* access".to_owned()].into());
+    world
+}
+
+/// Lots of the log by their states.
+fn states(world: &World) -> [usize; 4] {
+    ["active", "due", "overdue", "certified"]
+        .map(|state| count(&world.list(Some(state)), "\"class\":\"access\""))
+}
+
 #[tokio::test]
-async fn days_go_with_their_class_and_a_clock_that_jumps_keeps_none_longer() {
-    for (profile, last, gone) in [
-        (Profile::KrPipa, "2028-06-01T23:59:59Z", "2028-06-02T00:00:00Z"),
-        (Profile::EuGdpr, "2027-06-01T23:59:59Z", "2027-06-02T00:00:00Z"),
+async fn a_month_goes_as_a_whole_when_its_period_is_over_with_a_certificate() {
+    for (profile, due, rule) in [
+        (Profile::KrPipa, "2028-07-01T00:00:00Z", "kr-pipa/c6"),
+        (Profile::EuGdpr, "2027-07-01T00:00:00Z", "eu-gdpr/c6"),
     ] {
-        let settings = Settings { profile, ..Settings::default() };
-        let world = World::over(Memory::default(), at("2026-06-01T10:00:00Z"), settings);
-        world.run().await.unwrap();
-        let auditor = caller(Role::Auditor, 1);
-        world.desk.note_access(&auditor, "evidence", None, 200);
-        // Half a year ahead, and nobody says that it is right.
-        world.clock.jump(at("2026-12-01T10:00:00Z"));
-        world.desk.note_access(&auditor, "evidence", None, 200);
-        world.desk.write_access().await.unwrap();
-        assert_eq!(rows(&world), ["access/2026-06-01"]);
-        // A backup that is being copied is waited for, and not for long.
-        let waited = Timestamp(at(gone).0 + 3 * DAY_MS);
-        let just = Timestamp(waited.0 - 1);
-        for (time, copying, left) in
-            [(at(last), false, 1), (at(gone), true, 1), (just, true, 1), (waited, true, 0)]
-        {
-            world.vault.with(|inside| inside.copying = copying);
-            world.clock.jump(time);
-            if world.run().await == Err(DeskError::ClockAhead) {
-                clock::confirm(&world, &time.to_string()).await.unwrap();
-                world.run().await.unwrap();
-            }
-            assert_eq!(rows(&world).len(), left, "{profile:?} {time}");
-        }
+        let world = written(profile).await;
+        // Its first day is older by a month.
+        assert_eq!(world.live_until(Timestamp(at(due).0 - 1)).await, 0);
+        assert_eq!((rows(&world).len(), states(&world)), (3, [2, 0, 0, 0]), "{profile:?}");
+        let before = world.entries().len();
+        world.clock.set(at(due));
+        assert_eq!(states(&world), [1, 1, 0, 0], "{profile:?}");
+        let ran = world.run().await.unwrap();
+        assert_eq!((ran.destroyed, ran.certificates.len()), (1, 1), "{profile:?}");
+        assert_eq!(rows(&world), ["access/2026-07-01"], "{profile:?}");
+        assert_eq!(states(&world), [1, 0, 0, 1], "{profile:?}");
+        let entries = world.entries().split_off(before);
+        let kinds: Vec<_> = entries.iter().map(|entry| entry.event.kind()).collect();
+        assert_eq!(kinds, ["destruction", "destruction", "certificate_issued"]);
+        let Event::DestructionIntent { buckets, keys, .. } = &entries[0].event else {
+            panic!("no intent")
+        };
+        let [bucket] = &buckets[..] else { panic!("{buckets:?}") };
+        assert_eq!((bucket.class.as_str(), bucket.rule.as_str()), ("access", rule));
+        assert_eq!((bucket.epoch.to_string(), bucket.due), ("2026-06".to_owned(), at(due)));
+        assert_eq!((bucket.sites[0].as_str(), keys.count()), ("*", 1));
+        // It is of no site, so it is no secret of one.
+        let of_one = Token {
+            sites: SiteScope::Some([site_id("B.C")].into()),
+            ..Token::clone(&caller(Role::Auditor, 0))
+        };
+        let bytes = world.desk.certificate(&Arc::new(of_one), &ran.certificates[0]).unwrap();
+        let body = verify(&bytes, &world.key()).unwrap();
+        let lot = &body.lots[0];
+        assert_eq!((lot.class.as_str(), lot.site.as_str(), lot.keys.len()), ("access", "*", 1));
+        assert!(!lot.ground.is_empty() && body.verification.passed);
+        // Backups of earlier programs have it under another key, and the certificate says so.
+        let dead = body.backups.and_then(|backups| backups.dead).unwrap();
+        assert!(dead.contains("data format 7"), "{dead}");
+        assert!(body.limits.iter().any(|limit| limit.contains("under the state key")));
+        let forged = String::from_utf8(bytes).unwrap().replacen("2026-06", "2026-05", 1);
+        assert!(verify(forged.as_bytes(), &world.key()).is_err());
+        // The policy's table says how it is cut.
+        let policy = Policy::of(profile);
+        let of_log = policy.rule(RetentionClass::AccessLog).unwrap();
+        assert_eq!(of_log.epoch.name(), "month");
     }
 }
 
 #[tokio::test]
-async fn a_day_goes_at_once_where_nothing_is_copied() {
-    let world = World::over(Memory::default(), at("2026-06-01T10:00:00Z"), Settings::default());
-    world.run().await.unwrap();
-    world.desk.note_access(&caller(Role::Auditor, 1), "evidence", None, 200);
+async fn a_clock_that_jumps_keeps_no_month_longer_and_ends_none_early() {
+    let world = written(Profile::KrPipa).await;
+    let auditor = caller(Role::Auditor, 1);
+    // Half a year ahead, and nobody says that it is right.
+    world.clock.jump(at("2027-01-01T10:00:00Z"));
+    world.desk.note_access(&auditor, "evidence", None, 200);
     world.desk.write_access().await.unwrap();
-    world.clock.jump(at("2028-06-02T00:00:00Z"));
+    assert_eq!(rows(&world).len(), 3);
+    world.clock.jump(at("2028-07-01T00:00:00Z"));
     assert_eq!(world.run().await, Err(DeskError::ClockAhead));
-    clock::confirm(&world, "2028-06-02T00:00:00Z").await.unwrap();
+    assert_eq!(rows(&world).len(), 3);
+    clock::confirm(&world, "2028-07-01T00:00:00Z").await.unwrap();
+    assert_eq!(world.run().await.unwrap().destroyed, 1);
+    assert_eq!(rows(&world), ["access/2026-07-01"]);
+}
+
+#[tokio::test]
+async fn a_month_waits_three_days_at_most_for_a_backup() {
+    let world = written(Profile::KrPipa).await;
+    world.live_until(at("2028-06-30T00:00:00Z")).await;
+    world.vault.with(|inside| inside.copying = true);
+    assert_eq!(world.live_until(at("2028-07-03T23:59:59.999Z")).await, 0);
+    assert_eq!(states(&world), [1, 1, 0, 0]);
+    world.clock.set(at("2028-07-04T00:00:00Z"));
+    assert_eq!(world.run().await.unwrap().destroyed, 1);
+    assert_eq!(world.alarms(), [] as [&str; 0]);
+}
+
+/// What holds and removals are about are records of sites; the log is of all of them.
+#[tokio::test]
+async fn no_hold_keeps_a_month_and_no_removal_takes_it() {
+    let world = World::at("2026-05-20T10:00:00Z");
     world.run().await.unwrap();
-    assert_eq!((rows(&world), world.vault.with(|inside| inside.rewritten)), (Vec::new(), 1));
+    let auditor = caller(Role::Auditor, 1);
+    world.desk.note_access(&auditor, "evidence", Some("ACME"), 200);
+    world.desk.write_access().await.unwrap();
+    let hold = r#"{"months":["2026-05"],"ground":"unpaid","review_at":"2026-11-01T00:00:00Z"}"#;
+    let mut hold = hold.as_bytes().to_vec();
+    let privacy = caller(Role::Privacy, 7);
+    let opened = world.desk.open_hold(&privacy, site_id("ACME"), &mut hold).await.unwrap();
+    assert!(String::from_utf8(opened).unwrap().contains("\"lots\":6"), "those of the site");
+    world.clock.set(at("2026-06-02T00:00:00Z"));
+    let removed = r#"{"reason":"controller_request","late_records":"refuse"}"#;
+    for person in [2, 3] {
+        let mut text = removed.as_bytes().to_vec();
+        let custodian = caller(Role::Custodian, person);
+        world.desk.remove(&custodian, site_id("B.C"), month("2026-05"), &mut text).await.unwrap();
+    }
+    assert!(world.living().iter().all(|lot| !lot.starts_with("B.C ")), "the month is removed");
+    assert!(world.living().contains("* access"));
+    assert_eq!(rows(&world), ["access/2026-05-20"]);
+    world.live_until(at("2028-06-01T00:00:00Z")).await;
+    assert!(!world.living().contains("* access"));
+    assert_eq!(rows(&world), [""; 0]);
+    // Other lots of the month are held still.
+    assert_eq!(world.vault.with(|inside| inside.held.len()), 6);
+}
+
+/// What cannot be written any more keeps nothing else from being written.
+#[tokio::test]
+async fn nothing_is_written_into_a_destroyed_month() {
+    let world = written(Profile::KrPipa).await;
+    // As after a restore: the month is destroyed, and the clock of its data is behind.
+    world.vault.with(|inside| {
+        let (gone, left) = std::mem::take(&mut inside.lots)
+            .into_iter()
+            .partition(|info| info.lot == Lot::Access(month("2026-07")));
+        let gone: Vec<LotInfo> = gone;
+        inside.lots = left;
+        inside.gone.extend(gone.iter().flat_map(|info| &info.keys));
+        inside.rows.remove("access/2026-07-01");
+    });
+    let auditor = caller(Role::Auditor, 1);
+    world.desk.note_access(&auditor, "evidence", None, 200);
+    world.clock.set(at("2026-07-02T00:00:00Z"));
+    world.desk.note_access(&auditor, "evidence", None, 200);
+    world.clock.set(at("2026-08-01T00:00:00Z"));
+    world.desk.note_access(&auditor, "evidence", None, 200);
+    world.desk.write_access().await.unwrap();
+    assert_eq!(rows(&world), ["access/2026-06-01", "access/2026-06-30", "access/2026-08-01"]);
+    assert_eq!(shown(&world, "2026-07-02T00:00:00Z").await["lines"], serde_json::json!([]));
+}
+
+/// A vault with these days of the log, in which nothing is noted.
+async fn vault_of(days: &[&str]) -> Memory {
+    let vault = Memory::default();
+    for day in days {
+        let row = AccessDay::default().to_bytes().unwrap();
+        vault.put_row(format!("access/{day}"), row).await.unwrap();
+    }
+    vault
+}
+
+#[tokio::test]
+async fn check_36_the_destruction_of_a_month_cut_anywhere_is_finished_by_the_next_run() {
+    let mut cuts = 0;
+    for number in 0.. {
+        let mut done = true;
+        for cut in [Cut::Before(number), Cut::After(number)] {
+            let mut world = World::over(
+                vault_of(&["2026-06-01", "2026-06-30", "2026-07-01"]).await,
+                at("2027-06-30T23:00:00Z"),
+                Settings { profile: Profile::EuGdpr, ..Settings::default() },
+            );
+            world.run().await.unwrap();
+            world.clock.set(at("2027-07-01T00:00:00Z"));
+            let from = world.vault.with(|inside| inside.changes);
+            let cut = match cut {
+                Cut::Before(at) => Cut::Before(from + at),
+                Cut::After(at) => Cut::After(from + at),
+            };
+            world.vault.with(|inside| inside.cut = Some(cut));
+            let _ = world.run().await;
+            let reached = world.vault.with(|inside| inside.changes) > from + number;
+            done &= !reached;
+            cuts += usize::from(reached);
+            world.vault.with(|inside| inside.cut = None);
+            let issued = |world: &World| count(&world.kinds().join(" "), "certificate_issued");
+            let is_there = rows(&world).len() == 3;
+            assert!(!is_there || issued(&world) == 0, "{cut:?}: nothing is said before");
+            world.restart();
+            world.run().await.unwrap();
+            assert_eq!((rows(&world), issued(&world)), (vec!["access/2026-07-01".into()], 1));
+            assert_eq!(states(&world), [1, 0, 0, 1], "{cut:?}");
+        }
+        if done {
+            break;
+        }
+    }
+    assert!(cuts >= 10, "only {cuts} cuts were reached");
 }
 
 #[tokio::test]
@@ -211,8 +374,9 @@ async fn a_start_and_a_statement_do_not_read_all_days() {
         stated["access"]["uses"][0]["count"].as_u64().unwrap()
     };
     let mut starts = Vec::new();
-    for day in 1..=28 {
-        world.clock.set(at(&format!("2026-06-{day:02}T12:00:00Z")));
+    // The last half of June and the first days of July.
+    for day in 0..28 {
+        world.clock.set(Timestamp(at("2026-06-15T12:00:00Z").0 + day * DAY_MS));
         world.run().await.unwrap();
         world.desk.note_access(&auditor, "evidence", None, 200);
         world.desk.write_access().await.unwrap();
@@ -230,8 +394,8 @@ async fn a_start_and_a_statement_do_not_read_all_days() {
     assert!(opened(&world) + 27 < first, "{first}");
     world.desk.write_access().await.unwrap();
     assert_eq!(uses(&world).await, 29);
-    world.live_until(at("2028-06-02T00:00:00Z")).await;
-    assert_eq!((rows(&world).len(), uses(&world).await), (27, 28));
+    world.live_until(at("2028-07-01T00:00:00Z")).await;
+    assert_eq!((rows(&world).len(), uses(&world).await), (12, 13));
 }
 
 /// Days are read by a few at a time, and whoever waits for a place keeps nobody from writing. What

@@ -105,7 +105,7 @@ proptest! {
                 Lot::Sets(_) => sets,
                 Lot::RecordKey(_) | Lot::WatermarkKey(_) => buckets.max(accepted),
                 Lot::BaseKey(_) => buckets.max(accepted).max(sets),
-                Lot::Suppression(_) | Lot::Seen(_) => Timestamp::END,
+                Lot::Suppression(_) | Lot::Seen(_) | Lot::Access(_) => Timestamp::END,
             };
             prop_assert_eq!(dues[&info.lot], wanted.min(last), "{:?}", info.lot);
         }

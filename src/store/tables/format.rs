@@ -8,18 +8,19 @@
 use super::{Changes, Store, StoreError, Table};
 
 /// The format that this program writes.
-const FORMAT: &[u8] = b"blindtally data format 6";
-/// Those that it reads beside it. Format 5 had ids of sites in row keys; format 4 had no rule set
-/// of a month; format 3 had no padding in blocks and headers; format 2 had no site with an
-/// algorithm or options of user ids, and of a suppressed person one tag; format 1 had no sealed
-/// value of another version than 1. Later programs of format 1 wrote some all the same: every
-/// version is read under each number.
-const EARLIER: [&[u8]; 5] = [
+const FORMAT: &[u8] = b"blindtally data format 7";
+/// Those that it reads beside it. Format 6 had days of the access log under the state key; format 5
+/// had ids of sites in row keys; format 4 had no rule set of a month; format 3 had no padding in
+/// blocks and headers; format 2 had no site with an algorithm or options of user ids, and of a
+/// suppressed person one tag; format 1 had no sealed value of another version than 1. Later
+/// programs of format 1 wrote some all the same: every version is read under each number.
+const EARLIER: [&[u8]; 6] = [
     b"blindtally data format 1",
     b"blindtally data format 2",
     b"blindtally data format 3",
     b"blindtally data format 4",
     b"blindtally data format 5",
+    b"blindtally data format 6",
 ];
 const PREFIX: &[u8] = b"blindtally data format ";
 const KEY: &[u8] = b"format";
@@ -72,9 +73,9 @@ mod tests {
     #[test]
     fn an_earlier_format_becomes_ours_and_a_later_one_is_left_alone() {
         let row = |store: &Store| store.get(Table::Meta, KEY).unwrap().unwrap();
-        let texts = ["1", "2", "3", "4", "5", "6", "7", "", "02"];
+        let texts = ["1", "2", "3", "4", "5", "6", "7", "8", "", "02"];
         for (text, reads) in
-            texts.map(|text| (text, ["1", "2", "3", "4", "5", "6"].contains(&text)))
+            texts.map(|text| (text, ["1", "2", "3", "4", "5", "6", "7"].contains(&text)))
         {
             let dir = tempfile::tempdir().unwrap();
             let store = open(dir.path()).unwrap();
@@ -93,7 +94,7 @@ mod tests {
             }
             for refused in [looked.unwrap_err(), opened.err().unwrap()] {
                 let said = refused.to_string();
-                assert!(said.contains(&format!("({text})")) && said.contains("(6)"), "{said}");
+                assert!(said.contains(&format!("({text})")) && said.contains("(7)"), "{said}");
             }
             // A second try says the same: nothing was changed.
             assert!(open(dir.path()).is_err());

@@ -140,6 +140,7 @@ pub mod lot {
             Lot::BaseKey(at) => ("key.base", at.site, at.month.0),
             Lot::Suppression(at) => ("key.suppression", at.site, at.month.0),
             Lot::Seen(day) => ("seen", SiteNo(0), day.0),
+            Lot::Access(month) => ("access", SiteNo(0), month.0),
         };
         (word, site.0, epoch).serialize(to)
     }
@@ -158,6 +159,7 @@ pub mod lot {
             "key.base" => Lot::BaseKey(at),
             "key.suppression" => Lot::Suppression(at),
             "seen" if site == SiteNo(0) => Lot::Seen(Day(epoch)),
+            "access" if site == SiteNo(0) => Lot::Access(Month(epoch)),
             _ => return Err(D::Error::custom("of another form")),
         })
     }

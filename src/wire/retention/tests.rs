@@ -112,7 +112,7 @@ fn asked() -> impl Strategy<Value = Asked> {
 }
 
 fn lot() -> impl Strategy<Value = Lot> {
-    (0u8..7, 1u32..90_000, 24_000u32..25_000, 18_000u32..30_000).prop_map(
+    (0u8..10, 1u32..90_000, 24_000u32..25_000, 18_000u32..30_000).prop_map(
         |(kind, no, month, day)| {
             let (site, month) = (SiteNo(no), Month(month));
             let at = SiteMonth { site, month };
@@ -124,6 +124,9 @@ fn lot() -> impl Strategy<Value = Lot> {
                 3 => Lot::RecordKey(at),
                 4 => Lot::WatermarkKey(at),
                 5 => bucket(Class::Records, Epoch::Day(Day(day))),
+                6 => Lot::Suppression(at),
+                7 => Lot::Seen(Day(day)),
+                8 => Lot::Access(month),
                 _ => Lot::BaseKey(at),
             }
         },

@@ -20,7 +20,7 @@ const KNOWN: LedgerMark = LedgerMark { size: 5, root: [5; 32] };
 
 /// A backup that lies beside, and what the model knew then.
 pub(super) struct Kept {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     copy: DataCopy,
     model: Model,
 }
@@ -50,6 +50,10 @@ pub(super) fn named(world: &World, lot: &Lot) -> Named {
         Lot::WatermarkKey(at) => (at.site, NamedKind::WatermarkKey, Epoch::Month(at.month)),
         Lot::BaseKey(at) => (at.site, NamedKind::BaseKey, Epoch::Month(at.month)),
         Lot::Suppression(at) => (at.site, NamedKind::Suppression, Epoch::Month(at.month)),
+        Lot::Access(month) => {
+            let (site, epoch) = (SiteId::everywhere(), Epoch::Month(*month));
+            return Named { site, kind: NamedKind::Access, epoch };
+        }
     };
     let site = world.engine().sites().into_iter().find(|site| site.no == no).unwrap();
     Named { site: site.id.clone(), kind, epoch }
@@ -94,13 +98,13 @@ impl World {
         replayed
     }
 
-    fn take_over(&self) {
+    pub(super) fn take_over(&self) {
         self.runtime.block_on(self.engine().end_restore()).unwrap();
         assert_eq!(backup_of(self.engine().store()).unwrap(), None);
     }
 }
 
-fn replay_of(destroyed: Vec<Named>) -> Replay {
+pub(super) fn replay_of(destroyed: Vec<Named>) -> Replay {
     Replay { destroyed, ..Replay::default() }
 }
 

@@ -86,6 +86,8 @@ enum Step {
     BackUp,
     Restore,
     Destroy(u64),
+    /// Something is written into the access log.
+    Note(u8),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -94,6 +96,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::BackUp),
         2 => Just(Step::Restore),
         2 => any::<u64>().prop_map(Step::Destroy),
+        2 => (0u8..4).prop_map(Step::Note),
     ]
 }
 
@@ -115,6 +118,7 @@ fn with_backups(steps: impl IntoIterator<Item = Step>, spill: bool) {
     for (number, step) in steps.into_iter().enumerate() {
         match step {
             Step::Plain(op) => world.run(op),
+            Step::Note(at) => world.note(at),
             Step::BackUp => kept = world.back_up(&format!("backup {}", number + 1)),
             Step::Restore => {
                 world.restore(&kept, &replay_of(destroyed.clone()));
@@ -133,6 +137,7 @@ fn with_backups(steps: impl IntoIterator<Item = Step>, spill: bool) {
             }
         }
         world.check();
+        world.check_log();
     }
     world.check_blocks();
     world.close();
