@@ -2,8 +2,9 @@
 # All tests. They are built without optimization, which takes a fifth of the time, and what they look
 # at is the same. The unit tests run while the program is built with it, which is what the
 # integration tests start (optimized as it is shipped, but in sixteen parts, so that each core has
-# one, and each part by itself). Line tables would take a fifth of each build; a failed assertion
-# says its line without. What the unit tests print comes when these are through.
+# one, and each part by itself), with the library that these are linked to. Line tables would take a
+# fifth of each build; a failed assertion says its line without. What the unit tests print comes when
+# these are through.
 #
 #   scripts/test.sh      after make setup; honors CARGO_TARGET_DIR and RUST_TEST_THREADS
 set -uo pipefail
@@ -11,9 +12,9 @@ cd "$(dirname "$0")/.."
 
 # Of this crate only: RocksDB and the other dependencies stay those of the one profile.
 of_this_crate=profile.release.package.blindtally
-how=(--release --locked)
+how=(--color never --release --locked)
 for option in codegen-units=16 debug=false; do how+=(--config "$of_this_crate.$option"); done
-plain=(--color never test "${how[@]}" --config "$of_this_crate.opt-level=0")
+plain=(--config "$of_this_crate.opt-level=0")
 # Most of them wait for the disk most of the time.
 threads=${RUST_TEST_THREADS:-$((3 * $(nproc)))}
 
@@ -21,21 +22,20 @@ printed=$(mktemp)
 of_integration=$(mktemp)
 running=
 trap 'rm -f "$printed" "$of_integration"; [ -z "$running" ] || kill "$running" 2>/dev/null' EXIT
-
-cargo "${plain[@]}" --lib --test it --no-run 2>&1 | tee "$printed" || exit
 # Where cargo says that the tests of this file are.
 executable() { sed -n "s|^ *Executable .*$1 (\(.*\))$|\1|p" "$printed"; }
-units=$(executable src/lib.rs)
-integration=$(executable tests/it/main.rs)
 
+cargo test "${how[@]}" "${plain[@]}" --lib --no-run 2>&1 | tee "$printed" || exit
+units=$(executable src/lib.rs)
 RUST_TEST_THREADS=$threads "$units" >"$printed" 2>&1 &
 running=$!
 
 status=0
-# In place of the program that was built with the tests.
-RUSTC_WORKSPACE_WRAPPER=$PWD/scripts/rustc-apart.sh cargo build "${how[@]}" --bins || status=$?
+export RUSTC_WORKSPACE_WRAPPER=$PWD/scripts/rustc-apart.sh
+cargo test "${how[@]}" --test it --no-run 2>&1 | tee "$of_integration" || status=$?
+integration=$(printed=$of_integration; executable tests/it/main.rs)
 RUST_TEST_THREADS=$threads "$integration" 2>&1 | tee "$of_integration" || status=$?
-cargo "${plain[@]}" --doc || status=$?
+cargo test "${how[@]}" --doc || status=$?
 wait "$running" || status=$?
 running=
 cat "$printed"
