@@ -61,8 +61,14 @@ fn copied_under_load(world: &World, made: Vec<Batch>) -> (usize, usize, Kept) {
         let sender = engine.clone();
         let sending = tokio::spawn(async move {
             for (number, batch) in made.into_iter().enumerate() {
-                let answer = Some(answer(number as u64));
-                sender.commit(batch, Vec::new(), answer).await.unwrap();
+                // A disk that is slow for a moment lets batches wait, and one more is refused.
+                loop {
+                    let answer = Some(answer(number as u64));
+                    match sender.commit(batch.clone(), Vec::new(), answer).await {
+                        Err(EngineError::Busy) => sender.fold().await.unwrap(),
+                        done => break drop(done.unwrap()),
+                    }
+                }
                 counted.fetch_add(1, Ordering::SeqCst);
             }
         });
