@@ -4,8 +4,10 @@
 //! Data from before format 7 has them under the state key, in rows of another name, and [`raise`]
 //! seals each anew.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
+use super::ended::whole;
 use super::{Engine, EngineError, Shared, names};
 use crate::crypto::{Aad, SealKey};
 use crate::model::retention::Lot;
@@ -58,7 +60,8 @@ impl Shared {
     /// The key of a month, made if there is none.
     ///
     /// # Errors
-    /// [`EngineError::Ended`] for a month that is destroyed; when the register refuses.
+    /// [`EngineError::Ended`] for a month that is destroyed; when the key of stored days is not
+    /// there; when the register refuses.
     fn access_key(&self, month: Month) -> Result<Arc<SealKey>, EngineError> {
         if let Some(key) = self.ring.access_existing(month)? {
             return Ok(key);
@@ -67,6 +70,11 @@ impl Shared {
         let gone = self.gone.read().unwrap_or_else(PoisonError::into_inner);
         if gone.contains(&Lot::Access(month)) {
             return Err(EngineError::Ended);
+        }
+        // A second key beside rows of a first one that is lost would hide the loss.
+        let (from, to) = keys::access_month(keys::ACCESS, month);
+        if self.store.scan(Table::Meta, &from, Some(&to))?.next().is_some() {
+            return Err(damaged());
         }
         Ok(self.ring.access(month)?)
     }
@@ -152,13 +160,25 @@ pub fn stored(store: &Store) -> Result<Vec<(Month, Vec<u8>)>, EngineError> {
 
 /// Seals the days from before format 7 under the keys of their months. Cut short, the next start
 /// does the rest: each day is in every moment there once. The files that had them under the state
-/// key are rewritten by the desk.
+/// key are rewritten before anything is served, so that no backup has them and no destruction of a
+/// month comes before; also where a start before this one was cut between the two.
 ///
 /// # Errors
 /// When a row cannot be opened, or disk or register refuses.
 pub fn raise(shared: &Shared) -> Result<(), EngineError> {
     while raise_some(shared)? {}
-    Ok(())
+    let (store, state) = (&shared.store, shared.ring.state_key());
+    if store.get(Table::Meta, &names::row_of(&state, names::REWRITE))?.is_none() {
+        return Ok(());
+    }
+    let tables = BTreeSet::from([Table::Meta]);
+    let before = store.files(&tables)?;
+    match store.reclaim(&before, &tables, &[whole(Table::Meta)])?.left {
+        0 => Ok(()),
+        _ => Err(EngineError::Refused(
+            "files of rows that are sealed anew are still there; start the server again".into(),
+        )),
+    }
 }
 
 /// Does it for the first of them; whether there were any.

@@ -298,7 +298,7 @@ impl Engine {
 }
 
 /// All rows of a table.
-fn whole(table: Table) -> RowRange {
+pub(super) fn whole(table: Table) -> RowRange {
     (table, Vec::new(), vec![u8::MAX; ROW_KEY_MAX])
 }
 

@@ -15,7 +15,9 @@ pub const SLOT_BYTES: usize = 256;
 pub(super) const WRAPPED_BYTES: usize = 32 + seal::OVERHEAD_BYTES;
 
 const MAGIC: &[u8; 8] = b"BTREGSTR";
-const VERSION: u16 = 1;
+/// What is written. A program of version 1 would take a key of the access log for damage.
+const VERSION: u16 = 2;
+const VERSIONS: [u16; 2] = [1, VERSION];
 const LIVE: u8 = 1;
 const OWNER_AT: usize = 32;
 /// In the first byte of an owner: it is a billing group. Ids have seven bits.
@@ -377,7 +379,7 @@ impl Header {
         let vault = VaultId(std::array::from_fn(|i| page[16 + i]));
         let magic = page.starts_with(MAGIC);
         let version = u16::from_be_bytes([page[8], page[9]]);
-        if magic && version != VERSION {
+        if magic && !VERSIONS.contains(&version) {
             return HeaderRead::Version(version);
         }
         let sum: [u8; 32] = std::array::from_fn(|i| page[HEADER_SUM_AT + i]);

@@ -9,7 +9,7 @@
 //! What must not be lost (reads of few, and whatever changes what is kept) is an entry of the
 //! ledger, durable before its answer; this log is for whoever looks at what people do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,9 +19,8 @@ use crate::engine::EngineError;
 use crate::model::caller::{Caller, SiteScope};
 use crate::model::ids::SiteId;
 use crate::model::retention::Lot;
-use crate::model::time::{Day, Month, Timestamp};
+use crate::model::time::{Day, Timestamp};
 use crate::wire::retention::access::{AccessDay, AccessLine, AccessSummary};
-use crate::wire::retention::rows::Planned;
 
 /// Before the name of each day's row.
 pub(super) const ROWS: &str = "access/";
@@ -135,13 +134,16 @@ impl Desk {
 impl Inner {
     pub(super) async fn write_access(&self) -> Result<(), DeskError> {
         let _one = self.access.writing.lock().await;
-        loop {
-            let Some((day, noted)) = self.access.noted().pop_first() else { return Ok(()) };
+        let noted = std::mem::take(&mut *self.access.noted());
+        let mut first = Ok(());
+        for (day, noted) in noted {
+            // One day's fault keeps no other from the disk.
             if let Err(error) = self.write_day(day, noted.clone()).await {
                 self.access.noted().entry(day).or_default().merge(noted);
-                return Err(error);
+                first = first.and(Err(error));
             }
         }
+        first
     }
 
     /// Adds to what is written of a day.
@@ -224,20 +226,13 @@ impl Inner {
         self.in_turn(read).await
     }
 
-    /// Forgets the sums of months that were destroyed.
-    pub(super) async fn forget_access(&self, lots: &[Planned]) {
-        let month_of = |planned: &Planned| match planned.lot {
-            Lot::Access(month) => Some(month),
-            _ => None,
-        };
-        let months: BTreeSet<Month> = lots.iter().filter_map(month_of).collect();
-        if months.is_empty() {
-            return;
-        }
-        // Nobody adds up meanwhile what was read before.
-        let _one = self.access.writing.lock().await;
-        if let Some(sums) = self.access.sums().as_mut() {
-            sums.retain(|day, _| !months.contains(&day.month()));
+    /// Forgets the sums after a destruction that was about months of the log: whatever became of
+    /// it, the next statement adds up what can be read.
+    pub(super) async fn forget_access(&self, mut lots: impl Iterator<Item = Lot>) {
+        if lots.any(|lot| matches!(lot, Lot::Access(_))) {
+            // Nobody adds up meanwhile what was read before.
+            let _one = self.access.writing.lock().await;
+            *self.access.sums() = None;
         }
     }
 }

@@ -213,9 +213,9 @@ impl Inner {
         let of = |planned: &Planned| {
             let site = self.vault.site(&planned.site);
             let first = match (planned.lot, epoch_of(planned.lot)) {
-                // Persons are suppressed for all months.
-                (Lot::Suppression(_), _) => None,
-                (Lot::Access(month), _) => Some(month.start()),
+                // Persons are suppressed for all months, and uses are noted by the day that was
+                // believed, which may be ahead of the clock that a backup has its time from.
+                (Lot::Suppression(_) | Lot::Access(_), _) => None,
                 (_, Epoch::Day(day)) => Some(day.start()),
                 (_, Epoch::Month(month)) => {
                     site.and_then(|site| calendar::span(&site, month).ok()).map(|span| span.from)

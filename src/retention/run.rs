@@ -167,7 +167,9 @@ impl Inner {
         if !left.is_empty() {
             tracing::error!(lots = left.len(), "retention: a destruction without a plan goes on");
             let mark = self.ask(Ledger::mark).await?;
+            let lots: Vec<Lot> = left.iter().map(|doom| doom.lot).collect();
             self.vault.destroy(left, mark).await?;
+            self.forget_access(lots.into_iter()).await;
         }
         Ok(true)
     }
@@ -275,7 +277,7 @@ impl Inner {
                 Ok(report) => report,
                 Err(error) => return self.not_destroyed(row, error).await,
             };
-            self.forget_access(&row.lots).await;
+            self.forget_access(row.lots.iter().map(|planned| planned.lot)).await;
             if again && report.nothing {
                 // It may have ended before the cut, and nobody heard what it said.
                 let last = self.vault.last_destruction()?;

@@ -139,12 +139,12 @@ impl House {
         self.clock.set(LATER);
         let app = self.start().await;
         self.figures_are_what_they_were(&app).await;
+        assert_eq!(self.files_with(OLD_DAY), [""; 0], "it is under the key of its month");
         let day = self.told(&app, self.auditor(), DAY).await;
         assert!(!day["lines"].as_array().unwrap().is_empty(), "{day}");
         // Nothing is due; the first run rewrites what had other names.
         self.run(&app).await;
         self.names_no_site(&app);
-        assert_eq!(self.files_with(OLD_DAY), [""; 0], "it is under the key of its month");
         assert_eq!(self.told(&app, self.auditor(), DAY).await, day);
         // Duplicates are known, from the journal and from what was folded; the rest is new.
         let receipt = self.post_records(&app, 0..10).await;

@@ -158,10 +158,10 @@ fn files_of_others_are_refused() {
         assert!(matches!(register_error(open(&disk)), RegisterError::Foreign { .. }));
     }
     for (copy, mut bytes) in good.into_iter().enumerate() {
-        bytes[9] = 2;
+        bytes[9] = 3;
         disk.set(copy, bytes);
     }
-    assert!(matches!(register_error(open(&disk)), RegisterError::Version { version: 2, .. }));
+    assert!(matches!(register_error(open(&disk)), RegisterError::Version { version: 3, .. }));
 }
 
 #[test]

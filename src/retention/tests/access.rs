@@ -248,6 +248,26 @@ async fn nothing_is_written_into_a_destroyed_month() {
     assert_eq!(shown(&world, "2026-07-02T00:00:00Z").await["lines"], serde_json::json!([]));
 }
 
+/// A day that cannot be read keeps its own lines waiting, and no other's.
+#[tokio::test]
+async fn a_damaged_day_keeps_no_other_from_the_disk() {
+    let world = World::at("2026-06-01T10:00:00Z");
+    world.run().await.unwrap();
+    let auditor = caller(Role::Auditor, 1);
+    let damaged = "access/2026-06-01";
+    world.vault.with(|inside| inside.rows.insert(damaged.to_owned(), b"damaged".to_vec()));
+    world.desk.note_access(&auditor, "evidence", None, 200);
+    world.clock.set(at("2026-06-02T10:00:00Z"));
+    world.desk.note_access(&auditor, "evidence", None, 200);
+    assert!(world.desk.write_access().await.is_err());
+    assert_eq!(rows(&world), [damaged, "access/2026-06-02"]);
+    world.vault.with(|inside| inside.rows.remove(damaged));
+    world.desk.write_access().await.unwrap();
+    for day in ["2026-06-01T00:00:00Z", "2026-06-02T00:00:00Z"] {
+        assert_eq!(shown(&world, day).await["lines"][0]["count"], 1, "{day}");
+    }
+}
+
 /// A vault with these days of the log, in which nothing is noted.
 async fn vault_of(days: &[&str]) -> Memory {
     let vault = Memory::default();

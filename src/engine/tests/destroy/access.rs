@@ -1,6 +1,8 @@
 //! The access log of a month goes as a lot: cut or not, in copies from before, and after a restore.
 //! The numbers in names are those of the checks of the privacy study.
 
+mod before;
+
 use super::backup::{Kept, named, replay_of};
 use super::checks::copy;
 use super::*;
@@ -286,51 +288,6 @@ fn check_23_a_day_whose_key_is_gone_is_not_there_and_nothing_is_tried() {
     put(&world, &own.0, &own.1);
     assert_eq!(world.engine().desk_rows("access/").unwrap().len(), 4);
     world.close();
-}
-
-/// Days as they were before format 7, more than go into one write, in a start that is cut.
-#[test]
-fn days_from_before_are_sealed_under_their_month_at_the_first_start() {
-    let mut world = World::new(settings(false));
-    let all = 1_300;
-    let start = FIRST.start().day().0;
-    let days: Vec<String> = (0..all).map(|at| format!("access/{}", Day(start + at))).collect();
-    let state = world.engine().ring().state_key();
-    let mut changes = store::Changes::default();
-    for name in &days {
-        let (row, sealed) = names::seal(&state, name, name.as_bytes());
-        assert_eq!(row, rows::desk(name), "as it was");
-        changes.put(Table::Meta, row, sealed);
-        world.model.log.insert(name.clone(), name.clone().into_bytes());
-    }
-    world.engine().store().apply(&changes).unwrap();
-    let store = Arc::clone(world.engine().store());
-    let before: Vec<Stored> = days_before(&store);
-    assert_eq!((before.len(), days_in(&store).len()), (1_300, 0));
-    // The first write of a start, behind which it is cut.
-    assert!(access::raise_some(&world.engine().shared).unwrap());
-    assert_eq!((days_before(&store).len(), days_in(&store).len()), (300, 1_000));
-    drop(store);
-    world.reopen();
-    assert_eq!(days_before(world.engine().store()), []);
-    world.check_log();
-    let months: BTreeSet<Month> = (0..all).map(|at| Day(start + at).month()).collect();
-    assert_eq!(world.log_months(), months);
-    for (row, sealed) in world.stored_days() {
-        let key = world.engine().ring().access_existing(access::month_of(&row).unwrap());
-        assert_eq!(seal::key_id(&sealed), Ok(key.unwrap().unwrap().id()));
-    }
-    // The next run rewrites the files, and does so once.
-    let sweep = |world: &World| world.engine().desk_rows(names::REWRITE).unwrap().len();
-    assert_eq!(sweep(&world), 1);
-    world.runtime.block_on(world.engine().delete_desk_row(names::REWRITE)).unwrap();
-    let stored = world.stored_days();
-    world.reopen();
-    assert_eq!((sweep(&world), world.stored_days()), (0, stored), "nothing is left to do");
-    // What was raised ends by its key.
-    let lots: Vec<Lot> = months.iter().take(2).copied().map(Lot::Access).collect();
-    world.destroyed(&lots);
-    world.check_log();
 }
 
 /// A copy of the data from before, with every key of today.
