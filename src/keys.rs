@@ -141,7 +141,7 @@ pub enum KeysError {
     #[error(transparent)]
     Register(#[from] RegisterError),
     /// A token as the root, where a key file is needed.
-    #[error("the root key is in a token, which only the server may ask; ask the running server")]
+    #[error("the root key is in a token, which only the server may ask")]
     NotWithToken,
     /// Another process has the keys open.
     #[error("the keys directory {} is in use by another process; stop that first", .0.display())]

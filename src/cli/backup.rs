@@ -273,6 +273,35 @@ fn sentences(done: &PutBack, lost_at: Option<Timestamp>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::{Digest, Vault};
+    use crate::wire::backup::Manifest;
+
+    /// The loss is named in full: from when on, until when at least, and how many minutes by what
+    /// the operator knows.
+    #[test]
+    fn a_restore_says_what_is_missing() {
+        let at = |text: &str| Timestamp::parse(text.as_bytes()).unwrap();
+        let manifest = Manifest {
+            format: String::new(),
+            operation: 4,
+            barrier: at("2026-11-20T10:00:00Z"),
+            folded_through: 9,
+            vault: Vault([3; 16]),
+            register_generation: 7,
+            ledger_size: 5,
+            ledger_root: Digest([0; 32]),
+            files: Vec::new(),
+        };
+        let alive_until = at("2026-11-20T10:20:00Z");
+        let done = PutBack { manifest, alive_until, lost: Vec::new(), register_behind: false };
+        let said = sentences(&done, None).join("\n");
+        for part in ["before 2026-11-20T10:00:00Z", "from 2026-11-20T10:00:00Z on are not"] {
+            assert!(said.contains(part), "{said}");
+        }
+        assert!(said.contains("written at 2026-11-20T10:20:00Z") && !said.contains("minutes"));
+        let said = sentences(&done, Some(at("2026-11-20T11:30:30Z"))).join("\n");
+        assert!(said.contains("11:30:30Z: 90 minutes of records"), "{said}");
+    }
 
     #[test]
     fn answers_are_read() {

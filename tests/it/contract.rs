@@ -21,6 +21,7 @@ mod pseudonyms;
 mod reconciliation;
 mod statements;
 mod swept;
+mod token;
 
 pub use challenge::with_a_closed_month;
 

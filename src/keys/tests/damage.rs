@@ -95,6 +95,22 @@ fn lost_sectors_and_lost_ends_are_repaired() {
     }
 }
 
+/// The same end lost in both: nothing has it any more, and nothing is written over what is left.
+#[test]
+fn an_end_that_both_copies_lost_is_refused() {
+    let (disk, _ring) = filled();
+    let good = both(&disk);
+    for length in [0, 100, 4095, 4096, 4500, good[0].len() - 1] {
+        for copy in 0..2 {
+            disk.set(copy, good[copy][..length].to_vec());
+        }
+        let cut = both(&disk);
+        let said = register_error(open(&disk)).to_string();
+        assert!(said.contains("put back") || said.contains("file back"), "{length}: {said}");
+        assert_eq!(both(&disk), cut, "{length}");
+    }
+}
+
 #[test]
 fn damage_in_different_slots_of_both_copies_is_repaired() {
     let (disk, ring) = filled();

@@ -97,14 +97,29 @@ impl Clocked {
 
     /// The same in a process of its own, with the settings of the bill's tests.
     pub(super) fn outside(time: &str) -> Self {
+        Self::on_place(time, |place| Process::start(place.path()))
+    }
+
+    /// The same, started by somebody who makes the place ready.
+    pub(super) fn on_place(
+        time: &str,
+        start: impl FnOnce(&Place) -> (Process, SocketAddr),
+    ) -> Self {
         Self::on(
             time,
             |_| {},
             |place, _| {
-                let (process, address) = Process::start(place.path());
+                let (process, address) = start(place);
                 (Host::Outside(process), address)
             },
         )
+    }
+
+    /// The files of the keys, as they are now.
+    pub(super) fn keys_now(&self) -> Vec<(std::ffi::OsString, Vec<u8>)> {
+        let files = std::fs::read_dir(self.place.keys()).unwrap().map(Result::unwrap);
+        let files = files.filter(|file| file.file_type().unwrap().is_file());
+        files.map(|file| (file.file_name(), std::fs::read(file.path()).unwrap())).collect()
     }
 
     fn on(

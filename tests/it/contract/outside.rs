@@ -8,10 +8,15 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use super::clocked::{Moved, app_on};
 use crate::support::Place;
+use crate::support::softhsm::{CONF, LABEL, SoftHsm};
+use blindtally::config::Settings;
+use blindtally::keys::Pkcs11Settings;
 
 /// Says to that test which place it serves.
 const PLACE: &str = "BLINDTALLY_TEST_PLACE";
 const TEST: &str = "contract::outside::a_server_of_another_process_sees_the_clock_of_the_test";
+/// A place that has this directory has its root key in the token there.
+pub(super) const TOKEN: &str = "token";
 /// Before the address in what the process prints.
 const AT: &str = "serves at ";
 
@@ -25,13 +30,8 @@ pub(super) struct Process {
 impl Process {
     /// Starts it on a place, whose clock says what time it is.
     pub(super) fn start(place: &Path) -> (Self, SocketAddr) {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([TEST, "--exact", "--nocapture", "--test-threads=1"])
-            .env(PLACE, place)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child =
+            Self::command(place).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let address = |line: String| line.split_once(AT)?.1.trim().parse().ok();
         let address = lines.find_map(|line| address(line.unwrap())).expect("no server");
@@ -39,6 +39,21 @@ impl Process {
         std::thread::spawn(move || lines.for_each(drop));
         let stop = child.stdin.take();
         (Self { child, stop }, address)
+    }
+
+    fn command(place: &Path) -> Command {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args([TEST, "--exact", "--nocapture", "--test-threads=1"]).env(PLACE, place);
+        // The library reads it once in a process.
+        command.env(CONF, SoftHsm::at(&place.join(TOKEN)).conf());
+        command
+    }
+
+    /// What it says where it does not start.
+    pub(super) fn refused(place: &Path) -> String {
+        let done = Self::command(place).stdin(Stdio::null()).output().unwrap();
+        assert!(!done.status.success());
+        String::from_utf8([done.stdout, done.stderr].concat()).unwrap()
     }
 
     /// Lets it drain.
@@ -61,9 +76,17 @@ impl Drop for Process {
     }
 }
 
+fn in_token(settings: &mut Settings) {
+    let place = settings.store.data.parent().unwrap();
+    let pin_file = SoftHsm::at(&place.join(TOKEN)).pin_file();
+    let (module, label) = (SoftHsm::module(), LABEL.to_owned());
+    settings.keys.pkcs11 = Some(Pkcs11Settings { module, label, pin_file });
+}
+
 fn serve(place: &Path) {
     let clock = Moved::open(place);
-    let (runtime, app) = app_on(place, &clock, super::bill::odd);
+    let change = if place.join(TOKEN).exists() { in_token } else { super::bill::odd };
+    let (runtime, app) = app_on(place, &clock, change);
     println!("{AT}{}", app.addresses()[0]);
     // The end of the test, or of its process, is the end of this.
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
