@@ -101,8 +101,8 @@ fn an_end_that_both_copies_lost_is_refused() {
     let (disk, _ring) = filled();
     let good = both(&disk);
     for length in [0, 100, 4095, 4096, 4500, good[0].len() - 1] {
-        for copy in 0..2 {
-            disk.set(copy, good[copy][..length].to_vec());
+        for (copy, whole) in good.iter().enumerate() {
+            disk.set(copy, whole[..length].to_vec());
         }
         let cut = both(&disk);
         let said = register_error(open(&disk)).to_string();

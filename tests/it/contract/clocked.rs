@@ -115,6 +115,14 @@ impl Clocked {
         )
     }
 
+    /// Runs the program as a client of this server; whether it went well, and what it printed.
+    pub(super) fn program(&self, token: &str, arguments: &[&str]) -> (bool, String) {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_blindtally"));
+        command.args(arguments).env("BLINDTALLY_URL", format!("http://{}", self.address));
+        let done = command.env("BLINDTALLY_TOKEN", token).output().unwrap();
+        (done.status.success(), String::from_utf8(done.stdout).unwrap())
+    }
+
     /// The files of the keys, as they are now.
     pub(super) fn keys_now(&self) -> Vec<(std::ffi::OsString, Vec<u8>)> {
         let files = std::fs::read_dir(self.place.keys()).unwrap().map(Result::unwrap);

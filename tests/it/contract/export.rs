@@ -297,3 +297,42 @@ fn the_usage_of_a_range_comes_whole() {
     assert_eq!(cells, expected);
     server.end();
 }
+
+/// The program asks as any caller does, and page after page.
+#[test]
+fn the_verb_prints_what_the_server_says() {
+    let server = restated();
+    let billing = server.token("billing", 365);
+    let customer = ["--customer", "cus_N1", "--version", "1", "--amount", "total"];
+    for (format, more, query) in [
+        ("stripe", &customer[..], "&customer=cus_N1&version=1&amount=total"),
+        ("lago", &["--metric", "licenses_issued"], "&metric=licenses_issued"),
+        ("openmeter", &["--at", "issued", "--event", "users"], "&at=issued&event=users"),
+    ] {
+        let path = format!("{EXPORT}?format={format}{query}");
+        let asked = server.send(&billing, "GET", &path, &[], "");
+        let (good, said) =
+            server.program(&billing, &[&["export", format, "A", "2026-11"], more].concat());
+        assert!(good && asked.status == 200, "{format}: {said} {asked:?}");
+        assert_eq!(said.trim_end(), asked.text().trim_end(), "{format}");
+        assert!(!server.program(&billing, &["export", format, "A", "2026-12"]).0, "it is open");
+    }
+    // More rows than a page has.
+    for number in 0..90 {
+        assert_eq!(server.operate("PUT", &format!("/v1/sites/S-{number}"), "{}").status, 201);
+    }
+    let range = ["export", "usage", "--from", "2026-01", "--to", "2026-12"];
+    let (good, csv) = server.program(&billing, &[&range[..], &["--csv"]].concat());
+    let rows: Vec<&str> = csv.lines().collect();
+    assert!(good && rows[0].starts_with("site_id,month,"), "{}", rows[0]);
+    let cells = |row: &&str| row.split(',').take(2).map(str::to_owned).collect::<Vec<_>>();
+    let names: std::collections::BTreeSet<_> = rows[1..].iter().map(cells).collect();
+    assert_eq!((rows.len(), names.len()), (1 + 91 * 12, 91 * 12), "each once, under one head");
+    let (good, json) = server.program(&billing, &range);
+    let pages = serde_json::Deserializer::from_str(&json).into_iter::<Value>();
+    let counted: usize = pages.map(|page| page.unwrap()["items"].as_array().unwrap().len()).sum();
+    assert!(good && counted == 91 * 12, "{counted}");
+    let (good, said) = server.program("bt_none", &range);
+    assert!(!good && !said.contains("items"), "{said}");
+    server.end();
+}
