@@ -59,7 +59,8 @@ impl World {
 
     pub(super) fn destroyed(&mut self, lots: &[Lot]) -> DestroyReport {
         let report = self.destroy(lots, Arc::new(())).unwrap();
-        assert_eq!((report.verification, report.nothing), (Verification::Passed, false));
+        let passed = (Verification::Passed, false);
+        assert_eq!((report.verification, report.nothing), passed, "{lots:?}");
         self.lose(lots);
         report
     }

@@ -42,17 +42,25 @@ impl Files {
 
     /// Living files that hold rows of the ranges, or may.
     fn in_ranges<'a>(&'a self, ranges: &'a [RowRange]) -> impl Iterator<Item = &'a str> + 'a {
-        let within = move |file: &LiveFile| {
-            let of = |(table, from, to): &RowRange| {
-                let (first, last) = (&file.start_key, &file.end_key);
-                let begins = first.as_ref().is_none_or(|first| first < to);
-                let ends = last.as_ref().is_none_or(|last| last >= from);
-                table.name() == file.column_family_name && begins && ends
-            };
-            ranges.iter().any(of)
-        };
+        let within = move |file: &LiveFile| ranges.iter().any(|range| may_hold(file, range));
         self.living.iter().filter(move |(_, file)| within(file)).map(|(name, _)| name.as_str())
     }
+
+    /// The range from the beginning of the first file on that may hold rows of it.
+    fn widened(&self, range: &RowRange) -> RowRange {
+        let (table, from, to) = range;
+        let holding = self.living.values().filter(|file| may_hold(file, range));
+        let firsts = holding.map(|file| file.start_key.clone().unwrap_or_default());
+        (*table, firsts.chain([from.clone()]).min().unwrap_or_default(), to.clone())
+    }
+}
+
+/// Whether a file may hold rows of a range. Its last key may be the end of a removal, which is no
+/// row; nobody can see which.
+fn may_hold(file: &LiveFile, (table, from, to): &RowRange) -> bool {
+    let begins = file.start_key.as_ref().is_none_or(|first| first < to);
+    let ends = file.end_key.as_ref().is_none_or(|last| last >= from);
+    table.name() == file.column_family_name && begins && ends
 }
 
 /// What was given back.
@@ -164,8 +172,10 @@ impl Store {
         let mut left = 0;
         if self.whole(before, ranges)? > 0 {
             // RocksDB leaves files alone whose keys lie on both sides of a range and not in it, as
-            // after a call that was cut short. Without an end it rewrites them all the same.
-            self.compact(ranges, true)?;
+            // after a call that was cut short, and those that end before it with a removal. From
+            // where they begin, and without an end, it rewrites them all the same.
+            let wide: Vec<RowRange> = ranges.iter().map(|range| before.widened(range)).collect();
+            self.compact(&wide, true)?;
             left = self.whole(before, ranges)?;
         }
         self.roll_manifest()?;
@@ -252,5 +262,33 @@ mod tests {
         drop(store);
         let store = Store::open(&settings).unwrap();
         assert_eq!(store.scan(tables[1], &[], None).unwrap().count(), 8);
+    }
+
+    /// What removes a range of rows ends where the next one begins, and says so in the file that it
+    /// is in: RocksDB takes that end for no row, and leaves the file alone.
+    #[test]
+    fn a_removal_that_ends_where_a_range_begins_goes_with_it() {
+        let place = tempfile::tempdir().unwrap();
+        let settings = Settings { data: place.path().to_owned(), block_cache_bytes: 1 << 20 };
+        let store = Store::open(&settings).unwrap();
+        let tables = BTreeSet::from([Table::Seen]);
+        store.ensure(Table::Seen).unwrap();
+        let key = |day: u32| keys::page(day, 0, 0, 0);
+        let mut changes = Changes::default();
+        changes.put(Table::Seen, key(9), vec![1]);
+        changes.delete_range(Table::Seen, key(0), key(5));
+        store.apply(&changes).unwrap();
+        let before = store.files(&tables).unwrap();
+        let range = |from, to| (Table::Seen, key(from), key(to));
+        assert_eq!(before.in_ranges(&[range(5, 6)]).count(), 1);
+        let reclaimed = store.reclaim(&before, &tables, &[range(5, 6)]).unwrap();
+        assert_eq!(reclaimed.left, 0, "{reclaimed:?}");
+        assert_eq!(store.scan(Table::Seen, &[], None).unwrap().count(), 1);
+        let mut changes = Changes::default();
+        changes.delete_range(Table::Seen, key(0), key(6));
+        store.apply(&changes).unwrap();
+        let before = store.files(&tables).unwrap();
+        let reclaimed = store.reclaim(&before, &tables, &[range(6, 7)]).unwrap();
+        assert_eq!(reclaimed.left, 0, "{reclaimed:?}");
     }
 }
