@@ -22,18 +22,18 @@ printed=$(mktemp)
 of_integration=$(mktemp)
 running=
 trap 'rm -f "$printed" "$of_integration"; [ -z "$running" ] || kill "$running" 2>/dev/null' EXIT
-# Where cargo says that the tests of this file are.
-executable() { sed -n "s|^ *Executable .*$1 (\(.*\))$|\1|p" "$printed"; }
+# Where cargo said, in a file, that the tests of another file are.
+executable() { sed -n "s|^ *Executable .*$2 (\(.*\))$|\1|p" "$1"; }
 
 cargo test "${how[@]}" "${plain[@]}" --lib --no-run 2>&1 | tee "$printed" || exit
-units=$(executable src/lib.rs)
+units=$(executable "$printed" src/lib.rs)
 RUST_TEST_THREADS=$threads "$units" >"$printed" 2>&1 &
 running=$!
 
 status=0
 export RUSTC_WORKSPACE_WRAPPER=$PWD/scripts/rustc-apart.sh
 cargo test "${how[@]}" --test it --no-run 2>&1 | tee "$of_integration" || status=$?
-integration=$(printed=$of_integration; executable tests/it/main.rs)
+integration=$(executable "$of_integration" tests/it/main.rs)
 RUST_TEST_THREADS=$threads "$integration" 2>&1 | tee "$of_integration" || status=$?
 cargo test "${how[@]}" --doc || status=$?
 wait "$running" || status=$?

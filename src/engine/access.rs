@@ -4,14 +4,13 @@
 //! Data from before format 7 has them under the state key, in rows of another name, and [`raise`]
 //! seals each anew.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
 use super::ended::whole;
 use super::{Engine, EngineError, Shared, names};
 use crate::crypto::{Aad, SealKey};
 use crate::model::retention::Lot;
-use crate::model::time::{Day, Month, Timestamp};
+use crate::model::time::{Day, Month};
 use crate::store::{Changes, Store, Table, keys};
 
 /// Before the names of the desk's rows, which go on with the day.
@@ -28,14 +27,7 @@ pub fn row_of(name: &str) -> Option<Vec<u8>> {
 
 /// The month of a day's row; `None` for every other row.
 pub fn month_of(row: &[u8]) -> Option<Month> {
-    day_of(row.strip_prefix(keys::ACCESS)?)
-}
-
-/// The month of a day as it is spelled.
-fn day_of(text: &[u8]) -> Option<Month> {
-    let text = std::str::from_utf8(text).ok()?;
-    let day: Day = Timestamp::parse(format!("{text}T00:00:00Z").as_bytes())?.day();
-    (day.to_string() == text).then(|| day.month())
+    Some(Day::parse(row.strip_prefix(keys::ACCESS)?)?.month())
 }
 
 /// Whether a key opens a day's row.
@@ -164,21 +156,15 @@ pub fn stored(store: &Store) -> Result<Vec<(Month, Vec<u8>)>, EngineError> {
 /// month comes before; also where a start before this one was cut between the two.
 ///
 /// # Errors
-/// When a row cannot be opened, or disk or register refuses.
+/// When a row cannot be opened, or disk or register refuses; [`EngineError::InUse`] when files from
+/// before are still there.
 pub fn raise(shared: &Shared) -> Result<(), EngineError> {
     while raise_some(shared)? {}
     let (store, state) = (&shared.store, shared.ring.state_key());
     if store.get(Table::Meta, &names::row_of(&state, names::REWRITE))?.is_none() {
         return Ok(());
     }
-    let tables = BTreeSet::from([Table::Meta]);
-    let before = store.files(&tables)?;
-    match store.reclaim(&before, &tables, &[whole(Table::Meta)])?.left {
-        0 => Ok(()),
-        _ => Err(EngineError::Refused(
-            "files of rows that are sealed anew are still there; start the server again".into(),
-        )),
-    }
+    shared.rewrite(&[whole(Table::Meta)])
 }
 
 /// Does it for the first of them; whether there were any.

@@ -226,7 +226,7 @@ impl Engine {
     pub async fn rewrite_counts(&self) -> Result<(), EngineError> {
         self.aside(|engine| {
             let _one = engine.shared.destroying.lock().unwrap_or_else(PoisonError::into_inner);
-            engine.rewrite(&[Table::Meta, Table::Counters].map(whole))
+            engine.shared.rewrite(&[Table::Meta, Table::Counters].map(whole))
         })
         .await
     }
@@ -238,7 +238,7 @@ impl Engine {
     pub async fn rewrite_desk_rows(&self) -> Result<(), EngineError> {
         self.aside(|engine| {
             let _one = engine.shared.destroying.lock().unwrap_or_else(PoisonError::into_inner);
-            engine.rewrite(&[whole(Table::Meta)])
+            engine.shared.rewrite(&[whole(Table::Meta)])
         })
         .await
     }
@@ -270,7 +270,7 @@ impl Engine {
             let hours = engine.wait_for(|reply| Message::Destruction(Box::new(order(reply))))?;
             if has_rows {
                 // Data from before had reasons in the total, too.
-                engine.rewrite(&[match from {
+                engine.shared.rewrite(&[match from {
                     Hour(0) => whole(Table::Arrivals),
                     _ => (Table::Arrivals, keys::arrivals(from).to_vec(), last.to_vec()),
                 }])?;
@@ -284,15 +284,19 @@ impl Engine {
         })
         .await
     }
+}
 
+impl Shared {
     /// Rewrites the files of rows, the list of files included. A copy that is being made is called
     /// off: its files are among them.
-    fn rewrite(&self, rows: &[RowRange]) -> Result<(), EngineError> {
-        let shared = &self.shared;
-        let still_open = shared.call_off_copy()?;
+    ///
+    /// # Errors
+    /// [`EngineError::InUse`] when files from before are still there; when the disk refuses.
+    pub(super) fn rewrite(&self, rows: &[RowRange]) -> Result<(), EngineError> {
+        let still_open = self.call_off_copy()?;
         let tables: BTreeSet<Table> = rows.iter().map(|(table, ..)| *table).collect();
-        let before = shared.store.files(&tables)?;
-        let left = shared.store.reclaim(&before, &tables, rows)?.left + still_open;
+        let before = self.store.files(&tables)?;
+        let left = self.store.reclaim(&before, &tables, rows)?.left + still_open;
         if left > 0 { Err(EngineError::InUse) } else { Ok(()) }
     }
 }

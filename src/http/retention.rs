@@ -9,7 +9,7 @@ use super::query::Query;
 use super::router::Route;
 use super::service::{Incoming, Service, json, site};
 use crate::model::caller::Caller;
-use crate::model::time::{Day, Month, Timestamp};
+use crate::model::time::{Day, Month};
 use crate::retention::{Desk, Question};
 
 /// Most and usual number of lots in one answer.
@@ -98,9 +98,7 @@ fn done_or_waits((done, text): (bool, Vec<u8>)) -> Answer {
 fn asked_day(parts: &Parts) -> Result<Option<Day>, Refusal> {
     let query = Query::parse(parts.uri.query(), &["day"]).ok_or(Kind::BadQuery)?;
     let Some(text) = query.get("day") else { return Ok(None) };
-    let day = Timestamp::parse(format!("{text}T00:00:00Z").as_bytes()).map(Timestamp::day);
-    let day = day.filter(|day| day.to_string() == text).ok_or(Kind::BadQuery)?;
-    Ok(Some(day))
+    Ok(Some(Day::parse(text.as_bytes()).ok_or(Kind::BadQuery)?))
 }
 
 async fn list(desk: &Desk, caller: &Caller, parts: &Parts) -> Result<Answer, Refusal> {

@@ -79,6 +79,11 @@ impl fmt::Display for Timestamp {
 pub struct Day(pub u32);
 
 impl Day {
+    /// Parses `YYYY-MM-DD`, in no other spelling.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        Some(Timestamp::parse(&[text, b"T00:00:00Z"].concat())?.day())
+    }
+
     /// The first instant of the day.
     pub fn start(self) -> Timestamp {
         Timestamp(i64::from(self.0) * DAY_MS)
@@ -280,6 +285,17 @@ mod tests {
     }
 
     #[test]
+    fn a_day_has_one_spelling() {
+        assert_eq!(Day::parse(b"1970-01-02"), Some(Day(1)));
+        assert_eq!(Day::parse(b"2026-11-22").map(Day::month), Month::parse(b"2026-11"));
+        for text in
+            ["", "2026-11", "2026-02-29", "2026-2-01", "20261122", "2026-11-22T", "1969-12-31"]
+        {
+            assert_eq!(Day::parse(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
     fn nonsense_is_no_time() {
         for text in [
             "",
@@ -302,6 +318,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_day_that_is_read_is_spelled_so(
+            text in "[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{4}-[01][0-9]-[0-3][0-9]|[-0-9:.+tTzZ ]{0,24}",
+        ) {
+            if let Some(day) = Day::parse(text.as_bytes()) {
+                prop_assert_eq!(day.to_string(), text);
+            }
+        }
+
         #[test]
         fn printing_and_reading_agree_with_jiff(ms in 0i64..253_402_300_800_000) {
             let text = Timestamp(ms).to_string();

@@ -19,7 +19,7 @@ use crate::engine::EngineError;
 use crate::model::caller::{Caller, SiteScope};
 use crate::model::ids::SiteId;
 use crate::model::retention::Lot;
-use crate::model::time::{Day, Timestamp};
+use crate::model::time::Day;
 use crate::wire::retention::access::{AccessDay, AccessLine, AccessSummary};
 
 /// Before the name of each day's row.
@@ -54,9 +54,7 @@ impl AccessLog {
 
 /// The day of a row's name.
 fn day_of(name: &str) -> Option<Day> {
-    let text = name.strip_prefix(ROWS)?;
-    let day = Timestamp::parse(format!("{text}T00:00:00Z").as_bytes())?.day();
-    (day.to_string() == text).then_some(day)
+    Day::parse(name.strip_prefix(ROWS)?.as_bytes())
 }
 
 impl Desk {

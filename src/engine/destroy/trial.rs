@@ -14,9 +14,8 @@ use crate::engine::{EngineError, Shared, access, hold, runs};
 use crate::keys::{HeldKey, KeyRing};
 use crate::model::ids::{HoldNo, KeyId};
 use crate::model::retention::Lot;
-use crate::model::time::{Day, Month};
 use crate::store::destruction::{DoomedLot, UnderWay};
-use crate::store::{Table, keys};
+use crate::store::{RowRange, Table, keys};
 
 /// What a trial found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,22 +71,24 @@ pub fn all(
                 }
             }
             Lot::Sets(at) => {
-                let (table, from, to) = rows_of_sets(at);
-                if !store.has(table) {
-                    continue;
-                }
-                for row in store.scan(table, &from, Some(&to))? {
-                    let Ok((key, sealed)) = row else {
-                        // Nothing behind it is reached.
-                        found.unreadable();
-                        break;
-                    };
-                    let opens = |by: &SealKey| runs::row_opens(by, table, &key, &sealed);
-                    found.note(shared, &sealed, held, opens);
-                }
+                let range = rows_of_sets(at);
+                let opens = |by: &SealKey, key: &[u8], sealed: &[u8]| {
+                    runs::row_opens(by, Table::Tally(at.month), key, sealed)
+                };
+                found.range(shared, range, held, opens)?;
             }
-            Lot::Seen(day) => found.slot(shared, day, held)?,
-            Lot::Access(month) => found.log(shared, month, held)?,
+            Lot::Seen(day) => {
+                // The slot, and the answers that were kept under its key.
+                found.range(shared, rows_of_seen(day), held, |by, key, sealed| {
+                    runs::row_opens(by, Table::Seen, key, sealed)
+                })?;
+                found.range(shared, answers_of(day), held, |by, key, sealed| {
+                    by.open(&answer_aad(key), sealed).is_ok()
+                })?;
+            }
+            Lot::Access(month) => {
+                found.range(shared, rows_of_access(month), held, access::row_opens)?;
+            }
             Lot::Suppression(at) => {
                 // A tag in them says of whom it is with the key of the site only.
                 let (table, from, to) = rows_of_suppressed(at.site);
@@ -118,49 +119,24 @@ impl Found {
         self.opens += u64::from(keys.any(|key| opens(key)));
     }
 
-    /// The rows of a day's slot, and the answers that were kept under its key.
-    fn slot(
+    /// The rows of a range, where `opens` says whether a key opens one.
+    fn range(
         &mut self,
         shared: &Shared,
-        day: Day,
+        (table, from, to): RowRange,
         held: &[Arc<SealKey>],
+        opens: impl Fn(&SealKey, &[u8], &[u8]) -> bool,
     ) -> Result<(), EngineError> {
-        let store = &shared.store;
-        for (table, from, to) in [rows_of_seen(day), answers_of(day)] {
-            if !store.has(table) {
-                continue;
-            }
-            for row in store.scan(table, &from, Some(&to))? {
-                let Ok((key, sealed)) = row else {
-                    // Nothing behind it is reached.
-                    self.unreadable();
-                    break;
-                };
-                let opens = |by: &SealKey| match table {
-                    Table::Answers => by.open(&answer_aad(&key), &sealed).is_ok(),
-                    _ => runs::row_opens(by, table, &key, &sealed),
-                };
-                self.note(shared, &sealed, held, opens);
-            }
+        if !shared.store.has(table) {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    /// The days of a month of the access log.
-    fn log(
-        &mut self,
-        shared: &Shared,
-        month: Month,
-        held: &[Arc<SealKey>],
-    ) -> Result<(), EngineError> {
-        let (table, from, to) = rows_of_access(month);
         for row in shared.store.scan(table, &from, Some(&to))? {
             let Ok((key, sealed)) = row else {
                 // Nothing behind it is reached.
                 self.unreadable();
                 break;
             };
-            self.note(shared, &sealed, held, |by| access::row_opens(by, &key, &sealed));
+            self.note(shared, &sealed, held, |by| opens(by, &key, &sealed));
         }
         Ok(())
     }

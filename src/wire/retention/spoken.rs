@@ -32,8 +32,7 @@ impl Spoken for Month {
 
 impl Spoken for Day {
     fn read(text: &str) -> Option<Self> {
-        let day = Timestamp::parse(format!("{text}T00:00:00Z").as_bytes()).map(Timestamp::day);
-        day.filter(|day| day.to_string() == text)
+        Self::parse(text.as_bytes())
     }
 }
 

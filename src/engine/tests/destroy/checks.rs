@@ -21,6 +21,41 @@ pub(super) fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// A destruction of lots, behind their keys, for who tries what is left. The keys never lived, so
+/// that only rows are counted.
+pub(super) fn under_way(lots: &[Lot]) -> UnderWay {
+    let none = DoomedKey { kind: 0, id: KeyId(u64::MAX), parent: KeyId(0), commitment: [0; 32] };
+    let doomed = |lot: &Lot| DoomedLot {
+        lot: *lot,
+        records: Some(0),
+        hold: None,
+        heirs: Vec::new(),
+        blocks: (0, 0),
+        keys: vec![none.clone()],
+    };
+    UnderWay { stage: Stage::Kept, vek_epoch: 1, lots: lots.iter().map(doomed).collect() }
+}
+
+impl World {
+    /// Whether the keys open with the register as it was copied before, and today's root key and
+    /// VEK home. The copy goes, and everything is as it was.
+    pub(super) fn opens_with_register_of(&mut self, old: &Path) -> bool {
+        self.close();
+        let keys = self.dir.path().join("keys");
+        let aside = self.dir.path().join("aside");
+        copy(&keys, &aside);
+        for name in ["register.a", "register.b"] {
+            std::fs::copy(old.join(name), keys.join(name)).unwrap();
+        }
+        let opens = KeyRing::open(&keys::Settings::in_dir(keys.clone())).is_ok();
+        std::fs::remove_dir_all(&keys).unwrap();
+        std::fs::rename(&aside, &keys).unwrap();
+        std::fs::remove_dir_all(old).unwrap();
+        self.open();
+        opens
+    }
+}
+
 #[test]
 fn check_31_a_destroyed_month_keeps_its_figures_and_nothing_else() {
     let mut world = World::filled();
@@ -389,18 +424,7 @@ fn a_trial_finds_what_opens() {
     world.fold_now();
     let (_, lots) = world.month_lots(0);
     let shared = &world.engine().shared;
-    // A key that never lived, so that only rows are counted.
-    let none = DoomedKey { kind: 0, id: KeyId(u64::MAX), parent: KeyId(0), commitment: [0; 32] };
-    let doomed = |lot: &Lot| DoomedLot {
-        lot: *lot,
-        records: Some(0),
-        hold: None,
-        heirs: Vec::new(),
-        blocks: (0, 0),
-        keys: vec![none.clone()],
-    };
-    let lots = lots.iter().map(doomed).collect();
-    let row = UnderWay { stage: Stage::Kept, vek_epoch: 1, lots };
+    let row = under_way(&lots);
     let ring = world.engine().ring();
     let found = trial::all(shared, ring, &row, &[]).unwrap();
     assert!(found.rows > 1 && found.opens == found.rows, "{found:?}");

@@ -1,7 +1,9 @@
 //! What knows duplicates of a day goes as a lot once the floor is behind it, cut or not.
 
-use super::checks::copy;
+use super::checks::{copy, under_way};
 use super::*;
+use crate::crypto::SealKey;
+use crate::engine::destroy::trial;
 use crate::engine::runs;
 
 const DAY: i64 = 24 * HOUR;
@@ -56,7 +58,7 @@ fn slots_whose_floor_is_raised_are_destroyed_cut_at_every_step() {
         let ring = world.engine().ring();
         let key = Arc::clone(&ring.seen(*day).unwrap().seal);
         let rows = &kept[&day.0];
-        let opens = |key: &crate::crypto::SealKey| {
+        let opens = |key: &SealKey| {
             rows.iter().any(|(at, value)| runs::row_opens(key, Table::Seen, at, value))
         };
         assert!(opens(&key), "{step}");
@@ -87,19 +89,7 @@ fn slots_whose_floor_is_raised_are_destroyed_cut_at_every_step() {
         }
         assert!(!world.engine().ring().seen_days().contains(day), "{step}");
         assert!(!stored(world.engine()).contains_key(&day.0), "{step}: no row is left");
-        // The register from before, with today's root key and VEK home, opens nothing.
-        world.close();
-        let keys = world.dir.path().join("keys");
-        let aside = world.dir.path().join("aside");
-        copy(&keys, &aside);
-        for name in ["register.a", "register.b"] {
-            std::fs::copy(old.join(name), keys.join(name)).unwrap();
-        }
-        assert!(KeyRing::open(&keys::Settings::in_dir(keys.clone())).is_err(), "{step}");
-        std::fs::remove_dir_all(&keys).unwrap();
-        std::fs::rename(&aside, &keys).unwrap();
-        std::fs::remove_dir_all(&old).unwrap();
-        world.open();
+        assert!(!world.opens_with_register_of(&old), "{step}");
         assert_eq!(world.engine().unfinished_destruction(), [], "{step}");
     }
     assert!(cuts >= STEPS, "{cuts} steps were cut");
@@ -143,4 +133,26 @@ fn a_slot_that_a_fold_ended_keeps_its_key_until_its_destruction() {
     world.destroyed(&[Lot::Seen(slots[0])]);
     assert!(!living(&world).contains(&slots[0]));
     world.check();
+}
+
+/// What is stored of a slot, or of a month's sets, and opens is found, whoever has the key: a trial
+/// does not just pass.
+#[test]
+fn a_trial_finds_the_slots_and_sets_that_open() {
+    let (world, slots) = World::with_slots(2);
+    let (shared, ring) = (&world.engine().shared, world.engine().ring());
+    let site = shared.directory.site(&site_id(0)).unwrap().no;
+    let at = SiteMonth { site, month: slots[0].month() };
+    let seen = ring.seen_existing(slots[0]).unwrap().unwrap();
+    let sets = ring.sets_existing(&site_id(0), at.month).unwrap();
+    for (lot, id) in [(Lot::Seen(slots[0]), seen.seal.id()), (Lot::Sets(at), sets.id())] {
+        let row = under_way(&[lot]);
+        let found = |held: &[Arc<SealKey>]| trial::all(shared, ring, &row, held).unwrap();
+        let there = found(&[]);
+        assert!(there.rows > 0 && there.opens == there.rows, "{lot:?}: {there:?}");
+        let key = ring.by_id(id).unwrap();
+        ring.retire(&[id]).unwrap();
+        assert_eq!(found(&[]), trial::Found { opens: 0, ..there }, "{lot:?}");
+        assert_eq!(found(&[key]), there, "{lot:?}");
+    }
 }
